@@ -1,0 +1,17 @@
+"""Efficient vision transformers, registered with timm: ``import dynvit; timm.create_model("sret_tiny")``."""
+
+from dynvit.checkpoints import LoadReport, load_official, load_trunk
+from dynvit.output import Output, training_loss
+from dynvit.registry import list_models
+from dynvit.tokens import TokenTrace, trace_tokens
+
+__all__ = [
+    "LoadReport",
+    "Output",
+    "TokenTrace",
+    "list_models",
+    "load_official",
+    "load_trunk",
+    "trace_tokens",
+    "training_loss",
+]

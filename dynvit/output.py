@@ -1,0 +1,57 @@
+"""What a model returns in training, and the one loss that understands it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch.nn.functional as F
+from torch import Tensor
+
+TaskLoss = Callable[["Output", Tensor, "Tensor | None", float], Tensor]
+
+
+@dataclass
+class Output:
+    """Training-mode output of a model with extra heads or losses.
+
+    logits: ``[B, K]``, what evaluation would use.
+    losses: unweighted auxiliary terms, scalars, by name (``"z"``, ``"balance"``, ``"prior"`` ...).
+    extra:  anything else a loss or a figure needs (logits of extra heads, depths), by name.
+    weights: the paper's weight of each entry of ``losses``; a name that is missing weighs 1.
+    task_loss: the paper's supervised loss where it is not plain cross entropy on ``logits``,
+        called as ``task_loss(output, target, teacher_logits, label_smoothing)``.
+    """
+
+    logits: Tensor
+    losses: dict[str, Tensor] = field(default_factory=dict)
+    extra: dict[str, Tensor] = field(default_factory=dict)
+    weights: dict[str, float] = field(default_factory=dict)
+    task_loss: TaskLoss | None = None
+
+
+def cross_entropy(logits: Tensor, target: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """Cross entropy; target is class indices ``[B]`` or probabilities ``[B, K]`` (mixup)."""
+    return F.cross_entropy(logits, target, label_smoothing=label_smoothing if target.ndim == 1 else 0.0)
+
+
+def training_loss(
+    output: Output | Tensor,
+    target: Tensor,
+    teacher_logits: Tensor | None = None,
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """The training loss of a model's output with its paper's weights; a scalar.
+
+    output: an ``Output`` or plain logits ``[B, K]``; target: ``[B]`` or ``[B, K]``;
+    teacher_logits: ``[B, K]`` for methods that distil.
+    """
+    if not isinstance(output, Output):
+        return cross_entropy(output, target, label_smoothing)
+    if output.task_loss is not None:
+        loss = output.task_loss(output, target, teacher_logits, label_smoothing)
+    else:
+        loss = cross_entropy(output.logits, target, label_smoothing)
+    for name, term in output.losses.items():
+        loss = loss + output.weights.get(name, 1.0) * term
+    return loss

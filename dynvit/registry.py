@@ -1,0 +1,83 @@
+"""Registration of our models with timm: one table of variants per method, clear errors for options."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import sys
+from typing import Any
+
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.models import register_model
+from torch import nn
+
+_METHODS: dict[str, str] = {}  # model name -> method (the module's name)
+
+# What timm.create_model hands to every entry point besides the user's options.
+_FROM_TIMM = ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
+
+
+def register(cls: type[nn.Module], variants: dict[str, dict[str, Any]]) -> None:
+    """Register every variant of a model class with timm.
+
+    variants: name -> keyword arguments of ``cls`` that define it; the user's options override them.
+    Both the table and the defaults in ``cls.__init__`` are literals, so that study files can be
+    checked against them without importing torch (``studies/engine/options.py`` reads the source).
+    """
+    module = sys.modules[cls.__module__]
+    for name, preset in variants.items():
+        _METHODS[name] = cls.__module__.rsplit(".", 1)[-1]
+        register_model(_entry_point(cls, name, preset, module.__name__))
+
+
+def _entry_point(cls: type[nn.Module], name: str, preset: dict[str, Any], module: str) -> Any:
+    def create(pretrained: bool = False, **options: Any) -> nn.Module:
+        if pretrained:
+            raise ValueError(f"{name} has no published weights to download; use dynvit.load_official or load_trunk")
+        for key in _FROM_TIMM:
+            options.pop(key, None)
+        check_options(cls, name, options)
+        model = cls(**{**preset, **options})
+        model.default_cfg = model.pretrained_cfg = _default_cfg(name, model)
+        return model
+
+    create.__name__ = create.__qualname__ = name
+    create.__module__ = module
+    create.__doc__ = f"{name}: {cls.__doc__}"
+    return create
+
+
+def check_options(cls: type[nn.Module], name: str, options: dict[str, Any]) -> None:
+    """Raise TypeError for an option that ``cls`` does not take, naming the nearest one."""
+    known = [p for p in inspect.signature(cls.__init__).parameters if p != "self"]
+    unknown = [key for key in options if key not in known]
+    if not unknown:
+        return
+    parts = []
+    for key in unknown:
+        near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+        parts.append(f"{key!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
+    raise TypeError(f"{name} has no option {', '.join(parts)}; it takes {', '.join(known)}")
+
+
+def _default_cfg(name: str, model: nn.Module) -> dict[str, Any]:
+    size = getattr(model, "img_size", 224)
+    size = size if isinstance(size, tuple) else (size, size)
+    return {
+        "architecture": name,
+        "num_classes": getattr(model, "num_classes", 1000),
+        "input_size": (getattr(model, "in_chans", 3), *size),
+        "fixed_input_size": True,
+        "pool_size": None,
+        "crop_pct": 0.9,
+        "interpolation": "bicubic",
+        "mean": IMAGENET_DEFAULT_MEAN,
+        "std": IMAGENET_DEFAULT_STD,
+        "first_conv": getattr(model, "first_conv", None),
+        "classifier": getattr(model, "classifier_name", "head"),
+    }
+
+
+def list_models(method: str | None = None) -> list[str]:
+    """Names registered by this package, sorted; `method` is a module name such as ``"sret"``."""
+    return sorted(name for name, m in _METHODS.items() if method is None or m == method)

@@ -1,0 +1,96 @@
+"""TokenTrace: which tokens were active in which layer, for costs, maps and analysis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+class TokenTrace:
+    """Filled by one forward pass of a model.
+
+    active: per layer ``bool[B, N]``, patch tokens in raster order of that layer's grid.
+    scores: per layer ``float[B, N]`` or None where the method has no score there.
+    depth:  ``int[B, N]`` layers each token was processed in; where grids shrink, on the first
+            grid, a coarse token standing for the fine tokens above it.
+    """
+
+    def __init__(self) -> None:
+        self.active: list[Tensor] = []
+        self.scores: list[Tensor | None] = []
+
+    def clear(self) -> None:
+        self.active.clear()
+        self.scores.clear()
+
+    def record(self, active_BN: Tensor, scores_BN: Tensor | None = None) -> None:
+        """Called by a model once per layer."""
+        self.active.append(active_BN.detach())
+        self.scores.append(None if scores_BN is None else scores_BN.detach())
+
+    @property
+    def depth(self) -> Tensor:
+        if not self.active:
+            raise RuntimeError("no forward pass was traced yet")
+        n = self.active[0].shape[1]
+        return sum((_on_grid(a_BN, n).int() for a_BN in self.active), torch.zeros_like(self.active[0]).int())
+
+    def mean_active(self) -> list[float]:
+        """Share of active tokens per layer, averaged over the batch."""
+        return [a_BN.float().mean().item() for a_BN in self.active]
+
+
+def _on_grid(active_BN: Tensor, n: int) -> Tensor:
+    """Repeat a coarser square grid's flags onto a finer square grid of n tokens."""
+    if active_BN.shape[1] == n:
+        return active_BN
+    fine, coarse = round(n**0.5), round(active_BN.shape[1] ** 0.5)
+    if fine * fine != n or coarse * coarse != active_BN.shape[1]:
+        raise ValueError(f"cannot compare a grid of {active_BN.shape[1]} tokens with one of {n}")
+    index = torch.arange(fine, device=active_BN.device) * coarse // fine
+    grid = active_BN.view(-1, coarse, coarse)
+    return grid[:, index][:, :, index].reshape(-1, n)
+
+
+@contextmanager
+def trace_tokens(model: nn.Module) -> Iterator[TokenTrace]:
+    """``with trace_tokens(model) as t: model(x)`` then read ``t.active``, ``t.scores``, ``t.depth``.
+
+    The trace holds the last forward pass. Models record into ``model.trace`` (one ``TokenTrace``
+    or None); a model without that attribute is taken as a plain timm model: all tokens active in
+    every block (see ``dynvit.complexity``).
+    """
+    trace = TokenTrace()
+    handles = []
+    if hasattr(model, "trace"):
+        previous, model.trace = model.trace, trace
+        handles.append(model.register_forward_pre_hook(lambda *_: trace.clear()))
+    else:
+        previous = None
+        handles += _trace_plain(model, trace)
+    try:
+        yield trace
+    finally:
+        for handle in handles:
+            handle.remove()
+        if hasattr(model, "trace"):
+            model.trace = previous
+
+
+def _trace_plain(model: nn.Module, trace: TokenTrace) -> list[torch.utils.hooks.RemovableHandle]:
+    """Hooks on the blocks of a timm transformer: every patch token is active in every block."""
+    blocks = getattr(model, "blocks", None)
+    if blocks is None:
+        raise ValueError(f"{type(model).__name__} has no token trace and no `blocks` to watch")
+    prefix = getattr(model, "num_prefix_tokens", 0)
+
+    def record(_: nn.Module, args: tuple[Tensor, ...]) -> None:
+        x = args[0]
+        n = x.shape[1] - prefix if x.ndim == 3 else x.shape[1] * x.shape[2]
+        trace.record(torch.ones(x.shape[0], n, dtype=torch.bool, device=x.device))
+
+    handles = [model.register_forward_pre_hook(lambda *_: trace.clear())]
+    return handles + [block.register_forward_pre_hook(record) for block in blocks]

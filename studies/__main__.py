@@ -1,0 +1,6 @@
+"""``python -m studies``."""
+
+from studies.engine.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""The command line: verbs are found by file name in ``verbs/`` and imported only when called."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import click
+
+VERBS = {
+    "list": "the studies, their arms and trials",
+    "plan": "what a run would do, without doing it",
+    "run": "make it so: launch what is missing, then tables, figures and report",
+    "status": "where a study stands",
+    "logs": "a trial's log",
+    "stop": "ask the running trials of a study to save and stop",
+    "tables": "collect results and render tables, figures and report",
+    "sync": "bring MLflow up to date with the trial folders",
+    "export": "a zip with everything needed to check or repeat a study",
+    "doctor": "leftovers, stale claims, orphans, disk and versions",
+}
+
+
+class _Verbs(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        command: click.Command = import_module(f"studies.engine.verbs.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def cli() -> None:
+    """Run ablation studies and regenerate the papers' tables."""
+
+
+def main() -> None:
+    """Exit codes: 0 all done, 1 some trials failed, 2 the study file or the arguments are wrong, 130 interrupted."""
+    try:
+        code = cli.main(prog_name="studies", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    sys.exit(code if isinstance(code, int) else 0)

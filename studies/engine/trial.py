@@ -1,0 +1,92 @@
+"""The nouns of the engine that need nothing but the standard library."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Status = Literal["planned", "queued", "running", "done", "failed", "stopped", "lost", "preempted"]
+STATUSES: tuple[Status, ...] = (
+    "planned",
+    "queued",
+    "running",
+    "done",
+    "failed",
+    "stopped",
+    "lost",
+    "preempted",
+)
+Config = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one trial needs. gpus may be a fraction: two trials of 0.5 share a device."""
+
+    gpus: float = 0.0
+    nodes: int = 1
+    cpus: int = 1
+    memory_gb: float | None = None
+    minutes: float | None = None
+    retries: int = 1
+    launcher: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One setting of a part's axes. coords holds every axis of the part; None where an axis is inert."""
+
+    part: str
+    label: str
+    coords: tuple[tuple[str, str | None], ...]
+    config: Config
+    is_baseline: bool
+    blocks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """An arm with a seed. `id` names the whole resolved config; `folder_id` the folder that serves it.
+
+    The two differ only where an older trial is reused (an option was added since, at its default).
+    """
+
+    id: str
+    folder_id: str
+    arm: Arm
+    seed: int
+    task: str
+    config: Config
+    defaults: Config
+    resources: Resources
+
+    def spec(self) -> dict[str, Any]:
+        """What is written to spec.json."""
+        return {
+            "schema": 1,
+            "id": self.id,
+            "task": self.task,
+            "config": self.config,
+            "defaults": self.defaults,
+            "seed": self.seed,
+        }
+
+
+@dataclass(frozen=True)
+class State:
+    """state.json of a trial folder."""
+
+    status: Status = "planned"
+    attempt: int = 0
+    """Attempts started so far; attempts/<attempt - 1> is the latest."""
+    step: int = 0
+    steps: int | None = None
+    heartbeat: float = 0.0
+    host: str = ""
+    pid: int = 0
+    device: str = ""
+    reason: str = ""
+    started: float = 0.0
+    ended: float = 0.0
+    latest: dict[str, float] = field(default_factory=dict)
+    """The last logged value of a few metrics, for the progress display."""
