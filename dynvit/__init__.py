@@ -1,5 +1,6 @@
 """Efficient vision transformers, registered with timm: ``import dynvit; timm.create_model("sret_tiny")``."""
 
+from dynvit import models as models  # registers every model with timm
 from dynvit.checkpoints import LoadReport, load_official, load_trunk
 from dynvit.output import Output, training_loss
 from dynvit.registry import list_models
