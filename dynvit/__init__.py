@@ -2,14 +2,17 @@
 
 from dynvit import models as models  # registers every model with timm
 from dynvit.checkpoints import LoadReport, load_official, load_trunk
+from dynvit.complexity import Complexity, complexity
 from dynvit.output import Output, training_loss
 from dynvit.registry import list_models
 from dynvit.tokens import TokenTrace, trace_tokens
 
 __all__ = [
+    "Complexity",
     "LoadReport",
     "Output",
     "TokenTrace",
+    "complexity",
     "list_models",
     "load_official",
     "load_trunk",

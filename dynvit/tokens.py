@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 
 class TokenTrace:
@@ -59,38 +60,55 @@ def _on_grid(active_BN: Tensor, n: int) -> Tensor:
 def trace_tokens(model: nn.Module) -> Iterator[TokenTrace]:
     """``with trace_tokens(model) as t: model(x)`` then read ``t.active``, ``t.scores``, ``t.depth``.
 
-    The trace holds the last forward pass. Models record into ``model.trace`` (one ``TokenTrace``
-    or None); a model without that attribute is taken as a plain timm model: all tokens active in
-    every block (see ``dynvit.complexity``).
+    The trace holds the last forward pass. Models record into ``model.trace`` (one ``TokenTrace`` or None);
+    a model without that attribute is taken as a plain timm transformer: all tokens active in every block.
     """
     trace = TokenTrace()
-    handles = []
-    if hasattr(model, "trace"):
-        previous, model.trace = model.trace, trace
-        handles.append(model.register_forward_pre_hook(lambda *_: trace.clear()))
-    else:
-        previous = None
-        handles += _trace_plain(model, trace)
+    plain = not hasattr(model, "trace")
+    handles = [model.register_forward_pre_hook(lambda *_: trace.clear() if model.trace is trace else None)]
+    if plain:
+        handles += _watch_blocks(model, trace)
+    previous = getattr(model, "trace", None)
+    model.trace = trace  # set on plain models too: whoever sets it to None for a while, pauses the trace
     try:
         yield trace
     finally:
         for handle in handles:
             handle.remove()
-        if hasattr(model, "trace"):
+        if plain:
+            del model.trace
+        else:
             model.trace = previous
 
 
-def _trace_plain(model: nn.Module, trace: TokenTrace) -> list[torch.utils.hooks.RemovableHandle]:
+def _watch_blocks(model: nn.Module, trace: TokenTrace) -> list[RemovableHandle]:
     """Hooks on the blocks of a timm transformer: every patch token is active in every block."""
-    blocks = getattr(model, "blocks", None)
-    if blocks is None:
-        raise ValueError(f"{type(model).__name__} has no token trace and no `blocks` to watch")
+    blocks = _blocks(model)
     prefix = getattr(model, "num_prefix_tokens", 0)
 
     def record(_: nn.Module, args: tuple[Tensor, ...]) -> None:
+        if model.trace is not trace:
+            return
         x = args[0]
-        n = x.shape[1] - prefix if x.ndim == 3 else x.shape[1] * x.shape[2]
-        trace.record(torch.ones(x.shape[0], n, dtype=torch.bool, device=x.device))
+        trace.record(torch.ones(x.shape[0], _patches(x.shape, prefix), dtype=torch.bool, device=x.device))
 
-    handles = [model.register_forward_pre_hook(lambda *_: trace.clear())]
-    return handles + [block.register_forward_pre_hook(record) for block in blocks]
+    return [block.register_forward_pre_hook(record) for block in blocks]
+
+
+def _patches(shape: torch.Size, prefix: int) -> int:
+    """Patch tokens in a block's input ``[B, N, D]``, ``[B, H, W, D]`` (Swin) or ``[B, D, H, W]`` (convolutional)."""
+    if len(shape) == 3:
+        return shape[1] - prefix
+    convolutional = shape[2] == shape[3] != shape[1]
+    return shape[2] * shape[3] if convolutional else shape[1] * shape[2]
+
+
+def _blocks(model: nn.Module) -> list[nn.Module]:
+    """The blocks of a ViT, or of all stages of a Swin or LeViT, in order."""
+    if hasattr(model, "blocks"):
+        return list(model.blocks)
+    stages = getattr(model, "stages", getattr(model, "layers", ()))
+    blocks = [block for stage in stages for block in getattr(stage, "blocks", ())]
+    if not blocks:
+        raise ValueError(f"{type(model).__name__} has no token trace and no blocks to watch")
+    return blocks
