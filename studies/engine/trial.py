@@ -59,6 +59,8 @@ class Trial:
     config: Config
     defaults: Config
     resources: Resources
+    revision: int = 1
+    """The task's REVISION: raised when the same config no longer means the same computation."""
 
     def spec(self) -> dict[str, Any]:
         """What is written to spec.json."""
@@ -66,6 +68,7 @@ class Trial:
             "schema": 1,
             "id": self.id,
             "task": self.task,
+            "revision": self.revision,
             "config": self.config,
             "defaults": self.defaults,
             "seed": self.seed,

@@ -1,0 +1,146 @@
+"""A task: a Python file with `Config`, `REVISION`, `SMOKE` and `run(config, context)`.
+
+Reading a task's Config never imports the package around it (no torch); `Task.run` does. Standard library only, because
+workers on machines without the rest of the project's dependencies come through here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import import_module
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from studies.engine.conform import Misfit, conform, fields, near, plain
+
+GIVEN = ("img_size", "in_chans", "num_classes")
+"""Model options that a task sets itself, from its data, unless its Config's model field says otherwise."""
+
+
+class TaskError(ValueError):
+    """The task file is not there, cannot be loaded, or lacks what a task needs."""
+
+
+@dataclass(frozen=True)
+class ModelField:
+    """A config field that holds a timm model's name and options."""
+
+    key: str
+    """Dotted, as in ``model``."""
+    given: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Task:
+    name: str
+    """``classify``, or the file's name for a task outside the package; part of every trial's identity."""
+    ref: str
+    """What `load_task` needs to find it again; written to spec.json."""
+    path: Path
+    config: type
+    revision: int
+    smoke: Mapping[str, Any]
+
+    def run(self, config: Mapping[str, Any], context: Any) -> dict[str, Any]:
+        """Build the config and run; here the task's package (and so torch) is imported."""
+        module = import_module(f"dynvit.tasks.{self.name}") if _packaged(self.ref) else _load(self.path, _version(self.path))
+        result: dict[str, Any] = module.run(build(module.Config, config), context)
+        return result
+
+    @property
+    def models(self) -> tuple[ModelField, ...]:
+        return tuple(_model_fields(self.config))
+
+
+def load_task(ref: str, relative_to: Path | None = None) -> Task:
+    """`ref` is a name (``dynvit/tasks/NAME.py``) or a path to a .py file, relative to the folder `relative_to`."""
+    path = _find(ref, relative_to)
+    module = _load(path, _version(path))
+    config, run = getattr(module, "Config", None), getattr(module, "run", None)
+    revision, smoke = getattr(module, "REVISION", None), getattr(module, "SMOKE", None)
+    if not (isinstance(config, type) and dataclasses.is_dataclass(config)):
+        raise TaskError(f"{path} defines no dataclass Config")
+    if not callable(run) or not isinstance(revision, int) or not isinstance(smoke, dict):
+        raise TaskError(f"{path} must define run(config, context), REVISION (a whole number) and SMOKE (a dict)")
+    packaged = _packaged(ref)
+    return Task(ref if packaged else path.name, ref if packaged else str(path), path, config, revision, smoke)
+
+
+def task_names() -> list[str]:
+    return sorted(p.stem for p in _package().glob("*.py") if not p.stem.startswith("_"))
+
+
+def defaults(config: type) -> dict[str, Any]:
+    """The resolved default config, as JSON sees it."""
+    value: dict[str, Any] = plain(config())
+    return value
+
+
+def build(config: type, values: Mapping[str, Any]) -> Any:
+    """An instance of the Config; ValueError naming every key that does not fit."""
+    found: list[Misfit] = []
+    built = conform(config, values, found)
+    if found:
+        raise ValueError("; ".join(f"{'.'.join(map(str, m.path))}: {m.text}" for m in found))
+    return built
+
+
+def _packaged(ref: str) -> bool:
+    return not ref.endswith(".py") and "/" not in ref
+
+
+def _find(ref: str, relative_to: Path | None) -> Path:
+    if not _packaged(ref):
+        path = ((relative_to or Path.cwd()) / ref).resolve()
+        if not path.is_file():
+            raise TaskError(f"no task file {path}")
+        return path
+    path = _package() / f"{ref}.py"
+    if ref.startswith("_") or not path.is_file():
+        names = task_names()
+        raise TaskError(f"no task {ref}" + (near(ref, names) or f", there are {', '.join(names)}"))
+    return path
+
+
+def _package() -> Path:
+    """dynvit/tasks, found without importing dynvit."""
+    spec = find_spec("dynvit")
+    if spec is None or not spec.submodule_search_locations:
+        raise TaskError("the package dynvit is not installed")
+    return Path(next(iter(spec.submodule_search_locations))) / "tasks"
+
+
+def _version(path: Path) -> int:
+    return path.stat().st_mtime_ns
+
+
+@lru_cache(maxsize=32)
+def _load(path: Path, version: int) -> ModuleType:
+    """The module in that file, under a name of its own; `version` makes an edited file a new module."""
+    name = f"studies_task_{path.stem}_{abs(hash((path, version))):x}"
+    spec = spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise TaskError(f"{path} is not a Python file")
+    module = sys.modules[name] = module_from_spec(spec)  # dataclasses look their module up by name
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise TaskError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _model_fields(config: type, prefix: str = "") -> list[ModelField]:
+    found = []
+    for key, (field, hint) in fields(config).items():
+        if field.metadata.get("kind") == "model":
+            found.append(ModelField(prefix + key, tuple(field.metadata.get("given", GIVEN))))
+        elif isinstance(hint, type) and dataclasses.is_dataclass(hint):
+            found.extend(_model_fields(hint, f"{prefix}{key}."))
+    return found
