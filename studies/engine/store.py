@@ -1,32 +1,35 @@
-"""The trial folder, which is the truth: paths, atomic writes, the claim, the state, the event log."""
+"""The trial folder, which is the truth: paths, atomic writes, the state, the event log, who works on it."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import os
-import socket
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from studies.engine.claim import HEARTBEAT_SECONDS, STALE_AFTER, Claim
 from studies.engine.trial import State
 
-HEARTBEAT_SECONDS = float(os.environ.get("DYNVIT_HEARTBEAT", "10"))
-STALE_AFTER = 5  # heartbeats
+__all__ = ["HEARTBEAT_SECONDS", "STALE_AFTER", "Event", "Store", "TrialFolder", "read_json", "write_atomic"]
 
 
-def write_atomic(path: Path, data: bytes | str) -> None:
-    """Replace a file so that a reader, or a kill at any moment, sees the old or the new one, never a half."""
+def write_atomic(path: Path, data: bytes | str, durable: bool = True) -> None:
+    """Replace a file so that a reader, or a kill at any moment, sees the old or the new one, never a half.
+
+    durable: also a power cut; costs a sync of the disk.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:6]}")
     try:
         with open(temporary, "wb") as f:
             f.write(data.encode() if isinstance(data, str) else data)
-            f.flush()
-            os.fsync(f.fileno())
+            if durable:
+                f.flush()
+                os.fsync(f.fileno())
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -66,6 +69,10 @@ class TrialFolder:
         return self.path / "spec.json"
 
     @property
+    def state_file(self) -> Path:
+        return self.path / "state.json"
+
+    @property
     def events_file(self) -> Path:
         return self.path / "events.jsonl"
 
@@ -76,6 +83,11 @@ class TrialFolder:
     @property
     def claim_file(self) -> Path:
         return self.path / "claim"
+
+    @property
+    def stop_file(self) -> Path:
+        """Holds the token of the claim whose worker is asked to save and stop; any other token is old."""
+        return self.path / "stop"
 
     @property
     def checkpoint_file(self) -> Path:
@@ -91,20 +103,50 @@ class TrialFolder:
         """Make the folder with its spec; an existing spec is left as it is."""
         self.path.mkdir(parents=True, exist_ok=True)
         if read_json(self.spec_file) is None:
-            write_atomic(self.spec_file, json.dumps(spec, indent=1, sort_keys=True) + "\n")
+            write_atomic(self.spec_file, json.dumps(spec, indent=1, sort_keys=True) + "\n", durable=False)
 
     def spec(self) -> dict[str, Any] | None:
         return read_json(self.spec_file)
 
     def state(self) -> State:
-        raw = read_json(self.path / "state.json")
-        if raw is None:
-            return State(status="done", attempt=1) if self.result_file.exists() else State()
-        known = {f.name for f in dataclasses.fields(State)}
-        return State(**{k: v for k, v in raw.items() if k in known})
+        """Where the trial stands. What the file says is checked against the result and the claim: a trial whose result is
+        there is done whatever was written last, and one that runs without a live worker is lost."""
+        state = self._written_state()
+        if state.status == "done":
+            gone = State("lost", state.attempt, reason="result.json is missing or damaged")
+            return state if self._has_result() else gone
+        if self._has_result():
+            return replace(state, status="done", reason="")
+        if state.status == "running" and not self.claimed():
+            again = self._written_state()  # its last word comes before its claim goes
+            if again.status != "running" or self._has_result():
+                return replace(again, status="done", reason="") if self._has_result() else again
+            return replace(state, status="lost", reason=state.reason or "its process ended without a word")
+        return state
+
+    def _written_state(self) -> State:
+        raw = read_json(self.state_file)
+        if raw is not None:
+            known = {f.name for f in dataclasses.fields(State)}
+            try:
+                return State(**{k: v for k, v in raw.items() if k in known})
+            except TypeError:
+                pass
+        try:
+            attempts = sum(1 for name in os.listdir(self.path / "attempts") if name.isdigit())
+        except OSError:
+            return State()
+        return State("lost" if attempts else "planned", attempts, reason="state.json was missing or damaged")
+
+    def _has_result(self) -> bool:
+        try:
+            return os.stat(self.result_file).st_size > 2
+        except OSError:
+            return False
 
     def set_state(self, state: State) -> None:
-        write_atomic(self.path / "state.json", json.dumps(dataclasses.asdict(state)) + "\n")
+        # not synced: after a power cut the result or the attempts folder tell as much
+        write_atomic(self.state_file, json.dumps(dataclasses.asdict(state)) + "\n", durable=False)
 
     def result(self) -> dict[str, Any] | None:
         return read_json(self.result_file)
@@ -116,55 +158,48 @@ class TrialFolder:
 
     def claim(self) -> str | None:
         """Take the folder for this process: a token, or None where a live worker has it."""
-        token = uuid.uuid4().hex
-        body = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "token": token, "time": time.time()})
-        for _ in range(3):
-            temporary = self.path / f".claim.{token}"
-            temporary.write_text(body)
-            try:
-                os.link(temporary, self.claim_file)  # exclusive and complete at once, also on NFS
-                return token
-            except FileExistsError:
-                if not self._break_stale_claim(token):
-                    return None
-            finally:
-                temporary.unlink(missing_ok=True)
-        return None
+        return Claim(self.claim_file).take()
 
     def release(self, token: str) -> None:
-        held = read_json(self.claim_file)
-        if held is not None and held.get("token") == token:
-            self.claim_file.unlink(missing_ok=True)
+        Claim(self.claim_file).release(token)
 
     def claimed(self) -> bool:
         """True while a live worker holds the folder."""
-        try:
-            age = time.time() - self.claim_file.stat().st_mtime
-        except FileNotFoundError:
-            return False
-        held = read_json(self.claim_file)
-        if held is None:
-            return age < STALE_AFTER * HEARTBEAT_SECONDS
-        if held.get("host") == socket.gethostname() and not _alive(int(held.get("pid", 0))):
-            return False
-        return age < STALE_AFTER * HEARTBEAT_SECONDS
+        return Claim(self.claim_file).alive()
 
-    def beat(self) -> None:
-        """Called by the worker's heartbeat: the claim's age is the time since its last touch."""
-        try:
-            os.utime(self.claim_file)
-        except FileNotFoundError:
-            return
+    def beat(self, token: str) -> bool:
+        """Called by the worker's heartbeat; False means that the folder is another worker's now."""
+        return Claim(self.claim_file).beat(token)
 
-    def _break_stale_claim(self, token: str) -> bool:
-        if self.claimed():
+    def settle(self, state: State) -> bool:
+        """Write a state from outside, as nobody works here; False where somebody does or the trial is done."""
+        token = self.claim()
+        if token is None:
             return False
-        grave = self.path / f".stale.{token}"
         try:
-            os.rename(self.claim_file, grave)  # of two breakers only one succeeds
-        except FileNotFoundError:
-            return True
-        grave.unlink(missing_ok=True)
+            if self.state().status == "done":
+                return False
+            self.set_state(state)
+        finally:
+            self.release(token)
+        return True
+
+    def start_over(self) -> bool:
+        """Forget result, events and checkpoint (they go to the last attempt's folder); False where somebody works here."""
+        token = self.claim()
+        if token is None:
+            return False
+        try:
+            state = self._written_state()
+            aside = self.attempt_folder(max(state.attempt - 1, 0))
+            aside.mkdir(parents=True, exist_ok=True)
+            self.set_state(State("queued", state.attempt))
+            for file in (self.result_file, self.events_file, self.checkpoint_file.parent):
+                if file.exists():
+                    target = aside / file.name
+                    os.rename(file, target if not target.exists() else aside / f"{file.name}.{int(time.time())}")
+        finally:
+            self.release(token)
         return True
 
     # ---- events
@@ -174,14 +209,15 @@ class TrialFolder:
         try:
             with open(self.events_file, "rb") as f:
                 for line in f:
-                    event = _event(line)
+                    event = parse_event(line)
                     if event is not None:
                         yield event
         except FileNotFoundError:
             return
 
 
-def _event(line: bytes) -> Event | None:
+def parse_event(line: bytes) -> Event | None:
+    """None for a line that was cut or damaged."""
     if not line.endswith(b"\n"):
         return None
     try:
@@ -189,25 +225,6 @@ def _event(line: bytes) -> Event | None:
         return Event(float(raw["t"]), int(raw["step"]), {k: float(v) for k, v in raw["m"].items()})
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
-
-
-def _alive(pid: int) -> bool:
-    """Whether a process runs on this host (a zombie does not)."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-        return stat.rsplit(")", 1)[1].split()[0] not in ("Z", "X")
-    except FileNotFoundError:
-        if Path("/proc/self").exists():
-            return False
-    except (OSError, IndexError):
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 class Store:
