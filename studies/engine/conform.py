@@ -160,7 +160,14 @@ def _dataclass(kind: Any, value: Any, found: list[Misfit], path: Path) -> Any:
         return value
 
 
-_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word", type(None): "null", None: "null"}
+_WORDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a word",
+    type(None): "null",
+    None: "null",
+}
 
 
 def describe(kind: Any) -> str:

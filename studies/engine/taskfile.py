@@ -19,8 +19,8 @@ from typing import Any
 
 from studies.engine.conform import Misfit, conform, fields, near, plain
 
-GIVEN = ("img_size", "in_chans", "num_classes")
-"""Model options that a task sets itself, from its data, unless its Config's model field says otherwise."""
+GIVEN = ("img_size", "in_chans", "num_classes", "drop_path_rate")
+"""Model options that a task sets itself, from its data and recipe, unless its Config's model field says otherwise."""
 
 
 class TaskError(ValueError):
@@ -49,7 +49,9 @@ class Task:
 
     def run(self, config: Mapping[str, Any], context: Any) -> dict[str, Any]:
         """Build the config and run; here the task's package (and so torch) is imported."""
-        module = import_module(f"dynvit.tasks.{self.name}") if _packaged(self.ref) else _load(self.path, _version(self.path))
+        module = (
+            import_module(f"dynvit.tasks.{self.name}") if _packaged(self.ref) else _load(self.path, _version(self.path))
+        )
         result: dict[str, Any] = module.run(build(module.Config, config), context)
         return result
 
@@ -78,7 +80,7 @@ def task_names() -> list[str]:
 
 def defaults(config: type) -> dict[str, Any]:
     """The resolved default config, as JSON sees it."""
-    value: dict[str, Any] = plain(config())
+    value: dict[str, Any] = plain(build(config, plain(config())))
     return value
 
 

@@ -1,0 +1,131 @@
+"""The language of study files, as types: every key a file may hold, with what it may be. `conform` does the checking.
+
+Not in the language, on purpose: expressions, includes, inheritance, random search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from studies.engine.conform import Misfit, conform
+from studies.engine.study import Metric
+from studies.engine.trial import Resources
+
+Scalar = bool | int | float | str | None
+Labels = Scalar | list[Scalar]
+"""One level of an axis, or several."""
+Settings = dict[str, Any]
+"""Config keys, dotted or nested, and their values."""
+
+
+@dataclass(frozen=True)
+class AxisText:
+    """Either `key` and a list of values for it (or a mapping label -> value), or a mapping label -> settings."""
+
+    values: list[Any] | Settings
+    baseline: Scalar
+    key: str | None = None
+    only: dict[str, Labels] = field(default_factory=dict)
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class LevelsText:
+    """What a scale may replace of an axis."""
+
+    values: list[Any] | Settings
+    baseline: Scalar | None = None
+
+
+@dataclass(frozen=True)
+class BlockText:
+    """Exactly one of the three."""
+
+    one_at_a_time: list[str] | None = None
+    grid: list[str] | dict[str, Labels] | None = None
+    arms: list[dict[str, Scalar]] | None = None
+
+    def __post_init__(self) -> None:
+        given = [f.name for f in fields(self) if getattr(self, f.name) is not None]
+        if len(given) != 1:
+            raise ValueError("a block is one of one_at_a_time, grid, arms" + (f", not {len(given)}" if given else ""))
+
+
+@dataclass(frozen=True)
+class PartText:
+    base: Settings = field(default_factory=dict)
+    axes: dict[str, AxisText] = field(default_factory=dict)
+    design: list[BlockText] | None = None
+    """Not given: every axis one at a time."""
+    exclude: list[dict[str, Labels]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ScalePartText:
+    """Besides these, a scale's entry for a part holds settings."""
+
+    axes: dict[str, LevelsText] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ScaleText:
+    """Besides these, a scale holds settings."""
+
+    seeds: list[int] | None = None
+    resources: Settings = field(default_factory=dict)
+    parts: dict[str, Settings] = field(default_factory=dict)
+    axes: dict[str, LevelsText] = field(default_factory=dict)
+    """In a study without parts."""
+
+
+@dataclass(frozen=True)
+class StudyText(PartText):
+    """The file. A study without `parts` is one part and holds that part's keys itself."""
+
+    study: str = ""
+    title: str = ""
+    task: str = ""
+    seeds: list[int] = field(default_factory=list)
+    scales: dict[str, Settings] = field(default_factory=dict)
+    default_scale: str = ""
+    parts: dict[str, PartText] = field(default_factory=dict)
+    metrics: dict[str, Metric] = field(default_factory=dict)
+    resources: Settings = field(default_factory=dict)
+
+
+def fit(kind: Any, value: Any, found: list[Misfit], path: tuple[str | int, ...] = ()) -> Any:
+    """`conform`, and where something does not fit, the rest of it: so that one mistake does not hide the others."""
+    first: list[Misfit] = []
+    fitted = conform(kind, value, first, path)
+    found.extend(first)
+    misfits = first
+    while misfits:
+        for misfit in misfits:
+            value = _without(value, misfit.path[len(path) :])
+        misfits = []
+        fitted = conform(kind, value, misfits, path)
+        if value in (None, {}) and misfits:
+            return None
+    return fitted
+
+
+def resources(settings: Mapping[str, Any], found: list[Misfit], path: tuple[str | int, ...]) -> dict[str, Any]:
+    """The resources that were given, brought to their types."""
+    fitted = fit(Resources, settings, found, path) or Resources()
+    return {key: getattr(fitted, key) for key in settings if hasattr(fitted, key)}
+
+
+def _without(value: Any, path: tuple[str | int, ...]) -> Any:
+    """The value less what stands at the path."""
+    if not path:
+        return None
+    step, rest = path[0], path[1:]
+    if isinstance(value, list) and isinstance(step, int) and step < len(value):
+        kept = _without(value[step], rest)
+        return [*value[:step], *([] if kept is None else [kept]), *value[step + 1 :]]
+    if isinstance(value, dict) and step in value:
+        kept = _without(value[step], rest)
+        return {k: (kept if k == step else v) for k, v in value.items() if k != step or kept is not None}
+    return value
