@@ -35,6 +35,14 @@ def cross_entropy(logits: Tensor, target: Tensor, label_smoothing: float = 0.0) 
     return F.cross_entropy(logits, target, label_smoothing=label_smoothing if target.ndim == 1 else 0.0)
 
 
+def soft_label_loss(logits: Tensor, teacher_logits: Tensor, temperature: float = 1.0) -> Tensor:
+    """Mean over the batch of ``-sum_k softmax(t)_k log_softmax(s)_k``, both ``[B, K]`` divided by the temperature.
+
+    Soft labels only, and no factor of the squared temperature: the caller's step size is not touched.
+    """
+    return F.cross_entropy(logits / temperature, (teacher_logits / temperature).softmax(-1))
+
+
 def training_loss(
     output: Output | Tensor,
     target: Tensor,
@@ -44,9 +52,12 @@ def training_loss(
     """The training loss of a model's output with its paper's weights; a scalar.
 
     output: an ``Output`` or plain logits ``[B, K]``; target: ``[B]`` or ``[B, K]``;
-    teacher_logits: ``[B, K]`` for methods that distil.
+    teacher_logits: ``[B, K]`` for methods that distil; with plain logits the teacher's soft labels replace the
+    target (SReT).
     """
     if not isinstance(output, Output):
+        if teacher_logits is not None:
+            return soft_label_loss(output, teacher_logits)
         return cross_entropy(output, target, label_smoothing)
     if output.task_loss is not None:
         loss = output.task_loss(output, target, teacher_logits, label_smoothing)

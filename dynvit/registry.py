@@ -9,12 +9,14 @@ from typing import Any
 
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import register_model
+from timm.models._features import FeatureGetterNet
 from torch import nn
 
 _METHODS: dict[str, str] = {}  # model name -> method (the module's name)
 
 # What timm.create_model hands to every entry point besides the user's options.
 _FROM_TIMM = ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
+_OF_FEATURES = ("out_indices", "output_fmt")  # go with features_only
 
 
 def register(cls: type[nn.Module], variants: dict[str, dict[str, Any]]) -> None:
@@ -36,15 +38,27 @@ def _entry_point(cls: type[nn.Module], name: str, preset: dict[str, Any], module
             raise ValueError(f"{name} has no published weights to download; use dynvit.load_official or load_trunk")
         for key in _FROM_TIMM:
             options.pop(key, None)
-        check_options(cls, name, options)
+        pyramid = options.pop("features_only", False)
+        features = {key: options.pop(key) for key in _OF_FEATURES if key in options}
+        check_options(cls, name, options if pyramid else {**options, **features})
         model = cls(**{**preset, **options})
         model.default_cfg = model.pretrained_cfg = _default_cfg(name, model)
-        return model
+        return _features(model, name, features) if pyramid else model
 
     create.__name__ = create.__qualname__ = name
     create.__module__ = module
     create.__doc__ = f"{name}: {cls.__doc__}"
     return create
+
+
+def _features(model: nn.Module, name: str, options: dict[str, Any]) -> nn.Module:
+    """The maps of a pyramid's stages instead of logits (timm's ``features_only=True``)."""
+    if not hasattr(model, "forward_intermediates"):
+        raise ValueError(f"{name} has no feature pyramid")
+    options.setdefault("out_indices", tuple(range(len(model.feature_info))))
+    pyramid = FeatureGetterNet(model, **options)
+    pyramid.default_cfg = pyramid.pretrained_cfg = model.default_cfg
+    return pyramid
 
 
 def check_options(cls: type[nn.Module], name: str, options: dict[str, Any]) -> None:
