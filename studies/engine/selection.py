@@ -1,0 +1,181 @@
+"""STUDY, --scale, --set, --smoke, --only, --seeds, --results: what the verbs share, and how it becomes a study.
+
+```
+@click.command()
+@study_argument
+@selection_options          # or label_options for a verb that only reads
+@results_option
+def command(**chosen) -> int:
+    plan = plan_of(Selection(**chosen))
+```
+A verb that plans calls `plan_of`; one that reads results calls `planned`, which opens neither the study file nor the
+models' sources and so answers at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from studies.engine import planfile
+from studies.engine.problems import Problem, StudyError
+from studies.engine.store import Store
+
+if TYPE_CHECKING:
+    from studies.engine.plan import Plan, Rerun
+    from studies.engine.planfile import PlanFile
+    from studies.engine.study import Choice, Study
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+study_argument = click.argument("study", metavar="STUDY")
+"""A name in studies/ (the package's or the current folder's), or a path to a .yaml file."""
+
+results_option = click.option(
+    "--results",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("results"),
+    envvar="DYNVIT_RESULTS",
+    show_default=True,
+    help="Folder of trials and tables; also $DYNVIT_RESULTS.",
+)
+
+
+def label_options(command: F) -> F:
+    """What decides which folder a study's results stand in."""
+    for option in (
+        click.option("--smoke", is_flag=True, help="Minimal: one seed, one epoch, few images. Kept apart as @smoke."),
+        click.option(
+            "--set",
+            "overrides",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="Set a config key everywhere (PART.KEY=VALUE: in one part). Kept apart as @set-....",
+        ),
+        click.option("--scale", metavar="SCALE", help="Size of the study; without it the file's default_scale."),
+    ):
+        command = option(command)
+    return command
+
+
+def selection_options(command: F) -> F:
+    """`label_options`, and which of the study's trials."""
+    for option in (
+        click.option("--seeds", metavar="0,1", help="Only these seeds."),
+        click.option(
+            "--only",
+            multiple=True,
+            metavar="AXIS=LEVEL,...",
+            help="Only these arms: recursion=1,3, part=sret or sret.recursion=1. Several must all hold.",
+        ),
+    ):
+        command = option(command)
+    return label_options(command)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The options as they were typed."""
+
+    study: str
+    results: Path = Path("results")
+    scale: str | None = None
+    overrides: tuple[str, ...] = ()
+    smoke: bool = False
+    only: tuple[str, ...] = ()
+    seeds: str | None = None
+
+    @property
+    def store(self) -> Store:
+        return Store(self.results)
+
+
+class Refused(click.ClickException):
+    """Wrong study file or arguments: printed as it is, exit code 2."""
+
+    exit_code = 2
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        click.echo(self.message, file=file, err=file is None)
+
+
+def resolve(selection: Selection) -> tuple[Study, Store, Choice]:
+    """The checked study and what was chosen of it. Refused with every problem of file and command line at once."""
+    from studies.engine import choice, studyfile
+
+    try:
+        study, chosen = choice.choose(studyfile.find(selection.study), selection)
+    except StudyError as error:
+        raise Refused(str(error)) from error
+    return study, selection.store, chosen
+
+
+def plan_of(selection: Selection, rerun: Rerun | None = None) -> Plan:
+    """Read, check, and compare with what is on disk."""
+    from studies.engine.plan import make_plan
+
+    study, store, chosen = resolve(selection)
+    return make_plan(
+        study,
+        store,
+        scale=chosen.scale,
+        overrides=chosen.overrides,
+        only=chosen.only,
+        seeds=chosen.seeds,
+        smoke=chosen.smoke,
+        rerun=rerun,
+    )
+
+
+def planned(selection: Selection) -> PlanFile:
+    """The plan a run has written. Refused where there is none."""
+    from studies.engine import studyfile
+
+    try:
+        name = studyfile.name_of(selection.study)
+        label = label_of(selection)
+    except StudyError as error:
+        raise Refused(str(error)) from error
+    folder = planfile.find(selection.store.root, name, label)
+    if folder is None:
+        wanted = planfile.folder_name(name, label)
+        others = [p.name for p in planfile.folders(selection.store.root) if p.name.partition("@")[0] == name]
+        hint = f"; there is {', '.join(others)}" if others else ""
+        raise Refused(f"{wanted} has not been run in {selection.results}{hint}")
+    return planfile.read_plan(folder)
+
+
+def label_of(selection: Selection) -> str:
+    """The label as typed; `planfile.find` knows that the default scale's name may be left out."""
+    overrides = tuple(parse_override(text) for text in selection.overrides)
+    return make_label(selection.scale or "", selection.smoke, overrides)
+
+
+def make_label(scale: str, smoke: bool, overrides: tuple[tuple[str, Any], ...]) -> str:
+    """scale (empty for the default one), ``smoke``, ``set-<hash6>``, joined by ``-``."""
+    parts = [scale] if scale else []
+    if smoke:
+        parts.append("smoke")
+    if overrides:
+        from studies.engine.identity import canonical_json, digest
+
+        parts.append("set-" + digest(canonical_json(dict(sorted(overrides))))[:6])
+    return "-".join(parts)
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """``train.epochs=20`` -> its key and value, read as YAML."""
+    from studies.engine.yamlfile import parse_value
+
+    key, sign, value = text.partition("=")
+    key = key.strip()
+    if not sign or not key:
+        raise StudyError([Problem("--set", f'"{text}" is not KEY=VALUE')])
+    try:
+        return key, parse_value(value)
+    except ValueError as error:
+        raise StudyError([Problem("--set", f"{value}: {error}", key)]) from error
