@@ -20,6 +20,7 @@ from dynvit import official_names
 from dynvit.layers.fold import fold_batch_norms
 from dynvit.layers.gather import gather_tokens, scatter_tokens
 from dynvit.layers.levit import Layer, Stage, stem
+from dynvit.layers.pyramid import Pyramid
 from dynvit.layers.selection import kept_tokens, per_block
 from dynvit.layers.slow_fast import SlowFast
 from dynvit.output import Output, cross_entropy
@@ -52,7 +53,7 @@ VARIANTS = {
 }
 
 
-class EvoLeViT(SlowFast):
+class EvoLeViT(Pyramid, SlowFast):
     """Evo-ViT on LeViT.
 
     keep_ratio: share of patch tokens processed, a number or one per stage; the first two layers process all.
@@ -95,6 +96,11 @@ class EvoLeViT(SlowFast):
         self.kept = [
             kept_tokens(r, n * n) for r, n in zip(per_block(keep_ratio, len(grids), "keep_ratio"), grids, strict=True)
         ]
+        self.grids = tuple(grids)
+        self.feature_info = [
+            {"num_chs": c, "reduction": img_size / n, "module": f"stages.{i}"}
+            for i, (c, n) in enumerate(zip(embed_dim, grids, strict=True))
+        ]
         self.stem = stem(in_chans, embed_dim[0], stem_strides)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, embed_dim[0]))
         self.pos_embed = nn.Parameter(torch.zeros(1, grids[0] ** 2 + 1, embed_dim[0]))
@@ -117,24 +123,43 @@ class EvoLeViT(SlowFast):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Images ``[B, C, H, W]`` to tokens of the last stage ``[B, 1 + n, C3]``, class token first, raster order."""
+        return self._stages(x, len(self.stages) - 1)[-1]
+
+    def _maps(self, x: Tensor, last: int) -> list[Tensor]:
+        tokens = self._stages(x, last)
+        return [t[:, 1:].mT.unflatten(2, (grid, grid)) for t, grid in zip(tokens, self.grids, strict=False)]
+
+    def _stages(self, x: Tensor, last: int) -> list[Tensor]:
+        """Tokens after every stage up to `last`."""
+        if tuple(x.shape[-2:]) != (self.img_size, self.img_size):
+            raise ValueError(
+                f"images of {tuple(x.shape[-2:])} pixels; this model was built for img_size={self.img_size}"
+            )
         x_BNC = self.stem(x).flatten(2).transpose(1, 2)
         x_BNC = torch.cat([self.cls_token.expand(x_BNC.shape[0], -1, -1), x_BNC], 1) + self.pos_embed
         g_BN: Tensor | None = None
-        for s, stage in enumerate(self.stages):
-            if stage.downsample is not None:
-                x_BNC, g_BN = self._subsample(stage.downsample, x_BNC, g_BN)
-            free = UNPRUNED if s == 0 else 0
-            if self.kept[s] == x_BNC.shape[1] - 1:
-                free = len(stage.blocks)
-            for layer in stage.blocks[:free]:
-                self.record(x_BNC, g_BN)
-                x_BNC, row_BN, _ = self._layer(layer, x_BNC)
-                g_BN = self._evolve(g_BN, row_BN, layer.attn.learn_tradeoff)
-            pruned = list(stage.blocks[free:])
-            for group in [pruned] if self.selection == "stage" else [[layer] for layer in pruned]:
-                if group:
-                    x_BNC, g_BN = self._some(group, x_BNC, g_BN, self.kept[s])
-        return x_BNC
+        tokens = []
+        for s in range(last + 1):
+            x_BNC, g_BN = self._stage(s, x_BNC, g_BN)
+            tokens.append(x_BNC)
+        return tokens
+
+    def _stage(self, s: int, x_BNC: Tensor, g_BN: Tensor | None) -> tuple[Tensor, Tensor]:
+        stage = self.stages[s]
+        if stage.downsample is not None:
+            x_BNC, g_BN = self._subsample(stage.downsample, x_BNC, g_BN)
+        free = UNPRUNED if s == 0 else 0
+        if self.kept[s] == x_BNC.shape[1] - 1:
+            free = len(stage.blocks)
+        for layer in stage.blocks[:free]:
+            self.record(x_BNC, g_BN)
+            x_BNC, row_BN, _ = self._layer(layer, x_BNC)
+            g_BN = self._evolve(g_BN, row_BN, layer.attn.learn_tradeoff)
+        pruned = list(stage.blocks[free:])
+        for group in [pruned] if self.selection == "stage" else [[layer] for layer in pruned]:
+            if group:
+                x_BNC, g_BN = self._some(group, x_BNC, g_BN, self.kept[s])
+        return x_BNC, g_BN
 
     def _layer(self, layer: Layer, x_BNC: Tensor, mask_B11N: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Tokens after the layer, class row, and the sum of both raw branches at the last position."""

@@ -257,3 +257,18 @@ def test_timm_conventions():
     model.reset_classifier(7)
     assert model.eval()(images()).shape == (3, 7)
     assert "stages.1.downsample.attn_downsample.pos_embed" in model.no_weight_decay()
+
+
+def test_features_of_the_pyramid_and_a_wrong_size():
+    model = mini()
+    options = {"img_size": 64, "stem_strides": (2, 2, 2, 1)}
+    pyramid = timm.create_model("evo_levit_128s", features_only=True, **options)
+    maps = pyramid.eval()(images().float())
+    assert [tuple(m.shape[1:]) for m in maps] == [(128, 8, 8), (256, 4, 4), (384, 2, 2)]
+    assert pyramid.feature_info.channels() == [128, 256, 384]
+    with torch.no_grad():
+        tokens, chosen = model.eval().forward_intermediates(images(), indices=[2])
+        assert torch.equal(tokens, chosen[0])
+        assert torch.equal(model.forward_features(images())[:, 1:].mT.unflatten(2, (2, 2)), tokens)
+    with pytest.raises(ValueError, match="built for img_size=64"):
+        model(torch.zeros(1, 3, 32, 32, dtype=torch.float64))
