@@ -1,11 +1,12 @@
 """A claim: a small file that says which live process works on a folder.
 
-Made with a hard link, so it appears complete and only once, also on NFS. Its age is the time since the holder touched it
-last. A holder that was taken for dead and comes back learns so at its next beat, because the token is not its own.
+Made with a hard link, so it appears complete and only once, also on NFS. Its age is the time since the holder touched
+it last. A holder that was taken for dead and comes back learns so at its next beat: the token is not its own.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -29,7 +30,7 @@ def machine() -> str:
 
 
 def born(pid: int) -> str:
-    """When a process of this machine started, as the kernel counts; tells a process from a later one with its number."""
+    """When a process of this machine started, as the kernel counts; tells it from a later one with its number."""
     fields = _stat(pid)
     return fields[19] if fields else ""
 
@@ -126,7 +127,7 @@ class Claim:
         return True
 
     def _break_stale(self, token: str) -> bool:
-        """Remove a dead process's claim; True when the way is free. Never removes a live one for longer than an instant."""
+        """Remove a dead process's claim; True when the way is free. A live one is put back at once."""
         seen = self._look()
         if seen is None:
             return True
@@ -139,10 +140,8 @@ class Claim:
             return True
         moved = Claim(grave)._look()
         if moved != seen:  # somebody claimed, or beat, between the look and the rename: it goes back
-            try:
+            with contextlib.suppress(FileExistsError):  # then its holder learns at the next beat that it lost
                 os.link(grave, self.path)
-            except FileExistsError:
-                pass  # its holder learns at the next beat that it lost
         grave.unlink(missing_ok=True)
         return moved == seen
 

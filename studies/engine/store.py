@@ -109,8 +109,8 @@ class TrialFolder:
         return read_json(self.spec_file)
 
     def state(self) -> State:
-        """Where the trial stands. What the file says is checked against the result and the claim: a trial whose result is
-        there is done whatever was written last, and one that runs without a live worker is lost."""
+        """Where the trial stands. What the file says is checked against the result and the claim: with a result it is
+        done, whatever was written last, and a trial that runs without a live worker is lost."""
         state = self._written_state()
         if state.status == "done":
             gone = State("lost", state.attempt, reason="result.json is missing or damaged")
@@ -185,7 +185,7 @@ class TrialFolder:
         return True
 
     def start_over(self) -> bool:
-        """Forget result, events and checkpoint (they go to the last attempt's folder); False where somebody works here."""
+        """Move result, events and checkpoint to the last attempt's folder; False where somebody works here."""
         token = self.claim()
         if token is None:
             return False

@@ -1,0 +1,98 @@
+"""The worker's second thread: keeps the claim and the state fresh, listens for a stop, notices a dead parent."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+from dataclasses import replace
+
+from studies.engine.claim import HEARTBEAT_SECONDS, alive
+from studies.engine.context import Stop, TrialContext
+from studies.engine.store import TrialFolder
+from studies.engine.trial import State
+
+TICK = min(1.0, HEARTBEAT_SECONDS / 2)
+ORPHAN_GRACE = 5.0
+"""Seconds that a worker without its parent has to save."""
+
+
+class Parents:
+    """Processes without which this one has no business: its parent, and a driver that owns the whole cluster."""
+
+    def __init__(self) -> None:
+        self._parent = int(os.environ.get("DYNVIT_PARENT") or os.getppid())
+        pid, _, birth = os.environ.get("DYNVIT_DRIVER", "").partition(":")
+        self._driver, self._birth = int(pid or 0), birth
+        if sys.platform == "linux":
+            ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+    def gone(self) -> bool:
+        if os.getppid() != self._parent:
+            return True
+        return bool(self._driver) and not alive(self._driver, self._birth)
+
+
+class Pulse:
+    """Use as a context manager around one attempt; `state` is what it writes, with the context's step and values."""
+
+    def __init__(
+        self, folder: TrialFolder, token: str, state: State, context: TrialContext, stop: Stop, parents: Parents | None
+    ) -> None:
+        self._folder, self._token, self._state, self._context = folder, token, state, context
+        self._stop, self._parents = stop, parents
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
+        self._touched = time.monotonic()
+        self._orphan_since: float | None = None
+
+    def __enter__(self) -> Pulse:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def state(self) -> State:
+        """The state as of now."""
+        context = self._context
+        return replace(
+            self._state, step=context.step, steps=context.steps, latest=dict(context.latest), heartbeat=time.time()
+        )
+
+    def _run(self) -> None:
+        written = self._state
+        while not self._end.wait(TICK):
+            try:
+                self._listen()
+                due = time.monotonic() - self._touched >= HEARTBEAT_SECONDS
+                if due and not self._folder.beat(self._token):
+                    self._context.abandoned = True
+                    self._stop.ask()
+                    return
+                now = self.state()
+                if due or (now.step, now.latest) != (written.step, written.latest):
+                    self._folder.set_state(now)
+                    written = now
+                if due:
+                    self._touched = time.monotonic()
+            except OSError:
+                continue  # a full disk, a network drive that is away: the task meets it by itself or it passes
+
+    def _listen(self) -> None:
+        if self._parents is not None and self._parents.gone():
+            self._stop.ask()
+            self._orphan_since = self._orphan_since or time.monotonic()
+            if time.monotonic() - self._orphan_since > ORPHAN_GRACE:
+                if os.getpgid(0) == os.getpid():
+                    os.killpg(0, signal.SIGKILL)  # with the processes it started
+                os._exit(1)
+        try:
+            if self._folder.stop_file.read_text().strip() == self._token:
+                self._stop.ask()
+        except FileNotFoundError:
+            pass
