@@ -46,7 +46,7 @@ def complexity(model: nn.Module, images: Tensor) -> Complexity:
         raise ValueError(f"images must be a batch [B, C, H, W] of at least one image, got {tuple(images.shape)}")
     model = getattr(model, "_orig_mod", model)  # compiled kernels hide what ran
     static = getattr(model, "static_cost", type(model).__module__.startswith("timm."))
-    with _evaluating(model), torch.no_grad():
+    with evaluating(model), _untraced(model), torch.no_grad():
         macs = [_macs(model, images[i : i + 1]) for i in range(1 if static else len(images))]
     return Complexity(parameters(model), torch.tensor(macs, dtype=torch.float64).expand(len(images)).clone())
 
@@ -69,16 +69,16 @@ def _macs(model: nn.Module, image_1CHW: Tensor) -> int:
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode, gathered execution, no trace; afterwards everything as before."""
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode and gathered execution inside the block; afterwards as before.
+
+    A model that has `set_execution` keeps its present choice in the attribute `execution`.
+    """
     modes = [(module, module.training) for module in model.modules()]
     execution = getattr(model, "execution", None)
-    trace = getattr(model, "trace", None)
     model.eval()
     if hasattr(model, "set_execution"):
         model.set_execution("gathered")
-    if trace is not None:
-        model.trace = None
     try:
         yield
     finally:
@@ -86,6 +86,17 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
             module.training = training
         if execution is not None and hasattr(model, "set_execution"):
             model.set_execution(execution)
+
+
+@contextmanager
+def _untraced(model: nn.Module) -> Iterator[None]:
+    """A trace that someone is taking does not see what runs inside the block."""
+    trace = getattr(model, "trace", None)
+    if trace is not None:
+        model.trace = None
+    try:
+        yield
+    finally:
         if trace is not None:
             model.trace = trace
 

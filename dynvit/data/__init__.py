@@ -1,0 +1,53 @@
+"""Image sets for `classify`, all behind one interface: batches in an order that the seed alone decides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Protocol
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from dynvit.tasks.classify import Data
+
+
+class Batches(Protocol):
+    """One data set, split in training and validation, on the device.
+
+    Images are ``[B, C, S, S]`` and normalised, labels ``[B]``.
+    """
+
+    classes: int
+    channels: int
+    image_size: int
+    steps: int
+    """Training batches per epoch; what does not fill a batch waits for another epoch."""
+    validation_size: int
+
+    def train(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """The epoch's batches from batch `start` on, the same whenever and wherever they are asked for."""
+        ...
+
+    def validation(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """All validation images in a fixed order that mixes the classes."""
+        ...
+
+    def sample(self, count: int) -> Tensor:
+        """The first `count` validation images (fewer if there are not so many)."""
+        ...
+
+
+def load(data: Data, batch_size: int, validation_batch_size: int, seed: int, device: str) -> Batches:
+    """The data set of a config. ValueError or FileNotFoundError says what is missing and how to get it."""
+    from dynvit.data import cifar, digits, folder, memory
+
+    if data.name == "folder":
+        tree = folder.scan(data)
+        if not folder.fits_in_memory(data, tree):
+            return folder.Files(data, tree, batch_size, validation_batch_size, seed, device)
+        decoded = folder.decode(data, tree)
+    elif data.name == "digits":
+        decoded = digits.decode(data.image_size)
+    else:
+        decoded = cifar.decode(data)
+    return memory.Memory(decoded, data, batch_size, validation_batch_size, seed, device)

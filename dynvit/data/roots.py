@@ -1,0 +1,38 @@
+"""Where a data set's files are: `data.root`, or under the folder that DYNVIT_DATA names."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dynvit.tasks.classify import Data
+
+VARIABLE = "DYNVIT_DATA"
+
+
+def find_root(data: Data, must_exist: bool = True) -> Path:
+    """The folder of the data set. FileNotFoundError says which places were tried."""
+    base = os.environ.get(VARIABLE)
+    if must_exist and not data.root and not base:
+        raise FileNotFoundError(
+            f"where is {data.name}? Set data.root, or {VARIABLE} to a folder with {data.name}/ in it"
+        )
+    given = Path(data.root or data.name).expanduser()
+    places = [given] if data.root else []
+    if not given.is_absolute():
+        places.append((Path(base).expanduser() if base else _cache()) / given)
+    for place in places:
+        if place.is_dir():
+            return place.resolve()
+    if must_exist:
+        tried = " or ".join(str(place.absolute()) for place in places)
+        hint = "" if base or given.is_absolute() else f" ({VARIABLE} is not set)"
+        raise FileNotFoundError(f"no folder {tried} for the data set {data.name}{hint}")
+    return places[-1].absolute()
+
+
+def _cache() -> Path:
+    """Where downloads go when the user names no place."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dynvit"

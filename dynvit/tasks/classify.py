@@ -1,0 +1,112 @@
+"""Task `classify`: train one image classifier and measure it.
+
+This file is read without torch to learn the options; everything heavy is imported inside `run`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from dynvit.context import Context
+
+REVISION = 1
+"""Raised when the same config would give other numbers; part of every trial's identity."""
+
+SMOKE: dict[str, Any] = {"train.epochs": 1, "train.warmup_epochs": 0, "data.limit": 512, "data.val_limit": 256}
+"""What `--smoke` sets."""
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Training only. The last two need images from files that are decoded while training."""
+
+    shift: int = 0
+    """Random translation by up to so many pixels each way, zeros coming in."""
+    flip: bool = False
+    """Mirror left to right half of the time."""
+    scale: Sequence[float] = (0.35, 1.0)
+    """Share of the image's area that the random crop keeps."""
+    auto: str = ""
+    """timm's automatic augmentation, such as rand-m9-mstd0.5-inc1."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """digits comes with scikit-learn; folder is any directory with train/ and val/ (or test/), a folder per class."""
+
+    name: Literal["digits", "cifar10", "cifar100", "folder"] = "digits"
+    root: str = ""
+    """Where the files are; empty: $DYNVIT_DATA/<name>. A relative path that is not here is sought in $DYNVIT_DATA."""
+    image_size: int = 16
+    limit: int | None = None
+    """Train on so many images only, evenly over the classes."""
+    val_limit: int | None = None
+    in_memory: Literal["auto", "always", "never"] = "auto"
+    """Folders: decode once and keep; auto does so up to 64 pixels and 2 GB."""
+    workers: int = 4
+    """Processes that decode images when they are not kept in memory."""
+    augment: Augment = field(default_factory=Augment)
+
+
+@dataclass(frozen=True)
+class Train:
+    """How the model is trained."""
+
+    epochs: int = 20
+    batch_size: int = 64
+    lr: float = 1e-3
+    min_lr: float = 1e-5
+    warmup_lr: float = 1e-5
+    warmup_epochs: int = 2
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    optimizer: Literal["adamw", "adam", "sgd", "lamb", "lion"] = "adamw"
+    weight_decay: float = 0.05
+    betas: Sequence[float] = (0.9, 0.999)
+    """Of the Adam family."""
+    momentum: float = 0.9
+    """Of sgd."""
+    clip_grad: float | None = None
+    """Largest gradient norm."""
+    label_smoothing: float = 0.0
+    drop_path: float = 0.0
+    amp: Literal["auto", "off", "bfloat16"] = "auto"
+    """auto: bfloat16 on a GPU that has it."""
+    deterministic: bool = True
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How the model is measured."""
+
+    batch_size: int = 256
+    traced_images: int = 256
+    """Validation images whose active tokens are followed after each epoch; 0 for none."""
+    counted_images: int = 16
+    """Validation images over which a dynamic model's multiply-accumulates are averaged."""
+    timed_batch_size: int = 64
+    timed_batches: int = 20
+
+
+@dataclass(frozen=True)
+class Config:
+    """One trial. model: a timm model name and that model's options."""
+
+    model: dict[str, Any] = field(
+        default_factory=lambda: {"name": "vit_tiny_patch16_224"},
+        metadata={"kind": "model", "given": ("img_size", "in_chans", "num_classes", "drop_path_rate")},
+    )
+    data: Data = field(default_factory=Data)
+    train: Train = field(default_factory=Train)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    keep_checkpoint: bool = False
+    """Leave the trained weights in the trial folder: last.safetensors, for timm.create_model(checkpoint_path=...)."""
+
+
+def run(config: Config, context: Context) -> dict[str, Any]:
+    """Train, evaluate after every epoch, measure at the end. Raises ``Stopped`` after saving when asked to stop."""
+    from dynvit.train.training import Training
+
+    return Training(config, context).run()

@@ -1,0 +1,1 @@
+"""Training and evaluation of one classifier: what ``dynvit.tasks.classify`` is made of."""

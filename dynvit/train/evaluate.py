@@ -1,0 +1,123 @@
+"""Validation accuracy, which tokens were active, and speed: always in eval mode and gathered execution."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dynvit.complexity import evaluating
+from dynvit.data import Batches
+from dynvit.tokens import TokenTrace, trace_tokens
+
+
+@dataclass(frozen=True)
+class Validation:
+    """loss, top1 and top5 (percent) over all images; the activity of tokens over the traced ones."""
+
+    loss: float
+    top1: float
+    top5: float
+    images_per_second: float
+    active: list[float] = field(default_factory=list)
+    """Share of active tokens, per layer; empty where a model has no tokens to follow."""
+    depth: float | None = None
+    """Layers that a token is processed in, mean over tokens and images."""
+
+    def scores(self) -> dict[str, float]:
+        return {"loss": self.loss, "top1": self.top1, "top5": self.top5}
+
+    def active_share(self) -> float:
+        return sum(self.active) / len(self.active)
+
+
+class Activity:
+    """Sums over traced batches."""
+
+    def __init__(self) -> None:
+        self.images = 0
+        self.layers: list[Tensor] = []
+        self.depth: Tensor | float = 0.0
+
+    def add(self, trace: TokenTrace) -> None:
+        if not trace.active:
+            return
+        self.images += len(trace.active[0])
+        for i, active_BN in enumerate(trace.active):  # a batch may end early: later layers then count as empty
+            total = active_BN.float().mean(1).sum().double()
+            if i < len(self.layers):
+                self.layers[i] = self.layers[i] + total
+            else:
+                self.layers.append(total)
+        self.depth = self.depth + trace.depth.float().mean(1).sum().double()
+
+    def shares(self) -> list[float]:
+        return (torch.stack(self.layers) / self.images).tolist() if self.layers else []
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, data: Batches, traced_images: int, amp: torch.dtype | None) -> Validation:
+    """One pass over the validation images; the first `traced_images` of them (whole batches) are traced."""
+    activity, started, seen = Activity(), time.perf_counter(), 0
+    sums = torch.zeros(3, dtype=torch.float64)
+    traceable = can_trace(model)
+    with evaluating(model):
+        for x_BCSS, target_B in data.validation():
+            traced = traceable and seen < traced_images
+            with trace_tokens(model) if traced else nullcontext() as trace, autocast(x_BCSS.device.type, amp):
+                logits_BK = model(x_BCSS).float()
+            if trace is not None:
+                activity.add(trace)
+            sums = sums.to(logits_BK.device) + _sums(logits_BK, target_B)
+            seen += len(target_B)
+    loss, top1, top5 = (sums / seen).tolist()
+    speed = seen / (time.perf_counter() - started)
+    depth = float(activity.depth) / activity.images if activity.images else None
+    return Validation(loss, 100 * top1, 100 * top5, speed, activity.shares(), depth)
+
+
+def _sums(logits_BK: Tensor, target_B: Tensor) -> Tensor:
+    """Summed loss, hits and hits among the first five."""
+    best_B5 = logits_BK.topk(min(5, logits_BK.shape[1]), dim=1).indices
+    hits_B5 = best_B5 == target_B[:, None]
+    loss = F.cross_entropy(logits_BK, target_B, reduction="sum")
+    return torch.stack([loss.double(), hits_B5[:, 0].sum().double(), hits_B5.any(1).sum().double()])
+
+
+def can_trace(model: nn.Module) -> bool:
+    try:
+        with trace_tokens(model):
+            return True
+    except ValueError:
+        return False
+
+
+@torch.no_grad()
+def throughput(model: nn.Module, x_BCSS: Tensor, batches: int, amp: torch.dtype | None) -> float:
+    """Images per second of one batch, median over `batches` timed passes after a warm-up of a quarter as many."""
+    seconds = []
+    with evaluating(model), autocast(x_BCSS.device.type, amp):
+        for _ in range(batches + max(2, batches // 4)):
+            _wait(x_BCSS.device)
+            started = time.perf_counter()
+            model(x_BCSS)
+            _wait(x_BCSS.device)
+            seconds.append(time.perf_counter() - started)
+    return len(x_BCSS) / statistics.median(seconds[-batches:])
+
+
+@contextmanager
+def autocast(device: str, amp: torch.dtype | None) -> Iterator[None]:
+    with torch.autocast(device, dtype=amp) if amp else nullcontext():
+        yield
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

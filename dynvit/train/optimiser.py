@@ -1,0 +1,54 @@
+"""Optimiser and learning-rate schedule by timm's factories, stepped once per update."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from dynvit.tasks.classify import Train
+
+FUSED = ("adamw", "adam", "sgd")  # torch's own; one kernel for all parameters, on CPU too
+SCHEDULES: dict[str, dict[str, Any]] = {
+    "cosine": {"sched": "cosine"},
+    "linear": {"sched": "poly", "decay_rate": 1.0},
+    "constant": {"sched": "step", "decay_rate": 1.0},
+}
+
+
+def optimiser(model: nn.Module, options: Train) -> torch.optim.Optimizer:
+    """Biases, norms and what the model names in `no_weight_decay` are not decayed."""
+    from timm.optim import create_optimizer_v2
+
+    extra: dict[str, Any] = {} if options.optimizer == "sgd" else {"betas": tuple(options.betas)}
+    if options.optimizer in FUSED:
+        extra["fused"] = True
+    return create_optimizer_v2(
+        model,
+        opt=options.optimizer,
+        lr=options.lr,
+        weight_decay=options.weight_decay,
+        momentum=options.momentum,
+        **extra,
+    )
+
+
+def scheduler(optimizer: torch.optim.Optimizer, options: Train, steps: int) -> Any:
+    """A timm scheduler over `options.epochs` epochs of `steps` updates, warm-up included."""
+    from timm.scheduler import create_scheduler_v2
+
+    if not 0 <= options.warmup_epochs <= options.epochs:
+        raise ValueError(f"train.warmup_epochs is {options.warmup_epochs}, of {options.epochs} epochs in all")
+    found, _ = create_scheduler_v2(
+        optimizer,
+        num_epochs=options.epochs,
+        warmup_epochs=options.warmup_epochs,
+        warmup_lr=options.warmup_lr,
+        min_lr=options.min_lr,
+        step_on_epochs=False,
+        updates_per_epoch=steps,
+        **SCHEDULES[options.schedule],
+    )
+    return found

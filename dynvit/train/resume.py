@@ -1,0 +1,96 @@
+"""The checkpoint of a training: everything that decides what comes next, so that a resumed trial loses nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from dynvit.train.seeding import random_states, set_random_states
+
+if TYPE_CHECKING:
+    from dynvit.train.training import Training
+
+SCHEMA = 1
+
+
+@dataclass
+class Progress:
+    """How far a training has come."""
+
+    epoch: int = 0
+    """Finished epochs."""
+    step: int = 0
+    """Batches of the epoch under way that have been trained on."""
+    lr: float = 0.0
+    """Of the last update."""
+    best: dict[str, float] = field(default_factory=dict)
+    last: dict[str, float] = field(default_factory=dict)
+    extra: dict[str, float] = field(default_factory=dict)
+    """Mean depth and active share after the last finished epoch, where a model has them."""
+    seconds: float = 0.0
+    """Spent up to the checkpoint, by all attempts."""
+
+
+class Clock:
+    """Seconds spent on a trial over all its attempts."""
+
+    def __init__(self) -> None:
+        self.before, self.started = 0.0, time.perf_counter()
+
+    def seconds(self) -> float:
+        return self.before + time.perf_counter() - self.started
+
+
+def write(training: Training, file: Path) -> None:
+    """What `context.save` is given."""
+    training.tally.check(training.progress.epoch + 1)  # never keep weights that are already lost
+    training.progress.seconds = training.clock.seconds()
+    torch.save(
+        {
+            "schema": SCHEMA,
+            "model": training.model.state_dict(),
+            "optimizer": training.optimizer.state_dict(),
+            "scheduler": training.scheduler.state_dict(),
+            "random": random_states(training.device),
+            "tally": training.tally.state(),
+            "progress": asdict(training.progress),
+        },
+        file,
+    )
+
+
+def read(training: Training, file: Path) -> bool:
+    """Continue from a checkpoint; False, with a word in the log, where it cannot be read."""
+    try:
+        state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises whatever its unpickler meets
+        training.context.say(f"checkpoint {file.name} is damaged, starting over: {type(error).__name__}: {error}")
+        return False
+    if state.get("schema") != SCHEMA:
+        training.context.say(f"checkpoint {file.name} is of another version, starting over")
+        return False
+    training.model.load_state_dict(state["model"])
+    training.optimizer.load_state_dict(state["optimizer"])
+    training.scheduler.load_state_dict(state["scheduler"])
+    training.tally.load(state["tally"])
+    training.progress = Progress(**state["progress"])
+    training.clock.before = training.progress.seconds
+    set_random_states(state["random"], training.device)
+    training.context.say(f"resumed in epoch {training.progress.epoch + 1} after {training.progress.step} batches")
+    return True
+
+
+def keep_weights(training: Training, file: Path) -> None:
+    """The model's tensors as safetensors, the config in the header."""
+    from safetensors.torch import save_file
+
+    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in training.model.state_dict().items()}
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    save_file(state, temporary, metadata={"config": json.dumps(asdict(training.config)), "format": "pt"})
+    os.replace(temporary, file)

@@ -1,0 +1,192 @@
+"""One trial of `classify`, from config to result: epochs of updates, evaluation, checkpoints, final measurements."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from dynvit.complexity import complexity
+from dynvit.context import Context, Stopped
+from dynvit.data import Batches, load
+from dynvit.output import Output, training_loss
+from dynvit.train import resume
+from dynvit.train.evaluate import Validation, autocast, evaluate, throughput
+from dynvit.train.memory import forget_peak, peak_mb
+from dynvit.train.optimiser import optimiser, scheduler
+from dynvit.train.resume import Clock, Progress
+from dynvit.train.seeding import deterministic, seed_globally
+from dynvit.train.tally import Tally
+
+if TYPE_CHECKING:
+    from dynvit.tasks.classify import Config
+
+CHECK_EVERY = {"cpu": 1, "cuda": 50}  # steps between looks at the loss: each look waits for a GPU
+
+
+class Training:
+    """A model on its way. Everything random comes from streams named by purpose (``dynvit.train.seeding``)."""
+
+    def __init__(self, config: Config, context: Context) -> None:
+        self.config, self.context, self.device = config, context, context.device
+        self.kind = torch.device(self.device).type
+        self.clock, self.progress, self.tally = Clock(), Progress(), Tally(self.device)
+        self.amp = amp_type(config.train.amp, self.device)
+
+    def run(self) -> dict[str, Any]:
+        with ExitStack() as stack:
+            if self.config.train.deterministic:
+                os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic with it only
+                stack.enter_context(deterministic(True))
+            if self.kind == "cpu" and torch.set_flush_denormal(True):
+                stack.callback(torch.set_flush_denormal, False)
+            forget_peak(self.device)
+            self._build()
+            checkpoint = self.context.load()
+            if checkpoint is None or not resume.read(self, checkpoint):
+                seed_globally(self.context.seed, "drop")
+            while self.progress.epoch < self.config.train.epochs:
+                self._train_epoch()
+                self._close_epoch()
+                self._boundary()
+            if self.config.keep_checkpoint:
+                resume.keep_weights(self, self.context.folder / "last.safetensors")
+            return self._result()
+
+    def _build(self) -> None:
+        train, evaluation = self.config.train, self.config.evaluation
+        self.data: Batches = load(
+            self.config.data, train.batch_size, evaluation.batch_size, self.context.seed, self.device
+        )
+        seed_globally(self.context.seed, "init")
+        self.model = create(self.config.model, self.data, train.drop_path).to(self.device)
+        self.optimizer = optimiser(self.model, train)
+        self.scheduler = scheduler(self.optimizer, train, self.data.steps)
+
+    def _train_epoch(self) -> None:
+        progress, epochs = self.progress, self.config.train.epochs
+        if hasattr(self.model, "set_epoch"):
+            self.model.set_epoch(progress.epoch, epochs)
+        self.model.train()
+        self.started, self.trained = time.perf_counter(), 0
+        if progress.step < self.data.steps:
+            for x_BCSS, target_B in self.data.train(progress.epoch, progress.step):
+                self._update(x_BCSS, target_B)
+                self._boundary()
+        self.tally.check(progress.epoch + 1)
+
+    def _update(self, x_BCSS: Tensor, target_B: Tensor) -> None:
+        options, progress = self.config.train, self.progress
+        with autocast(self.kind, self.amp):
+            output = self.model(x_BCSS)
+            loss = training_loss(output, target_B, label_smoothing=options.label_smoothing)
+        self.optimizer.zero_grad()
+        loss.backward()
+        if options.clip_grad is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), options.clip_grad)
+        self.optimizer.step()
+        progress.lr = self.optimizer.param_groups[0]["lr"]
+        logits_BK, aux = (output.logits, output.losses) if isinstance(output, Output) else (output, {})
+        self.tally.add(progress.step, {"loss": loss, **aux}, logits_BK, target_B)
+        progress.step += 1
+        self.trained += len(target_B)
+        update = progress.epoch * self.data.steps + progress.step
+        self.scheduler.step_update(update)
+        if update % CHECK_EVERY.get(self.kind, 1) == 0:
+            self.tally.check(progress.epoch + 1)
+
+    def _close_epoch(self) -> None:
+        """Evaluate, log, move on to the next epoch."""
+        progress, sums = self.progress, self.tally.means()
+        speed = self.trained / (time.perf_counter() - self.started)
+        found = evaluate(self.model, self.data, self.config.evaluation.traced_images, self.amp)
+        progress.epoch, progress.step = progress.epoch + 1, 0
+        self.tally.clear()
+        progress.last = {**found.scores(), "epoch": float(progress.epoch)}
+        if not progress.best or rank(progress.last) > rank(progress.best):
+            progress.best = progress.last
+        progress.extra = (
+            {} if found.depth is None else {"mean_depth": found.depth, "active_share": found.active_share()}
+        )
+        speeds = {"train.images_per_second": speed} if self.trained else {}
+        metrics = {**sums, **events(found), "lr": progress.lr, **speeds}
+        self.context.log(progress.epoch, metrics, steps=self.config.train.epochs)
+
+    def _boundary(self) -> None:
+        """Between two updates: save when it is time, stop when asked to."""
+        stopping = self.context.stopping
+        if stopping or self.context.due():
+            self._save()
+        if stopping:
+            raise Stopped(f"saved in epoch {self.progress.epoch + 1} after {self.progress.step} batches")
+
+    def _save(self) -> None:
+        self.context.save(lambda file: resume.write(self, file))
+
+    def _result(self) -> dict[str, Any]:
+        evaluation, progress = self.config.evaluation, self.progress
+        cost = complexity(self.model, self.data.sample(evaluation.counted_images))
+        speed = throughput(
+            self.model, self.data.sample(evaluation.timed_batch_size), evaluation.timed_batches, self.amp
+        )
+        seconds = self.clock.seconds()
+        return {
+            "metrics": {
+                "best": dict(progress.best),
+                "last": dict(progress.last),
+                "gflops": cost.gmacs,
+                "params_m": cost.params / 1e6,
+                "images_per_second": speed,
+                **progress.extra,
+            },
+            "cost": {
+                "seconds": seconds,
+                "gpu_seconds": seconds if self.kind == "cuda" else 0.0,
+                "peak_memory_mb": peak_mb(self.device),
+                "params": cost.params,
+                "gflops": cost.gmacs,
+            },
+        }
+
+
+def create(options: dict[str, Any], data: Batches, drop_path: float) -> nn.Module:
+    """The timm model of a config, fitted to the data's classes, channels and image size."""
+    options = dict(options)
+    name = options.pop("name", None)
+    if not name:
+        raise ValueError("model needs a name, such as {name: vit_tiny_patch16_224}")
+    fitted = {"num_classes": data.classes, "in_chans": data.channels, "img_size": data.image_size}
+    if drop_path:
+        fitted["drop_path_rate"] = drop_path
+    return timm.create_model(name, **{**fitted, **options})
+
+
+def amp_type(choice: str, device: str) -> torch.dtype | None:
+    """The type that matrix products are computed in, None for the parameters' own."""
+    if choice == "off" or (choice == "auto" and not device.startswith("cuda")):
+        return None
+    if choice == "auto" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        return None
+    return torch.bfloat16
+
+
+def rank(scores: dict[str, float]) -> tuple[float, float]:
+    """Higher is better: by top-1, equals by loss."""
+    return scores["top1"], -scores["loss"]
+
+
+def events(found: Validation) -> dict[str, float]:
+    """Event keys of a validation. `images_per_second` is of this pass; the result's is measured apart."""
+    active = {f"active.layer{i:02d}": share for i, share in enumerate(found.active)}
+    if active:
+        active["active.mean"] = found.active_share()
+    return (
+        {f"val.{key}": value for key, value in found.scores().items()}
+        | active
+        | {"images_per_second": found.images_per_second}
+    )
