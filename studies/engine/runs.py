@@ -1,0 +1,123 @@
+"""The runs of one MLflow experiment: what `track` asks of a client, and how it fits into its limits."""
+
+from __future__ import annotations
+
+import tempfile
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from studies.engine import tracking_uri
+from studies.engine.projection import ENDED, Point, Wanted, legal
+
+METRICS_PER_BATCH, PARAMS_PER_BATCH, RUNS_PER_PAGE = 1000, 100, 1000
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A run that MLflow has."""
+
+    id: str
+    tags: dict[str, str]
+    params: dict[str, str]
+
+
+class Runs:
+    """Opens (or makes) the experiment; what it holds already is listed once."""
+
+    def __init__(self, client: Any, entities: Any, experiment: str, artifacts: str | None) -> None:
+        """client: an MlflowClient, entities: `mlflow.entities`, artifacts: their folder (a server has its own)."""
+        self._client, self._entities = client, entities
+        self.trials: dict[str, Found] = {}
+        self.parent: Found | None = None
+        found = self._client.get_experiment_by_name(experiment)
+        if found is None:
+            self.token = uuid.uuid4().hex
+            tags = {tracking_uri.TOKEN: self.token}
+            self._experiment = self._client.create_experiment(experiment, artifact_location=artifacts, tags=tags)
+            return
+        self._experiment = found.experiment_id
+        if found.lifecycle_stage != "active":
+            self._client.restore_experiment(self._experiment)
+        self.token = found.tags.get(tracking_uri.TOKEN, "")
+        if not self.token:
+            self.token = uuid.uuid4().hex
+            self._client.set_experiment_tag(self._experiment, tracking_uri.TOKEN, self.token)
+        self._list()
+
+    def _list(self) -> None:
+        page = None
+        while True:
+            runs = self._client.search_runs([self._experiment], max_results=RUNS_PER_PAGE, page_token=page)
+            for run in runs:
+                found = Found(run.info.run_id, run.data.tags, run.data.params)
+                if found.tags.get("kind") == "study":
+                    self.parent = self.parent or found
+                elif "trial_id" in found.tags:
+                    self.trials.setdefault(found.tags["trial_id"], found)
+            page = runs.token
+            if not page:
+                return
+
+    def forget(self, trial: str) -> None:
+        """After a failure: look again whether MLflow has it."""
+        self.trials.pop(trial, None)
+        query = f"tags.trial_id = '{trial}'"
+        try:
+            runs = self._client.search_runs([self._experiment], filter_string=query, max_results=1)
+        except Exception:
+            return
+        for run in runs:
+            self.trials[trial] = Found(run.info.run_id, run.data.tags, run.data.params)
+
+    def create(self, wanted: Wanted, parent: str) -> str:
+        tags = _tags(wanted, parent)
+        run = self._client.create_run(self._experiment, start_time=wanted.start, tags=tags, run_name=wanted.name)
+        for params in _chunks(list(wanted.params.items()), PARAMS_PER_BATCH):
+            self._client.log_batch(run.info.run_id, params=[self._entities.Param(k, v) for k, v in params])
+        return str(run.info.run_id)
+
+    def describe(self, run: str, wanted: Wanted, parent: str) -> None:
+        """Tags, name, status and end."""
+        tags = [self._entities.RunTag(k, v) for k, v in _tags(wanted, parent).items()]
+        self._client.log_batch(run, tags=tags)
+        self._client.update_run(run, status=wanted.status, name=wanted.name)
+        if wanted.status in ENDED:
+            self._client.set_terminated(run, status=wanted.status, end_time=wanted.end)
+
+    def points(self, run: str, points: Sequence[Point]) -> None:
+        """Rows that MLflow has already are ignored by it."""
+        for chunk in _chunks(points, METRICS_PER_BATCH):
+            metrics = [self._entities.Metric(legal(p.key), p.value, p.time, p.step) for p in chunk]
+            self._client.log_batch(run, metrics=metrics)
+
+    def delete(self, run: str) -> None:
+        self._client.delete_run(run)
+
+    def file(self, run: str, path: Path, under: str | None = None) -> None:
+        if path.is_file():
+            self._client.log_artifact(run, str(path), under)
+
+    def files(self, run: str, root: Path, paths: Sequence[Path]) -> None:
+        """Each under the folder it has below root."""
+        for path in paths:
+            under = path.parent.relative_to(root).as_posix()
+            self.file(run, path, None if under == "." else under)
+
+    def text(self, run: str, name: str, text: str) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / name
+            path.write_text(text, encoding="utf-8")
+            self.file(run, path)
+
+
+def _tags(wanted: Wanted, parent: str) -> dict[str, str]:
+    return {**wanted.tags, "mlflow.parentRunId": parent} if parent else dict(wanted.tags)
+
+
+def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

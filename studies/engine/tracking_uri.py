@@ -1,0 +1,82 @@
+"""Where MLflow is, and what can be told of it without importing it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sqlite3
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+TOKEN = "dynvit.mirror"
+"""The experiment's tag that tells one database from another."""
+PROBE_SECONDS = 3.0
+
+
+def default(results: Path) -> str:
+    """MLFLOW_TRACKING_URI where it names a server, else a database in the results folder."""
+    asked = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
+    return asked if is_server(asked) else f"sqlite:///{results.resolve() / 'mlflow.db'}"
+
+
+def is_server(uri: str) -> bool:
+    return uri.startswith(("http://", "https://"))
+
+
+def artifacts(uri: str, results: Path, experiment: str) -> str | None:
+    """The folder of an experiment's artifacts; a server decides itself."""
+    return None if is_server(uri) else str(results.resolve() / "mlartifacts" / experiment)
+
+
+def lock(uri: str, folder: Path) -> Path:
+    """Of the one writer: beside a database file, else in the study folder."""
+    if uri.startswith("sqlite:///"):
+        path = Path(uri.removeprefix("sqlite:///"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.with_name(f"{path.name}.lock")
+    return folder / ".mirror.lock"
+
+
+def answers(uri: str) -> bool:
+    """Whether something listens where a server should be; a client of a dead one would try for minutes."""
+    if not is_server(uri):
+        return True
+    parts = urllib.parse.urlsplit(uri)
+    host = parts.hostname or ""
+    if urllib.request.getproxies().get(parts.scheme) and not urllib.request.proxy_bypass(host):
+        return True  # only the proxy can tell
+    try:
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        with socket.create_connection((host, port), timeout=PROBE_SECONDS):
+            return True
+    except (OSError, ValueError):
+        return False
+
+
+def shown(uri: str) -> str:
+    """The URI without a password."""
+    parts = urllib.parse.urlsplit(uri)
+    return uri.replace(f"{parts.username or ''}:{parts.password}@", "…@") if parts.password else uri
+
+
+def token(uri: str, experiment: str) -> str | None:
+    """The experiment's token in a database file, empty where there is none; None where only MLflow can tell."""
+    if not uri.startswith("sqlite:///"):
+        return None
+    path = Path(uri.removeprefix("sqlite:///"))
+    if not path.exists():
+        return ""
+    query = (
+        "SELECT t.value FROM experiment_tags t JOIN experiments e USING (experiment_id)"
+        " WHERE e.name = ? AND e.lifecycle_stage = 'active' AND t.key = ?"
+    )
+    try:
+        connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=5)
+        try:
+            row = connection.execute(query, (experiment, TOKEN)).fetchone()
+        finally:
+            connection.close()
+    except sqlite3.Error:
+        return ""
+    return str(row[0]) if row else ""
