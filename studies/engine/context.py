@@ -107,7 +107,7 @@ def _notable(metrics: dict[str, float]) -> dict[str, float]:
 
 
 def _set_events_aside(folder: TrialFolder, attempt: int) -> None:
-    """Without a checkpoint the attempt starts from nothing, so the curve of the one before goes to that one's folder."""
+    """An attempt without a checkpoint starts from nothing: the curve of the one before goes to that one's folder."""
     if attempt > 0 and folder.events_file.exists():
         aside = folder.attempt_folder(attempt - 1)
         aside.mkdir(parents=True, exist_ok=True)

@@ -25,11 +25,14 @@ def describe(device: str) -> dict[str, Any]:
 
 @cache
 def source() -> dict[str, Any]:
-    """git sha and whether the tree is dirty, fingerprint of the code; in a snapshot, of where it was taken."""
+    """git sha and whether the tree is dirty (in a snapshot: of where it was taken); fingerprint of the science's code.
+
+    The engine does not count: a change of it changes no number.
+    """
     written = read_json(root() / SOURCE)
     if written is not None:
         return {key: written.get(key) for key in ("git", "source")}
-    return {"git": git(root()), "source": fingerprint(root())}
+    return {"git": git(root()), "source": fingerprint(root(), ("dynvit",))}
 
 
 def git(folder: Path) -> dict[str, Any] | None:

@@ -24,10 +24,10 @@ def root() -> Path:
 
 
 @cache
-def fingerprint(folder: Path) -> str:
+def fingerprint(folder: Path, packages: tuple[str, ...] = PACKAGES) -> str:
     """Twelve characters that change with every file of the packages."""
     digest = hashlib.sha256()
-    for file in _files(folder):
+    for file in _files(folder, packages):
         body = file.read_bytes()
         digest.update(f"{file.relative_to(folder).as_posix()}\0{len(body)}\0".encode() + body)
     return digest.hexdigest()[:12]
@@ -55,8 +55,8 @@ def take(results: Path) -> Path:
     return target
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    for package in PACKAGES:
+def _files(folder: Path, packages: tuple[str, ...] = PACKAGES) -> Iterator[Path]:
+    for package in packages:
         for file in sorted((folder / package).rglob("*")):
             if file.suffix in SUFFIXES and file.is_file():
                 yield file

@@ -138,6 +138,8 @@ class Ray:
                 self._ray.cancel(handle.native[0])
 
     def close(self) -> None:
+        if not self._folder.exists():
+            return
         workers = [pid for note in (self._folder / "jobs").glob("*") if (pid := _worker(note))]
         with _quiet():
             self._ray.shutdown()

@@ -1,0 +1,140 @@
+"""``studies run STUDY``: make it so."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+from rich.console import Console
+
+from studies.engine.context import Stop
+from studies.engine.driver import Busy, Driver
+from studies.engine.interrupt import interrupts
+from studies.engine.launch import Launcher, LaunchError, Site, choose, launcher, names
+from studies.engine.progress import Progress, span
+from studies.engine.selection import Refused, Selection, plan_of, results_option, selection_options, study_argument
+from studies.engine.watch import Watch
+
+if TYPE_CHECKING:
+    from studies.engine.drive import Outcome
+    from studies.engine.plan import Plan, Rerun
+    from studies.engine.trial import Trial
+
+ASK_ABOVE_GPU_HOURS, ASK_ABOVE_SECONDS = 2.0, 3600.0
+"""A run that takes longer is confirmed first, on a terminal."""
+
+
+@click.command()
+@study_argument
+@click.option("--on", metavar="|".join(names()), help="Launcher; without it Ray where it is installed.")
+@click.option(
+    "--rerun", type=click.Choice(["failed", "stale", "all"]), help="Begin these anew: failed, of older code, all."
+)
+@click.option("--yes", "-y", is_flag=True, help="Do not ask before a long run.")
+@selection_options
+@results_option
+def command(on: str | None, rerun: str | None, yes: bool, **chosen: Any) -> int:
+    """Launch what is missing of STUDY, then tables, figures and report. Typed again, it goes on where it stopped."""
+    plan = plan_of(Selection(**chosen), cast("Rerun | None", rerun))
+    console = Console(file=sys.stdout, highlight=False)
+    trials = list({trial.folder_id: trial for trial in (*plan.to_run, *plan.running)}.values())
+    name, note = choose(on or _preferred(trials), len(trials))
+    click.echo(f"plan      {_amount(plan)}, {name}" if trials else "plan      nothing to run")
+    if note:
+        click.echo(f"          {note}")
+    if not yes and not _agreed(plan):
+        return 130
+    stop = Stop()
+    results = Path(chosen["results"]).resolve()
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(Driver(plan.folder, stop))
+        except Busy as busy:
+            raise Refused(f"{plan.folder.name} {busy}; `studies status` shows how it goes") from busy
+        except OSError as error:
+            raise Refused(f"results folder {results} cannot be written: {error.strerror or error}") from error
+        stack.enter_context(interrupts(stop))
+        return _make(plan, trials, name, Site(results, plan.folder, _options(trials, name), stop), console)
+
+
+def _make(plan: Plan, trials: Sequence[Trial], name: str, site: Site, console: Console) -> int:
+    from studies.engine import finish
+    from studies.engine.store import Store
+
+    store = Store(site.results)
+    outcome: Outcome | None = None
+    mirror = finish.mirror(store, plan.folder, console)
+    try:
+        _prepare(plan, store)
+        if trials:
+            outcome = _drive(plan, store, trials, name, site, console, mirror)
+    except LaunchError as error:
+        raise Refused(str(error)) from error
+    except OSError as error:
+        click.echo(f"results folder {site.results}: {error.strerror or error}; what is done is kept", err=True)
+        return 1 if outcome or any(state.status == "done" for state in plan.states.values()) else 2
+    states = Watch([store.trial(i) for i in dict.fromkeys(t.folder_id for t in plan.selected)]).look()
+    return finish.finish(plan, store, states, outcome, mirror, console)
+
+
+def _prepare(plan: Plan, store: Any) -> None:
+    """plan.json and the trial folders, so that every other verb and every worker knows what is wanted."""
+    from studies.engine.planfile import write_plan
+
+    write_plan(plan)
+    for trial in plan.to_run:
+        folder = store.trial(trial.folder_id)
+        folder.create(trial.spec())
+        if trial.folder_id in plan.restart:
+            folder.start_over()
+
+
+def _drive(
+    plan: Plan, store: Any, trials: Sequence[Trial], name: str, site: Site, console: Console, mirror: Any
+) -> Outcome:
+    from studies.engine.drive import Drive
+    from studies.engine.mirroring import Mirroring
+
+    chosen = {trial.folder_id: trial for trial in plan.selected}
+    watch = Watch([store.trial(i) for i in chosen])
+    labels = {i: f"{t.arm.part} {t.arm.label} s{t.seed}" for i, t in chosen.items()}
+    made: Launcher = launcher(name, site)
+    try:
+        with Progress(watch, labels, site.stop, console) as progress, Mirroring(mirror):
+            return Drive(trials, watch, made, site.stop, progress.say).run()
+    finally:
+        made.close()
+
+
+def _preferred(trials: Sequence[Trial]) -> str | None:
+    """The launcher that the study's resources name, if they name one."""
+    named = {launcher for trial in trials for launcher in trial.resources.launcher}
+    return named.pop() if len(named) == 1 else None
+
+
+def _options(trials: Sequence[Trial], name: str) -> dict[str, Any]:
+    return next((dict(t.resources.launcher[name]) for t in trials if name in t.resources.launcher), {})
+
+
+def _amount(plan: Plan) -> str:
+    count = len(plan.to_run)
+    parts = [f"{count} trial{'' if count == 1 else 's'}"]
+    if plan.running:
+        parts.append(f"{len(plan.running)} already running")
+    if plan.estimate is not None:
+        hours = plan.estimate.gpu_hours
+        parts.append(f"{hours:.1f} GPU-hours" if hours > 0 else f"{span(plan.estimate.seconds)} one after the other")
+    return ", ".join(parts)
+
+
+def _agreed(plan: Plan) -> bool:
+    guess = plan.estimate
+    if guess is None or not sys.stdin.isatty() or not sys.stdout.isatty():
+        return True
+    if guess.gpu_hours <= ASK_ABOVE_GPU_HOURS and guess.seconds <= ASK_ABOVE_SECONDS:
+        return True
+    return click.confirm("Start?", default=True)
