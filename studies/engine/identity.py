@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from studies.engine.trial import Config
@@ -61,7 +60,9 @@ def _same(left: Any, right: Any) -> bool:
     return canonical_json(left) == canonical_json(right)
 
 
-@dataclass
+Spec = Mapping[str, Any]
+
+
 class Archive:
     """Specs of trials on disk, arranged so that one lookup costs the same for ten of them or ten thousand.
 
@@ -69,39 +70,57 @@ class Archive:
     in common with the one asked for.
     """
 
-    shelves: dict[tuple[str, int, int], dict[frozenset[str], list[Mapping[str, Any]]]] = field(default_factory=dict)
-    indexes: dict[tuple[Any, ...], dict[str, list[Mapping[str, Any]]]] = field(default_factory=dict)
-
-    def __init__(self, specs: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+    def __init__(self, specs: Iterable[tuple[str, Spec]]) -> None:
         """specs: folder id and spec.json of each trial; what is no spec is passed over."""
-        self.shelves, self.indexes = {}, {}
+        self.specs: list[Spec] = []
+        self.shelves: dict[tuple[str, int, int], dict[frozenset[str], list[Spec]]] = {}
+        self.indexes: dict[tuple[Any, ...], dict[str, list[Spec]]] = {}
+        self.moved: dict[tuple[str, str], bool] = {}
         for folder, spec in specs:
             try:
                 place = (task_name(spec["task"]), int(spec.get("revision", 1)), int(spec["seed"]))
                 keys = frozenset(key for key, _ in flat(spec["config"]))
             except (KeyError, TypeError, ValueError, AttributeError):
                 continue
-            self.shelves.setdefault(place, {}).setdefault(keys, []).append({**spec, "folder": folder})
+            self.specs.append({**spec, "folder": folder})
+            self.shelves.setdefault(place, {}).setdefault(keys, []).append(self.specs[-1])
 
     def find(self, task: str, revision: int, seed: int, config: Config, defaults: Config) -> str | None:
         """The folder id of a trial whose result stands for this one."""
-        shelves = self.shelves.get((task, revision, seed))
-        if not shelves:
-            return None
         now = dict(flat(config))
-        for keys, specs in shelves.items():
+        for keys, specs in self.shelves.get((task, revision, seed), {}).items():
             if keys == now.keys():  # then the ids would be equal
                 continue
             shared = sorted(keys & now.keys())
             place = (task, revision, seed, keys, tuple(shared))
             if place not in self.indexes:
-                self.indexes[place] = {}
+                index = self.indexes[place] = {}
                 for spec in specs:
-                    self.indexes[place].setdefault(_values(dict(flat(spec["config"])), shared), []).append(spec)
+                    index.setdefault(_values(dict(flat(spec["config"])), shared), []).append(spec)
             for spec in self.indexes[place].get(_values(now, shared), []):
-                if reusable(spec, config, defaults):
+                if reusable(spec, config, defaults) and not self._moved(now.keys() - keys, defaults):
                     return str(spec["folder"])
         return None
+
+    def _moved(self, keys: Iterable[str], defaults: Config) -> bool:
+        """Whether any of these keys has had another default since it came to be: then a config without it is not ours."""
+        names, today = _names(defaults), dict(flat(defaults))
+        for key in keys:
+            if (names, key) not in self.moved:
+                then = (dict(flat(spec.get("defaults", {}))) for spec in self.specs if _named(spec) == names)
+                self.moved[names, key] = any(key in old and not _same(old[key], today[key]) for old in then)
+            if self.moved[names, key]:
+                return True
+        return False
+
+
+def _names(defaults: Mapping[str, Any]) -> str:
+    """What a default belongs to: a model's options have their defaults per model."""
+    return canonical_json([value for key, value in sorted(flat(defaults)) if key.split(".")[-1] == "name"])
+
+
+def _named(spec: Spec) -> str:
+    return _names(spec.get("defaults", {}))
 
 
 def _values(config: Mapping[str, Any], keys: list[str]) -> str:

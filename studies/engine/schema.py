@@ -97,17 +97,17 @@ class StudyText(PartText):
 
 def fit(kind: Any, value: Any, found: list[Misfit], path: tuple[str | int, ...] = ()) -> Any:
     """`conform`, and where something does not fit, the rest of it: so that one mistake does not hide the others."""
-    first: list[Misfit] = []
-    fitted = conform(kind, value, first, path)
-    found.extend(first)
-    misfits = first
+    misfits: list[Misfit] = []
+    fitted = conform(kind, value, misfits, path)
+    found.extend(misfits)
     while misfits:
+        before = value
         for misfit in misfits:
             value = _without(value, misfit.path[len(path) :])
+        if value == before or value is None:
+            return None
         misfits = []
         fitted = conform(kind, value, misfits, path)
-        if value in (None, {}) and misfits:
-            return None
     return fitted
 
 
@@ -118,14 +118,11 @@ def resources(settings: Mapping[str, Any], found: list[Misfit], path: tuple[str 
 
 
 def _without(value: Any, path: tuple[str | int, ...]) -> Any:
-    """The value less what stands at the path."""
-    if not path:
+    """The value less what stands at the path; a list with a bad entry goes as a whole, so that places keep their number."""
+    if not path or not isinstance(value, dict):
         return None
     step, rest = path[0], path[1:]
-    if isinstance(value, list) and isinstance(step, int) and step < len(value):
-        kept = _without(value[step], rest)
-        return [*value[:step], *([] if kept is None else [kept]), *value[step + 1 :]]
-    if isinstance(value, dict) and step in value:
-        kept = _without(value[step], rest)
-        return {k: (kept if k == step else v) for k, v in value.items() if k != step or kept is not None}
-    return value
+    if step not in value:
+        return value
+    kept = _without(value[step], rest)
+    return {key: (kept if key == step else item) for key, item in value.items() if key != step or kept is not None}

@@ -22,13 +22,15 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 import click
 
 from studies.engine import planfile
-from studies.engine.problems import Problem, StudyError
+from studies.engine.label import make_label, parse_override
+from studies.engine.problems import StudyError
 from studies.engine.store import Store
 
 if TYPE_CHECKING:
+    from studies.engine.choice import Choice
     from studies.engine.plan import Plan, Rerun
     from studies.engine.planfile import PlanFile
-    from studies.engine.study import Choice, Study
+    from studies.engine.study import Study
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -70,7 +72,7 @@ def selection_options(command: F) -> F:
             "--only",
             multiple=True,
             metavar="AXIS=LEVEL,...",
-            help="Only these arms: recursion=1,3, part=sret or sret.recursion=1. Several must all hold.",
+            help="Only these arms: recursion=1,3, part=sret or sret.recursion=1; may be given several times.",
         ),
     ):
         command = option(command)
@@ -105,10 +107,11 @@ class Refused(click.ClickException):
 
 def resolve(selection: Selection) -> tuple[Study, Store, Choice]:
     """The checked study and what was chosen of it. Refused with every problem of file and command line at once."""
-    from studies.engine import choice, studyfile
+    from studies.engine import studyfile
+    from studies.engine.choice import choose
 
     try:
-        study, chosen = choice.choose(studyfile.find(selection.study), selection)
+        study, chosen = choose(studyfile.find(selection.study), selection)
     except StudyError as error:
         raise Refused(str(error)) from error
     return study, selection.store, chosen
@@ -119,16 +122,19 @@ def plan_of(selection: Selection, rerun: Rerun | None = None) -> Plan:
     from studies.engine.plan import make_plan
 
     study, store, chosen = resolve(selection)
-    return make_plan(
-        study,
-        store,
-        scale=chosen.scale,
-        overrides=chosen.overrides,
-        only=chosen.only,
-        seeds=chosen.seeds,
-        smoke=chosen.smoke,
-        rerun=rerun,
-    )
+    try:
+        return make_plan(
+            study,
+            store,
+            scale=chosen.scale,
+            overrides=chosen.overrides,
+            only=chosen.only,
+            seeds=chosen.seeds,
+            smoke=chosen.smoke,
+            rerun=rerun,
+        )
+    except StudyError as error:
+        raise Refused(str(error)) from error
 
 
 def planned(selection: Selection) -> PlanFile:
@@ -153,29 +159,3 @@ def label_of(selection: Selection) -> str:
     """The label as typed; `planfile.find` knows that the default scale's name may be left out."""
     overrides = tuple(parse_override(text) for text in selection.overrides)
     return make_label(selection.scale or "", selection.smoke, overrides)
-
-
-def make_label(scale: str, smoke: bool, overrides: tuple[tuple[str, Any], ...]) -> str:
-    """scale (empty for the default one), ``smoke``, ``set-<hash6>``, joined by ``-``."""
-    parts = [scale] if scale else []
-    if smoke:
-        parts.append("smoke")
-    if overrides:
-        from studies.engine.identity import canonical_json, digest
-
-        parts.append("set-" + digest(canonical_json(dict(sorted(overrides))))[:6])
-    return "-".join(parts)
-
-
-def parse_override(text: str) -> tuple[str, Any]:
-    """``train.epochs=20`` -> its key and value, read as YAML."""
-    from studies.engine.yamlfile import parse_value
-
-    key, sign, value = text.partition("=")
-    key = key.strip()
-    if not sign or not key:
-        raise StudyError([Problem("--set", f'"{text}" is not KEY=VALUE')])
-    try:
-        return key, parse_value(value)
-    except ValueError as error:
-        raise StudyError([Problem("--set", f"{value}: {error}", key)]) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +18,9 @@ class Setting:
     key: str
     value: Any
     where: tuple[str | int, ...]
-    """The path in the study file; ``("--set", key)`` for the command line, ``("--smoke",)`` for the task's patch."""
+    """The value's path in the study file; beginning with ``--set`` or ``--smoke`` where it comes from there."""
+    named: tuple[str | int, ...] | None = None
+    """Where the key is written, if that is not beside the value (an axis's `key:`)."""
 
 
 Patch = tuple[Setting, ...]
@@ -73,51 +75,11 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Scale:
-    """How large the study is run: what it lays over the study and over each part."""
-
-    name: str
-    patch: Patch = ()
-    seeds: tuple[int, ...] | None = None
-    resources: Mapping[str, Any] = field(default_factory=dict)
-    parts: Mapping[str, Patch] = field(default_factory=dict)
-    axes: Mapping[str, Mapping[str, Axis]] = field(default_factory=dict)
-    """part -> axis -> the axis with this scale's levels."""
-
-
-@dataclass(frozen=True)
 class Metric:
     source: str | None = field(default=None, metadata={"key": "from"})
     """``best``, ``last``, an event key, or None: where the task's result has it."""
     direction: Literal["max", "min", "none"] = "none"
     unit: str = ""
-
-
-@dataclass(frozen=True)
-class Study:
-    name: str
-    title: str
-    file: Path
-    text: str
-    task: Task
-    seeds: tuple[int, ...]
-    parts: tuple[Part, ...]
-    base: Patch = ()
-    scales: Mapping[str, Scale] = field(default_factory=dict)
-    default_scale: str = ""
-    """Empty where the study has no scales."""
-    metrics: Mapping[str, Metric] = field(default_factory=dict)
-    resources: Mapping[str, Any] = field(default_factory=dict)
-
-    def at(self, scale: str) -> Sized:
-        """The study at one scale: patches laid over each other in their order, levels replaced where the scale does."""
-        over = self.scales.get(scale, Scale(""))
-        parts = []
-        for part in self.parts:
-            base = (*self.base, *over.patch, *part.base, *over.parts.get(part.name, ()))
-            parts.append(replace(part, base=base, axes={**part.axes, **over.axes.get(part.name, {})}))
-        resources = Resources(**{**self.resources, **over.resources})
-        return Sized(scale, tuple(parts), over.seeds or self.seeds, resources)
 
 
 @dataclass(frozen=True)
@@ -128,3 +90,23 @@ class Sized:
     parts: tuple[Part, ...]
     seeds: tuple[int, ...]
     resources: Resources
+
+
+@dataclass(frozen=True)
+class Study:
+    name: str
+    title: str
+    file: Path
+    text: str
+    task: Task
+    sizes: Mapping[str, Sized]
+    """By scale; under the empty name where the study has no scales."""
+    default_scale: str = ""
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+
+    def at(self, scale: str) -> Sized:
+        return self.sizes[scale]
+
+    @property
+    def scales(self) -> tuple[str, ...]:
+        return tuple(scale for scale in self.sizes if scale)

@@ -61,6 +61,8 @@ class Trial:
     resources: Resources
     revision: int = 1
     """The task's REVISION: raised when the same config no longer means the same computation."""
+    study: str = ""
+    """The study that asks for it, with its label; a folder's spec names the one that asked first."""
 
     def spec(self) -> dict[str, Any]:
         """What is written to spec.json."""
@@ -72,6 +74,7 @@ class Trial:
             "config": self.config,
             "defaults": self.defaults,
             "seed": self.seed,
+            "study": self.study,
         }
 
 

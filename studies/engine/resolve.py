@@ -1,0 +1,163 @@
+"""Settings -> a whole config: the task's defaults, the model's defaults, then patch over patch, values of their types."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from studies.engine import options
+from studies.engine.conform import Misfit, conform, fields, near, plain
+from studies.engine.identity import flat
+from studies.engine.study import Patch, Setting
+from studies.engine.taskfile import ModelField, Task, build, defaults
+from studies.engine.trial import Config
+
+
+class Resolver:
+    """Resolves the patches of one task; remembers what it has checked, as arms share most of their settings."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.fields: Mapping[str, ModelField] = {field.key: field for field in task.models}
+        self.task_defaults = defaults(task.config)
+        self.keys = [key for key, _ in flat(self.task_defaults)]
+        self._fitted: dict[tuple[int, str], tuple[Any, tuple[Misfit, ...], Setting]] = {}
+        self._started: dict[tuple[str, ...], Config] = {}
+
+    # ---- whole configs
+
+    def config(self, patch: Patch) -> Config:
+        """The resolved config; what does not fit is left as it is (`misfits` says it)."""
+        names = self.model_names(patch)
+        config = _copy(self.defaults(names))
+        for setting in patch:
+            value, _ = self.fit(setting, self.model_of(setting.key, names))
+            _put(config, setting.key.split("."), value)
+        return config
+
+    def defaults(self, names: Mapping[str, str]) -> Config:
+        """The config when only the models are named."""
+        key = tuple(names.values())
+        if key not in self._started:
+            config = _copy(self.task_defaults)
+            for field_key, name in names.items():
+                _put(config, field_key.split("."), self._model_defaults(self.fields[field_key], name), whole=True)
+            self._started[key] = config
+        return self._started[key]
+
+    def _model_defaults(self, field: ModelField, name: str) -> dict[str, Any]:
+        told: dict[str, Any] = _get(self.task_defaults, field.key)
+        model = options.find_model(name)
+        own = model.defaults(field.given) if model else {}
+        kept = told if told.get("name", name) == name else {}  # options of another model mean nothing here
+        return {"name": name, **own, **kept}
+
+    def model_names(self, patch: Patch) -> dict[str, str]:
+        """Config key of each model field -> the model's name there."""
+        names = {}
+        for key in self.fields:
+            told = [s.value for s in patch if s.key == f"{key}.name" and isinstance(s.value, str)]
+            names[key] = told[-1] if told else str(_get(self.task_defaults, key).get("name", ""))
+        return names
+
+    def model_of(self, key: str, names: Mapping[str, str]) -> str:
+        return next((name for field, name in names.items() if key.startswith(f"{field}.")), "")
+
+    def refusal(self, config: Config) -> str | None:
+        """What the task's own rules (`__post_init__`) say against a config whose settings all fit."""
+        try:
+            build(self.task.config, config)
+        except ValueError as error:
+            return str(error)
+        return None
+
+    # ---- one setting
+
+    def misfits(self, patch: Patch) -> Iterable[tuple[Setting, Misfit]]:
+        """Every setting that the task or its model does not take."""
+        names = self.model_names(patch)
+        for setting in patch:
+            for misfit in self.fit(setting, self.model_of(setting.key, names))[1]:
+                yield setting, misfit
+
+    def fit(self, setting: Setting, model: str) -> tuple[Any, tuple[Misfit, ...]]:
+        """The value as its key's type has it, and what is wrong (paths count from the value)."""
+        key = (id(setting), model)
+        if key not in self._fitted:
+            found: list[Misfit] = []
+            value = self._fit(setting, model, found)
+            self._fitted[key] = (
+                plain(value),
+                tuple(found),
+                setting,
+            )  # the setting is kept so that its id stays its own
+        value, misfits, _ = self._fitted[key]
+        return value, misfits
+
+    def _fit(self, setting: Setting, model: str, found: list[Misfit]) -> Any:
+        kind: Any = self.task.config
+        steps = setting.key.split(".")
+        for i, step in enumerate(steps):
+            here = ".".join(steps[:i])
+            if here in self.fields:
+                return self._fit_option(setting, self.fields[here], steps[i:], model, found)
+            if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
+                if kind is Any or isinstance(_get(self.task_defaults, here), Mapping):
+                    return setting.value  # inside a free mapping
+                found.append(Misfit((), f"{here} is a value, it has no {step}", at_key=True))
+                return setting.value
+            known = fields(kind)
+            if step not in known:
+                hint = near(setting.key, self.keys) or near(step, known)
+                found.append(Misfit((), f"the task {self.task.name} has no {setting.key}{hint}", at_key=True))
+                return setting.value
+            kind = known[step][1]
+        return conform(kind, setting.value, found)
+
+    def _fit_option(self, setting: Setting, field: ModelField, steps: list[str], name: str, found: list[Misfit]) -> Any:
+        option = steps[0]
+        if option == "name":
+            if not isinstance(setting.value, str) or options.find_model(setting.value) is None:
+                found.append(Misfit((), _no_model(setting.value)))
+            return setting.value
+        if option in field.given:
+            found.append(Misfit((), f"{option} is set by the task {self.task.name} itself", at_key=True))
+            return setting.value
+        model = options.find_model(name)
+        if model is None:  # said where the name stands
+            return setting.value
+        if option not in model.options:
+            if not model.open:
+                known = [f"{field.key}.{o}" for o in model.options if o not in field.given]
+                hint = near(setting.key, known)
+                found.append(Misfit((), f"{name} has no option {option}{hint}", at_key=True))
+            return setting.value
+        return conform(model.options[option].kind, setting.value, found)
+
+
+def _no_model(name: Any) -> str:
+    return f"no model {name}" + (near(str(name), options.model_names()) or near(str(name), options.timm_names()))
+
+
+def _copy(config: Config) -> Config:
+    return {key: _copy(value) if isinstance(value, dict) else value for key, value in config.items()}
+
+
+def _get(config: Mapping[str, Any], key: str) -> Any:
+    value: Any = config
+    for step in key.split("."):
+        value = value.get(step, {}) if isinstance(value, Mapping) else {}
+    return value
+
+
+def _put(config: Config, steps: list[str], value: Any, whole: bool = False) -> None:
+    """Set a nested key; an empty mapping over a mapping changes nothing, unless it is to replace it."""
+    for step in steps[:-1]:
+        inner = config.get(step)
+        if not isinstance(inner, dict):
+            inner = config[step] = {}
+        config = inner
+    last = steps[-1]
+    if whole or not (value == {} and isinstance(config.get(last), dict)):
+        config[last] = value

@@ -1,0 +1,188 @@
+"""Study files: found by name, read, checked whole. Either a study comes out, or every problem at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from studies.engine import schema, settings, yamlfile
+from studies.engine.assemble import Reader, ScaleOver, scale_over, scale_text
+from studies.engine.conform import near, show
+from studies.engine.problems import Problem, StudyError
+from studies.engine.schema import PartText, ScaleText, StudyText
+from studies.engine.study import Part, Patch, Sized, Study
+from studies.engine.taskfile import Task, TaskError, load_task
+from studies.engine.trial import Resources
+from studies.engine.yamlfile import Document
+
+SUFFIXES = (".yaml", ".yml")
+
+
+def names() -> dict[str, Path]:
+    """Every study: those of the current folder's studies/, then the package's."""
+    here = Path("studies").resolve(), Path(__file__).resolve().parents[1]
+    return {file.stem: file for folder in reversed(here) for file in sorted(folder.glob("*.yaml"))}
+
+
+def name_of(study: str) -> str:
+    """The name that STUDY of the command line means; nothing is opened."""
+    path = Path(study)
+    if path.suffix in SUFFIXES:
+        return path.stem
+    name = study.partition("@")[0]
+    if not settings.NAME.fullmatch(name):
+        raise StudyError([_unknown(study)])
+    return name
+
+
+def find(study: str) -> Path:
+    """The file of STUDY: a name, or a path to a YAML file."""
+    path = Path(study)
+    if path.suffix in SUFFIXES:
+        if path.is_file():
+            return path
+        raise StudyError([Problem(study, "no such file")])
+    known = names()
+    if study not in known:
+        raise StudyError([_unknown(study)])
+    return known[study]
+
+
+def _unknown(study: str) -> Problem:
+    known = names()
+    hint = near(study.rsplit("/", 1)[-1], known) or (f", there are {', '.join(sorted(known))}" if known else "")
+    return Problem("STUDY", f'no study "{study}" in studies/{hint}')
+
+
+def load(path: Path, thorough: bool = True) -> Study:
+    """The study, or StudyError. `thorough`: also check every setting of every arm against the task and its models."""
+    study, problems = draft(path, thorough)
+    if problems or study is None:
+        raise StudyError(problems)
+    return study
+
+
+def draft(path: Path, thorough: bool = True) -> tuple[Study | None, list[Problem]]:
+    """As much of a study as can be understood, and what is wrong with the rest."""
+    reader = _StudyReader(yamlfile.read(path))
+    study = reader.study()
+    if study is not None and thorough:
+        from studies.engine.check import check
+
+        reader.problems.extend(check(study, reader.document))
+    return study, reader.problems
+
+
+class _StudyReader(Reader):
+    def __init__(self, document: Document) -> None:
+        super().__init__(document)
+        self.text: StudyText = StudyText()
+
+    def study(self) -> Study | None:
+        raw = self.document.value
+        if not isinstance(raw, dict):
+            if not self.problems:
+                self.say((), "not a study: a file has the keys study, task, seeds, parts or axes, and more")
+            return None
+        self.text = self.fit(StudyText, raw, ()) or StudyText()
+        self._required(raw)
+        task = self._task()
+        scales = {name: scale_text(self, name, patch) for name, patch in self.text.scales.items()}
+        default = self._default_scale(scales)
+        seeds = self.seeds(self.text.seeds, ("seeds",)) if self.text.seeds or raw.get("seeds") == [] else ()
+        resources = self._resources(self.text.resources, ("resources",))
+        if task is None:
+            return None
+        sizes = {}
+        for name, (text, patch) in (scales or {"": (ScaleText(), ())}).items():
+            parts = tuple(self._parts(name, text, patch))
+            own = self.seeds(text.seeds, ("scales", name, "seeds")) if text.seeds is not None else None
+            needs = Resources(**{**resources, **self._resources(text.resources, ("scales", name, "resources"))})
+            sizes[name] = Sized(name, parts, own or seeds, needs)
+        return Study(
+            name=self.text.study or self.document.file.stem,
+            title=self.text.title,
+            file=self.document.file,
+            text=self.document.text,
+            task=task,
+            sizes=sizes,
+            default_scale=default,
+            metrics=self.text.metrics,
+        )
+
+    def _required(self, raw: Mapping[str, Any]) -> None:
+        for key in ("study", "task", "seeds"):
+            if key not in raw:
+                self.say((), f"{key} is missing")
+        stem = self.document.file.stem
+        if self.text.study and self.text.study != stem:
+            self.say(("study",), f"{show(self.text.study)} in a file called {stem}: studies are found by file name")
+        elif self.text.study:
+            self.name(self.text.study, ("study",))
+        for name in self.text.metrics:
+            self.name(name, ("metrics", name))
+        if "parts" in raw:
+            for key in ("axes", "design", "exclude"):
+                if key in raw:
+                    self.say((key,), "belongs into a part, as this study has parts", at_key=True)
+            if not raw["parts"]:
+                self.say(("parts",), "no parts")
+
+    def _task(self) -> Task | None:
+        if not self.text.task:
+            return None
+        try:
+            return load_task(self.text.task, self.document.file.resolve().parent)
+        except TaskError as error:
+            self.say(("task",), str(error))
+            return None
+
+    def _default_scale(self, scales: Mapping[str, Any]) -> str:
+        default = self.text.default_scale
+        for name in scales:
+            self.name(name, ("scales", name))
+        if default and default not in scales:
+            hint = near(default, scales) or (f", there are {', '.join(scales)}" if scales else ": the study has none")
+            self.say(("default_scale",), f"no scale {default}{hint}")
+        if not default and len(scales) > 1 and "default_scale" not in self._raw():
+            self.say(("scales",), "default_scale is missing, though there are several", at_key=True)
+        return default if default in scales else next(iter(scales), "")
+
+    def _resources(self, given: Mapping[str, Any], path: tuple[str | int, ...]) -> dict[str, Any]:
+        found: list[Any] = []
+        fitted = schema.resources(given, found, path)
+        self.say_all(found)
+        limits = {"gpus": 0, "nodes": 1, "cpus": 1, "retries": 0, "memory_gb": 0.001, "minutes": 0.001}
+        for key, least in limits.items():
+            value = fitted.get(key)
+            if value is not None and value < least:
+                self.say((*path, key), f"{value:g} is too little")
+        return fitted
+
+    def _parts(self, scale: str, text: ScaleText, patch: Patch) -> list[Part]:
+        """The parts at one scale; a part whose axes are wrong comes without them, so that its base is still checked."""
+        base = settings.patch(self.text.base, ("base",))
+        if not self._raw("parts"):
+            over = scale_over(self, scale, "", text, whole=True) if scale else ScaleOver()
+            whole = PartText(axes=self.text.axes, design=self.text.design, exclude=self.text.exclude)
+            part = self.part(self.text.study, whole, (), over) or Part(self.text.study, design=())
+            for name in text.parts:
+                self.say(("scales", scale, "parts", name), "the study has no parts", at_key=True)
+            return [replace(part, base=(*base, *patch))]
+        for name in text.axes:
+            self.say(("scales", scale, "axes", name), "belongs into scales.<scale>.parts.<part>.axes", at_key=True)
+        for name in text.parts:
+            if name not in self._raw("parts"):
+                hint = self._hint(name, self._raw("parts"))
+                self.say(("scales", scale, "parts", name), f"no part {name}{hint}", at_key=True)
+        found = []
+        for name, part_text in self.text.parts.items():
+            where = ("parts", name)
+            self.name(name, where)
+            over = scale_over(self, scale, name, text, whole=False) if scale else ScaleOver()
+            part = self.part(name, part_text, where, over) or Part(name)
+            own = settings.patch(part_text.base, (*where, "base"))
+            found.append(replace(part, base=(*base, *patch, *own, *over.patch)))
+        return found
