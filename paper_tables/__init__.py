@@ -1,0 +1,46 @@
+"""From a results frame to tables, figures and a report. Knows frames only: no models, no engine.
+
+``build`` is all the rest of the project calls. This module and ``manifest`` import the standard library alone, so
+that a finished study is answered at once: pandas, scipy and seaborn are imported only when something changed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from paper_tables.manifest import Manifest, table_file
+
+__all__ = ["Built", "build", "table_file"]
+
+
+@dataclass(frozen=True)
+class Built:
+    """What stands in a study's folder now; `unchanged` where nothing had to be rendered."""
+
+    tables: list[Path]
+    figures: list[Path]
+    report: Path
+    unchanged: bool
+
+
+def build(folder: Path, spec: Path | None = None, force: bool = False) -> Built:
+    """Render every table, figure and the report of a study folder into it.
+
+    `spec` is the table file; without one, ``paper_tables/<study>.yaml``, and where that does not exist a general
+    table and figure are made. Raises `paper_tables.errors.TableError` with every fault of the table file at once.
+    """
+    folder = Path(folder)
+    manifest = Manifest.of(folder, spec)
+    outputs = None if force else manifest.unchanged()
+    fresh = outputs is not None
+    if outputs is None:
+        from paper_tables.render import render
+
+        outputs = manifest.write(render(folder, manifest.spec))
+    return Built(
+        tables=[folder / name for name in outputs if name.startswith("tables/")],
+        figures=[folder / name for name in outputs if name.startswith("figures/")],
+        report=folder / "report.html",
+        unchanged=fresh,
+    )

@@ -1,0 +1,71 @@
+"""The table and the figures of a study that has no table file: its arms by its metrics."""
+
+from __future__ import annotations
+
+from paper_tables.drawing import Curves, Dots, Figure, Panel, Scatter
+from paper_tables.frame import Frame
+from paper_tables.spec import Column, Rows, Spec, Table
+
+USUAL_CURVES = ("val.top1", "val.loss", "train.loss")
+
+
+def default(frame: Frame) -> Spec:
+    """Metrics in the study's order; the first that is better when larger or smaller is the one compared."""
+    told = list(frame.about.get("metrics", {}))
+    metrics = told or [c.removeprefix("metric.") for c in frame.columns if c.startswith("metric.")]
+    judged = [m for m in metrics if frame.direction(m) != "none"] or metrics
+    tables = [_table(frame, metrics, judged[0])] if metrics else []
+    return Spec(study=frame.study, tables=tuple(tables), figures=tuple(_figures(frame, judged)))
+
+
+def _table(frame: Frame, metrics: list[str], main: str) -> Table:
+    columns = []
+    for metric in metrics:
+        best = "none" if frame.direction(metric) == "none" else "bold"
+        columns.append(Column.model_validate({"metric": metric, "show": "mean_sd", "best": best}))
+        compared = any(frame.baseline(part.name) for part in frame.parts) and len(frame.arms) > len(frame.parts)
+        if metric == main and compared:
+            columns.append(Column(metric=main, head=f"$\\Delta$ {main}", show="paired_difference", mark="holm"))
+    return Table(
+        name="results",
+        label=f"tab:{frame.study.partition('@')[0].replace('_', '-')}",
+        caption="{title}: all arms ({n} seeds).",
+        rows=Rows(group=("part",) if len(frame.parts) > 1 else ()),
+        columns=tuple(columns),
+    )
+
+
+def _figures(frame: Frame, metrics: list[str]) -> list[Figure]:
+    figures: list[Figure] = []
+    if not metrics:
+        return figures
+    figures.append(
+        Dots(name="arms", kind="dots", x=metrics[0], width="two", caption="Every arm: seeds, mean, interval.")
+    )
+    cheap = [m for m in metrics[1:] if frame.direction(m) == "min"]
+    if cheap and frame.direction(metrics[0]) == "max":
+        caption = f"{metrics[0]} against {cheap[0]}; the line is the Pareto front."
+        figures.append(
+            Scatter(
+                name="pareto", kind="scatter", x=cheap[0], y=metrics[0], frontier=True, width="two", caption=caption
+            )
+        )
+    logged = [m for m in USUAL_CURVES if m in frame.curve_metrics()]
+    if logged and len(frame.arms) <= 8:
+        panels = tuple(
+            Panel(title=part.name if len(frame.parts) > 1 else "", filter={"part": (part.name,)}, color=axis.name)
+            for part in frame.parts
+            for axis in part.axes[:1]
+        )
+        if panels:
+            figures.append(
+                Curves(
+                    name="training",
+                    kind="curves",
+                    metric=logged[0],
+                    panels=panels[:3],
+                    width="two",
+                    caption="Training.",
+                )
+            )
+    return figures

@@ -1,0 +1,134 @@
+"""Curves over training, and a per-layer metric over depth: panels of lines, mean over seeds with a band."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from paper_tables import style
+from paper_tables.draw_line import groups
+from paper_tables.drawing import Curves, Layers, Panel
+from paper_tables.frame import Arm, Frame
+from paper_tables.grid import Nothing, crossed
+from paper_tables.names import Names, with_unit
+from paper_tables.stats import LEAST, quantile
+from paper_tables.text import plain, sentence
+
+
+@dataclass(frozen=True)
+class Track:
+    """One line: x, mean and half width of the band (NaN below three seeds)."""
+
+    label: str
+    x: list[float]
+    mean: list[float]
+    half: list[float]
+
+
+def draw(spec: Curves | Layers, names: Names) -> tuple[Figure, str]:
+    """The figure and what it shows in words; panels without data are left out. Raises Nothing where all are."""
+    panels = [(panel, _tracks(panel, spec, names)) for panel in spec.panels]
+    panels = [(panel, tracks) for panel, tracks in panels if tracks]
+    if not panels:
+        raise Nothing(f'no finished trial has logged "{spec.metric}"')
+    figure, found = style.axes(spec.width, spec.height or 2.5, len(panels), sharey=True)
+    for ax, (panel, tracks) in zip(found, panels, strict=True):
+        _panel(ax, panel, tracks, spec)
+    for ax in found[1:]:
+        ax.tick_params(axis="y", length=0)
+    found[0].set_ylabel(_ylabel(spec, names, [t for _, tracks in panels for t in tracks]))
+    return figure, _words(spec, names, panels)
+
+
+def _tracks(panel: Panel, spec: Curves | Layers, names: Names) -> list[Track]:
+    frame = names.frame
+    chosen = {**spec.filter, **panel.filter}
+    arms = crossed(frame, chosen, [panel.color] if panel.color not in (None, "part") else [])
+    tracks = []
+    for level, group in groups(_inside(arms, chosen), panel.color).items():
+        points = _steps(frame, group, spec) if isinstance(spec, Curves) else _depth(frame, group, spec)
+        if points.empty:
+            continue
+        label = names.part(level) if panel.color == "part" else names.setting(panel.color or "", level) if level else ""
+        tracks.append(_track(plain(label or names.arm(group[0])), points, spec.error))
+    return tracks
+
+
+def _inside(arms: list[Arm], chosen: dict[str, Any]) -> list[Arm]:
+    """`crossed` lets inert arms through; a panel shows only arms that have the levels it asks for."""
+    return [arm for arm in arms if all(k == "part" or arm.coords.get(k) in v for k, v in chosen.items())]
+
+
+def _steps(frame: Frame, arms: list[Arm], spec: Curves) -> pd.DataFrame:
+    found = pd.concat([frame.curve(arm, spec.metric) for arm in arms])
+    return found.rename(columns={"step": "x"})[["x", "trial", "value"]]
+
+
+def _depth(frame: Frame, arms: list[Arm], spec: Layers) -> pd.DataFrame:
+    """The last value of every layer's metric."""
+    tables = []
+    for name in frame.curve_metrics():
+        layer = re.fullmatch(re.escape(spec.metric) + r"(\d+)", name)
+        if layer is None:
+            continue
+        found = pd.concat([frame.curve(arm, name) for arm in arms]).sort_values("step").groupby("trial").tail(1)
+        tables.append(found.assign(x=int(layer[1]) + 1)[["x", "trial", "value"]])
+    return pd.concat(tables) if tables else pd.DataFrame({"x": [], "trial": [], "value": []})
+
+
+def _track(label: str, points: pd.DataFrame, error: str) -> Track:
+    finite = points.loc[points["value"].notna()]
+    table = finite.groupby("x")["value"].agg(["mean", "std", "count"]).sort_index()
+    halves = []
+    for sd, n in zip(table["std"], table["count"], strict=True):
+        factor = {"t95": quantile(int(n), 0.95) / n**0.5 if n >= LEAST else 0.0, "sd": 1.0, "none": 0.0}[error]
+        halves.append(float(factor * sd) if n >= LEAST else 0.0)
+    return Track(label, [float(x) for x in table.index], [float(m) for m in table["mean"]], halves)
+
+
+def _panel(ax: Axes, panel: Panel, tracks: list[Track], spec: Curves | Layers) -> None:
+    for i, track in enumerate(tracks):
+        look = style.series(i)
+        every = max(1, len(track.x) // 8)
+        ax.plot(track.x, track.mean, label=track.label, markevery=every, **look)
+        low = [m - h for m, h in zip(track.mean, track.half, strict=True)]
+        high = [m + h for m, h in zip(track.mean, track.half, strict=True)]
+        ax.fill_between(track.x, low, high, color=look["color"], alpha=0.15, linewidth=0)
+    if isinstance(spec, Curves):
+        values = sorted(m for track in tracks for m in track.mean)
+        _rise(ax, tracks, values)
+    ax.set_title(plain(panel.title))
+    ax.set_xlabel("Epoch" if isinstance(spec, Curves) else "Layer")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
+    ax.legend(loc="best")
+
+
+def _rise(ax: Axes, tracks: list[Track], values: list[float]) -> None:
+    """Where curves start far below where they end, show the last part: the difference is in the last points."""
+    late = [m for track in tracks for m in track.mean[len(track.mean) // 3 :]]
+    room = max(late) - min(late)
+    if room and values[-1] - values[0] > 6 * room:
+        ax.set_ylim(min(late) - 1.0 * room, max(late) + 0.25 * room)
+
+
+def _ylabel(spec: Curves | Layers, names: Names, tracks: list[Track]) -> str:
+    quantity = names.metric(spec.metric)
+    unit = quantity.unit
+    if isinstance(spec, Layers) and not unit:
+        unit = "share" if max(m for track in tracks for m in track.mean) <= 1.0 + 1e-6 else "count"
+    return plain(with_unit(quantity.label, unit))
+
+
+def _words(spec: Curves | Layers, names: Names, panels: list[tuple[Panel, list[Track]]]) -> str:
+    along = "epoch by epoch" if isinstance(spec, Curves) else "layer by layer"
+    told = []
+    for panel, tracks in panels:
+        ends = sentence([f"{t.label} ends at {t.mean[-1]:.2f}" for t in tracks])
+        told.append(f"{plain(panel.title)}: {ends}" if panel.title else ends)
+    return f"Lines of {names.metric(spec.metric).label}, {along}. {'; '.join(told)}."

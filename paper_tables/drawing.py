@@ -1,0 +1,105 @@
+"""What a table file may say about figures, and the forms that tables and figures share."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+
+
+def _label(value: Any) -> Any:
+    """Levels are labels: `true` and 0.5 in YAML mean the words."""
+    return str(value).lower() if isinstance(value, bool) else str(value) if isinstance(value, int | float) else value
+
+
+def _labels(value: Any) -> Any:
+    return [_label(v) for v in value] if isinstance(value, list) else [_label(value)]
+
+
+Labels = Annotated[tuple[str, ...], BeforeValidator(_labels)]
+Filter = dict[str, Labels]
+"""`part` or an axis -> the labels that pass."""
+
+
+class Entry(BaseModel):
+    """Unknown keys are faults."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Panel(Entry):
+    """One panel of a figure; `color` is the axis (or `part`) whose levels are the lines."""
+
+    title: str = ""
+    filter: Filter = Field(default_factory=dict)
+    color: str | None = None
+
+
+class Drawing(Entry):
+    """What all figures have. `width` one or two columns of a paper."""
+
+    name: Name
+    caption: str = ""
+    width: Literal["one", "two"] = "one"
+    height: float | None = Field(None, gt=0.5, lt=12)
+    filter: Filter = Field(default_factory=dict)
+
+
+class Line(Drawing):
+    """A metric along an axis, mean with error bars, one line per level of `color`."""
+
+    kind: Literal["line"]
+    x: str
+    y: str
+    color: str | None = None
+    error: Literal["t95", "sd", "none"] = "t95"
+
+
+class Scatter(Drawing):
+    """Two metrics, one point per arm, with the Pareto front."""
+
+    kind: Literal["scatter"]
+    x: str
+    y: str
+    color: Literal["part"] = "part"
+    frontier: bool = False
+    error: Literal["t95", "sd", "none"] = "none"
+
+
+class Forest(Drawing):
+    """Paired differences to each part's baseline, one factor at a time, with intervals."""
+
+    kind: Literal["forest"]
+    x: str
+    y: tuple[Literal["part", "axis"], ...] = ("part", "axis")
+    show: Literal["paired_difference"] = "paired_difference"
+
+
+class Dots(Drawing):
+    """Every arm with its seeds, mean and interval: the figure of a study without a table file."""
+
+    kind: Literal["dots"]
+    x: str
+
+
+class Curves(Drawing):
+    """A logged metric step by step, mean over seeds with a band."""
+
+    kind: Literal["curves"]
+    metric: str
+    panels: tuple[Panel, ...] = Field(min_length=1)
+    error: Literal["t95", "sd", "none"] = "t95"
+
+
+class Layers(Drawing):
+    """A metric logged once per layer (`active.layer00`, …) at the last step, along the depth."""
+
+    kind: Literal["layers"]
+    metric: str
+    panels: tuple[Panel, ...] = Field(min_length=1)
+    error: Literal["t95", "sd", "none"] = "t95"
+
+
+Figure = Annotated[Line | Scatter | Forest | Dots | Curves | Layers, Field(discriminator="kind")]

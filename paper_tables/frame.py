@@ -1,0 +1,275 @@
+"""The frame: one row per planned trial, and the curves. The only thing known about how results were made.
+
+Columns: study, part, trial, arm, baseline, seed, status, attempts, axis.<name> (label, empty where inert),
+metric.<name>, cost.seconds, cost.gpu_hours, cost.peak_memory_mb, model.params, model.gflops, env.git, env.source,
+env.gpu, env.torch, started, ended. Order of axes and levels and the direction of metrics ride in the parquet's
+metadata under ``dynvit``; a frame that is only a CSV has them in order of appearance.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from paper_tables.errors import fault
+
+NEEDED = ("study", "part", "trial", "arm", "baseline", "seed", "status")
+NUMBERS = ("metric.", "cost.", "model.")
+TEXTS = ("study", "part", "trial", "arm", "status", "env.git", "env.source", "env.gpu", "env.torch")
+
+
+@dataclass(frozen=True)
+class Axis:
+    """An axis of a part, levels in the study's order."""
+
+    name: str
+    label: str
+    levels: tuple[str, ...]
+    baseline: str | None
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the study; `baseline` is the label of its baseline arm, None where it has none."""
+
+    name: str
+    baseline: str | None
+    axes: tuple[Axis, ...]
+
+    def axis(self, name: str) -> Axis | None:
+        return next((a for a in self.axes if a.name == name), None)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One setting of a part's axes with all its trials; `coords` lacks the axes that are inert in it."""
+
+    part: str
+    label: str
+    baseline: bool
+    coords: dict[str, str]
+    rows: tuple[int, ...] = field(repr=False)
+
+    def differs(self, other: Arm) -> list[str]:
+        """The axes in which this arm stands elsewhere than `other`; an inert axis stands nowhere."""
+        return [axis for axis, level in self.coords.items() if other.coords.get(axis) != level]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A loaded and checked frame."""
+
+    rows: pd.DataFrame
+    curves: pd.DataFrame
+    about: dict[str, Any]
+    declared: bool
+    """Whether parts, axes and metrics come from the study (parquet) rather than from what appears (CSV)."""
+
+    @cached_property
+    def study(self) -> str:
+        names = self.rows["study"].unique()
+        return str(self.about.get("study") or (names[0] if len(names) else ""))
+
+    @cached_property
+    def title(self) -> str:
+        return str(self.about.get("title") or self.study)
+
+    @cached_property
+    def label(self) -> str:
+        """What sets this run of the study apart: its scale, a patch."""
+        scale, label = self.about.get("scale"), self.about.get("label")
+        return ", ".join([f"scale {scale}"] * bool(scale) + [str(label)] * bool(label and label != scale))
+
+    @cached_property
+    def digest(self) -> str:
+        """Names the contents, whatever file they came from."""
+        text = self.rows.to_csv(index=False) + self.curves.to_csv(index=False) + json.dumps(self.about, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @cached_property
+    def git(self) -> str:
+        """The commits that made the results; `unknown` where the frame does not say."""
+        found = self.distinct("env.git")
+        return ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "") or "unknown"
+
+    def distinct(self, column: str) -> list[str]:
+        """The values of a text column, in order of appearance, without blanks."""
+        if column not in self.rows:
+            return []
+        return [str(v) for v in self.rows[column].unique() if str(v)]
+
+    @cached_property
+    def columns(self) -> list[str]:
+        return [str(c) for c in self.rows.columns]
+
+    @cached_property
+    def axes(self) -> list[str]:
+        """Every axis of the study, in the frame's order."""
+        return [c.removeprefix("axis.") for c in self.columns if c.startswith("axis.")]
+
+    @cached_property
+    def parts(self) -> list[Part]:
+        seen = [_part(name, group) for name, group in self.rows.groupby("part", sort=False)]
+        told = [_told(part) for part in self.about.get("parts", [])]
+        names = {part.name for part in told}
+        return told + [part for part in seen if part.name not in names]
+
+    def part(self, name: str) -> Part | None:
+        return next((p for p in self.parts if p.name == name), None)
+
+    @cached_property
+    def arms(self) -> list[Arm]:
+        """Parts in the study's order, in each the baseline first."""
+        arms = []
+        for (part, label), group in self.rows.reset_index(drop=True).groupby(["part", "arm"], sort=False):
+            first = group.iloc[0]
+            coords = {axis: str(first[f"axis.{axis}"]) for axis in self.axes if first[f"axis.{axis}"] != ""}
+            arms.append(Arm(str(part), str(label), bool(first["baseline"]), coords, tuple(group.index)))
+        order = {part.name: i for i, part in enumerate(self.parts)}
+        return sorted(arms, key=lambda arm: (order[arm.part], not arm.baseline))
+
+    def baseline(self, part: str) -> Arm | None:
+        return next((arm for arm in self.arms if arm.part == part and arm.baseline), None)
+
+    # ---- numbers
+
+    @cached_property
+    def metrics(self) -> list[str]:
+        """Every metric a table may name, the study's own first."""
+        own = [c.removeprefix("metric.") for c in self.columns if c.startswith("metric.")]
+        other = [c.split(".", 1)[1] for c in self.columns if c.startswith(("model.", "cost."))]
+        derived = ["params_m"] if "model.params" in self.rows else []
+        return list(dict.fromkeys([*self.about.get("metrics", {}), *own, *other, *derived]))
+
+    def direction(self, metric: str) -> str:
+        """max, min or none."""
+        return str((self.about.get("metrics", {}).get(metric) or {}).get("direction") or "none")
+
+    def values(self, arm: Arm, metric: str) -> dict[int, float]:
+        """seed -> value, of finished trials that have a finite one."""
+        column = self._numbers(metric)
+        found = {}
+        for i in arm.rows:
+            if self._done[i] and np.isfinite(column[i]):
+                found[int(self._seeds[i])] = float(column[i])
+        return found
+
+    def done(self, arm: Arm) -> list[str]:
+        """The ids of the arm's finished trials."""
+        return [self._trials[i] for i in arm.rows if self._done[i]]
+
+    def statuses(self, arms: Iterable[Arm]) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        for arm in arms:
+            for i in arm.rows:
+                status = str(self.rows["status"].iloc[i])
+                counts[status] = counts.get(status, 0) + 1
+        return counts
+
+    def curve(self, arm: Arm, metric: str) -> pd.DataFrame:
+        """step, trial, value of the arm's finished trials."""
+        return self._curves.get(metric, self.curves.iloc[:0]).loc[lambda c: c["trial"].isin(self.done(arm))]
+
+    def curve_metrics(self) -> list[str]:
+        return sorted(self._curves)
+
+    @cached_property
+    def _curves(self) -> dict[str, pd.DataFrame]:
+        return {str(name): group for name, group in self.curves.groupby("metric", sort=False)}
+
+    @cached_property
+    def _done(self) -> Any:
+        return (self.rows["status"] == "done").to_numpy()
+
+    @cached_property
+    def _seeds(self) -> Any:
+        return self.rows["seed"].to_numpy()
+
+    @cached_property
+    def _trials(self) -> list[str]:
+        return [str(t) for t in self.rows["trial"]]
+
+    def _numbers(self, metric: str) -> Any:
+        for column in (f"metric.{metric}", f"model.{metric}", f"cost.{metric}"):
+            if column in self.rows:
+                return self.rows[column].to_numpy()
+        if metric == "params_m" and "model.params" in self.rows:
+            return self.rows["model.params"].to_numpy() / 1e6
+        return np.full(len(self.rows), np.nan)
+
+
+def load(folder: Path) -> Frame:
+    """The frame of a study folder: trials.parquet, else trials.csv; curves.parquet where there is one."""
+    parquet, csv = folder / "trials.parquet", folder / "trials.csv"
+    path = parquet if parquet.is_file() else csv
+    if not path.is_file():
+        raise fault(folder, "no results here (neither trials.parquet nor trials.csv): run the study first")
+    try:
+        rows, about = _parquet(parquet) if path == parquet else (_csv(csv), {})
+        curves = _parquet(folder / "curves.parquet")[0] if (folder / "curves.parquet").is_file() else pd.DataFrame()
+    except (OSError, ValueError) as error:
+        raise fault(path, f"cannot be read as a frame: {str(error).splitlines()[0]}") from error
+    return frame(rows, curves, about, path)
+
+
+def frame(rows: pd.DataFrame, curves: pd.DataFrame, about: dict[str, Any], path: Path = Path("frame")) -> Frame:
+    """Check and tidy a raw frame."""
+    if not len(rows.columns):
+        rows = pd.DataFrame({name: [] for name in NEEDED})
+    missing = [name for name in NEEDED if name not in rows]
+    if missing:
+        raise fault(path, f"not a results frame: no column {', '.join(missing)}")
+    rows = rows.copy()
+    for name in rows.columns:
+        if name in TEXTS or name.startswith("axis."):
+            rows[name] = rows[name].astype(object).where(rows[name].notna(), "").astype(str)
+        elif name.startswith(NUMBERS):
+            rows[name] = pd.to_numeric(rows[name], errors="coerce").astype(float)
+    rows["baseline"] = rows["baseline"].astype(str).str.lower().isin(["true", "1", "1.0"])
+    rows["seed"] = pd.to_numeric(rows["seed"]).astype(int)
+    if curves.empty:
+        curves = pd.DataFrame({"trial": [], "step": [], "metric": [], "value": []})
+    return Frame(rows.reset_index(drop=True), curves[["trial", "step", "metric", "value"]], about, bool(about))
+
+
+def _parquet(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    from pyarrow import parquet
+
+    table = parquet.read_table(path)
+    about = json.loads((table.schema.metadata or {}).get(b"dynvit", b"{}"))
+    return table.to_pandas(), about
+
+
+def _csv(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path, dtype=str, keep_default_na=False, comment=None)
+
+
+def _told(part: dict[str, Any]) -> Part:
+    axes = tuple(
+        Axis(
+            str(a["name"]),
+            str(a.get("label") or a["name"]),
+            tuple(str(v) for v in a["levels"]),
+            None if a.get("baseline") is None else str(a["baseline"]),
+        )
+        for a in part.get("axes", [])
+    )
+    return Part(str(part["name"]), part.get("baseline"), axes)
+
+
+def _part(name: Any, rows: pd.DataFrame) -> Part:
+    first = rows.loc[rows["baseline"]]
+    axes = []
+    for column in (c for c in map(str, rows.columns) if c.startswith("axis.") and (rows[c] != "").any()):
+        levels = tuple(v for v in rows[column].unique() if v != "")
+        mine = first[column].iloc[0] if len(first) else ""
+        axes.append(Axis(column.removeprefix("axis."), column.removeprefix("axis."), levels, mine or None))
+    return Part(str(name), str(first["arm"].iloc[0]) if len(first) else None, tuple(axes))

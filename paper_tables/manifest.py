@@ -1,0 +1,111 @@
+"""What was rendered from what, so that nothing is rendered twice. Standard library only."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+HERE = Path(__file__).parent
+FILE = "tables/.rendered.json"
+FRAMES = ("trials.parquet", "trials.csv", "curves.parquet")
+LIBRARIES = ("matplotlib", "seaborn", "pandas", "numpy", "scipy", "jinja2")
+
+
+def table_file(study: str) -> Path | None:
+    """``paper_tables/<study>.yaml`` where there is one; a label (``study@gpu``) is another size, not another file."""
+    name = study.partition("@")[0]
+    path = HERE / f"{name}.yaml"
+    return path if re.fullmatch(r"[\w.-]+", name) and path.is_file() else None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The inputs of a rendering, by content, and where its outputs are recorded."""
+
+    folder: Path
+    spec: Path | None
+    inputs: dict[str, str]
+
+    @classmethod
+    def of(cls, folder: Path, spec: Path | None) -> Manifest:
+        spec = spec or table_file(_study(folder))
+        inputs = {name: _hash(folder / name) for name in FRAMES}
+        inputs["spec"] = _hash(spec) if spec else ""
+        inputs["spec.name"] = spec.name if spec else ""
+        for file in sorted([*HERE.glob("*.py"), *HERE.glob("*.j2"), *(HERE / "published").glob("*.csv")]):
+            inputs[file.relative_to(HERE).as_posix()] = _hash(file)
+        inputs.update({name: _version(name) for name in LIBRARIES})
+        return cls(folder, spec, inputs)
+
+    def unchanged(self) -> list[str] | None:
+        """The outputs, where they are all there as they were rendered from these inputs; else None."""
+        last = self._last()
+        outputs = last.get("outputs", {})
+        if last.get("inputs") != self.inputs or not outputs:
+            return None
+        if any(_hash(self.folder / name) != digest for name, digest in outputs.items()):
+            return None
+        return list(outputs)
+
+    def write(self, files: dict[str, bytes]) -> list[str]:
+        """Write the outputs, remove what an earlier rendering left behind, record both; returns the names."""
+        for name in set(self._last().get("outputs", {})) - set(files):
+            if _inside(name):
+                (self.folder / name).unlink(missing_ok=True)
+        for name, data in files.items():
+            _replace(self.folder / name, data)
+        outputs = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+        record = {"inputs": self.inputs, "outputs": outputs}
+        _replace(self.folder / FILE, (json.dumps(record, indent=1) + "\n").encode())
+        return list(files)
+
+    def _last(self) -> dict[str, dict[str, str]]:
+        try:
+            last = json.loads((self.folder / FILE).read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return last if isinstance(last, dict) else {}
+
+
+def _study(folder: Path) -> str:
+    """The study's name as the plan has it; the folder's name where there is no plan."""
+    try:
+        return str(json.loads((folder / "plan.json").read_bytes())["study"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return folder.resolve().name
+
+
+def _hash(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""
+
+
+def _version(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return ""
+
+
+def _inside(name: str) -> bool:
+    """A record may be edited by hand: only files that a rendering makes are ever removed."""
+    return ".." not in name and name.startswith(("tables/", "figures/"))
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Old or new, never half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

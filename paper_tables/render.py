@@ -1,0 +1,62 @@
+"""Everything of a study's folder: frame and table file in, files by name out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from paper_tables import crossing, figures, frame, listing, report, write
+from paper_tables.check import check
+from paper_tables.default import default
+from paper_tables.grid import Grid, Nothing
+from paper_tables.names import Names
+from paper_tables.spec import Spec, Table, read
+
+Made = TypeVar("Made")
+Entry = TypeVar("Entry")
+
+
+def render(folder: Path, spec_file: Path | None) -> dict[str, bytes]:
+    """File name inside the folder -> contents; the report is the last. Raises TableError."""
+    found = frame.load(folder)
+    names = Names(_spec(found, spec_file), found)
+    left_out: dict[str, str] = {}
+    grids = _each(names.spec.tables, lambda table: _grid(table, names), "table", left_out)
+    pictures = _each(names.spec.figures, lambda figure: figures.draw(figure, names), "figure", left_out)
+    files: dict[str, bytes] = {}
+    for grid in grids:
+        files |= write.write(grid)
+    for picture in pictures:
+        files |= {f"figures/{picture.name}.{ending}": data for ending, data in picture.files.items()}
+    files["report.html"] = report.write(names, grids, pictures, left_out).encode()
+    return files
+
+
+def _spec(found: frame.Frame, file: Path | None) -> Spec:
+    if file is None:
+        return default(found)
+    spec, document = read(file, _shown(file))
+    check(spec, document, found)
+    return spec
+
+
+def _shown(file: Path) -> str:
+    """As one would type it, where it lies below the working directory."""
+    here = Path.cwd()
+    return str(file.resolve().relative_to(here)) if file.resolve().is_relative_to(here) else str(file)
+
+
+def _grid(table: Table, names: Names) -> Grid:
+    return (listing if table.rows.axis is None else crossing).build(table, names)
+
+
+def _each(specs: tuple[Entry, ...], make: Callable[[Entry], Made], kind: str, left_out: dict[str, str]) -> list[Made]:
+    """What can be made; the rest by name with its reason, for the report."""
+    made = []
+    for spec in specs:
+        try:
+            made.append(make(spec))
+        except Nothing as nothing:
+            left_out[f"{kind} {getattr(spec, 'name', '')}"] = str(nothing)
+    return made

@@ -1,0 +1,206 @@
+"""What a table file may say. Names of parts, axes and metrics are checked against the frame in ``check``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError, model_validator
+
+from paper_tables.drawing import Curves, Dots, Entry, Figure, Filter, Forest, Layers, Line, Name, Panel, Scatter
+from paper_tables.errors import Fault, TableError, nearest
+from paper_tables.yamlfile import Document, Key, load
+
+Show = Literal["mean", "mean_sd", "mean_ci", "paired_difference"]
+
+
+class PartName(Entry):
+    """How a part is called; `reconstructed` where its system has no official code."""
+
+    label: str = ""
+    reconstructed: bool = False
+
+
+class AxisName(Entry):
+    """How an axis and its levels are called."""
+
+    label: str = ""
+    levels: dict[str, str] = Field(default_factory=dict)
+
+
+class MetricName(Entry):
+    """How a metric is called: in figures, at the head of a column, its unit."""
+
+    label: str = ""
+    head: str = ""
+    unit: str | None = None
+
+
+class Published(Entry):
+    """Which row of ``published/<file>.csv`` stands for a part: the first whose columns match (`*` allowed)."""
+
+    file: str
+    where: dict[str, str]
+    comparable: bool = True
+    why: str = ""
+
+    @model_validator(mode="after")
+    def _reason(self) -> Published:
+        if not self.comparable and not self.why:
+            raise ValueError("says comparable: false, so `why` must name the difference")
+        return self
+
+
+class Column(Entry):
+    """One column: a metric of ours, or the papers' number for it."""
+
+    metric: str | None = None
+    published: str | None = None
+    head: str = ""
+    """``{unit}`` in it stands for the unit; a head without it takes the metric as it is, unscaled."""
+    over: str = ""
+    show: Show = "mean"
+    digits: int | None = Field(None, ge=0, le=6)
+    interval: float = Field(0.95, gt=0, lt=1)
+    mark: Literal["none", "holm"] = "none"
+    best: Literal["none", "bold"] = "none"
+    within: Literal["part", "table"] = "part"
+    optional: bool = False
+    """Left out where the frame has no such metric; otherwise that is a fault."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Column:
+        if (self.metric is None) == (self.published is None):
+            raise ValueError("needs either `metric` or `published`")
+        if self.mark == "holm" and self.show != "paired_difference":
+            raise ValueError("mark: holm goes with show: paired_difference")
+        return self
+
+
+class Crossing(Entry):
+    """Columns that are the levels of an axis, all of one metric."""
+
+    axis: str
+    metric: str
+    show: Show = "mean_sd"
+    digits: int | None = Field(None, ge=0, le=6)
+    interval: float = Field(0.95, gt=0, lt=1)
+    best: Literal["none", "bold"] = "none"
+
+
+class Rows(Entry):
+    """Which arms stand in the rows: a list of arms, or the levels of an axis."""
+
+    axis: str | None = None
+    block: Literal["one_at_a_time"] | None = None
+    arms: Literal["all", "baseline"] = "all"
+    group: tuple[Literal["part", "axis"], ...] = ()
+    item: Literal["level", "arm", "part"] = "arm"
+    baseline: Literal["first", "none"] = "first"
+
+    @model_validator(mode="after")
+    def _alone(self) -> Rows:
+        if self.axis is not None and self.model_fields_set - {"axis"}:
+            raise ValueError("with `axis` the rows are its levels, nothing else can be said")
+        if self.item == "level" and self.block != "one_at_a_time":
+            raise ValueError("item: level needs block: one_at_a_time")
+        return self
+
+
+def _kind(columns: Any) -> str:
+    return "crossing" if isinstance(columns, dict | Crossing) else "list"
+
+
+class Table(Entry):
+    """One table, written as .tex, .md, .html and .csv."""
+
+    name: Name
+    label: str = ""
+    caption: str = ""
+    filter: Filter = Field(default_factory=dict)
+    rows: Rows = Rows()
+    columns: Annotated[
+        Annotated[tuple[Column, ...], Tag("list"), Field(min_length=1)] | Annotated[Crossing, Tag("crossing")],
+        Discriminator(_kind),
+    ]
+    margins: Literal["none", "difference"] = "none"
+    published: dict[str, Published] = Field(default_factory=dict)
+    notes: tuple[str, ...] = ("seeds", "interval", "test", "protocol")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Table:
+        crossed = isinstance(self.columns, Crossing)
+        if crossed != (self.rows.axis is not None):
+            raise ValueError("rows: {axis: …} and columns: {axis: …} go together")
+        if self.margins == "difference" and not crossed:
+            raise ValueError("margins belong to a table of two axes")
+        return self
+
+
+class Spec(Entry):
+    """A whole table file."""
+
+    study: str
+    parts: dict[str, PartName] = Field(default_factory=dict)
+    axes: dict[str, AxisName] = Field(default_factory=dict)
+    metrics: dict[str, MetricName] = Field(default_factory=dict)
+    tables: tuple[Table, ...] = ()
+    figures: tuple[Figure, ...] = ()
+
+
+def read(path: Path, name: str | None = None) -> tuple[Spec, Document]:
+    """The table file and the places of its keys; raises TableError with every fault of its form."""
+    document = load(path, name)
+    if not isinstance(document.data, dict):
+        raise TableError(
+            [Fault(document.file, 1, 1, "", "a table file is a mapping with `study`, `tables`, `figures`")]
+        )
+    try:
+        return Spec.model_validate(document.data), document
+    except ValidationError as error:
+        raise TableError([_fault(document, dict(e)) for e in error.errors()]) from error
+
+
+def _fault(document: Document, error: dict[str, Any]) -> Fault:
+    key = _key(error["loc"], document.data)
+    if error["type"] == "extra_forbidden":
+        message = "unknown key" + nearest(str(key[-1]), _KEYS)
+    elif error["type"] == "missing":
+        message = "is missing"
+    else:
+        message = str(error["msg"]).removeprefix("Value error, ")
+        message = message[:1].lower() + message[1:]
+    return document.fault(key, message)
+
+
+def _key(loc: tuple[str | int, ...], data: Any) -> Key:
+    """pydantic's location without the names of union members, which do not stand in the file."""
+    key: list[str | int] = []
+    for i, step in enumerate(loc):
+        inside = step in data if isinstance(data, dict) else isinstance(step, int) and isinstance(data, list)
+        if inside:
+            data = data[step]
+        elif i < len(loc) - 1 or not isinstance(data, dict) or step in ("list", "crossing"):
+            continue
+        key.append(step)
+    return tuple(key)
+
+
+def _keys() -> list[str]:
+    models: list[type[BaseModel]] = [
+        PartName,
+        AxisName,
+        MetricName,
+        Published,
+        Column,
+        Crossing,
+        Rows,
+        Table,
+        Panel,
+        Spec,
+    ]
+    models += [Line, Scatter, Forest, Dots, Curves, Layers]
+    return list(dict.fromkeys(name for model in models for name in model.model_fields))
+
+
+_KEYS = _keys()

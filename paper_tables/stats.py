@@ -1,0 +1,87 @@
+"""Statistics over seeds: Student t intervals, paired differences, Holm. No interval below n = 3."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import stdtr, stdtrit
+
+LEAST = 3
+"""Seeds below which neither spread nor interval nor test is given."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Mean over seeds; `sd` the sample standard deviation, `half` half the t interval (None below n = 3)."""
+
+    n: int
+    mean: float
+    sd: float | None
+    half: float | None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Mean of the differences of equal seeds. `p` from the paired t test, two-sided.
+
+    `half` and `p` are None below three pairs, and where all differences are equal to the last bit: three equal
+    numbers have no measured spread, which a t test would call certainty.
+    """
+
+    n: int
+    mean: float
+    sd: float | None
+    half: float | None
+    p: float | None
+
+
+def quantile(n: int, level: float) -> float:
+    """The Student t factor of a two-sided interval over n values."""
+    return float(stdtrit(n - 1, 0.5 + level / 2))
+
+
+def summarize(values: Sequence[float], level: float = 0.95) -> Summary:
+    """Values must be finite and at least one."""
+    n = len(values)
+    mean = float(np.mean(values))
+    if n < LEAST:
+        return Summary(n, mean, None, None)
+    sd = float(np.std(values, ddof=1))
+    return Summary(n, mean, sd, quantile(n, level) * sd / math.sqrt(n))
+
+
+def paired(arm: Mapping[int, float], baseline: Mapping[int, float], level: float = 0.95) -> Difference | None:
+    """arm - baseline over the seeds both have; None where they share none."""
+    seeds = sorted(arm.keys() & baseline.keys())
+    if not seeds:
+        return None
+    return difference([arm[s] - baseline[s] for s in seeds], level)
+
+
+def difference(values: Sequence[float], level: float = 0.95) -> Difference:
+    """The same for differences already taken."""
+    summary = summarize(values, level)
+    if summary.sd is None or summary.sd <= 1e-12 * max(1.0, abs(summary.mean)):
+        return Difference(summary.n, summary.mean, summary.sd, None, None)
+    t = summary.mean / (summary.sd / math.sqrt(summary.n))
+    p = 2 * float(stdtr(summary.n - 1, -abs(t)))
+    return Difference(summary.n, summary.mean, summary.sd, summary.half, p)
+
+
+def holm(p: Sequence[float | None]) -> list[float | None]:
+    """Holm's adjusted p values; None (not tested) stays None and does not count."""
+    order = sorted((value, i) for i, value in enumerate(p) if value is not None)
+    adjusted: list[float | None] = [None] * len(p)
+    highest = 0.0
+    for rank, (value, i) in enumerate(order):
+        highest = max(highest, min(1.0, (len(order) - rank) * value))
+        adjusted[i] = highest
+    return adjusted
+
+
+def needed(n: int, tests: int, alpha: float = 0.05) -> float:
+    """How many standard deviations of the paired differences the largest of `tests` differences must reach."""
+    return float(stdtrit(n - 1, 1 - alpha / (2 * tests))) / math.sqrt(n)

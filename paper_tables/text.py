@@ -1,0 +1,63 @@
+r"""Text that goes to LaTeX and to plain readers alike.
+
+Words of a table file may hold mathematics between dollars (``$\Delta$``). Names that come from a frame are passed
+through `literal` first, so that a dollar in a user's label stays a dollar.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_DOLLAR = "\ue000"
+_MATH = re.compile(r"\$([^$]*)\$")
+_SIGNS = {
+    r"\Delta": "Δ", r"\pm": "±", r"\times": "×", r"\alpha": "α", r"\beta": "β", r"\sigma": "σ", r"\mu": "μ",
+    r"\ge": "≥", r"\le": "≤", r"\to": "→", r"\%": "%", r"\,": " ", r"\cdot": "·", r"\approx": "≈", "-": "−",
+}  # fmt: skip
+_TEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "|": r"\textbar{}", "$": r"\$", _DOLLAR: r"\$", '"': "''", "Δ": r"$\Delta$", "±": r"$\pm$", "×": r"$\times$",
+    "−": "$-$", "≥": r"$\ge$", "≤": r"$\le$", "→": r"$\to$", "α": r"$\alpha$", "β": r"$\beta$", "μ": r"$\mu$",
+    "σ": r"$\sigma$", "λ": r"$\lambda$", "≈": r"$\approx$", "·": r"$\cdot$", "—": "---", "–": "--", "…": r"\ldots{}",
+    "“": "``", "”": "''", "‘": "`", "’": "'", "\u00a0": "~", "\u202f": r"\,",
+}  # fmt: skip
+
+
+def literal(name: str) -> str:
+    """A name from a frame: nothing in it is markup; line breaks and control characters become spaces."""
+    clean = "".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in name)
+    return clean.replace("$", _DOLLAR)
+
+
+def plain(text: str) -> str:
+    """For Markdown, HTML, CSV and figures."""
+    return _MATH.sub(lambda m: _sign(m[1]), text).replace(_DOLLAR, "$")
+
+
+def _sign(math: str) -> str:
+    for command, sign in _SIGNS.items():
+        math = re.sub(re.escape(command) + (r"(?![A-Za-z])" if command[-1].isalpha() else ""), sign, math)
+    return math.replace("{", "").replace("}", "").replace("\\", "")
+
+
+def tex(text: str) -> str:
+    """For LaTeX: everything outside mathematics escaped."""
+    pieces = _MATH.split(text)
+    return "".join(f"${piece}$" if i % 2 else "".join(map(_letter, piece)) for i, piece in enumerate(pieces))
+
+
+def _letter(c: str) -> str:
+    if c in _TEX:
+        return _TEX[c]
+    if ord(c) < 256 or unicodedata.normalize("NFD", c)[0] < "\x7f":
+        return c  # inputenc's utf8 knows Latin letters with their accents
+    return f"[U+{ord(c):04X}]"  # pdflatex stops at letters it has no font for
+
+
+def sentence(words: list[str], last: str = "and") -> str:
+    """a, b and c"""
+    if len(words) < 2:
+        return "".join(words)
+    return f"{', '.join(words[:-1])} {last} {words[-1]}"

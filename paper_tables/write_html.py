@@ -1,0 +1,102 @@
+"""HTML: a `<table>` for the report, and a small page of its own."""
+
+from __future__ import annotations
+
+from html import escape
+from itertools import groupby
+
+from paper_tables.grid import DASH, Cell, Grid, Head, Row
+from paper_tables.text import plain
+
+STYLE = (
+    "body{font:15px/1.5 Georgia,'Times New Roman',serif;margin:2em;color:#111;background:#fff}"
+    "table{border-collapse:collapse;border-top:2px solid;border-bottom:2px solid}"
+    "caption{text-align:left;padding:.4em 0}thead{border-bottom:1px solid}"
+    "th,td{padding:.15em .7em;text-align:left;font-weight:normal}"
+    ".num{text-align:right;font-variant-numeric:tabular-nums}thead .over{text-align:center;border-bottom:1px solid}"
+    ".sub{font-size:.8em;display:block}.group th{font-style:italic;padding-top:.6em}.best{font-weight:bold}"
+    ".grey{color:#6b6b6b}.block>*{border-top:1px solid #ddd}ul{padding-left:1.2em;font-size:.9em;max-width:60em}"
+    "@media(prefers-color-scheme:dark){body{color:#e6e6e6;background:#161616}.grey{color:#a0a0a0}"
+    ".block>*{border-color:#444}}"
+)
+
+
+def page(grid: Grid) -> str:
+    """A file of its own."""
+    title = escape(plain(grid.caption) or grid.name)
+    return (
+        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{title}</title>\n<style>{STYLE}</style>\n'
+        f"{table(grid)}\n{notes(grid)}</html>\n<!-- {escape(grid.stamp)} -->\n"
+    )
+
+
+def table(grid: Grid) -> str:
+    lines = [f'<table id="table-{escape(grid.name)}">']
+    if grid.caption:
+        lines.append(f"<caption>{escape(plain(grid.caption))}</caption>")
+    lines += ["<thead>", *_heads(grid.heads), "</thead>", "<tbody>"]
+    for i, row in enumerate(grid.rows):
+        if row.group:
+            lines += ["</tbody><tbody>"] if i else []
+            text = escape(plain(row.group))
+            lines.append(f'<tr class="group"><th colspan="{len(grid.heads)}" scope="rowgroup">{text}</th></tr>')
+        lines.append(_row(grid, row))
+    return "\n".join([*lines, "</tbody>", "</table>"])
+
+
+def notes(grid: Grid) -> str:
+    """The notes as a list; empty text where there are none."""
+    items = [f"<li><sup>{letter}</sup> {escape(plain(text))}.</li>" for text, letter in grid.letters.items()]
+    items += [f"<li>{escape(plain(note))}</li>" for note in grid.notes]
+    return '<ul class="notes">\n' + "\n".join(items) + "\n</ul>\n" if items else ""
+
+
+def _heads(heads: tuple[Head, ...]) -> list[str]:
+    lines = []
+    if any(head.over for head in heads):
+        cells = []
+        for over, group in groupby(heads, key=lambda head: head.over):
+            n = len(list(group))
+            inside = f' class="over" scope="colgroup">{escape(plain(over))}' if over else ">"
+            cells.append(f'<th colspan="{n}"{inside}</th>')
+        lines.append("<tr>" + "".join(cells) + "</tr>")
+    return [*lines, '<tr class="heads">' + "".join(map(_head, heads)) + "</tr>"]
+
+
+def _head(head: Head) -> str:
+    sub = f'<span class="sub">{escape(plain(head.sub))}</span>' if head.sub else ""
+    return f'<th scope="col"{_numeric(head)}>{escape(plain(head.text))}{sub}</th>'
+
+
+def _numeric(head: Head) -> str:
+    return "" if head.kind == "text" else ' class="num"'
+
+
+def _row(grid: Grid, row: Row) -> str:
+    cells, at = [], 0
+    for cell in row.cells:
+        cells.append(_cell(grid, cell, grid.heads[at]))
+        at += cell.span
+    start = '<tr class="block">' if row.rule else "<tr>"
+    return start + "".join(cells) + "</tr>"
+
+
+def _cell(grid: Grid, cell: Cell, head: Head) -> str:
+    names = ["num"] * (head.kind != "text") + ["best"] * cell.best + ["grey"] * cell.grey
+    attributes = f' class="{" ".join(names)}"' if names else ""
+    if cell.span > 1:
+        attributes += f' colspan="{cell.span}" style="text-align:center"'
+    if cell.trials:
+        attributes += f' title="n = {cell.n}: trials {escape(", ".join(cell.trials))}"'
+    if cell.value is not None:
+        attributes += f' data-sort="{cell.value!r}"'
+    mark = grid.mark(cell)
+    hung = f"<sup>{mark}</sup>" if mark else ""
+    return f"<td{attributes}>{escape(_text(cell, head))}{hung}</td>"
+
+
+def _text(cell: Cell, head: Head) -> str:
+    if cell.value is None or cell.text:
+        return plain(cell.text) or (DASH if head.kind == "number" else "")
+    spread = f" ± {cell.uncertainty()}" if cell.spread is not None else ""
+    return cell.number().replace("-", "−") + spread
