@@ -57,10 +57,8 @@ class Reader:
         axes = self.axes(text, where, over)
         if len(self.problems) > before or axes.keys() != self._raw(*where, "axes").keys():
             return None
-        axes = {
-            axis: replace(found, only=self._only(found, text.axes[axis].only, axes, where))
-            for axis, found in axes.items()
-        }
+        only = {axis: self._only(axis, text.axes[axis].only, axes, where) for axis in axes}
+        axes = {axis: replace(found, only=only[axis]) for axis, found in axes.items()}
         self._no_circle(axes, where)
         design, raw_design = [], text.design
         if raw_design is None and "design" not in self._raw(*where) and axes:
@@ -183,11 +181,11 @@ class Reader:
     # ---- only
 
     def _only(
-        self, axis: Axis, text: Mapping[str, Any], axes: Mapping[str, Axis], where: KeyPath
+        self, axis: str, text: Mapping[str, Any], axes: Mapping[str, Axis], where: KeyPath
     ) -> dict[str, tuple[str, ...]]:
-        path = (*where, "axes", axis.name, "only")
-        if axis.name in text:
-            self.say((*path, axis.name), "an axis cannot depend on itself", at_key=True)
+        path = (*where, "axes", axis, "only")
+        if axis in text:
+            self.say((*path, axis), "an axis cannot depend on itself", at_key=True)
         return self._coordinates(text, axes, path) if text else {}
 
     def _no_circle(self, axes: Mapping[str, Axis], where: KeyPath) -> None:

@@ -103,9 +103,8 @@ def _misfits(study: Study, scale: str, overrides: list[Override]) -> Iterator[Pr
                 yield Problem("--set", text, str(one.where[1]))
         for one, misfit in resolver.misfits((*part.base, *patch)):
             if one in patch:
-                hint = (
-                    f" (for one part: {part.name}.{one.key}=...)" if len(parts) > 1 and "option" in misfit.text else ""
-                )
+                other = len(parts) > 1 and "has no option" in misfit.text and one.where[1] == one.key
+                hint = f"; PART.{one.key}=... sets it in one part" if other else ""
                 yield Problem("--set", misfit.text + hint, str(one.where[1]))
 
 
@@ -159,9 +158,8 @@ def chosen(arm: Arm, only: Mapping[str, tuple[str, ...]]) -> bool:
     if "part" in only and arm.part not in only["part"]:
         return False
     conditions = {name: labels for name, labels in only.items() if name != "part"}
-    mine = [
-        labels_hold for name, labels in conditions.items() if (labels_hold := _holds(arm, name, labels)) is not None
-    ]
+    verdicts = [_holds(arm, name, labels) for name, labels in conditions.items()]
+    mine = [verdict for verdict in verdicts if verdict is not None]
     return all(mine) and (bool(mine) or not conditions)
 
 

@@ -103,7 +103,7 @@ class Archive:
         return None
 
     def _moved(self, keys: Iterable[str], defaults: Config) -> bool:
-        """Whether any of these keys has had another default since it came to be: then a config without it is not ours."""
+        """Whether one of these keys has ever had another default: then a config without it may not mean ours."""
         names, today = _names(defaults), dict(flat(defaults))
         for key in keys:
             if (names, key) not in self.moved:

@@ -1,15 +1,15 @@
 """Arms times seeds against what is on disk: which trials there are, how they stand, what a run would launch.
 
-`run` launches what is not done: missing, failed, stopped, lost. A failed trial goes on from its checkpoint if it has one.
-`--rerun` says what begins anew, besides: `failed` the failed ones, `stale` also done ones whose code has changed since,
-`all` every chosen trial. What such a folder held stays under attempts/.
+`run` launches what is not done: missing, failed, stopped, lost. A failed trial goes on from its checkpoint if it has
+one. `--rerun` says what begins anew besides: `failed` the failed ones, `stale` also done ones whose code has changed
+since, `all` every chosen trial. What such a folder held stays under attempts/.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -159,8 +159,6 @@ def _served(trials: tuple[Trial, ...], store: Store, study: Study) -> tuple[tupl
 
 
 def _with_folder(trial: Trial, folder: str) -> Trial:
-    from dataclasses import replace
-
     return trial if folder == trial.folder_id else replace(trial, folder_id=folder)
 
 
@@ -181,8 +179,6 @@ def _specs(store: Store, folders: Iterable[str]) -> Iterator[tuple[str, dict[str
 
 
 def _compare(plan: Plan, store: Store, rerun: Rerun | None) -> Plan:
-    from dataclasses import replace
-
     once = tuple({trial.folder_id: trial for trial in plan.selected}.values())
     done = [t for t in once if plan.state(t).status == "done"]
     stale = {t.folder_id for t in done if _is_stale(store, t, plan.state(t))}

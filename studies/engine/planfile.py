@@ -1,4 +1,4 @@
-"""plan.json of a study folder: what was asked for, as `status`, `collect` and the rest read it without the study file."""
+"""plan.json of a study folder: what was asked for, read by `status`, `collect` and others without the study file."""
 
 from __future__ import annotations
 

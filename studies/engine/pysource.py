@@ -17,7 +17,7 @@ class NotLiteral(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Module:
-    """Top-level names of one file. `root` is the package's folder, `package` its name: imports are followed inside it."""
+    """Top-level names of one file. `root` is the package's folder: imports are followed inside it."""
 
     file: Path
     root: Path

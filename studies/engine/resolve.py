@@ -1,4 +1,4 @@
-"""Settings -> a whole config: the task's defaults, the model's defaults, then patch over patch, values of their types."""
+"""Settings -> a whole config: defaults of the task and of its model, then patch over patch, values of their types."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Resolver:
                 plain(value),
                 tuple(found),
                 setting,
-            )  # the setting is kept so that its id stays its own
+            )  # kept, so that its id stays its own
         value, misfits, _ = self._fitted[key]
         return value, misfits
 

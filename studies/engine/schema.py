@@ -118,7 +118,7 @@ def resources(settings: Mapping[str, Any], found: list[Misfit], path: tuple[str 
 
 
 def _without(value: Any, path: tuple[str | int, ...]) -> Any:
-    """The value less what stands at the path; a list with a bad entry goes as a whole, so that places keep their number."""
+    """The value less what stands at the path; a list with a bad entry goes whole, so that places keep their number."""
     if not path or not isinstance(value, dict):
         return None
     step, rest = path[0], path[1:]

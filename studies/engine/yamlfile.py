@@ -23,7 +23,7 @@ MOST_VALUES = 100_000  # after aliases have been followed
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
-_WORDS = {w: None for w in ("", "~", "null", "Null", "NULL")} | {
+_WORDS: dict[str, bool | None] = dict.fromkeys(("", "~", "null", "Null", "NULL")) | {
     w: w.lower() == "true" for w in ("true", "True", "TRUE", "false", "False", "FALSE")
 }
 _NUMBER_LENGTH = 100

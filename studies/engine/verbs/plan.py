@@ -1,0 +1,60 @@
+"""``studies plan STUDY``: what a run would do."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, cast
+
+import click
+
+from studies.engine import view
+from studies.engine.plan import RERUNS, Plan, Rerun
+from studies.engine.selection import Selection, plan_of, results_option, selection_options, study_argument
+
+
+@click.command()
+@study_argument
+@selection_options
+@click.option("--rerun", type=click.Choice(RERUNS), help="As in `run`: what would begin anew.")
+@click.option("--json", "as_json", is_flag=True, help="For programs: every trial with its config and state.")
+@results_option
+def command(rerun: str | None, as_json: bool, **chosen: Any) -> int:
+    """Show what `run` would launch, and check STUDY while at it. Nothing is written."""
+    selection = Selection(**chosen)
+    plan = plan_of(selection, cast("Rerun | None", rerun))
+    if as_json:
+        click.echo(json.dumps(_as_json(plan), indent=1, ensure_ascii=False))
+        return 0
+    click.echo("\n".join([*view.plan_lines(plan, view.terminal_width()), view.results_line(selection.store.root)]))
+    return 0
+
+
+def _as_json(plan: Plan) -> dict[str, Any]:
+    to_run = {trial.folder_id for trial in plan.to_run}
+    guess = plan.estimate
+    return {
+        "study": plan.study.name,
+        "label": plan.label,
+        "scale": plan.scale,
+        "folder": str(plan.folder),
+        "reused": plan.reused,
+        "stale": plan.stale,
+        "estimate": None if guess is None else dict(vars(guess)),
+        "trials": [
+            {
+                "trial": trial.id,
+                "folder": trial.folder_id,
+                "part": trial.arm.part,
+                "arm": trial.arm.label,
+                "coords": dict(trial.arm.coords),
+                "blocks": list(trial.arm.blocks),
+                "baseline": trial.arm.is_baseline,
+                "seed": trial.seed,
+                "status": plan.state(trial).status,
+                "run": trial.folder_id in to_run,
+                "anew": trial.folder_id in plan.restart,
+                "config": trial.config,
+            }
+            for trial in plan.selected
+        ],
+    }
