@@ -53,6 +53,9 @@ class Drive:
         self._stopping: float | None = None
 
     def run(self) -> Outcome:
+        for name, state in self._watch.look().items():
+            if name in self._open and state.status in ("failed", "lost", "stopped"):
+                self._queue(name, state)  # of an earlier run, whose failures are not counted here
         try:
             while self._step():
                 time.sleep(self._launcher.interval if self._handles else 0.3)

@@ -32,7 +32,7 @@ def source() -> dict[str, Any]:
     written = read_json(root() / SOURCE)
     if written is not None:
         return {key: written.get(key) for key in ("git", "source")}
-    return {"git": git(root()), "source": fingerprint(root(), ("dynvit",))}
+    return {"git": git(root()), "source": fingerprint(root())}
 
 
 def git(folder: Path) -> dict[str, Any] | None:

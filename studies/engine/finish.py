@@ -99,5 +99,6 @@ def shown(files: list[Path]) -> str:
     kinds = list(dict.fromkeys(file.suffix[1:] for file in files))
     first = next((kind for kind in ("tex", "pdf") if kind in kinds), kinds[0])
     main = [file for file in files if file.suffix == f".{first}"]
-    line = ", ".join([os.path.relpath(main[0]), *(file.name for file in main[1:])])
+    near = os.path.relpath(main[0])
+    line = ", ".join([str(main[0]) if near.startswith("..") else near, *(file.name for file in main[1:])])
     return line + (f"  (+ {', '.join(sorted(k for k in kinds if k != first))})" if len(kinds) > 1 else "")

@@ -35,7 +35,7 @@ class Progress:
         self._watch, self._labels, self._stop = watch, labels, stop
         self._stopping = False
         self._before = {name for name, state in watch.look().items() if state.status == "done"}
-        self._told: dict[str, int] = {}
+        self._told = {name: state.attempt for name, state in watch.look().items()}
         self._began, self._spoke = time.monotonic(), time.monotonic()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
@@ -93,9 +93,10 @@ class Progress:
 
     def _headline(self, states: Mapping[str, State]) -> str:
         count = self._watch.count()
-        line = f"running   {count['running']}/{len(states) - count['done']}   done {count['done']}   failed {count['failed']}"
+        running, done, failed = count["running"], count["done"], count["failed"]
         left = self._eta(states)
-        return line + (f"   eta {span(left)}" if left is not None else "")
+        eta = f"   eta {span(left)}" if left is not None else ""
+        return f"running   {running}/{len(states) - done}   done {done}   failed {failed}{eta}"
 
     def _eta(self, states: Mapping[str, State]) -> float | None:
         """From the trials this run has finished so far, those under way counted by their steps."""

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 PACKAGES = ("dynvit", "studies")
-SUFFIXES = (".py", ".json", ".yaml")
+SUFFIXES = (".py", ".json")
 SOURCE = "source.json"
 """In a snapshot: git and fingerprint of the tree it was taken from."""
 
@@ -24,8 +24,8 @@ def root() -> Path:
 
 
 @cache
-def fingerprint(folder: Path, packages: tuple[str, ...] = PACKAGES) -> str:
-    """Twelve characters that change with every file of the packages."""
+def fingerprint(folder: Path, packages: tuple[str, ...] = ("dynvit",)) -> str:
+    """Twelve characters that change with every file of the packages; of the science alone, if not told otherwise."""
     digest = hashlib.sha256()
     for file in _files(folder, packages):
         body = file.read_bytes()
@@ -37,12 +37,12 @@ def take(results: Path) -> Path:
     """The snapshot of the running code under ``results/code``, made if it is not there."""
     from studies.engine.environment import source
 
-    target = results / "code" / fingerprint(root())
+    target = results / "code" / fingerprint(root(), PACKAGES)
     if (target / SOURCE).exists():
         return target
     temporary = target.with_name(f".{target.name}.{os.getpid()}.{uuid.uuid4().hex[:6]}")
     try:
-        for file in _files(root()):
+        for file in _files(root(), PACKAGES):
             copy = temporary / file.relative_to(root())
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, copy)
@@ -55,7 +55,7 @@ def take(results: Path) -> Path:
     return target
 
 
-def _files(folder: Path, packages: tuple[str, ...] = PACKAGES) -> Iterator[Path]:
+def _files(folder: Path, packages: tuple[str, ...]) -> Iterator[Path]:
     for package in packages:
         for file in sorted((folder / package).rglob("*")):
             if file.suffix in SUFFIXES and file.is_file():

@@ -52,7 +52,7 @@ class Standing:
         }
 
 
-def counted(count: Mapping[str, int]) -> str:
+def counted(count: Mapping[Any, int]) -> str:
     """ "done 3, failed 1, missing 1"."""
     order = ("done", *(status for status in STATUSES if status != "done"))
     return ", ".join(f"{WORDS.get(status, status)} {count[status]}" for status in order if count.get(status))

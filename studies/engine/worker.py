@@ -153,8 +153,10 @@ def _sweep(folder: TrialFolder) -> None:
     """Half-written files that a killed worker left."""
     for place in (folder.path, folder.checkpoint_file.parent):
         for file in place.glob(".*"):
-            if not file.name.startswith(".claim."):
-                file.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                claiming = file.name.startswith(".claim.")  # perhaps by somebody at this very moment
+                if not claiming or file.stat().st_mtime < time.time() - 600:
+                    file.unlink()
     folder.stop_file.unlink(missing_ok=True)
 
 

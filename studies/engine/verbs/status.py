@@ -53,7 +53,7 @@ def _watch(standings: list[Standing], console: Console) -> None:
     try:
         with Live(console=console, auto_refresh=False, transient=True) as live:
             while any(s.driver() is not None or s.watch.count()["running"] for s in standings):
-                shown = Group(*(picture(s, whole=False) for s in standings))
+                shown = Group(*[picture(s, whole=False) for s in standings])
                 if console.is_terminal:
                     live.update(shown, refresh=True)
                 time.sleep(EVERY)
@@ -76,7 +76,9 @@ def picture(standing: Standing, whole: bool) -> Group:
         parts.append(Text(line, style="red", no_wrap=True, overflow="ellipsis"))
     if len(failed) > WORST:
         parts.append(Text(f"  and {len(failed) - WORST} more failed"))
-    return Group(*parts, *([Text(), _arms(standing)] if whole else []))
+    if whole:
+        parts += [Text(), _arms(standing)]
+    return Group(*parts)
 
 
 def _headline(standing: Standing) -> str:
