@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 
 class TokenTrace:
@@ -65,9 +65,9 @@ def trace_tokens(model: nn.Module) -> Iterator[TokenTrace]:
     """
     trace = TokenTrace()
     plain = not hasattr(model, "trace")
+    blocks = _blocks(model) if plain else []
     handles = [model.register_forward_pre_hook(lambda *_: trace.clear() if model.trace is trace else None)]
-    if plain:
-        handles += _watch_blocks(model, trace)
+    handles += [block.register_forward_pre_hook(partial(_record, model, trace)) for block in blocks]
     previous = getattr(model, "trace", None)
     model.trace = trace  # set on plain models too: whoever sets it to None for a while, pauses the trace
     try:
@@ -81,18 +81,12 @@ def trace_tokens(model: nn.Module) -> Iterator[TokenTrace]:
             model.trace = previous
 
 
-def _watch_blocks(model: nn.Module, trace: TokenTrace) -> list[RemovableHandle]:
-    """Hooks on the blocks of a timm transformer: every patch token is active in every block."""
-    blocks = _blocks(model)
-    prefix = getattr(model, "num_prefix_tokens", 0)
-
-    def record(_: nn.Module, args: tuple[Tensor, ...]) -> None:
-        if model.trace is not trace:
-            return
+def _record(model: nn.Module, trace: TokenTrace, block: nn.Module, args: tuple[Tensor, ...]) -> None:
+    """Hook on a block of a timm transformer: every patch token is active in every block."""
+    if model.trace is trace:
         x = args[0]
-        trace.record(torch.ones(x.shape[0], _patches(x.shape, prefix), dtype=torch.bool, device=x.device))
-
-    return [block.register_forward_pre_hook(record) for block in blocks]
+        n = _patches(x.shape, getattr(model, "num_prefix_tokens", 0))
+        trace.record(torch.ones(x.shape[0], n, dtype=torch.bool, device=x.device))
 
 
 def _patches(shape: torch.Size, prefix: int) -> int:

@@ -13,7 +13,7 @@ CONSTANT = 20_240_811  # every split and subset of this project is drawn with it
 def mixed_order(labels: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
     """All indices, shuffled, so arranged that every prefix holds the classes as evenly as can be."""
     labels = np.asarray(labels)
-    shuffled = np.random.default_rng(CONSTANT).permutation(len(labels))
+    shuffled = np.random.RandomState(CONSTANT).permutation(len(labels))  # the one stream numpy promises never to change
     rank = np.empty(len(labels), dtype=np.int64)  # how many of its class stand before an image
     for label in np.unique(labels):
         own = shuffled[labels[shuffled] == label]

@@ -118,5 +118,7 @@ def test_coarse_token_stands_for_the_fine_ones_above_it():
 
 
 def test_model_without_tokens():
-    with pytest.raises(ValueError, match="no token trace"), dynvit.trace_tokens(nn.Linear(2, 2)):
+    model = nn.Linear(2, 2)
+    with pytest.raises(ValueError, match="no token trace"), dynvit.trace_tokens(model):
         pass
+    model(torch.zeros(1, 2))  # no hook was left behind
