@@ -67,6 +67,8 @@ class PackedRows:
         self.all = Level(self.images * self.tokens, self.tokens)
         self.levels = levels
         self.order_T = depth_BM.reshape(-1).argsort(dim=0, descending=True, stable=True)
+        self.row_BM = inverse(self.order_T[None]).view_as(depth_BM)  # of the token in raster order
+        self.ranked_row_BM = self.row_BM.gather(1, order_BM)  # of each image's tokens, deepest first
         self.image_T = self.order_T // self.tokens
         self.rank_T = inverse(order_BM).reshape(-1)[self.order_T]
 
@@ -74,7 +76,7 @@ class PackedRows:
         return x_BMC.reshape(-1, x_BMC.shape[-1]).index_select(0, self.order_T)
 
     def unsort(self, x_TC: Tensor) -> Tensor:
-        return torch.empty_like(x_TC).index_copy(0, self.order_T, x_TC).view(self.images, self.tokens, -1)
+        return x_TC.index_select(0, self.row_BM.view(-1)).view(self.images, self.tokens, -1)
 
     def take(self, x_TC: Tensor, level: Level) -> Tensor:
         return x_TC[: level.rows]
@@ -83,22 +85,20 @@ class PackedRows:
         return replace_first(x_TC, new_RC, 0)
 
     def spread(self, rows_RC: Tensor, level: Level) -> Tensor:
-        padded = rows_RC.new_zeros(self.images * level.width, rows_RC.shape[-1])
-        return padded.index_copy(0, self._places(level), rows_RC).view(self.images, level.width, -1)
+        # padding is any row: nobody reads its result, and as a key it is masked
+        row_BW = self.ranked_row_BM[:, : level.width].clamp(max=level.rows - 1)
+        return rows_RC.index_select(0, row_BW.reshape(-1)).view(self.images, level.width, -1)
 
     def pack(self, x_BWC: Tensor, level: Level) -> Tensor:
-        return x_BWC.reshape(-1, x_BWC.shape[-1]).index_select(0, self._places(level))
+        place_R = self.image_T[: level.rows] * level.width + self.rank_T[: level.rows]
+        return x_BWC.reshape(-1, x_BWC.shape[-1]).index_select(0, place_R)
 
     def store(self, cache_BMC: Tensor | None, rows_RC: Tensor, level: Level) -> Tensor:
-        raster_R = self.order_T[: level.rows]
         if cache_BMC is None:  # the first time holds every token
-            cache_BMC = rows_RC.new_empty(self.images, self.tokens, rows_RC.shape[-1])
+            return self.unsort(rows_RC)
         flat = cache_BMC.view(-1, cache_BMC.shape[-1])
         write = flat.index_copy if torch.is_grad_enabled() else flat.index_copy_
-        return write(0, raster_R, rows_RC).view_as(cache_BMC)
-
-    def _places(self, level: Level) -> Tensor:
-        return self.image_T[: level.rows] * level.width + self.rank_T[: level.rows]
+        return write(0, self.order_T[: level.rows], rows_RC).view_as(cache_BMC)
 
 
 def rows_by_depth(depth_BM: Tensor, layers: int, key_masks: bool) -> EvenRows | PackedRows:
@@ -119,7 +119,7 @@ def rows_by_depth(depth_BM: Tensor, layers: int, key_masks: bool) -> EvenRows | 
 
 
 def _columns(counts_B: Tensor, width: int) -> Tensor:
-    """bool ``[B, 1, 1, width]``; an image without tokens keeps one zero column, a softmax over nothing is NaN."""
+    """bool ``[B, 1, 1, width]``; an image without tokens keeps one column, a softmax over nothing is NaN."""
     return (torch.arange(width, device=counts_B.device) < counts_B.clamp(min=1)[:, None])[:, None, None]
 
 
