@@ -65,6 +65,11 @@ def signature(files: Sequence[Path]) -> Seen:
     return [_stat(file) for file in files]
 
 
+def identity(file: Path | None) -> int | None:
+    """Changes when the file is another one; None where there is none."""
+    return next(iter(_stat(file)), None) if file else None
+
+
 def _stat(file: Path) -> list[int]:
     try:
         found = os.stat(file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
@@ -33,60 +34,72 @@ class Runs:
         self._client, self._entities = client, entities
         self.trials: dict[str, Found] = {}
         self.parent: Found | None = None
+        self.token = uuid.uuid4().hex
         found = self._client.get_experiment_by_name(experiment)
         if found is None:
-            self.token = uuid.uuid4().hex
             tags = {tracking_uri.TOKEN: self.token}
             self._experiment = self._client.create_experiment(experiment, artifact_location=artifacts, tags=tags)
             return
         self._experiment = found.experiment_id
-        if found.lifecycle_stage != "active":
+        if found.lifecycle_stage == "active":
+            self.token = found.tags.get(tracking_uri.TOKEN, self.token)
+            for run in self._list():
+                self._know(run)
+        else:  # it keeps its name for itself, and would bring back the runs that we had deleted too
             self._client.restore_experiment(self._experiment)
-        self.token = found.tags.get(tracking_uri.TOKEN, "")
-        if not self.token:
-            self.token = uuid.uuid4().hex
+            for run in self._list():
+                self.delete(run.id)
+        if found.tags.get(tracking_uri.TOKEN) != self.token:
             self._client.set_experiment_tag(self._experiment, tracking_uri.TOKEN, self.token)
-        self._list()
 
-    def _list(self) -> None:
+    def _list(self, query: str = "") -> list[Found]:
+        """The active runs."""
+        listed: list[Found] = []
         page = None
         while True:
-            runs = self._client.search_runs([self._experiment], max_results=RUNS_PER_PAGE, page_token=page)
-            for run in runs:
-                found = Found(run.info.run_id, run.data.tags, run.data.params)
-                if found.tags.get("kind") == "study":
-                    self.parent = self.parent or found
-                elif "trial_id" in found.tags:
-                    self.trials.setdefault(found.tags["trial_id"], found)
+            runs = self._client.search_runs([self._experiment], query, max_results=RUNS_PER_PAGE, page_token=page)
+            listed += [Found(run.info.run_id, run.data.tags, run.data.params) for run in runs]
             page = runs.token
             if not page:
-                return
+                return listed
+
+    def _know(self, run: Found) -> None:
+        if run.tags.get("kind") == "study":
+            self.parent = run
+        elif "trial_id" in run.tags:
+            self.trials[run.tags["trial_id"]] = run
 
     def forget(self, trial: str) -> None:
         """After a failure: look again whether MLflow has it."""
         self.trials.pop(trial, None)
-        query = f"tags.trial_id = '{trial}'"
-        try:
-            runs = self._client.search_runs([self._experiment], filter_string=query, max_results=1)
-        except Exception:
-            return
-        for run in runs:
-            self.trials[trial] = Found(run.info.run_id, run.data.tags, run.data.params)
+        with contextlib.suppress(Exception):  # the failure itself is being reported
+            for run in self._list(f"tags.trial_id = '{trial}'"):
+                self._know(run)
 
     def create(self, wanted: Wanted, parent: str) -> str:
+        """A run with its params, tags, name and status."""
         tags = _tags(wanted, parent)
         run = self._client.create_run(self._experiment, start_time=wanted.start, tags=tags, run_name=wanted.name)
+        found = Found(str(run.info.run_id), tags, wanted.params)
+        self._know(found)
         for params in _chunks(list(wanted.params.items()), PARAMS_PER_BATCH):
-            self._client.log_batch(run.info.run_id, params=[self._entities.Param(k, v) for k, v in params])
-        return str(run.info.run_id)
+            self._client.log_batch(found.id, params=[self._entities.Param(k, v) for k, v in params])
+        if wanted.status != "RUNNING":
+            self._status(found.id, wanted)
+        return found.id
 
     def describe(self, run: str, wanted: Wanted, parent: str) -> None:
-        """Tags, name, status and end."""
+        """Bring tags, name, status and end of a run up to date."""
         tags = [self._entities.RunTag(k, v) for k, v in _tags(wanted, parent).items()]
         self._client.log_batch(run, tags=tags)
-        self._client.update_run(run, status=wanted.status, name=wanted.name)
+        self._client.update_run(run, name=wanted.name)
+        self._status(run, wanted)
+
+    def _status(self, run: str, wanted: Wanted) -> None:
         if wanted.status in ENDED:
             self._client.set_terminated(run, status=wanted.status, end_time=wanted.end)
+        else:
+            self._client.update_run(run, status=wanted.status)
 
     def points(self, run: str, points: Sequence[Point]) -> None:
         """Rows that MLflow has already are ignored by it."""

@@ -18,7 +18,7 @@ from typing import Any
 
 from studies.engine import projection, tracking_uri
 from studies.engine.collect import read, read_all, rows
-from studies.engine.mirrored import Memory, Seen, Told, began, log_tail, news, products, signature, sources
+from studies.engine.mirrored import Memory, Seen, Told, began, identity, log_tail, news, products, signature, sources
 from studies.engine.planfile import PlanFile, PlannedTrial, read_plan
 from studies.engine.projection import ENDED, Point, Wanted, milliseconds
 from studies.engine.runs import Runs
@@ -31,6 +31,10 @@ PATIENCE = 120.0
 
 class Unavailable(Exception):
     """MLflow cannot be reached or used at all; the message is for the user."""
+
+
+_opened: dict[str, int | None] = {}
+"""The database file behind a URI when this process first used it: MLflow holds on to that one, deleted or not."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,11 @@ class Mirror:
         """For the user: ``sqlite:////…/mlflow.db  experiment redundancy_ablation``."""
         return f"{tracking_uri.shown(self.uri)}  experiment {self.folder.name}"
 
+    @property
+    def told(self) -> int:
+        """Trials that MLflow knows."""
+        return len(Memory.load(self.folder).trials)
+
     def update(self) -> bool:
         """Tell MLflow what is new; True where it now knows. Never raises."""
         return self._guarded(final=False)
@@ -72,6 +81,7 @@ class Mirror:
     def sync(self) -> bool:
         """Forget what MLflow was told and tell it all again: what it has stays as it is, what it lacks is added."""
         (self.folder / Memory.NAME).unlink(missing_ok=True)
+        self._runs = None
         return self.close()
 
     # ---- when
@@ -136,10 +146,7 @@ class Mirror:
     # ---- what
 
     def _write(self, plan: PlanFile, final: bool) -> None:
-        if self._runs is None:
-            place = tracking_uri.artifacts(self.uri, self.store.root, self.folder.name)
-            self._runs = Runs(*_mlflow(self.uri), self.folder.name, place)
-        runs = self._runs
+        runs = self._open()
         memory = Memory.load(self.folder)
         if (memory.uri, memory.token) != (self.uri, runs.token):
             memory = Memory(uri=self.uri, token=runs.token)
@@ -151,6 +158,15 @@ class Mirror:
             self._tell_trials(list(self._due(plan, memory)), memory, runs)
         finally:
             memory.save(self.folder)
+
+    def _open(self) -> Runs:
+        file = tracking_uri.database(self.uri)
+        if self._runs is None:
+            place = tracking_uri.artifacts(self.uri, self.store.root, self.folder.name)
+            self._runs = Runs(*_mlflow(self.uri), self.folder.name, place)
+        if _opened.setdefault(self.uri, identity(file)) != identity(file):
+            raise Unavailable(f"{file} was replaced while it was in use: the next run fills the new one")
+        return self._runs
 
     def _tell_trials(self, due: Sequence[Due], memory: Memory, runs: Runs) -> None:
         failures: list[Exception] = []
@@ -174,17 +190,18 @@ class Mirror:
         if told.run and told.began not in ("", born):
             runs.delete(told.run)  # the trial was started over: its old curve is not this trial's
             told = Told()
+        news_of_it = (told.digest, told.parent) != (wanted.digest, parent)
         if not told.run:
             told = Told(run=runs.create(wanted, parent))
             runs.file(told.run, folder.spec_file)
+        elif news_of_it:
+            runs.describe(told.run, wanted, parent)
         events, offset = news(folder, told.offset)
         points = [Point(k, v, milliseconds(e.time), e.step) for e in events for k, v in e.metrics.items()]
         runs.points(told.run, points)
-        if (told.digest, told.parent) != (wanted.digest, parent):
-            runs.describe(told.run, wanted, parent)
-            if wanted.status in ENDED:
-                runs.file(told.run, folder.result_file)
-                runs.text(told.run, "log.txt", log_tail(folder))
+        if news_of_it and wanted.status in ENDED:
+            runs.file(told.run, folder.result_file)
+            runs.text(told.run, "log.txt", log_tail(folder))
         return Told(told.run, parent, wanted.digest, wanted.status, born, offset, trial.seen)
 
     def _tell_parent(self, plan: PlanFile, memory: Memory, runs: Runs) -> None:
@@ -202,9 +219,9 @@ class Mirror:
             told, known = Told(), 0
         if not told.run:
             told = Told(run=runs.create(wanted, ""))
-        runs.points(told.run, points[known:])
-        if told.digest != wanted.digest:
+        elif told.digest != wanted.digest:
             runs.describe(told.run, wanted, "")
+        runs.points(told.run, points[known:])
         if told.seen != seen:
             runs.files(told.run, self.folder, products(self.folder))
         history = wanted.tags["aggregates"]

@@ -29,13 +29,15 @@ def artifacts(uri: str, results: Path, experiment: str) -> str | None:
     return None if is_server(uri) else str(results.resolve() / "mlartifacts" / experiment)
 
 
+def database(uri: str) -> Path | None:
+    """The database's file, None where it is none."""
+    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+
+
 def lock(uri: str, folder: Path) -> Path:
     """Of the one writer: beside a database file, else in the study folder."""
-    if uri.startswith("sqlite:///"):
-        path = Path(uri.removeprefix("sqlite:///"))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path.with_name(f"{path.name}.lock")
-    return folder / ".mirror.lock"
+    file = database(uri)
+    return file.with_name(f"{file.name}.lock") if file else folder / ".mirror.lock"
 
 
 def answers(uri: str) -> bool:
@@ -62,9 +64,9 @@ def shown(uri: str) -> str:
 
 def token(uri: str, experiment: str) -> str | None:
     """The experiment's token in a database file, empty where there is none; None where only MLflow can tell."""
-    if not uri.startswith("sqlite:///"):
+    path = database(uri)
+    if path is None:
         return None
-    path = Path(uri.removeprefix("sqlite:///"))
     if not path.exists():
         return ""
     query = (

@@ -34,7 +34,8 @@ def store(tmp_path: Path, mlflow_database: Callable[[Path], Path]) -> Store:
 
 @pytest.fixture
 def plan() -> dict[str, Any]:
-    return made.make_plan()
+    """Six trials; where seeds matter a test makes its own."""
+    return made.make_plan(seeds=1)
 
 
 def client(store: Store) -> MlflowClient:
@@ -65,23 +66,23 @@ def test_a_trials_run_says_what_the_folder_says(store: Store, plan: dict[str, An
     close(store, folder)
     found = runs(store)
     assert set(found) == {"", *(t["folder"] for t in plan["trials"])}
-    planned = plan["trials"][4]  # sret, recursion=1, seed 1
+    planned = plan["trials"][1]
     run = found[planned["folder"]]
     tags = run.data.tags
-    expected = {"trial_id": planned["folder"], "arm": "recursion=1", "part": "sret", "seed": "1", "study": "toy"}
+    expected = {"trial_id": planned["folder"], "arm": "recursion=1", "part": "sret", "seed": "0", "study": "toy"}
     assert {key: tags[key] for key in expected} == expected
     assert tags["git"] == "abc1234"
     assert tags["mlflow.parentRunId"] == found[""].info.run_id
-    assert run.info.run_name == "sret recursion=1 s1"
+    assert run.info.run_name == "sret recursion=1 s0"
     assert run.info.status == "FINISHED"
-    assert run.info.start_time == round((made.START + 400) * 1000)
-    assert run.info.end_time == round((made.START + 450) * 1000)
+    assert run.info.start_time == round((made.START + 100) * 1000)
+    assert run.info.end_time == round((made.START + 150) * 1000)
     params = run.data.params
     assert params["lr"] == "0.1"
     assert params["model.name"] == "recursion=1"
     assert params["model.groups"] == "[[8, 2], [1, 1]]"
     assert [v for k, v in params.items() if k.startswith("model.odd _key_-")] == ["null"]
-    at = [round((made.START + 400 + s + 0.125) * 1000) for s in (1, 2, 3)]
+    at = [round((made.START + 100 + s + 0.125) * 1000) for s in (1, 2, 3)]
     assert history(store, run, "train.loss") == [(1, at[0], 1.0), (2, at[1], 0.5), (3, at[2], 1 / 3)]
     names = {f.path for f in client(store).list_artifacts(run.info.run_id)}
     assert names == {"spec.json", "result.json", "log.txt"}
@@ -90,8 +91,8 @@ def test_a_trials_run_says_what_the_folder_says(store: Store, plan: dict[str, An
     assert (artifacts / "log.txt").read_text() == "attempt 1\n"
 
 
-def test_the_parent_holds_means_and_student_intervals(store: Store, plan: dict[str, Any]) -> None:
-    folder = made.run_all(store, plan)
+def test_the_parent_holds_means_and_student_intervals(store: Store) -> None:
+    folder = made.run_all(store, made.make_plan(seeds=3))
     (folder / "tables").mkdir()
     (folder / "tables" / "main.tex").write_text("table")
     (folder / "tables" / ".rendered.json").write_text("{}")
@@ -193,7 +194,9 @@ def test_a_failed_trial_that_runs_again_is_running_again(store: Store, plan: dic
     assert (run.info.status, run.data.tags["reason"], run.data.tags["attempts"]) == ("RUNNING", "", "2")
 
 
-def test_a_trial_started_over_gets_a_new_history(store: Store, plan: dict[str, Any]) -> None:
+def test_a_trial_started_over_gets_a_new_history(store: Store) -> None:
+    plan = made.make_plan(seeds=3)
+    plan["trials"] = plan["trials"][:4]
     folder = made.run_all(store, plan)
     close(store, folder)
     trial = store.trial(plan["trials"][0]["folder"])
@@ -277,7 +280,7 @@ def test_another_database_in_the_same_place_is_noticed(
     close(store, folder)
     mlflow_database(store.root)  # emptied; the file is the same inode
     close(store, folder)
-    assert len(runs(store)) == 19
+    assert len(runs(store)) == 7
 
 
 def test_the_terminal_stays_quiet(tmp_path: Path, plan: dict[str, Any]) -> None:
@@ -360,7 +363,7 @@ def test_a_failure_is_remembered_and_made_good(
     assert mirror.close()
     assert mirror.problem == ""
     found = runs(store)
-    assert len(found) == 19, "a run that was made before the failure is found again, not doubled"
+    assert len(found) == 7, "a run that was made before the failure is found again, not doubled"
     for trial in plan["trials"]:
         assert len(history(store, found[trial["folder"]], "train.loss")) == 3
         assert found[trial["folder"]].data.params["lr"] == "0.1"
