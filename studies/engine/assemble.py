@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +21,8 @@ class Reader:
     def __init__(self, document: Document) -> None:
         self.document = document
         self.problems: list[Problem] = list(document.problems)
+        self.broken: Set[str] = frozenset()
+        """Axes of the part at hand that the file has and that could not be read: naming them is no second mistake."""
 
     def say(self, path: KeyPath, text: str, at_key: bool = False) -> None:
         self.problems.append(self.document.problem(path, text, at_key))
@@ -55,18 +57,17 @@ class Reader:
         """The part at one scale; None where its axes or design are wrong."""
         before = len(self.problems)
         axes = self.axes(text, where, over)
-        if len(self.problems) > before or axes.keys() != self._raw(*where, "axes").keys():
-            return None
+        self.broken = self._raw(*where, "axes").keys() - axes.keys()
         only = {axis: self._only(axis, text.axes[axis].only, axes, where) for axis in axes}
         axes = {axis: replace(found, only=only[axis]) for axis, found in axes.items()}
         self._no_circle(axes, where)
-        design, raw_design = [], text.design
-        if raw_design is None and "design" not in self._raw(*where) and axes:
-            design.append(Block("one_at_a_time", {name: axis.labels for name, axis in axes.items()}))
-        for i, block in enumerate(raw_design or ()):
-            design.append(self.block(block, axes, (*where, "design", i)))
+        design = [self.block(block, axes, (*where, "design", i)) for i, block in enumerate(text.design or ())]
         exclude = [self._coordinates(e, axes, (*where, "exclude", i)) for i, e in enumerate(text.exclude)]
-        return None if len(self.problems) > before else Part(name, (), axes, tuple(design), tuple(exclude))
+        if "design" not in self._raw(*where) and axes:
+            design = [Block("one_at_a_time", {name: axis.labels for name, axis in axes.items()})]
+        if self.broken or len(self.problems) > before:
+            return None
+        return Part(name, (), axes, tuple(design), tuple(exclude))
 
     def axes(self, text: PartText, where: KeyPath, over: ScaleOver) -> dict[str, Axis]:
         found = {}
@@ -137,8 +138,8 @@ class Reader:
         if not names:
             self.say(path, "no axes")
         for i, name in enumerate(names):
-            if name not in axes:
-                self.say((*path, i), f"no axis {name}" + self._hint(name, axes))
+            if name not in axes and name not in self.broken:
+                self.say((*path, i), f"no axis {name}" + self._hint(name, [*axes, *sorted(self.broken)]))
             elif name in names[:i]:
                 self.say((*path, i), f"axis {name} twice")
         return {name: axes[name].labels for name in names if name in axes}
@@ -151,9 +152,11 @@ class Reader:
             self.say(path, "no axes")
         found = {}
         for name, values in text.items():
-            if name not in axes:
-                self.say((*path, name), f"no axis {name}" + self._hint(name, axes), at_key=True)
-            else:
+            if name not in axes and name not in self.broken:
+                self.say(
+                    (*path, name), f"no axis {name}" + self._hint(name, [*axes, *sorted(self.broken)]), at_key=True
+                )
+            elif name in axes:
                 found[name] = self._labels(values, axes[name], (*path, name))
         return found
 
@@ -190,7 +193,8 @@ class Reader:
 
     def _no_circle(self, axes: Mapping[str, Axis], where: KeyPath) -> None:
         for name in axes:
-            seen, waiting = set[str](), [other for other in axes[name].only if other != name]
+            seen: set[str] = set()
+            waiting = [other for other in axes[name].only if other != name]
             while waiting:
                 other = waiting.pop()
                 if other == name:
@@ -201,9 +205,9 @@ class Reader:
                     waiting.extend(axes[other].only if other in axes else ())
 
     @staticmethod
-    def _hint(name: str, axes: Iterable[str]) -> str:
-        known = list(axes)
-        return near(name, known) or (f", there are {', '.join(known)}" if known else "")
+    def _hint(name: str, known: Iterable[str]) -> str:
+        names = list(known)
+        return near(name, names) or (f", there are {', '.join(names)}" if names else "")
 
     def _raw(self, *path: str | int) -> Mapping[str, Any]:
         """What the file holds at the path, whether it fits or not."""
@@ -211,6 +215,10 @@ class Reader:
         for step in path:
             value = value.get(step, {}) if isinstance(value, Mapping) else {}
         return value if isinstance(value, Mapping) else {}
+
+
+SCALE_KEYS = ("seeds", "resources", "parts", "axes")
+"""What a scale holds besides settings."""
 
 
 class ScaleOver:
@@ -222,7 +230,7 @@ class ScaleOver:
 
 def scale_text(reader: Reader, scale: str, mapping: Mapping[str, Any]) -> tuple[ScaleText, Patch]:
     """A scale's reserved keys, and its settings."""
-    reserved, rest = settings.split(mapping, ("seeds", "resources", "parts", "axes"))
+    reserved, rest = settings.split(mapping, SCALE_KEYS)
     text = reader.fit(ScaleText, reserved, ("scales", scale)) or ScaleText()
     return text, patch(rest, ("scales", scale))
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from itertools import combinations
 from typing import Any
 
-from studies.engine.conform import fields
+from studies.engine.assemble import SCALE_KEYS
+from studies.engine.conform import fields, near
 from studies.engine.design import Point, baseline, excluded, expand, patches, settle
 from studies.engine.identity import canonical_json
 from studies.engine.problems import Problem
@@ -45,6 +46,8 @@ def problem_of(setting: Setting, path: KeyPath, text: str, at_key: bool, documen
     """A setting's problem, where the setting was written."""
     if (setting.where and setting.where[0] in ("--set", "--smoke")) or document is None:
         return Problem(str(setting.where[0]) if setting.where else "", text, setting.key)
+    if at_key and len(setting.where) == 3 and setting.where[0] == "scales" and "?" not in text:
+        text += near(setting.key, SCALE_KEYS)
     if at_key and setting.named is not None:
         return document.problem(setting.named, text)
     return document.problem((*setting.where, *path), text, at_key)

@@ -164,7 +164,7 @@ _WORDS = {
     int: "a whole number",
     float: "a number",
     bool: "true or false",
-    str: "a word",
+    str: "text",
     type(None): "null",
     None: "null",
 }

@@ -97,9 +97,9 @@ def literal(node: ast.expr, module: Module) -> Any:
             return [literal(item, module) for item in items]
         case ast.Dict(keys, values):
             return _literal_dict(keys, values, module)
-        case ast.Call(ast.Name("dict"), [], keywords):
-            keys = [None if k.arg is None else ast.Constant(k.arg) for k in keywords]
-            return _literal_dict(keys, [k.value for k in keywords], module)
+        case ast.Call(ast.Name("dict"), merged, keywords):
+            keys = [None] * len(merged) + [None if k.arg is None else ast.Constant(k.arg) for k in keywords]
+            return _literal_dict(keys, [*merged, *(k.value for k in keywords)], module)
         case ast.UnaryOp(ast.USub(), operand):
             return -literal(operand, module)
         case ast.BinOp(left, op, right) if type(op) in _OPERATORS:

@@ -93,14 +93,14 @@ class _StudyReader(Reader):
         default = self._default_scale(scales)
         seeds = self.seeds(self.text.seeds, ("seeds",)) if self.text.seeds or raw.get("seeds") == [] else ()
         resources = self._resources(self.text.resources, ("resources",))
-        if task is None:
-            return None
         sizes = {}
         for name, (text, patch) in (scales or {"": (ScaleText(), ())}).items():
             parts = tuple(self._parts(name, text, patch))
             own = self.seeds(text.seeds, ("scales", name, "seeds")) if text.seeds is not None else None
             needs = Resources(**{**resources, **self._resources(text.resources, ("scales", name, "resources"))})
             sizes[name] = Sized(name, parts, own or seeds, needs)
+        if task is None:
+            return None
         return Study(
             name=self.text.study or self.document.file.stem,
             title=self.text.title,
