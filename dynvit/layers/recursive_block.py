@@ -25,7 +25,10 @@ class Mlp(nn.Module):
         self.residual = ScaledResidual(learn_scales, drop_path_rate)
 
     def forward(self, x_BNC: Tensor) -> Tensor:
-        return self.residual(x_BNC, F.gelu(self.fc1(self.norm(x_BNC))), self.fc2)
+        h_BNH = self.fc1(self.norm(x_BNC))
+        # The hidden layer is the largest tensor of all; without gradients one copy of it is enough.
+        h_BNH = F.gelu(h_BNH) if torch.is_grad_enabled() else torch.ops.aten.gelu_(h_BNH)
+        return self.residual(x_BNC, h_BNH, self.fc2)
 
     def fold(self) -> None:
         self.residual.fold_into(self.fc2)

@@ -140,7 +140,7 @@ class SReT(nn.Module):
         if tuple(x_BCHW.shape[-2:]) != self.input_size:
             h, w = self.input_size
             raise ValueError(f"image size {tuple(x_BCHW.shape[-2:])}, but the model was built for {h} x {w}")
-        x_BNC = tokens_of(self.stem(x_BCHW) + self.pos_embed)
+        x_BNC = tokens_of(self.stem(x_BCHW)) + tokens_of(self.pos_embed)
         maps: list[Tensor] = []
         drawn = 0
         for s, stage in enumerate(self.stages[: last + 1]):
