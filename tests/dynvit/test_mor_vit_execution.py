@@ -134,6 +134,7 @@ def test_static_routing_compiles_without_graph_breaks(routing):
         assert torch.equal(compiled(x), model(x))
 
 
+@pytest.mark.slow
 def test_token_routing_compiles():
     model, x = small(depth=4, recursion=2), images()
     compiled = torch.compile(model, backend="eager")
