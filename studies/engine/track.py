@@ -70,6 +70,10 @@ class Mirror:
         """Trials that MLflow knows."""
         return len(Memory.load(self.folder).trials)
 
+    def behind(self) -> bool:
+        """Whether MLflow lacks something, as far as can be told without importing it."""
+        return self._anything(read_plan(self.folder), final=True)
+
     def update(self) -> bool:
         """Tell MLflow what is new; True where it now knows. Never raises."""
         return self._guarded(final=False)
