@@ -53,8 +53,8 @@ class Reader:
 
     # ---- a part
 
-    def part(self, name: str, text: PartText, where: KeyPath, over: ScaleOver) -> Part | None:
-        """The part at one scale; None where its axes or design are wrong."""
+    def part(self, name: str, text: PartText, where: KeyPath, over: ScaleOver) -> Part:
+        """The part at one scale, its base left empty; not whole where its axes or design are wrong."""
         before = len(self.problems)
         axes = self.axes(text, where, over)
         self.broken = self._raw(*where, "axes").keys() - axes.keys()
@@ -66,7 +66,7 @@ class Reader:
         if "design" not in self._raw(*where) and axes:
             design = [Block("one_at_a_time", {name: axis.labels for name, axis in axes.items()})]
         if self.broken or len(self.problems) > before:
-            return None
+            return Part(name, axes=axes, whole=False)
         return Part(name, (), axes, tuple(design), tuple(exclude))
 
     def axes(self, text: PartText, where: KeyPath, over: ScaleOver) -> dict[str, Axis]:
@@ -120,13 +120,16 @@ class Reader:
     # ---- design
 
     def block(self, text: BlockText, axes: Mapping[str, Axis], path: KeyPath) -> Block:
+        given = [kind for kind in ("one_at_a_time", "grid", "arms") if getattr(text, kind) is not None]
+        if len(given) > 1 or (not given and not self._raw(*path)):
+            self.say(path, "a block is one of one_at_a_time, grid, arms" + (f", not {len(given)}" if given else ""))
         if text.one_at_a_time is not None:
             return Block("one_at_a_time", self._axis_list(text.one_at_a_time, axes, (*path, "one_at_a_time")))
         if isinstance(text.grid, dict):
             return Block("grid", self._coordinates(text.grid, axes, (*path, "grid")))
         if text.grid is not None:
             return Block("grid", self._axis_list(text.grid, axes, (*path, "grid")))
-        if not text.arms:
+        if text.arms == []:
             self.say((*path, "arms"), "no arms")
         arms = []
         for i, arm in enumerate(text.arms or ()):
@@ -213,7 +216,10 @@ class Reader:
         """What the file holds at the path, whether it fits or not."""
         value = self.document.value
         for step in path:
-            value = value.get(step, {}) if isinstance(value, Mapping) else {}
+            if isinstance(value, list) and isinstance(step, int):
+                value = value[step] if step < len(value) else {}
+            else:
+                value = value.get(step, {}) if isinstance(value, Mapping) else {}
         return value if isinstance(value, Mapping) else {}
 
 

@@ -31,6 +31,12 @@ def check(study: Study, document: Document, resolver: Resolver | None = None) ->
 
 
 def _part(part: Part, where: KeyPath, document: Document, resolver: Resolver) -> Iterator[Problem]:
+    if not part.whole:
+        levels = [level.patch for axis in part.axes.values() for level in axis.levels]
+        for patch in levels or [()]:
+            for setting, misfit in resolver.misfits((*part.base, *patch)):
+                yield problem_of(setting, misfit.path, misfit.text, misfit.at_key, document)
+        return
     yield from _design(part, where, document)
     points = expand(part)
     wrong = list(_conflicts(part, points, document))

@@ -178,6 +178,8 @@ def describe(kind: Any) -> str:
     if origin is Literal:
         return "one of " + ", ".join(_bare(a) for a in arguments)
     if origin in (Union, types.UnionType):
+        if {bool, int, float, str} <= set(arguments):
+            return "one value" + "".join(f" or {describe(a)}" for a in arguments if get_origin(a) is not None)
         return " or ".join(describe(a) for a in arguments)
     if origin in (list, tuple, Sequence, set, frozenset) or kind in (list, tuple, Sequence):
         return "a list"

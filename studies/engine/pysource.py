@@ -98,8 +98,9 @@ def literal(node: ast.expr, module: Module) -> Any:
         case ast.Dict(keys, values):
             return _literal_dict(keys, values, module)
         case ast.Call(ast.Name("dict"), merged, keywords):
-            keys = [None] * len(merged) + [None if k.arg is None else ast.Constant(k.arg) for k in keywords]
-            return _literal_dict(keys, [*merged, *(k.value for k in keywords)], module)
+            named = [None if k.arg is None else ast.Constant(k.arg) for k in keywords]
+            values = [*merged, *(k.value for k in keywords)]
+            return _literal_dict([*(None for _ in merged), *named], values, module)
         case ast.UnaryOp(ast.USub(), operand):
             return -literal(operand, module)
         case ast.BinOp(left, op, right) if type(op) in _OPERATORS:

@@ -6,7 +6,7 @@ Not in the language, on purpose: expressions, includes, inheritance, random sear
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from studies.engine.conform import Misfit, conform
@@ -25,7 +25,8 @@ class AxisText:
     """Either `key` and a list of values for it (or a mapping label -> value), or a mapping label -> settings."""
 
     values: list[Any] | Settings
-    baseline: Scalar
+    baseline: Any
+    """A level: its label, or the value itself."""
     key: str | None = None
     only: dict[str, Labels] = field(default_factory=dict)
     label: str = ""
@@ -36,21 +37,16 @@ class LevelsText:
     """What a scale may replace of an axis."""
 
     values: list[Any] | Settings
-    baseline: Scalar | None = None
+    baseline: Any = None
 
 
 @dataclass(frozen=True)
 class BlockText:
-    """Exactly one of the three."""
+    """Exactly one of the three; the reader sees to that, so that the other blocks are still looked at."""
 
     one_at_a_time: list[str] | None = None
     grid: list[str] | dict[str, Labels] | None = None
     arms: list[dict[str, Scalar]] | None = None
-
-    def __post_init__(self) -> None:
-        given = [f.name for f in fields(self) if getattr(self, f.name) is not None]
-        if len(given) != 1:
-            raise ValueError("a block is one of one_at_a_time, grid, arms" + (f", not {len(given)}" if given else ""))
 
 
 @dataclass(frozen=True)
@@ -118,10 +114,14 @@ def resources(settings: Mapping[str, Any], found: list[Misfit], path: tuple[str 
 
 
 def _without(value: Any, path: tuple[str | int, ...]) -> Any:
-    """The value less what stands at the path; a list with a bad entry goes whole, so that places keep their number."""
-    if not path or not isinstance(value, dict):
+    """The value less what stands at the path; a list that would lose an entry goes whole: places keep their number."""
+    if not path or not isinstance(value, dict | list):
         return None
     step, rest = path[0], path[1:]
+    if isinstance(value, list):
+        assert isinstance(step, int)
+        kept = _without(value[step], rest)
+        return None if kept is None else [*value[:step], kept, *value[step + 1 :]]
     if step not in value:
         return value
     kept = _without(value[step], rest)

@@ -72,6 +72,8 @@ class Part:
     axes: Mapping[str, Axis] = field(default_factory=dict)
     design: tuple[Block, ...] = ()
     exclude: tuple[Coordinates, ...] = ()
+    whole: bool = True
+    """False where axes or design could not be read: then what could be read is there to be checked, not to be run."""
 
 
 @dataclass(frozen=True)

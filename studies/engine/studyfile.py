@@ -162,12 +162,12 @@ class _StudyReader(Reader):
         return fitted
 
     def _parts(self, scale: str, text: ScaleText, patch: Patch) -> list[Part]:
-        """The parts at one scale; a part whose axes are wrong comes without them, so that its base is still checked."""
+        """The parts at one scale."""
         base = settings.patch(self.text.base, ("base",))
         if not self._raw("parts"):
             over = scale_over(self, scale, "", text, whole=True) if scale else ScaleOver()
             whole = PartText(axes=self.text.axes, design=self.text.design, exclude=self.text.exclude)
-            part = self.part(self.text.study, whole, (), over) or Part(self.text.study, design=())
+            part = self.part(self.text.study, whole, (), over)
             for name in text.parts:
                 self.say(("scales", scale, "parts", name), "the study has no parts", at_key=True)
             return [replace(part, base=(*base, *patch))]
@@ -182,7 +182,7 @@ class _StudyReader(Reader):
             where = ("parts", name)
             self.name(name, where)
             over = scale_over(self, scale, name, text, whole=False) if scale else ScaleOver()
-            part = self.part(name, part_text, where, over) or Part(name)
+            part = self.part(name, part_text, where, over)
             own = settings.patch(part_text.base, (*where, "base"))
             found.append(replace(part, base=(*base, *patch, *own, *over.patch)))
         return found
