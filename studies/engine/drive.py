@@ -131,7 +131,9 @@ class Drive:
             state = states[name]
             if state.status == "done":
                 del self._open[name]
-            elif state.status == "stopped" and not self._stop:
+            elif self._stop:
+                continue
+            elif state.status == "stopped":
                 self._queue(name, state)  # by an earlier driver, or for another study
             elif state.status == "failed":
                 self._failed(name, state)
@@ -153,7 +155,7 @@ class Drive:
         if state.reason == "oom" and 0 < trial.resources.gpus < 1 and name not in self._alone:
             self._alone.add(name)
             again = True
-        if again and not self._stop:
+        if again:
             self._say(
                 f"again     {name}  {trial.arm.part} {trial.arm.label} s{trial.seed}  {state.status}: {state.reason}"
             )

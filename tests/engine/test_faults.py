@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import Callable
@@ -46,10 +47,8 @@ def in_a_child(folder: TrialFolder, number: int, do: Callable[[], None]) -> int:
     if pid == 0:
         try:
             counted = at_call(number, do)
-            try:
+            with contextlib.suppress(OSError):
                 worker.attempt(folder, Stop(), inline=True)
-            except OSError:
-                pass
             os._exit(1 if counted() >= number else 0)
         except BaseException:
             os._exit(2)

@@ -32,7 +32,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def attempt(folder: TrialFolder, stop: Stop | None = None) -> str | None:
-    return worker.attempt(folder, stop or Stop(), inline=True)
+    return worker.attempt(folder, Stop() if stop is None else stop, inline=True)
 
 
 def log(folder: TrialFolder, number: int = 0) -> str:
@@ -124,7 +124,8 @@ def test_stopping_by_itself_is_a_failure(store: Store, tmp_path: Path) -> None:
     (folder,) = toy.place(store, toy.trial("a"))
     task = tmp_path / "quitter.py"
     task.write_text(
-        "from dataclasses import dataclass\nclass Stopped(Exception): pass\n@dataclass(frozen=True)\nclass Config: pass\n"
+        "from dataclasses import dataclass\nclass Stopped(Exception): pass\n"
+        "@dataclass(frozen=True)\nclass Config: pass\n"
         "REVISION = 1\nSMOKE = {}\ndef run(config, context): raise Stopped('of my own')\n"
     )
     folder.spec_file.write_text(json.dumps({"task": str(task), "config": {}, "seed": 0}))

@@ -45,7 +45,7 @@ def drive(
     say: Callable[[str], None] = lambda line: None,
 ) -> Outcome:
     """Create, launch, wait."""
-    stop = stop or Stop()
+    stop = Stop() if stop is None else stop
     place(store, *trials)
     watch = Watch([store.trial(t.folder_id) for t in trials])
     made = launcher(on, Site(store.root, store.study("toy"), {}, stop))

@@ -76,7 +76,7 @@ def _make(plan: Plan, trials: Sequence[Trial], name: str, site: Site, console: C
         raise Refused(str(error)) from error
     except OSError as error:
         click.echo(f"results folder {site.results}: {error.strerror or error}; what is done is kept", err=True)
-        return 1 if outcome or any(state.status == "done" for state in plan.states.values()) else 2
+        return 1 if any(store.trial(trial.folder_id).result_file.exists() for trial in plan.selected) else 2
     states = Watch([store.trial(i) for i in dict.fromkeys(t.folder_id for t in plan.selected)]).look()
     return finish.finish(plan, store, states, outcome, mirror, console)
 
