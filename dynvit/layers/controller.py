@@ -152,7 +152,8 @@ class Controller(nn.Module):
         return Choice(active_BN)
 
     def _count(self, tokens: int) -> int | None:
-        if self.rules.keep_rate is None or (self.training and not EXACT):
+        """An exact count in evaluation; in training the gate is the threshold and the budget loss sets the rate."""
+        if self.rules.keep_rate is None or self.training:
             return None
         return round(self.rules.keep_rate * tokens)
 
@@ -211,8 +212,6 @@ class Controller(nn.Module):
         chain.interest_BN = _interest(row_BN.to(chain.pi_BN.dtype), chain.active_BN, chain.interest_BN)
         return torch.stack([-chain.interest_BN, chain.interest_BN][:kinds], -1)
 
-
-EXACT = False
 
 
 def _interest(row_BN: Tensor, active_BN: Tensor | None, before_BN: Tensor | None) -> Tensor:
