@@ -7,8 +7,6 @@ MLflow, and only where there is something to tell.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -95,6 +93,8 @@ class Mirror:
             done = self._bring(final)
         except Exception as error:
             problem = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+            if not tracking_uri.answers(self.uri):
+                problem = f"no MLflow server answers at {tracking_uri.shown(self.uri)}"
             if problem != self.problem and self._say is not None:
                 self._say(f"{problem} (`python -m studies sync {self.folder.name}` catches up)")
             self.problem = problem
@@ -107,7 +107,7 @@ class Mirror:
         if not self._anything(plan, final):
             return True
         if not tracking_uri.answers(self.uri):
-            raise Unavailable(f"no MLflow server answers at {tracking_uri.shown(self.uri)}")
+            raise Unavailable
 
         from filelock import FileLock, Timeout
 
@@ -212,13 +212,13 @@ class Mirror:
         """The parent is replaced where its history is not the beginning of what it should be (a trial ran again)."""
         readings = read_all(self.store, plan)
         points = projection.aggregates(plan, rows(plan, readings), readings)
-        wanted = projection.study_run(plan, readings, f"{len(points)} {_digest(points)}")
+        history = projection.history(points)
+        wanted = projection.study_run(plan, readings, history)
         told, seen = memory.parent, signature(products(self.folder))
         if not told.run and runs.parent is not None:
             told = Told(run=runs.parent.id, history=runs.parent.tags.get("aggregates", ""))
-        count, _, digest = told.history.partition(" ")
-        known = int(count or 0)
-        if told.run and digest and digest != _digest(points[:known]):
+        known = int(told.history.partition(" ")[0] or 0)
+        if told.history and told.history != projection.history(points[:known]):
             runs.delete(told.run)
             told, known = Told(), 0
         if not told.run:
@@ -228,22 +228,18 @@ class Mirror:
         runs.points(told.run, points[known:])
         if told.seen != seen:
             runs.files(told.run, self.folder, products(self.folder))
-        history = wanted.tags["aggregates"]
         memory.parent = Told(told.run, "", wanted.digest, wanted.status, seen=seen, history=history)
-
-
-def _digest(points: Sequence[Point]) -> str:
-    return hashlib.sha256(json.dumps([(p.key, p.value, p.time, p.step) for p in points]).encode()).hexdigest()[:16]
 
 
 def _mlflow(uri: str) -> tuple[Any, Any]:
     """A client and MLflow's entities, with the chatter of MLflow and alembic off."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # 7 would be four minutes with a server that died
     try:
         from mlflow import MlflowClient, entities
     except ImportError as error:
         raise Unavailable(f"{error.name or 'mlflow'} is not installed, so MLflow shows nothing of this study") from None
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    for name, level in (("mlflow", logging.WARNING), ("alembic", logging.WARNING), ("urllib3", logging.ERROR)):
+        logging.getLogger(name).setLevel(level)
     return MlflowClient(tracking_uri=uri), entities
