@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from studies.engine import schema, settings
-from studies.engine.conform import Misfit, near, show
+from studies.engine.conform import Misfit, hint, near, show
 from studies.engine.problems import Problem
-from studies.engine.schema import BlockText, LevelsText, PartText, ScalePartText, ScaleText
+from studies.engine.scale import ScaleOver
+from studies.engine.schema import BlockText, PartText
 from studies.engine.settings import KeyPath, find_label, label_of, patch, setting
-from studies.engine.study import Axis, Block, Level, Part, Patch
+from studies.engine.study import Axis, Block, Level, Part
 from studies.engine.yamlfile import Document
 
 
@@ -86,7 +87,7 @@ class Reader:
                 found[name] = Axis(name, levels, label, axis.label)
         for name in over.axes:
             if name not in self._raw(*where, "axes"):
-                self.say((*over.where, "axes", name), f"no axis {name}" + self._hint(name, text.axes), at_key=True)
+                self.say((*over.where, "axes", name), f"no axis {name}" + hint(name, text.axes), at_key=True)
         return found
 
     def levels(self, values: Any, key: str | None, where: KeyPath, axis: KeyPath) -> tuple[Level, ...]:
@@ -142,7 +143,7 @@ class Reader:
             self.say(path, "no axes")
         for i, name in enumerate(names):
             if name not in axes and name not in self.broken:
-                self.say((*path, i), f"no axis {name}" + self._hint(name, [*axes, *sorted(self.broken)]))
+                self.say((*path, i), f"no axis {name}" + hint(name, [*axes, *sorted(self.broken)]))
             elif name in names[:i]:
                 self.say((*path, i), f"axis {name} twice")
         return {name: axes[name].labels for name in names if name in axes}
@@ -156,9 +157,7 @@ class Reader:
         found = {}
         for name, values in text.items():
             if name not in axes and name not in self.broken:
-                self.say(
-                    (*path, name), f"no axis {name}" + self._hint(name, [*axes, *sorted(self.broken)]), at_key=True
-                )
+                self.say((*path, name), f"no axis {name}" + hint(name, [*axes, *sorted(self.broken)]), at_key=True)
             elif name in axes:
                 found[name] = self._labels(values, axes[name], (*path, name))
         return found
@@ -207,11 +206,6 @@ class Reader:
                     seen.add(other)
                     waiting.extend(axes[other].only if other in axes else ())
 
-    @staticmethod
-    def _hint(name: str, known: Iterable[str]) -> str:
-        names = list(known)
-        return near(name, names) or (f", there are {', '.join(names)}" if names else "")
-
     def _raw(self, *path: str | int) -> Mapping[str, Any]:
         """What the file holds at the path, whether it fits or not."""
         value = self.document.value
@@ -221,31 +215,3 @@ class Reader:
             else:
                 value = value.get(step, {}) if isinstance(value, Mapping) else {}
         return value if isinstance(value, Mapping) else {}
-
-
-SCALE_KEYS = ("seeds", "resources", "parts", "axes")
-"""What a scale holds besides settings."""
-
-
-class ScaleOver:
-    """What a scale lays over one part: settings and levels, and where they stand."""
-
-    def __init__(self, where: KeyPath = (), patch: Patch = (), axes: Mapping[str, LevelsText] | None = None) -> None:
-        self.where, self.patch, self.axes = where, patch, axes or {}
-
-
-def scale_text(reader: Reader, scale: str, mapping: Mapping[str, Any]) -> tuple[ScaleText, Patch]:
-    """A scale's reserved keys, and its settings."""
-    reserved, rest = settings.split(mapping, SCALE_KEYS)
-    text = reader.fit(ScaleText, reserved, ("scales", scale)) or ScaleText()
-    return text, patch(rest, ("scales", scale))
-
-
-def scale_over(reader: Reader, scale: str, part: str, text: ScaleText, whole: bool) -> ScaleOver:
-    """What the scale says about one part; `whole` where the study has no parts and its scales speak of it directly."""
-    if whole:
-        return ScaleOver(("scales", scale), (), text.axes)
-    where = ("scales", scale, "parts", part)
-    reserved, rest = settings.split(text.parts.get(part, {}), ("axes",))
-    fitted = reader.fit(ScalePartText, reserved, where) or ScalePartText()
-    return ScaleOver(where, patch(rest, where), fitted.axes)

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from itertools import combinations
 from typing import Any
 
-from studies.engine.assemble import SCALE_KEYS
 from studies.engine.conform import fields, near
 from studies.engine.design import Point, baseline, excluded, expand, patches, settle
 from studies.engine.identity import canonical_json
 from studies.engine.problems import Problem
 from studies.engine.resolve import Resolver
+from studies.engine.scale import SCALE_KEYS
 from studies.engine.settings import KeyPath
 from studies.engine.study import Part, Setting, Study
 from studies.engine.yamlfile import Document

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studies.engine import studyfile
-from studies.engine.conform import near
+from studies.engine.conform import hint, near
 from studies.engine.design import Coords
 from studies.engine.label import parse_override
 from studies.engine.problems import Problem, StudyError
@@ -58,7 +58,7 @@ def _none(what: str, name: str, known: Iterable[str]) -> str:
     names = list(known)
     if not names:
         return f"the study has no {what}s"
-    return f"no {what} {name}" + (near(name, names) or f", there are {', '.join(names)}")
+    return f"no {what} {name}{hint(name, names)}"
 
 
 # ---- --set
@@ -104,8 +104,8 @@ def _misfits(study: Study, scale: str, overrides: list[Override]) -> Iterator[Pr
         for one, misfit in resolver.misfits((*part.base, *patch)):
             if one in patch:
                 other = len(parts) > 1 and "has no option" in misfit.text and one.where[1] == one.key
-                hint = f"; PART.{one.key}=... sets it in one part" if other else ""
-                yield Problem("--set", misfit.text + hint, str(one.where[1]))
+                advice = f"; PART.{one.key}=... sets it in one part" if other else ""
+                yield Problem("--set", misfit.text + advice, str(one.where[1]))
 
 
 # ---- --only and --seeds

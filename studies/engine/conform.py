@@ -39,6 +39,13 @@ def near(word: str, known: Iterable[str]) -> str:
     return f', did you mean "{found[0]}"?' if found else ""
 
 
+def hint(word: str, known: Iterable[str]) -> str:
+    """The nearest name, or where none is near all there are."""
+    names = [str(name) for name in known]
+    there = f", there {'is' if len(names) == 1 else 'are'} {', '.join(names)}" if names else ""
+    return near(word, names) or there
+
+
 def show(value: Any) -> str:
     """A value as a user would write it in YAML."""
     return json.dumps(value, ensure_ascii=False, default=str)

@@ -21,7 +21,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from studies.engine import planfile
+from studies.engine import catalog, planfile
 from studies.engine.label import make_label, parse_override
 from studies.engine.problems import StudyError
 from studies.engine.store import Store
@@ -107,11 +107,10 @@ class Refused(click.ClickException):
 
 def resolve(selection: Selection) -> tuple[Study, Store, Choice]:
     """The checked study and what was chosen of it. Refused with every problem of file and command line at once."""
-    from studies.engine import studyfile
     from studies.engine.choice import choose
 
     try:
-        study, chosen = choose(studyfile.find(selection.study), selection)
+        study, chosen = choose(catalog.find(selection.study), selection)
     except StudyError as error:
         raise Refused(str(error)) from error
     return study, selection.store, chosen
@@ -139,10 +138,8 @@ def plan_of(selection: Selection, rerun: Rerun | None = None) -> Plan:
 
 def planned(selection: Selection) -> PlanFile:
     """The plan a run has written. Refused where there is none."""
-    from studies.engine import studyfile
-
     try:
-        name = studyfile.name_of(selection.study)
+        name = catalog.name_of(selection.study)
         label = label_of(selection)
     except StudyError as error:
         raise Refused(str(error)) from error

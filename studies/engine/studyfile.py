@@ -1,4 +1,4 @@
-"""Study files: found by name, read, checked whole. Either a study comes out, or every problem at once."""
+"""Study files: read and checked whole. Either a study comes out, or every problem at once."""
 
 from __future__ import annotations
 
@@ -8,52 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from studies.engine import schema, settings, yamlfile
-from studies.engine.assemble import Reader, ScaleOver, scale_over, scale_text
-from studies.engine.conform import near, show
+from studies.engine.assemble import Reader
+from studies.engine.conform import hint, show
 from studies.engine.problems import Problem, StudyError
+from studies.engine.scale import ScaleOver, scale_over, scale_text
 from studies.engine.schema import PartText, ScaleText, StudyText
 from studies.engine.study import Part, Patch, Sized, Study
 from studies.engine.taskfile import Task, TaskError, load_task
 from studies.engine.trial import Resources
 from studies.engine.yamlfile import Document
-
-SUFFIXES = (".yaml", ".yml")
-
-
-def names() -> dict[str, Path]:
-    """Every study: those of the current folder's studies/, then the package's."""
-    here = Path("studies").resolve(), Path(__file__).resolve().parents[1]
-    return {file.stem: file for folder in reversed(here) for file in sorted(folder.glob("*.yaml"))}
-
-
-def name_of(study: str) -> str:
-    """The name that STUDY of the command line means; nothing is opened."""
-    path = Path(study)
-    if path.suffix in SUFFIXES:
-        return path.stem
-    name = study.partition("@")[0]
-    if not settings.NAME.fullmatch(name):
-        raise StudyError([_unknown(study)])
-    return name
-
-
-def find(study: str) -> Path:
-    """The file of STUDY: a name, or a path to a YAML file."""
-    path = Path(study)
-    if path.suffix in SUFFIXES:
-        if path.is_file():
-            return path
-        raise StudyError([Problem(study, "no such file")])
-    known = names()
-    if study not in known:
-        raise StudyError([_unknown(study)])
-    return known[study]
-
-
-def _unknown(study: str) -> Problem:
-    known = names()
-    hint = near(study.rsplit("/", 1)[-1], known) or (f", there are {', '.join(sorted(known))}" if known else "")
-    return Problem("STUDY", f'no study "{study}" in studies/{hint}')
 
 
 def load(path: Path, thorough: bool = True) -> Study:
@@ -144,8 +107,7 @@ class _StudyReader(Reader):
         for name in scales:
             self.name(name, ("scales", name))
         if default and default not in scales:
-            hint = near(default, scales) or (f", there are {', '.join(scales)}" if scales else ": the study has none")
-            self.say(("default_scale",), f"no scale {default}{hint}")
+            self.say(("default_scale",), f"no scale {default}{hint(default, scales) or ': the study has none'}")
         if not default and len(scales) > 1 and "default_scale" not in self._raw():
             self.say(("scales",), "default_scale is missing, though there are several", at_key=True)
         return default if default in scales else next(iter(scales), "")
@@ -175,8 +137,8 @@ class _StudyReader(Reader):
             self.say(("scales", scale, "axes", name), "belongs into scales.<scale>.parts.<part>.axes", at_key=True)
         for name in text.parts:
             if name not in self._raw("parts"):
-                hint = self._hint(name, self._raw("parts"))
-                self.say(("scales", scale, "parts", name), f"no part {name}{hint}", at_key=True)
+                nearest = hint(name, self._raw("parts"))
+                self.say(("scales", scale, "parts", name), f"no part {name}{nearest}", at_key=True)
         found = []
         for name, part_text in self.text.parts.items():
             where = ("parts", name)

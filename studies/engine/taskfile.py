@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from studies.engine.conform import Misfit, conform, fields, near, plain
+from studies.engine.conform import Misfit, conform, fields, hint, plain
 
 GIVEN = ("img_size", "in_chans", "num_classes", "drop_path_rate")
 """Model options that a task sets itself, from its data and recipe, unless its Config's model field says otherwise."""
@@ -105,8 +105,7 @@ def _find(ref: str, relative_to: Path | None) -> Path:
         return path
     path = _package() / f"{ref}.py"
     if ref.startswith("_") or not path.is_file():
-        names = task_names()
-        raise TaskError(f"no task {ref}" + (near(ref, names) or f", there are {', '.join(names)}"))
+        raise TaskError(f"no task {ref}{hint(ref, task_names())}")
     return path
 
 
@@ -140,9 +139,9 @@ def _load(path: Path, version: int) -> ModuleType:
 
 def _model_fields(config: type, prefix: str = "") -> list[ModelField]:
     found = []
-    for key, (field, hint) in fields(config).items():
+    for key, (field, kind) in fields(config).items():
         if field.metadata.get("kind") == "model":
             found.append(ModelField(prefix + key, tuple(field.metadata.get("given", GIVEN))))
-        elif isinstance(hint, type) and dataclasses.is_dataclass(hint):
-            found.extend(_model_fields(hint, f"{prefix}{key}."))
+        elif isinstance(kind, type) and dataclasses.is_dataclass(kind):
+            found.extend(_model_fields(kind, f"{prefix}{key}."))
     return found

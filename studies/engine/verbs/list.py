@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from studies.engine import design, planfile, studyfile, view
+from studies.engine import catalog, design, planfile, studyfile, view
 from studies.engine.selection import results_option
 from studies.engine.store import Store
 
@@ -19,7 +19,7 @@ from studies.engine.store import Store
 def command(as_json: bool, results: Path) -> int:
     """The studies in studies/, their arms and trials, at their default scale."""
     store = Store(results)
-    found = [_row(file, store) for file in studyfile.names().values()]
+    found = [_row(file, store) for file in catalog.names().values()]
     if as_json:
         click.echo(json.dumps(found, indent=1, ensure_ascii=False))
         return 0
