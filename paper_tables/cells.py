@@ -11,7 +11,7 @@ from paper_tables.names import Names, automatic_digits
 from paper_tables.spec import Show
 from paper_tables.stats import LEAST, Difference, difference, holm, paired, summarize
 
-UNDER = {"mean": "", "mean_sd": "mean ± sd", "mean_ci": "mean ± {level} CI", "paired_difference": "± {level} CI"}
+UNDER = {"mean": "", "mean_sd": "mean ± sd", "mean_ci": "± {level} CI", "paired_difference": "± {level} CI"}
 
 
 @dataclass(frozen=True)

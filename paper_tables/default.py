@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from paper_tables.drawing import Curves, Dots, Figure, Panel, Scatter
+import re
+
+from pydantic import TypeAdapter
+
+from paper_tables.drawing import Figure
 from paper_tables.frame import Frame
 from paper_tables.spec import Column, Rows, Spec, Table
 
+FIGURE: TypeAdapter[Figure] = TypeAdapter(Figure)
 USUAL_CURVES = ("val.top1", "val.loss", "train.loss")
 
 
@@ -25,10 +30,14 @@ def _table(frame: Frame, metrics: list[str], main: str) -> Table:
         columns.append(Column.model_validate({"metric": metric, "show": "mean_sd", "best": best}))
         compared = any(frame.baseline(part.name) for part in frame.parts) and len(frame.arms) > len(frame.parts)
         if metric == main and compared:
-            columns.append(Column(metric=main, head=f"$\\Delta$ {main}", show="paired_difference", mark="holm"))
+            columns.append(
+                Column.model_validate(
+                    {"metric": main, "head": f"$\\Delta$ {main}", "show": "paired_difference", "mark": "holm"}
+                )
+            )
     return Table(
         name="results",
-        label=f"tab:{frame.study.partition('@')[0].replace('_', '-')}",
+        label="tab:" + re.sub(r"[^A-Za-z0-9]+", "-", frame.study.partition("@")[0]),
         caption="{title}: all arms ({n} seeds).",
         rows=Rows(group=("part",) if len(frame.parts) > 1 else ()),
         columns=tuple(columns),
@@ -36,36 +45,23 @@ def _table(frame: Frame, metrics: list[str], main: str) -> Table:
 
 
 def _figures(frame: Frame, metrics: list[str]) -> list[Figure]:
-    figures: list[Figure] = []
     if not metrics:
-        return figures
-    figures.append(
-        Dots(name="arms", kind="dots", x=metrics[0], width="two", caption="Every arm: seeds, mean, interval.")
-    )
+        return []
+    told: list[dict[str, object]] = [
+        {"name": "arms", "kind": "dots", "x": metrics[0], "caption": "Every arm: its seeds, their mean and interval."}
+    ]
     cheap = [m for m in metrics[1:] if frame.direction(m) == "min"]
     if cheap and frame.direction(metrics[0]) == "max":
         caption = f"{metrics[0]} against {cheap[0]}; the line is the Pareto front."
-        figures.append(
-            Scatter(
-                name="pareto", kind="scatter", x=cheap[0], y=metrics[0], frontier=True, width="two", caption=caption
-            )
-        )
+        told.append({"name": "pareto", "kind": "scatter", "x": cheap[0], "y": metrics[0], "frontier": True})
+        told[-1]["caption"] = caption
     logged = [m for m in USUAL_CURVES if m in frame.curve_metrics()]
-    if logged and len(frame.arms) <= 8:
-        panels = tuple(
-            Panel(title=part.name if len(frame.parts) > 1 else "", filter={"part": (part.name,)}, color=axis.name)
-            for part in frame.parts
-            for axis in part.axes[:1]
-        )
-        if panels:
-            figures.append(
-                Curves(
-                    name="training",
-                    kind="curves",
-                    metric=logged[0],
-                    panels=panels[:3],
-                    width="two",
-                    caption="Training.",
-                )
-            )
-    return figures
+    panels = [
+        {"title": part.name, "filter": {"part": part.name}, "color": part.axes[0].name}
+        for part in frame.parts
+        if part.axes
+    ]
+    if logged and panels:
+        told.append({"name": "training", "kind": "curves", "metric": logged[0], "panels": panels[:3]})
+        told[-1]["caption"] = "Training, along the first axis of each part."
+    return [FIGURE.validate_python({"width": "two", **figure}) for figure in told]

@@ -51,7 +51,7 @@ def _tracks(panel: Panel, spec: Curves | Layers, names: Names) -> list[Track]:
     chosen = {**spec.filter, **panel.filter}
     arms = crossed(frame, chosen, [panel.color] if panel.color not in (None, "part") else [])
     tracks = []
-    for level, group in groups(_inside(arms, chosen), panel.color).items():
+    for level, group in groups(frame, _inside(arms, chosen), panel.color).items():
         points = _steps(frame, group, spec) if isinstance(spec, Curves) else _depth(frame, group, spec)
         if points.empty:
             continue
@@ -103,6 +103,8 @@ def _panel(ax: Axes, panel: Panel, tracks: list[Track], spec: Curves | Layers) -
     if isinstance(spec, Curves):
         values = sorted(m for track in tracks for m in track.mean)
         _rise(ax, tracks, values)
+    elif max(m for track in tracks for m in track.mean) <= 1 + 1e-6:
+        ax.set_ylim(0, 1.06)
     ax.set_title(plain(panel.title))
     ax.set_xlabel("Epoch" if isinstance(spec, Curves) else "Layer")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from paper_tables import style
 from paper_tables.drawing import Line
-from paper_tables.frame import Arm
+from paper_tables.frame import Arm, Frame
 from paper_tables.grid import Nothing, crossed, levels
 from paper_tables.names import Names, with_unit
 from paper_tables.stats import Summary, summarize
@@ -29,8 +28,9 @@ def draw(spec: Line, names: Names) -> tuple[Figure, str]:
     points = {id(arm): summarize([factor * v for v in frame.values(arm, spec.y).values()]) for arm in arms}
     at = positions(along)
     figure, (ax,) = style.axes(spec.width, spec.height or 2.5)
-    words = []
-    lines = groups(arms, spec.color)
+    words: list[str] = []
+    order: list[str] = []
+    lines = groups(frame, arms, spec.color)
     for i, (level, group) in enumerate(lines.items()):
         label = _label(names, spec.color, level)
         inert = [arm for arm in group if spec.x not in arm.coords]
@@ -39,12 +39,14 @@ def draw(spec: Line, names: Names) -> tuple[Figure, str]:
             shift = 0.0 if len(lines) == 1 else (i - (len(lines) - 1) / 2) * 0.012 * (max(at) - min(at) or 1)
             where = [at[along.index(arm.coords[spec.x])] + shift for arm in on]
             _line(ax, where, [points[id(arm)] for arm in on], spec.error, label, i)
+            order.append(label)
             words.append(_say(names, spec, label, [(arm.coords[spec.x], points[id(arm)]) for arm in on]))
         for arm in inert:
             note = f"{label}: {names.axis(spec.x)} inert" if label else names.arm(arm)
             _flat(ax, points[id(arm)], spec.error, plain(note), i)
+            order.append(plain(note))
             words.append(f"{plain(note)}: {points[id(arm)].mean:.2f}")
-    _finish(ax, spec, names, along, at, unit)
+    _finish(ax, spec, names, along, at, unit, order)
     return (
         figure,
         f"Line chart of {names.metric(spec.y).label} against {plain(names.axis(spec.x))}. {'; '.join(words)}.",
@@ -59,22 +61,15 @@ def positions(along: list[str]) -> list[float]:
         return [float(i) for i in range(len(along))]
 
 
-def groups(arms: list[Arm], color: str | None) -> dict[str, list[Arm]]:
-    """The arms of each line, in the order of the frame's levels."""
+def groups(frame: Frame, arms: list[Arm], color: str | None) -> dict[str, list[Arm]]:
+    """The arms of each line: parts or levels in the study's order, arms in which the axis is inert last."""
     if color is None:
         return {"": arms}
-    found: dict[str, list[Arm]] = {}
-    for arm in arms:
-        found.setdefault(arm.part if color == "part" else arm.coords.get(color, ""), []).append(arm)
-    return dict(sorted(found.items(), key=lambda item: _order(item[0], arms, color)))
-
-
-def _order(level: str, arms: list[Arm], color: str) -> tuple[float, int]:
-    taken = [arm.part if color == "part" else arm.coords.get(color, "") for arm in arms]
-    try:
-        return float(level), 0
-    except ValueError:
-        return 0.0, taken.index(level)
+    if color == "part":
+        return {part: [a for a in arms if a.part == part] for part in dict.fromkeys(a.part for a in arms)}
+    found = {level: [a for a in arms if a.coords.get(color) == level] for level in levels(frame, arms, color, {})}
+    inert = [a for a in arms if color not in a.coords]
+    return {**found, "": inert} if inert else found
 
 
 def spread(point: Summary, error: str) -> float:
@@ -107,7 +102,7 @@ def _say(names: Names, spec: Line, label: str, points: list[tuple[str, Summary]]
     return f"{label}: {values}" if label else values
 
 
-def _finish(ax: Axes, spec: Line, names: Names, along: list[str], at: list[float], unit: str) -> None:
+def _finish(ax: Axes, spec: Line, names: Names, along: list[str], at: list[float], unit: str, order: list[str]) -> None:
     ax.set_xticks(at, [plain(names.level(spec.x, level)) for level in along])
     ax.grid(axis="x", visible=False)
     room = 0.08 * (max(at) - min(at) or 1)
@@ -119,6 +114,6 @@ def _finish(ax: Axes, spec: Line, names: Names, along: list[str], at: list[float
     if handles:
         low, high = ax.get_ylim()
         ax.set_ylim(low, high + 0.02 * (high - low))
-        ax.figure.legend(loc="outside upper center", ncols=min(len(handles), 2 if spec.width == "one" else 4))
-    if not np.isfinite(ax.get_ylim()).all():
-        raise Nothing("no finite value")
+        ax.figure.legend(
+            loc="outside upper center", ncols=min(len(handles), 2 if spec.width == "one" else 4), columnspacing=1.2
+        )

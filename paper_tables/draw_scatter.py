@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from paper_tables import style
@@ -47,9 +48,9 @@ def draw(spec: Scatter, names: Names) -> tuple[Figure, str]:
     _points(ax, points, spec.error, names)
     _front(ax, best)
     _frame(ax, spec, names, points, (ux, uy))
-    named = [f"{i} {_name(names, point)}" for i, point in enumerate(best, 1)]
+    named = [_name(names, point) for point in best]
     _legend(figure, ax, named, spec.width)
-    words = "; ".join(f"{name}: {p.x.mean:.3g} {ux}, {p.y.mean:.2f} {uy}" for name, p in zip(named, best, strict=True))
+    words = "; ".join(f"{name} ({p.x.mean:.3g} {ux}, {p.y.mean:.2f} {uy})" for name, p in zip(named, best, strict=True))
     title = f"Scatter of {names.metric(spec.y).label} against {names.metric(spec.x).label}, {len(points)} arms"
     return figure, f"{title}." + (f" Pareto front: {words}." if best else "")
 
@@ -71,21 +72,18 @@ def _name(names: Names, point: Point) -> str:
 def _points(ax: Axes, points: list[Point], error: str, names: Names) -> None:
     for i, part in enumerate(dict.fromkeys(p.arm.part for p in points)):
         look = style.series(i)
-        for kind, mine in (
-            ("arms", [p for p in points if p.arm.part == part and not p.arm.baseline]),
-            ("baseline", [p for p in points if p.arm.part == part and p.arm.baseline]),
-        ):
-            filled = kind == "baseline"
+        for filled in (False, True):
+            mine = [p for p in points if p.arm.part == part and p.arm.baseline == filled]
             ax.scatter(
                 [p.x.mean for p in mine],
                 [p.y.mean for p in mine],
-                s=58 if filled else 26,
+                s=52 if filled else 24,
                 marker=look["marker"],
                 facecolor=look["color"] if filled else "white",
                 edgecolor=look["color"],
                 linewidth=1.2,
                 zorder=4 if filled else 3,
-                label=f"{plain(names.part(part))}{', baseline' if filled else ''}" if mine else None,
+                label=None if filled else plain(names.part(part)),
             )
             for p in mine if error != "none" else []:
                 half = (p.y.half if error == "t95" else p.y.sd) or 0.0
@@ -112,21 +110,23 @@ def _frame(ax: Axes, spec: Scatter, names: Names, points: list[Point], units: tu
         ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
         ax.xaxis.set_minor_formatter(NullFormatter())
     room = max(ys) - min(ys) or 1.0
-    ax.set_ylim(min(ys) - 0.08 * room, max(ys) + 0.16 * room)
+    ax.set_ylim(min(ys) - 0.08 * room, max(ys) + 0.2 * room)
     ax.set_xlabel(plain(with_unit(names.metric(spec.x).label, units[0])))
     ax.set_ylabel(plain(with_unit(names.metric(spec.y).label, units[1])))
 
 
 def _legend(figure: Figure, ax: Axes, named: list[str], width: str) -> None:
-    """The parts above; below, the names of the numbered points, so that no label lies on a point."""
+    """The parts above; beside or below, the names of the numbered points, so that no label lies on a point."""
     handles, _ = ax.get_legend_handles_labels()
-    figure.legend(loc="outside upper center", ncols=2 if width == "one" else 3, columnspacing=1.5)
-    if named and handles:
-        rows = [named[i::2] for i in range(2)] if width == "two" else [named]
-        text = "\n".join("      ".join(line) for line in zip(*_padded(rows), strict=True))
-        ax.set_xlabel(f"{ax.get_xlabel()}\n\nPareto front\n{text}", linespacing=1.35)
-
-
-def _padded(rows: list[list[str]]) -> list[list[str]]:
-    longest = max(len(row) for row in rows)
-    return [row + [""] * (longest - len(row)) for row in rows]
+    full = Line2D([], [], marker="o", color=style.GREY, linestyle="none", markersize=6.5, label="filled: baseline")
+    figure.legend(
+        handles=[*handles, full], loc="outside upper center", ncols=2 if width == "one" else 4, columnspacing=1.5
+    )
+    if not named:
+        return
+    key = [Line2D([], [], linestyle="none", label=f"{i}  {name}") for i, name in enumerate(named, 1)]
+    place = "outside lower left" if width == "one" else "outside right center"
+    figure.legend(
+        handles=key, loc=place, title="Pareto front", alignment="left", handlelength=0, handletextpad=0,
+        title_fontsize=7.5, labelspacing=0.35,
+    )  # fmt: skip

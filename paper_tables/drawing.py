@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
 
@@ -35,6 +35,16 @@ class Panel(Entry):
     title: str = ""
     filter: Filter = Field(default_factory=dict)
     color: str | None = None
+
+
+def some(found: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Checked after the items, so that a wrong item is not also called a missing one."""
+    if not found:
+        raise ValueError("needs at least one entry")
+    return found
+
+
+Panels = Annotated[tuple[Panel, ...], AfterValidator(some)]
 
 
 class Drawing(Entry):
@@ -89,7 +99,7 @@ class Curves(Drawing):
 
     kind: Literal["curves"]
     metric: str
-    panels: tuple[Panel, ...] = Field(min_length=1)
+    panels: Panels
     error: Literal["t95", "sd", "none"] = "t95"
 
 
@@ -98,7 +108,7 @@ class Layers(Drawing):
 
     kind: Literal["layers"]
     metric: str
-    panels: tuple[Panel, ...] = Field(min_length=1)
+    panels: Panels
     error: Literal["t95", "sd", "none"] = "t95"
 
 

@@ -48,7 +48,7 @@ def _shown(file: Path) -> str:
 
 
 def _grid(table: Table, names: Names) -> Grid:
-    return (listing if table.rows.axis is None else crossing).build(table, names)
+    return listing.build(table, names) if table.rows.axis is None else crossing.build(table, names)
 
 
 def _each(specs: tuple[Entry, ...], make: Callable[[Entry], Made], kind: str, left_out: dict[str, str]) -> list[Made]:

@@ -47,7 +47,7 @@ def write(names: Names, grids: list[Grid], pictures: list[Picture], left_out: di
             for p in pictures
         ],
         trials=trials(names),
-        metrics=[plain(names.metric(m).head) for m in shown_metrics(frame)],
+        metrics=shown_metrics(frame),
         study_text=str(frame.about.get("study_text") or ""),
     )
 

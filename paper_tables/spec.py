@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Discriminator, Field, Tag, ValidationError, model_validator
 
-from paper_tables.drawing import Curves, Dots, Entry, Figure, Filter, Forest, Layers, Line, Name, Panel, Scatter
+from paper_tables.drawing import Curves, Dots, Entry, Figure, Filter, Forest, Layers, Line, Name, Panel, Scatter, some
 from paper_tables.errors import Fault, TableError, nearest
 from paper_tables.yamlfile import Document, Key, load
 
@@ -115,12 +115,12 @@ class Table(Entry):
     """One table, written as .tex, .md, .html and .csv."""
 
     name: Name
-    label: str = ""
+    label: str = Field("", pattern=r"^[A-Za-z0-9:._-]*$")
     caption: str = ""
     filter: Filter = Field(default_factory=dict)
     rows: Rows = Rows()
     columns: Annotated[
-        Annotated[tuple[Column, ...], Tag("list"), Field(min_length=1)] | Annotated[Crossing, Tag("crossing")],
+        Annotated[tuple[Column, ...], AfterValidator(some), Tag("list")] | Annotated[Crossing, Tag("crossing")],
         Discriminator(_kind),
     ]
     margins: Literal["none", "difference"] = "none"

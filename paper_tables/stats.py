@@ -12,6 +12,9 @@ from scipy.special import stdtr, stdtrit
 LEAST = 3
 """Seeds below which neither spread nor interval nor test is given."""
 
+ROUNDING = 1e-5
+"""Spread over mean below which differences count as equal: numbers are stored to so many digits only."""
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -27,8 +30,8 @@ class Summary:
 class Difference:
     """Mean of the differences of equal seeds. `p` from the paired t test, two-sided.
 
-    `half` and `p` are None below three pairs, and where all differences are equal to the last bit: three equal
-    numbers have no measured spread, which a t test would call certainty.
+    `half` and `p` are None below three pairs, and where all differences are equal but for rounding: three equal
+    numbers (accuracies are counts over few images) have no measured spread, which a t test would call certainty.
     """
 
     n: int
@@ -64,7 +67,7 @@ def paired(arm: Mapping[int, float], baseline: Mapping[int, float], level: float
 def difference(values: Sequence[float], level: float = 0.95) -> Difference:
     """The same for differences already taken."""
     summary = summarize(values, level)
-    if summary.sd is None or summary.sd <= 1e-12 * max(1.0, abs(summary.mean)):
+    if summary.sd is None or summary.sd <= ROUNDING * abs(summary.mean):
         return Difference(summary.n, summary.mean, summary.sd, None, None)
     t = summary.mean / (summary.sd / math.sqrt(summary.n))
     p = 2 * float(stdtr(summary.n - 1, -abs(t)))

@@ -7,6 +7,7 @@ line too. STIX is a Times with all signs, next to which LaTeX text looks at home
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -60,13 +61,15 @@ STYLE = {
     "svg.hashsalt": "dynvit",
     "pdf.fonttype": 42,
     "text.usetex": False,
+    "text.parse_math": False,  # a dollar in somebody's label is a dollar
 }
 
 
 @contextmanager
 def house() -> Iterator[None]:
     """Nobody else's settings, and ours for nobody else."""
-    with matplotlib.rc_context():
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a box in the figure says as much
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)
         yield

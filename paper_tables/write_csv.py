@@ -1,4 +1,7 @@
-"""CSV for a spreadsheet: the printed numbers, spread and adjusted p in columns of their own, the stamp as a comment."""
+"""CSV for a spreadsheet: the printed numbers, spread and adjusted p in columns of their own.
+
+Notes and stamp follow as comments: pandas reads it with comment="#".
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,8 @@ def write(grid: Grid) -> str:
             texts[0] = kept
         kept = texts[0]
         writer.writerow([*([plain(group)] if grouped else []), *texts])
-    return out.getvalue() + f"# {grid.stamp}\n"
+    notes = [*grid.letters, *grid.notes]
+    return out.getvalue() + "".join(f"# {plain(note)}\n" for note in notes) + f"# {grid.stamp}\n"
 
 
 def _wide(grid: Grid, i: int) -> tuple[bool, bool]:

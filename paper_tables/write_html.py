@@ -35,12 +35,14 @@ def table(grid: Grid) -> str:
     if grid.caption:
         lines.append(f"<caption>{escape(plain(grid.caption))}</caption>")
     lines += ["<thead>", *_heads(grid.heads), "</thead>", "<tbody>"]
+    above = ""
     for i, row in enumerate(grid.rows):
         if row.group:
             lines += ["</tbody><tbody>"] if i else []
             text = escape(plain(row.group))
             lines.append(f'<tr class="group"><th colspan="{len(grid.heads)}" scope="rowgroup">{text}</th></tr>')
-        lines.append(_row(grid, row))
+        above = row.cells[0].text or above
+        lines.append(_row(grid, row, above))
     return "\n".join([*lines, "</tbody>", "</table>"])
 
 
@@ -72,10 +74,13 @@ def _numeric(head: Head) -> str:
     return "" if head.kind == "text" else ' class="num"'
 
 
-def _row(grid: Grid, row: Row) -> str:
+def _row(grid: Grid, row: Row, above: str) -> str:
+    """`above` is what the first cell stands for where it is blank: a sorted row needs it."""
     cells, at = [], 0
     for cell in row.cells:
-        cells.append(_cell(grid, cell, grid.heads[at]))
+        blank = not at and not cell.text and grid.heads[0].kind == "text"
+        full = f'<td data-full="{escape(plain(above))}"></td>'
+        cells.append(full if blank else _cell(grid, cell, grid.heads[at]))
         at += cell.span
     start = '<tr class="block">' if row.rule else "<tr>"
     return start + "".join(cells) + "</tr>"

@@ -15,17 +15,14 @@ SISETUP = (
     r"\sisetup{separate-uncertainty=true, table-align-uncertainty=false, text-series-to-math=true,"
     r" propagate-math-font=true, retain-explicit-plus=true}"
 )
-SIZES = ((r"\small", 9, 5), (r"\footnotesize", 8, 4), (r"\scriptsize", 7, 3), (r"\tiny", 5, 3))
-"""Font size as a command and in points, column gap in points; the first in which a table fits is taken."""
+SIZES = ((r"\small", 9, 5, 0.54), (r"\footnotesize", 8, 4, 0.55), (r"\scriptsize", 7, 3, 0.59), (r"\tiny", 5, 3, 0.7))
+"""Font size as a command and in points, column gap in points, mean width of a letter over the font size: Computer
+Modern grows wider as it grows smaller. The first size in which a table fits is taken."""
 TEXT_WIDTH = 340
-LETTER = 0.55
-"""Of the font size: the mean width of a letter of Computer Modern, a little generous."""
 
 
 def write(grid: Grid) -> str:
-    size, gap = next(
-        ((size, gap) for size, points, gap in SIZES if _width(grid, points, gap) <= TEXT_WIDTH), SIZES[-1][::2]
-    )
+    size, _, gap, _ = next((s for s in SIZES if _width(grid, *s[1:]) <= TEXT_WIDTH), SIZES[-1])
     lines = [
         "% needs \\usepackage{booktabs,siunitx,xcolor}",
         r"\begin{table}[tbp]",
@@ -50,13 +47,13 @@ def write(grid: Grid) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _width(grid: Grid, points: int, gap: int) -> float:
+def _width(grid: Grid, points: int, gap: int, letter: float) -> float:
     """An estimate in points, from the letters of the widest cell of each column."""
     letters = 0.0
     for i, head in enumerate(grid.heads):
         longest = max([0, *(len(plain(c.text) or _digits(c)) for c in _column_cells(grid, i))])
         letters += max(longest, len(plain(head.text)), len(plain(head.sub)) * 7 / points)
-    return letters * LETTER * points + 2 * gap * (len(grid.heads) - 1)
+    return letters * letter * points + 2 * gap * (len(grid.heads) - 1)
 
 
 def _digits(cell: Cell) -> str:

@@ -59,7 +59,7 @@ def about() -> dict[str, Any]:
             "name": part,
             "baseline": "baseline",
             "axes": [
-                {"name": name, "label": name, "levels": levels, "baseline": base}
+                {"name": name, "label": name, "levels": list(levels), "baseline": base}
                 for name, (levels, base) in axes.items()
             ],
         }
@@ -70,6 +70,8 @@ def about() -> dict[str, Any]:
         "study": "redundancy_ablation",
         "title": "Where three dynamic ViTs spend redundant compute",
         "scale": "laptop",
+        "label": "",
+        "task": "classify",
         "metrics": METRICS,
         "parts": parts,
         "study_text": "study: redundancy_ablation\ntask: classify\n",
@@ -114,24 +116,29 @@ def _trial(part: str, label: str, coords: dict[str, str], seed: int) -> tuple[di
     accuracy, macs, params = START[part]
     cost = float(np.prod([COST.get(a, 1.0) for a in away])) * (1 + 0.002 * rng.normal() * (part != "sret"))
     top1 = accuracy + sum(EFFECT.get(a, 0.0) for a in away) + shared + rng.normal(0, 0.15)
-    top1 = round(top1 * 3.6) / 3.6
+    top1 = round(round(top1 * 3.6) / 3.6, 6)
     row: dict[str, Any] = {
         "study": "redundancy_ablation", "part": part, "trial": name, "arm": label, "baseline": not away, "seed": seed,
         "status": "done", "attempts": 1, **{f"axis.{a}": coords.get(a, "") for p in AXES for a in AXES[p]},
-        "metric.top1": top1, "metric.gflops": macs * cost, "metric.images_per_second": 21000 / cost * (1 + 0.02 * seed),
-        "metric.params_m": params, "metric.active_share": min(1.0, 0.65 * cost), "cost.seconds": 14.0 * cost + seed,
-        "cost.gpu_hours": 0.0, "cost.peak_memory_mb": 812.0, "model.params": params * 1e6, "model.gflops": macs * cost,
+        "metric.top1": top1, "metric.gflops": round(macs * cost, 8),
+        "metric.images_per_second": round(21000 / cost * (1 + 0.02 * seed), 2),
+        "metric.params_m": params, "metric.active_share": round(min(1.0, 0.65 * cost), 4),
+        "cost.seconds": round(14.0 * cost + seed, 3),
+        "cost.gpu_hours": 0.0, "cost.peak_memory_mb": 812.0,
+        "model.params": params * 1e6, "model.gflops": round(macs * cost, 8),
         "env.git": "4f2a9c1d0be7", "env.source": "77aa01", "env.gpu": "", "env.torch": "2.15.0",
-        "started": 1763633100.0 + seed, "ended": 1763633120.0 + seed,
+        "started": "2026-01-05T10:00:00+00:00", "ended": f"2026-01-05T10:00:{20 + seed}+00:00",
     }  # fmt: skip
     curve = []
     wobble = 1.2 if ("stabilizer", "off") in away else 0.4
     for step in range(1, 21):
         value = top1 - 78 * np.exp(-step / 3.2) + rng.normal(0, wobble) * np.exp(-step / 12)
-        curve.append({"trial": name, "step": step, "metric": "val.top1", "value": float(value)})
+        curve.append({"trial": name, "step": step, "metric": "val.top1", "value": round(float(value), 4)})
     for layer in range(6 if part != "sret" else 0):
         share = _share(part, coords, layer) * (1 + 0.01 * rng.normal())
-        curve.append({"trial": name, "step": 20, "metric": f"active.layer{layer:02d}", "value": min(1.0, share)})
+        curve.append(
+            {"trial": name, "step": 20, "metric": f"active.layer{layer:02d}", "value": round(min(1.0, share), 4)}
+        )
     return row, curve
 
 

@@ -1,0 +1,97 @@
+"""The report: one page, nothing from outside, alt texts, what is missing said first."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import synthetic_frame
+
+from paper_tables import build
+
+
+class Page(HTMLParser):
+    """Every start tag with its attributes; ids; text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attrs for name, attrs in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Page:
+    folder = synthetic_frame.study(tmp_path_factory.mktemp("r") / "redundancy_ablation")
+    return Page(build(folder).report.read_text(encoding="utf-8"))
+
+
+def test_nothing_comes_from_outside(page: Page) -> None:
+    for tag, attrs in page.tags:
+        for key in ("src", "href", "xlink:href", "action"):
+            address = attrs.get(key) or ""
+            assert not address.startswith(("http:", "https:", "//", "file:")), (tag, address)
+    assert not page.all("link")
+    assert all("src" not in attrs for attrs in page.all("script"))
+
+
+def test_figures_have_words(page: Page) -> None:
+    images = page.all("img")
+    assert len(images) == 6
+    for attrs in images:
+        assert (attrs["src"] or "").startswith("data:image/svg+xml;base64,")
+        assert len(attrs["alt"] or "") > 60
+    assert "Pareto front" in page.text
+
+
+def test_tables_trials_and_protocol(page: Page) -> None:
+    tables = {attrs.get("id") for attrs in page.all("table")}
+    assert tables == {
+        "table-redundancy", "table-recursion_by_slices", "table-stabilizer_by_pause", "table-against_the_papers",
+        "trial-list",
+    }  # fmt: skip
+    trials, _ = synthetic_frame.frames()
+    for trial in trials["trial"]:
+        assert trial in page.text
+    for words in ("Holm-corrected", "scale laptop", "2.15.0", "4f2a9c1d0be7", "task: classify", "Reconstructed from"):
+        assert words in page.text
+    ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    assert not any("Not everything is here" in part for part in [page.text])
+
+
+def test_failures_stand_at_the_top(tmp_path: Path) -> None:
+    trials, curves = synthetic_frame.frames()
+    trials.loc[trials.arm == "recursion=1", "status"] = "failed"
+    trials.loc[trials.index[-1], "status"] = "lost"
+    trials.loc[trials.index[0], "metric.top1"] = float("nan")
+    folder = tmp_path / "redundancy_ablation"
+    text = build(synthetic_frame.write(folder, trials, curves, synthetic_frame.about())).report.read_text()
+    head = text.partition('<h2 id="tables">')[0]
+    assert "SReT, recursion 1: 3 failed of 3 trials" in head
+    assert "pause/restart off, stabilizer off: 1 lost of 3 trials" in head
+    assert "SReT, baseline: top1 has no finite value in 1 of 3 finished trials" in head
+    assert "65 done" in head
+
+
+def test_wild_names_are_text(tmp_path: Path) -> None:
+    trials, curves = synthetic_frame.frames()
+    about = synthetic_frame.about()
+    about["title"] = "<script>alert(1)</script> $5 & more"
+    about["parts"][0]["axes"][1]["levels"][1] = "<b>half</b> $a$b"
+    trials = trials.replace({"axis.slices": {"half": "<b>half</b> $a$b"}})
+    folder = synthetic_frame.write(tmp_path / "redundancy_ablation", trials, curves, about)
+    text = build(folder).report.read_text()
+    assert "<script>alert" not in text
+    assert "<b>half" not in text
+    assert "&lt;b&gt;half&lt;/b&gt; $a$b" in text
