@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import zipfile
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ from studies.engine import checklist
 from studies.engine.collect import read_all
 from studies.engine.mirrored import products
 from studies.engine.planfile import PlanFile, PlannedTrial
-from studies.engine.store import Store, TrialFolder, write_atomic
+from studies.engine.snapshot import SOURCE, fingerprint, root, take
+from studies.engine.store import Store, TrialFolder, read_json, write_atomic
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
 SUMS = "SHA256SUMS"
@@ -41,9 +43,8 @@ def gather(store: Store, plan: PlanFile, tables: Path | None) -> dict[str, bytes
         specs[name] = folder.spec() or {}
         for path in _told(folder, got.state.attempt):
             files[f"trials/{name}/{path.name}"] = path.read_bytes()
-    sources = sorted({str(got.env["source"]) for got in readings.values() if got.env.get("source")})
-    for source in sources:
-        files |= {f"code/{source}/{name}": body for name, body in _code(store.root / "code" / source)}
+    for source, snapshot in _snapshots(store, {str(got.env.get("source")) for got in readings.values()}).items():
+        files |= {f"code/{source}/{name}": body for name, body in _code(snapshot)}
     files["environments.json"] = (json.dumps(checklist.environments(readings), indent=1) + "\n").encode()
     files["README.md"] = checklist.readme(plan, readings, specs, sorted(files)).encode()
     return files
@@ -56,8 +57,6 @@ def sums(files: dict[str, bytes]) -> bytes:
 
 def packed(files: dict[str, bytes], top: str) -> bytes:
     """A zip without dates, owners and order of its own; everything below one folder."""
-    import io
-
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         for name, body in sorted(files.items()):
@@ -72,6 +71,14 @@ def _told(folder: TrialFolder, attempts: int) -> Iterator[Path]:
     for path in (folder.spec_file, folder.result_file, folder.attempt_folder(max(attempts - 1, 0)) / "env.json"):
         if path.is_file():
             yield path
+
+
+def _snapshots(store: Store, sources: set[str]) -> dict[str, Path]:
+    """Fingerprint -> a copy of that code; made here where trials ran in the driver's own process, which keeps none."""
+    if fingerprint(root()) in sources:
+        take(store.root)
+    found = {str((read_json(file) or {}).get("source")): file.parent for file in store.root.glob(f"code/*/{SOURCE}")}
+    return {source: found[source] for source in sorted(sources & set(found))}
 
 
 def _code(snapshot: Path) -> Iterator[tuple[str, bytes]]:

@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 from studies.engine.collect import collect
 from studies.engine.export import export
 from studies.engine.planfile import read_plan
+from studies.engine.snapshot import fingerprint, root
 from studies.engine.store import Store
 from studies.engine.verbs.export import command
 
@@ -28,9 +29,10 @@ def store(tmp_path: Path) -> Store:
 def finished(store: Store, **kwargs: Any) -> Path:
     """A study with a frame and something rendered."""
     folder = made.run_all(store, made.make_plan(**kwargs))
-    code = store.root / "code" / "f00d" / "studies"
+    code = store.root / "code" / "0123" / "dynvit"
     code.mkdir(parents=True)
     (code / "task.py").write_text("x = 1\n")
+    (code.parent / "source.json").write_text('{"source": "f00d"}')
     (code / "__pycache__").mkdir()
     (code / "__pycache__" / "task.pyc").write_bytes(b"no")
     collect(store, folder)
@@ -58,7 +60,14 @@ def test_it_holds_everything_and_checks_itself(store: Store, tmp_path: Path) -> 
     trials = [n for n in names if n.startswith("trials/")]
     assert len(trials) == 18 * 3
     assert [n for n in names if not n.startswith("trials/")] == [
-        *("README.md", "SHA256SUMS", "code/f00d/studies/task.py", "curves.parquet", "environments.json"),
+        *(
+            "README.md",
+            "SHA256SUMS",
+            "code/f00d/dynvit/task.py",
+            "code/f00d/source.json",
+            "curves.parquet",
+            "environments.json",
+        ),
         *("figures/pareto.pdf", "plan.json", "report.html", "study/toy.yaml", "tables/main.tex"),
         *("trials.csv", "trials.parquet"),
     ]
@@ -113,6 +122,19 @@ def test_the_checklist_is_not_ticked_where_they_do_not(store: Store, tmp_path: P
     assert ticked(boxes, "One version of the code") == (False, "One version of the code: beef, f00d")
     assert not ticked(boxes, "That code is included")[0]
     assert ticked(boxes, "Clean commit") == (False, "Clean commit: abc1234 (10 trials); abc1234+ (1 trials)")
+
+
+def test_code_that_ran_in_place_is_included_while_it_is_unchanged(store: Store, tmp_path: Path) -> None:
+    """Trials of the inline launcher leave no snapshot behind."""
+    folder = finished(store, seeds=3)
+    source = fingerprint(root())
+    env = {"git": {"sha": "abc1234", "dirty": False}, "source": source, "packages": {"torch": "2.15.0"}}
+    for trial in read_plan(folder).trials:
+        (store.trial(trial.folder).attempt_folder(0) / "env.json").write_text(json.dumps(env))
+    assert all(checklist(store, folder, tmp_path).values())
+    with zipfile.ZipFile(tmp_path / "c.zip") as archive:
+        written = archive.read(f"toy/code/{source}/studies/engine/export.py")
+    assert written == (root() / "studies" / "engine" / "export.py").read_bytes()
 
 
 def run(store: Store, *arguments: str) -> Result:

@@ -11,11 +11,14 @@ from typing import Any
 
 import made_study as made
 import pytest
+from click.testing import CliRunner, Result
 from mlflow import MlflowClient
 
 from studies.engine.collect import collect
+from studies.engine.selection import Refused
 from studies.engine.store import Store
 from studies.engine.track import Mirror
+from studies.engine.verbs.sync import command
 
 
 @pytest.fixture
@@ -92,8 +95,8 @@ def test_a_deleted_database_comes_back_the_same(store: Store, tmp_path: Path) ->
     assert points > 40
     (store.root / "mlflow.db").unlink()
     shutil.rmtree(store.root / "mlartifacts")
-    command = [sys.executable, "-m", "studies", "sync", "toy", "--results", str(store.root)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    typed = [sys.executable, "-m", "studies", "sync", "toy", "--results", str(store.root)]
+    done = subprocess.run(typed, capture_output=True, text=True, cwd=Path(__file__).parents[2])
     assert (done.returncode, done.stderr) == (0, "")
     assert "7 trials" in done.stdout
     moved = Store(tmp_path / "moved")  # this process still holds the file that was deleted
@@ -182,3 +185,44 @@ def test_a_database_deleted_while_in_use_is_said(store: Store) -> None:
     assert not mirror.update()
     assert len(said) == 1
     assert "was replaced while it was in use" in said[0]
+
+
+def run(store: Store, *arguments: str) -> Result:
+    return CliRunner().invoke(command, [*arguments, "--results", str(store.root)], standalone_mode=False)
+
+
+def test_all_studies_at_once_also_labelled_ones(store: Store) -> None:
+    for label in ("", "smoke"):
+        plan = made.make_plan(seeds=1, label=label)
+        plan["trials"] = plan["trials"][:2]
+        made.run_all(store, plan)
+    result = run(store, "--all")
+    assert result.return_value == 0, result.output
+    assert [line.split("experiment ")[1].split(" in ")[0] for line in result.output.splitlines()] == [
+        "toy  2 trials",
+        "toy@smoke  2 trials",
+    ]
+    assert run(store, "toy@smoke").output.count("experiment toy@smoke") == 1
+
+
+def test_a_server_that_is_not_there_is_exit_code_1(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    made.run_all(store, made.make_plan(seeds=1))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    result = run(store, "toy")
+    assert result.return_value == 1
+    assert result.output == "mlflow    toy: no MLflow server answers at http://127.0.0.1:9\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "takes a STUDY or --all"),
+        (("toy", "--all"), "takes a STUDY or --all"),
+        (("toy",), "toy has not been run in"),
+        (("--all",), "nothing has been run in"),
+    ],
+)
+def test_wrong_arguments(store: Store, arguments: tuple[str, ...], message: str) -> None:
+    result = run(store, *arguments)
+    assert isinstance(result.exception, Refused)
+    assert message in result.exception.message
