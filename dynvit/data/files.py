@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -36,16 +37,26 @@ class Images(Dataset):
             return self.transform(image), int(self.labels[index])
 
 
-def loader(images: Images, order: Sequence[Sequence[tuple[int, int]]], workers: int, device: str) -> DataLoader:
+def loader(images: Images, order: Sequence[Sequence[tuple[int, int]]], device: str) -> DataLoader:
     """Batches of the indices that `order` holds when iteration starts."""
+    count = workers()
     return DataLoader(
         images,
         batch_sampler=order,
-        num_workers=workers,
-        persistent_workers=workers > 0,
+        num_workers=count,
+        persistent_workers=count > 0,
         pin_memory=device.startswith("cuda"),
         generator=torch.Generator(),  # else every epoch would draw from the stream that models draw from
     )
+
+
+def workers() -> int:
+    """Decoding processes: DYNVIT_WORKERS, else one per CPU this process may use, at most 8. No number depends on it."""
+    given = os.environ.get("DYNVIT_WORKERS")
+    if given is not None:
+        return int(given)
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(8, usable)
 
 
 def _transform(data: Data, training: bool) -> Any:

@@ -112,10 +112,10 @@ class Files:
         self.val_set = Images(*tree.val, data, seed, training=False)
         # Plain lists of (epoch, index) pairs: workers outlive an epoch and get their work by message.
         self.order: list[list[tuple[int, int]]] = []
-        self.train_loader = loader(self.train_set, self.order, data.workers, device)
+        self.train_loader = loader(self.train_set, self.order, device)
         pairs = [(0, i) for i in range(self.validation_size)]
         val_order = [pairs[i : i + validation_batch_size] for i in range(0, len(pairs), validation_batch_size)]
-        self.val_loader = loader(self.val_set, val_order, data.workers, device)
+        self.val_loader = loader(self.val_set, val_order, device)
 
     def train(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         order = torch.randperm(len(self.train_set), generator=stream(self.seed, "order", epoch)).tolist()

@@ -55,6 +55,7 @@ class Training:
                 self._close_epoch()
                 self._boundary()
             if self.config.keep_checkpoint:
+                self._save()
                 resume.keep_weights(self, self.context.folder / "last.safetensors")
             return self._result()
 

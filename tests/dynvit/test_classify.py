@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+import subprocess
+import sys
 
 import pytest
 import timm
@@ -188,7 +190,8 @@ def test_kept_weights_open_in_timm(tmp_path):
     run(dataclasses.replace(config(epochs=1), keep_checkpoint=True), context)
     model = timm.create_model(MODEL, checkpoint_path=str(tmp_path / "last.safetensors"))
     assert model.steps == 10
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["last.safetensors"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["last.pt", "last.safetensors"]
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["progress"]["epoch"] == 1
 
 
 def test_bfloat16_trains():
@@ -235,7 +238,7 @@ def test_schedules(schedule, rates):
     ("changes", "error", "message"),
     [
         ({"train": Train(warmup_epochs=9, epochs=3)}, ValueError, "warmup_epochs is 9, of 3 epochs"),
-        ({"data": Data(limit=20)}, ValueError, "20 training images, fewer than one batch of 64"),
+        ({"data": Data(limit=20)}, ValueError, "20 training images, fewer than one batch of 32"),
         ({"model": {}}, ValueError, "model needs a name"),
         ({"model": {"name": "no_such_model"}}, RuntimeError, "no_such_model"),
     ],
@@ -266,11 +269,12 @@ def test_drop_path_reaches_the_model():
     assert create({"name": MODEL, "drop_path_rate": 0.5}, training.data, 0.25).rate == 0.5
 
 
-def test_folder_task(tmp_path):
+def test_folder_task(tmp_path, monkeypatch):
     """From image files to a result, decoded by this process."""
     import numpy as np
     from PIL import Image
 
+    monkeypatch.setenv("DYNVIT_WORKERS", "0")
     rng = np.random.default_rng(0)
     for split, count in (("train", 8), ("val", 4)):
         for label, name in enumerate("ab"):
@@ -279,8 +283,24 @@ def test_folder_task(tmp_path):
                 pixels = rng.integers(0, 100, (8, 8, 3), dtype=np.uint8) + np.uint8(120 * label)
                 Image.fromarray(pixels).save(tmp_path / split / name / f"{i}.png")
     options = replaced(
-        config(epochs=2, batch_size=4), "data", name="folder", root=str(tmp_path), in_memory="never", workers=0,
+        config(epochs=2, batch_size=4), "data", name="folder", root=str(tmp_path), in_memory="never",
         augment=classify.Augment(flip=True), limit=None, val_limit=None,
     )  # fmt: skip
     result = run(options, Silent())
     assert result["metrics"]["best"]["top5"] == 100  # two classes
+
+
+def test_trials_need_neither_engine_nor_tables():
+    """A GPU node has torch and timm; what plans studies and draws tables is not there."""
+    code = """
+import sys
+for name in "ray mlflow submitit pydantic pandas click rich yaml seaborn matplotlib scipy".split():
+    sys.modules[name] = None  # importing it fails
+from dynvit.context import Silent
+from dynvit.tasks.classify import Config, Data, Train, run
+width = {"embed_dim": 12, "depth": 1, "num_heads": 2, "patch_size": 4}
+config = Config({"name": "vit_tiny_patch16_224", **width}, Data(limit=64), Train(epochs=1, warmup_epochs=0))
+assert run(config, Silent())["metrics"]["last"]["epoch"] == 1
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

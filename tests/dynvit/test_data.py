@@ -11,6 +11,7 @@ from PIL import Image
 from dynvit.data import load
 from dynvit.data.augment import mirror, translate
 from dynvit.data.digits import decode
+from dynvit.data.memory import Decoded, Memory
 from dynvit.data.subset import limited, mixed_order
 from dynvit.tasks.classify import Augment, Data
 from dynvit.train.seeding import stream
@@ -109,6 +110,15 @@ def test_augmentation_leaves_order_and_labels():
     assert torch.equal(plain.sample(50), shifted.sample(50))
 
 
+def test_every_batch_of_every_epoch_is_augmented_anew():
+    image = torch.arange(64, dtype=torch.uint8).view(1, 1, 8, 8).repeat(40, 1, 1, 1)
+    labels = torch.arange(40) % 2
+    same_images = Decoded(image, labels, image, labels, 2, (0.0,), (1.0,))
+    data = Memory(same_images, Data(image_size=8, augment=Augment(shift=3)), 20, 20, 0, "cpu")
+    batches = [x.flatten() for epoch in (0, 1) for x, _ in data.train(epoch)]
+    assert len({tuple(batch.tolist()) for batch in batches}) == 4
+
+
 # ---- subsets
 
 
@@ -159,8 +169,9 @@ def test_mirror_flips_about_half():
 
 
 @pytest.fixture
-def tree(tmp_path):
+def tree(tmp_path, monkeypatch):
     """Three classes of 8 and 4 images of 12 x 10 pixels whose red tells the class and green the image."""
+    monkeypatch.setenv("DYNVIT_WORKERS", "0")
     for split, count in (("train", 8), ("test", 4)):
         for label, name in enumerate(("ant", "bee", "cat")):
             folder = tmp_path / split / name
@@ -172,7 +183,7 @@ def tree(tmp_path):
 
 
 def folder(root, batch=6, seed=0, **options):
-    return load(Data(name="folder", root=str(root), image_size=8, workers=0, **options), batch, 5, seed, "cpu")
+    return load(Data(name="folder", root=str(root), image_size=8, **options), batch, 5, seed, "cpu")
 
 
 @pytest.mark.parametrize("in_memory", ["always", "never"])
@@ -191,18 +202,19 @@ def test_folder(tree, in_memory):
 
 def test_small_folders_are_kept_in_memory(tree):
     assert type(folder(tree)).__name__ == "Memory"
-    large = load(Data(name="folder", root=str(tree), image_size=96, workers=0), 6, 5, 0, "cpu")
+    large = load(Data(name="folder", root=str(tree), image_size=96), 6, 5, 0, "cpu")
     assert type(large).__name__ == "Files"
 
 
-def test_files_are_the_same_from_any_worker(tree):
+def test_files_are_the_same_from_any_worker(tree, monkeypatch):
     options = {"in_memory": "never", "augment": Augment(flip=True, auto="rand-m9-mstd0.5-inc1")}
     one = folder(tree, **options)
     torch.manual_seed(0)
     first, drawn = list(one.train(1)), torch.rand(1)
     torch.manual_seed(0)
     assert torch.equal(drawn, torch.rand(1))  # decoding in this process leaves its random numbers alone
-    many = load(Data(name="folder", root=str(tree), image_size=8, workers=2, **options), 6, 5, 0, "cpu")
+    monkeypatch.setenv("DYNVIT_WORKERS", "2")
+    many = load(Data(name="folder", root=str(tree), image_size=8, **options), 6, 5, 0, "cpu")
     assert same(first, list(many.train(1)))
     assert same(first[2:], list(many.train(1, 2)))
     assert not same(first, list(many.train(2)))
