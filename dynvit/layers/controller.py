@@ -213,7 +213,6 @@ class Controller(nn.Module):
         return torch.stack([-chain.interest_BN, chain.interest_BN][:kinds], -1)
 
 
-
 def _interest(row_BN: Tensor, active_BN: Tensor | None, before_BN: Tensor | None) -> Tensor:
     """Attention over its mean among active tokens, minus 1; a paused token keeps its last value."""
     if active_BN is None:

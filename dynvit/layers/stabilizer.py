@@ -6,7 +6,7 @@ Zero at the start, so a pretrained trunk is unchanged.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -42,6 +42,8 @@ def stabilizer(kind: Kind, widths: list[int], mlp_ratio: float) -> nn.ModuleDict
     dw_pre: in front of every block; peg_once: once, in front of the second block;
     dw_mlp: inside every block, on the hidden layer of the MLP.
     """
+    if kind not in get_args(Kind):
+        raise ValueError(f"stabilizer must be one of {', '.join(get_args(Kind))}, got {kind!r}")
     if kind == "off":
         return nn.ModuleDict()
     if kind == "peg_once":
