@@ -95,9 +95,9 @@ def adjust(rows: Iterable[Row]) -> None:
 
 
 def embolden(cells: Iterable[Cell], direction: str) -> None:
-    """The best as printed: equal digits are equally good."""
+    """The best as printed: equal digits are equally good; where all are equal none is best."""
     shown = [(float(cell.number()), cell) for cell in cells if cell.value is not None and not cell.text]
-    if direction == "none" or len(shown) < 2:
+    if direction == "none" or len({value for value, _ in shown}) < 2:
         return
     top = (max if direction == "max" else min)(value for value, _ in shown)
     for value, cell in shown:

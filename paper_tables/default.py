@@ -27,7 +27,8 @@ def _table(frame: Frame, metrics: list[str], main: str) -> Table:
     columns = []
     for metric in metrics:
         best = "none" if frame.direction(metric) == "none" else "bold"
-        columns.append(Column.model_validate({"metric": metric, "show": "mean_sd", "best": best}))
+        show = "mean_sd" if metric == main or frame.direction(metric) == "max" else "mean"
+        columns.append(Column.model_validate({"metric": metric, "show": show, "best": best}))
         compared = any(frame.baseline(part.name) for part in frame.parts) and len(frame.arms) > len(frame.parts)
         if metric == main and compared:
             columns.append(
@@ -56,11 +57,7 @@ def _figures(frame: Frame, metrics: list[str]) -> list[Figure]:
         told.append({"name": "pareto", "kind": "scatter", "x": cheap[0], "y": metrics[0], "frontier": True})
         told[-1]["caption"] = caption
     logged = [m for m in USUAL_CURVES if m in frame.curve_metrics()]
-    panels = [
-        {"title": part.name, "filter": {"part": part.name}, "color": part.axes[0].name}
-        for part in frame.parts
-        if part.axes
-    ]
+    panels = [{"filter": {"part": part.name}, "color": part.axes[0].name} for part in frame.parts if part.axes]
     if logged and panels:
         told.append({"name": "training", "kind": "curves", "metric": logged[0], "panels": panels[:3]})
         told[-1]["caption"] = "Training, along the first axis of each part."

@@ -39,7 +39,7 @@ def draw(spec: Curves | Layers, names: Names) -> tuple[Figure, str]:
         raise Nothing(f'no finished trial has logged "{spec.metric}"')
     figure, found = style.axes(spec.width, spec.height or 2.5, len(panels), sharey=True)
     for ax, (panel, tracks) in zip(found, panels, strict=True):
-        _panel(ax, panel, tracks, spec)
+        _panel(ax, _title(panel, spec, names), tracks, spec)
     for ax in found[1:]:
         ax.tick_params(axis="y", length=0)
     found[0].set_ylabel(_ylabel(spec, names, [t for _, tracks in panels for t in tracks]))
@@ -92,7 +92,13 @@ def _track(label: str, points: pd.DataFrame, error: str) -> Track:
     return Track(label, [float(x) for x in table.index], [float(m) for m in table["mean"]], halves)
 
 
-def _panel(ax: Axes, panel: Panel, tracks: list[Track], spec: Curves | Layers) -> None:
+def _title(panel: Panel, spec: Curves | Layers, names: Names) -> str:
+    """The panel's own title, else its part where the study has several."""
+    parts = {**spec.filter, **panel.filter}.get("part", ())
+    return panel.title or (names.part(parts[0]) if len(parts) == 1 and len(names.frame.parts) > 1 else "")
+
+
+def _panel(ax: Axes, title: str, tracks: list[Track], spec: Curves | Layers) -> None:
     for i, track in enumerate(tracks):
         look = style.series(i)
         every = max(1, len(track.x) // 8)
@@ -105,7 +111,7 @@ def _panel(ax: Axes, panel: Panel, tracks: list[Track], spec: Curves | Layers) -
         _rise(ax, tracks, values)
     elif max(m for track in tracks for m in track.mean) <= 1 + 1e-6:
         ax.set_ylim(0, 1.06)
-    ax.set_title(plain(panel.title))
+    ax.set_title(plain(title))
     ax.set_xlabel("Epoch" if isinstance(spec, Curves) else "Layer")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
     ax.legend(loc="best")
@@ -132,5 +138,6 @@ def _words(spec: Curves | Layers, names: Names, panels: list[tuple[Panel, list[T
     told = []
     for panel, tracks in panels:
         ends = sentence([f"{t.label} ends at {t.mean[-1]:.2f}" for t in tracks])
-        told.append(f"{plain(panel.title)}: {ends}" if panel.title else ends)
+        title = plain(_title(panel, spec, names))
+        told.append(f"{title}: {ends}" if title else ends)
     return f"Lines of {names.metric(spec.metric).label}, {along}. {'; '.join(told)}."

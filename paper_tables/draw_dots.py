@@ -6,10 +6,14 @@ from matplotlib.figure import Figure
 
 from paper_tables import style
 from paper_tables.drawing import Dots
+from paper_tables.frame import Arm
 from paper_tables.grid import Nothing, passing
 from paper_tables.names import Names, with_unit
 from paper_tables.stats import summarize
 from paper_tables.text import plain
+
+MOST = 40
+"""Arms that one figure can show."""
 
 
 def draw(spec: Dots, names: Names) -> tuple[Figure, str]:
@@ -18,6 +22,7 @@ def draw(spec: Dots, names: Names) -> tuple[Figure, str]:
     arms = [arm for arm in passing(frame, spec.filter) if frame.values(arm, spec.x)]
     if not arms:
         raise Nothing(f"no finished trial with {spec.x}")
+    every, arms = len(arms), _readable(arms, spec.x, names)
     factor, unit = names.scaled(spec.x, [v for arm in arms for v in frame.values(arm, spec.x).values()])
     parts = list(dict.fromkeys(arm.part for arm in arms))
     figure, (ax,) = style.axes(spec.width, spec.height or min(0.7 + 0.18 * len(arms), 11.5))
@@ -35,9 +40,20 @@ def draw(spec: Dots, names: Names) -> tuple[Figure, str]:
     ax.set_yticks(range(len(arms)), [label if len(label) < 60 else label[:57] + "…" for label in labels])
     ax.set_ylim(len(arms) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)
-    ax.set_xlabel(plain(with_unit(names.metric(spec.x).label, unit)))
+    few = f"; {len(arms)} of {every} arms, the best" if len(arms) < every else ""
+    ax.set_xlabel(plain(with_unit(names.metric(spec.x).label, unit)) + few)
     told = "; ".join(
         f"{label}: {factor * summarize(list(frame.values(arm, spec.x).values())).mean:.3g}"
         for label, arm in zip(labels, arms, strict=True)
     )
     return figure, f"Every arm's mean {names.metric(spec.x).label} with its seeds. {told}."
+
+
+def _readable(arms: list[Arm], metric: str, names: Names) -> list[Arm]:
+    """All arms, or where they are too many the best of them, in the frame's order."""
+    if len(arms) <= MOST:
+        return arms
+    sign = 1 if names.frame.direction(metric) == "min" else -1
+    ranked = sorted(arms, key=lambda arm: sign * summarize(list(names.frame.values(arm, metric).values())).mean)
+    kept = {(arm.part, arm.label) for arm in ranked[:MOST]}
+    return [arm for arm in arms if (arm.part, arm.label) in kept]

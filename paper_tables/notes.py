@@ -62,7 +62,7 @@ def _interval(table: Table, cells: list[Cell]) -> list[str]:
     intervals = {c.interval for c in columns if c.show in ("mean_ci", "paired_difference")}
     if table.margins == "difference" and isinstance(table.columns, Crossing):
         intervals.add(table.columns.interval)
-    spreads += [f"CI: half the width of the {100 * level:g} % Student t interval" for level in sorted(intervals)]
+    spreads += [f"CI: half the width of the {100 * level:g}\u00a0% Student t interval" for level in sorted(intervals)]
     few = any(0 < cell.n < LEAST and cell.value is not None for cell in cells)
     tail = f" No spread is given below n = {LEAST}." if few else ""
     return ["; ".join(spreads) + "." + tail] if spreads else []

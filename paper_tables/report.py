@@ -18,6 +18,8 @@ from paper_tables.names import RECONSTRUCTED, Names
 from paper_tables.text import literal, plain, sentence
 
 HERE = Path(__file__).parent
+MANY = 25
+"""Lines of trouble that are listed one by one."""
 
 
 def write(names: Names, grids: list[Grid], pictures: list[Picture], left_out: dict[str, str]) -> str:
@@ -79,7 +81,7 @@ def problems(names: Names) -> list[str]:
             if lost:
                 where = plain(f"{names.part(arm.part)}, {names.arm(arm)}")
                 found.append(f"{where}: {metric} has no finite value in {lost} of {len(arm.rows)} finished trials")
-    return found
+    return found if len(found) <= MANY else [*found[: MANY - 1], f"and {len(found) - MANY + 1} more arms: see Trials"]
 
 
 def facts(frame: Frame) -> list[tuple[str, str]]:

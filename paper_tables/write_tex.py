@@ -1,4 +1,4 @@
-r"""LaTeX: booktabs rules, siunitx columns, notes as wide as the table. Needs booktabs, siunitx and xcolor, no more.
+r"""LaTeX: booktabs rules, siunitx columns, notes as wide as the table. Needs booktabs, siunitx, xcolor, graphicx.
 
 Settings stand inside the table, so that it looks the same in any document. What was tried: `mode=text` brings bitmap
 fonts for ± and −; text after a number makes siunitx overfull, so marks hang in the column gap by ``\rlap``.
@@ -13,7 +13,7 @@ from paper_tables.text import plain, tex
 
 SISETUP = (
     r"\sisetup{separate-uncertainty=true, table-align-uncertainty=false, text-series-to-math=true,"
-    r" propagate-math-font=true, retain-explicit-plus=true}"
+    r" propagate-math-font=true, retain-explicit-plus=true, table-align-text-after=false}"
 )
 SIZES = ((r"\small", 9, 5, 0.54), (r"\footnotesize", 8, 4, 0.55), (r"\scriptsize", 7, 3, 0.59), (r"\tiny", 5, 3, 0.7))
 """Font size as a command and in points, column gap in points, mean width of a letter over the font size: Computer
@@ -24,7 +24,7 @@ TEXT_WIDTH = 340
 def write(grid: Grid) -> str:
     size, _, gap, _ = next((s for s in SIZES if _width(grid, *s[1:]) <= TEXT_WIDTH), SIZES[-1])
     lines = [
-        "% needs \\usepackage{booktabs,siunitx,xcolor}",
+        "% needs \\usepackage{booktabs,siunitx,xcolor,graphicx}",
         r"\begin{table}[tbp]",
         r"\centering",
         rf"{size}\setlength{{\tabcolsep}}{{{gap}pt}}\setlength{{\belowcaptionskip}}{{6pt}}",
@@ -39,7 +39,7 @@ def write(grid: Grid) -> str:
         *(line for i, row in enumerate(grid.rows) for line in _row(grid, row, first=i == 0)),
         r"\bottomrule",
         r"\end{tabular}}%",
-        r"\usebox0\par\smallskip",
+        r"\ifdim\wd0>\linewidth\resizebox{\linewidth}{!}{\usebox0}\else\usebox0\fi\par\smallskip",
         *_notes(grid),
         r"\end{table}",
         f"% {tex(grid.stamp)}",
@@ -173,7 +173,7 @@ def _notes(grid: Grid) -> list[str]:
     notes = [*([" ".join(letters)] if letters else []), *map(tex, grid.notes)]
     if not notes:
         return []
-    width = r"\ifdim\wd0<0.75\linewidth 0.75\linewidth\else\wd0\fi"
+    width = r"\ifdim\wd0<0.75\linewidth 0.75\linewidth\else\ifdim\wd0>\linewidth\linewidth\else\wd0\fi\fi"
     return [
         rf"\begin{{minipage}}{{{width}}}\footnotesize\raggedright",
         "\\par\n".join(notes),

@@ -166,3 +166,15 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["nowhere", "--results", str(tmp_path)]) == 2
     assert "no results here" in capsys.readouterr().err
     assert json.loads((folder / "tables" / ".rendered.json").read_text())["outputs"]
+
+
+def test_hundreds_of_arms_stay_readable(tmp_path: Path) -> None:
+    """Every arm in the table, the best forty in the figure."""
+    arms = pd.concat([toy(1).assign(arm=f"a={i}", baseline=i == 0, **{"axis.size": str(i)}) for i in range(90)])
+    arms = arms.groupby("arm", sort=False).head(1)
+    arms["metric.loss"] = range(len(arms))
+    built = build(synthetic_frame.write(tmp_path / "toy", arms, None, META))
+    table = (tmp_path / "toy" / "tables" / "results.csv").read_text()
+    assert sum(line.startswith(("size ", "baseline")) for line in table.splitlines()) == 90
+    assert "size 39: 39." in built.report.read_text()
+    assert "size 40: 40." not in built.report.read_text()
