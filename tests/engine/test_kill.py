@@ -1,4 +1,4 @@
-"""kill -9 of the driver and of workers at random moments: the study completes, nothing is lost, nothing counted twice."""
+"""kill -9 of the driver and of workers at random moments: the study completes, nothing is lost or counted twice."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from studies.engine.claim import alive
 from studies.engine.store import Store
 
 ROOT = Path(__file__).parents[2]
+ON = ("--on", "local")
 KILLS, SEEDS, STEPS = 20, 8, 30
 STUDY = """
 study: hunted
@@ -51,8 +52,7 @@ class Hunt:
         if self.driver is None or self.driver.poll() is not None:
             with open(self.place / "driver.log", "ab") as log:
                 self.driver = subprocess.Popen(
-                    [sys.executable, "-m", "studies", "run", str(self.study), "--on", "local"]
-                    + ["--results", str(self.store.root)],
+                    [sys.executable, "-m", "studies", "run", str(self.study), "--results", str(self.store.root), *ON],
                     cwd=ROOT,
                     env={**os.environ, "DYNVIT_HEARTBEAT": "0.2", "DYNVIT_CHECKPOINT_MINUTES": "0"},
                     stdout=log,

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,13 +27,22 @@ title: A small one
 task: {task}
 seeds: [0, 1]
 base: {{train: {{steps: 4}}}}
-axes:
-  depth: {{key: depth, values: [1, 2], baseline: 1}}
-  kind: {{key: fault.kind, values: [none, raise], baseline: none}}
-design: [{{one_at_a_time: [{axes}]}}]
+axes: {{{axis}: {axes}}}
+design: [{{one_at_a_time: [{axis}]}}]
 metrics: {{score: {{from: best, direction: max}}}}
 resources: {{retries: 0}}
 """
+BARE = """
+from studies.engine import cli, finish, track
+finish.render = lambda store, folder, say: None
+track.Mirror.update = track.Mirror.close = lambda self: True
+cli.main()
+"""
+"""The command without MLflow and tables, which have their own tests."""
+AXES = {
+    "depth": "{key: depth, values: [1, 2], baseline: 1}",
+    "kind": "{key: fault.kind, values: [none, raise], baseline: none}",
+}
 
 
 @dataclass
@@ -44,16 +53,17 @@ class Typed:
 
 
 class Shell:
-    """Types commands in this process, with MLflow and the tables left out (they have their own tests)."""
+    """Types commands, in this process or in the background."""
 
     def __init__(self, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
         self.place, self.results, self._capsys, self._patch = place, place / "results", capsys, monkeypatch
         self.store = Store(self.results)
         self.study = place / "small.yaml"
+        self.process: subprocess.Popen[str] | None = None
         self.write("depth")
 
-    def write(self, axes: str) -> None:
-        self.study.write_text(STUDY.format(task=TASK, axes=axes))
+    def write(self, axis: str) -> None:
+        self.study.write_text(STUDY.format(task=TASK, axis=axis, axes=AXES[axis]))
 
     def __call__(self, *words: str) -> Typed:
         self._patch.setattr(sys, "argv", ["studies", *words, "--results", str(self.results)])
@@ -67,11 +77,11 @@ class Shell:
         return self("run", str(self.study), "--on", on, *words)
 
     def background(self, *words: str, on: str = "inline", **environment: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        self.process = subprocess.Popen(
             [
                 sys.executable,
-                "-m",
-                "studies",
+                "-c",
+                BARE,
                 "run",
                 str(self.study),
                 "--on",
@@ -88,10 +98,17 @@ class Shell:
             start_new_session=True,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
+        return self.process
 
     def running(self, count: int = 1) -> None:
         """Wait until so many trials have taken a step."""
-        until(lambda: sum(s.get("step", 0) > 0 for s in map(_state, self.store.trials.glob("*/state.json"))) >= count)
+        assert self.process is not None
+        until(
+            lambda: (
+                self.process.poll() is not None
+                or sum(s.get("step", 0) > 0 for s in map(_state, self.store.trials.glob("*/state.json"))) >= count
+            )
+        )
 
 
 def _state(file: Path) -> dict[str, int]:
@@ -109,11 +126,14 @@ def until(true: Callable[[], bool], seconds: float = 40) -> None:
 
 
 @pytest.fixture
-def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
+def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Shell]:
     monkeypatch.setattr("studies.engine.finish.render", lambda store, folder, say: None)
     monkeypatch.setattr("studies.engine.track.Mirror.update", lambda self: True)
     monkeypatch.setattr("studies.engine.track.Mirror.close", lambda self: True)
-    return Shell(tmp_path, capsys, monkeypatch)
+    made = Shell(tmp_path, capsys, monkeypatch)
+    yield made
+    if made.process is not None and made.process.poll() is None:
+        made.process.kill()
 
 
 # ---- run
@@ -176,7 +196,8 @@ def test_an_unknown_launcher(shell: Shell) -> None:
 
 
 def test_a_results_folder_that_cannot_be_written(shell: Shell) -> None:
-    shell.results.write_text("a file")
+    (shell.place / "file").write_text("")
+    shell.results = shell.place / "file" / "results"
     got = shell.run()
     assert got.code == 2
     assert got.err.startswith(f"results folder {shell.results} cannot be written: ")
