@@ -10,11 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dynvit.models.sret import SReT
+
 MINI = {"img_size": 32, "stem_strides": (1, 2, 2), "base_dim": 4, "heads": (1, 2, 4), "num_classes": 4}
 GROUPS = ((8, 2), (4, 1), (1, 1))
 
 
-def mini(**options: Any) -> nn.Module:
+def mini(**options: Any) -> SReT:
     torch.manual_seed(0)
     return timm.create_model("sret_tiny", **(MINI | {"groups": GROUPS} | options))
 
