@@ -104,6 +104,7 @@ def _fail(fault: Fault, step: int, context: Any) -> None:
         time.sleep(600)
     if fault.kind == "print":
         print("a word")
+        print(*(f"{key}={os.environ.get(key)!r}" for key in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "PYTHONPATH")))
         os.system("echo a word from a child")
 
 
