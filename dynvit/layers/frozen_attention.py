@@ -19,7 +19,6 @@ from torch import Tensor
 
 from dynvit.layers.token_rows import EvenRows, Level, PackedRows
 
-CONTEXTS = ("frozen", "active_only", "first_kv")
 Rows: TypeAlias = EvenRows | PackedRows
 
 
