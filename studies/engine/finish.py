@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,10 +53,18 @@ def finish(
         mirror.update()
         say("stopped", "the same command goes on from here")
         return 130
-    render(store, plan.folder, say)
-    if mirror.close():
+    with busy(console, "tables and figures"):
+        render(store, plan.folder, say)
+    with busy(console, "MLflow"):
+        mirrored = mirror.close()
+    if mirrored:
         say("mlflow", mirror.where)
     return 0 if all(state.status == "done" for state in states.values()) else 1
+
+
+def busy(console: Console, what: str) -> AbstractContextManager[Any]:
+    """Something moves while it takes its time, where somebody watches."""
+    return console.status(what) if console.is_terminal else nullcontext()
 
 
 def summary(store: Store, states: Mapping[str, State]) -> str:

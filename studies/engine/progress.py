@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 
 from rich.console import Console, Group
@@ -60,8 +61,9 @@ class Progress:
         self._tell(self._watch.look())
 
     def say(self, line: str) -> None:
-        """A line that stays."""
-        self.console.print(escape(line), soft_wrap=True)
+        """A line that stays. A terminal that has gone away is no reason to stop the trials."""
+        with suppress(OSError):
+            self.console.print(escape(line), soft_wrap=True)
 
     def _run(self) -> None:
         while not self._end.wait(EVERY):
@@ -71,7 +73,8 @@ class Progress:
                 self._stopping = True
                 self.say("stopping  trials save and stop; Ctrl-C once more kills them")
             if self._live is not None:
-                self._live.update(self._picture(states), refresh=True)
+                with suppress(OSError):
+                    self._live.update(self._picture(states), refresh=True)
             elif time.monotonic() - self._spoke > SUMMARY:
                 self._spoke = time.monotonic()
                 self.say(self._headline(states))
@@ -104,15 +107,15 @@ class Progress:
         did = sum(1.0 if s.status == "done" else _share(s) if s.status == "running" else 0.0 for s in ours)
         left = sum(1 for s in ours if s.status not in ("failed", "lost")) - did
         elapsed = time.monotonic() - self._began
-        return left * elapsed / did if did > 0.2 and elapsed > 3 else None
+        return left * elapsed / did if left > 0 and did > 0.2 and elapsed > 3 else None
 
     def _picture(self, states: Mapping[str, State]) -> Group:
         finished = sum(1 for state in states.values() if state.status == "done")
         running = [(name, state) for name, state in states.items() if state.status == "running"]
         room = max(3, self.console.height - 6)
         bar = ProgressBar(total=max(1, len(states)), completed=finished, width=min(60, self.console.width - 12))
-        top = Table.grid(padding=(0, 2))
-        top.add_row(Text(" " * 7), bar)
+        top = Table.grid(padding=0)
+        top.add_row(Text(" " * 10), bar)
         more = [Text(f"  and {len(running) - room} more")] if len(running) > room else []
         return Group(Text(self._headline(states)), top, rows(running[:room], self._labels), *more)
 
