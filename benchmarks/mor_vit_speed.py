@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 import dynvit
-from dynvit.complexity import complexity
+from dynvit.complexity import complexity, count_macs
 
 CASES: dict[str, tuple[str, dict[str, object]]] = {
     "expert 0.4 frozen": ("eval", {"routing": "expert", "capacity": 0.4}),
@@ -61,14 +61,12 @@ def build(args: argparse.Namespace, case: str, options: dict[str, object]) -> nn
 
 
 def macs(model: nn.Module, images: Tensor) -> float:
-    """Mean per image; token depths differ, so the batch is counted whole, its padded queries included."""
+    """Mean per image, each alone with its own depths: what it needs, without the padding of a batch."""
     if model.static_cost:
         return float(complexity(model, images[:1]).macs[0])
-    from dynvit.complexity import count_macs
-
     depths_BM = model.router.net.onehot_BMD
     total = 0.0
-    for i in range(min(len(images), 16)):  # each image alone: what it needs
+    for i in range(min(len(images), 16)):
         model.router.net.onehot_BMD = depths_BM[i : i + 1]
         with count_macs() as counter, torch.no_grad():
             model.eval()(images[i : i + 1])
