@@ -25,11 +25,13 @@ def reduction(stem_strides: Sequence[int], stage: int) -> int:
     return first * second * third * 2**stage
 
 
-def plan_depth(depth: Sequence[int] | None, recursion: int) -> list[int]:
-    """Block applications per stage; by default as many as keep the released models' unique blocks."""
+def plan_depth(depth: Sequence[int] | None, recursion: int, unique: Sequence[int] = UNIQUE) -> list[int]:
+    """Block applications per stage; by default every unique block as often as `recursion` says."""
     if isinstance(recursion, bool) or not isinstance(recursion, int) or recursion < 1:
         raise ValueError(f"recursion must be a whole number of at least 1, not {recursion!r}")
-    depth = [u * recursion for u in UNIQUE] if depth is None else list(depth)
+    if len(unique) != len(UNIQUE) or any(u < 1 for u in unique):
+        raise ValueError(f"unique must be three block counts of at least 1, not {tuple(unique)!r}")
+    depth = [u * recursion for u in unique] if depth is None else list(depth)
     if len(depth) != len(UNIQUE) or any(d < recursion or d % recursion for d in depth):
         raise ValueError(f"depth must be three multiples of the recursion {recursion}, not {depth}")
     return depth

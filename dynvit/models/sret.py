@@ -29,7 +29,8 @@ from dynvit.tokens import TokenTrace
 class SReT(nn.Module):
     """Sliced recursive transformer.
 
-    depth: block applications per stage; by default (2, 5, 3) times `recursion`. groups: slices per stage and pass,
+    unique: blocks with weights of their own, per stage; each is applied `recursion` times. depth: block applications
+    per stage instead. groups: slices per stage and pass,
     a short list repeats its last entry. nll: a non-linear projection layer of its own after every pass, one shared
     by all passes of a block, or none. learn_scales: learnable residual scalars, else 1.
     """
@@ -49,6 +50,7 @@ class SReT(nn.Module):
         nll_ratio: float = 1.0,
         recursion: int = 2,
         depth: Sequence[int] | None = None,
+        unique: Sequence[int] = (2, 5, 3),
         groups: Sequence[Sequence[int]] = ((8, 2), (4, 1), (1, 1)),
         nll: Literal[True, False, "shared"] = True,
         learn_scales: bool = True,
@@ -58,7 +60,7 @@ class SReT(nn.Module):
     ) -> None:
         super().__init__()
         _check(base_dim, heads, mlp_ratio, nll_ratio)
-        depth = plan_depth(depth, recursion)
+        depth = plan_depth(depth, recursion, unique)
         grids = plan_grids(img_size, stem_strides)
         slices = plan_slices(groups, grids, recursion)
         rates = plan_drop_path(drop_path_rate, depth, recursion)
