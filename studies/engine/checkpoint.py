@@ -23,8 +23,10 @@ class Checkpoint:
         self.last = folder.checkpoint_file
         self.previous = self.last.with_name("previous.pt")
         self.sidecar = self.last.with_name("last.json")
+        self.step = 0
+        """The step logged last before the checkpoint that `find` found was written."""
 
-    def save(self, write: Callable[[Path], None]) -> None:
+    def save(self, write: Callable[[Path], None], step: int) -> None:
         """Replace the checkpoint by what `write` puts into the file it is given."""
         self.last.parent.mkdir(exist_ok=True)
         temporary = self.last.with_name(f".{self.last.name}.{os.getpid()}")
@@ -32,7 +34,8 @@ class Checkpoint:
             write(temporary)
             with open(temporary, "rb+") as f:
                 os.fsync(f.fileno())
-            known = {"last": _fingerprint(temporary), "previous": (read_json(self.sidecar) or {}).get("last")}
+            newest = {**_fingerprint(temporary), "step": step}
+            known = {"last": newest, "previous": (read_json(self.sidecar) or {}).get("last")}
             write_atomic(self.sidecar, json.dumps(known) + "\n")
             if self.last.exists():
                 os.replace(self.last, self.previous)
@@ -47,8 +50,11 @@ class Checkpoint:
         for file in (self.last, self.previous):
             if not file.exists():
                 continue
-            if _fingerprint(file) in known:
-                return file
+            is_ = _fingerprint(file)
+            for entry in known:
+                if is_.items() <= entry.items():
+                    self.step = int(entry.get("step", 0))
+                    return file
             aside = file.with_name(f"{file.name}.damaged.{int(time.time())}")
             os.replace(file, aside)
             say(f"checkpoint {file.name} is damaged, set aside as {aside.name}")

@@ -51,7 +51,8 @@ class TrialContext:
         else:
             self._seen = _continue_events(folder, self.say)
             self.step = max(self._seen, default=0)
-        self._events = os.open(folder.events_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        self._trial, self._attempt, self._logged = folder, attempt, False
+        self._events = self._open()
 
     @property
     def stopping(self) -> bool:
@@ -61,6 +62,9 @@ class TrialContext:
     def log(self, step: int, metrics: dict[str, float], *, steps: int | None = None) -> None:
         """Append one line; a step that an earlier attempt wrote stands, it is not written again."""
         self._check()
+        if not self._logged and step < self._checkpoint.step:
+            self._start_over()
+        self._logged = True
         values = {key: float(value) for key, value in metrics.items()}
         self.step, self.steps = step, steps if steps is not None else self.steps
         self.latest = _notable({**self.latest, **values})
@@ -79,7 +83,7 @@ class TrialContext:
         self._check()
         began = time.monotonic()
         os.fsync(self._events)  # the curve must reach at least as far as the checkpoint, whatever happens next
-        self._checkpoint.save(write)
+        self._checkpoint.save(write, self.step)
         self._saved = time.monotonic()
         self._cost = self._saved - began if CHECKPOINT_SECONDS else 0.0
 
@@ -94,6 +98,15 @@ class TrialContext:
         os.close(self._events)
         if forget:
             self._checkpoint.remove()
+
+    def _open(self) -> int:
+        return os.open(self._trial.events_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+
+    def _start_over(self) -> None:
+        """The task did not take up the checkpoint it was given, so the curve before it is not this attempt's."""
+        os.close(self._events)
+        _set_events_aside(self._trial, self._attempt)
+        self._events, self._seen, self.latest = self._open(), {}, {}
 
     def _check(self) -> None:
         if self.abandoned:

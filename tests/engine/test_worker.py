@@ -289,3 +289,24 @@ def test_a_missing_spec_is_said(store: Store) -> None:
     folder.spec_file.write_text("{")
     attempt(folder)
     assert "spec.json is missing or damaged" in folder.state().reason
+
+
+def test_a_task_that_refuses_its_checkpoint_starts_a_new_curve(store: Store) -> None:
+    """Another version's checkpoint, say: what is logged then is a new run's, not a replay."""
+    from studies.engine.context import TrialContext
+
+    (folder,) = toy.place(store, toy.trial("a"))
+    first = TrialContext(folder, 0, 0, "cpu", Stop())
+    for step in (1, 2, 3):
+        first.log(step, {"loss": 1.0})
+    first.save(lambda path: path.write_text("x") and None)
+    first.log(4, {"loss": 1.0})
+    replay = TrialContext(folder, 1, 0, "cpu", Stop())
+    assert replay.load() == folder.checkpoint_file
+    replay.log(4, {"loss": 2.0})
+    assert [event.metrics["loss"] for event in folder.events()] == [1.0] * 4
+    again = TrialContext(folder, 2, 0, "cpu", Stop())
+    for step in (1, 2):
+        again.log(step, {"loss": 3.0})
+    assert [event.metrics["loss"] for event in folder.events()] == [3.0, 3.0]
+    assert (folder.attempt_folder(1) / "events.jsonl").exists()
