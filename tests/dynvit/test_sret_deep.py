@@ -36,7 +36,6 @@ def test_parameters_do_not_grow_with_depth(recursion: int, layers: int, options:
     assert 13e6 < sum(p.numel() for p in model.parameters()) < 15e6
 
 
-@pytest.mark.slow
 def test_a_thousand_layers_have_finite_gradients() -> None:
     model = mini(recursion=100, nll=False).train()
     model.set_grad_checkpointing()

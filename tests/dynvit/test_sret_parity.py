@@ -12,7 +12,7 @@ from dynvit.models.sret import SReT
 from dynvit.renaming import sret_names
 
 SLICED = ["sret_mini", "sret_t"]
-ALL = [*SLICED, "sret_mini_wo_slice", "sret_t_wo_slice", pytest.param("sret_s_wo_slice", marks=pytest.mark.slow)]
+ALL = [*SLICED, "sret_mini_wo_slice", "sret_t_wo_slice", "sret_s_wo_slice"]
 
 
 def build(fixture: parity.Fixture, dtype: torch.dtype = torch.float64, **options: object) -> SReT:
