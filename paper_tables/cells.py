@@ -37,10 +37,10 @@ class Measure:
         fitting = automatic_digits(factor * m for m in means) if digits is None else digits
         return cls(frame, metric, show, level, factor, unit, fitting)
 
-    @property
-    def under(self) -> str:
-        """The line below the head."""
-        return UNDER[self.show].format(level=f"{100 * self.level:g} %")
+    def under(self, cells: Iterable[Cell]) -> str:
+        """The line below the head; nothing where no cell has a spread."""
+        told = UNDER[self.show].format(level=f"{100 * self.level:g} %")
+        return told if any(cell.spread is not None for cell in cells) else ""
 
     def values(self, arm: Arm) -> dict[int, float]:
         return {seed: self.factor * v for seed, v in self.frame.values(arm, self.metric).items()}

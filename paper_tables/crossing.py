@@ -26,7 +26,7 @@ def build(table: Table, names: Names) -> Grid:
     if columns.best == "bold":
         inner = [c for row in rows[: len(cross.downs)] for c in row.cells[1 : 1 + len(cross.acrosses)]]
         embolden([c for c in inner if not c.signed], names.frame.direction(columns.metric))
-    grid = Grid(table.name, table.label, table.caption, cross.heads(), rows)
+    grid = Grid(table.name, table.label, table.caption, cross.heads(rows), rows)
     return notes.finish(grid, table, names, cross.arms)
 
 
@@ -54,13 +54,16 @@ class _Cross:
         )  # fmt: skip
         return cls(names, arms, down, across, downs, acrosses, measure, table.margins == "difference")
 
-    def heads(self) -> tuple[Head, ...]:
+    def heads(self, rows: list[Row]) -> tuple[Head, ...]:
+        cells = [cell for row in rows for cell in row.cells]
+        spread = any(cell.spread is not None for cell in cells if cell.signed)
         quantity = self.names.metric(self.measure.metric)
         over = f"{self.names.axis(self.across)}: {with_unit(quantity.head, self.measure.unit)}"
         heads = [Head(self.names.axis(self.down), kind="text")]
-        heads += [Head(self.names.level(self.across, a), self.measure.under, over=over) for a in self.acrosses]
+        heads += [Head(self.names.level(self.across, a), self.measure.under(cells), over=over) for a in self.acrosses]
         if self.margins and len(self.acrosses) == 2:
-            heads.append(Head(self._minus(self.across, self.acrosses), f"± {100 * self.measure.level:g} % CI"))
+            under = f"± {100 * self.measure.level:g} % CI" if spread else ""
+            heads.append(Head(self._minus(self.across, self.acrosses), under))
         return tuple(heads)
 
     def find(self, down: str, across: str) -> Arm | None:

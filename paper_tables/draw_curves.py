@@ -111,10 +111,9 @@ def _panel(ax: Axes, title: str, tracks: list[Track], spec: Curves | Layers) -> 
         _rise(ax, tracks, values)
     elif max(m for track in tracks for m in track.mean) <= 1 + 1e-6:
         ax.set_ylim(0, 1.06)
-    ax.set_title(plain(title))
     ax.set_xlabel("Epoch" if isinstance(spec, Curves) else "Layer")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
-    ax.legend(loc="best")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7, min_n_ticks=1))
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, title=plain(title), title_fontsize=8.5)
 
 
 def _rise(ax: Axes, tracks: list[Track], values: list[float]) -> None:

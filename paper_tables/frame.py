@@ -96,8 +96,8 @@ class Frame:
 
     @cached_property
     def git(self) -> str:
-        """The commits that made the results; `unknown` where the frame does not say."""
-        found = self.distinct("env.git")
+        """The commits that made the results, + where files had been edited; `unknown` where the frame does not say."""
+        found = [sha[:12] + "+" * sha.endswith("+") for sha in self.distinct("env.git")]
         return ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "") or "unknown"
 
     def distinct(self, column: str) -> list[str]:
@@ -211,7 +211,10 @@ def load(folder: Path) -> Frame:
     parquet, csv = folder / "trials.parquet", folder / "trials.csv"
     path = parquet if parquet.is_file() else csv
     if not path.is_file():
-        raise fault(folder, "no results here (neither trials.parquet nor trials.csv): run the study first")
+        raise fault(
+            folder,
+            "no results here (no trials.parquet, no trials.csv): run the study, or python -m studies tables STUDY",
+        )
     try:
         rows, about = _parquet(parquet) if path == parquet else (_csv(csv), {})
         curves = _parquet(folder / "curves.parquet")[0] if (folder / "curves.parquet").is_file() else pd.DataFrame()

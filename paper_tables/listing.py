@@ -118,7 +118,7 @@ def _metric(column: Column, names: Names, arms: list[Arm]) -> Filled:
             embolden(mine, names.frame.direction(metric))
     default = with_unit(names.metric(metric).head, "{unit}" if measure.unit else "")
     head = (column.head or default).replace("{unit}", measure.unit)
-    return Head(head, measure.under, over=column.over.replace("{unit}", measure.unit)), cells
+    return Head(head, measure.under(cells), over=column.over.replace("{unit}", measure.unit)), cells
 
 
 def _paper(column: Column, table: Table, arms: list[Arm]) -> Filled:

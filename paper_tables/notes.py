@@ -19,7 +19,9 @@ TOO_MUCH = 1.5
 def finish(grid: Grid, table: Table, names: Names, arms: list[Arm]) -> Grid:
     """Fill in the caption and put the notes under the grid."""
     frame = names.frame
-    grid.caption = table.caption.replace("{n}", _n(frame, arms)).replace("{title}", literal(frame.title))
+    n = _n(frame, arms)
+    caption = table.caption.replace("{n} seeds", "1 seed") if n == "1" else table.caption
+    grid.caption = caption.replace("{n}", n).replace("{title}", literal(frame.title))
     grid.stamp = f"frame {frame.digest} git {frame.git}"
     cells = [cell for row in grid.rows for cell in row.cells]
     for note in table.notes:
@@ -48,10 +50,10 @@ def _n(frame: Frame, arms: list[Arm]) -> str:
 
 def _seeds(frame: Frame, arms: list[Arm]) -> str:
     seeds = sorted({int(frame.rows["seed"].iloc[i]) for arm in arms for i in arm.rows})
-    text = f"n counts finished trials; seeds {sentence([str(s) for s in seeds])}."
+    named = f"seed{'s' * (len(seeds) > 1)} {sentence([str(s) for s in seeds])}"
     if all(len(frame.done(arm)) == len(seeds) for arm in arms):
-        return f"n = {len(seeds)} trials everywhere; seeds {sentence([str(s) for s in seeds])}."
-    return text
+        return f"n = {len(seeds)} everywhere (finished trials); {named}."
+    return f"n counts finished trials; {named}."
 
 
 def _interval(table: Table, cells: list[Cell]) -> list[str]:
@@ -63,9 +65,10 @@ def _interval(table: Table, cells: list[Cell]) -> list[str]:
     if table.margins == "difference" and isinstance(table.columns, Crossing):
         intervals.add(table.columns.interval)
     spreads += [f"CI: half the width of the {100 * level:g}\u00a0% Student t interval" for level in sorted(intervals)]
+    shown = any(cell.spread is not None for cell in cells)
     few = any(0 < cell.n < LEAST and cell.value is not None for cell in cells)
-    tail = f" No spread is given below n = {LEAST}." if few else ""
-    return ["; ".join(spreads) + "." + tail] if spreads else []
+    tail = [f"No spread is given below n = {LEAST}."] if few and spreads else []
+    return [" ".join([f"{'; '.join(spreads)}."] * bool(shown and spreads) + tail)] if shown or tail else []
 
 
 def _test(cells: list[Cell]) -> list[str]:
