@@ -6,11 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from paper_tables import crossing, figures, frame, listing, report, write
+from paper_tables import crossing, figures, listing, report, write
 from paper_tables.check import check
 from paper_tables.default import default
+from paper_tables.frame import Frame
 from paper_tables.grid import Grid, Nothing
 from paper_tables.names import Names
+from paper_tables.reading import load
 from paper_tables.spec import Spec, Table, read
 
 Made = TypeVar("Made")
@@ -19,7 +21,7 @@ Entry = TypeVar("Entry")
 
 def render(folder: Path, spec_file: Path | None) -> dict[str, bytes]:
     """File name inside the folder -> contents; the report is the last. Raises TableError."""
-    found = frame.load(folder)
+    found = load(folder)
     names = Names(_spec(found, spec_file), found)
     left_out: dict[str, str] = {}
     grids = _each(names.spec.tables, lambda table: _grid(table, names), "table", left_out)
@@ -33,7 +35,7 @@ def render(folder: Path, spec_file: Path | None) -> dict[str, bytes]:
     return files
 
 
-def _spec(found: frame.Frame, file: Path | None) -> Spec:
+def _spec(found: Frame, file: Path | None) -> Spec:
     if file is None:
         return default(found)
     spec, document = read(file, _shown(file))

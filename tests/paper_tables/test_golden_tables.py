@@ -12,8 +12,8 @@ import pytest
 import synthetic_frame
 
 from paper_tables import crossing, listing, table_file
-from paper_tables.frame import load
 from paper_tables.names import Names
+from paper_tables.reading import load
 from paper_tables.spec import read
 from paper_tables.write import write
 

@@ -11,9 +11,10 @@ from hypothesis import strategies as some
 
 from paper_tables import draw_forest, draw_scatter, figures, listing, table_file
 from paper_tables.drawing import Forest
-from paper_tables.frame import Arm, load
+from paper_tables.frame import Arm
 from paper_tables.grid import Nothing
 from paper_tables.names import Names
+from paper_tables.reading import load
 from paper_tables.spec import read
 from paper_tables.stats import Summary
 

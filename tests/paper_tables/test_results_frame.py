@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import synthetic_frame
 
-from paper_tables import frame
+from paper_tables import reading
 from paper_tables.errors import TableError
 from paper_tables.grid import listed, varied
 from paper_tables.spec import Rows
@@ -15,25 +15,25 @@ from paper_tables.spec import Rows
 
 def test_both_forms_hold_the_same(tmp_path: Path) -> None:
     trials, curves = synthetic_frame.frames()
-    full = frame.load(synthetic_frame.write(tmp_path / "a", trials, curves, synthetic_frame.about()))
-    bare = frame.load(synthetic_frame.write(tmp_path / "b", trials, curves))
+    full = reading.load(synthetic_frame.write(tmp_path / "a", trials, curves, synthetic_frame.about()))
+    bare = reading.load(synthetic_frame.write(tmp_path / "b", trials, curves))
     assert full.declared
     assert not bare.declared
     assert [a.coords for a in full.arms] == [a.coords for a in bare.arms]
     for arm, same in zip(full.arms, bare.arms, strict=True):
         assert full.values(arm, "top1") == bare.values(same, "top1")
-    assert full.digest == frame.load(tmp_path / "a").digest
+    assert full.digest == reading.load(tmp_path / "a").digest
 
 
 def test_words_that_look_like_nothing_stay_words(tmp_path: Path) -> None:
     """`none` and `off` are levels; an empty cell is an inert axis."""
-    bare = frame.load(synthetic_frame.write(tmp_path, synthetic_frame.frames()[0]))
+    bare = reading.load(synthetic_frame.write(tmp_path, synthetic_frame.frames()[0]))
     assert {a.coords.get("slices") for a in bare.arms} >= {"none", "half", None}
     assert {a.coords.get("stabilizer") for a in bare.arms} >= {"off", None}
 
 
 def test_one_factor_at_a_time(tmp_path: Path) -> None:
-    found = frame.load(synthetic_frame.study(tmp_path))
+    found = reading.load(synthetic_frame.study(tmp_path))
     arms = listed(found, {}, Rows(block="one_at_a_time", item="level"))
     assert len(found.arms) == 23
     assert [(a.part, varied(found, a)) for a in arms] == (
@@ -49,7 +49,7 @@ def test_only_finished_trials_with_finite_values_count(tmp_path: Path) -> None:
     trials, _ = synthetic_frame.frames()
     trials.loc[0, "status"] = "failed"
     trials.loc[1, "metric.top1"] = float("inf")
-    found = frame.load(synthetic_frame.write(tmp_path, trials, None, synthetic_frame.about()))
+    found = reading.load(synthetic_frame.write(tmp_path, trials, None, synthetic_frame.about()))
     base = found.baseline("sret")
     assert base is not None
     assert list(found.values(base, "top1")) == [2]
@@ -58,17 +58,17 @@ def test_only_finished_trials_with_finite_values_count(tmp_path: Path) -> None:
 
 def test_parameters_in_millions_come_from_the_count(tmp_path: Path) -> None:
     trials, _ = synthetic_frame.frames()
-    found = frame.load(synthetic_frame.write(tmp_path, trials.drop(columns="metric.params_m")))
+    found = reading.load(synthetic_frame.write(tmp_path, trials.drop(columns="metric.params_m")))
     assert found.values(found.arms[0], "params_m")[0] == pytest.approx(0.131)
     assert "params_m" in found.metrics
 
 
 def test_no_frame_and_a_wrong_one(tmp_path: Path) -> None:
     with pytest.raises(TableError, match="no results here"):
-        frame.load(tmp_path)
+        reading.load(tmp_path)
     (tmp_path / "trials.csv").write_text("a,b\n1,2\n")
     with pytest.raises(TableError, match=r"trials\.csv.*no column study, part"):
-        frame.load(tmp_path)
+        reading.load(tmp_path)
     (tmp_path / "trials.parquet").write_bytes(b"PAR1 cut short")
     with pytest.raises(TableError, match=r"trials\.parquet.*cannot be read"):
-        frame.load(tmp_path)
+        reading.load(tmp_path)

@@ -13,9 +13,10 @@ import synthetic_frame
 from scipy import stats as reference
 
 from paper_tables import crossing, listing, table_file
-from paper_tables.frame import Frame, load
+from paper_tables.frame import Frame
 from paper_tables.grid import Cell, Grid, Nothing
 from paper_tables.names import Names
+from paper_tables.reading import load
 from paper_tables.spec import Spec, read
 from paper_tables.write import FORMS, write
 

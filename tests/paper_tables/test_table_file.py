@@ -11,7 +11,8 @@ import synthetic_frame
 from paper_tables import build, table_file
 from paper_tables.check import check
 from paper_tables.errors import TableError
-from paper_tables.frame import Frame, load
+from paper_tables.frame import Frame
+from paper_tables.reading import load
 from paper_tables.spec import read
 
 GOOD = """\
