@@ -38,7 +38,8 @@ def test_trunk_parity(pause: bool, stabilizer: str) -> None:
 
 @pytest.mark.parametrize("size", ["tiny", "small", "base"])
 def test_exact_cost_of_the_specification(size: str) -> None:
-    model = timm.create_model(f"tpc_deit_{size}_patch16_224")
+    # Untrained, channel 0 is noise and may pause a token here and there: scaled down, the spec's constant start.
+    model = timm.create_model(f"tpc_deit_{size}_patch16_224", score_scale=0.01)
     cost = complexity(model, torch.randn(1, 3, 224, 224))
     assert cost.params == TRUNK[size][0] + ADDED[size][0] + 24
     assert cost.macs.tolist() == [TRUNK[size][1] + ADDED[size][1]]
