@@ -36,8 +36,9 @@ class SeededPermuter(nn.Module):
         self.seed = seed
         self.lengths = tuple(lengths)
         self.starts = [sum(self.lengths[:k]) for k in range(len(self.lengths))]
-        orders = [seeded_order(seed, k, n) for k, n in enumerate(self.lengths)]
-        self.register_buffer("orders", torch.cat([torch.empty(0, dtype=torch.int64, device="cpu"), *orders]), persistent=False)
+        none = torch.empty(0, dtype=torch.int64, device="cpu")
+        orders = torch.cat([none, *(seeded_order(seed, k, n) for k, n in enumerate(self.lengths))])
+        self.register_buffer("orders", orders, persistent=False)
 
     def forward(self, k: int, n: int) -> Tensor:
         if self.training:

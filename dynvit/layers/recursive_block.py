@@ -9,7 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 from dynvit.layers.group_attention import group_attention
 from dynvit.layers.permutation import Permuter, inverse_order
-from dynvit.layers.scaled_residual import ScaledResidual
+from dynvit.layers.scaled_residual import ScaledResidual, pad_outputs
 
 EPS = 1e-6
 
@@ -31,7 +31,7 @@ class Mlp(nn.Module):
         return self.residual(x_BNC, h_BNH, self.fc2)
 
     def fold(self) -> None:
-        self.residual.fold_into(self.fc2)
+        self.fc2 = self.residual.fold_into(self.fc2)
 
 
 class SlicedAttention(nn.Module):
@@ -39,7 +39,7 @@ class SlicedAttention(nn.Module):
 
     def __init__(self, dim: int, heads: int, learn_scales: bool, drop_path_rate: float = 0.0) -> None:
         super().__init__()
-        self.heads = heads
+        self.dim, self.heads = dim, heads
         self.scale = (dim // heads) ** -0.5
         self.norm = nn.LayerNorm(dim, eps=EPS)
         self.qkv = nn.Linear(dim, 3 * dim)
@@ -50,13 +50,15 @@ class SlicedAttention(nn.Module):
         y_BNC = self.norm(x_BNC)
         if order_N is not None:
             y_BNC = y_BNC.index_select(1, order_N)
-        z_BNC = group_attention(self.qkv(y_BNC), self.heads, groups, self.scale)
+        qkv_BNE = self.qkv(y_BNC)[..., : 3 * self.dim]
+        z_BNC = group_attention(qkv_BNE, self.heads, groups, self.scale)
         if order_N is not None:
             z_BNC = z_BNC.index_select(1, inverse_order(order_N))
         return self.residual(x_BNC, z_BNC, self.proj)
 
     def fold(self) -> None:
-        self.residual.fold_into(self.proj)
+        self.proj = self.residual.fold_into(self.proj)
+        self.qkv = pad_outputs(self.qkv)
 
 
 class RecursiveBlock(nn.Module):

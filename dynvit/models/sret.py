@@ -30,9 +30,9 @@ class SReT(nn.Module):
     """Sliced recursive transformer.
 
     unique: blocks with weights of their own, per stage; each is applied `recursion` times. depth: block applications
-    per stage instead. groups: slices per stage and pass,
-    a short list repeats its last entry. nll: a non-linear projection layer of its own after every pass, one shared
-    by all passes of a block, or none. learn_scales: learnable residual scalars, else 1.
+    per stage instead. groups: slices per stage and pass, a short list repeats its last entry. nll: a non-linear
+    projection layer of its own after every pass, one shared by all passes of a block, or none. learn_scales:
+    learnable residual scalars, else 1.
     """
 
     static_cost = True
@@ -157,7 +157,10 @@ class SReT(nn.Module):
         return maps
 
     def fuse(self) -> SReT:
-        """A copy for deployment: BatchNorm folded into the stem, residual scalars into the layers they follow."""
+        """A copy for deployment: BatchNorm folded into the stem, residual scalars into the layers they follow.
+
+        Odd widths are padded with zeros to multiples of 8, so its counted cost may exceed the model's own.
+        """
         model = copy.deepcopy(self).eval().requires_grad_(False)
         for module in list(model.modules()):
             if hasattr(module, "fold"):

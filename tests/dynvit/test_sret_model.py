@@ -103,7 +103,7 @@ def test_permutation_mixes_slices() -> None:
         assert (difference > 1e-4) is heard
 
 
-@pytest.mark.parametrize("options", [{}, {"learn_scales": False}, {"nll": "shared"}, {"nll": False}])
+@pytest.mark.parametrize("options", [{}, {"learn_scales": False}, {"nll": "shared"}, {"base_dim": 6}])
 def test_folded_equals_unfolded(options: dict[str, Any]) -> None:
     model = mini(**options).double()
     for name, tensor in model.state_dict().items():
@@ -142,6 +142,13 @@ def test_recursion_keeps_the_unique_blocks(recursion: int) -> None:
     assert len(trace.active) == 10 * recursion
     assert trace.depth.shape == (2, 64)
     assert (trace.depth == 10 * recursion).all()
+
+
+def test_unique_blocks() -> None:
+    model = mini(unique=[1, 2, 1], recursion=3)
+    assert [(len(stage.blocks), stage.depth) for stage in model.stages] == [(1, 3), (2, 6), (1, 3)]
+    with pytest.raises(ValueError, match="unique must be three"):
+        mini(unique=[1, 2])
 
 
 def test_group_lists_repeat_and_cut() -> None:
