@@ -37,8 +37,13 @@ def test_parameters_and_macs(name, params, macs):
 
 @pytest.mark.parametrize(
     ("img_size", "strides", "grid"),
-    [(224, (2, 1, 1, 8), (14, 14)), (32, (2, 1, 1, 2), (8, 8)), (33, (2, 2, 1, 2), (4, 4)), ((16, 32), (1, 1, 1, 4), (4, 8))],
-)  # fmt: skip
+    [
+        (224, (2, 1, 1, 8), (14, 14)),
+        (32, (2, 1, 1, 2), (8, 8)),
+        (33, (2, 2, 1, 2), (4, 4)),
+        ((16, 32), (1, 1, 1, 4), (4, 8)),
+    ],
+)
 def test_the_stem_at_other_sizes(img_size, strides, grid):
     model = small("lvvit_tiny", img_size=img_size, stem_strides=strides)
     size = img_size if isinstance(img_size, tuple) else (img_size, img_size)
