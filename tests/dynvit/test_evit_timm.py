@@ -1,0 +1,114 @@
+"""EViT as a citizen of timm and torch: options, heads, groups, compilation, precision, checkpointing."""
+
+import pytest
+import timm
+import torch
+from small_deit import images, small
+
+import dynvit
+
+NAME = "evit_deit_tiny_patch16_224"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"keep_rate": 0.0}, r"keep_rate must lie in \(0, 1\], got 0.0"),
+        ({"keep_rate": 1.2}, r"keep_rate must lie in \(0, 1\], got 1.2"),
+        ({"keep_rate": (0.5, 0.7)}, "keep_rate has 2 entries, needed is one for each of 3 locations"),
+        ({"locations": (3, 12)}, "locations must be blocks of this model, 0 to 11, got 12"),
+        ({"locations": (6, 3)}, "locations must be increasing block numbers"),
+        ({"shrink_start": -1}, "shrink_start must not be negative"),
+        ({"shrink_epochs": -5}, "shrink_epochs must not be negative"),
+        ({"num_heads": 5}, "embed_dim 48 is not a multiple of num_heads 5"),
+    ],
+)
+def test_wrong_options_say_so(options, words):
+    with pytest.raises(ValueError, match=words):
+        small(NAME, **options)
+
+
+def test_wrong_names_and_modes_say_so():
+    with pytest.raises(TypeError, match="did you mean 'keep_rate'"):
+        timm.create_model(NAME, keep_rates=0.5)
+    with pytest.raises(ValueError, match='execution is "gathered" or "masked"'):
+        small(NAME).set_execution("dense")
+    with pytest.raises(ValueError, match="keep_rate must lie in"):
+        small(NAME).set_keep_rate(2.0)
+
+
+def test_names_are_those_of_the_trunk_and_timm_keeps_its_own():
+    assert dynvit.list_models("evit") == [f"evit_deit_{s}_patch16_224" for s in ("base", "small", "tiny")]
+    trunk, model = timm.create_model("deit_tiny_patch16_224"), timm.create_model(NAME)
+    assert list(trunk.state_dict()) == list(model.state_dict()) and len(model.state_dict()) == 152
+    assert type(trunk).__module__ == "timm.models.vision_transformer"
+
+
+def test_a_checkpoint_of_another_size_is_refused_or_resampled():
+    model, other = small(NAME), small("deit_tiny_patch16_224", img_size=64)
+    with pytest.raises(ValueError, match="wrong shape: pos_embed"):
+        dynvit.load_official(model, other.state_dict())
+    assert not dynvit.load_trunk(model, other.state_dict()).unused
+    torch.testing.assert_close(model.pos_embed[:, :1], other.pos_embed[:, :1])
+
+
+@pytest.mark.parametrize("execution", ["gathered", "masked"])
+def test_compiles_whole_and_exports(execution):
+    model, x = small(NAME).float(), images().float()
+    model.set_execution(execution)
+    with torch.no_grad():
+        expected = model(x)
+        compiled = torch.compile(model, fullgraph=True, backend="eager")(x)
+        exported = torch.export.export(model, (x,)).module()(x)
+    assert torch.allclose(compiled, expected, atol=1e-5)
+    assert torch.allclose(exported, expected, atol=1e-5)
+
+
+def test_half_precision():
+    model, x = small(NAME), images()
+    with torch.no_grad():
+        expected = model(x)
+        half = model.bfloat16()(x.bfloat16())
+        with torch.autocast("cpu", torch.bfloat16):
+            mixed = model.float()(x.float())
+    for found in (half, mixed):
+        assert found.dtype == torch.bfloat16
+        assert (found.double() - expected).abs().mean() < 0.5 * expected.std()
+
+
+@pytest.mark.parametrize("execution", ["gathered", "masked"])
+def test_checkpointing_changes_no_gradient(execution):
+    model, x = small(NAME, drop_path_rate=0.2), images()
+    model.train().set_execution(execution)
+    gradients = []
+    for enable in (False, True):
+        torch.manual_seed(0)
+        model.set_grad_checkpointing(enable)
+        model.zero_grad()
+        dynvit.training_loss(model(x), torch.tensor([1, 2, 3])).backward()
+        gradients.append(model.patch_embed.proj.weight.grad.clone())
+    assert torch.allclose(*gradients, atol=1e-12)
+
+
+def test_heads_and_groups():
+    model = small(NAME)
+    model.reset_classifier(7)
+    model.double()
+    assert model(images()).shape == (3, 7) and model.get_classifier().out_features == 7
+    assert "cls_token" in model.no_weight_decay()
+    groups = timm.models.group_parameters(model, model.group_matcher())
+    assert len({g for names in groups.values() for g in names}) == sum(1 for _ in model.parameters())
+    assert model.forward_head(model.forward_features(images()), pre_logits=True).shape == (3, 48)
+
+
+def test_feature_maps_keep_the_last_state_of_tokens_that_left():
+    model = small(NAME, keep_rate=0.5, locations=(3, 6))
+    with torch.no_grad(), dynvit.trace_tokens(model) as trace:
+        final, (before, after, last) = model.forward_intermediates(images(), indices=[2, 3, 11])
+        assert torch.equal(final, model.forward_features(images()))
+    assert before.shape == (3, 48, 8, 8)
+    still = (before == after).all(1).flatten(1)
+    assert torch.equal(still, ~trace.active[4]) and still.sum(1).tolist() == [32] * 3
+    assert ((before == last).all(1).flatten(1) == ~trace.active[4]).all()
+    pyramid = timm.create_model(NAME, features_only=True, out_indices=[11], img_size=32, patch_size=4)
+    assert pyramid(images().float())[0].shape == (3, 192, 8, 8)
