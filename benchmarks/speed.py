@@ -1,6 +1,6 @@
 """Speed-up of each method over its plain trunk, beside the ratio of their multiply-accumulates.
 
-    python benchmarks/speed.py                      the static models of SReT and Evo-ViT, CPU, 1 thread, batch 16
+    python benchmarks/speed.py                      all models below, CPU, 1 thread, batch 16
     python benchmarks/speed.py evo_deit_small_patch16_224 --batch 1
     python benchmarks/speed.py --compile --device cuda --dtype bfloat16 --batch 256 --csv results/bench/FILE.csv
 
@@ -30,6 +30,12 @@ TRUNKS = {
     "evo_deit_tiny_patch16_224": "deit_tiny_patch16_224",
     "evo_deit_small_patch16_224": "deit_small_patch16_224",
     "evo_deit_base_patch16_224": "deit_base_patch16_224",
+    "evit_deit_tiny_patch16_224": "deit_tiny_patch16_224",
+    "evit_deit_small_patch16_224": "deit_small_patch16_224",
+    "evit_deit_base_patch16_224": "deit_base_patch16_224",
+    "tome_deit_tiny_patch16_224": "deit_tiny_patch16_224",
+    "tome_deit_small_patch16_224": "deit_small_patch16_224",
+    "tome_deit_base_patch16_224": "deit_base_patch16_224",
     "evo_levit_128s": "levit_128s",
     "evo_levit_128": "levit_128",
     "evo_levit_192": "levit_192",

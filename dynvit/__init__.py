@@ -3,6 +3,7 @@
 from dynvit import models as models  # registers every model with timm
 from dynvit.checkpoints import LoadReport, load_official, load_trunk
 from dynvit.complexity import Complexity, complexity
+from dynvit.models.tome import tome
 from dynvit.output import Output, training_loss
 from dynvit.registry import list_models
 from dynvit.tokens import TokenTrace, trace_tokens
@@ -16,6 +17,7 @@ __all__ = [
     "list_models",
     "load_official",
     "load_trunk",
+    "tome",
     "trace_tokens",
     "training_loss",
 ]
