@@ -235,23 +235,11 @@ def _nlls(nll: bool | str, recursion: int) -> int:
 
 
 VARIANTS: dict[str, dict[str, Any]] = {
-    "sret_tiny": {"base_dim": 32, "heads": (2, 4, 8), "mlp_ratio": 3.6, "nll_ratio": 1.0},
-    "sret_large_tiny": {"base_dim": 32, "heads": (2, 4, 8), "mlp_ratio": 4.0, "nll_ratio": 1.0},
+    "sret_tiny": {"mlp_ratio": 3.6},
+    "sret_large_tiny": {"mlp_ratio": 4.0},
     "sret_small": {"base_dim": 42, "heads": (3, 6, 12), "mlp_ratio": 3.0, "nll_ratio": 2.0},
-    "sret_tiny_noslice": {
-        "base_dim": 32,
-        "heads": (2, 4, 8),
-        "mlp_ratio": 3.6,
-        "nll_ratio": 1.0,
-        "groups": ((1, 1), (1, 1), (1, 1)),
-    },
-    "sret_large_tiny_noslice": {
-        "base_dim": 32,
-        "heads": (2, 4, 8),
-        "mlp_ratio": 4.0,
-        "nll_ratio": 1.0,
-        "groups": ((1, 1), (1, 1), (1, 1)),
-    },
+    "sret_tiny_noslice": {"mlp_ratio": 3.6, "groups": ((1, 1), (1, 1), (1, 1))},
+    "sret_large_tiny_noslice": {"mlp_ratio": 4.0, "groups": ((1, 1), (1, 1), (1, 1))},
     "sret_small_noslice": {
         "base_dim": 42,
         "heads": (3, 6, 12),
