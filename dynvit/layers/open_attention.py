@@ -20,4 +20,5 @@ def attend(attn: Attention, x_BNC: Tensor, mask_B11N: Tensor | None = None) -> t
     y_BNC = attn.norm(mixed.transpose(1, 2).flatten(2))
     if attn.gate is not None:
         y_BNC = y_BNC * attn.gate(x_BNC).sigmoid()
-    return attn.proj_drop(attn.proj(y_BNC)), q_BHND, k_BHND
+    y_BNC = attn.proj(y_BNC)
+    return (attn.proj_drop(y_BNC) if attn.training else y_BNC), q_BHND, k_BHND
