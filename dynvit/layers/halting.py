@@ -1,0 +1,123 @@
+"""Halting as A-ViT does it: a token's account of halting scores, blocks without the tokens that have stopped, losses.
+
+Tokens are ``[class, patches]``; T counts both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from timm.layers import Attention
+from timm.models.vision_transformer import Block
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A token's halting score is ``sigmoid(scale x[0] - center)`` of its first channel; it stops above 1 - eps."""
+
+    scale: float
+    center: float
+    eps: float
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Scores ``[...]`` of tokens ``[..., C]``, at least in float32: they add up close to 1."""
+        first = x[..., 0]
+        first = first if first.dtype == torch.float64 else first.float()
+        return torch.sigmoid(first * self.scale - self.center)
+
+
+@dataclass
+class Account:
+    """Of tokens in whatever layout: the sum of scores and the weight left for the output.
+
+    Where all tokens stay in place also the blocks that each ran, and what it pondered: blocks and remainder.
+    """
+
+    total: Tensor
+    left: Tensor
+    blocks: Tensor
+    ponder: Tensor
+
+    @classmethod
+    def open(cls, tokens: Tensor) -> Account:
+        """For tokens ``[..., C]``."""
+        zero = torch.zeros_like(tokens[..., 0], dtype=torch.promote_types(tokens.dtype, torch.float32))
+        return cls(zero, zero + 1, zero.int(), zero)
+
+    def pay(self, score: Tensor, eps: float, active: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """After a block: the weight of its output, and which tokens stop with it. active: None where all are."""
+        self.total = self.total + score
+        stops = self.total > 1 - eps
+        weight = torch.where(stops, self.left, score)
+        if active is not None:
+            weight = weight * active
+            self.blocks = self.blocks + active
+            self.ponder = self.ponder + active + torch.where(stops, weight, 0)
+        self.left = self.left - torch.where(stops, 0, score)
+        return weight, stops
+
+    def select(self, index: Tensor) -> None:
+        """Go on with some of the tokens of a flat layout."""
+        self.total, self.left = self.total.index_select(0, index), self.left.index_select(0, index)
+
+
+def masked_block(block: Block, x_BTC: Tensor, active_BT: Tensor) -> Tensor:
+    """A timm block with dense shapes: stopped tokens enter as zeros and weigh nothing as keys."""
+    live_BT1 = active_BT[..., None].to(x_BTC.dtype)
+    bias_B11T = (live_BT1[..., 0] - 1)[:, None, None] * 1000
+    x_BTC = x_BTC * live_BT1
+    mixed_BTC = block.attn(block.norm1(x_BTC) * live_BT1, attn_mask=bias_B11T)
+    x_BTC = x_BTC + block.drop_path1(block.ls1(mixed_BTC))
+    return x_BTC + block.drop_path2(block.ls2(block.mlp(block.norm2(x_BTC * live_BT1) * live_BT1)))
+
+
+class LiveRows:
+    """The active tokens of all images in one row of F tokens, image by image; images without tokens have left.
+
+    They stay in one row from block to block. Attention alone pads them: any token does, since it is hidden as a key.
+    """
+
+    def __init__(self, image_F: Tensor, images: int) -> None:
+        counts_B = torch.bincount(image_F, minlength=images)
+        counts_B = counts_B[counts_B > 0]
+        rows, device = len(image_F), image_F.device
+        self.shape = (len(counts_B), int(counts_B.max()))
+        self.full = rows == self.shape[0] * self.shape[1]
+        first_B, column_W = counts_B.cumsum(0) - counts_B, torch.arange(self.shape[1], device=device)
+        self.row_BW = (first_B[:, None] + column_W).clamp(max=rows - 1)
+        shift_B = torch.arange(len(counts_B), device=device) * self.shape[1] - first_B
+        self.place_F = torch.arange(rows, device=device) + shift_B.repeat_interleave(counts_B, output_size=rows)
+        self.absent_B11W = (column_W >= counts_B[:, None])[:, None, None]
+
+    def run(self, block: Block, x_FC: Tensor) -> Tensor:
+        """A timm block on these tokens."""
+        x_FC = x_FC + block.drop_path1(block.ls1(self._attend(block.attn, block.norm1(x_FC))))
+        return x_FC + block.drop_path2(block.ls2(block.mlp(block.norm2(x_FC))))
+
+    def _attend(self, attn: Attention, x_FC: Tensor) -> Tensor:
+        qkv = attn.qkv(x_FC)
+        qkv = qkv if self.full else qkv.index_select(0, self.row_BW.view(-1))
+        q, k, v = qkv.view(*self.shape, 3, attn.num_heads, attn.head_dim).permute(2, 0, 3, 1, 4).unbind(0)
+        hide = None  # a float mask of the keys alone keeps the attention fused
+        if not self.full:
+            hide = torch.zeros_like(self.absent_B11W, dtype=q.dtype).masked_fill(self.absent_B11W, -torch.inf)
+        mixed = F.scaled_dot_product_attention(attn.q_norm(q), attn.k_norm(k), v, attn_mask=hide)
+        mixed_FC = mixed.transpose(1, 2).flatten(2).flatten(0, 1)
+        return attn.proj(attn.norm(mixed_FC if self.full else mixed_FC.index_select(0, self.place_F)))
+
+
+def prior(layers: int, mean: float, exact: bool) -> Tensor:
+    """Normal density of deviation 1 over the layers, summing to 1; exact: its first `mean` entries sum to 0.98."""
+    density_L = torch.exp(-0.5 * (torch.arange(layers, dtype=torch.float64) - mean) ** 2)
+    return density_L / density_L.sum() if not exact else 0.98 * density_L / density_L[: int(mean)].sum()
+
+
+def divergence(scores_BL: Tensor, prior_L: Tensor) -> Tensor:
+    """``sum_l T (log T - log H) / L`` where positive, H the mean halting score of each layer over all rows."""
+    mean_L = scores_BL.mean(0)
+    share_L = (mean_L / mean_L.sum()).clamp(0.01, 0.99)
+    prior_L = prior_L.to(share_L)
+    return ((prior_L * (prior_L.log() - share_L.log())).sum() / len(prior_L)).clamp(min=0)
