@@ -21,7 +21,7 @@ class SlowFast(nn.Module):
             raise ValueError(f'representative is "none", "weighted" or "mean", not {representative!r}')
         self.representative = representative
         self.trace: TokenTrace | None = None
-        self.num_prefix_tokens = 1
+        self.num_prefix_tokens, self.switch_epoch = 1, 0
         self.set_execution("gathered")
 
     def set_execution(self, mode: Literal["gathered", "masked"]) -> None:
@@ -32,6 +32,11 @@ class SlowFast(nn.Module):
         if mode not in ("gathered", "masked"):
             raise ValueError(f'execution is "gathered" or "masked", not {mode!r}')
         self.execution = mode
+
+    def set_epoch(self, epoch: int, epochs: int) -> None:
+        """Called by a training loop before each epoch, counted from 0."""
+        if self.switch_epoch:
+            self.set_selection("layer" if epoch < self.switch_epoch else "stage")
 
     def represent(self, x_BND: Tensor, g_BN: Tensor, active_BN: Tensor) -> Tensor | None:
         """One token for those left aside, their mean, weighted by score or plain: ``[B, 1, D]``."""

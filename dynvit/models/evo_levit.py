@@ -60,6 +60,8 @@ class EvoLeViT(Pyramid, SlowFast):
     selection: "stage" ranks once per stage, "layer" before every layer.
     learned_weight: the score's memory is the sigmoid of a learned scalar per attention layer, else 0.5.
     representative: "weighted" by score, "mean", or "none" (tokens left out stay as they are).
+    switch_epoch: train so many epochs with layer-wise selection and the fixed weight 0.5, then stage-wise with the
+        learned one (the paper: 200 of 300); evaluation follows the switch. 0: as the options say throughout.
     """
 
     training_only = ("head_cls", "head_cls_dist")
@@ -80,6 +82,7 @@ class EvoLeViT(Pyramid, SlowFast):
         selection: Literal["stage", "layer"] = "stage",
         learned_weight: bool = True,
         representative: Literal["weighted", "mean", "none"] = "weighted",
+        switch_epoch: int = 0,
     ) -> None:
         super().__init__(representative)
         stride = math.prod(stem_strides)
@@ -88,6 +91,7 @@ class EvoLeViT(Pyramid, SlowFast):
         self.img_size, self.in_chans = img_size, in_chans
         self.num_features = self.head_hidden_size = self.embed_dim = embed_dim[-1]
         self.learned_weight, self.drop_path_rate = learned_weight, drop_path_rate
+        self.switch_epoch = switch_epoch
         self.set_selection(selection)
 
         grids = [img_size // stride]
@@ -233,7 +237,8 @@ class EvoLeViT(Pyramid, SlowFast):
         """g <- (1 - t) g + t s."""
         if g_BN is None:
             return row_BN
-        t = tradeoff.sigmoid() if self.learned_weight else 0.5
+        learned = self.learned_weight and not (self.switch_epoch and self.selection == "layer")
+        t = tradeoff.sigmoid() if learned else 0.5
         return (1 - t) * g_BN + t * row_BN
 
     def forward_head(self, x_BNC: Tensor, pre_logits: bool = False) -> Tensor:
@@ -274,7 +279,7 @@ class EvoLeViT(Pyramid, SlowFast):
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         if enable:
-            raise ValueError("Evo-LeViT is small; gradient checkpointing is not built for it")
+            raise ValueError("Evo-LeViT cannot recompute its layers: batch statistics would be counted twice")
 
     # ---- checkpoints
 

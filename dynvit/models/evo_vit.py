@@ -41,6 +41,8 @@ class EvoDeiT(SlowFast):
     representative: "none" as in the official DeiT code; "weighted" or "mean" update the kept-aside tokens by the
         residuals of one token that stands for them, as Evo-LeViT does.
     drop_at_end: average the processed tokens only.
+    switch_epoch: train so many epochs with layer-wise selection, then stage-wise (the paper: 200 of 300); evaluation
+        follows the switch. 0: `selection` throughout.
     """
 
     training_only = ("norm_cls", "head_cls")
@@ -63,6 +65,7 @@ class EvoDeiT(SlowFast):
         score_weight: float | Sequence[float] = 0.5,
         representative: Literal["none", "weighted", "mean"] = "none",
         drop_at_end: bool = False,
+        switch_epoch: int = 0,
     ) -> None:
         super().__init__(representative)
         self.img_size, self.in_chans, self.num_classes = img_size, in_chans, num_classes
@@ -78,6 +81,7 @@ class EvoDeiT(SlowFast):
         self.reset_classifier(num_classes)
         self._plan = partial(schedule, depth, self.num_tokens, keep_ratio, prune_from, score_weight)
         self.prune_from = prune_from
+        self.switch_epoch = switch_epoch
         self.set_selection(selection)
         self.apply(_init)
         trunc_normal_(self.cls_token, std=0.02)

@@ -272,3 +272,18 @@ def test_features_of_the_pyramid_and_a_wrong_size():
         assert torch.equal(model.forward_features(images())[:, 1:].mT.unflatten(2, (2, 2)), tokens)
     with pytest.raises(ValueError, match="built for img_size=64"):
         model(torch.zeros(1, 3, 32, 32, dtype=torch.float64))
+
+
+def test_training_switches_from_layer_to_stage():
+    model = mini(switch_epoch=2)
+    seen = []
+    for epoch in range(4):
+        model.set_epoch(epoch, 4)
+        seen.append(model.selection)
+        assert torch.equal(
+            model.eval()(images()), mini(selection=model.selection, **{"learned_weight": epoch >= 2}).eval()(images())
+        )
+    assert seen == ["layer", "layer", "stage", "stage"]
+    model = mini(selection="layer")
+    model.set_epoch(3, 4)
+    assert model.selection == "layer"

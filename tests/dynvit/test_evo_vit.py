@@ -258,3 +258,16 @@ def test_timm_conventions():
     assert len({g for names in groups.values() for g in names}) == sum(1 for _ in model.parameters())
     with pytest.raises(AssertionError, match="height"):
         model(torch.zeros(1, 3, 40, 40, dtype=torch.float64))
+
+
+def test_training_switches_from_layer_to_stage():
+    model = mini(switch_epoch=2)
+    seen = []
+    for epoch in range(4):
+        model.set_epoch(epoch, 4)
+        seen.append(model.selection)
+        assert torch.equal(model.eval()(images()), mini(selection=model.selection).eval()(images()))
+    assert seen == ["layer", "layer", "stage", "stage"]
+    model = mini(selection="layer")
+    model.set_epoch(3, 4)
+    assert model.selection == "layer"
