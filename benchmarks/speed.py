@@ -36,6 +36,13 @@ TRUNKS = {
     "tome_deit_tiny_patch16_224": "deit_tiny_patch16_224",
     "tome_deit_small_patch16_224": "deit_small_patch16_224",
     "tome_deit_base_patch16_224": "deit_base_patch16_224",
+    "lvvit_tiny": "deit_tiny_patch16_224",
+    "lvvit_small": "deit_small_patch16_224",
+    "dynamicvit_deit_tiny_patch16_224": "deit_tiny_patch16_224",
+    "dynamicvit_deit_small_patch16_224": "deit_small_patch16_224",
+    "dynamicvit_deit_base_patch16_224": "deit_base_patch16_224",
+    "dynamicvit_lvvit_small": "lvvit_small",
+    "dynamicvit_lvvit_medium": "lvvit_medium",
     "evo_levit_128s": "levit_128s",
     "evo_levit_128": "levit_128",
     "evo_levit_192": "levit_192",
@@ -108,14 +115,14 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     device = torch.cuda.get_device_name() if args.device.startswith("cuda") else platform.processor() or "cpu"
     print(f"torch {torch.__version__}, {device}, {args.threads} thread(s), batch {args.batch}, {args.dtype}, 224 px")
-    print(f"{'model':28} {'trunk':24} {'GMACs':>7} {'MACs x':>7} {'speed x':>8} {'quartiles':>15} {'part':>6}")
+    print(f"{'model':34} {'trunk':24} {'GMACs':>7} {'MACs x':>7} {'speed x':>8} {'quartiles':>15} {'part':>6}")
     rows = []
     for name in args.models:
         row = compare(name, args)
         rows.append(row)
         spread = f"{row['low']:.3f} - {row['high']:.3f}"
         print(
-            f"{name:28} {row['trunk']:24} {row['gmacs']:7.3f} {row['mac_ratio']:7.3f} {row['speed_up']:8.3f} "
+            f"{name:34} {row['trunk']:24} {row['gmacs']:7.3f} {row['mac_ratio']:7.3f} {row['speed_up']:8.3f} "
             f"{spread:>15} {row['part']:6.3f}",
             flush=True,
         )
