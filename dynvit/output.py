@@ -20,7 +20,8 @@ class Output:
     extra:  anything else a loss or a figure needs (logits of extra heads, depths), by name.
     weights: the paper's weight of each entry of ``losses``; a name that is missing weighs 1.
     task_loss: the paper's supervised loss where it is not plain cross entropy on ``logits``,
-        called as ``task_loss(output, target, teacher_logits, label_smoothing)``.
+        called as ``task_loss(output, target, teacher_logits, label_smoothing)``; terms that need the target or the
+        teacher it may put into ``losses``, where they are weighted and logged like the others.
     """
 
     logits: Tensor
