@@ -7,11 +7,13 @@ it last. A holder that was taken for dead and comes back learns so at its next b
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import socket
 import time
 import uuid
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -127,23 +129,51 @@ class Claim:
         return True
 
     def _break_stale(self, token: str) -> bool:
-        """Remove a dead process's claim; True when the way is free. A live one is put back at once."""
-        seen = self._look()
-        if seen is None:
-            return True
-        if _fresh(*seen):
-            return False
-        grave = self.path.with_name(f".{self.path.name}.stale.{token}")
-        try:
-            os.rename(self.path, grave)  # of two breakers only one succeeds
-        except FileNotFoundError:
-            return True
-        moved = Claim(grave)._look()
-        if moved != seen:  # somebody claimed, or beat, between the look and the rename: it goes back
-            with contextlib.suppress(FileExistsError):  # then its holder learns at the next beat that it lost
-                os.link(grave, self.path)
-        grave.unlink(missing_ok=True)
-        return moved == seen
+        """Remove a dead process's claim; True when the way is free. Breakers take turns."""
+        with self._turn():
+            seen = self._look()
+            if seen is None:
+                return True
+            if _fresh(*seen):
+                return False
+            grave = self.path.with_name(f".{self.path.name}.stale.{token}")
+            try:
+                os.rename(self.path, grave)
+            except FileNotFoundError:
+                return True
+            moved = Claim(grave)._look()
+            if moved != seen:  # the holder came back to life between the look and the rename: it goes back
+                with contextlib.suppress(FileExistsError):  # then the holder learns at its next beat that it lost
+                    os.link(grave, self.path)
+            grave.unlink(missing_ok=True)
+            return moved == seen
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """One breaker at a time: else the second moves away the claim that the first has just placed.
+
+        The lock ends with its process. Where a file system has none, only the comparison after the rename is left.
+        """
+        lock = self.path.with_name(f".{self.path.name}.turn")
+        while True:
+            with open(lock, "ab") as f:
+                with contextlib.suppress(OSError):
+                    fcntl.flock(f, fcntl.LOCK_EX)
+                if not _is_at(f.fileno(), lock):
+                    continue  # the breaker before us has removed it
+                try:
+                    yield
+                finally:
+                    lock.unlink(missing_ok=True)
+                return
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Whether an open file is still the one of that name."""
+    try:
+        return os.fstat(descriptor).st_ino == os.stat(path).st_ino
+    except FileNotFoundError:
+        return False
 
 
 def _fresh(body: bytes, touched_ns: int) -> bool:

@@ -7,14 +7,16 @@ workers on machines without the rest of the project's dependencies come through 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
+from importlib.machinery import SourceFileLoader
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 from studies.engine.conform import Misfit, conform, fields, hint, plain
@@ -117,15 +119,24 @@ def _package() -> Path:
     return Path(next(iter(spec.submodule_search_locations))) / "tasks"
 
 
-def _version(path: Path) -> int:
-    return path.stat().st_mtime_ns
+def _version(path: Path) -> str:
+    """By content: two edits within one tick of the file system's clock are still two versions."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+class _Source(SourceFileLoader):
+    """Without compiled copies, which Python trusts by whole seconds and size."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        code: CodeType = self.source_to_code(self.get_data(self.path), self.path)
+        return code
 
 
 @lru_cache(maxsize=32)
-def _load(path: Path, version: int) -> ModuleType:
+def _load(path: Path, version: str) -> ModuleType:
     """The module in that file, under a name of its own; `version` makes an edited file a new module."""
     name = f"studies_task_{path.stem}_{abs(hash((path, version))):x}"
-    spec = spec_from_file_location(name, path)
+    spec = spec_from_file_location(name, path, loader=_Source(name, str(path)))
     if spec is None or spec.loader is None:
         raise TaskError(f"{path} is not a Python file")
     module = sys.modules[name] = module_from_spec(spec)  # dataclasses look their module up by name
