@@ -62,4 +62,5 @@ class ClassRowBlock(nn.Module):
         """As the attention's forward, with both residual branches."""
         y_BND, row_BN = self.attn(self.norm1(x_BND), score, mask_B11N)
         x_BND = x_BND + self.drop_path(y_BND)
+        del y_BND  # not held while the feed-forward, the peak of memory, runs
         return x_BND + self.drop_path(self.mlp(self.norm2(x_BND))), row_BN

@@ -47,8 +47,10 @@ class Attention(nn.Module):
         if mask_B11N is not None:
             logits = logits + mask_B11N
         a_BHNN = logits.softmax(-1)
-        y_BNC = self.proj((a_BHNN @ v).transpose(1, 2).reshape(B, N, -1))
-        return y_BNC, a_BHNN[:, :, 0, 1:].mean(1)
+        del logits  # the largest tensors go as soon as they are read
+        y_BNC, row_BN = (a_BHNN @ v).transpose(1, 2).reshape(B, N, -1), a_BHNN[:, :, 0, 1:].mean(1)
+        del a_BHNN
+        return self.proj(y_BNC), row_BN
 
 
 class Subsample(nn.Module):
@@ -74,8 +76,9 @@ class Subsample(nn.Module):
         k, v = self.kv(x_BNC).view(B, N, self.num_heads, -1).transpose(1, 2).split([self.key_dim, 4 * self.key_dim], 3)
         q = self.q(x_BNC.index_select(1, self.queries)).view(B, -1, self.num_heads, self.key_dim).transpose(1, 2)
         a_BHQN = ((q * self.scale) @ k.transpose(2, 3)).softmax(-1)
-        y_BQC = self.proj((a_BHQN @ v).transpose(1, 2).reshape(B, q.shape[2], -1))
-        return y_BQC, a_BHQN[:, :, 0, 1:].mean(1)
+        y_BQC, row_BN = (a_BHQN @ v).transpose(1, 2).reshape(B, q.shape[2], -1), a_BHQN[:, :, 0, 1:].mean(1)
+        del a_BHQN
+        return self.proj(y_BQC), row_BN
 
 
 class FeedForward(nn.Module):

@@ -84,3 +84,11 @@ def nearest_divisors(n: int, g: int) -> list[int]:
     divisors = [d for d in range(1, n + 1) if n % d == 0]
     below, above = [d for d in divisors if d <= g][-1:], [d for d in divisors if d >= g][:1]
     return sorted({*below, *above}, key=lambda d: (abs(d - g), d))
+
+
+def plan_projections(nll: bool | str, recursion: int) -> int:
+    """Non-linear projection layers per unique block."""
+    layers = {True: recursion, "shared": 1, False: 0}
+    if nll not in layers:
+        raise ValueError(f"nll must be true, false or 'shared', not {nll!r}")
+    return layers[nll]

@@ -20,7 +20,14 @@ from torch import Tensor, nn
 from dynvit.layers.conv_stem import ConvStem, TokenPool, map_of, tokens_of
 from dynvit.layers.permutation import Permuter, SeededPermuter
 from dynvit.layers.recursive_block import EPS, Mlp, RecursiveBlock, RecursiveStage, SlicedAttention
-from dynvit.layers.recursive_plan import plan_depth, plan_drop_path, plan_grids, plan_slices, reduction
+from dynvit.layers.recursive_plan import (
+    plan_depth,
+    plan_drop_path,
+    plan_grids,
+    plan_projections,
+    plan_slices,
+    reduction,
+)
 from dynvit.registry import register
 from dynvit.renaming import rename, sret_names
 from dynvit.tokens import TokenTrace
@@ -68,7 +75,7 @@ class SReT(nn.Module):
         self.img_size, self.in_chans, self.num_classes = img_size, in_chans, num_classes
         self.input_size = tuple(n * reduction(stem_strides, 0) for n in grids[0])
         self.num_features = self.head_hidden_size = self.embed_dim = widths[-1]
-        self.recursion, self.nlls_per_block = recursion, _nlls(nll, recursion)
+        self.recursion, self.nlls_per_block = recursion, plan_projections(nll, recursion)
         self.global_pool = "avg"
         self.trace: TokenTrace | None = None
         self._permuter: Permuter | None = None
@@ -224,14 +231,6 @@ def _check(base_dim: int, heads: Sequence[int], mlp_ratio: float, nll_ratio: flo
         raise ValueError(f"heads of a stage must be a multiple of the stage before, not {tuple(heads)!r}")
     if base_dim < 2 or min(mlp_ratio, nll_ratio) * base_dim < 1:
         raise ValueError(f"base_dim {base_dim} is too small for mlp_ratio {mlp_ratio} and nll_ratio {nll_ratio}")
-
-
-def _nlls(nll: bool | str, recursion: int) -> int:
-    """Non-linear projection layers per unique block."""
-    layers = {True: recursion, "shared": 1, False: 0}
-    if nll not in layers:
-        raise ValueError(f"nll must be true, false or 'shared', not {nll!r}")
-    return layers[nll]
 
 
 VARIANTS: dict[str, dict[str, Any]] = {
