@@ -116,11 +116,13 @@ class _StudyReader(Reader):
         found: list[Any] = []
         fitted = schema.resources(given, found, path)
         self.say_all(found)
-        limits = {"gpus": 0, "nodes": 1, "cpus": 1, "retries": 0, "memory_gb": 0.001, "minutes": 0.001}
+        limits = {"gpus": 0, "nodes": 1, "cpus": 1, "processes": 1, "retries": 0, "memory_gb": 0.001, "minutes": 0.001}
         for key, least in limits.items():
             value = fitted.get(key)
             if value is not None and value < least:
                 self.say((*path, key), f"{value:g} is too little")
+        if (gpus := fitted.get("gpus", 0)) > 1 and gpus != int(gpus):
+            self.say((*path, "gpus"), f"{gpus:g} is neither a share of one GPU nor a number of GPUs")
         return fitted
 
     def _parts(self, scale: str, text: ScaleText, patch: Patch) -> list[Part]:

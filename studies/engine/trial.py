@@ -21,15 +21,30 @@ Config = dict[str, Any]
 
 @dataclass(frozen=True)
 class Resources:
-    """What one trial needs. gpus may be a fraction: two trials of 0.5 share a device."""
+    """What one trial needs. gpus may be a fraction: two trials of 0.5 share a device. Above one it counts whole devices
+    of each node, and the trial is trained by as many processes together."""
 
     gpus: float = 0.0
     nodes: int = 1
     cpus: int = 1
+    """Of each process."""
     memory_gb: float | None = None
+    """Of each node."""
     minutes: float | None = None
     retries: int = 1
+    processes: int | None = None
+    """On each node, training one trial together; not given: one per GPU, one where there is none."""
     launcher: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def per_node(self) -> int:
+        """Processes on each node."""
+        return self.processes or max(1, int(self.gpus))
+
+    @property
+    def world(self) -> int:
+        """Processes in all: more than one are started together, each with the variables of `ranks.given`."""
+        return self.per_node * max(1, self.nodes)
 
 
 @dataclass(frozen=True)
