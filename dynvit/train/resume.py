@@ -33,6 +33,8 @@ class Progress:
     last: dict[str, float] = field(default_factory=dict)
     extra: dict[str, float] = field(default_factory=dict)
     """Mean depth and active share after the last finished epoch, where a model has them."""
+    top1: list[float] = field(default_factory=list)
+    """Of every finished epoch."""
     seconds: float = 0.0
     """Spent up to the checkpoint, by all attempts."""
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from dynvit.complexity import complexity
 from dynvit.context import Context, Stopped
 from dynvit.data import Batches, load
+from dynvit.instruments.fluctuation import fluctuation
 from dynvit.output import Output, training_loss
 from dynvit.train import resume
 from dynvit.train.evaluate import Validation, autocast, evaluate, throughput
@@ -109,6 +110,7 @@ class Training:
         progress.epoch, progress.step = progress.epoch + 1, 0
         self.tally.clear()
         progress.last = {**found.scores(), "epoch": float(progress.epoch)}
+        progress.top1.append(found.top1)
         if not progress.best or rank(progress.last) > rank(progress.best):
             progress.best = progress.last
         progress.extra = (
@@ -135,7 +137,7 @@ class Training:
         speed = throughput(
             self.model, self.data.sample(evaluation.timed_batch_size), evaluation.timed_batches, self.amp
         )
-        seconds = self.clock.seconds()
+        seconds, unrest = self.clock.seconds(), fluctuation(progress.top1, self.config.train.epochs)
         return {
             "metrics": {
                 "best": dict(progress.best),
@@ -144,6 +146,7 @@ class Training:
                 "params_m": cost.params / 1e6,
                 "images_per_second": speed,
                 **progress.extra,
+                **({} if unrest is None else {"fluctuation": unrest}),
             },
             "cost": {
                 "seconds": seconds,

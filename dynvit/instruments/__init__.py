@@ -1,0 +1,1 @@
+"""What the papers argue, as measurements: pure functions of scores, flags and curves, one idea per file."""
