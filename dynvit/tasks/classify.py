@@ -75,6 +75,24 @@ class Train:
     deterministic: bool = True
 
 
+GIVEN = ("img_size", "in_chans", "num_classes", "drop_path_rate")
+"""Model options that the task sets itself, from data and recipe."""
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """Distillation: the model's own loss with the teacher's logits; a plain model learns its soft labels (SReT)."""
+
+    model: dict[str, Any] = field(default_factory=lambda: {"name": ""}, metadata={"kind": "model", "given": GIVEN})
+    """A timm model name and its options; no name: no teacher."""
+    checkpoint: str = ""
+    """Its weights: safetensors or a weights-only pickle."""
+    pretrained: bool = False
+    """Its weights: timm's, from the hub."""
+    epochs: int = 0
+    """Train it first for so many epochs, on the same data with the same recipe."""
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """How the model is measured."""
@@ -94,10 +112,11 @@ class Config:
 
     model: dict[str, Any] = field(
         default_factory=lambda: {"name": "vit_tiny_patch16_224"},
-        metadata={"kind": "model", "given": ("img_size", "in_chans", "num_classes", "drop_path_rate")},
+        metadata={"kind": "model", "given": GIVEN},
     )
     data: Data = field(default_factory=Data)
     train: Train = field(default_factory=Train)
+    teacher: Teacher = field(default_factory=Teacher)
     evaluation: Evaluation = field(default_factory=Evaluation)
     keep_checkpoint: bool = False
     """Leave the final checkpoint, and the weights in last.safetensors for `timm.create_model(checkpoint_path=...)`."""

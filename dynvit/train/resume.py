@@ -62,6 +62,7 @@ def write(training: Training, file: Path) -> None:
             "random": random_states(training.device),
             "tally": training.tally.state(),
             "progress": asdict(training.progress),
+            **({} if training.teacher is None else {"teacher": training.teacher.state()}),
         },
         file,
     )
@@ -81,6 +82,8 @@ def read(training: Training, file: Path) -> bool:
     training.optimizer.load_state_dict(state["optimizer"])
     training.scheduler.load_state_dict(state["scheduler"])
     training.tally.load(state["tally"])
+    if training.teacher is not None:
+        training.teacher.load(state["teacher"])
     training.progress = Progress(**state["progress"])
     training.clock.before = training.progress.seconds
     set_random_states(state["random"], training.device)

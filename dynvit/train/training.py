@@ -23,6 +23,7 @@ from dynvit.train.optimiser import optimiser, scheduler
 from dynvit.train.resume import Clock, Progress
 from dynvit.train.seeding import deterministic, seed_globally
 from dynvit.train.tally import Tally
+from dynvit.train.teacher import Teacher
 
 if TYPE_CHECKING:
     from dynvit.tasks.classify import Config
@@ -50,6 +51,8 @@ class Training:
             self._build()
             checkpoint = self.context.load()
             if checkpoint is None or not resume.read(self, checkpoint):
+                if self.teacher is not None:
+                    self.teacher.prepare(self)
                 seed_globally(self.context.seed, "drop")
             while self.progress.epoch < self.config.train.epochs:
                 self._train_epoch()
@@ -69,6 +72,7 @@ class Training:
         self.model = create(self.config.model, self.data, train.drop_path).to(self.device)
         self.optimizer = optimiser(self.model, train)
         self.scheduler = scheduler(self.optimizer, train, self.data.steps)
+        self.teacher = Teacher(self) if self.config.teacher.model.get("name") else None
 
     def _train_epoch(self) -> None:
         progress, epochs = self.progress, self.config.train.epochs
@@ -85,8 +89,9 @@ class Training:
     def _update(self, x_BCSS: Tensor, target_B: Tensor) -> None:
         options, progress = self.config.train, self.progress
         with autocast(self.kind, self.amp):
+            taught_BK = None if self.teacher is None else self.teacher.logits(x_BCSS)
             output = self.model(x_BCSS)
-            loss = training_loss(output, target_B, label_smoothing=options.label_smoothing)
+            loss = training_loss(output, target_B, taught_BK, options.label_smoothing)
         self.optimizer.zero_grad()
         loss.backward()
         if options.clip_grad is not None:
@@ -167,7 +172,13 @@ def create(options: dict[str, Any], data: Batches, drop_path: float) -> nn.Modul
     fitted = {"num_classes": data.classes, "in_chans": data.channels, "img_size": data.image_size}
     if drop_path:
         fitted["drop_path_rate"] = drop_path
-    return timm.create_model(name, **{**fitted, **options})
+    try:
+        return timm.create_model(name, **{**fitted, **options})
+    except TypeError as error:
+        if "'img_size'" not in str(error):
+            raise
+        del fitted["img_size"]  # a convolutional network takes any
+        return timm.create_model(name, **{**fitted, **options})
 
 
 def amp_type(choice: str, device: str) -> torch.dtype | None:
