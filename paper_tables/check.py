@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from paper_tables import notes, published
+from paper_tables import check_compared, notes, published
 from paper_tables.drawing import Drawing, Filter, Panel
 from paper_tables.errors import Fault, TableError, nearest
 from paper_tables.frame import Axis, Frame
+from paper_tables.library import Library
 from paper_tables.spec import Column, Crossing, Spec, Table
 from paper_tables.yamlfile import Document, Key
 
 
-def check(spec: Spec, document: Document, frame: Frame) -> None:
+def check(spec: Spec, document: Document, library: Library) -> None:
     """Raises TableError with all faults at once."""
-    faults = list(_Check(spec, document, frame).faults())
+    faults = [*_Check(spec, document, library.own).faults(), *check_compared.faults(spec, document, library)]
     if faults:
         raise TableError(faults)
 
@@ -32,8 +33,10 @@ class _Check:
             yield self.document.fault(("study",), f'is "{self.spec.study}", the results are of "{study}"')
         yield from self._twice("tables", [t.name for t in self.spec.tables])
         yield from self._twice("figures", [f.name for f in self.spec.figures])
+        yield from self._twice("claims", [c.name for c in self.spec.claims])
         for i, table in enumerate(self.spec.tables):
-            yield from self._table(table, ("tables", i))
+            if isinstance(table, Table):
+                yield from self._table(table, ("tables", i))
         for i, figure in enumerate(self.spec.figures):
             yield from self._figure(figure, ("figures", i))
         if self.frame.declared:
@@ -103,7 +106,7 @@ class _Check:
     # ---- names. A frame that is only a CSV may lack arms that the study has: only metrics and axes are known then.
 
     def _metric(self, name: str, key: Key) -> Iterator[Fault]:
-        if name not in self.frame.metrics:
+        if not self.frame.knows(name):
             hint = nearest(name, self.frame.metrics)
             yield self.document.fault(key, f'the results have no metric "{name}"{hint}')
 

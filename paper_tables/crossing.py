@@ -26,7 +26,7 @@ def build(table: Table, names: Names) -> Grid:
     if columns.best == "bold":
         inner = [c for row in rows[: len(cross.downs)] for c in row.cells[1 : 1 + len(cross.acrosses)]]
         embolden([c for c in inner if not c.signed], names.frame.direction(columns.metric))
-    grid = Grid(table.name, table.label, table.caption, cross.heads(rows), rows)
+    grid = Grid(table.name, table.label, table.caption, cross.heads(rows), rows, width=table.width)
     return notes.finish(grid, table, names, cross.arms)
 
 

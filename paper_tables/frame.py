@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from paper_tables import curve_metrics
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -142,8 +144,16 @@ class Frame:
         derived = ["params_m"] if "model.params" in self.rows else []
         return list(dict.fromkeys([*self.about.get("metrics", {}), *own, *other, *derived]))
 
+    def knows(self, metric: str) -> bool:
+        """Whether it is a metric, or is taken from a curve that was logged."""
+        taken = curve_metrics.parse(metric)
+        return metric in self.metrics if taken is None else taken.metric in self._curves
+
     def direction(self, metric: str) -> str:
         """max, min or none."""
+        taken = curve_metrics.parse(metric)
+        if taken is not None:
+            return "min" if taken.take == "fluctuation" else self.direction(taken.metric.removeprefix("val."))
         return str((self.about.get("metrics", {}).get(metric) or {}).get("direction") or "none")
 
     def values(self, arm: Arm, metric: str) -> dict[int, float]:
@@ -191,11 +201,24 @@ class Frame:
         return [str(t) for t in self.rows["trial"]]
 
     def _numbers(self, metric: str) -> Any:
+        if metric not in self._columns:
+            self._columns[metric] = self._column(metric)
+        return self._columns[metric]
+
+    @cached_property
+    def _columns(self) -> dict[str, Any]:
+        return {}
+
+    def _column(self, metric: str) -> Any:
         for column in (f"metric.{metric}", f"model.{metric}", f"cost.{metric}"):
             if column in self.rows:
                 return self.rows[column].to_numpy()
         if metric == "params_m" and "model.params" in self.rows:
             return self.rows["model.params"].to_numpy() / 1e6
+        taken = curve_metrics.parse(metric)
+        if taken is not None and taken.metric in self._curves:
+            found = curve_metrics.per_trial(self._curves[taken.metric], taken, self.direction(metric) != "min")
+            return np.array([found.get(trial, np.nan) for trial in self._trials])
         return np.full(len(self.rows), np.nan)
 
 

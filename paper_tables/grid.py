@@ -38,6 +38,10 @@ class Cell:
     """Of the paired differences, for the note on power."""
     n: int = 0
     trials: tuple[str, ...] = ()
+    study: str = ""
+    """The folder of the study that the trials belong to; empty: the one that is rendered."""
+    origin: str = ""
+    """Where a published number stands."""
 
     @property
     def star(self) -> bool:
@@ -90,6 +94,7 @@ class Grid:
     rows: list[Row]
     notes: list[str] = field(default_factory=list)
     stamp: str = ""
+    width: Literal["auto", "one", "two"] = "auto"
 
     def __post_init__(self) -> None:
         texts = (cell.note for row in self.rows for cell in row.cells if cell.note)

@@ -10,8 +10,8 @@ from paper_tables.cells import Measure, adjust, embolden
 from paper_tables.frame import Arm
 from paper_tables.grid import Cell, Grid, Head, Nothing, Row, listed, varied
 from paper_tables.names import Names, with_unit
-from paper_tables.spec import Column, Published, Table
-from paper_tables.text import literal, sentence
+from paper_tables.spec import Column, Table
+from paper_tables.text import sentence
 
 Filled = tuple[Head, list[Cell]]
 
@@ -33,7 +33,7 @@ def build(table: Table, names: Names) -> Grid:
         for i in range(len(arms))
     ]  # fmt: skip
     adjust(rows)
-    grid = Grid(table.name, table.label, table.caption, tuple(head for head, _ in body), rows)
+    grid = Grid(table.name, table.label, table.caption, tuple(head for head, _ in body), rows, width=table.width)
     return notes.finish(grid, table, names, arms)
 
 
@@ -131,16 +131,5 @@ def _paper(column: Column, table: Table, arms: list[Arm]) -> Filled:
         if source is None or not text:
             cells.append(Cell())
             continue
-        cells.append(_printed(text, source))
+        cells.append(published.cell(text, name, source))
     return Head(column.head or "Paper", over=column.over), cells
-
-
-def _printed(text: str, source: Published) -> Cell:
-    """A published number as it is printed; what a paper adds in brackets goes to the note."""
-    value = published.number(text)
-    text, _, aside = (text, "", "") if value is not None else text.partition(" (")
-    doubts = [aside.removesuffix(")")] if aside else []
-    doubts += [] if source.comparable else [f"not comparable: {source.why}"]
-    digits = len(text.partition(".")[2]) if value is not None else 0
-    words = "" if value is not None else literal(text)
-    return Cell(value, digits=digits, text=words, grey=not source.comparable, note="; ".join(map(literal, doubts)))

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from paper_tables import crossing, figures, listing, report, write
+from paper_tables import comparison, crossing, figures, listing, report, write
 from paper_tables.check import check
+from paper_tables.comparing import Comparison
 from paper_tables.default import default
-from paper_tables.frame import Frame
 from paper_tables.grid import Grid, Nothing
+from paper_tables.library import Library
 from paper_tables.names import Names
 from paper_tables.reading import load
 from paper_tables.spec import Spec, Table, read
@@ -21,10 +22,10 @@ Entry = TypeVar("Entry")
 
 def render(folder: Path, spec_file: Path | None) -> dict[str, bytes]:
     """File name inside the folder -> contents; the report is the last. Raises TableError."""
-    found = load(folder)
-    names = Names(_spec(found, spec_file), found)
+    library = Library(folder, load(folder))
+    names = Names(_spec(library, spec_file), library.own)
     left_out: dict[str, str] = {}
-    grids = _each(names.spec.tables, lambda table: _grid(table, names), "table", left_out)
+    grids = _each(names.spec.tables, lambda table: _grid(table, names, library), "table", left_out)
     pictures = _each(names.spec.figures, lambda figure: figures.draw(figure, names), "figure", left_out)
     files: dict[str, bytes] = {}
     for grid in grids:
@@ -35,11 +36,11 @@ def render(folder: Path, spec_file: Path | None) -> dict[str, bytes]:
     return files
 
 
-def _spec(found: Frame, file: Path | None) -> Spec:
+def _spec(library: Library, file: Path | None) -> Spec:
     if file is None:
-        return default(found)
+        return default(library.own)
     spec, document = read(file, _shown(file))
-    check(spec, document, found)
+    check(spec, document, library)
     return spec
 
 
@@ -49,7 +50,9 @@ def _shown(file: Path) -> str:
     return str(file.resolve().relative_to(here)) if file.resolve().is_relative_to(here) else str(file)
 
 
-def _grid(table: Table, names: Names) -> Grid:
+def _grid(table: Table | Comparison, names: Names, library: Library) -> Grid:
+    if isinstance(table, Comparison):
+        return comparison.build(table, names, library)
     return listing.build(table, names) if table.rows.axis is None else crossing.build(table, names)
 
 

@@ -7,11 +7,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, Discriminator, Field, Tag, ValidationError, model_validator
 
+from paper_tables.claiming import Claim, Condition
+from paper_tables.comparing import ComparedColumn, ComparedRow, Comparison, Incomparable, Published, Sorting
 from paper_tables.drawing import Curves, Dots, Entry, Figure, Filter, Forest, Layers, Line, Name, Panel, Scatter, some
 from paper_tables.errors import Fault, TableError, nearest
 from paper_tables.yamlfile import Document, Key, load
 
-Show = Literal["mean", "mean_sd", "mean_ci", "paired_difference"]
+Show = Literal["mean", "mean_sd", "mean_ci", "paired_difference", "mcnemar"]
 
 
 class PartName(Entry):
@@ -36,21 +38,6 @@ class MetricName(Entry):
     unit: str | None = None
 
 
-class Published(Entry):
-    """Which row of ``published/<file>.csv`` stands for a part: the first whose columns match (`*` allowed)."""
-
-    file: str
-    where: dict[str, str]
-    comparable: bool = True
-    why: str = ""
-
-    @model_validator(mode="after")
-    def _reason(self) -> Published:
-        if not self.comparable and not self.why:
-            raise ValueError("says comparable: false, so `why` must name the difference")
-        return self
-
-
 class Column(Entry):
     """One column: a metric of ours, or the papers' number for it."""
 
@@ -72,8 +59,8 @@ class Column(Entry):
     def _one(self) -> Column:
         if (self.metric is None) == (self.published is None):
             raise ValueError("needs either `metric` or `published`")
-        if self.mark == "holm" and self.show != "paired_difference":
-            raise ValueError("mark: holm goes with show: paired_difference")
+        if self.mark == "holm" and self.show not in ("paired_difference", "mcnemar"):
+            raise ValueError("mark: holm goes with show: paired_difference or mcnemar")
         return self
 
 
@@ -117,6 +104,8 @@ class Table(Entry):
     name: Name
     label: str = Field("", pattern=r"^[A-Za-z0-9:._-]*$")
     caption: str = ""
+    width: Literal["auto", "one", "two"] = "auto"
+    """Columns of a two-column paper it stands in; auto: two where it does not fit one."""
     filter: Filter = Field(default_factory=dict)
     rows: Rows = Rows()
     columns: Annotated[
@@ -137,6 +126,15 @@ class Table(Entry):
         return self
 
 
+def _form(table: Any) -> str:
+    rows = table.get("rows") if isinstance(table, dict) else getattr(table, "rows", None)
+    return "comparison" if isinstance(rows, list | tuple) else "table"
+
+
+AnyTable = Annotated[Annotated[Table, Tag("table")] | Annotated[Comparison, Tag("comparison")], Discriminator(_form)]
+"""A list of rows makes a comparison."""
+
+
 class Spec(Entry):
     """A whole table file."""
 
@@ -144,8 +142,9 @@ class Spec(Entry):
     parts: dict[str, PartName] = Field(default_factory=dict)
     axes: dict[str, AxisName] = Field(default_factory=dict)
     metrics: dict[str, MetricName] = Field(default_factory=dict)
-    tables: tuple[Table, ...] = ()
+    tables: tuple[AnyTable, ...] = ()
     figures: tuple[Figure, ...] = ()
+    claims: tuple[Claim, ...] = ()
 
 
 def read(path: Path, name: str | None = None) -> tuple[Spec, Document]:
@@ -180,25 +179,18 @@ def _key(loc: tuple[str | int, ...], data: Any) -> Key:
         inside = step in data if isinstance(data, dict) else isinstance(step, int) and isinstance(data, list)
         if inside:
             data = data[step]
-        elif i < len(loc) - 1 or not isinstance(data, dict) or step in ("list", "crossing"):
+        elif i < len(loc) - 1 or not isinstance(data, dict) or step in _TAGS:
             continue
         key.append(step)
     return tuple(key)
 
 
+_TAGS = ("list", "crossing", "table", "comparison")
+
+
 def _keys() -> list[str]:
-    models: list[type[BaseModel]] = [
-        PartName,
-        AxisName,
-        MetricName,
-        Published,
-        Column,
-        Crossing,
-        Rows,
-        Table,
-        Panel,
-        Spec,
-    ]
+    models: list[type[BaseModel]] = [PartName, AxisName, MetricName, Published, Column, Crossing, Rows, Table, Panel]
+    models += [Spec, Comparison, ComparedRow, ComparedColumn, Sorting, Incomparable, Claim, Condition]
     models += [Line, Scatter, Forest, Dots, Curves, Layers]
     return list(dict.fromkeys(name for model in models for name in model.model_fields))
 

@@ -12,6 +12,7 @@ from paper_tables import build, table_file
 from paper_tables.check import check
 from paper_tables.errors import TableError
 from paper_tables.frame import Frame
+from paper_tables.library import Library
 from paper_tables.reading import load
 from paper_tables.spec import read
 
@@ -34,14 +35,14 @@ def faults(text: str, results: Frame, tmp_path: Path) -> list[str]:
     path = tmp_path / "t.yaml"
     path.write_text(text)
     with pytest.raises(TableError) as caught:
-        check(*read(path, "t.yaml"), results)
+        check(*read(path, "t.yaml"), Library(tmp_path, results))
     return str(caught.value).splitlines()
 
 
 def test_the_studys_own_file_is_right(results: Frame) -> None:
     path = table_file("redundancy_ablation@gpu")
     assert path is not None
-    check(*read(path), results)
+    check(*read(path), Library(path.parent, results))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,262 @@
+"""Published beside measured: rows named one by one, from the papers' numbers, this study's arms or another study's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from paper_tables import compared_notes, published
+from paper_tables.cells import embolden
+from paper_tables.comparing import ComparedColumn, ComparedRow, Comparison, Incomparable, Published
+from paper_tables.grid import Cell, Grid, Head, Nothing, Row
+from paper_tables.library import Found, Library
+from paper_tables.names import METRICS, Names, automatic_digits
+from paper_tables.stats import Summary, summarize
+from paper_tables.text import literal
+
+COUNTED = ("params", "params_m", "gflops", "macs", "macs_g")
+"""Counted, not sampled: the same for every seed of a static model."""
+SMALLER = (*COUNTED, "loss", "seconds", "peak_memory_mb", "latency_ms")
+LARGER = ("top1", "top5", "images_per_second", "throughput_img_s", "speedup")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line before its numbers: the published row and the arms that stand in it."""
+
+    row: ComparedRow
+    label: str
+    group: str
+    paper: dict[str, str] | None
+    found: tuple[Found, ...]
+
+    def reconstructed(self, names: Names) -> bool:
+        if self.row.reconstructed is not None:
+            return self.row.reconstructed
+        return any(Names(names.spec, one.frame).reconstructed(one.arm.part) for one in self.found)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A metric of a line: where it comes from and what it is."""
+
+    found: Found
+    metric: str
+    summary: Summary
+    trials: tuple[str, ...]
+
+
+def build(table: Comparison, names: Names, library: Library) -> Grid:
+    """Raises Nothing where neither a published nor a measured number is there."""
+    lines = ordered(table, [line for row in table.rows for line in _lines(row, library)])
+    compared = [_Column(table, column, lines, names) for column in table.columns]
+    words = [column for column in compared if column.spec.text is not None]
+    numbers = [column for column in compared if column.spec.text is None]
+    method = [Cell(text=_label(line, names)) for line in lines]
+    heads = [Head(table.method, kind="text"), *(Head(_head(column.spec), kind="text") for column in words)]
+    body = [method, *(column.words() for column in words)]
+    if any(column.measured[i] for column in numbers for i in range(len(lines))):
+        heads.append(Head("n", kind="count"))
+        body.append(_count(numbers, len(lines)))
+    for column in numbers:
+        for head, cells in column.filled():
+            heads.append(head)
+            body.append(cells)
+    if not any(cell.value is not None or cell.text for cells in body[1 + len(words) :] for cell in cells):
+        raise Nothing("neither a published nor a measured number")
+    rows = [Row(tuple(cells[i] for cells in body), line.group) for i, line in enumerate(lines)]
+    grid = Grid(table.name, table.label, table.caption, tuple(heads), rows, width=table.width)
+    return compared_notes.finish(grid, table, names, library, lines, [m for c in numbers for m in c.measured if m])
+
+
+# ---- lines
+
+
+def _lines(row: ComparedRow, library: Library) -> Iterator[Line]:
+    papers: list[dict[str, str] | None] = [*(published.matching(row.published) if row.published else ())]
+    group = row.group
+    for paper in papers if row.every else (papers[:1] or [None]):
+        label = row.label or (paper or {}).get("variant") or (paper or {}).get("method") or ""
+        for key, value in (paper or {}).items():
+            label = label.replace(f"{{{key}}}", literal(value))
+        yield Line(row, label, group, paper, tuple(library.all(row.measured)))
+        group = ""
+
+
+def ordered(table: Comparison, lines: list[Line]) -> list[Line]:
+    """In the file's order, or by a column inside each group."""
+    sort = table.sort
+    if sort is None:
+        return lines
+    blocks: list[list[Line]] = []
+    for line in lines:
+        blocks += [[]] if line.group or not blocks else []
+        blocks[-1].append(line)
+
+    def key(line: Line) -> tuple[bool, float]:
+        value = _sortable(table, line)
+        return value is None, (value or 0.0) * (-1 if sort.descending else 1)
+
+    found = []
+    for block in blocks:
+        group, block = block[0].group, sorted(block, key=key)
+        found += [
+            Line(line.row, line.label, group if i == 0 else "", line.paper, line.found) for i, line in enumerate(block)
+        ]
+    return found
+
+
+def _sortable(table: Comparison, line: Line) -> float | None:
+    by = table.sort.by if table.sort else ""
+    if table.sort and table.sort.of == "published":
+        return published.number((line.paper or {}).get(by, ""))
+    got = take(line.found, (by,))
+    return got.summary.mean if got else None
+
+
+def take(found: tuple[Found, ...], metrics: tuple[str, ...], level: float = 0.95) -> Measured | None:
+    """The first selection, and in it the first metric, with a finished finite number."""
+    for one in found:
+        for metric in metrics:
+            values = one.frame.values(one.arm, metric)
+            if values:
+                summary = summarize(list(values.values()), level)
+                return Measured(one, metric, summary, tuple(one.frame.done(one.arm)))
+    return None
+
+
+def _label(line: Line, names: Names) -> str:
+    return f"{line.label} (reconstructed)" if line.reconstructed(names) else line.label
+
+
+def _count(columns: list[_Column], lines: int) -> list[Cell]:
+    """n of what was sampled; of what was counted where nothing else was measured."""
+    cells = []
+    for i in range(lines):
+        found = [m for column in columns if (m := column.measured[i])]
+        sampled = [m.summary.n for m in found if m.metric not in COUNTED]
+        n = max(sampled or [m.summary.n for m in found], default=0)
+        cells.append(Cell(text=str(n) if found else "", n=n))
+    return cells
+
+
+# ---- columns
+
+
+def _head(column: ComparedColumn) -> str:
+    if column.head:
+        return column.head
+    if column.text is not None:
+        return column.text.replace("_", " ").capitalize()
+    name = column.metric[0] if column.metric else column.published or ""
+    return METRICS[name].head if name in METRICS else literal(name)
+
+
+class _Column:
+    """A column of the file, which becomes up to four of the table."""
+
+    def __init__(self, table: Comparison, spec: ComparedColumn, lines: list[Line], names: Names) -> None:
+        self.table, self.spec, self.lines, self.names = table, spec, lines, names
+        metrics = spec.metric or ()
+        self.measured = [take(line.found, metrics, spec.interval) if metrics else None for line in lines]
+        means = [spec.factor * m.summary.mean for m in self.measured if m]
+        self.digits = automatic_digits(means) if spec.digits is None else spec.digits
+
+    def words(self) -> list[Cell]:
+        key = self.spec.text or ""
+        texts = [line.row.words.get(key) or literal((line.paper or {}).get(key, "")) for line in self.lines]
+        return [Cell(text=text) for text in texts]
+
+    def filled(self) -> Iterator[tuple[Head, list[Cell]]]:
+        heads = {"published": "publ.", "measured": "meas.", "difference": "diff.", "percent": "diff. %"}
+        kinds = self.spec.parts()
+        made = {kind: [self._cell(kind, i) for i in range(len(self.lines))] for kind in kinds}
+        for kind in kinds:
+            if self.spec.best == "bold" and kind in ("published", "measured"):
+                self._embolden(made[kind])
+            over = _head(self.spec)
+            sub = self._under(made[kind]) if kind == "measured" else ""
+            yield (Head(heads[kind], sub, over=over) if len(kinds) > 1 else Head(over, sub)), made[kind]
+
+    def _under(self, cells: list[Cell]) -> str:
+        if not any(cell.spread is not None for cell in cells):
+            return ""
+        return "± sd" if self.spec.spread == "sd" else f"± {100 * self.spec.interval:g} % CI"
+
+    def _embolden(self, cells: list[Cell]) -> None:
+        direction = self._direction()
+        scopes: list[list[Cell]] = [[]]
+        for line, cell in zip(self.lines, cells, strict=True):
+            scopes += [[]] if line.group and self.spec.within == "group" else []
+            scopes[-1].append(cell)
+        for scope in scopes:
+            embolden(scope, direction)
+
+    def _direction(self) -> str:
+        for metric in self.spec.metric or ():
+            told = next((d for m in self.measured if m and (d := m.found.frame.direction(metric)) != "none"), "none")
+            if told != "none":
+                return told
+        named = {*(self.spec.metric or ()), self.spec.published}
+        return "max" if named & {*LARGER} else "min" if named & {*SMALLER} else "none"
+
+    def _cell(self, kind: str, i: int) -> Cell:
+        if kind == "published":
+            return self._published(i)
+        return self._measured(i) if kind == "measured" else self._difference(i, percent=kind == "percent")
+
+    def _published(self, i: int) -> Cell:
+        line, name = self.lines[i], self.spec.published or ""
+        text = (line.paper or {}).get(name, "").strip()
+        if not text or line.row.published is None:
+            return Cell()
+        cell = published.cell(text, name, line.row.published)
+        cell.origin = published.origin(line.paper or {})
+        why = self._why(i)
+        if why and not cell.grey:
+            cell.grey, cell.note = True, "; ".join([*([cell.note] if cell.note else []), f"not comparable: {why}"])
+        return cell
+
+    def _measured(self, i: int) -> Cell:
+        got = self.measured[i]
+        if got is None:
+            return Cell()
+        told = {"none": None, "sd": got.summary.sd, "ci": got.summary.half}[self.spec.spread]
+        spread = None if told is None else self.spec.factor * told
+        note = self._lost(got)
+        return Cell(
+            self.spec.factor * got.summary.mean, spread, self.digits, note=note, n=got.summary.n, trials=got.trials,
+            study=got.found.folder,
+        )  # fmt: skip
+
+    def _lost(self, got: Measured) -> str:
+        planned = len(got.found.arm.rows)
+        return f"n = {got.summary.n} of {planned} trials" if got.summary.n < planned else ""
+
+    def _difference(self, i: int, percent: bool) -> Cell:
+        printed, got = self._published(i), self.measured[i]
+        if got is None or printed.value is None:
+            return Cell()
+        mine = self.spec.factor * got.summary.mean
+        value = 100 * (mine / printed.value - 1) if percent and printed.value else mine - printed.value
+        equal = not printed.grey and abs(mine - printed.value) <= 0.5 * 10.0**-printed.digits * (1 + 1e-9)
+        digits = 1 if percent else max(self.digits, printed.digits)
+        note = "" if "published" in self.spec.parts() else printed.note
+        return Cell(
+            value, digits=digits, signed=True, grey=printed.grey, note=note, text="=" if equal else "",
+            n=got.summary.n, trials=got.trials, study=got.found.folder, origin=printed.origin,
+        )  # fmt: skip
+
+    def _why(self, i: int) -> str:
+        """Why the two numbers of a line cannot be compared; where nothing was measured nothing is said."""
+        got = self.measured[i]
+        if got is None:
+            return ""
+        scale = str(got.found.frame.about.get("scale") or "")
+        rules: tuple[Incomparable, ...] = (*self.lines[i].row.incomparable, *self.table.incomparable)
+        named = {*(self.spec.metric or ()), self.spec.published}
+        fitting = (r.why for r in rules if named & {*r.metrics} and (not r.scales or scale in r.scales))
+        return next(fitting, "")
+
+
+__all__ = ["COUNTED", "Line", "Measured", "Published", "build", "take"]
