@@ -7,8 +7,10 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from studies.engine.checkpoint import Checkpoint
+from studies.engine.gang import Gang
 from studies.engine.store import TrialFolder, parse_event
 from studies.engine.trial import Status
 
@@ -36,11 +38,17 @@ class Stop:
 class TrialContext:
     """One attempt at one trial."""
 
-    def __init__(self, folder: TrialFolder, attempt: int, seed: int, device: str, stop: Stop) -> None:
+    def __init__(
+        self, folder: TrialFolder, attempt: int, seed: int, device: str, stop: Stop, gang: Gang | None = None
+    ) -> None:
         self.seed, self.device, self.folder = seed, device, folder.path
+        self.rank, self.world, self.address = 0, gang.world if gang else 1, gang.address if gang else ""
+        self._gang = gang
         self.step, self.steps = 0, None  # type: int, int | None
         self.latest: dict[str, float] = {}
         self.abandoned = False
+        self.overtime = ""
+        """Why this attempt has to end although nobody asked the worker to."""
         self._stop = stop
         self._checkpoint = Checkpoint(folder)
         self._saved, self._cost = time.monotonic(), 0.0
@@ -56,8 +64,14 @@ class TrialContext:
 
     @property
     def stopping(self) -> bool:
+        return bool(self.share(self.asked))
+
+    def share(self, value: Any) -> Any:
+        """Rank 0's value, in each of the processes that train this trial together; they all call it in one order."""
         self._check()
-        return bool(self._stop)
+        if self._gang is not None:
+            self._gang.share(value)
+        return value
 
     def log(self, step: int, metrics: dict[str, float], *, steps: int | None = None) -> None:
         """Append one line; a step that an earlier attempt wrote stands, it is not written again."""
@@ -77,7 +91,8 @@ class TrialContext:
 
     def due(self) -> bool:
         """Every CHECKPOINT_SECONDS, less often where saving is slow (at most 2 % of the time), and when stopping."""
-        return self.stopping or time.monotonic() - self._saved >= max(CHECKPOINT_SECONDS, 50 * self._cost)
+        late = time.monotonic() - self._saved >= max(CHECKPOINT_SECONDS, 50 * self._cost)
+        return bool(self.share(self.asked or late))
 
     def save(self, write: Callable[[Path], None]) -> None:
         self._check()
@@ -107,6 +122,11 @@ class TrialContext:
         os.close(self._events)
         _set_events_aside(self._trial, self._attempt)
         self._events, self._seen, self.latest = self._open(), {}, {}
+
+    @property
+    def asked(self) -> bool:
+        """Whether this process was asked to stop; the others, if there are any, may not know yet."""
+        return bool(self._stop) or bool(self.overtime)
 
     def _check(self) -> None:
         if self.abandoned:

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from studies.engine.claim import HEARTBEAT_SECONDS, alive
@@ -18,6 +19,8 @@ from studies.engine.trial import State
 TICK = min(1.0, HEARTBEAT_SECONDS / 2)
 ORPHAN_GRACE = 5.0
 """Seconds that a worker without its parent has to save."""
+OVERTIME_GRACE = float(os.environ.get("DYNVIT_OVERTIME_SECONDS", "20"))
+"""Seconds that an attempt has to save once its minutes are over."""
 
 
 class Parents:
@@ -46,8 +49,12 @@ class Pulse:
         self._stop, self._parents = stop, parents
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
-        self._touched = time.monotonic()
+        self._touched = self._began = time.monotonic()
         self._orphan_since: float | None = None
+        self.minutes: float | None = None
+        """How long this attempt may take."""
+        self.insist: Callable[[str], None] = lambda reason: None
+        """Called where the attempt goes on after that and OVERTIME_GRACE; gets the reason."""
 
     def __enter__(self) -> Pulse:
         self._thread.start()
@@ -69,6 +76,7 @@ class Pulse:
         while not self._end.wait(TICK):
             try:
                 self._listen()
+                self._watch_the_time()
                 due = time.monotonic() - self._touched >= HEARTBEAT_SECONDS
                 if due and not self._folder.beat(self._token):
                     self._context.abandoned = True
@@ -82,6 +90,14 @@ class Pulse:
                     self._touched = time.monotonic()
             except OSError:
                 continue  # a full disk, a network drive that is away: the task meets it by itself or it passes
+
+    def _watch_the_time(self) -> None:
+        over = time.monotonic() - self._began - 60 * self.minutes if self.minutes else -1.0
+        if over < 0:
+            return
+        self._context.overtime = f"took longer than its {self.minutes:g} minutes (resources.minutes)"
+        if over > OVERTIME_GRACE:
+            self.insist(self._context.overtime)
 
     def _listen(self) -> None:
         if self._parents is not None and self._parents.gone():

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import errno
 import faulthandler
 import gc
 import json
@@ -19,25 +18,51 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from studies.engine import environment
+from studies.engine import environment, ranks
+from studies.engine.captured import alarm, captured, flush
 from studies.engine.context import Abandoned, Stop, TrialContext
+from studies.engine.gang import Gang
 from studies.engine.pulse import Parents, Pulse
 from studies.engine.store import TrialFolder, write_atomic
 from studies.engine.taskfile import load_task
 from studies.engine.trial import State, Status
+from studies.engine.verdict import name_of, shared_verdict, verdict
 
 RUNNABLE = ("planned", "queued", "preempted")
+MINUTES = "DYNVIT_MINUTES"
+"""Environment variable: how long an attempt may take, where the launcher has no clock of its own for that."""
 DISK = 74
 """Exit code where the results folder could not be written (EX_IOERR)."""
 
 
+def together(
+    folder: TrialFolder, me: ranks.Ranks, stop: Stop, device: str, parents: Parents, minutes: float | None
+) -> NoReturn:
+    """One attempt at one trial as one of several processes, and the end of this one: what torch left running in it
+    might wait for the others for ever."""
+    if me.rank:
+        from studies.engine.follower import follow
+
+        code = follow(folder.path, me, device, stop, parents, name_of)
+    else:
+        with Gang(folder.path, me) as gang:
+            code = int(attempt(folder, stop, device, parents, gang=gang, minutes=minutes) in ("failed", "lost"))
+    flush()
+    os._exit(code)
+
+
 def work(
-    folders: Sequence[TrialFolder], stop: Stop, device: str, parents: Parents | None, until_empty: bool = False
+    folders: Sequence[TrialFolder],
+    stop: Stop,
+    device: str,
+    parents: Parents | None,
+    until_empty: bool = False,
+    minutes: float | None = None,
 ) -> list[Status]:
     """Run what may be run in `folders`, in a process of its own; how each of them ended."""
     ended: list[Status] = []
@@ -46,7 +71,7 @@ def work(
         for folder in folders:
             if stop:
                 return ended
-            status = attempt(folder, stop, device, parents)
+            status = attempt(folder, stop, device, parents, minutes=minutes)
             if status is not None:
                 ended.append(status)
             if status == "failed" and folder.state().reason.startswith("oom"):
@@ -56,7 +81,13 @@ def work(
 
 
 def attempt(
-    folder: TrialFolder, stop: Stop, device: str = "cpu", parents: Parents | None = None, inline: bool = False
+    folder: TrialFolder,
+    stop: Stop,
+    device: str = "cpu",
+    parents: Parents | None = None,
+    inline: bool = False,
+    gang: Gang | None = None,
+    minutes: float | None = None,
 ) -> Status | None:
     """One attempt at one trial; None where there is nothing to do or another has it. inline: this process does more."""
     if folder.state().status not in RUNNABLE:
@@ -75,24 +106,39 @@ def attempt(
         here = folder.attempt_folder(state.attempt)
         here.mkdir(parents=True, exist_ok=True)
         folder.set_state(running)
-        with _captured(here / "log.txt", inline):
-            return _run(folder, token, running, stop, parents)
+        with captured(here / "log.txt", inline), alarm(inline) as insist:
+            return _run(folder, token, running, stop, parents, gang, minutes, insist)
     finally:
         folder.release(token)
 
 
-def _run(folder: TrialFolder, token: str, running: State, stop: Stop, parents: Parents | None) -> Status | None:
+def _run(
+    folder: TrialFolder,
+    token: str,
+    running: State,
+    stop: Stop,
+    parents: Parents | None,
+    gang: Gang | None,
+    minutes: float | None,
+    insist: Callable[[str], None] | None,
+) -> Status | None:
     began = time.monotonic()
     here = folder.attempt_folder(running.attempt - 1)
     write_atomic(here / "env.json", json.dumps(environment.describe(running.device), indent=1) + "\n", durable=False)
     spec = folder.spec() or {}
-    context = TrialContext(folder, running.attempt - 1, int(spec.get("seed", 0)), running.device, stop)
+    context = TrialContext(folder, running.attempt - 1, int(spec.get("seed", 0)), running.device, stop, gang)
     context.say(f"trial {folder.id}, attempt {running.attempt}, process {running.pid} on {running.host}")
     pulse = Pulse(folder, token, running, context, stop, parents)
+    pulse.minutes, pulse.insist = minutes, insist or (lambda reason: _give_up(folder, pulse, "failed", reason))
     status: Status = "failed"
     try:
         with pulse:
+            if gang is not None:
+                gang.give_up = lambda reason: _give_up(folder, pulse, "lost", reason)
+                _assemble(gang, spec, context, stop)
             result = _call(spec, context)
+            if gang is not None:
+                gang.finish()
         result["cost"].setdefault("seconds", round(time.monotonic() - began, 3))
         folder.set_result({"schema": 1, **result})
         status, reason = "done", ""
@@ -100,8 +146,10 @@ def _run(folder: TrialFolder, token: str, running: State, stop: Stop, parents: P
         context.say("another worker has taken this trial over: nothing more is written here")
         return None
     except BaseException as error:
-        status, reason = _verdict(error, stop)
-        if status == "failed":
+        status, reason = verdict(error, stop, context)
+        if gang is not None and status == "failed" and reason != "oom":
+            status, reason = shared_verdict(gang, context, reason)
+        if status in ("failed", "lost"):
             traceback.print_exc()
             traceback.clear_frames(error.__traceback__)  # lets go of what the task held
         if isinstance(error, KeyboardInterrupt):
@@ -129,17 +177,19 @@ def _call(spec: dict[str, Any], context: TrialContext) -> dict[str, Any]:
     return dict(plain)
 
 
-def _verdict(error: BaseException, stop: Stop) -> tuple[Status, str]:
-    names = {cls.__name__ for cls in type(error).__mro__}  # by name: importing the task's package here would cost torch
-    if "Stopped" in names and stop.status is not None:
-        return stop.status, ""
-    if isinstance(error, KeyboardInterrupt):
-        return "stopped", "interrupted"
-    if isinstance(error, MemoryError) or "OutOfMemoryError" in names:
-        return "failed", "oom"
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "failed", f"the disk is full: {error}"
-    return "failed", "".join(traceback.format_exception_only(error)).strip().splitlines()[-1][:300]
+def _assemble(gang: Gang, spec: dict[str, Any], context: TrialContext, stop: Stop) -> None:
+    """Wait for the other processes and tell them what this attempt is."""
+    checkpoint = context.load()
+    start = {"spec": spec, "address": gang.address, "checkpoint": str(checkpoint) if checkpoint else None}
+    gang.assemble(start, lambda: context.asked)
+    context.say(f"{gang.world} processes, this is the first")
+
+
+def _give_up(folder: TrialFolder, pulse: Pulse, status: Status, reason: str) -> None:
+    """End this process, which hangs in something that cannot be interrupted."""
+    folder.set_state(replace(pulse.state(), status=status, reason=reason, ended=time.time()))
+    print(f"{status}: {reason}; this process does not come to a step's end and is ended", flush=True)
+    os._exit(1)
 
 
 def _kept(config: object) -> bool:
@@ -160,33 +210,6 @@ def _sweep(folder: TrialFolder) -> None:
     folder.stop_file.unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def _captured(log: Path, inline: bool) -> Iterator[None]:
-    """Standard output and error go to the trial's log; in a process of its own also what C code and children write."""
-    with open(log, "a", buffering=1, encoding="utf-8", errors="replace") as file:
-        if inline:
-            with contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
-                yield
-            return
-        _flush()
-        kept = os.dup(1), os.dup(2)
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-        try:
-            yield
-        finally:
-            _flush()
-            for old, number in zip(kept, (1, 2), strict=True):
-                os.dup2(old, number)
-                os.close(old)
-
-
-def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="studies.engine.worker", description=__doc__)
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
@@ -201,8 +224,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if parents.gone():
         return 1
     faulthandler.enable()
+    folders = [TrialFolder(f.resolve()) for f in given.folders]
+    me, minutes = ranks.here(), float(os.environ.get(MINUTES) or 0) or None
     try:
-        ended = work([TrialFolder(f.resolve()) for f in given.folders], stop, given.device, parents, given.until_empty)
+        if me.world > 1:
+            together(folders[0], me, stop, ranks.device(given.device, me), parents, minutes)
+        ended = work(folders, stop, given.device, parents, given.until_empty, minutes)
     except OSError as error:
         print(f"the results folder cannot be written: {error}", file=sys.stderr)
         return DISK
