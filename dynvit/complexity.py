@@ -121,6 +121,8 @@ class MacCounter(TorchDispatchMode):
 
         super().__init__()
         self.macs = 0
+        self.products = 0
+        """Those of them that multiply one batch of activations with another: attention."""
         self.paused = 0
         self.formulas = {**flop_registry, **_PRODUCTS}
 
@@ -134,8 +136,12 @@ class MacCounter(TorchDispatchMode):
                 return out
         out = func(*args, **kwargs)
         if formula is not None and not self.paused:
-            self.macs += formula(*args, **kwargs, out_val=out) // 2
+            self._add(formula(*args, **kwargs, out_val=out) // 2, getattr(func, "_overloadpacket", func) in _BATCHED)
         return out
+
+    def _add(self, macs: int, product: bool) -> None:
+        self.macs += macs
+        self.products += macs * product
 
 
 class _Attention(TorchFunctionMode):
@@ -160,7 +166,7 @@ class _Attention(TorchFunctionMode):
         if not self.counter.paused:
             named = dict(zip(("query", "key", "value"), args, strict=False)) | kwargs
             rows = out.numel() // out.shape[-1] if out.numel() else 0
-            self.counter.macs += rows * named["key"].shape[-2] * (named["query"].shape[-1] + out.shape[-1])
+            self.counter._add(rows * named["key"].shape[-2] * (named["query"].shape[-1] + out.shape[-1]), product=True)
         return out
 
 
@@ -179,5 +185,7 @@ _PRODUCTS: dict[Any, Callable[..., int]] = {
     aten.vdot: _flops(lambda a, *_: a.numel()),
     aten.addbmm: _flops(lambda _, a, b, *__: a.numel() * b.shape[-1]),
 }
+
+_BATCHED = {aten.bmm, aten.baddbmm, aten.addbmm}
 
 __all__ = ["Complexity", "MacCounter", "complexity", "count_macs", "parameters", "uncounted"]

@@ -37,15 +37,15 @@ class TokenTrace:
         if not self.active:
             raise RuntimeError("no forward pass was traced yet")
         n = self.active[0].shape[1]
-        return sum((_on_grid(a_BN, n).int() for a_BN in self.active), torch.zeros_like(self.active[0]).int())
+        return sum((on_grid(a_BN, n).int() for a_BN in self.active), torch.zeros_like(self.active[0]).int())
 
     def mean_active(self) -> list[float]:
         """Share of active tokens per layer, averaged over the batch."""
         return [a_BN.float().mean().item() for a_BN in self.active]
 
 
-def _on_grid(active_BN: Tensor, n: int) -> Tensor:
-    """Repeat a coarser square grid's flags onto a finer square grid of n tokens."""
+def on_grid(active_BN: Tensor, n: int) -> Tensor:
+    """Repeat a coarser square grid's values onto a finer square grid of n tokens."""
     if active_BN.shape[1] == n:
         return active_BN
     fine, coarse = round(n**0.5), round(active_BN.shape[1] ** 0.5)
@@ -85,14 +85,15 @@ def _record(model: nn.Module, trace: TokenTrace, block: nn.Module, args: tuple[T
     """Hook on a block of a timm transformer: every patch token is active in every block."""
     if model.trace is trace:
         x = args[0]
-        n = _patches(x.shape, getattr(model, "num_prefix_tokens", 0))
+        n = _patches(model, x.shape)
         trace.record(torch.ones(x.shape[0], n, dtype=torch.bool, device=x.device))
 
 
-def _patches(shape: torch.Size, prefix: int) -> int:
+def _patches(model: nn.Module, shape: torch.Size) -> int:
     """Patch tokens in a block's input ``[B, N, D]``, ``[B, H, W, D]`` (Swin) or ``[B, D, H, W]`` (convolutional)."""
     if len(shape) == 3:
-        return shape[1] - prefix
+        alone = shape[1] == getattr(getattr(model, "patch_embed", None), "num_patches", None)
+        return shape[1] - (0 if alone else getattr(model, "num_prefix_tokens", 0))  # CaiT's class token comes late
     convolutional = shape[2] == shape[3] != shape[1]
     return shape[2] * shape[3] if convolutional else shape[1] * shape[2]
 
