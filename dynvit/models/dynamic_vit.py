@@ -34,14 +34,16 @@ LVVIT: dict[str, dict[str, Any]] = {
 class Taught(Pruned):
     """Training of a pruned transformer: losses, teacher, the trunk's own learning rate."""
 
-    def _teach(self, ratio_weight: float, distill_weight: float, token_weight: float, freeze_epochs: int) -> None:
+    def _teach(
+        self, ratio_weight: float, distill_weight: float, token_weight: float, freeze_epochs: int, trunk_scale: float
+    ) -> None:
         check_not_negative(
             ratio_weight=ratio_weight, distill_weight=distill_weight, token_weight=token_weight,
-            freeze_epochs=freeze_epochs,
+            freeze_epochs=freeze_epochs, trunk_scale=trunk_scale,
         )  # fmt: skip
         share = ratio_weight / len(self.locations)
         self.weights = {"ratio": share, "distillation": distill_weight, "token": token_weight}
-        self.freeze_epochs = freeze_epochs
+        self.freeze_epochs, self.trunk_scale = freeze_epochs, trunk_scale
         self.set_teacher(None)
 
     def set_teacher(self, teacher: nn.Module | None) -> None:
@@ -58,15 +60,18 @@ class Taught(Pruned):
             if not name.startswith("score_predictor"):
                 parameter.requires_grad_(epoch >= self.freeze_epochs)
 
-    def parameter_groups(self, weight_decay: float = 0.05, trunk_scale: float = 0.01) -> list[dict[str, Any]]:
+    def parameter_groups(self, weight_decay: float = 0.05, trunk_scale: float | None = None) -> list[dict[str, Any]]:
         """The official groups for an optimiser, `lr_scale` as timm's schedulers read it.
 
-        The trunk learns at `trunk_scale` times the rate of the predictors; class token and position table never.
+        The trunk learns at `trunk_scale` (None: the model's own) times the rate of the predictors. Class token and
+        position table are left as they were trained, unless the trunk learns at the full rate, as from scratch.
         """
+        trunk_scale = self.trunk_scale if trunk_scale is None else trunk_scale
         groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
         for name, parameter in self.named_parameters():
-            if name not in ("cls_token", "pos_embed"):
-                key = (name.startswith("score_predictor"), parameter.ndim > 1)
+            table = name in ("cls_token", "pos_embed")
+            if not table or trunk_scale == 1:
+                key = (name.startswith("score_predictor"), parameter.ndim > 1 and not table)
                 groups.setdefault(key, []).append(parameter)
         return [
             {"params": p, "lr_scale": 1.0 if own else trunk_scale, "weight_decay": weight_decay if matrix else 0.0}
@@ -106,6 +111,7 @@ class DynamicViT(Taught, VisionTransformer):
     keep_ratio: share of the patch tokens kept by each location, so that its powers are left; or the shares left.
     locations: blocks in front of which tokens are dropped, from 0; None: after each quarter of the depth.
     freeze_epochs: epochs without a gradient for the trunk; 5 in the paper, which starts from trained weights.
+    trunk_scale: learning rate of the trunk over that of the predictors; 0.01 in the paper, for the same reason.
     qk_norm, init_values, no_embed_class: the trunk's own, as in timm's DeiT-III.
     Attributes: `noise(stage, logprob)` gives the Gumbel noise of training.
     """
@@ -134,6 +140,7 @@ class DynamicViT(Taught, VisionTransformer):
         distill_weight: float = 0.5,
         token_weight: float = 0.5,
         freeze_epochs: int = 0,
+        trunk_scale: float = 1.0,
     ) -> None:
         check_positive(depth=depth, predictor_eps=predictor_eps)
         if embed_dim % num_heads:
@@ -145,7 +152,7 @@ class DynamicViT(Taught, VisionTransformer):
         )  # fmt: skip
         self.img_size = img_size
         self._prune(keep_ratio, locations, predictor_eps)
-        self._teach(ratio_weight, distill_weight, token_weight, freeze_epochs)
+        self._teach(ratio_weight, distill_weight, token_weight, freeze_epochs, trunk_scale)
 
     def _student(self, x_BTC: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         return self.forward_head(x_BTC), {"tokens": x_BTC[:, 1:]}
@@ -175,6 +182,7 @@ class DynamicLVViT(Taught, LVViT):
         distill_weight: float = 0.5,
         token_weight: float = 0.5,
         freeze_epochs: int = 0,
+        trunk_scale: float = 1.0,
     ) -> None:
         check_positive(predictor_eps=predictor_eps)
         super().__init__(
@@ -182,7 +190,7 @@ class DynamicLVViT(Taught, LVViT):
             stem_width, stem_strides, skip_lam, w_dense=0.0, mix_token=False,
         )  # fmt: skip
         self._prune(keep_ratio, locations, predictor_eps)
-        self._teach(ratio_weight, distill_weight, token_weight, freeze_epochs)
+        self._teach(ratio_weight, distill_weight, token_weight, freeze_epochs, trunk_scale)
 
     def _student(self, x_BTC: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         return self.head(self.head_drop(x_BTC[:, 0])), {"aux": self.aux_head(x_BTC[:, 1:])}

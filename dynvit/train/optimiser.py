@@ -19,14 +19,18 @@ SCHEDULES: dict[str, dict[str, Any]] = {
 
 
 def optimiser(model: nn.Module, options: Train) -> torch.optim.Optimizer:
-    """Biases, norms and what the model names in `no_weight_decay` are not decayed."""
+    """Biases, norms and what the model names in `no_weight_decay` are not decayed.
+
+    A model with `parameter_groups(weight_decay)` says itself what learns, how fast (`lr_scale`) and what is decayed.
+    """
     from timm.optim import create_optimizer_v2
 
     extra: dict[str, Any] = {} if options.optimizer == "sgd" else {"betas": tuple(options.betas)}
     if options.optimizer in FUSED:
         extra["fused"] = True
+    groups = getattr(model, "parameter_groups", None)
     return create_optimizer_v2(
-        model,
+        groups(options.weight_decay) if groups else model,
         opt=options.optimizer,
         lr=options.lr,
         weight_decay=options.weight_decay,
@@ -43,7 +47,7 @@ def scheduler(optimizer: torch.optim.Optimizer, options: Train, steps: int) -> A
         raise ValueError(f"train.warmup_epochs is {options.warmup_epochs}, of {options.epochs} epochs in all")
     found, _ = create_scheduler_v2(
         optimizer,
-        num_epochs=options.epochs,
+        num_epochs=max(options.epochs, 1),  # none: the model is evaluated only
         warmup_epochs=options.warmup_epochs,
         warmup_lr=options.warmup_lr,
         min_lr=options.min_lr,

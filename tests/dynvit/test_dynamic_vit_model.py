@@ -12,6 +12,8 @@ import dynvit
 from dynvit.layers.masked_attention import masked_block, masked_softmax
 from dynvit.layers.pruning_loss import token_distance
 from dynvit.layers.score_predictor import ScorePredictor, gumbel, hard_keep
+from dynvit.tasks.classify import Train
+from dynvit.train.optimiser import optimiser, scheduler
 
 DEIT_NAME, LV_NAME = "dynamicvit_deit_tiny_patch16_224", "dynamicvit_lvvit_small"
 BOTH = pytest.mark.parametrize("name", [DEIT_NAME, LV_NAME])
@@ -207,7 +209,7 @@ def test_the_frozen_phase_and_the_groups_of_the_optimiser():
         moving.append({name for name, p in model.named_parameters() if p.requires_grad})
     assert moving[0] == moving[1] == {n for n, _ in model.named_parameters() if n.startswith("score_predictor")}
     assert moving[2] == {n for n, _ in model.named_parameters()}
-    groups = model.parameter_groups(weight_decay=0.05)
+    groups = model.parameter_groups(weight_decay=0.05, trunk_scale=0.01)
     owners = {id(p): (g["lr_scale"], g["weight_decay"]) for g in groups for p in g["params"]}
     for name, p in model.named_parameters():
         if name in ("cls_token", "pos_embed"):
@@ -215,6 +217,23 @@ def test_the_frozen_phase_and_the_groups_of_the_optimiser():
         else:
             scale = 1.0 if name.startswith("score_predictor") else 0.01
             assert owners[id(p)] == (scale, 0.05 if p.ndim > 1 else 0.0)
+
+
+@pytest.mark.parametrize("scale", [0.01, 1.0])
+def test_the_optimiser_of_classify_takes_the_models_groups(scale):
+    model, options = small(DEIT_NAME, torch.float32, trunk_scale=scale), Train(lr=0.1, weight_decay=0.05)
+    found = optimiser(model, options)
+    schedule = scheduler(found, options, steps=4)
+    schedule.step_update(4 * options.warmup_epochs)
+    highest = max(group["lr"] for group in found.param_groups)
+    rates = {id(p): group["lr"] / highest for group in found.param_groups for p in group["params"]}
+    for name, p in model.named_parameters():
+        if name in ("cls_token", "pos_embed"):  # from scratch they must be learned as well
+            assert rates.get(id(p)) == (1.0 if scale == 1 else None)
+        else:
+            assert rates[id(p)] == pytest.approx(1.0 if name.startswith("score_predictor") else scale)
+    decayed = {id(p) for group in found.param_groups if group["weight_decay"] for p in group["params"]}
+    assert not decayed & {id(model.cls_token), id(model.pos_embed), id(model.norm.weight)}
 
 
 # ---- a model among timm's
