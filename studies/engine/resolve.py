@@ -118,6 +118,8 @@ class Resolver:
     def _fit_option(self, setting: Setting, field: ModelField, steps: list[str], name: str, found: list[Misfit]) -> Any:
         option = steps[0]
         if option == "name":
+            if setting.value == _get(self.task_defaults, field.key).get("name"):
+                return setting.value  # the task's own choice, which may be none at all
             if not isinstance(setting.value, str) or options.find_model(setting.value) is None:
                 found.append(Misfit((), _no_model(setting.value)))
             return setting.value
