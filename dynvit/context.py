@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Stopped(Exception):
@@ -18,6 +18,12 @@ class Context(Protocol):
     device: str
     """``"cpu"`` or ``"cuda:0"``."""
     folder: Path
+    rank: int
+    """Of the processes that train this trial together, which one this is; 0 alone logs and saves."""
+    world: int
+    """How many they are. All call `stopping`, `due`, `share`, `log`, `save` in one order, and get rank 0's answers."""
+    address: str
+    """Where the others reach rank 0."""
 
     @property
     def stopping(self) -> bool:
@@ -40,6 +46,10 @@ class Context(Protocol):
         """The last checkpoint's file, or None. A damaged one is set aside and None returned."""
         ...
 
+    def share(self, value: Any) -> Any:
+        """Rank 0's value (anything JSON can hold) in every process."""
+        ...
+
     def say(self, text: str) -> None:
         """One line into the trial's log."""
         ...
@@ -51,6 +61,7 @@ class Silent:
     def __init__(self, seed: int = 0, device: str = "cpu", folder: Path | str = ".") -> None:
         self.seed, self.device, self.folder = seed, device, Path(folder)
         self.stopping = False
+        self.rank, self.world, self.address = 0, 1, ""
         self.history: list[tuple[int, dict[str, float]]] = []
 
     def log(self, step: int, metrics: dict[str, float], *, steps: int | None = None) -> None:
@@ -64,6 +75,9 @@ class Silent:
 
     def load(self) -> Path | None:
         return None
+
+    def share(self, value: Any) -> Any:
+        return value
 
     def say(self, text: str) -> None:
         return None

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
+from dynvit.data.subset import WHOLE, Part
+
 if TYPE_CHECKING:
     from dynvit.tasks.classify import Data
 
@@ -24,12 +26,16 @@ class Batches(Protocol):
     """Training batches per epoch; what does not fill a batch waits for another epoch."""
     validation_size: int
 
-    def train(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """The epoch's batches from batch `start` on, the same whenever and wherever they are asked for."""
+    validation_batch_size: int
+
+    def train(self, epoch: int, start: int = 0, part: Part = WHOLE) -> Iterator[tuple[Tensor, Tensor]]:
+        """The epoch's batches from batch `start` on, the same whenever and wherever they are asked for; of each the
+        images that are a rank's, where several processes share it."""
         ...
 
-    def validation(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """All validation images in a fixed order that mixes the classes."""
+    def validation(self, part: Part = WHOLE) -> Iterator[tuple[Tensor, Tensor]]:
+        """All validation images in a fixed order that mixes the classes; of several processes each takes whole batches,
+        the rank-th and every world-th from there."""
         ...
 
     def sample(self, count: int) -> Tensor:

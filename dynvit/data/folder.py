@@ -16,7 +16,7 @@ from torch import Tensor
 from dynvit.data.files import Images, loader
 from dynvit.data.memory import Decoded
 from dynvit.data.roots import find_root
-from dynvit.data.subset import check_batch, limited
+from dynvit.data.subset import WHOLE, Part, check_batch, limited, share
 from dynvit.train.seeding import stream
 
 if TYPE_CHECKING:
@@ -105,7 +105,8 @@ class Files:
     ) -> None:
         check_batch(len(tree.train[0]), batch_size, data.name)
         self.classes, self.image_size = len(tree.classes), data.image_size
-        self.batch_size, self.seed, self.device = batch_size, seed, device
+        self.batch_size, self.validation_batch_size = batch_size, validation_batch_size
+        self.seed, self.device = seed, device
         self.steps = len(tree.train[0]) // batch_size
         self.validation_size = len(tree.val[0])
         self.train_set = Images(*tree.train, data, seed, training=True)
@@ -113,17 +114,21 @@ class Files:
         # Plain lists of (epoch, index) pairs: workers outlive an epoch and get their work by message.
         self.order: list[list[tuple[int, int]]] = []
         self.train_loader = loader(self.train_set, self.order, device)
-        pairs = [(0, i) for i in range(self.validation_size)]
-        val_order = [pairs[i : i + validation_batch_size] for i in range(0, len(pairs), validation_batch_size)]
-        self.val_loader = loader(self.val_set, val_order, device)
+        self.val_order: list[list[tuple[int, int]]] = []
+        self.val_loader = loader(self.val_set, self.val_order, device)
 
-    def train(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    def train(self, epoch: int, start: int = 0, part: Part = WHOLE) -> Iterator[tuple[Tensor, Tensor]]:
+        mine = share(self.batch_size, part)
         order = torch.randperm(len(self.train_set), generator=stream(self.seed, "order", epoch)).tolist()
         pairs = [(epoch, i) for i in order]
-        self.order[:] = [pairs[s * self.batch_size : (s + 1) * self.batch_size] for s in range(start, self.steps)]
+        batches = [pairs[s * self.batch_size : (s + 1) * self.batch_size] for s in range(start, self.steps)]
+        self.order[:] = [batch[mine] for batch in batches]
         yield from self._moved(self.train_loader)
 
-    def validation(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def validation(self, part: Part = WHOLE) -> Iterator[tuple[Tensor, Tensor]]:
+        size, (rank, world) = self.validation_batch_size, part
+        pairs = [(0, i) for i in range(self.validation_size)]
+        self.val_order[:] = [pairs[i : i + size] for i in range(0, len(pairs), size)][rank::world]
         yield from self._moved(self.val_loader)
 
     def sample(self, count: int) -> Tensor:

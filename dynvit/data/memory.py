@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dynvit.data.augment import augment
-from dynvit.data.subset import check_batch, limited
+from dynvit.data.subset import WHOLE, Part, check_batch, limited, share
 from dynvit.train.seeding import stream
 
 if TYPE_CHECKING:
@@ -49,18 +49,19 @@ class Memory:
         self.mean = torch.tensor(decoded.mean, device=device).view(1, -1, 1, 1) * 255
         self.scale = torch.tensor(decoded.std, device=device).view(1, -1, 1, 1) * 255
 
-    def train(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    def train(self, epoch: int, start: int = 0, part: Part = WHOLE) -> Iterator[tuple[Tensor, Tensor]]:
+        mine = share(self.batch_size, part)
         order = torch.randperm(len(self.images), generator=stream(self.seed, "order", epoch)).to(self.device)
         for step in range(start, self.steps):
             index = order[step * self.batch_size : (step + 1) * self.batch_size]
             x_BCSS = self.images[index]
             if self.options.shift or self.options.flip:  # still uint8: what comes in from the side is black
                 x_BCSS = augment(x_BCSS, self.options, stream(self.seed, "augment", epoch, step, device=self.device))
-            yield self._normalise(x_BCSS), self.labels[index]
+            yield self._normalise(x_BCSS[mine]), self.labels[index[mine]]  # augmented whole: one stream for all ranks
 
-    def validation(self) -> Iterator[tuple[Tensor, Tensor]]:
-        size = self.validation_batch_size
-        for start in range(0, self.validation_size, size):
+    def validation(self, part: Part = WHOLE) -> Iterator[tuple[Tensor, Tensor]]:
+        size, (rank, world) = self.validation_batch_size, part
+        for start in range(rank * size, self.validation_size, world * size):
             yield self._normalise(self.val_images[start : start + size]), self.val_labels[start : start + size]
 
     def sample(self, count: int) -> Tensor:
@@ -68,7 +69,7 @@ class Memory:
 
     def _normalise(self, x_BCSS: Tensor) -> Tensor:
         """uint8 -> float, mean 0 and deviation 1."""
-        return (x_BCSS.float() - self.mean) / self.scale
+        return (x_BCSS.to(self.mean.dtype) - self.mean) / self.scale
 
 
 def _part(images: Tensor, labels: Tensor, limit: int | None, device: str) -> tuple[Tensor, Tensor]:

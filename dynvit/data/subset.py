@@ -7,6 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+Part = tuple[int, int]
+"""rank and world: which share of a batch, of how many."""
+WHOLE: Part = (0, 1)
 CONSTANT = 20_240_811  # every split and subset of this project is drawn with it
 
 
@@ -26,6 +29,14 @@ def limited(labels: Sequence[int] | NDArray[np.int64], limit: int | None) -> NDA
     if limit is not None and limit < 1:
         raise ValueError(f"a limit must leave at least one image, got {limit}")
     return mixed_order(labels)[:limit]
+
+
+def share(size: int, part: Part) -> slice:
+    """The places in a batch of `size` that are a rank's. Equal shares, so that the mean of means is the mean."""
+    rank, world = part
+    if size % world:
+        raise ValueError(f"train.batch_size {size} cannot be shared evenly by {world} processes")
+    return slice(rank * size // world, (rank + 1) * size // world)
 
 
 def check_batch(images: int, batch_size: int, what: str) -> None:

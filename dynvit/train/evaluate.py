@@ -7,14 +7,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dynvit.complexity import evaluating
-from dynvit.data import Batches
+from dynvit.data import WHOLE, Batches
 from dynvit.tokens import TokenTrace, trace_tokens
+
+if TYPE_CHECKING:
+    from dynvit.train.together import Together
 
 
 @dataclass(frozen=True)
@@ -57,29 +61,54 @@ class Activity:
                 self.layers.append(total)
         self.depth = self.depth + trace.depth.float().mean(1).sum().double()
 
+    def plain(self) -> Activity:
+        """The same on the CPU."""
+        self.layers = [layer.cpu() for layer in self.layers]
+        self.depth = float(self.depth)
+        return self
+
     def shares(self) -> list[float]:
         return (torch.stack(self.layers) / self.images).tolist() if self.layers else []
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, data: Batches, traced_images: int, amp: torch.dtype | None) -> Validation:
-    """One pass over the validation images; the first `traced_images` of them (whole batches) are traced."""
+def evaluate(
+    model: nn.Module, data: Batches, traced_images: int, amp: torch.dtype | None, together: Together | None = None
+) -> Validation:
+    """One pass over the validation images; the first `traced_images` of them (whole batches) are traced. Several
+    processes take a part each, and all get the whole result."""
     activity, started, seen = Activity(), time.perf_counter(), 0
+    rank, world = part = WHOLE if together is None else together.part
+    stride = 0 if world == 1 else data.validation_batch_size
     sums = torch.zeros(3, dtype=torch.float64)
     traceable = can_trace(model)
     with evaluating(model):
-        for x_BCSS, target_B in data.validation():
-            traced = traceable and seen < traced_images
+        for x_BCSS, target_B in data.validation() if world == 1 else data.validation(part):
+            traced = traceable and seen * world + rank * stride < traced_images
             with trace_tokens(model) if traced else nullcontext() as trace, autocast(x_BCSS.device.type, amp):
                 logits_BK = model(x_BCSS).float()
             if trace is not None:
                 activity.add(trace)
             sums = sums.to(logits_BK.device) + _sums(logits_BK, target_B)
             seen += len(target_B)
+    if together is not None and world > 1:
+        sums, seen, activity = _joined(together.gathered((sums.cpu(), seen, activity.plain())))
     loss, top1, top5 = (sums / seen).tolist()
     speed = seen / (time.perf_counter() - started)
     depth = float(activity.depth) / activity.images if activity.images else None
     return Validation(loss, 100 * top1, 100 * top5, speed, activity.shares(), depth)
+
+
+def _joined(parts: list[tuple[Tensor, int, Activity]]) -> tuple[Tensor, int, Activity]:
+    """What the processes found, as one of them would have."""
+    activity = Activity()
+    for _, _, part in parts:
+        activity.images += part.images
+        activity.depth = activity.depth + part.depth
+        longest = max(len(activity.layers), len(part.layers))
+        both = ([*x.layers, *[torch.zeros(())] * (longest - len(x.layers))] for x in (activity, part))
+        activity.layers = [a + b for a, b in zip(*both, strict=True)]
+    return sum((sums for sums, _, _ in parts), torch.zeros(3, dtype=torch.float64)), sum(p[1] for p in parts), activity
 
 
 def _sums(logits_BK: Tensor, target_B: Tensor) -> Tensor:

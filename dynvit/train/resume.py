@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from dynvit.train.seeding import random_states, set_random_states
+from dynvit.train.seeding import random_states, seed_globally, set_random_states
 
 if TYPE_CHECKING:
     from dynvit.train.training import Training
@@ -49,9 +49,17 @@ class Clock:
         return self.before + time.perf_counter() - self.started
 
 
-def write(training: Training, file: Path) -> None:
-    """What `context.save` is given."""
+def shared(training: Training) -> dict[str, Any]:
+    """What every process has its own of; all of them must call it, rank 0 writes it."""
     training.tally.check(training.progress.epoch + 1)  # never keep weights that are already lost
+    together = training.together
+    states = together.gathered(random_states(training.device))
+    others = {"others": states[1:]} if together.world > 1 else {}
+    return {"random": states[0], "tally": training.tally.state(together), **others}
+
+
+def write(training: Training, file: Path, shared: dict[str, Any]) -> None:
+    """What `context.save` is given."""
     training.progress.seconds = training.clock.seconds()
     torch.save(
         {
@@ -59,8 +67,7 @@ def write(training: Training, file: Path) -> None:
             "model": training.model.state_dict(),
             "optimizer": training.optimizer.state_dict(),
             "scheduler": training.scheduler.state_dict(),
-            "random": random_states(training.device),
-            "tally": training.tally.state(),
+            **shared,
             "progress": asdict(training.progress),
             **({} if training.teacher is None else {"teacher": training.teacher.state()}),
         },
@@ -81,12 +88,18 @@ def read(training: Training, file: Path) -> bool:
     training.model.load_state_dict(state["model"])
     training.optimizer.load_state_dict(state["optimizer"])
     training.scheduler.load_state_dict(state["scheduler"])
-    training.tally.load(state["tally"])
+    rank = training.together.rank
+    if rank == 0:
+        training.tally.load(state["tally"])
     if training.teacher is not None:
         training.teacher.load(state["teacher"])
     training.progress = Progress(**state["progress"])
     training.clock.before = training.progress.seconds
-    set_random_states(state["random"], training.device)
+    states = [state["random"], *state.get("others", [])]
+    if len(states) == training.together.world:
+        set_random_states(states[rank], training.device)
+    else:  # saved by another number of processes: nobody's draws repeat another's
+        seed_globally(training.context.seed, "drop", rank, training.progress.epoch, training.progress.step)
     training.context.say(f"resumed in epoch {training.progress.epoch + 1} after {training.progress.step} batches")
     return True
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from dynvit.train.together import Together
 
 
 class NotFinite(FloatingPointError):
@@ -49,14 +52,19 @@ class Tally:
         values = ", ".join(f"{name} {value.item():.6g}" for name, value in terms.items())
         raise NotFinite(f"the loss is not finite in epoch {epoch}, step {step + 1}: {values}")
 
-    def means(self) -> dict[str, float]:
-        """Event keys and values: ``train.loss``, ``train.top1`` (percent), ``loss.<term>``."""
-        mean = {name: total.item() / self.images[name] for name, total in self.sums.items()}
+    def means(self, together: Together | None = None) -> dict[str, float]:
+        """Event keys and values, over all processes: ``train.loss``, ``train.top1`` (percent), ``loss.<term>``."""
+        state = self.state(together)
+        mean = {name: total.item() / state["images"][name] for name, total in state["sums"].items()}
         found = {"train.loss": mean.pop("loss"), "train.top1": 100 * mean.pop("right")}
         return found | {f"loss.{name}": value for name, value in mean.items()}
 
-    def state(self) -> dict[str, Any]:
-        return {"sums": dict(self.sums), "images": dict(self.images)}
+    def state(self, together: Together | None = None) -> dict[str, Any]:
+        """What all processes have summed up."""
+        if together is None or together.world == 1:
+            return {"sums": dict(self.sums), "images": dict(self.images)}
+        images = together.summed({name: torch.tensor(n) for name, n in self.images.items()})
+        return {"sums": together.summed(self.sums), "images": {name: int(n) for name, n in images.items()}}
 
     def load(self, state: dict[str, Any]) -> None:
         self.clear()

@@ -7,10 +7,10 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-import timm
 import torch
 from torch import Tensor, nn
 
+from dynvit.building import build
 from dynvit.complexity import complexity
 from dynvit.context import Context, Stopped
 from dynvit.data import Batches, load
@@ -24,6 +24,7 @@ from dynvit.train.resume import Clock, Progress
 from dynvit.train.seeding import deterministic, seed_globally
 from dynvit.train.tally import Tally
 from dynvit.train.teacher import Teacher
+from dynvit.train.together import Together
 
 if TYPE_CHECKING:
     from dynvit.tasks.classify import Config
@@ -39,6 +40,7 @@ class Training:
         self.kind = torch.device(self.device).type
         self.clock, self.progress, self.tally = Clock(), Progress(), Tally(self.device)
         self.amp = amp_type(config.train.amp, self.device)
+        self.together = Together(context)
 
     def run(self) -> dict[str, Any]:
         with ExitStack() as stack:
@@ -48,20 +50,23 @@ class Training:
             if self.kind == "cpu" and torch.set_flush_denormal(True):
                 stack.callback(torch.set_flush_denormal, False)
             forget_peak(self.device)
+            stack.enter_context(self.together.joined())
             self._build()
             checkpoint = self.context.load()
             if checkpoint is None or not resume.read(self, checkpoint):
                 if self.teacher is not None:
                     self.teacher.prepare(self)
-                seed_globally(self.context.seed, "drop")
+                seed_globally(self.context.seed, "drop", *([self.together.rank] if self.together.rank else []))
+            self.parallel = self.together.wrapped(self.model)
             while self.progress.epoch < self.config.train.epochs:
                 self._train_epoch()
                 self._close_epoch()
                 self._boundary()
             if self.config.keep_checkpoint:
                 self._save()
-                resume.keep_weights(self, self.context.folder / "last.safetensors")
-            return self._result()
+                if self.together.rank == 0:
+                    resume.keep_weights(self, self.context.folder / "last.safetensors")
+            return self._result() if self.together.rank == 0 else {"metrics": {}}
 
     def _build(self) -> None:
         train, evaluation = self.config.train, self.config.evaluation
@@ -69,7 +74,7 @@ class Training:
             self.config.data, train.batch_size, evaluation.batch_size, self.context.seed, self.device
         )
         seed_globally(self.context.seed, "init")
-        self.model = create(self.config.model, self.data, train.drop_path).to(self.device)
+        self.model = self.together.prepared(create(self.config.model, self.data, train.drop_path).to(self.device))
         self.optimizer = optimiser(self.model, train)
         self.scheduler = scheduler(self.optimizer, train, self.data.steps)
         self.teacher = Teacher(self) if self.config.teacher.model.get("name") else None
@@ -81,7 +86,7 @@ class Training:
         self.model.train()
         self.started, self.trained = time.perf_counter(), 0
         if progress.step < self.data.steps:
-            for x_BCSS, target_B in self.data.train(progress.epoch, progress.step):
+            for x_BCSS, target_B in self.data.train(progress.epoch, progress.step, self.together.part):
                 self._update(x_BCSS, target_B)
                 self._boundary()
         self.tally.check(progress.epoch + 1)
@@ -90,7 +95,7 @@ class Training:
         options, progress = self.config.train, self.progress
         with autocast(self.kind, self.amp):
             taught_BK = None if self.teacher is None else self.teacher.logits(x_BCSS)
-            output = self.model(x_BCSS)
+            output = self.parallel(x_BCSS)
             loss = training_loss(output, target_B, taught_BK, options.label_smoothing)
         self.optimizer.zero_grad()
         loss.backward()
@@ -101,7 +106,7 @@ class Training:
         logits_BK, aux = (output.logits, output.losses) if isinstance(output, Output) else (output, {})
         self.tally.add(progress.step, {"loss": loss, **aux}, logits_BK, target_B)
         progress.step += 1
-        self.trained += len(target_B)
+        self.trained += len(target_B) * self.together.world
         update = progress.epoch * self.data.steps + progress.step
         self.scheduler.step_update(update)
         if update % CHECK_EVERY.get(self.kind, 1) == 0:
@@ -109,9 +114,9 @@ class Training:
 
     def _close_epoch(self) -> None:
         """Evaluate, log, move on to the next epoch."""
-        progress, sums = self.progress, self.tally.means()
+        progress, sums = self.progress, self.tally.means(self.together)
         speed = self.trained / (time.perf_counter() - self.started)
-        found = evaluate(self.model, self.data, self.config.evaluation.traced_images, self.amp)
+        found = evaluate(self.model, self.data, self.config.evaluation.traced_images, self.amp, self.together)
         progress.epoch, progress.step = progress.epoch + 1, 0
         self.tally.clear()
         progress.last = {**found.scores(), "epoch": float(progress.epoch)}
@@ -134,7 +139,8 @@ class Training:
             raise Stopped(f"saved in epoch {self.progress.epoch + 1} after {self.progress.step} batches")
 
     def _save(self) -> None:
-        self.context.save(lambda file: resume.write(self, file))
+        shared = resume.shared(self)
+        self.context.save(lambda file: resume.write(self, file, shared))
 
     def _result(self) -> dict[str, Any]:
         evaluation, progress = self.config.evaluation, self.progress
@@ -155,7 +161,7 @@ class Training:
             },
             "cost": {
                 "seconds": seconds,
-                "gpu_seconds": seconds if self.kind == "cuda" else 0.0,
+                "gpu_seconds": seconds * self.together.world if self.kind == "cuda" else 0.0,
                 "peak_memory_mb": peak_mb(self.device),
                 "params": cost.params,
                 "gflops": cost.gmacs,
@@ -165,20 +171,10 @@ class Training:
 
 def create(options: dict[str, Any], data: Batches, drop_path: float) -> nn.Module:
     """The timm model of a config, fitted to the data's classes, channels and image size."""
-    options = dict(options)
-    name = options.pop("name", None)
-    if not name:
-        raise ValueError("model needs a name, such as {name: vit_tiny_patch16_224}")
     fitted = {"num_classes": data.classes, "in_chans": data.channels, "img_size": data.image_size}
     if drop_path:
         fitted["drop_path_rate"] = drop_path
-    try:
-        return timm.create_model(name, **{**fitted, **options})
-    except TypeError as error:
-        if "'img_size'" not in str(error):
-            raise
-        del fitted["img_size"]  # a convolutional network takes any
-        return timm.create_model(name, **{**fitted, **options})
+    return build(options, **fitted)
 
 
 def amp_type(choice: str, device: str) -> torch.dtype | None:
