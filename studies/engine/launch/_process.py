@@ -29,10 +29,16 @@ def command(job: Job, until_empty: bool = True) -> list[str]:
 def environ(job: Job, code: Path) -> dict[str, str]:
     """Added to the worker's environment: the code as it was at launch, threads, no GPU where none was asked for."""
     cpus = str(max(1, job.resources.cpus))
-    given = {"PYTHONPATH": str(code), "OMP_NUM_THREADS": cpus, "MKL_NUM_THREADS": cpus, "PYTHONUNBUFFERED": "1"}
+    paths = {"PYTHONPATH": str(code), "PYTHONSAFEPATH": "1"}  # safe: else the current folder's code would come first
+    given = {**paths, "OMP_NUM_THREADS": cpus, "MKL_NUM_THREADS": cpus, "PYTHONUNBUFFERED": "1"}
     if job.resources.gpus <= 0:
         given["CUDA_VISIBLE_DEVICES"] = ""
     return given
+
+
+def limit(job: Job) -> dict[str, str]:
+    """Lets the worker keep to the trial's minutes, where the launcher has no clock of its own for that."""
+    return {} if job.resources.minutes is None else {"DYNVIT_MINUTES": f"{job.resources.minutes:g}"}
 
 
 def this_process() -> str:

@@ -1,12 +1,21 @@
-"""In this process, one trial after another: for debugging, CI, and machines with nothing else installed."""
+"""In this process, one trial after another: for debugging, CI, and machines with nothing else installed.
+
+A trial that several processes train together gets them all from here, and this one waits.
+"""
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import time
 from collections.abc import Sequence
 
 from studies.engine import worker
 from studies.engine.context import Stop
 from studies.engine.launch import Handle, Job, JobState, LaunchError, Site
+from studies.engine.launch._process import GRACE, command, environ, limit, this_process
+from studies.engine.launch._together import start
+from studies.engine.snapshot import root
 from studies.engine.store import TrialFolder
 from studies.engine.trial import Resources
 
@@ -27,8 +36,10 @@ class Inline:
         self._stop = stop
 
     def slots(self, resources: Resources) -> int:
-        if resources.gpus > 1 or resources.nodes > 1:
-            raise LaunchError("inline runs a trial on one device")
+        if resources.nodes > 1:
+            raise LaunchError(f"a trial asks for {resources.nodes} nodes, inline has this machine only")
+        if resources.gpus > 1 and resources.gpus > gpus():
+            raise LaunchError(f"a trial asks for {resources.gpus:g} GPUs, this machine has {gpus()}")
         return 1
 
     def submit(self, jobs: Sequence[Job]) -> list[Handle]:
@@ -39,8 +50,33 @@ class Inline:
         for handle in handles:
             left: list[TrialFolder] = handle.native
             while left and not self._stop and not worked:
-                worked = worker.attempt(left.pop(0), self._stop, handle.job.device, inline=True) is not None
+                worked = self._work(left.pop(0), handle)
         return {h: "running" if h.native and not self._stop else "gone" for h in handles}
+
+    def _work(self, folder: TrialFolder, handle: Handle) -> bool:
+        job = handle.job
+        if job.resources.world > 1:
+            self._wait(handle)
+            return True
+        minutes = job.resources.minutes
+        return worker.attempt(folder, self._stop, job.device, inline=True, minutes=minutes) is not None
+
+    def _wait(self, handle: Handle) -> None:
+        """For the processes of a trial; the driver's other work waits too, as it does for a trial in this process."""
+        environment = {**environ(handle.job, root()), **limit(handle.job), "DYNVIT_DRIVER": this_process()}
+        process = start(command(handle.job), environment, handle.job.resources)
+        asked: float | None = None
+        try:
+            while process.alive():
+                if self._stop and asked is None:
+                    asked = time.monotonic()
+                    process.ask()
+                if asked is not None and time.monotonic() - asked > GRACE:
+                    process.kill()
+                time.sleep(0.05)
+        finally:
+            process.kill()
+        handle.pid, handle.note = process.pid, process.note()
 
     def stop(self, handles: Sequence[Handle], kill: bool = False) -> None:
         """The trial under way sees it at its next step. What kills here is the second Ctrl-C itself."""
@@ -48,3 +84,14 @@ class Inline:
 
     def close(self) -> None:
         return None
+
+
+def gpus() -> int:
+    """Of this machine, as its driver lists them."""
+    if shutil.which("nvidia-smi") is None:
+        return 0
+    try:
+        told = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return 0
+    return sum(line.startswith("GPU ") for line in told.splitlines())

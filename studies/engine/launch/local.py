@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from studies.engine import snapshot
 from studies.engine.launch import Handle, Job, JobState, LaunchError, Site
-from studies.engine.launch._process import Process, command, environ, this_process
+from studies.engine.launch._process import Process, command, environ, limit, this_process
+from studies.engine.launch._together import Together, start
 from studies.engine.trial import Resources
 
 
@@ -28,19 +29,21 @@ class Local:
 
     def __init__(self, site: Site) -> None:
         self._code = snapshot.take(site.results)
-        self._processes: list[Process] = []
+        self._processes: list[Process | Together] = []
 
     def slots(self, resources: Resources) -> int:
         if resources.gpus > 0 or resources.nodes > 1:
             raise LaunchError("local runs CPU trials only, use --on ray")
-        if resources.cpus > cores():
-            raise LaunchError(f"a trial asks for {resources.cpus} cores, this machine has {cores()}")
-        return max(1, cores() // max(1, resources.cpus))
+        cpus = max(1, resources.cpus) * resources.per_node
+        if cpus > cores():
+            raise LaunchError(f"a trial asks for {cpus} cores, this machine has {cores()}")
+        return cores() // cpus
 
     def submit(self, jobs: Sequence[Job]) -> list[Handle]:
         handles = []
         for job in jobs:
-            process = Process(command(job), {**environ(job, self._code), "DYNVIT_DRIVER": this_process()})
+            environment = {**environ(job, self._code), **limit(job), "DYNVIT_DRIVER": this_process()}
+            process = start(command(job), environment, job.resources)
             self._processes.append(process)
             handles.append(Handle(job, process))
         return handles
@@ -48,7 +51,7 @@ class Local:
     def poll(self, handles: Sequence[Handle]) -> dict[Handle, JobState]:
         states: dict[Handle, JobState] = {}
         for handle in handles:
-            process: Process = handle.native
+            process: Process | Together = handle.native
             states[handle] = "running" if process.alive() else "gone"
             if states[handle] == "gone":
                 process.kill()  # what it may have left behind
