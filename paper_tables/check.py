@@ -33,6 +33,9 @@ class _Check:
             yield self.document.fault(("study",), f'is "{self.spec.study}", the results are of "{study}"')
         yield from self._twice("tables", [t.name for t in self.spec.tables])
         yield from self._twice("figures", [f.name for f in self.spec.figures])
+        for i, name in enumerate(t.name for t in self.spec.tables):
+            if name == "claims" and self.spec.claims:
+                yield self.document.fault(("tables", i, "name"), '"claims" is the table of the claims')
         yield from self._twice("claims", [c.name for c in self.spec.claims])
         for i, table in enumerate(self.spec.tables):
             if isinstance(table, Table):

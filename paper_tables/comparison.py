@@ -10,7 +10,7 @@ from paper_tables.cells import embolden
 from paper_tables.comparing import ComparedColumn, ComparedRow, Comparison, Incomparable, Published
 from paper_tables.grid import Cell, Grid, Head, Nothing, Row
 from paper_tables.library import Found, Library
-from paper_tables.names import METRICS, Names, automatic_digits
+from paper_tables.names import Names, automatic_digits
 from paper_tables.stats import Summary, summarize
 from paper_tables.text import literal
 
@@ -53,7 +53,7 @@ def build(table: Comparison, names: Names, library: Library) -> Grid:
     words = [column for column in compared if column.spec.text is not None]
     numbers = [column for column in compared if column.spec.text is None]
     method = [Cell(text=_label(line, names)) for line in lines]
-    heads = [Head(table.method, kind="text"), *(Head(_head(column.spec), kind="text") for column in words)]
+    heads = [Head(table.method, kind="text"), *(Head(_head(column.spec, names), kind="text") for column in words)]
     body = [method, *(column.words() for column in words)]
     if any(column.measured[i] for column in numbers for i in range(len(lines))):
         heads.append(Head("n", kind="count"))
@@ -143,13 +143,12 @@ def _count(columns: list[_Column], lines: int) -> list[Cell]:
 # ---- columns
 
 
-def _head(column: ComparedColumn) -> str:
+def _head(column: ComparedColumn, names: Names) -> str:
     if column.head:
         return column.head
     if column.text is not None:
         return column.text.replace("_", " ").capitalize()
-    name = column.metric[0] if column.metric else column.published or ""
-    return METRICS[name].head if name in METRICS else literal(name)
+    return names.metric(column.metric[0] if column.metric else column.published or "").head
 
 
 class _Column:
@@ -174,7 +173,7 @@ class _Column:
         for kind in kinds:
             if self.spec.best == "bold" and kind in ("published", "measured"):
                 self._embolden(made[kind])
-            over = _head(self.spec)
+            over = _head(self.spec, self.names)
             sub = self._under(made[kind]) if kind == "measured" else ""
             yield (Head(heads[kind], sub, over=over) if len(kinds) > 1 else Head(over, sub)), made[kind]
 

@@ -70,8 +70,14 @@ class Head:
 
     text: str
     sub: str = ""
-    kind: Literal["text", "number", "count"] = "number"
+    kind: Literal["text", "prose", "number", "count"] = "number"
     over: str = ""
+    share: float = 0.0
+    """Of the width that the other columns leave, for prose, which is broken into lines."""
+
+    @property
+    def words(self) -> bool:
+        return self.kind in ("text", "prose")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from paper_tables import curve_metrics
 from paper_tables.frame import Arm, Frame
 from paper_tables.spec import Spec
 from paper_tables.text import literal
@@ -95,6 +96,9 @@ class Names:
 
     def metric(self, name: str) -> Quantity:
         known = METRICS.get(name)
+        taken = curve_metrics.parse(name)
+        if taken is not None and name not in self.spec.metrics:
+            return self._from_curve(taken)
         if known is None:
             words = literal(name).replace("_", " ").replace(".", " ")
             known = Quantity(words, words)
@@ -105,6 +109,16 @@ class Names:
             return Quantity(known.label, known.head, unit, known.power)
         unit = unit if said.unit is None else said.unit
         return Quantity(said.label or known.label, said.head or known.head or known.label, unit, known.power)
+
+    def _from_curve(self, taken: curve_metrics.CurveMetric) -> Quantity:
+        """Fluctuation of validation top-1; validation top-1 after 10 % of training."""
+        base = self.metric(taken.metric)
+        lower = base.label[:1].lower() + base.label[1:]
+        if taken.take == "at":
+            label = f"{base.label} after {100 * taken.share:g} % of training"
+            return Quantity(label, f"{base.head} at {100 * taken.share:g} %", base.unit)
+        word = taken.take.capitalize()
+        return Quantity(f"{word} of {lower}", f"{word} of {lower}", base.unit)
 
     def scaled(self, name: str, values: Iterable[float]) -> tuple[float, str]:
         """The factor to print a metric with, and its unit: numbers of things in k, M or G so that they read well."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from paper_tables import comparison, crossing, figures, listing, report, write
+from paper_tables import claims_table, comparison, crossing, figures, listing, report, write
 from paper_tables.check import check
 from paper_tables.comparing import Comparison
 from paper_tables.default import default
@@ -26,6 +26,8 @@ def render(folder: Path, spec_file: Path | None) -> dict[str, bytes]:
     names = Names(_spec(library, spec_file), library.own)
     left_out: dict[str, str] = {}
     grids = _each(names.spec.tables, lambda table: _grid(table, names, library), "table", left_out)
+    if names.spec.claims:
+        grids.append(claims_table.build(names.spec, names, library)[0])
     pictures = _each(names.spec.figures, lambda figure: figures.draw(figure, names), "figure", left_out)
     files: dict[str, bytes] = {}
     for grid in grids:

@@ -74,6 +74,20 @@ def difference(values: Sequence[float], level: float = 0.95) -> Difference:
     return Difference(summary.n, summary.mean, summary.sd, summary.half, p)
 
 
+def welch(arm: Sequence[float], other: Sequence[float], level: float = 0.95) -> Difference:
+    """arm - other where no seed is common to both: unequal variances, n the smaller of the two."""
+    mean, n = float(np.mean(arm)) - float(np.mean(other)), min(len(arm), len(other))
+    if n < LEAST:
+        return Difference(n, mean, None, None, None)
+    shares = [float(np.var(side, ddof=1)) / len(side) for side in (arm, other)]
+    error = math.sqrt(sum(shares))
+    if error <= ROUNDING * abs(mean):
+        return Difference(n, mean, 0.0, None, None)
+    freedom = sum(shares) ** 2 / sum(s**2 / (len(side) - 1) for s, side in zip(shares, (arm, other), strict=True))
+    half = float(stdtrit(freedom, 0.5 + level / 2)) * error
+    return Difference(n, mean, error * math.sqrt(n), half, 2 * float(stdtr(freedom, -abs(mean / error))))
+
+
 def holm(p: Sequence[float | None]) -> list[float | None]:
     """Holm's adjusted p values; None (not tested) stays None and does not count."""
     order = sorted((value, i) for i, value in enumerate(p) if value is not None)

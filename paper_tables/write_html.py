@@ -15,6 +15,7 @@ STYLE = (
     "th,td{padding:.15em .7em;text-align:left;font-weight:normal}"
     ".num{text-align:right;font-variant-numeric:tabular-nums}thead .over{text-align:center;border-bottom:1px solid}"
     ".sub{font-size:.8em;display:block}.group th{font-style:italic;padding-top:.6em}.best{font-weight:bold}"
+    ".prose{white-space:normal;min-width:16em}"
     ".grey{color:#6b6b6b}.block>*{border-top:1px solid #ddd}ul{padding-left:1.2em;font-size:.9em;max-width:60em}"
     "@media(prefers-color-scheme:dark){body{color:#e6e6e6;background:#161616}.grey{color:#a0a0a0}"
     ".block>*{border-color:#444}}"
@@ -71,14 +72,14 @@ def _head(head: Head) -> str:
 
 
 def _numeric(head: Head) -> str:
-    return "" if head.kind == "text" else ' class="num"'
+    return "" if head.words else ' class="num"'
 
 
 def _row(grid: Grid, row: Row, above: str) -> str:
     """`above` is what the first cell stands for where it is blank: a sorted row needs it."""
     cells, at = [], 0
     for cell in row.cells:
-        blank = not at and not cell.text and grid.heads[0].kind == "text"
+        blank = not at and not cell.text and grid.heads[0].words
         full = f'<td data-full="{escape(plain(above))}"></td>'
         cells.append(full if blank else _cell(grid, cell, grid.heads[at]))
         at += cell.span
@@ -87,7 +88,9 @@ def _row(grid: Grid, row: Row, above: str) -> str:
 
 
 def _cell(grid: Grid, cell: Cell, head: Head) -> str:
-    names = ["num"] * (head.kind != "text") + ["best"] * cell.best + ["grey"] * cell.grey
+    names = (
+        ["num"] * (not head.words) + ["prose"] * (head.kind == "prose") + ["best"] * cell.best + ["grey"] * cell.grey
+    )
     attributes = f' class="{" ".join(names)}"' if names else ""
     if cell.span > 1:
         attributes += f' colspan="{cell.span}" style="text-align:center"'

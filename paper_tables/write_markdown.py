@@ -11,7 +11,7 @@ from paper_tables.text import plain
 def write(grid: Grid) -> str:
     lines = [f"**{_safe(grid.caption)}**", ""] if grid.caption else []
     lines.append("| " + " | ".join(_head(head) for head in grid.heads) + " |")
-    lines.append("|" + "|".join(" :-- " if head.kind == "text" else " --: " for head in grid.heads) + "|")
+    lines.append("|" + "|".join(" :-- " if head.words else " --: " for head in grid.heads) + "|")
     for row in grid.rows:
         if row.group:
             lines.append("| " + " | ".join([f"**{_safe(row.group)}**"] + [""] * (len(grid.heads) - 1)) + " |")

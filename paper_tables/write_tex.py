@@ -18,21 +18,26 @@ SISETUP = (
 SIZES = ((r"\small", 9, 5, 0.54), (r"\footnotesize", 8, 4, 0.55), (r"\scriptsize", 7, 3, 0.59), (r"\tiny", 5, 3, 0.7))
 """Font size as a command and in points, column gap in points, mean width of a letter over the font size: Computer
 Modern grows wider as it grows smaller. The first size in which a table fits is taken."""
-TEXT_WIDTH = 340
+WIDTHS = {"one": 240, "two": 496}
+"""Points: a column of a two-column paper, and both."""
+LEAST_PROSE = 100
+"""Points that a column of prose needs."""
 
 
 def write(grid: Grid) -> str:
-    size, _, gap, _ = next((s for s in SIZES if _width(grid, *s[1:]) <= TEXT_WIDTH), SIZES[-1])
+    width, (size, points, gap, letter) = _fitting(grid)
+    star = "*" if width == "two" else ""
+    prose = WIDTHS[width] - _width(grid, points, gap, letter)
     lines = [
         "% needs \\usepackage{booktabs,siunitx,xcolor,graphicx}",
-        r"\begin{table}[tbp]",
+        rf"\begin{{table{star}}}[tbp]",
         r"\centering",
         rf"{size}\setlength{{\tabcolsep}}{{{gap}pt}}\setlength{{\belowcaptionskip}}{{6pt}}",
         SISETUP,
         *([rf"\caption{{{tex(grid.caption)}}}"] if grid.caption else []),
         *([rf"\label{{{grid.label}}}"] if grid.label else []),
         r"\sbox0{%",
-        rf"\begin{{tabular}}{{{_columns(grid)}}}",
+        rf"\begin{{tabular}}{{{_columns(grid, prose)}}}",
         r"\toprule",
         *_heads(grid.heads),
         r"\midrule",
@@ -41,16 +46,29 @@ def write(grid: Grid) -> str:
         r"\end{tabular}}%",
         r"\ifdim\wd0>\linewidth\resizebox{\linewidth}{!}{\usebox0}\else\usebox0\fi\par\smallskip",
         *_notes(grid),
-        r"\end{table}",
+        rf"\end{{table{star}}}",
         f"% {tex(grid.stamp)}",
     ]
     return "\n".join(lines) + "\n"
 
 
+def _fitting(grid: Grid) -> tuple[str, tuple[str, int, int, float]]:
+    """The width it stands in and the largest size that fits it; auto: one column where that is not tiny."""
+    least = LEAST_PROSE * sum(head.kind == "prose" for head in grid.heads)
+    chosen = ("one", "two") if grid.width == "auto" else (grid.width,)
+    for width in chosen:
+        for size in SIZES[: -1 if len(chosen) > 1 and width == "one" else None]:
+            if _width(grid, *size[1:]) + least <= WIDTHS[width]:
+                return width, size
+    return chosen[-1], SIZES[-1]
+
+
 def _width(grid: Grid, points: int, gap: int, letter: float) -> float:
-    """An estimate in points, from the letters of the widest cell of each column."""
+    """An estimate in points, from the letters of the widest cell of each column; prose takes what is left."""
     letters = 0.0
     for i, head in enumerate(grid.heads):
+        if head.kind == "prose":
+            continue
         longest = max([0, *(len(plain(c.text) or _digits(c)) for c in _column_cells(grid, i))])
         letters += max(longest, len(plain(head.text)), len(plain(head.sub)) * 7 / points)
     return letters * letter * points + 2 * gap * (len(grid.heads) - 1)
@@ -63,13 +81,16 @@ def _digits(cell: Cell) -> str:
 # ---- columns and heads
 
 
-def _columns(grid: Grid) -> str:
-    return "@{}" + " ".join(_column(grid, i, head) for i, head in enumerate(grid.heads)) + "@{}"
+def _columns(grid: Grid, prose: float) -> str:
+    return "@{}" + " ".join(_column(grid, i, head, prose) for i, head in enumerate(grid.heads)) + "@{}"
 
 
-def _column(grid: Grid, i: int, head: Head) -> str:
+def _column(grid: Grid, i: int, head: Head, prose: float) -> str:
     if head.kind == "text":
         return "l"
+    if head.kind == "prose":
+        width = max(head.share * prose, LEAST_PROSE)
+        return rf">{{\raggedright\arraybackslash}}p{{{width:.0f}pt}}"
     if head.kind == "count":
         return "r"
     cells = [c for c in _column_cells(grid, i) if c.value is not None and not c.text]
@@ -138,7 +159,7 @@ def _cell(grid: Grid, cell: Cell, numeric: bool) -> str:
         return rf"\multicolumn{{{cell.span}}}{{c}}{{{inside}{mark}}}"
     if cell.value is None or cell.text:
         text = tex(cell.text) or ("---" if numeric else "")
-        text = rf"\textcolor{{black!55}}{{{text}}}" if cell.grey else text
+        text = rf"\textcolor{{black!55}}{{{text}}}" if cell.grey else rf"\textbf{{{text}}}" if cell.best else text
         return f"{{{text}{mark}}}" if numeric else f"{text}{mark}"
     style = r"\bfseries " if cell.best else r"\color{black!55} " if cell.grey else ""
     if _flat(cell):
