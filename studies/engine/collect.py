@@ -56,16 +56,17 @@ class Curves:
 
 
 def collect(store: Store, folder: Path) -> Path:
-    """Write trials.csv, trials.parquet and curves.parquet of a study folder; the path of trials.csv.
+    """Write trials.csv, trials.parquet, curves.parquet and maps/ of a study folder; the path of trials.csv.
 
     FileNotFoundError where nothing was ever run.
     """
-    from studies.engine import framefile
+    from studies.engine import framefile, tokenmaps
 
     plan = read_plan(folder)
     curves = Curves()
-    table = rows(plan, read_all(store, plan, curves))
-    return framefile.write(folder, plan, table, curves)
+    readings = read_all(store, plan, curves)
+    tokenmaps.gather(store, plan, readings, folder)
+    return framefile.write(folder, plan, rows(plan, readings), curves)
 
 
 def read_all(store: Store, plan: PlanFile, curves: Curves | None = None) -> dict[str, Reading]:
