@@ -27,6 +27,8 @@ class Stop:
 
     def __init__(self) -> None:
         self.status: Status | None = None
+        self.leave = False
+        """Asked by a Ctrl-C: jobs that can do without the driver may go on."""
 
     def ask(self, status: Status = "stopped") -> None:
         self.status = self.status or status

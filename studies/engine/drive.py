@@ -12,8 +12,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from studies.engine.checkpoint import Checkpoint
 from studies.engine.context import Stop
-from studies.engine.launch import Handle, Job, Launcher
+from studies.engine.launch import Batch, Handle, Job, JobState, Launcher
 from studies.engine.launch._process import GRACE
 from studies.engine.trial import Resources, State, Trial
 from studies.engine.watch import Watch
@@ -32,6 +33,8 @@ class Outcome:
     interrupted: bool
     problem: str = ""
     """Why the driver gave up although trials were left."""
+    detached: int = 0
+    """Jobs that go on without the driver."""
 
 
 class Drive:
@@ -41,41 +44,74 @@ class Drive:
         self, trials: Sequence[Trial], watch: Watch, launcher: Launcher, stop: Stop, say: Callable[[str], None]
     ) -> None:
         self._launcher, self._watch, self._stop, self._say = launcher, watch, stop, say
+        self._batch = launcher if isinstance(launcher, Batch) else None
         self._open = {trial.folder_id: trial for trial in trials}
         self._slots = {key: launcher.slots(r) for key, r in {repr(t.resources): t.resources for t in trials}.items()}
-        self._handles: dict[Handle, int] = {}  # with the attempts counted when it was submitted
+        self._handles: dict[Handle, int] = {}  # with the attempts counted when it was submitted (a batch: the trial's)
         self._failures: Counter[str] = Counter()
         self._alone: set[str] = set()
         self._ends: dict[int, str] = {}
+        self._jobs_now: dict[Handle, JobState] = {}
+        self._ended: dict[str, tuple[Handle, int]] = {}
+        self._marks: dict[str, str] = {}  # of the checkpoints with which trials were sent back into the queue
         self._lost: dict[str, float] = {}
         self._barren = 0
         self._problem = ""
         self._stopping: float | None = None
 
-    def run(self) -> Outcome:
+    def run(self, detach: bool = False) -> Outcome:
+        """detach: only submit; for a `Batch`."""
+        self._adopt()
         for name, state in self._watch.look().items():
             if name in self._open and state.status in ("failed", "lost", "stopped"):
                 self._queue(name, state)  # of an earlier run, whose failures are not counted here
+        left = 0
         try:
-            while self._step():
-                time.sleep(self._launcher.interval if self._handles else 0.3)
+            while self._step() and not detach:
+                self._pause()
+            left = len(self._handles) if detach or self._leaves() else 0
         except KeyboardInterrupt:
             self._stop.ask()
             self._stopping = self._stopping or time.monotonic()
             self._launcher.stop(list(self._handles), kill=True)
         finally:
+            self._news()
             self._launcher.close()
-        self._leave()
-        return Outcome(self._watch.look(), bool(self._stop) and not self._problem, self._problem)
+        if not left:
+            self._leave()
+        return Outcome(self._watch.look(), bool(self._stop) and not self._problem, self._problem, left)
+
+    def _adopt(self) -> None:
+        if self._batch is None:
+            return
+        adopted = self._batch.adopt([self._watch.folders[name].path for name in self._open])
+        if adopted:
+            self._say(f"adopted   {len(adopted)} trials whose jobs are in the queue")
+            self._handles.update(dict.fromkeys(adopted, -1))
+
+    def _pause(self) -> None:
+        """Until the next look; a stop is heard at once."""
+        until = time.monotonic() + (self._launcher.interval if self._handles else 0.3)
+        while not (self._stop and self._stopping is None) and (left := until - time.monotonic()) > 0:
+            time.sleep(min(0.2, left))
+
+    def _leaves(self) -> bool:
+        """Whether jobs are to go on without this driver."""
+        return self._batch is not None and self._stop.leave and not self._problem
+
+    def _news(self) -> None:
+        for line in self._batch.news() if self._batch else ():
+            self._say(f"queue     {line}")
 
     def _step(self) -> bool:
         """False when there is nothing more to do."""
         self._poll()
         self._settle(self._watch.look())
         if self._stop:
-            return self._wind_down()
+            return not self._leaves() and self._wind_down()
         if self._open and not self._problem:
             self._submit()
+        self._news()
         if self._problem:
             self._stop.ask()
         return bool(self._open)
@@ -86,18 +122,22 @@ class Drive:
         return sum(state.attempt for state in self._watch.look().values())
 
     def _poll(self) -> None:
-        for handle, state in self._launcher.poll(list(self._handles)).items():
+        self._jobs_now = self._launcher.poll(list(self._handles))
+        for handle, state in self._jobs_now.items():
             if state != "gone":
                 continue
             before = self._handles.pop(handle)
             self._ends[handle.pid] = handle.note
+            if self._batch is not None:
+                self._ended[handle.job.folders[0].name] = handle, before
+                continue
             self._barren = 0 if self._attempts() > before else self._barren + 1
             if self._barren >= BARREN and not self._stop:
                 self._problem = f"workers end before they start a trial: {handle.note or 'no reason given'}"
 
     def _submit(self) -> None:
         states = self._watch.look()
-        taken = set() if self._launcher.steals else {folder.name for h in self._handles for folder in h.job.folders}
+        taken = self._taken()
         waiting = [t for n, t in self._open.items() if states[n].status in RUNNABLE and n not in taken]
         groups: dict[str, list[Trial]] = {}
         for trial in waiting:
@@ -105,18 +145,31 @@ class Drive:
         jobs = [job for group in groups.values() for job in self._jobs(group)]
         if jobs:
             attempts = self._attempts()
-            self._handles.update((handle, attempts) for handle in self._launcher.submit(jobs))
+            for handle in self._launcher.submit(jobs):
+                self._handles[handle] = states[handle.job.folders[0].name].attempt if self._batch else attempts
+
+    def _taken(self) -> dict[str, JobState]:
+        """Trials that a job of a queue has, and how the job was when last looked at."""
+        if self._launcher.steals:
+            return {}
+        return {f.name: self._jobs_now.get(h, "waiting") for h in self._handles for f in h.job.folders}
 
     def _jobs(self, trials: Sequence[Trial]) -> list[Job]:
         resources = self._resources(trials[0])
         folders = [self._watch.folders[trial.folder_id].path for trial in trials]
-        if not self._launcher.steals:
-            size = self._launcher.pack
-            return [Job(tuple(folders[i : i + size]), resources) for i in range(0, len(folders), size)]
+        if resources.world > 1:  # its processes are started for one trial, together
+            busy = {folder for handle in self._handles for folder in handle.job.folders}
+            folders = [folder for folder in folders if folder not in busy]
         key = repr(resources)
         slots = self._slots.setdefault(key, self._launcher.slots(resources))
+        if not self._launcher.steals:
+            size = self._launcher.pack if resources.world == 1 else 1
+            jobs = [Job(tuple(folders[i : i + size]), resources) for i in range(0, len(folders), size)]
+            return jobs[: max(0, slots - len(self._handles))] if self._batch else jobs
         free = slots - sum(repr(handle.job.resources) == key for handle in self._handles)
         turned = (folders[i:] + folders[:i] for i in range(min(free, len(folders))))
+        if resources.world > 1:
+            return [Job(tuple(order[:1]), resources) for order in turned]
         return [Job(tuple(order[:LONGEST]), resources) for order in turned]
 
     def _resources(self, trial: Trial) -> Resources:
@@ -127,8 +180,10 @@ class Drive:
     # ---- trials
 
     def _settle(self, states: dict[str, State]) -> None:
+        taken = self._taken()
         for name in list(self._open):
             state = states[name]
+            ended = self._ended.pop(name, None)
             if state.status == "done":
                 del self._open[name]
             elif self._stop:
@@ -137,8 +192,30 @@ class Drive:
                 self._queue(name, state)  # by an earlier driver, or for another study
             elif state.status == "failed":
                 self._failed(name, state)
+            elif self._batch is not None:
+                self._queued(name, state, taken.get(name), *(ended or (None, 0)))
             elif state.status == "lost" and self._mourned(name, state):
                 self._failed(name, replace(state, reason=self._ends.get(state.pid) or state.reason))
+
+    def _queued(self, name: str, state: State, job: JobState | None, ended: Handle | None, before: int) -> None:
+        """A trial that a queue's job had. job: how that stands now; ended: the one that has just gone, `before` which
+        the trial had had so many attempts."""
+        if state.status == "lost" and job != "running":  # else its end, which tells more, is still to come
+            site = ended.site if ended else job is not None  # a queue runs the job again: a failed node, say
+            reason = (ended.note if ended else "") or state.reason
+        elif ended is not None and state.status == "preempted":
+            site, reason = True, ended.note or "its job ended after it had saved"
+        elif ended is not None and state.status in RUNNABLE and state.attempt == before:
+            site, reason = False, ended.note or "its job ended before it began"
+        else:
+            return
+        mark = Checkpoint(self._watch.folders[name]).mark()
+        if site and mark != self._marks.get(name, ""):
+            self._marks[name] = mark
+            self._say(f"again     {name}  {reason}")
+            self._queue(name, state)
+        else:
+            self._failed(name, replace(state, status="lost", reason=reason))
 
     def _mourned(self, name: str, state: State) -> bool:
         """A moment after the loss was seen, so that the launcher can say how the process ended."""
@@ -163,6 +240,8 @@ class Drive:
             return
         if state.status == "lost":
             self._watch.folders[name].settle(replace(state, ended=state.ended or time.time()))
+        if self._batch is not None:  # a job that would come back for it
+            self._launcher.stop([h for h in self._handles if h.job.folders[0].name == name], kill=True)
         del self._open[name]
 
     def _queue(self, name: str, state: State) -> None:

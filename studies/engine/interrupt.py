@@ -24,6 +24,7 @@ def interrupts(stop: Stop) -> Iterator[None]:
     def on_signal(number: int, frame: FrameType | None) -> None:
         nonlocal pressed
         pressed += 1
+        stop.leave = stop.leave or not stop
         stop.ask()
         if pressed > 1:
             raise KeyboardInterrupt

@@ -171,6 +171,16 @@ class TrialFolder:
         """Called by the worker's heartbeat; False means that the folder is another worker's now."""
         return Claim(self.claim_file).beat(token)
 
+    def ask_to_stop(self) -> bool:
+        """Ask the live worker to save and stop; the request carries its claim's token, so that it never stops a later
+        attempt. False where nobody works here."""
+        claim = Claim(self.claim_file)
+        held = claim.holder()
+        if held is None or not claim.alive():
+            return False
+        write_atomic(self.stop_file, str(held.get("token", "")), durable=False)
+        return True
+
     def settle(self, state: State) -> bool:
         """Write a state from outside, as nobody works here; False where somebody does or the trial is done."""
         token = self.claim()

@@ -217,7 +217,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args(arguments)
     stop = Stop()
-    signal.signal(signal.SIGTERM, lambda *_: stop.ask("stopped"))
+    word: Status = "preempted" if os.environ.get("DYNVIT_SCHEDULED") else "stopped"  # a queue's jobs come back
+    signal.signal(signal.SIGTERM, lambda *_: stop.ask(word))
     signal.signal(signal.SIGUSR2, lambda *_: stop.ask("preempted"))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the driver, which asks us to stop
     parents = Parents()

@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from studies.engine.context import Stop
 from studies.engine.trial import Resources
@@ -46,6 +46,8 @@ class Handle:
     pid: int = 0
     note: str = ""
     """Both set when gone: the worker's process, and how it ended if that was not its own end."""
+    site: bool = False
+    """Set when gone: it ended by the site's doing (a failed node, a preemption, scancel), not by the trial's."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,19 @@ class Launcher(Protocol):
 
     def close(self) -> None:
         """Let go of everything; nothing of ours runs afterwards, unless it is meant to outlive the driver."""
+        ...
+
+
+@runtime_checkable
+class Batch(Launcher, Protocol):
+    """A launcher whose jobs go on without the driver, and are found again by a later one."""
+
+    def adopt(self, folders: Sequence[Path]) -> list[Handle]:
+        """The jobs in the queue that an earlier driver submitted for these trials; a handle has one trial."""
+        ...
+
+    def news(self) -> list[str]:
+        """Lines for the user since this was last asked."""
         ...
 
 

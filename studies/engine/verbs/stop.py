@@ -8,11 +8,11 @@ from pathlib import Path
 import click
 
 from studies.engine import driver
-from studies.engine.claim import HEARTBEAT_SECONDS, Claim
+from studies.engine.claim import HEARTBEAT_SECONDS
 from studies.engine.planfile import read_plan
 from studies.engine.selection import Refused, results_option
 from studies.engine.standing import Standing, named
-from studies.engine.store import Store, TrialFolder, write_atomic
+from studies.engine.store import Store
 
 
 @click.command()
@@ -27,7 +27,7 @@ def command(study: str, wait: float, results: Path) -> int:
         raise Refused(f"{study} has not been run in {results}")
     standings = [Standing(store, read_plan(folder)) for folder in folders]
     drivers = [s for s in standings if driver.ask_to_stop(s.plan.folder)]  # first, lest it start others
-    asked = sum(_ask(folder) for s in standings for folder in s.watch.folders.values())
+    asked = sum(folder.ask_to_stop() for s in standings for folder in s.watch.folders.values())
     if not asked and not drivers:
         click.echo(f"nothing of {study} is running")
         return 0
@@ -40,16 +40,6 @@ def command(study: str, wait: float, results: Path) -> int:
         time.sleep(0.2)
     click.echo(f"some have not stopped after {wait:g} s (their workers look for this every {HEARTBEAT_SECONDS:g} s)")
     return 1
-
-
-def _ask(folder: TrialFolder) -> bool:
-    """The request carries the claim's token, so that it can never stop a later attempt."""
-    claim = Claim(folder.claim_file)
-    held = claim.holder()
-    if held is None or not claim.alive():
-        return False
-    write_atomic(folder.stop_file, str(held.get("token", "")), durable=False)
-    return True
 
 
 def _runs(standing: Standing) -> bool:

@@ -1,0 +1,128 @@
+"""What the scheduler says about our jobs: one `squeue` for all of them, also right after they ended; `scontrol` for the
+site's settings; `sacct`, where accounting exists, for those that squeue has forgotten."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+SITE = ("BOOT_FAIL", "CANCELLED", "DEADLINE", "NODE_FAIL", "PREEMPTED", "REVOKED", "TIMEOUT")
+"""Ends that are not the trial's doing."""
+OVER = (*SITE, "COMPLETED", "FAILED", "OUT_OF_MEMORY")
+QUEUED = ("PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD", "CONFIGURING")
+WORDS = {
+    "BOOT_FAIL": "its node failed to boot",
+    "CANCELLED": "its job was cancelled (scancel)",
+    "DEADLINE": "its job reached its deadline",
+    "NODE_FAIL": "its node failed",
+    "OUT_OF_MEMORY": "oom: its job was killed by SLURM for want of memory",
+    "PREEMPTED": "its job was preempted",
+    "TIMEOUT": "its job reached the time limit before the trial had saved",
+}
+SECONDS = 60.0
+LISTED = 500
+"""Job ids on one command line."""
+
+
+class Silent(Exception):
+    """The scheduler did not answer; the text is its own first line."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A job (a task of an array) as the scheduler has it."""
+
+    state: str
+    reason: str = ""
+    node: str = ""
+    name: str = ""
+
+    @property
+    def over(self) -> bool:
+        return self.state in OVER
+
+    @property
+    def held(self) -> bool:
+        """Waits until a person or the site releases it."""
+        return self.state in QUEUED and ("held" in self.reason.lower() or self.reason == "SPECIAL_EXIT")
+
+    def words(self) -> str:
+        """How it ended, in a few words; empty where nothing needs saying."""
+        said = WORDS.get(self.state, "")
+        return f"{said} on {self.node}" if said and self.node and self.state == "NODE_FAIL" else said
+
+
+def ask(*command: str) -> str:
+    """Output of a SLURM command; Silent where it fails or hangs."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, stdin=subprocess.DEVNULL)
+    except subprocess.TimeoutExpired as error:
+        raise Silent(f"{command[0]} has not answered for {SECONDS:g} s") from error
+    except OSError as error:
+        raise Silent(f"{command[0]}: {error.strerror or error}") from error
+    if done.returncode != 0:
+        raise Silent(first_error(done.stderr) or f"{command[0]} ended with {done.returncode}")
+    return done.stdout
+
+
+def first_error(text: str) -> str:
+    """The line of SLURM's own that says what is wrong, without the program's name in front of it."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    named = [m for line in lines if (m := re.match(r"s\w+: (?:error|fatal): (.+)", line))]
+    told = list(dict.fromkeys(m.group(1) for m in named))
+    return "; ".join(told[:2]) if told else lines[-1] if lines else ""
+
+
+def queue(names: Iterable[str]) -> dict[str, Seen]:
+    """Every job of those names that squeue knows, also those that ended within the site's MinJobAge: id -> Seen."""
+    wanted = ",".join(sorted(set(names)))
+    if not wanted:
+        return {}
+    user = str(os.getuid())
+    text = ask("squeue", "-h", "-r", "-t", "all", "-u", user, "-n", wanted, "-o", "%i|%j|%T|%N|%r")
+    return dict(_line(line) for line in text.splitlines() if line.count("|") >= 4)
+
+
+def _line(line: str) -> tuple[str, Seen]:
+    number, name, state, node, reason = (part.strip() for part in line.split("|", 4))
+    return number, Seen(state, reason, node, name)
+
+
+def accounted(ids: Sequence[str]) -> dict[str, Seen]:
+    """The same from accounting, for jobs that squeue has forgotten; empty where there is none."""
+    found: dict[str, Seen] = {}
+    arrays = sorted({number.partition("_")[0] for number in ids})
+    for start in range(0, len(arrays), LISTED):
+        listed = ",".join(arrays[start : start + LISTED])
+        try:
+            text = ask("sacct", "-n", "-X", "-P", "-j", listed, "-o", "JobID,State,NodeList")
+        except Silent:
+            return found
+        for line in text.splitlines():
+            number, state, node = (*line.split("|"), "", "")[:3]
+            if state:
+                found[number] = Seen(state.split()[0], "", "" if node == "None assigned" else node)
+    return {number: found[number] for number in ids if number in found}
+
+
+def configuration() -> dict[str, str]:
+    """The site's settings; empty where the controller does not answer."""
+    try:
+        text = ask("scontrol", "show", "config")
+    except Silent:
+        return {}
+    pairs = (line.partition("=") for line in text.splitlines() if "=" in line)
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def cancel(ids: Sequence[str], name: str, waiting: bool = False) -> None:
+    """End those jobs of that name (an id may be another's by now); running ones get SIGTERM first and the site's
+    KillWait to save in. waiting: leave running ones alone."""
+    only = ["--state=PENDING"] if waiting else []
+    for start in range(0, len(ids), LISTED):
+        with contextlib.suppress(Silent):
+            ask("scancel", "--quiet", f"--name={name}", *only, *ids[start : start + LISTED])

@@ -1,0 +1,316 @@
+"""SLURM: arrays of jobs through submitit, whose states we read ourselves.
+
+submitit writes the sbatch file, pickles what a job runs, and requeues it when the site says so. It is not asked for
+states: it knows them from accounting only, holds a failed node for the end of a job that SLURM runs again elsewhere,
+and takes every early signal in a short job for a time-out (hence `NEVER`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import submitit
+from submitit.helpers import DelayedSubmission
+from submitit.slurm.slurm import _make_sbatch_string
+
+from studies.engine import snapshot
+from studies.engine.launch import Handle, Job, JobState, LaunchError, Site, _inflight, _sbatch, _slurm_options, _squeue
+from studies.engine.launch._inflight import Record
+from studies.engine.launch._slurmjob import Task
+from studies.engine.store import TrialFolder
+from studies.engine.trial import Resources
+
+NEVER = 10**6
+"""Time-outs after which submitit would give a job up."""
+AGAIN = 60.0
+"""Seconds until a submission that sbatch refused is tried again, while jobs of ours are in the queue."""
+LAST_LOOKS = 4
+"""At the end, until the last jobs have left the queue and their records can go."""
+TWICE = ("NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "REVOKED", "")
+"""Ends after which SLURM may put the job back into the queue, and absence: believed when seen twice."""
+
+
+class Resuming(Task):
+    """The task as submitit wants it: told to save, it is the same task again, for its state is in the trial folder."""
+
+    def checkpoint(self) -> Any:
+        return DelayedSubmission(self)
+
+
+@dataclass(eq=False)
+class InQueue:
+    """One job of an array."""
+
+    record: Record
+    task: int
+    state: JobState = "waiting"
+    seen: _squeue.Seen | None = None
+    absent: int = 0
+
+    @property
+    def id(self) -> str:
+        return self.record.job(self.task)
+
+
+def open(site: Site) -> Slurm:
+    absent = [p for p in ("sbatch", "srun", "squeue") if not shutil.which(p)]
+    if absent:
+        raise LaunchError(f"no {absent[0]} here: --on slurm is typed on a login node of the cluster")
+    return Slurm(site, read(site.options))
+
+
+def read(options: dict[str, Any]) -> _slurm_options.Options:
+    """LaunchError with every option that is wrong."""
+    found: list[Any] = []
+    given = _slurm_options.read(options, found)
+    try:
+        if not found and given.time is not None:
+            _sbatch.minutes(given.time)
+    except ValueError as error:
+        raise LaunchError(f"launcher slurm: {error}") from error
+    if found:
+        raise LaunchError("\n".join(f"launcher slurm: {'.'.join(map(str, m.path))}: {m.text}" for m in found))
+    return given
+
+
+def text(site: Site, resources: Resources, trials: int) -> str:
+    """The sbatch file that so many trials would be submitted with, in as many arrays as the site's limit makes."""
+    options = read(site.options)
+    shape = _sbatch.shape(resources, options, f"{site.study_folder.name}-<token>", site.results / "code/<hash>", trials)
+    folder = site.results / _inflight.FOLDER / "<token>"
+    command = f"{shape.python} -u -m submitit.core._submit {folder}"
+    jobs = -(-trials // shape.pack)
+    return str(_make_sbatch_string(command, folder, map_count=jobs if jobs > 1 else None, **shape.parameters))
+
+
+class Slurm:
+    name = "slurm"
+    steals = False
+    pack = 1  # trials are put side by side here, each with a handle of its own
+
+    def __init__(self, site: Site, options: _slurm_options.Options) -> None:
+        logging.getLogger("submitit").setLevel(logging.CRITICAL)
+        self._site, self._options = site, options
+        self._code = snapshot.take(site.results)
+        self._study = site.study_folder.name
+        self._jobs: dict[str, list[InQueue]] = {}  # by job name
+        self._limit = int(_squeue.configuration().get("MaxArraySize") or 1001)
+        self._looked = self._blocked = float("-inf")
+        self._news: list[str] = []
+        self._told: set[str] = set()
+        self.interval = min(2.0, options.poll_seconds)
+
+    # ---- submitting
+
+    def slots(self, resources: Resources) -> int:
+        if resources.world > 1 and (self._options.pack or 1) > 1:
+            raise LaunchError("launcher slurm: pack is for trials of one process")
+        return self._options.max_jobs or 10**9
+
+    def submit(self, jobs: Sequence[Job]) -> list[Handle]:
+        handles: list[Handle] = []
+        if time.monotonic() < self._blocked:
+            return handles
+        groups: dict[str, list[Job]] = {}
+        for job in jobs:
+            groups.setdefault(repr(job.resources), []).append(job)
+        for group in groups.values():
+            size = _sbatch.pack(group[0].resources, self._options)
+            tasks = [group[i : i + size] for i in range(0, len(group), size)]
+            most = max(1, self._limit)
+            for start in range(0, len(tasks), most):
+                try:
+                    handles += self._array(tasks[start : start + most])
+                except submitit.core.utils.FailedJobError as error:
+                    self._refused(str(error), bool(handles))
+                    return handles
+        return handles
+
+    def _array(self, tasks: list[list[Job]]) -> list[Handle]:
+        resources = tasks[0][0].resources
+        names = [[folder.name for job in task for folder in job.folders] for task in tasks]
+        record = _inflight.new(self._site.results, self._study, names)
+        try:
+            shape = _sbatch.shape(resources, self._options, record.name, self._code, sum(map(len, names)))
+            executor = submitit.SlurmExecutor(record.folder, max_num_timeout=NEVER, python=shape.python)
+            executor.update_parameters(**shape.parameters)
+            calls = [
+                Resuming(tuple(f for job in task for f in job.folders), resources, record.folder, self._code)
+                for task in tasks
+            ]
+            with _outside_of_a_job():
+                made = executor.submit_array(calls)
+        except submitit.core.utils.FailedJobError:
+            record.remove()
+            raise
+        record.array = made[0].job_id.partition("_")[0]
+        record.write()
+        waiting = [InQueue(record, i) for i in range(len(tasks))]
+        self._jobs[record.name] = waiting
+        self._looked = float("-inf")
+        return [Handle(job, queued) for task, queued in zip(tasks, waiting, strict=True) for job in task]
+
+    def _refused(self, error: str, some: bool) -> None:
+        line = _squeue.first_error(error)
+        if not some and not self._jobs:
+            raise LaunchError(f"sbatch: {line}")
+        self._blocked = time.monotonic() + AGAIN
+        self._say(f"sbatch takes no more now: {line}; the rest follows")
+
+    # ---- jobs of an earlier driver
+
+    def adopt(self, folders: Sequence[Path]) -> list[Handle]:
+        wanted = {folder.name: folder for folder in folders}
+        found = list(_inflight.records(self._site.results))
+        if not found:
+            return []
+        try:
+            queue = _squeue.queue(record.name for record in found)
+        except _squeue.Silent as silent:
+            raise LaunchError(f"{silent}: jobs of an earlier run may be in the queue, so none is submitted") from silent
+        handles: list[Handle] = []
+        for record in found:
+            live = {number: seen for number, seen in queue.items() if seen.name == record.name and not seen.over}
+            if not record.array and live:
+                record.array = next(iter(live)).partition("_")[0]
+                record.write()
+            tasks = [InQueue(record, i) for i in range(len(record.tasks)) if record.job(i) in live]
+            if not tasks:
+                if _inflight.finished(record, self._site.results):
+                    record.remove()
+                continue
+            ours = [(t, name) for t in tasks for name in record.tasks[t.task] if name in wanted]
+            if ours:
+                self._jobs[record.name] = list(dict.fromkeys(t for t, _ in ours))
+            handles += [Handle(Job((wanted[name],), Resources()), task) for task, name in ours]
+        return handles
+
+    # ---- looking
+
+    def poll(self, handles: Sequence[Handle]) -> dict[Handle, JobState]:
+        if handles and time.monotonic() - self._looked >= self._options.poll_seconds:
+            self._look()
+        for handle in handles:
+            queued: InQueue = handle.native
+            if queued.state == "gone":
+                handle.note, handle.site = self._end_of(queued, handle.job.folders[0])
+        return {handle: handle.native.state for handle in handles}
+
+    def _look(self) -> None:
+        self._looked = time.monotonic()
+        self._jobs = {
+            name: left for name, jobs in self._jobs.items() if (left := [j for j in jobs if j.state != "gone"])
+        }
+        try:
+            queue = _squeue.queue(self._jobs)
+        except _squeue.Silent as silent:
+            self._say(f"{silent}; trials are not touched by that")
+            return
+        lost = []
+        for jobs in self._jobs.values():
+            for job in jobs:
+                seen = queue.get(job.id)
+                self._read(job, seen if seen is not None and seen.name == job.record.name else None)
+                if job.state == "gone" and job.seen is None:
+                    lost.append(job)
+        if lost:
+            told = _squeue.accounted([job.id for job in lost])
+            for job in lost:
+                job.seen = told.get(job.id)
+
+    def _read(self, job: InQueue, seen: _squeue.Seen | None) -> None:
+        if seen is not None and not seen.over:
+            job.seen, job.absent = seen, 0
+            job.state = "waiting" if seen.state in _squeue.QUEUED else "running"
+            if seen.held:
+                self._say(f"job {job.id} is held ({seen.reason}): scontrol release {job.id}")
+            return
+        job.seen = seen
+        job.absent += 1
+        if job.absent > 1 or (seen.state if seen else "") not in TWICE:
+            job.state = "gone"
+
+    def _end_of(self, job: InQueue, folder: Path) -> tuple[str, bool]:
+        """How a job that is gone ended, and whether that was the site's doing."""
+        note = job.record.note(folder.name)
+        state = job.seen.state if job.seen else ""
+        words = job.seen.words() if job.seen else ""
+        if note:
+            return note, False
+        if words or state in ("", "COMPLETED"):
+            return words, state in _squeue.SITE
+        line = _last_line(job.record.log(job.task))
+        return f"job {job.id} ended {state}" + (f": {line}" if line else ""), False
+
+    def news(self) -> list[str]:
+        told, self._news = self._news, []
+        return told
+
+    def _say(self, line: str) -> None:
+        if line not in self._told:
+            self._told.add(line)
+            self._news.append(line)
+
+    # ---- ending
+
+    def stop(self, handles: Sequence[Handle], kill: bool = False) -> None:
+        """A job with a trial that is not among these goes on."""
+        given = {handle.job.folders[0].name for handle in handles}
+        chosen = {handle.native for handle in handles if handle.native.state != "gone"}
+        for record in {job.record.name: job.record for job in chosen}.values():
+            mine = [job for job in chosen if job.record is record and self._over(job, given)]
+            _squeue.cancel([job.id for job in mine], record.name, waiting=not kill)
+        if not kill:
+            for handle in handles:
+                TrialFolder(handle.job.folders[0]).ask_to_stop()
+        if chosen:
+            self._looked = float("-inf")
+
+    def close(self) -> None:
+        """Jobs go on; those that have nothing left to do (a held one, say) are taken out of the queue."""
+        for name, jobs in self._jobs.items():
+            idle = [job.id for job in jobs if job.state == "waiting" and self._over(job, set(), ("done",))]
+            _squeue.cancel(idle, name, waiting=True)
+        for _ in range(LAST_LOOKS):
+            if all(self._over(job, set(), ("done",)) for jobs in self._jobs.values() for job in jobs):
+                self._look()
+                time.sleep(0.5 if self._jobs else 0)
+        for record in _inflight.records(self._site.results):
+            known = record.study == self._study and record.name not in self._jobs
+            if known and _inflight.finished(record, self._site.results):
+                record.remove()
+
+    def _over(self, job: InQueue, given: set[str], over: tuple[str, ...] = ("done", "failed", "lost")) -> bool:
+        """Whether nothing is left of a job but trials that are given or over."""
+        others = set(job.record.tasks[job.task]) - given
+        return all(TrialFolder(self._site.results / "trials" / name).state().status in over for name in others)
+
+
+@contextlib.contextmanager
+def _outside_of_a_job() -> Iterator[None]:
+    """Where the driver itself runs in a job: that job's variables would shape ours."""
+    hidden = {k: v for k, v in os.environ.items() if k.startswith("SLURM_") and k != "SLURM_CONF"}
+    for key in hidden:
+        del os.environ[key]
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
+
+
+def _last_line(log: Path) -> str:
+    try:
+        lines = log.read_text(errors="replace").splitlines()
+    except OSError:
+        return ""
+    said = [line.strip()[:300] for line in lines if line.strip()]
+    own = [line for line in said if not line.startswith(("srun: ", "slurmstepd: "))]
+    return (own or said or [""])[-1]
