@@ -56,7 +56,7 @@ def _tracks(panel: Panel, spec: Curves | Layers, names: Names) -> list[Track]:
         if points.empty:
             continue
         label = names.part(level) if panel.color == "part" else names.setting(panel.color or "", level) if level else ""
-        tracks.append(_track(plain(label or names.arm(group[0])), points, spec.error))
+        tracks.append(track(plain(label or names.arm(group[0])), points, spec.error))
     return tracks
 
 
@@ -82,7 +82,8 @@ def _depth(frame: Frame, arms: list[Arm], spec: Layers) -> pd.DataFrame:
     return pd.concat(tables) if tables else pd.DataFrame({"x": [], "trial": [], "value": []})
 
 
-def _track(label: str, points: pd.DataFrame, error: str) -> Track:
+def track(label: str, points: pd.DataFrame, error: str) -> Track:
+    """points: x, trial, value."""
     finite = points.loc[points["value"].notna()]
     table = finite.groupby("x")["value"].agg(["mean", "std", "count"]).sort_index()
     halves = []

@@ -112,4 +112,40 @@ class Layers(Drawing):
     error: Literal["t95", "sd", "none"] = "t95"
 
 
-Figure = Annotated[Line | Scatter | Forest | Dots | Curves | Layers, Field(discriminator="kind")]
+class Heatmap(Drawing):
+    """A metric of pairs of layers (`returned.attention.layer00.layer03`, …): one matrix per panel, mean of trials."""
+
+    kind: Literal["heatmap"]
+    metric: str
+    panels: Panels
+    center: float
+    """What chance or indifference would give: the colours part there."""
+    symmetric: bool = False
+
+
+class Lags(Drawing):
+    """The same metric by the distance of the two layers, mean over the pairs that far apart."""
+
+    kind: Literal["lags"]
+    metric: str
+    panels: Panels
+    chance: float | None = None
+    """A level to compare with."""
+    error: Literal["t95", "sd", "none"] = "t95"
+
+
+class Maps(Drawing):
+    """Test images with their tokens: of each panel's arms the first that has maps.
+
+    layers: which tokens took part in each layer; importance: how they ranked there; depth: in how many they took part.
+    """
+
+    kind: Literal["maps"]
+    show: Literal["layers", "importance", "depth"]
+    panels: Panels
+    images: int = Field(4, ge=1, le=12)
+
+
+Figure = Annotated[
+    Line | Scatter | Forest | Dots | Curves | Layers | Heatmap | Lags | Maps, Field(discriminator="kind")
+]

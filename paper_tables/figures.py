@@ -8,7 +8,17 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from paper_tables import draw_curves, draw_dots, draw_forest, draw_line, draw_scatter, style
+from paper_tables import (
+    draw_curves,
+    draw_dots,
+    draw_forest,
+    draw_heatmap,
+    draw_lags,
+    draw_line,
+    draw_maps,
+    draw_scatter,
+    style,
+)
 from paper_tables.drawing import Drawing
 from paper_tables.names import Names
 
@@ -19,6 +29,9 @@ KINDS: dict[str, Callable[[Any, Names], tuple[Figure, str]]] = {
     "dots": draw_dots.draw,
     "curves": draw_curves.draw,
     "layers": draw_curves.draw,
+    "heatmap": draw_heatmap.draw,
+    "lags": draw_lags.draw,
+    "maps": draw_maps.draw,
 }
 
 

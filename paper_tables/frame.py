@@ -13,6 +13,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,8 @@ class Frame:
     about: dict[str, Any]
     declared: bool
     """Whether parts, axes and metrics come from the study (parquet) rather than from what appears (CSV)."""
+    maps: dict[str, Path] = field(default_factory=dict)
+    """Trial -> its token maps, for figures."""
 
     @cached_property
     def study(self) -> str:

@@ -35,6 +35,7 @@ class Manifest:
     def of(cls, folder: Path, spec: Path | None) -> Manifest:
         spec = spec or table_file(_study(folder))
         inputs = {name: _hash(folder / name) for name in FRAMES}
+        inputs.update({f"maps/{file.name}": _hash(file) for file in sorted(folder.glob("maps/*.npz"))})
         inputs["spec"] = _hash(spec) if spec else ""
         inputs["spec.name"] = spec.name if spec else ""
         for file in sorted([*HERE.glob("*.py"), *HERE.glob("*.j2"), *(HERE / "published").glob("*.csv")]):

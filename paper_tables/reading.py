@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ TEXTS = ("study", "part", "trial", "arm", "status", "env.git", "env.source", "en
 
 
 def load(folder: Path) -> Frame:
-    """The frame of a study folder: trials.parquet, else trials.csv; curves.parquet where there is one."""
+    """The frame of a study folder: trials.parquet, else trials.csv; curves.parquet and maps/ where they are."""
     parquet, csv = folder / "trials.parquet", folder / "trials.csv"
     path = parquet if parquet.is_file() else csv
     if not path.is_file():
@@ -30,7 +31,7 @@ def load(folder: Path) -> Frame:
         curves = _parquet(folder / "curves.parquet")[0] if (folder / "curves.parquet").is_file() else pd.DataFrame()
     except (OSError, ValueError) as error:
         raise fault(path, f"cannot be read as a frame: {str(error).splitlines()[0]}") from error
-    return frame(rows, curves, about, path)
+    return replace(frame(rows, curves, about, path), maps={f.stem: f for f in sorted(folder.glob("maps/*.npz"))})
 
 
 def frame(rows: pd.DataFrame, curves: pd.DataFrame, about: dict[str, Any], path: Path = Path("frame")) -> Frame:

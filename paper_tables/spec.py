@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, Discriminator, Field, Tag, ValidationError, model_validator
 
 from paper_tables.claiming import Claim, Condition
 from paper_tables.comparing import ComparedColumn, ComparedRow, Comparison, Incomparable, Published, Sorting
-from paper_tables.drawing import Curves, Dots, Entry, Figure, Filter, Forest, Layers, Line, Name, Panel, Scatter, some
+from paper_tables.drawing import Entry, Figure, Filter, Name, Panel, some
 from paper_tables.errors import Fault, TableError, nearest
 from paper_tables.yamlfile import Document, Key, load
 
@@ -191,7 +191,7 @@ _TAGS = ("list", "crossing", "table", "comparison")
 def _keys() -> list[str]:
     models: list[type[BaseModel]] = [PartName, AxisName, MetricName, Published, Column, Crossing, Rows, Table, Panel]
     models += [Spec, Comparison, ComparedRow, ComparedColumn, Sorting, Incomparable, Claim, Condition]
-    models += [Line, Scatter, Forest, Dots, Curves, Layers]
+    models += list(get_args(get_args(Figure)[0]))
     return list(dict.fromkeys(name for model in models for name in model.model_fields))
 
 

@@ -27,6 +27,9 @@ WIDTHS = {"one": 3.35, "two": 6.9}
 COLORS = [sns.color_palette("colorblind").as_hex()[i] for i in (0, 3, 2, 1, 7, 4, 9, 5)]
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "<"]
 LINES: list[Any] = ["-", (0, (5, 2)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)), (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1))]
+PARTING = "RdBu_r"
+"""Blue below, red above: the one colour map whose middle means something."""
+RISING = "viridis"
 GREY = "#5a5a5a"
 FAINT = "#d9d9d9"
 
