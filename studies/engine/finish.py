@@ -46,6 +46,11 @@ def finish(
 
     if outcome is not None and outcome.problem:
         say("gave up", outcome.problem)
+    if outcome is not None and outcome.detached:
+        mirror.update()
+        say("detached", f"{outcome.detached} trials go on in the queue; the same command comes back to them,")
+        say("", f"`studies status {plan.full_name}` shows how they stand, `studies stop {plan.full_name}` ends them")
+        return 130 if outcome.interrupted else 0
     say("done", summary(store, states))
     for line in unfinished(plan, states):
         console.print(line, markup=False, soft_wrap=True)

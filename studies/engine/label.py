@@ -20,15 +20,15 @@ def make_label(scale: str, smoke: bool, overrides: Iterable[tuple[str, Any]]) ->
     return "-".join(parts)
 
 
-def parse_override(text: str) -> tuple[str, Any]:
+def parse_override(text: str, option: str = "--set") -> tuple[str, Any]:
     """``train.epochs=20`` -> its key and value, read as YAML."""
     from studies.engine.yamlfile import parse_value
 
     key, sign, value = text.partition("=")
     key = key.strip()
     if not sign or not key:
-        raise StudyError([Problem("--set", f'"{text}" is not KEY=VALUE')])
+        raise StudyError([Problem(option, f'"{text}" is not KEY=VALUE')])
     try:
         return key, parse_value(value)
     except ValueError as error:
-        raise StudyError([Problem("--set", f"{value}: {error}", key)]) from error
+        raise StudyError([Problem(option, f"{value}: {error}", key)]) from error

@@ -123,7 +123,19 @@ class _StudyReader(Reader):
                 self.say((*path, key), f"{value:g} is too little")
         if (gpus := fitted.get("gpus", 0)) > 1 and gpus != int(gpus):
             self.say((*path, "gpus"), f"{gpus:g} is neither a share of one GPU nor a number of GPUs")
+        self._launchers(fitted.get("launcher", {}), (*path, "launcher"))
         return fitted
+
+    def _launchers(self, given: Mapping[str, Any], path: tuple[str | int, ...]) -> None:
+        from studies.engine.launch import _slurm_options, names
+
+        for name, options in given.items():
+            if name not in names():
+                self.say((*path, name), f"no launcher {name}{hint(name, names())}", at_key=True)
+            elif name == "slurm":
+                found: list[Any] = []
+                _slurm_options.read(options, found, (*path, name))
+                self.say_all(found)
 
     def _parts(self, scale: str, text: ScaleText, patch: Patch) -> list[Part]:
         """The parts at one scale."""

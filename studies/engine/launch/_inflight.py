@@ -22,7 +22,7 @@ OLD = 30 * 24 * 3600.0
 """A record whose jobs are gone, but whose trials are not all done, keeps its logs so long."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Record:
     """One array: `tasks[i]` are the trials that its task i runs side by side."""
 

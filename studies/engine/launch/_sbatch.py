@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
 import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from studies.engine.launch._slurm_options import Options
+from studies.engine.launch._slurm_options import Options, minutes
 from studies.engine.trial import Resources
 
 HOUR = 60.0
@@ -78,22 +77,6 @@ def python(options: Options) -> str:
     """The command that is Python on the nodes."""
     inside = options.python or ("python3" if options.container else shlex.quote(sys.executable))
     return f"{options.container} {inside}".strip()
-
-
-def minutes(time: str | int) -> float:
-    """sbatch's ways to write a time: minutes, m:s, h:m:s, d-h, d-h:m, d-h:m:s."""
-    if isinstance(time, int):
-        return float(time)
-    match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", time.strip())
-    if match is None:
-        raise ValueError(f'time: "{time}" is no time as sbatch writes it, like 90, 1:30:00 or 2-12')
-    days, first, second, third = (int(part) if part else None for part in match.groups())
-    assert first is not None
-    if days is not None:
-        return days * 1440 + first * 60 + (second or 0) + (third or 0) / 60
-    if third is not None:
-        return first * 60 + (second or 0) + third / 60
-    return first + (second or 0) / 60
 
 
 def _time(resources: Resources, options: Options) -> int:

@@ -6,11 +6,11 @@ Read by study files too, so the standard library only.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from studies.engine.conform import Misfit, conform, near
+from studies.engine.conform import Misfit, conform, near, show
 
 Word = str | int | float | bool
 
@@ -44,14 +44,6 @@ class Options:
     """Between two questions to the scheduler."""
     sbatch: dict[str, Word] = field(default_factory=dict)
     """Options of an sbatch newer than `SBATCH`."""
-
-    def __post_init__(self) -> None:
-        for name in ("pack", "throttle", "max_jobs"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1")
-        if self.signal_seconds < 1 or self.poll_seconds <= 0:
-            raise ValueError("signal_seconds and poll_seconds must be above 0")
 
 
 SBATCH: tuple[str, ...] = tuple(
@@ -105,10 +97,37 @@ def read(given: Mapping[str, Any], found: list[Misfit], path: tuple[str | int, .
             found.append(Misfit((*path, key), text, at_key=True))
     before = len(found)
     options = conform(Options, ours, found, path)
+    if len(found) == before:
+        found.extend(_amounts(options, path))
     if len(found) > before:
         return Options()
     merged = {**theirs, **{str(k).replace("_", "-"): v for k, v in options.sbatch.items()}}
     return Options(**{**{f.name: getattr(options, f.name) for f in fields(Options)}, "sbatch": merged})
+
+
+def minutes(time: str | int) -> float:
+    """sbatch's ways to write a time: minutes, m:s, h:m:s, d-h, d-h:m, d-h:m:s."""
+    match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", str(time).strip())
+    if match is None:
+        raise ValueError(f"{show(time)} is no time as sbatch writes it, like 90, 1:30:00 or 2-12")
+    days, first, second, third = (int(part) if part else None for part in match.groups())
+    assert first is not None
+    if days is not None:
+        return days * 1440 + first * 60 + (second or 0) + (third or 0) / 60
+    if third is not None:
+        return first * 60 + (second or 0) + third / 60
+    return first + (second or 0) / 60
+
+
+def _amounts(options: Options, path: tuple[str | int, ...]) -> Iterator[Misfit]:
+    for name in ("pack", "throttle", "max_jobs", "signal_seconds", "poll_seconds"):
+        value = getattr(options, name)
+        if value is not None and (value <= 0 if name == "poll_seconds" else value < 1):
+            yield Misfit((*path, name), f"{value:g} is too little")
+    try:
+        minutes(options.time if options.time is not None else 1)
+    except ValueError as error:
+        yield Misfit((*path, "time"), str(error))
 
 
 def _spelled(like: str) -> list[str]:

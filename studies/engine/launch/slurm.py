@@ -68,16 +68,11 @@ def open(site: Site) -> Slurm:
 
 
 def read(options: dict[str, Any]) -> _slurm_options.Options:
-    """LaunchError with every option that is wrong."""
+    """LaunchError with every option that is wrong (files were checked with their lines when they were read)."""
     found: list[Any] = []
     given = _slurm_options.read(options, found)
-    try:
-        if not found and given.time is not None:
-            _sbatch.minutes(given.time)
-    except ValueError as error:
-        raise LaunchError(f"launcher slurm: {error}") from error
     if found:
-        raise LaunchError("\n".join(f"launcher slurm: {'.'.join(map(str, m.path))}: {m.text}" for m in found))
+        raise LaunchError("\n".join(f"launcher slurm  {'.'.join(map(str, m.path))}: {m.text}" for m in found))
     return given
 
 

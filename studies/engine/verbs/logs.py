@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from studies.engine import inqueue
 from studies.engine.planfile import read_plan
 from studies.engine.selection import Refused, results_option
 from studies.engine.standing import Standing, named
@@ -52,10 +53,13 @@ def _show(folder: TrialFolder, attempt: int | None, follow: bool) -> int:
     file = folder.attempt_folder(number) / "log.txt"
     if not file.exists() and not follow:
         there = _latest(folder)
-        raise Refused(
-            f"{folder.id} has not been started" if there < 0 else f"{folder.id} has attempts 0 to {there}, not {number}"
-        )
+        if there >= 0:
+            raise Refused(f"{folder.id} has attempts 0 to {there}, not {number}")
+        job = _job(folder)
+        raise Refused(f"{folder.id} has not been started" + (f": {job}, {job.log}" if job else ""))
     position = _print(file, 0)
+    if not file.exists():
+        _wait_in_queue(folder)
     while follow:
         ended = folder.state().status in SETTLED
         position = _print(file, position)
@@ -67,6 +71,20 @@ def _show(folder: TrialFolder, attempt: int | None, follow: bool) -> int:
         else:
             time.sleep(0.3)
     return 0
+
+
+def _wait_in_queue(folder: TrialFolder) -> None:
+    """Until it has begun or no job has it any more; says what the scheduler says, when that changes."""
+    before = ""
+    while _latest(folder) < 0 and (job := _job(folder)) is not None:
+        if str(job) != before:
+            before = str(job)
+            click.echo(f"{folder.id} has not been started: {before}", err=True)
+        time.sleep(2.0)
+
+
+def _job(folder: TrialFolder) -> inqueue.Job | None:
+    return inqueue.jobs(folder.path.parents[1], {folder.id}).get(folder.id)
 
 
 def _latest(folder: TrialFolder) -> int:

@@ -7,26 +7,53 @@ from typing import Any, cast
 
 import click
 
-from studies.engine import view
+from studies.engine import launching, view
+from studies.engine.launching import launch_options
 from studies.engine.plan import RERUNS, Plan, Rerun
 from studies.engine.selection import Selection, plan_of, results_option, selection_options, study_argument
+from studies.engine.trial import Trial
 
 
 @click.command()
 @study_argument
 @selection_options
 @click.option("--rerun", type=click.Choice(RERUNS), help="As in `run`: what would begin anew.")
+@launch_options
+@click.option("--sbatch", is_flag=True, help="The sbatch file that SLURM would get, one for each set of resources.")
 @click.option("--json", "as_json", is_flag=True, help="For programs: every trial with its config and state.")
 @results_option
-def command(rerun: str | None, as_json: bool, **chosen: Any) -> int:
+def command(
+    on: str | None,
+    cluster: str | None,
+    launch: tuple[str, ...],
+    rerun: str | None,
+    sbatch: bool,
+    as_json: bool,
+    **chosen: Any,
+) -> int:
     """Show what `run` would launch, and check STUDY while at it. Nothing is written."""
     selection = Selection(**chosen)
     plan = plan_of(selection, cast("Rerun | None", rerun))
+    if sbatch:
+        click.echo(_sbatch(plan, launching.options(plan.to_run, "slurm", cluster, launch)))
+        return 0
     if as_json:
         click.echo(json.dumps(_as_json(plan), indent=1, ensure_ascii=False))
         return 0
     click.echo("\n".join([*view.plan_lines(plan, view.terminal_width()), view.results_line(selection.store.root)]))
     return 0
+
+
+def _sbatch(plan: Plan, options: dict[str, Any]) -> str:
+    """What `run --on slurm` would hand in, but for names that are made at that moment."""
+    from studies.engine.launch import Site, slurm
+
+    groups: dict[str, list[Trial]] = {}
+    for trial in plan.to_run:
+        groups.setdefault(repr(trial.resources), []).append(trial)
+    site = Site(plan.folder.parent, plan.folder, options)
+    texts = [slurm.text(site, group[0].resources, len(group)) for group in groups.values()]
+    return "\n\n".join(texts) if texts else "nothing to run"
 
 
 def _as_json(plan: Plan) -> dict[str, Any]:

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 from rich.console import Console
 
+from studies.engine import launching
 from studies.engine.context import Stop
 from studies.engine.driver import Busy, Driver
 from studies.engine.interrupt import interrupts
-from studies.engine.launch import Launcher, LaunchError, Site, choose, launcher, names
+from studies.engine.launch import Launcher, LaunchError, Site, choose, launcher
+from studies.engine.launching import launch_options
 from studies.engine.progress import Progress, span
 from studies.engine.selection import Refused, Selection, plan_of, results_option, selection_options, study_argument
 from studies.engine.watch import Watch
@@ -30,19 +32,31 @@ ASK_ABOVE_GPU_HOURS, ASK_ABOVE_SECONDS = 2.0, 3600.0
 
 @click.command()
 @study_argument
-@click.option("--on", metavar="|".join(names()), help="Launcher; without it Ray where it is installed.")
+@launch_options
+@click.option("--detach", is_flag=True, help="SLURM: submit and leave; the same command comes back to it.")
 @click.option(
     "--rerun", type=click.Choice(["failed", "stale", "all"]), help="Begin these anew: failed, of older code, all."
 )
 @click.option("--yes", "-y", is_flag=True, help="Do not ask before a long run.")
 @selection_options
 @results_option
-def command(on: str | None, rerun: str | None, yes: bool, **chosen: Any) -> int:
+def command(
+    on: str | None,
+    cluster: str | None,
+    launch: tuple[str, ...],
+    detach: bool,
+    rerun: str | None,
+    yes: bool,
+    **chosen: Any,
+) -> int:
     """Launch what is missing of STUDY, then tables, figures and report. Typed again, it goes on where it stopped."""
     plan = plan_of(Selection(**chosen), cast("Rerun | None", rerun))
     console = Console(file=sys.stdout, highlight=False)
     trials = list({trial.folder_id: trial for trial in (*plan.to_run, *plan.running)}.values())
-    name, note = choose(on or _preferred(trials), len(trials))
+    name, note = choose(launching.preferred(on, cluster, trials), len(trials))
+    options = launching.options(trials, name, cluster, launch)
+    if detach and name != "slurm":
+        raise Refused(f"--detach: jobs of {name} end with this command; those of slurm go on")
     click.echo(f"plan      {_amount(plan)}, {name}" if trials else "plan      nothing to run")
     if note:
         click.echo(f"          {note}")
@@ -58,10 +72,11 @@ def command(on: str | None, rerun: str | None, yes: bool, **chosen: Any) -> int:
         except OSError as error:
             raise Refused(f"results folder {results} cannot be written: {error.strerror or error}") from error
         stack.enter_context(interrupts(stop))
-        return _make(plan, trials, name, Site(results, plan.folder, _options(trials, name), stop), console)
+        site = Site(results, plan.folder, options, stop)
+        return _make(plan, trials, name, site, console, detach)
 
 
-def _make(plan: Plan, trials: Sequence[Trial], name: str, site: Site, console: Console) -> int:
+def _make(plan: Plan, trials: Sequence[Trial], name: str, site: Site, console: Console, detach: bool) -> int:
     from studies.engine import finish
     from studies.engine.store import Store
 
@@ -71,7 +86,7 @@ def _make(plan: Plan, trials: Sequence[Trial], name: str, site: Site, console: C
     try:
         _prepare(plan, store)
         if trials:
-            outcome = _drive(plan, store, trials, name, site, console, mirror)
+            outcome = _drive(plan, store, trials, name, site, console, mirror, detach)
     except LaunchError as error:
         raise Refused(str(error)) from error
     except OSError as error:
@@ -94,7 +109,14 @@ def _prepare(plan: Plan, store: Any) -> None:
 
 
 def _drive(
-    plan: Plan, store: Any, trials: Sequence[Trial], name: str, site: Site, console: Console, mirror: Any
+    plan: Plan,
+    store: Any,
+    trials: Sequence[Trial],
+    name: str,
+    site: Site,
+    console: Console,
+    mirror: Any,
+    detach: bool,
 ) -> Outcome:
     from studies.engine.drive import Drive
     from studies.engine.mirroring import Mirroring
@@ -105,19 +127,9 @@ def _drive(
     made: Launcher = launcher(name, site)
     try:
         with Progress(watch, labels, site.stop, console) as progress, Mirroring(mirror):
-            return Drive(trials, watch, made, site.stop, progress.say).run()
+            return Drive(trials, watch, made, site.stop, progress.say).run(detach)
     finally:
         made.close()
-
-
-def _preferred(trials: Sequence[Trial]) -> str | None:
-    """The launcher that the study's resources name, if they name one."""
-    named = {launcher for trial in trials for launcher in trial.resources.launcher}
-    return named.pop() if len(named) == 1 else None
-
-
-def _options(trials: Sequence[Trial], name: str) -> dict[str, Any]:
-    return next((dict(t.resources.launcher[name]) for t in trials if name in t.resources.launcher), {})
 
 
 def _amount(plan: Plan) -> str:

@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from studies.engine import inqueue
 from studies.engine.planfile import read_plan
 from studies.engine.progress import rows
 from studies.engine.selection import Refused, results_option
@@ -85,6 +86,9 @@ def _headline(standing: Standing) -> str:
     count = standing.watch.count()
     held = standing.driver()
     by = f"run by process {held['pid']} on {held['host']}" if held else "nobody is running it"
+    if jobs := inqueue.jobs(standing.store.root, standing.watch.folders.keys()):
+        waiting = sum(job.waits for job in jobs.values())
+        by += f"; in the queue: {waiting} waiting, {len(jobs) - waiting} running"
     return f"{standing.plan.full_name}  {sum(count.values())} trials: {counted(count)}   ({by})"
 
 

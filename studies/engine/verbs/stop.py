@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from studies.engine import driver
+from studies.engine import driver, inqueue
 from studies.engine.claim import HEARTBEAT_SECONDS
 from studies.engine.planfile import read_plan
 from studies.engine.selection import Refused, results_option
@@ -27,19 +27,29 @@ def command(study: str, wait: float, results: Path) -> int:
         raise Refused(f"{study} has not been run in {results}")
     standings = [Standing(store, read_plan(folder)) for folder in folders]
     drivers = [s for s in standings if driver.ask_to_stop(s.plan.folder)]  # first, lest it start others
-    asked = sum(folder.ask_to_stop() for s in standings for folder in s.watch.folders.values())
-    if not asked and not drivers:
-        click.echo(f"nothing of {study} is running")
+    trials = {name for s in standings for name in s.watch.folders}
+    withdrawn = inqueue.withdraw(store.root, trials)
+    asked = sum(_ask(s) for s in standings)
+    if withdrawn:
+        click.echo(f"took {withdrawn} waiting trial{'' if withdrawn == 1 else 's'} out of the queue")
+    if not asked and not drivers and not inqueue.jobs(store.root, trials):
+        click.echo("stopped; `run` goes on from here" if withdrawn else f"nothing of {study} is running")
         return 0
     click.echo(f"asked {asked} running trial{'' if asked == 1 else 's'} to save and stop")
     until = time.monotonic() + wait
     while time.monotonic() < until:
-        if not any(s.driver() for s in drivers) and not any(_runs(s) for s in standings):
+        busy = any(s.driver() for s in drivers) or any(_runs(s) for s in standings)
+        if not busy and not inqueue.jobs(store.root, trials):
             click.echo("stopped; `run` goes on from here")
             return 0
-        time.sleep(0.2)
+        sum(_ask(s) for s in standings)  # those that a job began meanwhile
+        time.sleep(1.0 if withdrawn else 0.3)
     click.echo(f"some have not stopped after {wait:g} s (their workers look for this every {HEARTBEAT_SECONDS:g} s)")
     return 1
+
+
+def _ask(standing: Standing) -> int:
+    return sum(folder.ask_to_stop() for folder in standing.watch.folders.values())
 
 
 def _runs(standing: Standing) -> bool:
