@@ -42,6 +42,10 @@ class Context(Protocol):
         """Replace the checkpoint atomically: `write` fills a temporary file, the runner renames it."""
         ...
 
+    def keep(self, name: str, data: bytes) -> None:
+        """Leave a file beside the result; rank 0 alone calls it."""
+        ...
+
     def load(self) -> Path | None:
         """The last checkpoint's file, or None. A damaged one is set aside and None returned."""
         ...
@@ -71,6 +75,9 @@ class Silent:
         return False
 
     def save(self, write: Callable[[Path], None]) -> None:
+        return None
+
+    def keep(self, name: str, data: bytes) -> None:
         return None
 
     def load(self) -> Path | None:

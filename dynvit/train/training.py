@@ -20,6 +20,7 @@ from dynvit.train import resume
 from dynvit.train.evaluate import Validation, autocast, evaluate, throughput
 from dynvit.train.memory import forget_peak, peak_mb
 from dynvit.train.optimiser import optimiser, scheduler
+from dynvit.train.predictions import FILE, predictions
 from dynvit.train.resume import Clock, Progress
 from dynvit.train.seeding import deterministic, seed_globally
 from dynvit.train.tally import Tally
@@ -144,6 +145,7 @@ class Training:
 
     def _result(self) -> dict[str, Any]:
         evaluation, progress = self.config.evaluation, self.progress
+        self.context.keep(FILE, predictions(self.model, self.data, self.amp))
         cost = complexity(self.model, self.data.sample(evaluation.counted_images))
         speed = throughput(
             self.model, self.data.sample(evaluation.timed_batch_size), evaluation.timed_batches, self.amp

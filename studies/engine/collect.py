@@ -56,16 +56,17 @@ class Curves:
 
 
 def collect(store: Store, folder: Path) -> Path:
-    """Write trials.csv, trials.parquet, curves.parquet and maps/ of a study folder; the path of trials.csv.
+    """Write trials.csv and .parquet, curves.parquet, predictions.npz, maps/ of a study folder; the path of the CSV.
 
     FileNotFoundError where nothing was ever run.
     """
-    from studies.engine import framefile, tokenmaps
+    from studies.engine import framefile, predictions, tokenmaps
 
     plan = read_plan(folder)
     curves = Curves()
     readings = read_all(store, plan, curves)
     tokenmaps.gather(store, plan, readings, folder)
+    predictions.gather([store.trial(name) for name, got in readings.items() if got.status == "done"], folder)
     return framefile.write(folder, plan, rows(plan, readings), curves)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from studies.engine.checkpoint import Checkpoint
 from studies.engine.gang import Gang
-from studies.engine.store import TrialFolder, parse_event
+from studies.engine.store import TrialFolder, parse_event, write_atomic
 from studies.engine.trial import Status
 
 CHECKPOINT_SECONDS = 60 * float(os.environ.get("DYNVIT_CHECKPOINT_MINUTES", "1"))
@@ -103,6 +103,10 @@ class TrialContext:
         self._checkpoint.save(write, self.step)
         self._saved = time.monotonic()
         self._cost = self._saved - began if CHECKPOINT_SECONDS else 0.0
+
+    def keep(self, name: str, data: bytes) -> None:
+        self._check()
+        write_atomic(self.folder / name, data)
 
     def load(self) -> Path | None:
         return self._found

@@ -32,7 +32,7 @@ def export(store: Store, plan: PlanFile, target: Path, tables: Path | None = Non
 def gather(store: Store, plan: PlanFile, tables: Path | None) -> dict[str, bytes]:
     """Every file but the checksums, by its name in the zip."""
     files = {f"study/{Path(plan.study_file).name}": plan.study_text.encode()}
-    data = [*sorted(plan.folder.glob("*.parquet")), *sorted(plan.folder.glob("maps/*.npz"))]
+    data = [file for kind in ("*.parquet", "*.npz", "maps/*.npz") for file in sorted(plan.folder.glob(kind))]
     for path in [*products(plan.folder), *data]:
         files[path.relative_to(plan.folder).as_posix()] = path.read_bytes()
     if tables is not None:

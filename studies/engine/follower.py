@@ -93,6 +93,9 @@ class FollowerContext:
     def save(self, write: Callable[[Path], None]) -> None:
         return None
 
+    def keep(self, name: str, data: bytes) -> None:
+        return None
+
     def load(self) -> Path | None:
         return Path(self._checkpoint) if self._checkpoint else None
 

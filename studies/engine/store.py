@@ -81,6 +81,11 @@ class TrialFolder:
         return self.path / "result.json"
 
     @property
+    def predictions_file(self) -> Path:
+        """Optional: `prediction` and `target` per validation image."""
+        return self.path / "predictions.npz"
+
+    @property
     def claim_file(self) -> Path:
         return self.path / "claim"
 
@@ -195,7 +200,7 @@ class TrialFolder:
         return True
 
     def start_over(self) -> bool:
-        """Move result, events and checkpoint to the last attempt's folder; False where somebody works here."""
+        """Move all that the last attempt made to its folder; False where somebody works here."""
         token = self.claim()
         if token is None:
             return False
@@ -204,7 +209,7 @@ class TrialFolder:
             aside = self.attempt_folder(max(state.attempt - 1, 0))
             aside.mkdir(parents=True, exist_ok=True)
             self.set_state(State("queued", state.attempt))
-            for file in (self.result_file, self.events_file, self.checkpoint_file.parent):
+            for file in (self.result_file, self.predictions_file, self.events_file, self.checkpoint_file.parent):
                 if file.exists():
                     target = aside / file.name
                     os.rename(file, target if not target.exists() else aside / f"{file.name}.{int(time.time())}")

@@ -1,0 +1,31 @@
+"""The trained model's prediction for every validation image, in the set's order: what McNemar's test needs."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import torch
+from torch import nn
+
+from dynvit.complexity import evaluating
+from dynvit.data import Batches
+from dynvit.train.evaluate import autocast
+
+FILE = "predictions.npz"
+
+
+@torch.no_grad()
+def predictions(model: nn.Module, data: Batches, amp: torch.dtype | None) -> bytes:
+    """An npz of `prediction` and `target`, in the smallest unsigned type; equal predictions give equal bytes."""
+    found, targets = [], []
+    with evaluating(model):
+        for x_BCSS, target_B in data.validation():
+            with autocast(x_BCSS.device.type, amp):
+                found.append(model(x_BCSS).float().argmax(1).cpu())
+            targets.append(target_B.cpu())
+    out, kind = io.BytesIO(), np.min_scalar_type(data.classes - 1)
+    np.savez_compressed(
+        out, prediction=torch.cat(found).numpy().astype(kind), target=torch.cat(targets).numpy().astype(kind)
+    )
+    return out.getvalue()
