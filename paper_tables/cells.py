@@ -7,11 +7,18 @@ from dataclasses import dataclass
 
 from paper_tables.frame import Arm, Frame
 from paper_tables.grid import Cell, Row
+from paper_tables.images import contrast
 from paper_tables.names import Names, automatic_digits
 from paper_tables.spec import Show
 from paper_tables.stats import LEAST, Difference, difference, holm, paired, summarize
 
-UNDER = {"mean": "", "mean_sd": "mean ± sd", "mean_ci": "± {level} CI", "paired_difference": "± {level} CI"}
+UNDER = {
+    "mean": "",
+    "mean_sd": "mean ± sd",
+    "mean_ci": "± {level} CI",
+    "paired_difference": "± {level} CI",
+    "mcnemar": "gained/lost",
+}
 
 
 @dataclass(frozen=True)
@@ -40,18 +47,20 @@ class Measure:
     def under(self, cells: Iterable[Cell]) -> str:
         """The line below the head; nothing where no cell has a spread."""
         told = UNDER[self.show].format(level=f"{100 * self.level:g} %")
-        return told if any(cell.spread is not None for cell in cells) else ""
+        return told if self.show == "mcnemar" or any(cell.spread is not None for cell in cells) else ""
 
     def values(self, arm: Arm) -> dict[int, float]:
         return {seed: self.factor * v for seed, v in self.frame.values(arm, self.metric).items()}
 
     def cell(self, arm: Arm) -> Cell:
         """The arm by itself, or against its part's baseline."""
-        if self.show != "paired_difference":
+        if self.show not in ("paired_difference", "mcnemar"):
             return self._mean(arm)
         if arm.baseline:
             return Cell(text="ref.")
         base = self.frame.baseline(arm.part)
+        if base is not None and self.show == "mcnemar":
+            return self.images(arm, base)
         return Cell(note="" if base else "the part has no baseline") if base is None else self.against(arm, base)
 
     def _mean(self, arm: Arm) -> Cell:
@@ -67,6 +76,19 @@ class Measure:
 
     def against(self, arm: Arm, base: Arm) -> Cell:
         return self.contrast(paired(self.values(arm), self.values(base), self.level), len(self.frame.done(arm)))
+
+    def images(self, arm: Arm, base: Arm) -> Cell:
+        """Images that only this arm, and that only the baseline got right."""
+        one, other = self.frame.trials(arm), self.frame.trials(base)
+        found = contrast(self.frame.images, one, other) if self.frame.images else None
+        if found is None:
+            return Cell(note="no predictions were kept" if one and other else "")
+        shared = len(one.keys() & other.keys())
+        return Cell(
+            found.gained - found.lost, digits=0, text=f"+{found.gained}/−{found.lost}", n=found.n, p=found.p,
+            test="mcnemar", least=found.least, trials=(*one.values(), *other.values()),
+            note=f"n = {found.n} pair{'s' * (found.n > 1)}" if found.n < shared else "",
+        )  # fmt: skip
 
     def contrast(self, result: Difference | None, expected: int) -> Cell:
         """A difference that was taken; `expected` pairs had there been one for every finished trial."""
@@ -88,10 +110,12 @@ def interaction(corners: list[list[Mapping[int, float]]], level: float) -> Diffe
 
 
 def adjust(rows: Iterable[Row]) -> None:
-    """Holm over every marked difference of a table."""
-    cells = [cell for row in rows for cell in row.cells if cell.p is not None]
-    for cell, p in zip(cells, holm([cell.p for cell in cells]), strict=True):
-        cell.holm = p
+    """Holm over every marked difference of a table, each test by itself."""
+    marked = [cell for row in rows for cell in row.cells if cell.p is not None]
+    for test in ("t", "mcnemar"):
+        cells = [cell for cell in marked if cell.test == test]
+        for cell, p in zip(cells, holm([cell.p for cell in cells]), strict=True):
+            cell.holm = p
 
 
 def embolden(cells: Iterable[Cell], direction: str) -> None:

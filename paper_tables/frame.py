@@ -20,43 +20,10 @@ import numpy as np
 import pandas as pd
 
 from paper_tables import curve_metrics
+from paper_tables.images import Images
+from paper_tables.parts import Arm, Axis, Part, seen, told
 
-
-@dataclass(frozen=True)
-class Axis:
-    """An axis of a part, levels in the study's order."""
-
-    name: str
-    label: str
-    levels: tuple[str, ...]
-    baseline: str | None
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part of the study; `baseline` is the label of its baseline arm, None where it has none."""
-
-    name: str
-    baseline: str | None
-    axes: tuple[Axis, ...]
-
-    def axis(self, name: str) -> Axis | None:
-        return next((a for a in self.axes if a.name == name), None)
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One setting of a part's axes with all its trials; `coords` lacks the axes that are inert in it."""
-
-    part: str
-    label: str
-    baseline: bool
-    coords: dict[str, str]
-    rows: tuple[int, ...] = field(repr=False)
-
-    def differs(self, other: Arm) -> list[str]:
-        """The axes in which this arm stands elsewhere than `other`; an inert axis stands nowhere."""
-        return [axis for axis, level in self.coords.items() if other.coords.get(axis) != level]
+__all__ = ["Arm", "Axis", "Frame", "Part"]
 
 
 @dataclass(frozen=True)
@@ -70,6 +37,8 @@ class Frame:
     """Whether parts, axes and metrics come from the study (parquet) rather than from what appears (CSV)."""
     maps: dict[str, Path] = field(default_factory=dict)
     """Trial -> its token maps, for figures."""
+    images: Images | None = None
+    """The trials' predictions image by image, where they were kept."""
 
     @cached_property
     def study(self) -> str:
@@ -90,7 +59,8 @@ class Frame:
     def digest(self) -> str:
         """Names the contents, whatever file they came from."""
         text = self.rows.to_csv(index=False) + self.curves.to_csv(index=False) + json.dumps(self.about, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        images = self.images.path.read_bytes() if self.images else b""
+        return hashlib.sha256(text.encode() + images).hexdigest()[:12]
 
     @cached_property
     def git(self) -> str:
@@ -115,10 +85,10 @@ class Frame:
 
     @cached_property
     def parts(self) -> list[Part]:
-        seen = [_part(name, group) for name, group in self.rows.groupby("part", sort=False)]
-        told = [_told(part) for part in self.about.get("parts", [])]
-        names = {part.name for part in told}
-        return told + [part for part in seen if part.name not in names]
+        found = [seen(name, group) for name, group in self.rows.groupby("part", sort=False)]
+        declared = [told(part) for part in self.about.get("parts", [])]
+        names = {part.name for part in declared}
+        return declared + [part for part in found if part.name not in names]
 
     def part(self, name: str) -> Part | None:
         return next((p for p in self.parts if p.name == name), None)
@@ -167,6 +137,10 @@ class Frame:
             if self._done[i] and np.isfinite(column[i]):
                 found[int(self._seeds[i])] = float(column[i])
         return found
+
+    def trials(self, arm: Arm) -> dict[int, str]:
+        """seed -> finished trial."""
+        return {int(self._seeds[i]): self._trials[i] for i in arm.rows if self._done[i]}
 
     def done(self, arm: Arm) -> list[str]:
         """The ids of the arm's finished trials."""
@@ -223,26 +197,3 @@ class Frame:
             found = curve_metrics.per_trial(self._curves[taken.metric], taken, self.direction(metric) != "min")
             return np.array([found.get(trial, np.nan) for trial in self._trials])
         return np.full(len(self.rows), np.nan)
-
-
-def _told(part: dict[str, Any]) -> Part:
-    axes = tuple(
-        Axis(
-            str(a["name"]),
-            str(a.get("label") or a["name"]),
-            tuple(str(v) for v in a["levels"]),
-            None if a.get("baseline") is None else str(a["baseline"]),
-        )
-        for a in part.get("axes", [])
-    )
-    return Part(str(part["name"]), part.get("baseline"), axes)
-
-
-def _part(name: Any, rows: pd.DataFrame) -> Part:
-    first = rows.loc[rows["baseline"]]
-    axes = []
-    for column in (c for c in map(str, rows.columns) if c.startswith("axis.") and (rows[c] != "").any()):
-        levels = tuple(v for v in rows[column].unique() if v != "")
-        mine = first[column].iloc[0] if len(first) else ""
-        axes.append(Axis(column.removeprefix("axis."), column.removeprefix("axis."), levels, mine or None))
-    return Part(str(name), str(first["arm"].iloc[0]) if len(first) else None, tuple(axes))

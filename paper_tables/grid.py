@@ -34,6 +34,10 @@ class Cell:
     p: float | None = None
     """The unadjusted p value, where this cell is to be marked."""
     holm: float | None = None
+    test: Literal["t", "mcnemar"] = "t"
+    """Which test p is of; Holm's correction is taken over each by itself."""
+    least: int = 0
+    """McNemar: the fewest discordant images of any seed."""
     sd: float | None = None
     """Of the paired differences, for the note on power."""
     n: int = 0

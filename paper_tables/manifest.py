@@ -12,7 +12,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 FILE = "tables/.rendered.json"
-FRAMES = ("trials.parquet", "trials.csv", "curves.parquet")
+FRAMES = ("trials.parquet", "trials.csv", "curves.parquet", "predictions.npz")
 LIBRARIES = ("matplotlib", "seaborn", "pandas", "numpy", "scipy", "jinja2")
 
 

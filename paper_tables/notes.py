@@ -8,7 +8,7 @@ from paper_tables.frame import Arm, Frame
 from paper_tables.grid import ALPHA, Cell, Grid
 from paper_tables.names import Names
 from paper_tables.spec import Crossing, Table
-from paper_tables.stats import LEAST, needed
+from paper_tables.stats import LEAST, discordant, needed
 from paper_tables.text import literal, sentence
 
 KNOWN = ("seeds", "interval", "test", "protocol")
@@ -31,7 +31,7 @@ def finish(grid: Grid, table: Table, names: Names, arms: list[Arm]) -> Grid:
             case "interval":
                 grid.notes += _interval(table, cells)
             case "test":
-                grid.notes += _test(cells)
+                grid.notes += [*_test([c for c in cells if c.test == "t"]), *_images(cells)]
             case "protocol":
                 grid.notes.append(_protocol(table, frame))
             case _:
@@ -81,6 +81,31 @@ def _test(cells: list[Cell]) -> list[str]:
         return [f"{taken}; nothing is tested (fewer than {LEAST} pairs, or differences without spread)."]
     family = f", Holm-corrected over the {len(tested)} differences of this table" if len(tested) > 1 else ""
     return [f"{taken}; * p < {ALPHA:g} in a paired t test{family}.", *_power(tested)]
+
+
+def _images(cells: list[Cell]) -> list[str]:
+    """McNemar's test: what the counts are, when they are marked, and when they never can be."""
+    told = [cell for cell in cells if cell.test == "mcnemar"]
+    tested = [cell for cell in told if cell.p is not None]
+    if not told:
+        return []
+    what = (
+        "gained/lost: validation images that only this arm, only the baseline of the same part got right, summed over"
+    )
+    if not tested:
+        return [f"{what} equal seeds, with the final weights."]
+    family = f", Holm-corrected over the {len(tested)} comparisons" if len(tested) > 1 else ""
+    found = [
+        f"{what} equal seeds, with the final weights; * p < {ALPHA:g} with every seed in McNemar's exact test{family}."
+    ]
+    fewest = discordant(len(tested), ALPHA)
+    weak = sum(cell.least < fewest for cell in tested)
+    if weak:
+        found.append(
+            f"Power: {weak} of the {len(tested)} comparisons differ on fewer than {fewest} images with some seed and "
+            "could not be marked, whatever the direction."
+        )
+    return found
 
 
 def _power(tested: list[Cell]) -> list[str]:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from paper_tables.errors import fault
 from paper_tables.frame import Frame
+from paper_tables.images import FILE, Images
 
 NEEDED = ("study", "part", "trial", "arm", "baseline", "seed", "status")
 NUMBERS = ("metric.", "cost.", "model.")
@@ -18,7 +19,7 @@ TEXTS = ("study", "part", "trial", "arm", "status", "env.git", "env.source", "en
 
 
 def load(folder: Path) -> Frame:
-    """The frame of a study folder: trials.parquet, else trials.csv; curves.parquet and maps/ where they are."""
+    """The frame of a study folder: trials.parquet, else trials.csv; curves, predictions, maps where they are."""
     parquet, csv = folder / "trials.parquet", folder / "trials.csv"
     path = parquet if parquet.is_file() else csv
     if not path.is_file():
@@ -31,7 +32,9 @@ def load(folder: Path) -> Frame:
         curves = _parquet(folder / "curves.parquet")[0] if (folder / "curves.parquet").is_file() else pd.DataFrame()
     except (OSError, ValueError) as error:
         raise fault(path, f"cannot be read as a frame: {str(error).splitlines()[0]}") from error
-    return replace(frame(rows, curves, about, path), maps={f.stem: f for f in sorted(folder.glob("maps/*.npz"))})
+    images = Images(folder / FILE) if (folder / FILE).is_file() else None
+    maps = {f.stem: f for f in sorted(folder.glob("maps/*.npz"))}
+    return replace(frame(rows, curves, about, path), maps=maps, images=images)
 
 
 def frame(rows: pd.DataFrame, curves: pd.DataFrame, about: dict[str, Any], path: Path = Path("frame")) -> Frame:

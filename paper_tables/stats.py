@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
+from scipy.special import bdtr, stdtr, stdtrit
 
 LEAST = 3
 """Seeds below which neither spread nor interval nor test is given."""
@@ -88,6 +88,12 @@ def welch(arm: Sequence[float], other: Sequence[float], level: float = 0.95) -> 
     return Difference(n, mean, error * math.sqrt(n), half, 2 * float(stdtr(freedom, -abs(mean / error))))
 
 
+def mcnemar(gained: int, lost: int) -> float:
+    """Exact two-sided p of so many discordant pairs; 1 where there are none."""
+    both = gained + lost
+    return min(1.0, 2 * float(bdtr(min(gained, lost), both, 0.5))) if both else 1.0
+
+
 def holm(p: Sequence[float | None]) -> list[float | None]:
     """Holm's adjusted p values; None (not tested) stays None and does not count."""
     order = sorted((value, i) for i, value in enumerate(p) if value is not None)
@@ -102,3 +108,8 @@ def holm(p: Sequence[float | None]) -> list[float | None]:
 def needed(n: int, tests: int, alpha: float = 0.05) -> float:
     """How many standard deviations of the paired differences the largest of `tests` differences must reach."""
     return float(stdtrit(n - 1, 1 - alpha / (2 * tests))) / math.sqrt(n)
+
+
+def discordant(tests: int, alpha: float = 0.05) -> int:
+    """The fewest discordant images with which McNemar's exact test can mark the most different of `tests` pairs."""
+    return math.floor(1 - math.log2(alpha / tests)) + 1
