@@ -19,7 +19,8 @@ from studies.engine.claim import alive
 from studies.engine.context import Stop
 from studies.engine.drive import Drive
 from studies.engine.launch import Job, LaunchError, Site, launcher
-from studies.engine.launch.ray import Ray, _place
+from studies.engine.launch._raysession import place
+from studies.engine.launch.ray import Ray
 from studies.engine.store import Store
 from studies.engine.trial import Resources
 from studies.engine.watch import Watch
@@ -100,11 +101,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> object:
     with pytest.MonkeyPatch.context() as patch:
         for key, value in QUICK.items():
             patch.setenv(key, value)
-        place = tmp_path_factory.mktemp("ray")
-        made = launcher("ray", Site(place / "results", place, {"num_cpus": 2, "num_gpus": 2}))
+        folder = tmp_path_factory.mktemp("ray")
+        made = launcher("ray", Site(folder / "results", folder, {"num_cpus": 2, "num_gpus": 2}))
         yield made
         made.close()
-    assert not (_place() / f"dynvit-ray-{os.getpid()}").exists()
+    assert not (place() / f"dynvit-ray-{os.getpid()}").exists()
 
 
 def drive(cluster: Ray, store: Store, *trials: object) -> dict[str, tuple[str, int]]:
@@ -152,8 +153,10 @@ def test_slots_and_refusals(cluster: Ray) -> None:
         cluster.slots(Resources(cpus=3))
     with pytest.raises(LaunchError, match=r"a trial asks for 1000000.0 GB of memory, Ray has"):
         cluster.slots(Resources(memory_gb=1e6))
-    with pytest.raises(LaunchError, match=r"several devices"):
+    with pytest.raises(LaunchError, match=r"a trial asks for 8 cores, Ray has 2 cores here"):
         cluster.slots(Resources(gpus=8))
+    with pytest.raises(LaunchError, match=r"a trial asks for 2 nodes with 1 core each, Ray has one node here"):
+        cluster.slots(Resources(nodes=2))
 
 
 def test_stop_and_kill(cluster: Ray, tmp_path: Path) -> None:
@@ -182,7 +185,7 @@ def test_a_job_that_waits_can_be_stopped(cluster: Ray, tmp_path: Path) -> None:
 
 
 def test_an_unknown_option(tmp_path: Path) -> None:
-    with pytest.raises(LaunchError, match="launcher ray has no option gpus, there are num_cpus, num_gpus"):
+    with pytest.raises(LaunchError, match="launcher ray has no option gpus, there are num_cpus, num_gpus, address"):
         launcher("ray", Site(tmp_path, tmp_path, {"gpus": 1}))
 
 
@@ -195,7 +198,7 @@ def test_the_command_is_quiet_and_cleans_up(command: Callable[[int], Command], t
     assert len(lines) == 7, out
     assert lines[0] == "plan      4 trials, ray"
     assert [line.split()[0] for line in lines[1:]] == ["done"] * 5 + ["mlflow"]
-    assert not (_place() / f"dynvit-ray-{process.pid}").exists()
+    assert not (place() / f"dynvit-ray-{process.pid}").exists()
     assert sorted((tmp_path / "completed").read_text().split()[1::2]) == ["1"] * 4
     assert list(typed.store.root.glob("code/*/dynvit/context.py"))
 
@@ -213,7 +216,7 @@ def test_ctrl_c_saves_and_nothing_stays(command: Callable[[int], Command]) -> No
     assert "ray::" not in out
     assert not any(map(alive, workers))
     assert sorted(typed.states()) == ["planned", "planned", "stopped", "stopped"]
-    assert not (_place() / f"dynvit-ray-{process.pid}").exists()
+    assert not (place() / f"dynvit-ray-{process.pid}").exists()
 
 
 def test_a_killed_driver_takes_its_workers_along_and_the_next_goes_on(command: Callable[[int], Command]) -> None:
@@ -230,7 +233,7 @@ def test_a_killed_driver_takes_its_workers_along_and_the_next_goes_on(command: C
     assert process.returncode == 0, out
     assert typed.states() == ["done"] * 4
     assert "OVERLAP" not in (typed.study.parent / "completed").read_text()
-    assert not [p for p in _place().glob("dynvit-ray-*") if p.name.endswith(f"-{typed.started[0].pid}")]
+    assert not [p for p in place().glob("dynvit-ray-*") if p.name.endswith(f"-{typed.started[0].pid}")]
 
 
 def test_a_snapshot_does_not_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,41 +1,37 @@
-"""Ray on this machine: a private cluster that lives as long as the driver and shares out cores and GPU fractions.
+"""Ray: cores and GPU fractions of this machine, in a private cluster that lives as long as the driver, or a standing
+cluster (`--address`), which we only visit.
 
 A Ray task starts one worker process and waits for it, so a crash takes one trial and never Ray itself. Attempts are
-ours: Ray retries nothing. The cluster listens on more than loopback, hence a token, kept in the environment only.
+ours: Ray retries nothing. All nodes must see the results folder under the same path; the code travels in it, as the
+snapshot. A private cluster listens on more than loopback, hence a token, kept in the environment only.
 """
 
 from __future__ import annotations
 
 import contextlib
-import io
-import logging
 import os
 import secrets
 import shutil
 import signal
-import sys
-import tempfile
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from studies.engine import snapshot
-from studies.engine.claim import alive
+from studies.engine import ranks, snapshot
+from studies.engine.claim import alive, machine
 from studies.engine.launch import Handle, Job, JobState, LaunchError, Site
-from studies.engine.launch._process import command, environ, this_process
-from studies.engine.launch.local import cores
+from studies.engine.launch._process import command, environ, limit, this_process
+from studies.engine.launch._raynodes import Node, at_once, locate, refusal, wants
+from studies.engine.launch._raysession import SETTINGS, join, place, quiet, start, sweep
+from studies.engine.launch._raytask import task, worker_of
 from studies.engine.trial import Resources
 
-OPTIONS = ("num_cpus", "num_gpus")
-SETTINGS = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AUTH_MODE": "token",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a task without GPUs sees none
-    "RAY_memory_monitor_refresh_ms": "0",  # it would kill the small process that waits, not the large one that trains
-    "RAY_SCHEDULER_EVENTS": "0",
-}
+OPTIONS = ("num_cpus", "num_gpus", "address")
+LOOK_SECONDS = 5.0
+"""Between two looks at the nodes of a cluster, which come and go."""
 
 
 def open(site: Site) -> Ray:
@@ -45,6 +41,16 @@ def open(site: Site) -> Ray:
     return Ray(site)
 
 
+@dataclass
+class Running:
+    """A job on Ray: a task per process, the first of which is rank 0."""
+
+    references: list[Any]
+    notes: list[Path]
+    group: Any = None
+    """The placement group of a trial of several processes."""
+
+
 class Ray:
     name = "ray"
     steals = True
@@ -52,170 +58,166 @@ class Ray:
     interval = 0.3
 
     def __init__(self, site: Site) -> None:
+        asked = str(site.options.get("address") or "")
+        self._standing = locate(asked) if asked else ""
         self._code = snapshot.take(site.results)
-        _sweep()
-        self._folder = _place() / f"dynvit-ray-{os.getpid()}"  # short: sockets live below it
-        (self._folder / "jobs").mkdir(parents=True, exist_ok=True)
-        self._environment = {**SETTINGS, "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-        self._ray = self._start(site.options)
-        self._task = self._ray.remote(max_calls=1, max_retries=0)(_task(self._code))
-        self._size: dict[str, float] = self._ray.cluster_resources()
-
-    def _start(self, options: dict[str, Any]) -> Any:
-        self._former = {key: os.environ.get(key) for key in (*self._environment, "RAY_ADDRESS")}
-        os.environ.update(self._environment)
+        sweep()
+        self._folder = place() / f"dynvit-ray-{os.getpid()}"  # short: sockets live below it
+        self._jobs = self._folder / "jobs"
+        if self._standing:
+            self._jobs = site.study_folder / f".ray.{os.getpid()}.{secrets.token_hex(3)}"  # all nodes see it
+        self._jobs.mkdir(parents=True, exist_ok=True)
+        settings = {} if self._standing else {**SETTINGS, "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        self._former = {key: os.environ.get(key) for key in (*settings, "RAY_ADDRESS")}
+        os.environ.update(settings)
         os.environ.pop("RAY_ADDRESS", None)
-        import ray
+        try:
+            import ray
 
-        with _quiet():
-            ray.init(
-                address="local",
-                num_cpus=options.get("num_cpus", cores()),
-                num_gpus=options.get("num_gpus"),
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.CRITICAL,
-                object_store_memory=80 * 2**20,  # nothing travels through it
-                _node_ip_address="127.0.0.1"
-                if sys.platform == "darwin"
-                else "127.0.0.2",  # .1 would become the outward one
-                _temp_dir=str(self._folder),
-            )
-        return ray
+            self._ray: Any = ray
+            if self._standing:
+                join(ray, self._standing)
+            else:
+                start(ray, site.options, self._folder)
+        except BaseException:
+            self._leave()
+            raise
+        self._task = self._ray.remote(max_calls=1, max_retries=0)(task(self._code))
+        self._nodes, self._looked = self._look(), time.monotonic()
+
+    def _look(self) -> list[Node]:
+        return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+
+    # ---- the launcher
 
     def slots(self, resources: Resources) -> int:
-        if resources.gpus > 1 or resources.nodes > 1:
-            raise LaunchError("a trial on several devices is not supported yet")
-        wants = _wants(resources)
-        for key, amount in wants.items():
-            there = self._size.get(key, 0.0)
-            if amount > there:
-                raise LaunchError(f"a trial asks for {_amount(key, amount)}, Ray has {_amount(key, there)} here")
-        return max(1, min(int(self._size[key] / amount + 1e-6) for key, amount in wants.items()))
+        count = at_once(self._nodes, resources)
+        if not count:
+            raise LaunchError(refusal(self._nodes, resources, self._standing or "here"))
+        return count
 
     def submit(self, jobs: Sequence[Job]) -> list[Handle]:
-        handles = []
-        for job in jobs:
-            wants = _wants(job.resources)
-            options = {"num_cpus": wants["CPU"], "num_gpus": wants.get("GPU", 0), "memory": wants.get("memory")}
-            note = self._folder / "jobs" / uuid.uuid4().hex
-            environment = {**environ(job, self._code), "DYNVIT_DRIVER": this_process(), "RAY_AUTH_TOKEN": ""}
-            reference = self._task.options(**options).remote(command(job), environment, str(note))
-            handles.append(Handle(job, (reference, note)))
-        return handles
+        return [Handle(job, self._submit(job)) for job in jobs]
+
+    def _submit(self, job: Job) -> Running:
+        resources = job.resources
+        environment = {**environ(job, self._code), **limit(job), "RAY_AUTH_TOKEN": ""}
+        if not self._standing:
+            environment["DYNVIT_DRIVER"] = this_process()  # on another node that number would be somebody else's
+        world, gang = resources.world, uuid.uuid4().hex
+        need = wants(resources)
+        options = {"num_cpus": need["CPU"], "num_gpus": need.get("GPU", 0), "memory": need.get("memory")}
+        running = Running([], [], self._group(resources) if world > 1 else None)
+        for rank in range(world):
+            note = self._jobs / uuid.uuid4().hex
+            told, placed = dict(environment), dict(options)
+            if running.group is not None:
+                told |= ranks.given(rank, world, resources.per_node, gang)
+                placed["scheduling_strategy"] = self._ray.util.scheduling_strategies.PlacementGroupSchedulingStrategy(
+                    running.group, placement_group_bundle_index=rank // resources.per_node
+                )
+            running.references.append(self._task.options(**placed).remote(command(job), told, str(note)))
+            running.notes.append(note)
+        return running
+
+    def _group(self, resources: Resources) -> Any:
+        """Room for all processes of a trial at once: what belongs on one node together, nodes apart."""
+        from ray.util import placement_group, scheduling_strategies  # noqa: F401
+
+        bundles = [wants(resources, resources.per_node) for _ in range(resources.nodes)]
+        return placement_group(bundles, strategy="STRICT_SPREAD" if len(bundles) > 1 else "PACK")
 
     def poll(self, handles: Sequence[Handle]) -> dict[Handle, JobState]:
-        by_reference = {handle.native[0]: handle for handle in handles}
-        references = list(by_reference)
-        ready = self._ray.wait(references, num_returns=len(references), timeout=0)[0] if references else []
+        first = {handle.native.references[0]: handle for handle in handles}
+        references = list(first)
+        ready = set(self._ray.wait(references, num_returns=len(first), timeout=0)[0]) if references else set()
         for reference in ready:
-            handle = by_reference[reference]
-            handle.pid, handle.note = self._end_of(reference)
-        gone = set(ready)
-        return {
-            handle: "gone" if reference in gone else "running" if handle.native[1].exists() else "waiting"
-            for reference, handle in by_reference.items()
-        }
+            handle = first[reference]
+            handle.pid, handle.note = self._end_of(reference, handle.native.notes[0])
+            self._clear(handle.native)
+        states: dict[Handle, JobState] = {}
+        for reference, handle in first.items():
+            began = handle.native.notes[0].exists()
+            states[handle] = "gone" if reference in ready else "running" if began else "waiting"
+        self._watch_nodes([handle for handle, state in states.items() if state == "waiting"], states)
+        return states
 
-    def _end_of(self, reference: Any) -> tuple[int, str]:
+    def _watch_nodes(self, waiting: Sequence[Handle], states: dict[Handle, JobState]) -> None:
+        """A job that waits for a node which is no longer there would wait for ever."""
+        if time.monotonic() - self._looked < LOOK_SECONDS:
+            return
+        self._looked = time.monotonic()
+        with contextlib.suppress(OSError):
+            os.utime(self._jobs)  # it is in use
+        nodes = self._look()
+        if not nodes:
+            return
+        self._nodes = nodes
+        for handle in waiting:
+            if not at_once(nodes, handle.job.resources):
+                handle.note = refusal(nodes, handle.job.resources, self._standing or "here")
+                self._clear(handle.native, kill=True)
+                states[handle] = "gone"
+
+    def _end_of(self, reference: Any, note: Path) -> tuple[int, str]:
+        """Process id of the worker, and how it ended where that was not its own end."""
         try:
-            pid, note = self._ray.get(reference)
-            return int(pid), str(note)
+            pid, told = self._ray.get(reference)
+            return int(pid), str(told)
         except self._ray.exceptions.TaskCancelledError:
-            return 0, ""
+            return worker_of(note)[0], ""
+        except self._ray.exceptions.OutOfMemoryError:
+            return worker_of(note)[0], "oom"
         except self._ray.exceptions.RayError as error:
-            return 0, f"Ray: {type(error).__name__}"
+            return worker_of(note)[0], f"Ray: {type(error).__name__}"
 
     def stop(self, handles: Sequence[Handle], kill: bool = False) -> None:
+        """Workers of this machine are signalled, others through Ray, whose task passes it on (`Process.wait`)."""
         for handle in handles:
-            pid = _worker(handle.native[1])
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                if pid and kill:
-                    os.killpg(pid, signal.SIGKILL)
-                elif pid:
-                    os.kill(pid, signal.SIGTERM)
-            if not pid:
-                self._ray.cancel(handle.native[0])
+            running: Running = handle.native
+            for reference, note in zip(running.references, running.notes, strict=True):
+                pid, host = worker_of(note)
+                if pid and host == machine():
+                    with contextlib.suppress(ProcessLookupError, PermissionError):
+                        if kill:
+                            os.killpg(pid, signal.SIGKILL)
+                        else:
+                            os.kill(pid, signal.SIGTERM)
+                else:
+                    self._ray.cancel(reference, force=kill and bool(pid))
+                if not kill and pid:
+                    break  # rank 0 tells the others
+
+    def _clear(self, running: Running, kill: bool = False) -> None:
+        """What is left of a job whose rank 0 has ended."""
+        for reference in running.references[0 if kill else 1 :]:
+            with contextlib.suppress(self._ray.exceptions.RayError, ValueError):
+                self._ray.cancel(reference, force=True)
+        if running.group is not None:
+            with contextlib.suppress(self._ray.exceptions.RayError):
+                self._ray.util.remove_placement_group(running.group)
+        for note in running.notes:
+            note.unlink(missing_ok=True)
 
     def close(self) -> None:
-        if not self._folder.exists():
+        if not self._jobs.exists():
             return
-        workers = [pid for note in (self._folder / "jobs").glob("*") if (pid := _worker(note))]
-        with _quiet():
-            self._ray.shutdown()
+        found = [worker_of(note) for note in self._jobs.glob("*")]
+        workers = [pid for pid, host in found if pid and host == machine()]
+        with quiet():
+            self._ray.shutdown()  # ends the tasks of this driver on every node
         until = time.monotonic() + 2
         while any(map(alive, workers)) and time.monotonic() < until:
             time.sleep(0.05)
         for pid in filter(alive, workers):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
+        self._leave()
+
+    def _leave(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self._jobs, ignore_errors=True)
         for key, value in self._former.items():
             os.environ.pop(key, None)
             if value is not None:
                 os.environ[key] = value
-
-
-def _task(code: Path) -> Callable[[list[str], dict[str, str], str], tuple[int, str]]:
-    """What runs in Ray's process. A nested function travels by value, so it takes our code from the snapshot only."""
-    path = str(code)
-
-    def run(arguments: list[str], environment: dict[str, str], note: str) -> tuple[int, str]:
-        import sys
-
-        sys.path.insert(0, path)
-        from pathlib import Path
-
-        from studies.engine.launch._process import Process
-
-        process = Process(arguments, environment)
-        Path(note).write_text(str(process.pid))
-        try:
-            return process.pid, process.wait()
-        finally:
-            Path(note).unlink(missing_ok=True)
-
-    return run
-
-
-def _wants(resources: Resources) -> dict[str, float]:
-    wants = {"CPU": float(max(1, resources.cpus))}
-    if resources.gpus > 0:
-        wants["GPU"] = float(resources.gpus)
-    if resources.memory_gb:
-        wants["memory"] = resources.memory_gb * 2**30
-    return wants
-
-
-def _amount(key: str, value: float) -> str:
-    if key == "memory":
-        return f"{value / 2**30:.1f} GB of memory"
-    return f"{value:g} {'GPU' if key == 'GPU' else 'core'}{'' if value == 1 else 's'}"
-
-
-def _worker(note: Path) -> int:
-    """Process id of a job's worker, 0 before it started and after it ended."""
-    try:
-        return int(note.read_text() or 0)
-    except (FileNotFoundError, ValueError):
-        return 0
-
-
-def _place() -> Path:
-    folder = Path(tempfile.gettempdir())
-    return folder if len(str(folder)) <= 30 else Path("/tmp")
-
-
-def _sweep() -> None:
-    """Folders of drivers that were killed."""
-    for folder in _place().glob("dynvit-ray-*"):
-        pid = folder.name.rpartition("-")[2]
-        if pid.isdigit() and not alive(int(pid)):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _quiet() -> Any:
-    """Without what Ray prints about itself."""
-    with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
-        yield
