@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from paper_tables import check_compared, notes, published
+from paper_tables import check_compared, counted, notes, published
+from paper_tables.counting import Verdicts
 from paper_tables.drawing import Drawing, Filter, Panel
 from paper_tables.errors import Fault, TableError, nearest
 from paper_tables.frame import Axis, Frame
@@ -40,6 +41,9 @@ class _Check:
         for i, table in enumerate(self.spec.tables):
             if isinstance(table, Table):
                 yield from self._table(table, ("tables", i))
+            elif isinstance(table, Verdicts) and table.verdicts not in counted.groups():
+                hint = nearest(table.verdicts, counted.groups())
+                yield self.document.fault(("tables", i, "verdicts"), f'no group "{table.verdicts}" of counts{hint}')
         for i, figure in enumerate(self.spec.figures):
             yield from self._figure(figure, ("figures", i))
         if self.frame.declared:

@@ -74,6 +74,10 @@ def _stub(table: Table, names: Names, arms: list[Arm]) -> _Stub:
         return _Stub(columns, group, lambda i: not new(i) and ways[i] != ways[i - 1])
     if item == "part":
         return _Stub([_words("Method", [names.part(arm.part) for arm in arms])], group, lambda i: False)
+    if item == "name":
+        axes = list(dict.fromkeys(axis for arm in arms for axis in arm.coords))
+        named = [", ".join(names.level(axis, level) for axis, level in arm.coords.items()) for arm in arms]
+        return _Stub([_words(", ".join(map(names.axis, axes)), named)], group, lambda i: False)
     labels = [names.arm(arm) for arm in arms]
     if "part" not in table.rows.group and len({arm.part for arm in arms}) > 1:
         labels = [f"{names.part(arm.part)}: {label}" for arm, label in zip(arms, labels, strict=True)]

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from paper_tables import claims_table, comparison, crossing, figures, listing, report, write
+from paper_tables import claims_table, comparison, crossing, figures, listing, report, verdicts, write
 from paper_tables.check import check
 from paper_tables.comparing import Comparison
+from paper_tables.counting import Verdicts
 from paper_tables.default import default
 from paper_tables.grid import Grid, Nothing
 from paper_tables.library import Library
@@ -52,7 +53,9 @@ def _shown(file: Path) -> str:
     return str(file.resolve().relative_to(here)) if file.resolve().is_relative_to(here) else str(file)
 
 
-def _grid(table: Table | Comparison, names: Names, library: Library) -> Grid:
+def _grid(table: Table | Comparison | Verdicts, names: Names, library: Library) -> Grid:
+    if isinstance(table, Verdicts):
+        return verdicts.build(table, names)
     if isinstance(table, Comparison):
         return comparison.build(table, names, library)
     return listing.build(table, names) if table.rows.axis is None else crossing.build(table, names)

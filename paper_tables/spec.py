@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, Discriminator, Field, Tag, Valid
 
 from paper_tables.claiming import Claim, Condition
 from paper_tables.comparing import ComparedColumn, ComparedRow, Comparison, Incomparable, Published, Sorting
+from paper_tables.counting import Verdicts
 from paper_tables.drawing import Entry, Figure, Filter, Name, Panel, some
 from paper_tables.errors import Fault, TableError, nearest
 from paper_tables.yamlfile import Document, Key, load
@@ -82,7 +83,8 @@ class Rows(Entry):
     block: Literal["one_at_a_time"] | None = None
     arms: Literal["all", "baseline"] = "all"
     group: tuple[Literal["part", "axis"], ...] = ()
-    item: Literal["level", "arm", "part"] = "arm"
+    item: Literal["level", "arm", "part", "name"] = "arm"
+    """name: the levels alone, for arms that are named by them."""
     baseline: Literal["first", "none"] = "first"
 
     @model_validator(mode="after")
@@ -127,12 +129,17 @@ class Table(Entry):
 
 
 def _form(table: Any) -> str:
+    if isinstance(table, Verdicts) or (isinstance(table, dict) and "verdicts" in table):
+        return "verdicts"
     rows = table.get("rows") if isinstance(table, dict) else getattr(table, "rows", None)
     return "comparison" if isinstance(rows, list | tuple) else "table"
 
 
-AnyTable = Annotated[Annotated[Table, Tag("table")] | Annotated[Comparison, Tag("comparison")], Discriminator(_form)]
-"""A list of rows makes a comparison."""
+AnyTable = Annotated[
+    Annotated[Table, Tag("table")] | Annotated[Comparison, Tag("comparison")] | Annotated[Verdicts, Tag("verdicts")],
+    Discriminator(_form),
+]
+"""A list of rows makes a comparison, the name of a group of counts a table of verdicts."""
 
 
 class Spec(Entry):
@@ -185,12 +192,12 @@ def _key(loc: tuple[str | int, ...], data: Any) -> Key:
     return tuple(key)
 
 
-_TAGS = ("list", "crossing", "table", "comparison")
+_TAGS = ("list", "crossing", "table", "comparison", "verdicts")
 
 
 def _keys() -> list[str]:
     models: list[type[BaseModel]] = [PartName, AxisName, MetricName, Published, Column, Crossing, Rows, Table, Panel]
-    models += [Spec, Comparison, ComparedRow, ComparedColumn, Sorting, Incomparable, Claim, Condition]
+    models += [Spec, Verdicts, Comparison, ComparedRow, ComparedColumn, Sorting, Incomparable, Claim, Condition]
     models += list(get_args(get_args(Figure)[0]))
     return list(dict.fromkeys(name for model in models for name in model.model_fields))
 

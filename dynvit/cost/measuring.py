@@ -71,11 +71,9 @@ class Measuring:
 
     def _counted(self, options: Options, size: int | None = None) -> tuple[Metrics, int]:
         """Parameters and multiply-accumulates, and the side of the images."""
-        torch.manual_seed(self.context.seed)
         model = self._shapes(options, size) or self._build(options, size)
         size = size or image_size(model, self.config.image_size)
-        device = next(model.parameters()).device
-        images = torch.randn(self.config.counted_images, self.config.in_chans, size, size, device=device)
+        images = self._images(self.config.counted_images, size).float().to(next(model.parameters()).device)
         cost = complexity(model, images)
         with evaluating(model), torch.no_grad(), count_macs() as counter, NormCounter() as norms:
             model(images[:1])
@@ -95,6 +93,7 @@ class Measuring:
         return model if getattr(model, "static_cost", type(model).__module__.startswith("timm.")) else None
 
     def _build(self, options: Options, size: int | None = None) -> nn.Module:
+        torch.manual_seed(self.context.seed)
         given: Options = {"in_chans": self.config.in_chans, "num_classes": self.config.num_classes}
         size = size or self.config.image_size
         if size is not None:
@@ -153,12 +152,11 @@ class Measuring:
         return told | {"share": middle / self.metrics["mac_ratio"]}
 
     def _placed(self, options: Options) -> nn.Module:
-        torch.manual_seed(self.context.seed)
         return self._build(options, self.size).to(self.device, self.dtype)
 
-    def _images(self, batch: int) -> Tensor:
-        draw = torch.Generator().manual_seed(self.context.seed)
-        images = torch.randn(batch, self.config.in_chans, self.size, self.size, generator=draw)
+    def _images(self, batch: int, size: int | None = None) -> Tensor:
+        draw, side = torch.Generator().manual_seed(self.context.seed), size or self.size
+        images = torch.randn(batch, self.config.in_chans, side, side, generator=draw)
         return images.to(self.device, self.dtype)
 
 

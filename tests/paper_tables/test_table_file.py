@@ -51,7 +51,7 @@ def test_the_studys_own_file_is_right(results: Frame) -> None:
         ("show: mean_sd", "shwo: mean_sd", 't.yaml:6:24  tables[0].columns[0].shwo: unknown key, did you mean "show"?'),
         ("metric: top1", "metric: topl", 't.yaml:6:10  tables[0].columns[0].metric: the results have no metric "topl", did you mean "top1"?'),
         ("tables:", "table:", 't.yaml:2:1  table: unknown key, did you mean "tables"?'),
-        ("item: level", "item: row", "t.yaml:4:49  tables[0].rows.item: input should be 'level', 'arm' or 'part'"),
+        ("item: level", "item: row", "t.yaml:4:49  tables[0].rows.item: input should be 'level', 'arm', 'part' or 'name'"),
         ("    columns:\n      - {metric: top1, show: mean_sd}\n", "", "t.yaml:3:5  tables[0].columns: is missing"),
         ("study: redundancy", "study: redundant", 't.yaml:1:1  study: is "redundant_ablation", the results are of "redundancy_ablation"'),
         ("name: one", "name: one\n    name: two", "t.yaml:4:5  tables[0].name: stands twice (first in line 3)"),

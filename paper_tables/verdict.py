@@ -1,0 +1,62 @@
+"""Is a published number the measured one? By arithmetic: rounding to the printed digits, then known conventions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import ROUND_DOWN, ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
+from typing import Literal
+
+Word = Literal["equal", "explained", "unexplained"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """equal: after rounding to the printed digits. explained: not equal, `why` says why. unexplained: nobody knows."""
+
+    word: Word
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Convention:
+    """What else the number could be: our measurement counted in another way."""
+
+    value: float
+    why: str
+
+
+def judge(printed: str, measured: float, conventions: Iterable[Convention] = (), reason: str = "") -> Verdict:
+    """`printed` as it stands in the paper; `reason` where a person found out why the two differ.
+
+    A convention explains a difference only where it gives every printed digit.
+    """
+    if rounds_to(measured, printed):
+        return Verdict("equal")
+    if reason:
+        return Verdict("explained", reason)
+    for other in conventions:
+        if rounds_to(other.value, printed):
+            return Verdict("explained", other.why)
+    if cut_to(measured, printed):
+        return Verdict("explained", "cut off instead of rounded")
+    return Verdict("unexplained")
+
+
+def rounds_to(value: float, printed: str) -> bool:
+    """A half may be rounded either way."""
+    return Decimal(printed) in {_at(value, printed, how) for how in (ROUND_HALF_UP, ROUND_HALF_EVEN)}
+
+
+def cut_to(value: float, printed: str) -> bool:
+    return Decimal(printed) == _at(value, printed, ROUND_DOWN)
+
+
+def digits(printed: str) -> int:
+    """Behind the point."""
+    return len(printed.partition(".")[2])
+
+
+def _at(value: float, printed: str, how: str) -> Decimal:
+    exact = Decimal(repr(round(value, 9)))  # what is left of 22.05 in binary must not decide
+    return exact.quantize(Decimal(1).scaleb(-digits(printed)), rounding=how)
