@@ -271,17 +271,20 @@ class Slurm:
 
     def close(self) -> None:
         """Jobs go on; those that have nothing left to do (a held one, say) are taken out of the queue."""
-        for name, jobs in self._jobs.items():
-            idle = [job.id for job in jobs if job.state == "waiting" and self._over(job, set(), ("done",))]
-            _squeue.cancel(idle, name, waiting=True)
         for _ in range(LAST_LOOKS):
-            if all(self._over(job, set(), ("done",)) for jobs in self._jobs.values() for job in jobs):
-                self._look()
-                time.sleep(0.5 if self._jobs else 0)
+            if not self._jobs or not all(self._over(job, set(), ("done", "failed")) for job in self._left()):
+                break
+            self._look()
+            for name, jobs in self._jobs.items():
+                _squeue.cancel([job.id for job in jobs if job.state == "waiting"], name, waiting=True)
+            time.sleep(0.5 if self._jobs else 0)
         for record in _inflight.records(self._site.results):
             known = record.study == self._study and record.name not in self._jobs
             if known and _inflight.finished(record, self._site.results):
                 record.remove()
+
+    def _left(self) -> list[InQueue]:
+        return [job for jobs in self._jobs.values() for job in jobs]
 
     def _over(self, job: InQueue, given: set[str], over: tuple[str, ...] = ("done", "failed", "lost")) -> bool:
         """Whether nothing is left of a job but trials that are given or over."""

@@ -1,0 +1,276 @@
+"""A real SLURM, and what happens to jobs on it: each trial ends done, or failed with the true reason, none runs twice.
+
+The scenes are played at once, each by a driver of its own; a test waits for one of them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from farm import Farm
+from scenes import Play, until
+
+from studies.engine.launch import _inflight
+
+Scene = Callable[[Farm, Path], None]
+LONG = {"steps": 16, "seconds": 0.25}
+LONGER = {"steps": 48, "seconds": 0.25}
+
+
+def toy(play: Play, name: str, **config: object) -> dict[str, object]:
+    return {"name": name, "side": str(play.side), **config}
+
+
+# ---- disturbed
+
+
+def a_job_killed(farm: Farm, folder: Path) -> None:
+    """By SIGKILL, worker and all; another loses its worker only, as by the out-of-memory killer."""
+    play = Play(farm, folder, "killed")
+    driver = play.start(toy(play, "job", **LONG), toy(play, "worker", **LONG))
+    play.reach("job", 3)
+    farm.ask("scancel", "--signal=KILL", "--full", play.job("job"))
+    os.kill(play.reach("worker", 3).state().pid, signal.SIGKILL)
+    play.check(play.end(driver), {"job": 2, "worker": 2})
+    assert "lost: killed by SIGKILL (out of memory?)" in play.said
+    assert "resumed before step" in play.log("job") and "resumed before step" in play.log("worker")
+
+
+def a_task_cancelled(farm: Farm, folder: Path) -> None:
+    """One task of an array, by scancel: it saves, and is submitted again; the other does not notice."""
+    play = Play(farm, folder, "cancelled")
+    driver = play.start(toy(play, "one", **LONG), toy(play, "other", **LONG))
+    play.reach("one", 3)
+    farm.ask("scancel", play.job("one"))
+    play.check(play.end(driver), {"one": 2, "other": 1})
+    assert "its job was cancelled (scancel)" in play.said
+    assert "resumed before step" in play.log("one")
+
+
+def cancelled_while_it_waits(farm: Farm, folder: Path) -> None:
+    """Twice, so the trial is given up, with the reason."""
+    play = Play(farm, folder, "waits", hold=True)
+    driver = play.start(toy(play, "a"))
+    first = play.job("a")
+    farm.ask("scancel", first)
+    until("a second job", lambda: play.job("a") != first)
+    farm.ask("scancel", play.job("a"))
+    state = play.end(driver)["states"]["a"]
+    assert (state["status"], state["attempt"], state["reason"]) == ("lost", 0, "its job was cancelled (scancel)")
+    assert not (play.side / "completed").exists()
+
+
+def preempted_and_requeued(farm: Farm, folder: Path) -> None:
+    """By a job of a higher partition: saved, requeued by the job itself, gone on from the checkpoint, same job."""
+    play = Play(farm, folder, "preempted", partition="low", exclude="n[1-2,4-5]")
+    driver = play.start(toy(play, "a", **LONG))
+    play.reach("a", 3)
+    job = play.job("a")
+    farm.ask("sbatch", "-p", "high", "-w", "n3", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 1")
+    play.check(play.end(driver), {"a": 2})
+    assert play.job("a") == job if list(_inflight.records(play.store.root)) else True
+    assert "resumed before step" in play.log("a")
+    assert "again" not in play.said  # nothing was submitted a second time
+
+
+def the_time_limit(farm: Farm, folder: Path) -> None:
+    """The job is told some seconds before its end, saves, requeues itself and goes on."""
+    play = Play(farm, folder, "limit", partition="short", time=1)
+    driver = play.start(toy(play, "a", steps=60, seconds=0.5))
+    play.check(play.end(driver), {"a": 2})
+    assert "resumed before step" in play.log("a")
+    assert "preempted after" in play.log("a")
+
+
+def a_node_killed(farm: Farm, folder: Path) -> None:
+    """SLURM takes the node for dead and runs the job again on another one."""
+    play = Play(farm, folder, "dead_node", exclude="n[1-3]")
+    driver = play.start(toy(play, "a", **LONGER))
+    play.reach("a", 3)
+    node = play.node(play.job("a"))
+    farm.kill_node(node)
+    play.check(play.end(driver), {"a": 2})
+    assert "resumed before step" in play.log("a")
+    assert "again     a  killed" not in play.said
+
+
+def held_while_it_still_writes(farm: Farm, folder: Path) -> None:
+    """`scontrol requeuehold`: the dying attempt completes the trial; its job, held to run again, leaves the queue."""
+    play = Play(farm, folder, "held")
+    driver = play.start(toy(play, "a", steps=1, seconds=1.5))
+    play.reach("a", 1)
+    farm.ask("scontrol", "requeuehold", play.job("a"))
+    play.check(play.end(driver), {"a": 1})
+    until("an empty queue", lambda: not play.queued(), 10)
+
+
+def held_and_released(farm: Farm, folder: Path) -> None:
+    """A held job is spoken of, not submitted again; released, it goes on."""
+    play = Play(farm, folder, "released")
+    driver = play.start(toy(play, "a", **LONG))
+    play.reach("a", 3)
+    job = play.job("a")
+    farm.ask("scontrol", "requeuehold", job)
+    until("word of it", lambda: f"job {job} is held" in play.said)
+    farm.ask("scontrol", "release", job)
+    play.check(play.end(driver), {"a": 2})
+
+
+# ---- drivers that come and go
+
+
+def left_and_come_back_to(farm: Farm, folder: Path) -> None:
+    """One driver submits and leaves, the next is killed, the third finds the jobs: nothing is submitted twice."""
+    play = Play(farm, folder, "left")
+    trials = [toy(play, name, **LONGER) for name in "abc"]
+    assert play.end(play.start(*trials, detach=True))["detached"] == 3
+    second = play.start(*trials)
+    play.reach("a", 2)
+    second.kill()
+    second.wait()
+    play.check(play.end(play.start(*trials)), dict.fromkeys("abc", 1))
+    assert play.said.count("adopted   3 trials") == 2
+
+
+def interrupted_once(farm: Farm, folder: Path) -> None:
+    """Ctrl-C leaves the jobs in the queue, at once."""
+    play = Play(farm, folder, "interrupted")
+    trials = [toy(play, name, **LONG) for name in "ab"]
+    driver = play.start(*trials)
+    play.reach("a", 2)
+    driver.send_signal(signal.SIGINT)
+    outcome = play.end(driver, 10)
+    assert outcome["interrupted"] and outcome["detached"] == 2
+    play.check(play.end(play.start(*trials)), {"a": 1, "b": 1})
+
+
+def an_id_that_came_back(farm: Farm, folder: Path) -> None:
+    """A record of an earlier SLURM has the id of somebody's job of today: not ours, neither watched nor cancelled."""
+    play = Play(farm, folder, "ids")
+    told = farm.ask("sbatch", "--parsable", "-J", "somebody", "-w", "n1", "-o", "/dev/null", "--wrap", "sleep 30")
+    old = _inflight.new(play.store.root, "ids", [["a"]])
+    old.array = told
+    old.write()
+    play.check(play.end(play.start(toy(play, "a"))), {"a": 1})
+    assert "adopted" not in play.said
+    assert play.state(told) in ("RUNNING", "PENDING")
+    farm.ask("scancel", told)
+
+
+# ---- many, and several side by side
+
+
+def sixty_as_inline(farm: Farm, folder: Path) -> None:
+    """Through the command line: the frame is the one of the inline run, but for times and hosts."""
+    from made_frames import frame, write_study
+
+    play = Play(farm, folder, "sixty")
+    study = write_study(folder)
+    options = [f"--launch={key}={value}" for key, value in play.options.items()]
+    told = play.studies("run", str(study), "--on", "slurm", "--results", "results", *options)
+    assert told.returncode == 0 and "60/60 trials, 0 failed" in told.stdout, told.stdout
+    told = play.studies("run", str(study), "--on", "inline", "--results", "inline")
+    assert told.returncode == 0, told.stdout
+    ours, theirs = frame(folder / "results" / "sixty"), frame(folder / "inline" / "sixty")
+    assert len(ours) == 60 and ours == theirs
+    until("an empty queue", lambda: not play.queued(), 10)
+
+
+def side_by_side(farm: Farm, folder: Path) -> None:
+    """Two trials of half a GPU in a job, on the same device; three of a core."""
+    play = Play(farm, folder, "packed")
+    half = {"gpus": 0.5, "retries": 0}
+    trials = [toy(play, f"t{i}", fault="print", step=1, seconds=0.3, resources=half) for i in range(4)]
+    driver = play.start(*trials)
+    (record,) = until("a record", lambda: [r for r in _inflight.records(play.store.root) if r.array])
+    assert record.tasks == [["t0", "t1"], ["t2", "t3"]]
+    play.check(play.end(driver), {f"t{i}": 1 for i in range(4)})
+    devices = [line for i in range(4) for line in play.log(f"t{i}").split() if line.startswith("CUDA_VISIBLE")]
+    assert len(devices) == 4 and devices[0] == devices[1] and devices[2] == devices[3]
+    assert set(devices) <= {"CUDA_VISIBLE_DEVICES='0'", "CUDA_VISIBLE_DEVICES='1'"}
+
+
+def from_another_shell(farm: Farm, folder: Path) -> None:
+    """--detach, then status, logs and stop, then the rest; one job at a time, so that some wait."""
+    from made_frames import write_study
+
+    play = Play(farm, folder, "sixty", throttle=1)
+    study = str(write_study(folder, seconds=0.3))
+    options = [f"--launch={key}={value}" for key, value in play.options.items()]
+    few = ["--only", "depth=1", "--seeds", "0", "--results", "results"]
+    told = play.studies("run", study, *few, "--on", "slurm", *options, "--detach")
+    assert told.returncode == 0 and "detached" in told.stdout, told.stdout
+    plan = json.loads((folder / "results" / "sixty" / "plan.json").read_text())
+    last = next(t["folder"] for t in reversed(plan["trials"]) if t["seed"] == 0 and t["coords"]["depth"] == "1")
+    assert "in the queue: " in play.studies("status", "sixty", "--results", "results").stdout
+    told = play.studies("logs", last, "--results", "results")
+    assert told.returncode == 2 and "PENDING" in told.stdout, told.stdout
+    told = play.studies("stop", "sixty", "--results", "results")
+    assert told.returncode == 0 and "out of the queue" in told.stdout and "stopped" in told.stdout, told.stdout
+    assert play.queued() == []
+    del play.options["throttle"]
+    told = play.studies("run", study, *few, "--on", "inline")
+    assert told.returncode == 0 and "10/10 trials, 0 failed" in told.stdout, told.stdout
+
+
+def refused(farm: Farm, folder: Path) -> None:
+    """What sbatch says, in one line; what no sbatch knows is not even submitted."""
+    play = Play(farm, folder, "refused", partition="nope")
+    driver = play.start(toy(play, "a"))
+    driver.wait(30)
+    assert "LaunchError: sbatch: invalid partition specified: nope" in play.said
+    assert list(_inflight.records(play.store.root)) == []
+
+
+SCENES: tuple[Scene, ...] = (
+    the_time_limit,
+    sixty_as_inline,
+    a_node_killed,
+    a_job_killed,
+    a_task_cancelled,
+    preempted_and_requeued,
+    held_and_released,
+    left_and_come_back_to,
+    interrupted_once,
+    an_id_that_came_back,
+    side_by_side,
+    from_another_shell,
+    held_while_it_still_writes,
+    cancelled_while_it_waits,
+    refused,
+)
+
+
+@pytest.fixture(scope="module")
+def played(
+    slurm: Farm, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Callable[[Scene], None]]:
+    """Plays a scene; all that were asked for are begun with the first, where one process has all the tests."""
+    wanted = [item.callspec.params["scene"] for item in request.session.items if "scene" in _params(item)]
+    shared = "PYTEST_XDIST_WORKER" in os.environ
+    futures: dict[Scene, Future[None]] = {}
+    with ThreadPoolExecutor(len(SCENES)) as pool:
+
+        def play(scene: Scene) -> None:
+            for one in [scene] if shared else wanted:
+                if one not in futures:
+                    futures[one] = pool.submit(one, slurm, tmp_path_factory.mktemp(one.__name__))
+            futures[scene].result()
+
+        yield play
+    slurm.start()  # the node that was killed
+
+
+def _params(item: pytest.Item) -> dict[str, object]:
+    return getattr(getattr(item, "callspec", None), "params", {})
+
+
+@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
+def test_scene(scene: Scene, played: Callable[[Scene], None]) -> None:
+    played(scene)
