@@ -22,6 +22,8 @@ from studies.engine.worker import RUNNABLE
 
 LONGEST = 500
 """Folders in one job: a command line has an end."""
+ENDED_SECONDS = 5.0
+"""For the launcher to say how the job of a trial ended that was stopped, though not by us."""
 BARREN = 3
 """So many jobs in a row that ended without starting a trial, and the driver gives up."""
 
@@ -55,6 +57,7 @@ class Drive:
         self._ended: dict[str, tuple[Handle, int]] = {}
         self._marks: dict[str, str] = {}  # of the checkpoints with which trials were sent back into the queue
         self._lost: dict[str, float] = {}
+        self._before: dict[str, int] = {}
         self._barren = 0
         self._problem = ""
         self._stopping: float | None = None
@@ -63,6 +66,7 @@ class Drive:
         """detach: only submit; for a `Batch`."""
         self._adopt()
         for name, state in self._watch.look().items():
+            self._before[name] = state.attempt
             if name in self._open and state.status in ("failed", "lost", "stopped"):
                 self._queue(name, state)  # of an earlier run, whose failures are not counted here
         left = 0
@@ -189,7 +193,7 @@ class Drive:
             elif self._stop:
                 continue
             elif state.status == "stopped":
-                self._queue(name, state)  # by an earlier driver, or for another study
+                self._stopped(name, state)
             elif state.status == "failed":
                 self._failed(name, state)
             elif self._batch is not None:
@@ -217,10 +221,24 @@ class Drive:
         else:
             self._failed(name, replace(state, status="lost", reason=reason))
 
-    def _mourned(self, name: str, state: State) -> bool:
+    def _stopped(self, name: str, state: State) -> None:
+        """By an earlier driver, for another study, with its node; or because memory ran out, which must end some day."""
+        if (
+            self._handles
+            and state.attempt > self._before.get(name, 0)
+            and not self._mourned(name, state, ENDED_SECONDS)
+        ):
+            return
+        self._lost.pop(name, None)
+        if self._ends.get(state.pid) == "oom":
+            self._failed(name, replace(state, status="failed", reason="oom"))
+        else:
+            self._queue(name, state)
+
+    def _mourned(self, name: str, state: State, seconds: float = 1.0) -> bool:
         """A moment after the loss was seen, so that the launcher can say how the process ended."""
         since = self._lost.setdefault(name, time.monotonic())
-        if state.pid not in self._ends and self._handles and time.monotonic() - since < 1.0:
+        if state.pid not in self._ends and self._handles and time.monotonic() - since < seconds:
             return False
         del self._lost[name]
         return True

@@ -33,6 +33,9 @@ ASK_ABOVE_GPU_HOURS, ASK_ABOVE_SECONDS = 2.0, 3600.0
 @click.command()
 @study_argument
 @launch_options
+@click.option(
+    "--address", metavar="auto|HOST:PORT|ray://HOST:PORT", help="Ray: a standing cluster, not one for this run alone."
+)
 @click.option("--detach", is_flag=True, help="SLURM: submit and leave; the same command comes back to it.")
 @click.option(
     "--rerun", type=click.Choice(["failed", "stale", "all"]), help="Begin these anew: failed, of older code, all."
@@ -44,6 +47,7 @@ def command(
     on: str | None,
     cluster: str | None,
     launch: tuple[str, ...],
+    address: str | None,
     detach: bool,
     rerun: str | None,
     yes: bool,
@@ -53,8 +57,10 @@ def command(
     plan = plan_of(Selection(**chosen), cast("Rerun | None", rerun))
     console = Console(file=sys.stdout, highlight=False)
     trials = list({trial.folder_id: trial for trial in (*plan.to_run, *plan.running)}.values())
-    name, note = choose(launching.preferred(on, cluster, trials), len(trials))
-    options = launching.options(trials, name, cluster, launch)
+    name, note = choose(launching.preferred(on or (address and "ray"), cluster, trials), len(trials))
+    if address and name != "ray":
+        raise Refused(f"--address is that of a Ray cluster, {name} has none")
+    options = launching.options(trials, name, cluster, (*launch, *([f"address={address}"] if address else [])))
     if detach and name != "slurm":
         raise Refused(f"--detach: jobs of {name} end with this command; those of slurm go on")
     click.echo(f"plan      {_amount(plan)}, {name}" if trials else "plan      nothing to run")
