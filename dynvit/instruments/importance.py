@@ -65,6 +65,8 @@ def class_row(block: Any, x_BTC: Tensor) -> Tensor:
 
 def received_attention(model: nn.Module, images: Tensor) -> Scores | None:
     """Mean attention that each patch receives; on a grid without class token, windows put back in their places."""
+    if hasattr(model, "received_attention"):  # TPC-ViT on Swin, whose paused tokens skip the blocks
+        return model.received_attention(images)  # type: ignore[no-any-return]
     blocks = [m for m in model.modules() if hasattr(getattr(m, "attn", None), "attn_drop")]
     seen: list[Tensor] = []
     with ExitStack() as stack:

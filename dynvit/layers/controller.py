@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dynvit.layers.propagation import advance, break_probability, flags, highest, top
+from dynvit.layers.propagation import advance, break_probability, flags, highest, merged, top
 from dynvit.layers.smoothing import Blur
 
 Pause = bool | Literal["random", "attention"]
@@ -75,13 +75,14 @@ class Chain:
     """Probability of being active in that layer."""
     offset_LS: Tensor
     blur: Blur | None
+    grid: tuple[int, int]
     layer: int = 0
     active_BN: Tensor | None = None
     """Who was active in the layer before; None means everybody."""
     smooth_BSN: Tensor | None = None
     """Probabilities of the layer before, for the average over depth."""
     interest_BN: Tensor | None = None
-    """Class attention relative to its mean, from the last layer in which the token was active."""
+    """Attention that the token got, relative to the mean, from the last layer in which it was active."""
     broken_BN: Tensor | None = None
     """Sum of the break probabilities so far."""
     pis: list[Tensor] = field(default_factory=list)
@@ -113,18 +114,32 @@ class Controller(nn.Module):
 
     @property
     def reads_attention(self) -> bool:
-        """Whether ``observe`` needs the class token's attention row."""
+        """Whether ``observe`` needs attention: the class token's row, or what each token got where there is none."""
         return self.rules.score == "cls_attention"
 
-    def start(self, batch: int, grid: tuple[int, int], like: Tensor) -> Chain:
-        """All tokens active; `like` gives device and precision (at least float32)."""
+    @property
+    def remembers(self) -> bool:
+        """Whether something of the last layer of a grid matters for the next grid."""
+        return self.rules.terminate or (self.rules.spatial and self.rules.depth_ema > 0)
+
+    def start(self, batch: int, grid: tuple[int, int], like: Tensor, before: Chain | None = None) -> Chain:
+        """All tokens active; `like` gives device and precision (at least float32).
+
+        before: the chain on the grid of twice the side, if any; a merged token has the mean of its four probabilities
+        and sums, but is a new token and active at first.
+        """
         rules = self.rules
         like = like.new_empty((), dtype=torch.promote_types(like.dtype, torch.float32))
         offset_LS = (self.pause_shift + rules.pause_offset)[:, None]
         if self.restart_shift is not None:
             offset_LS = torch.stack([offset_LS[:, 0], self.restart_shift + rules.restart_offset], 1)
         blur = Blur(grid, rules.smooth_strength, rules.smooth_sigma, like) if rules.spatial else None
-        return Chain(like.new_ones(batch, grid[0] * grid[1]), offset_LS.to(like.dtype), blur)
+        chain = Chain(like.new_ones(batch, grid[0] * grid[1]), offset_LS.to(like.dtype), blur, grid)
+        if before is not None and before.smooth_BSN is not None:
+            chain.smooth_BSN = merged(before.smooth_BSN, before.grid)
+        if before is not None and before.broken_BN is not None:
+            chain.broken_BN = merged(before.broken_BN[:, None], before.grid)[:, 0]
+        return chain
 
     def choose(self, chain: Chain, oracle: Callable[[], Tensor] | None = None) -> Choice:
         """Who is active in the layer before which the chain stands.

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import torch
 import torch.nn.functional as F
-from timm.layers import Attention
+from timm.layers import Attention, Mlp
 from timm.models.vision_transformer import Block
 from torch import Tensor
 
@@ -98,18 +98,11 @@ class Gathered(Everything):
         return self.put(new.new_zeros(len(new), tokens, new.shape[-1]), new)
 
 
-class Ragged:
-    """Each image its own number of tokens, in one row of F tokens."""
+class Rows(Everything):
+    """Any tokens of the batch, in one row of F tokens."""
 
-    def __init__(self, active_BT: Tensor) -> None:
-        counts_B = active_BT.sum(1)
-        self.shape = (len(active_BT), int(counts_B.max()))
-        self.flat_F = active_BT.reshape(-1).nonzero()[:, 0]
-        first_B = torch.arange(len(counts_B), device=counts_B.device) * self.shape[1]
-        place_BT = active_BT.cumsum(1) - 1 + first_B[:, None]
-        self.place_F = place_BT.reshape(-1)[self.flat_F]
-        full = self.shape[0] * self.shape[1] == len(self.flat_F)
-        self.keys = None if full else torch.arange(self.shape[1], device=counts_B.device) < counts_B[:, None]
+    def __init__(self, flat_F: Tensor, batch: int) -> None:
+        self.flat_F, self.batch = flat_F, batch
 
     def take(self, x: Tensor) -> Tensor:
         return x.flatten(0, 1).index_select(0, self.flat_F)
@@ -118,7 +111,21 @@ class Ragged:
         return x.flatten(0, 1).index_copy(0, self.flat_F, new.to(x.dtype)).view_as(x)
 
     def spread(self, new: Tensor, tokens: int) -> Tensor:
-        return self.put(new.new_zeros(self.shape[0], tokens, new.shape[-1]), new)
+        return self.put(new.new_zeros(self.batch, tokens, new.shape[-1]), new)
+
+
+class Ragged(Rows):
+    """Each image its own number of tokens; padded to the largest for attention alone."""
+
+    def __init__(self, active_BT: Tensor) -> None:
+        super().__init__(active_BT.reshape(-1).nonzero()[:, 0], len(active_BT))
+        counts_B = active_BT.sum(1)
+        self.shape = (len(active_BT), int(counts_B.max()))
+        first_B = torch.arange(len(counts_B), device=counts_B.device) * self.shape[1]
+        place_BT = active_BT.cumsum(1) - 1 + first_B[:, None]
+        self.place_F = place_BT.reshape(-1)[self.flat_F]
+        full = self.shape[0] * self.shape[1] == len(self.flat_F)
+        self.keys = None if full else torch.arange(self.shape[1], device=counts_B.device) < counts_B[:, None]
 
     def pad(self, new: Tensor) -> Tensor:
         if self.keys is None:
@@ -143,12 +150,17 @@ def run(
         return block(x, attn_mask=_mask(layout)), None
     mixed, row_BK = _attend(block.attn, block.norm1(x), layout, row)
     x = x + block.drop_path1(block.ls1(mixed))
-    mlp, hidden = block.mlp, block.mlp.fc1(block.norm2(x))
-    if local is not None:
-        hidden = layout.take(local(layout.spread(hidden, u_BTC.shape[1])))
-    out = mlp.drop2(mlp.fc2(mlp.norm(mlp.drop1(mlp.act(hidden)))))
+    out = feed_forward(block.mlp, block.norm2(x), layout, u_BTC.shape[1], local)
     row_BT = None if row_BK is None else layout.spread(layout.pack(row_BK[..., None]), u_BTC.shape[1])[..., 0]
     return x + block.drop_path2(block.ls2(out)), row_BT
+
+
+def feed_forward(mlp: Mlp, x: Tensor, layout: Layout, tokens: int, local: Local | None) -> Tensor:
+    """timm's MLP for the layout's tokens, `local` acting on the hidden layer of all `tokens`."""
+    hidden = mlp.fc1(x)
+    if local is not None:
+        hidden = layout.take(local(layout.spread(hidden, tokens)))
+    return mlp.drop2(mlp.fc2(mlp.norm(mlp.drop1(mlp.act(hidden)))))
 
 
 def _mask(layout: Layout) -> Tensor | None:
@@ -158,9 +170,13 @@ def _mask(layout: Layout) -> Tensor | None:
 def _attend(attn: Attention, x: Tensor, layout: Layout, row: bool) -> tuple[Tensor, Tensor | None]:
     qkv = layout.pad(attn.qkv(x))
     q, k, v = qkv.view(*qkv.shape[:2], 3, attn.num_heads, attn.head_dim).permute(2, 0, 3, 1, 4).unbind(0)
+    q, k = attn.q_norm(q), attn.k_norm(k)
     mask, dropout = _mask(layout), attn.attn_drop.p if attn.training else 0.0
     mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
-    out = attn.proj_drop(attn.proj(layout.pack(mixed.transpose(1, 2).flatten(2))))
+    out = attn.norm(layout.pack(mixed.transpose(1, 2).flatten(2)))
+    if attn.gate is not None:
+        out = out * attn.gate(x).sigmoid()
+    out = attn.proj_drop(attn.proj(out))
     if not row:
         return out, None
     with uncounted():  # the published cost counts this row once, as part of the attention product
@@ -180,7 +196,8 @@ def oracle_row(block: Block, u_BTC: Tensor) -> Tensor:
     attn, x = block.attn, block.norm1(u_BTC)
     C = attn.num_heads * attn.head_dim
     weight, bias = attn.qkv.weight, attn.qkv.bias
-    q = F.linear(x[:, :1], weight[:C], bias[:C]).unflatten(-1, (attn.num_heads, -1)).transpose(1, 2)
-    k = F.linear(x, weight[C : 2 * C], bias[C : 2 * C]).unflatten(-1, (attn.num_heads, -1)).transpose(1, 2)
+    q = F.linear(x[:, :1], weight[:C], None if bias is None else bias[:C])
+    k = F.linear(x, weight[C : 2 * C], None if bias is None else bias[C : 2 * C])
+    q, k = (t.unflatten(-1, (attn.num_heads, -1)).transpose(1, 2) for t in (q, k))
     with uncounted():
-        return class_row(q, k)
+        return class_row(attn.q_norm(q), attn.k_norm(k))

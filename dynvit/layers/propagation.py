@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -37,6 +38,12 @@ def highest(priority_BN: Tensor, count_B: Tensor) -> Tensor:
     """``bool[B, N]``, true for the `count_B` tokens of each image with the highest priority."""
     rank_BN = priority_BN.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
     return rank_BN < count_B[:, None]
+
+
+def merged(values_BSN: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Means over 2 x 2 tokens, as patch merging joins them; an odd border has what is there."""
+    map_BSHW = values_BSN.unflatten(-1, grid)
+    return F.avg_pool2d(map_BSHW, 2, ceil_mode=True, count_include_pad=False).flatten(-2)
 
 
 def gate(x_BTC: Tensor, y_BTC: Tensor, active_BT: Tensor | None, pi_BT: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dynvit.layers.controller import Chain, Rules
+from dynvit.layers.options import check_not_negative
 from dynvit.layers.smoothing import prior_loss
 from dynvit.output import Output, TaskLoss, cross_entropy
 
@@ -21,6 +22,9 @@ class Weights:
     prior: float = 1e-3
     budget: float = 2.0
     distill: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_not_negative(**{f"{name}_weight": value for name, value in vars(self).items()})
 
 
 def regularisers(chains: list[Chain], rules: Rules) -> dict[str, Tensor]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -146,9 +148,17 @@ def test_stabilizer_parameters(kind: str, each: list[int]) -> None:
         assert list(convolutions) == ["1"]
 
 
-def test_layouts_agree() -> None:
+@pytest.mark.parametrize(
+    "options",
+    [{"qkv_bias": True}, {"qk_norm": True, "init_values": 0.3}, {"scale_attn_norm": True, "scale_mlp_norm": True}],
+    ids=str,
+)
+def test_layouts_agree(options: dict[str, Any]) -> None:
+    """With the norms that a trunk may have in its attention, too."""
     torch.manual_seed(0)
-    block = Block(16, 2, qkv_bias=True).double().eval()
+    block = Block(16, 2, **options).double().eval()
+    for parameter in block.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
     u = torch.randn(3, 10, 16, dtype=torch.float64)
     active = torch.rand(3, 10) > 0.5
     active[:, 0] = True
