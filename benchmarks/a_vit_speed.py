@@ -10,14 +10,13 @@ changes it, so depths differ from token to token and from image to image; the ga
 from __future__ import annotations
 
 import argparse
-import statistics
 
 import timm
 import torch
-from speed import timed
 from torch import Tensor, nn
 
 import dynvit
+from dynvit.cost.timing import race
 
 
 @torch.no_grad()
@@ -51,13 +50,7 @@ def compare(name: str, trunk: str, args: argparse.Namespace) -> str:
     ratio = dynvit.complexity(theirs, x[:1]).macs.item() / dynvit.complexity(ours, x[:8]).macs.mean().item()
     dtype = getattr(torch, args.dtype)
     x, ours, theirs = x.to(args.device, dtype), ours.to(args.device, dtype), theirs.to(args.device, dtype)
-    for model in (ours, theirs, ours, theirs):
-        model(x)
-    rounds = []
-    for _ in range(args.rounds):
-        a, b = timed(lambda: ours(x), args.device), timed(lambda: theirs(x), args.device)
-        rounds.append(b / a)
-    low, speed, high = statistics.quantiles(rounds, n=4)
+    low, speed, high = race(ours, theirs, x, args.rounds, warmup=2).speedup()
     spread = f"{low:.3f} - {high:.3f}"
     return f"{name:28} {found:6.2f} {ratio:7.3f} {speed:8.3f} {spread:>15} {speed / ratio:6.3f}"
 
