@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-TAKES = ("fluctuation", "best", "last", "first", "mean", "at")
+TAKES = ("fluctuation", "best", "last", "first", "mean", "at", "change")
 _CALL = re.compile(r"(\w+)\(\s*([^(),]+?)\s*(?:,\s*([0-9.]+)\s*)?\)")
 LATE = 0.5
 """The share of the training, at its end, that fluctuation and mean look at where they are not told."""
@@ -34,6 +34,8 @@ class CurveMetric:
             return float(reached[-1]) if len(reached) else math.nan
         if self.take in ("last", "first"):
             return float(values[-1 if self.take == "last" else 0])
+        if self.take == "change":
+            return float(values[-1] - values[0]) if len(values) > 1 else math.nan
         if self.take == "best":
             return float(np.nanmax(values) if highest else np.nanmin(values)) if np.isfinite(values).any() else math.nan
         late = values[steps > (1 - self.share) * end]
