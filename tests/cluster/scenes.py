@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -112,6 +113,13 @@ class Play:
         ]
         newest = max(found, key=lambda pair: pair[0].submitted, default=None)
         return newest[0].job(newest[1]) if newest and newest[0].array else ""
+
+    def kill(self, name: str) -> None:
+        """The whole job of a running trial, by SIGKILL: first what watches the worker, then the worker."""
+        worker = self.trial(name).state().pid
+        watcher = int(Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[1])
+        for pid in (watcher, worker):
+            os.kill(pid, signal.SIGKILL)
 
     def state(self, job: str) -> str:
         return self.farm.ask("squeue", "-h", "-t", "all", "-j", job, "-o", "%T").partition("\n")[0]

@@ -35,7 +35,7 @@ def a_job_killed(farm: Farm, folder: Path) -> None:
     play = Play(farm, folder, "killed")
     driver = play.start(toy(play, "job", **LONG), toy(play, "worker", **LONG))
     play.reach("job", 3)
-    farm.ask("scancel", "--signal=KILL", "--full", play.job("job"))
+    play.kill("job")
     os.kill(play.reach("worker", 3).state().pid, signal.SIGKILL)
     play.check(play.end(driver), {"job": 2, "worker": 2})
     assert "lost: killed by SIGKILL (out of memory?)" in play.said
