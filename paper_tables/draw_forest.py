@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
@@ -16,6 +17,11 @@ from paper_tables.names import Names
 from paper_tables.spec import Rows
 from paper_tables.stats import Difference, holm, paired
 from paper_tables.text import plain
+
+HEADING = {"one": 40, "two": 84}
+"""Characters of a part's heading that fit beside the labels, by the figure's width."""
+LINE = 0.85
+"""Rows that a heading's further lines take."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +39,14 @@ def draw(spec: Forest, names: Names) -> tuple[Figure, str]:
     found = effects(spec, names)
     if not found:
         raise Nothing(f"no finished pair of an arm and its baseline with {spec.x}")
-    places = _places(found)
+    headings = _headings(found, names, HEADING.get(spec.width, 84))
+    places = _places(found, headings)
     figure, (ax,) = style.axes(spec.width, spec.height or 0.6 + 0.165 * (max(places.values()) + 2))
     parts = list(dict.fromkeys(e.arm.part for e in found))
     ax.axvline(0, color=style.GREY, linewidth=0.8, zorder=1)
     for effect in found:
         _effect(ax, effect, places[id(effect)], style.series(parts.index(effect.arm.part)))
-    _labels(ax, found, places, names)
+    _labels(ax, found, places, headings, names)
     _axis(ax, spec, names)
     told = "; ".join(f"{_label(names, e)}: {e.result.mean:+.2f}" for e in found)
     return figure, f"Forest plot of paired differences in {names.metric(spec.x).label} to the baselines. {told}."
@@ -58,12 +65,22 @@ def effects(spec: Forest, names: Names) -> list[Effect]:
     return [Effect(arm, axis, result, p) for (arm, axis, result), p in zip(pairs, adjusted, strict=True)]
 
 
-def _places(found: list[Effect]) -> dict[int, float]:
-    """Rows from the top; half a row between factors, one and a half for the name of a part."""
+def _headings(found: list[Effect], names: Names, width: int) -> dict[str, str]:
+    """Part -> its name and baseline, broken into lines."""
+    titles = {}
+    for part in dict.fromkeys(e.arm.part for e in found):
+        base = names.frame.baseline(part)
+        title = f"{names.part(part)}; baseline: {names.coords(base)}" if base else names.part(part)
+        titles[part] = "\n".join(textwrap.wrap(plain(title), width))
+    return titles
+
+
+def _places(found: list[Effect], headings: dict[str, str]) -> dict[int, float]:
+    """Rows from the top; half a row between factors, one and a half or more for the heading of a part."""
     places, at, last = {}, 0.0, None
     for effect in found:
         if last is None or last.arm.part != effect.arm.part:
-            at += 1.4 if last is None else 1.8
+            at += (1.4 if last is None else 1.8) + LINE * headings[effect.arm.part].count("\n")
         elif last.axis != effect.axis:
             at += 0.4
         places[id(effect)] = at
@@ -86,19 +103,19 @@ def _label(names: Names, effect: Effect) -> str:
     return plain(names.setting(effect.axis, effect.arm.coords.get(effect.axis, "")))
 
 
-def _labels(ax: Axes, found: list[Effect], places: dict[int, float], names: Names) -> None:
+def _labels(ax: Axes, found: list[Effect], places: dict[int, float], headings: dict[str, str], names: Names) -> None:
     ax.set_yticks([places[id(e)] for e in found], [_label(names, e) for e in found])
     ax.set_ylim(max(places.values()) + 0.8, -0.6)
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
-    for part in dict.fromkeys(e.arm.part for e in found):
+    for part, heading in headings.items():
         first = next(e for e in found if e.arm.part == part)
-        base = names.frame.baseline(part)
-        title = f"{names.part(part)}; baseline: {names.coords(base)}" if base else names.part(part)
-        ax.text(
-            0.0, places[id(first)] - 1.0, plain(title), transform=ax.get_yaxis_transform(), ha="left", va="center",
+        middle = places[id(first)] - 1.0 - LINE * heading.count("\n") / 2
+        text = ax.text(
+            0.0, middle, heading, transform=ax.get_yaxis_transform(), ha="left", va="center",
             fontstyle="italic", fontsize=7.8, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
         )  # fmt: skip
+        text.set_in_layout(False)  # else a long heading takes the plot's room
 
 
 def _axis(ax: Axes, spec: Forest, names: Names) -> None:
