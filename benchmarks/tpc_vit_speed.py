@@ -1,4 +1,4 @@
-"""How much of TPC-ViT's saving becomes time, against timm's DeiT: ``python benchmarks/tpc_vit_speed.py``.
+"""How much of TPC-ViT's saving becomes time, against its trunk: ``python benchmarks/tpc_vit_speed.py --trunk swin``.
 
 Everything is timed in turns, in CPU seconds of this process (one thread) or, on a GPU, in bfloat16 with the device
 synchronised. Prints medians with quartiles, the speed-up and its share of the MAC ratio.
@@ -23,6 +23,7 @@ from dynvit.layers.partial_block import Everything, Gathered, Masked, Ragged, ru
 from dynvit.layers.propagation import top
 
 Call = Callable[[], object]
+NAMES = {"deit": "deit_{}_patch16_224", "lvvit": "lvvit_{}", "swin": "swin_{}_patch4_window7_224"}
 
 
 def interleaved(calls: dict[str, Call], repeats: int, device: str) -> dict[str, list[float]]:
@@ -54,14 +55,15 @@ def show(seconds: dict[str, list[float]], costs: dict[str, float]) -> None:
         print(line)
 
 
-def models(size: str, batch: int, device: str) -> tuple[dict[str, Call], dict[str, float]]:
+def models(trunk: str, size: str, batch: int, device: str) -> tuple[dict[str, Call], dict[str, float]]:
     """The trunk, the controller with every token active, and equal counts at three keep rates."""
-    name, images = f"tpc_deit_{size}_patch16_224", torch.randn(batch, 3, 224, 224, device=device)
+    theirs, images = NAMES[trunk].format(size), torch.randn(batch, 3, 224, 224, device=device)
+    name = f"tpc_{theirs}"
     built = {
-        f"timm deit_{size}": timm.create_model(f"deit_{size}_patch16_224"),
+        theirs: timm.create_model(theirs),
         "pause false, stabilizer off": timm.create_model(name, pause=False, stabilizer="off"),
         "pause false, dw_pre": timm.create_model(name, pause=False),
-        "all active, controller + dw_pre": timm.create_model(name),
+        "all active, controller + dw_pre": timm.create_model(name, score_scale=0.01),  # untrained, noise would pause
         **{f"keep rate {rate}": timm.create_model(name, keep_rate=rate) for rate in (0.7, 0.5, 0.3)},
     }
     calls, costs = {}, {}
@@ -118,7 +120,8 @@ def grouped(block: Block, u_BTC: Tensor, active_BT: Tensor) -> Tensor:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split(":")[0])
-    parser.add_argument("--size", default="small", choices=["tiny", "small", "base"])
+    parser.add_argument("--trunk", default="deit", choices=list(NAMES))
+    parser.add_argument("--size", default="small", choices=["tiny", "small", "medium", "base"])
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -128,9 +131,11 @@ def main() -> None:
     half = torch.autocast("cuda", torch.bfloat16) if options.device == "cuda" else nullcontext()
     print(f"torch {torch.__version__}, {options.device}, batch {options.batch}")
     with torch.inference_mode(), half:
-        calls, costs = models(options.size, options.batch, options.device)
+        calls, costs = models(options.trunk, options.size, options.batch, options.device)
         show(interleaved(calls, options.repeats, options.device), costs)
-        show(interleaved(layouts(options.size, options.batch, options.device), 3 * options.repeats, options.device), {})
+        if options.trunk == "deit":
+            ways = layouts(options.size, options.batch, options.device)
+            show(interleaved(ways, 3 * options.repeats, options.device), {})
 
 
 if __name__ == "__main__":
