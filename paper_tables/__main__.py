@@ -1,4 +1,5 @@
-"""``python -m paper_tables STUDY``: render a study's tables, figures and report from its frame."""
+"""``python -m paper_tables STUDY``: render a study's tables, figures and report from its frame; ``all``: every study's,
+and one paper.tex, index.html and list of claims for all of them."""
 
 from __future__ import annotations
 
@@ -7,29 +8,58 @@ import os
 import sys
 from pathlib import Path
 
-from paper_tables import build
+from paper_tables import Built, build
+from paper_tables.collection import folders, gather
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit codes: 0 rendered, 2 the table file, the results or the arguments are wrong."""
     parser = argparse.ArgumentParser(prog="paper_tables", description=__doc__)
-    parser.add_argument("study", metavar="STUDY", help="a study's name, or a folder with trials.parquet or trials.csv")
+    parser.add_argument("study", metavar="STUDY", help="a study's name, a folder with trials.parquet or .csv, or: all")
     parser.add_argument("--results", type=Path, default=Path("results"), help="where studies stand (default: results)")
     parser.add_argument("--spec", type=Path, help="table file (default: paper_tables/<study>.yaml)")
     parser.add_argument("--force", action="store_true", help="render again although nothing has changed")
     given = parser.parse_args(arguments)
     try:
-        built = build(_folder(given.study, given.results), given.spec, given.force)
+        if given.study == "all" and not (given.results / "all").is_dir():
+            return _all(given.results, given.spec, given.force)
+        _say(build(_folder(given.study, given.results), given.spec, given.force))
     except (ValueError, OSError) as error:  # TableError is a ValueError
         print(error, file=sys.stderr)
         return 2
+    return 0
+
+
+def _all(results: Path, spec: Path | None, force: bool) -> int:
+    """Every study that can be rendered; what cannot is said at the end of its line."""
+    found = folders(results)
+    if spec is not None:
+        raise ValueError("--spec belongs to one study")
+    if not found:
+        raise ValueError(f"{results}: no results here (no folder with trials.parquet or trials.csv)")
+    wrong = 0
+    for folder in found:
+        try:
+            built = build(folder, None, force)
+        except (ValueError, OSError) as error:
+            wrong += 1
+            print(f"{folder.name}: {error}", file=sys.stderr)
+            continue
+        tables, figures = (len({file.stem for file in files}) for files in (built.tables, built.figures))
+        told = "unchanged" if built.unchanged else f"{tables} tables, {figures} figures"
+        print(f"{folder.name:28} {told}")
+    for file in gather(results):
+        print(os.path.relpath(file))
+    return 2 if wrong else 0
+
+
+def _say(built: Built) -> None:
     for head, files in (("tables", built.tables), ("figures", built.figures), ("report", [built.report])):
         first = [file for file in files if file.suffix in (".tex", ".pdf") or head == "report"]
         if first:
             print(f"{head:9} {', '.join(os.path.relpath(file) for file in first)}")
     if built.unchanged:
         print("unchanged")
-    return 0
 
 
 def _folder(study: str, results: Path) -> Path:

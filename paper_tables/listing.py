@@ -135,5 +135,5 @@ def _paper(column: Column, table: Table, arms: list[Arm]) -> Filled:
         if source is None or not text:
             cells.append(Cell())
             continue
-        cells.append(published.cell(text, name, source))
+        cells.append(replace(published.cell(text, name, source), origin=published.origin(row or {})))
     return Head(column.head or "Paper", over=column.over), cells

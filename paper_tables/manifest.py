@@ -6,9 +6,13 @@ import hashlib
 import json
 import os
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
+
+from paper_tables import runs
 
 HERE = Path(__file__).parent
 FILE = "tables/.rendered.json"
@@ -21,6 +25,15 @@ def table_file(study: str) -> Path | None:
     name = study.partition("@")[0]
     path = HERE / f"{name}.yaml"
     return path if re.fullmatch(r"[\w.-]+", name) and path.is_file() else None
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """Contents by file name; what the list of all studies shows of them; the other studies that were asked for."""
+
+    files: dict[str, bytes]
+    about: dict[str, Any] = field(default_factory=dict)
+    studies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -41,11 +54,12 @@ class Manifest:
         for file in sorted([*HERE.glob("*.py"), *HERE.glob("*.j2"), *(HERE / "published").glob("*.csv")]):
             inputs[file.relative_to(HERE).as_posix()] = _hash(file)
         inputs.update({name: _version(name) for name in LIBRARIES})
-        return cls(folder, spec, inputs)
+        inputs["runs"] = hashlib.sha256(json.dumps(runs.links(folder)).encode()).hexdigest()
+        return cls(folder, spec, inputs | _neighbours(folder, read(folder).get("studies", ())))
 
     def unchanged(self) -> list[str] | None:
         """The outputs, where they are all there as they were rendered from these inputs; else None."""
-        last = self._last()
+        last = read(self.folder)
         outputs = last.get("outputs", {})
         if last.get("inputs") != self.inputs or not outputs:
             return None
@@ -53,24 +67,37 @@ class Manifest:
             return None
         return list(outputs)
 
-    def write(self, files: dict[str, bytes]) -> list[str]:
+    def write(self, rendered: Rendered) -> list[str]:
         """Write the outputs, remove what an earlier rendering left behind, record both; returns the names."""
-        for name in set(self._last().get("outputs", {})) - set(files):
+        files = rendered.files
+        for name in set(read(self.folder).get("outputs", {})) - set(files):
             if _inside(name):
                 (self.folder / name).unlink(missing_ok=True)
         for name, data in files.items():
-            _replace(self.folder / name, data)
+            replace(self.folder / name, data)
         outputs = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-        record = {"inputs": self.inputs, "outputs": outputs}
-        _replace(self.folder / FILE, (json.dumps(record, indent=1) + "\n").encode())
+        inputs = {name: digest for name, digest in self.inputs.items() if not name.startswith("../")}
+        inputs |= _neighbours(self.folder, rendered.studies)
+        record = {"inputs": inputs, "outputs": outputs, "studies": list(rendered.studies), "about": rendered.about}
+        replace(self.folder / FILE, (json.dumps(record, indent=1) + "\n").encode())
         return list(files)
 
-    def _last(self) -> dict[str, dict[str, str]]:
-        try:
-            last = json.loads((self.folder / FILE).read_bytes())
-        except (OSError, ValueError):
-            return {}
-        return last if isinstance(last, dict) else {}
+
+def read(folder: Path) -> dict[str, Any]:
+    """The record of a folder's last rendering; {} where there is none."""
+    try:
+        last = json.loads((folder / FILE).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return last if isinstance(last, dict) else {}
+
+
+def _neighbours(folder: Path, studies: Iterable[str]) -> dict[str, str]:
+    """The frames of other studies that a table draws on, wherever they might stand."""
+    place = folder.resolve()
+    label = place.name.partition("@")[1:]
+    names = dict.fromkeys(name for study in studies for name in (study + "".join(label), study))
+    return {f"../{name}/{file}": _hash(place.parent / name / file) for name in names for file in FRAMES}
 
 
 def _study(folder: Path) -> str:
@@ -97,10 +124,10 @@ def _version(library: str) -> str:
 
 def _inside(name: str) -> bool:
     """A record may be edited by hand: only files that a rendering makes are ever removed."""
-    return ".." not in name and name.startswith(("tables/", "figures/"))
+    return ".." not in name and (name.startswith(("tables/", "figures/")) or name == "origins.csv")
 
 
-def _replace(path: Path, data: bytes) -> None:
+def replace(path: Path, data: bytes) -> None:
     """Old or new, never half of one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")

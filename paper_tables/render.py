@@ -6,37 +6,46 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from paper_tables import claims_table, comparison, crossing, figures, listing, report, verdicts, write
+from paper_tables import claims_table, comparison, crossing, figures, listing, origins, report, runs, verdicts, write
 from paper_tables.check import check
 from paper_tables.comparing import Comparison
 from paper_tables.counting import Verdicts
 from paper_tables.default import default
 from paper_tables.grid import Grid, Nothing
 from paper_tables.library import Library
+from paper_tables.manifest import Rendered
 from paper_tables.names import Names
 from paper_tables.reading import load
 from paper_tables.spec import Spec, Table, read
+from paper_tables.text import plain, tex
 
 Made = TypeVar("Made")
 Entry = TypeVar("Entry")
 
 
-def render(folder: Path, spec_file: Path | None) -> dict[str, bytes]:
-    """File name inside the folder -> contents; the report is the last. Raises TableError."""
+def render(folder: Path, spec_file: Path | None) -> Rendered:
+    """Every output of a study's folder, the report last. Raises TableError."""
     library = Library(folder, load(folder))
     names = Names(_spec(library, spec_file), library.own)
     left_out: dict[str, str] = {}
     grids = _each(names.spec.tables, lambda table: _grid(table, names, library), "table", left_out)
-    if names.spec.claims:
-        grids.append(claims_table.build(names.spec, names, library)[0])
+    verdict, judged = claims_table.build(names.spec, names, library) if names.spec.claims else (None, [])
     pictures = _each(names.spec.figures, lambda figure: figures.draw(figure, names), "figure", left_out)
     files: dict[str, bytes] = {}
-    for grid in grids:
+    for grid in [*grids, *([verdict] if verdict else [])]:
         files |= write.write(grid)
     for picture in pictures:
         files |= {f"figures/{picture.name}.{ending}": data for ending, data in picture.files.items()}
-    files["report.html"] = report.write(names, grids, pictures, left_out).encode()
-    return files
+    files["origins.csv"] = origins.write([*grids, *([verdict] if verdict else [])]).encode()
+    files["report.html"] = report.write(names, grids, pictures, left_out, verdict, runs.links(folder)).encode()
+    about = {
+        "study": library.own.study, "title": library.own.title, "label": library.own.label,
+        "digest": library.own.digest, "counts": report.counts(library.own), "left_out": left_out,
+        "tables": [{"name": g.name, "caption": plain(g.caption)} for g in grids],
+        "figures": [{"name": p.name, "caption": tex(p.caption), "wide": p.wide} for p in pictures],
+        "claims": claims_table.summary(judged, verdict) if verdict else [],
+    }  # fmt: skip
+    return Rendered(files, about, tuple(sorted(library.read)))
 
 
 def _spec(library: Library, file: Path | None) -> Spec:

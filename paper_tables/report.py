@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from paper_tables import write_html
@@ -22,28 +22,36 @@ MANY = 25
 """Lines of trouble that are listed one by one."""
 
 
-def write(names: Names, grids: list[Grid], pictures: list[Picture], left_out: dict[str, str]) -> str:
-    """The page. `left_out` names tables and figures whose data are missing, with the reason."""
-    frame = names.frame
+def template(name: str) -> Template:
+    """A page; its style and its script stand in files of their own."""
     loader = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    return loader.get_template("report.html.j2").render(
+    loader.filters["plain"] = plain
+    return loader.get_template(name)
+
+
+def write(
+    names: Names,
+    grids: list[Grid],
+    pictures: list[Picture],
+    left_out: dict[str, str],
+    claims: Grid | None,
+    links: dict[str, str],
+) -> str:
+    """The page. `left_out` names tables and figures whose data are missing, with the reason; `links` leads from a
+    trial to its run on an MLflow server."""
+    frame = names.frame
+    return template("report.html.j2").render(
         frame=frame,
         counts=counts(frame),
         problems=problems(names),
         left_out=left_out,
         facts=facts(frame),
         rebuilt=rebuilt(names),
-        tables=[
-            {
-                "name": grid.name,
-                "caption": plain(grid.caption),
-                "table": Markup(write_html.table(grid)),
-                "notes": Markup(write_html.notes(grid)),
-            }
-            for grid in grids
-        ],
+        tables=[_table(grid) for grid in grids],
+        claims=_table(claims) if claims else None,
+        links=links,
         figures=[
             {"name": p.name, "caption": plain(p.caption), "words": plain(p.words), "data": _inline(p), "wide": p.wide}
             for p in pictures
@@ -52,6 +60,15 @@ def write(names: Names, grids: list[Grid], pictures: list[Picture], left_out: di
         metrics=shown_metrics(frame),
         study_text=str(frame.about.get("study_text") or ""),
     )
+
+
+def _table(grid: Grid) -> dict[str, Any]:
+    return {
+        "name": grid.name,
+        "caption": plain(grid.caption),
+        "table": Markup(write_html.table(grid)),
+        "notes": Markup(write_html.notes(grid)),
+    }
 
 
 def _inline(picture: Picture) -> str:
@@ -141,7 +158,8 @@ def trials(names: Names) -> list[dict[str, Any]]:
     """One line per trial."""
     frame = names.frame
     metrics = shown_metrics(frame)
-    lines = []
+    lines: list[dict[str, Any]] = []
+    seen: set[str] = set()  # a trial that several arms share is listed with each, and is the target of a link once
     for arm in frame.arms:
         for i in arm.rows:
             row = frame.rows.iloc[i]
@@ -149,6 +167,7 @@ def trials(names: Names) -> list[dict[str, Any]]:
             lines.append(
                 {
                     "id": row["trial"],
+                    "first": row["trial"] not in seen,
                     "part": plain(names.part(arm.part)),
                     "arm": plain(names.arm(arm)),
                     "label": plain(literal(arm.label)),
@@ -157,4 +176,5 @@ def trials(names: Names) -> list[dict[str, Any]]:
                     "values": [f"{v:.5g}" if isinstance(v, float) and math.isfinite(v) else "—" for v in values],
                 }
             )
+            seen.add(row["trial"])
     return lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from html import escape
 from itertools import groupby
 
@@ -22,16 +23,29 @@ STYLE = (
 )
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where the page stands: how it reaches its study's report, and the folder of another study."""
+
+    report: str
+    results: str
+
+
+INSIDE, BESIDE = Place("", "../"), Place("../report.html", "../../")
+"""The report itself, and a file in `tables`."""
+
+
 def page(grid: Grid) -> str:
     """A file of its own."""
     title = escape(plain(grid.caption) or grid.name)
     return (
         f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{title}</title>\n<style>{STYLE}</style>\n'
-        f"{table(grid)}\n{notes(grid)}</html>\n<!-- {escape(grid.stamp)} -->\n"
+        f"{table(grid, BESIDE)}\n{notes(grid)}</html>\n<!-- {escape(grid.stamp)} -->\n"
     )
 
 
-def table(grid: Grid) -> str:
+def table(grid: Grid, place: Place = INSIDE) -> str:
+    """Every number is a link to its trials."""
     lines = [f'<table id="table-{escape(grid.name)}">']
     if grid.caption:
         lines.append(f"<caption>{escape(plain(grid.caption))}</caption>")
@@ -43,7 +57,7 @@ def table(grid: Grid) -> str:
             text = escape(plain(row.group))
             lines.append(f'<tr class="group"><th colspan="{len(grid.heads)}" scope="rowgroup">{text}</th></tr>')
         above = row.cells[0].text or above
-        lines.append(_row(grid, row, above))
+        lines.append(_row(grid, row, above, place))
     return "\n".join([*lines, "</tbody>", "</table>"])
 
 
@@ -75,19 +89,19 @@ def _numeric(head: Head) -> str:
     return "" if head.words else ' class="num"'
 
 
-def _row(grid: Grid, row: Row, above: str) -> str:
+def _row(grid: Grid, row: Row, above: str, place: Place) -> str:
     """`above` is what the first cell stands for where it is blank: a sorted row needs it."""
     cells, at = [], 0
     for cell in row.cells:
         blank = not at and not cell.text and grid.heads[0].words
         full = f'<td data-full="{escape(plain(above))}"></td>'
-        cells.append(full if blank else _cell(grid, cell, grid.heads[at]))
+        cells.append(full if blank else _cell(grid, cell, grid.heads[at], place))
         at += cell.span
     start = '<tr class="block">' if row.rule else "<tr>"
     return start + "".join(cells) + "</tr>"
 
 
-def _cell(grid: Grid, cell: Cell, head: Head) -> str:
+def _cell(grid: Grid, cell: Cell, head: Head, place: Place) -> str:
     names = (
         ["num"] * (not head.words) + ["prose"] * (head.kind == "prose") + ["best"] * cell.best + ["grey"] * cell.grey
     )
@@ -96,11 +110,21 @@ def _cell(grid: Grid, cell: Cell, head: Head) -> str:
         attributes += f' colspan="{cell.span}" style="text-align:center"'
     if cell.trials:
         attributes += f' title="n = {cell.n}: trials {escape(", ".join(cell.trials))}"'
+    elif cell.origin:
+        attributes += f' title="{escape(plain(cell.origin))}"'
     if cell.value is not None:
         attributes += f' data-sort="{cell.value!r}"'
     mark = grid.mark(cell)
     hung = f"<sup>{mark}</sup>" if mark else ""
-    return f"<td{attributes}>{escape(_text(cell, head))}{hung}</td>"
+    return f"<td{attributes}>{_linked(escape(_text(cell, head)), cell, place)}{hung}</td>"
+
+
+def _linked(text: str, cell: Cell, place: Place) -> str:
+    if not cell.trials or cell.value is None:
+        return text
+    report = f"{place.results}{cell.study}/report.html" if cell.study else place.report
+    marked = "" if report else f' data-trials="{escape(" ".join(cell.trials))}"'
+    return f'<a class="origin" href="{escape(report)}#t-{escape(cell.trials[0])}"{marked}>{text}</a>'
 
 
 def _text(cell: Cell, head: Head) -> str:
