@@ -6,7 +6,6 @@ worker of an earlier driver still runs is watched, not started twice.
 
 from __future__ import annotations
 
-import math
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -14,14 +13,13 @@ from dataclasses import dataclass, replace
 
 from studies.engine.checkpoint import Checkpoint
 from studies.engine.context import Stop
-from studies.engine.launch import Batch, Handle, Job, JobState, Launcher
+from studies.engine.dealing import Dealer
+from studies.engine.launch import Batch, Handle, JobState, Launcher
 from studies.engine.launch._process import GRACE
-from studies.engine.trial import Resources, State, Trial
+from studies.engine.trial import State, Trial
 from studies.engine.watch import Watch
 from studies.engine.worker import RUNNABLE
 
-LONGEST = 500
-"""Folders in one job: a command line has an end."""
 ENDED_SECONDS = 5.0
 """For the launcher to say how the job of a trial ended that was stopped, though not by us."""
 BARREN = 3
@@ -48,13 +46,12 @@ class Drive:
         self._launcher, self._watch, self._stop, self._say = launcher, watch, stop, say
         self._batch = launcher if isinstance(launcher, Batch) else None
         self._open = {trial.folder_id: trial for trial in trials}
-        self._slots = {key: launcher.slots(r) for key, r in {repr(t.resources): t.resources for t in trials}.items()}
+        self._dealer = Dealer(trials, launcher, watch.folders)
         self._handles: dict[Handle, int] = {}  # with the attempts counted when it was submitted (a batch: the trial's)
         self._failures: Counter[str] = Counter()
-        self._alone: set[str] = set()
         self._ends: dict[int, str] = {}
         self._jobs_now: dict[Handle, JobState] = {}
-        self._ended: dict[str, tuple[Handle, int]] = {}
+        self._ended: dict[str, tuple[Handle, int]] = {}  # the trial's last job, and its attempts before
         self._marks: dict[str, str] = {}  # of the checkpoints with which trials were sent back into the queue
         self._lost: dict[str, float] = {}
         self._before: dict[str, int] = {}
@@ -143,14 +140,13 @@ class Drive:
         states = self._watch.look()
         taken = self._taken()
         waiting = [t for n, t in self._open.items() if states[n].status in RUNNABLE and n not in taken]
-        groups: dict[str, list[Trial]] = {}
-        for trial in waiting:
-            groups.setdefault(repr(self._resources(trial)), []).append(trial)
-        jobs = [job for group in groups.values() for job in self._jobs(group)]
+        jobs = self._dealer.jobs(waiting, list(self._handles))
         if jobs:
             attempts = self._attempts()
             for handle in self._launcher.submit(jobs):
-                self._handles[handle] = states[handle.job.folders[0].name].attempt if self._batch else attempts
+                name = handle.job.folders[0].name
+                self._ended.pop(name, None)
+                self._handles[handle] = states[name].attempt if self._batch else attempts
 
     def _taken(self) -> dict[str, JobState]:
         """Trials that a job of a queue has, and how the job was when last looked at."""
@@ -158,36 +154,12 @@ class Drive:
             return {}
         return {f.name: self._jobs_now.get(h, "waiting") for h in self._handles for f in h.job.folders}
 
-    def _jobs(self, trials: Sequence[Trial]) -> list[Job]:
-        resources = self._resources(trials[0])
-        folders = [self._watch.folders[trial.folder_id].path for trial in trials]
-        if resources.world > 1:  # its processes are started for one trial, together
-            busy = {folder for handle in self._handles for folder in handle.job.folders}
-            folders = [folder for folder in folders if folder not in busy]
-        key = repr(resources)
-        slots = self._slots.setdefault(key, self._launcher.slots(resources))
-        if not self._launcher.steals:
-            size = self._launcher.pack if resources.world == 1 else 1
-            jobs = [Job(tuple(folders[i : i + size]), resources) for i in range(0, len(folders), size)]
-            return jobs[: max(0, slots - len(self._handles))] if self._batch else jobs
-        free = slots - sum(repr(handle.job.resources) == key for handle in self._handles)
-        turned = (folders[i:] + folders[:i] for i in range(min(free, len(folders))))
-        if resources.world > 1:
-            return [Job(tuple(order[:1]), resources) for order in turned]
-        return [Job(tuple(order[:LONGEST]), resources) for order in turned]
-
-    def _resources(self, trial: Trial) -> Resources:
-        if trial.folder_id in self._alone:
-            return replace(trial.resources, gpus=math.ceil(trial.resources.gpus))
-        return trial.resources
-
     # ---- trials
 
     def _settle(self, states: dict[str, State]) -> None:
         taken = self._taken()
         for name in list(self._open):
             state = states[name]
-            ended = self._ended.pop(name, None)
             if state.status == "done":
                 del self._open[name]
             elif self._stop:
@@ -197,7 +169,7 @@ class Drive:
             elif state.status == "failed":
                 self._failed(name, state)
             elif self._batch is not None:
-                self._queued(name, state, taken.get(name), *(ended or (None, 0)))
+                self._queued(name, state, taken.get(name), *self._ended.get(name, (None, 0)))
             elif state.status == "lost" and self._mourned(name, state):
                 self._failed(name, replace(state, reason=self._ends.get(state.pid) or state.reason))
 
@@ -213,6 +185,7 @@ class Drive:
             site, reason = False, ended.note or "its job ended before it began"
         else:
             return
+        self._ended.pop(name, None)
         mark = Checkpoint(self._watch.folders[name]).mark()
         if site and mark != self._marks.get(name, ""):
             self._marks[name] = mark
@@ -222,12 +195,9 @@ class Drive:
             self._failed(name, replace(state, status="lost", reason=reason))
 
     def _stopped(self, name: str, state: State) -> None:
-        """By an earlier driver, for another study, with its node; or because memory ran out, which must end some day."""
-        if (
-            self._handles
-            and state.attempt > self._before.get(name, 0)
-            and not self._mourned(name, state, ENDED_SECONDS)
-        ):
+        """By an earlier driver, for another study, with its node; or as memory ran out, which must end some day."""
+        ours = self._handles and state.attempt > self._before.get(name, 0)
+        if ours and not self._mourned(name, state, ENDED_SECONDS):
             return
         self._lost.pop(name, None)
         if self._ends.get(state.pid) == "oom":
@@ -247,8 +217,8 @@ class Drive:
         trial = self._open[name]
         self._failures[name] += 1
         again = self._failures[name] <= trial.resources.retries
-        if state.reason == "oom" and 0 < trial.resources.gpus < 1 and name not in self._alone:
-            self._alone.add(name)
+        if state.reason == "oom" and 0 < trial.resources.gpus < 1 and name not in self._dealer.alone:
+            self._dealer.alone.add(name)
             again = True
         if again:
             self._say(

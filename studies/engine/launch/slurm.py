@@ -13,7 +13,6 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,8 @@ from submitit.slurm.slurm import _make_sbatch_string
 
 from studies.engine import snapshot
 from studies.engine.launch import Handle, Job, JobState, LaunchError, Site, _inflight, _sbatch, _slurm_options, _squeue
-from studies.engine.launch._inflight import Record
 from studies.engine.launch._slurmjob import Task
+from studies.engine.launch._slurmqueue import InQueue, Queue
 from studies.engine.store import TrialFolder
 from studies.engine.trial import Resources
 
@@ -34,8 +33,6 @@ AGAIN = 60.0
 """Seconds until a submission that sbatch refused is tried again, while jobs of ours are in the queue."""
 LAST_LOOKS = 4
 """At the end, until the last jobs have left the queue and their records can go."""
-TWICE = ("NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "REVOKED", "")
-"""Ends after which SLURM may put the job back into the queue, and absence: believed when seen twice."""
 
 
 class Resuming(Task):
@@ -43,21 +40,6 @@ class Resuming(Task):
 
     def checkpoint(self) -> Any:
         return DelayedSubmission(self)
-
-
-@dataclass(eq=False)
-class InQueue:
-    """One job of an array."""
-
-    record: Record
-    task: int
-    state: JobState = "waiting"
-    seen: _squeue.Seen | None = None
-    absent: int = 0
-
-    @property
-    def id(self) -> str:
-        return self.record.job(self.task)
 
 
 def open(site: Site) -> Slurm:
@@ -96,9 +78,9 @@ class Slurm:
         self._site, self._options = site, options
         self._code = snapshot.take(site.results)
         self._study = site.study_folder.name
-        self._jobs: dict[str, list[InQueue]] = {}  # by job name
+        self._queue = Queue(site.results / "trials", options.poll_seconds, self._say)
         self._limit = int(_squeue.configuration().get("MaxArraySize") or 1001)
-        self._looked = self._blocked = float("-inf")
+        self._blocked = float("-inf")
         self._news: list[str] = []
         self._told: set[str] = set()
         self.interval = min(2.0, options.poll_seconds)
@@ -149,13 +131,12 @@ class Slurm:
         record.array = made[0].job_id.partition("_")[0]
         record.write()
         waiting = [InQueue(record, i) for i in range(len(tasks))]
-        self._jobs[record.name] = waiting
-        self._looked = float("-inf")
+        self._queue.add(waiting)
         return [Handle(job, queued) for task, queued in zip(tasks, waiting, strict=True) for job in task]
 
     def _refused(self, error: str, some: bool) -> None:
         line = _squeue.first_error(error)
-        if not some and not self._jobs:
+        if not some and not self._queue:
             raise LaunchError(f"sbatch: {line}")
         self._blocked = time.monotonic() + AGAIN
         self._say(f"sbatch takes no more now: {line}; the rest follows")
@@ -183,67 +164,19 @@ class Slurm:
                     record.remove()
                 continue
             ours = [(t, name) for t in tasks for name in record.tasks[t.task] if name in wanted]
-            if ours:
-                self._jobs[record.name] = list(dict.fromkeys(t for t, _ in ours))
+            self._queue.add(list(dict.fromkeys(task for task, _ in ours)))
             handles += [Handle(Job((wanted[name],), Resources()), task) for task, name in ours]
         return handles
 
     # ---- looking
 
     def poll(self, handles: Sequence[Handle]) -> dict[Handle, JobState]:
-        if handles and time.monotonic() - self._looked >= self._options.poll_seconds:
-            self._look()
+        if handles:
+            self._queue.look()
         for handle in handles:
-            queued: InQueue = handle.native
-            if queued.state == "gone":
-                handle.note, handle.site = self._end_of(queued, handle.job.folders[0])
+            if handle.native.state == "gone":
+                handle.note, handle.site = handle.native.end_of(handle.job.folders[0].name)
         return {handle: handle.native.state for handle in handles}
-
-    def _look(self) -> None:
-        self._looked = time.monotonic()
-        self._jobs = {
-            name: left for name, jobs in self._jobs.items() if (left := [j for j in jobs if j.state != "gone"])
-        }
-        try:
-            queue = _squeue.queue(self._jobs)
-        except _squeue.Silent as silent:
-            self._say(f"{silent}; trials are not touched by that")
-            return
-        lost = []
-        for jobs in self._jobs.values():
-            for job in jobs:
-                seen = queue.get(job.id)
-                self._read(job, seen if seen is not None and seen.name == job.record.name else None)
-                if job.state == "gone" and job.seen is None:
-                    lost.append(job)
-        if lost:
-            told = _squeue.accounted([job.id for job in lost])
-            for job in lost:
-                job.seen = told.get(job.id)
-
-    def _read(self, job: InQueue, seen: _squeue.Seen | None) -> None:
-        if seen is not None and not seen.over:
-            job.seen, job.absent = seen, 0
-            job.state = "waiting" if seen.state in _squeue.QUEUED else "running"
-            if seen.held:
-                self._say(f"job {job.id} is held ({seen.reason}): scontrol release {job.id}")
-            return
-        job.seen = seen
-        job.absent += 1
-        if job.absent > 1 or (seen.state if seen else "") not in TWICE:
-            job.state = "gone"
-
-    def _end_of(self, job: InQueue, folder: Path) -> tuple[str, bool]:
-        """How a job that is gone ended, and whether that was the site's doing."""
-        note = job.record.note(folder.name)
-        state = job.seen.state if job.seen else ""
-        words = job.seen.words() if job.seen else ""
-        if note:
-            return note, False
-        if words or state in ("", "COMPLETED"):
-            return words, state in _squeue.SITE
-        line = _last_line(job.record.log(job.task))
-        return f"job {job.id} ended {state}" + (f": {line}" if line else ""), False
 
     def news(self) -> list[str]:
         told, self._news = self._news, []
@@ -259,37 +192,25 @@ class Slurm:
     def stop(self, handles: Sequence[Handle], kill: bool = False) -> None:
         """A job with a trial that is not among these goes on."""
         given = {handle.job.folders[0].name for handle in handles}
-        chosen = {handle.native for handle in handles if handle.native.state != "gone"}
-        for record in {job.record.name: job.record for job in chosen}.values():
-            mine = [job for job in chosen if job.record is record and self._over(job, given)]
-            _squeue.cancel([job.id for job in mine], record.name, waiting=not kill)
+        jobs = dict.fromkeys(handle.native for handle in handles)
+        self._queue.cancel([job for job in jobs if self._queue.idle(job, given)], waiting=not kill)
         if not kill:
             for handle in handles:
                 TrialFolder(handle.job.folders[0]).ask_to_stop()
-        if chosen:
-            self._looked = float("-inf")
 
     def close(self) -> None:
         """Jobs go on; those that have nothing left to do (a held one, say) are taken out of the queue."""
         for _ in range(LAST_LOOKS):
-            if not self._jobs or not all(self._over(job, set(), ("done", "failed")) for job in self._left()):
+            if not self._queue or not all(self._queue.idle(job, set(), ("done", "failed")) for job in self._queue):
                 break
-            self._look()
-            for name, jobs in self._jobs.items():
-                _squeue.cancel([job.id for job in jobs if job.state == "waiting"], name, waiting=True)
-            time.sleep(0.5 if self._jobs else 0)
+            self._queue.hurry()
+            self._queue.look()
+            self._queue.cancel([job for job in self._queue if job.state == "waiting"], waiting=True)
+            time.sleep(0.5 if self._queue else 0)
         for record in _inflight.records(self._site.results):
-            known = record.study == self._study and record.name not in self._jobs
+            known = record.study == self._study and record.name not in self._queue.names
             if known and _inflight.finished(record, self._site.results):
                 record.remove()
-
-    def _left(self) -> list[InQueue]:
-        return [job for jobs in self._jobs.values() for job in jobs]
-
-    def _over(self, job: InQueue, given: set[str], over: tuple[str, ...] = ("done", "failed", "lost")) -> bool:
-        """Whether nothing is left of a job but trials that are given or over."""
-        others = set(job.record.tasks[job.task]) - given
-        return all(TrialFolder(self._site.results / "trials" / name).state().status in over for name in others)
 
 
 @contextlib.contextmanager
@@ -302,13 +223,3 @@ def _outside_of_a_job() -> Iterator[None]:
         yield
     finally:
         os.environ.update(hidden)
-
-
-def _last_line(log: Path) -> str:
-    try:
-        lines = log.read_text(errors="replace").splitlines()
-    except OSError:
-        return ""
-    said = [line.strip()[:300] for line in lines if line.strip()]
-    own = [line for line in said if not line.startswith(("srun: ", "slurmstepd: "))]
-    return (own or said or [""])[-1]
