@@ -1,0 +1,164 @@
+"""A standing Ray cluster on this machine, and drivers beside the test that work on it."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from studies.engine.claim import alive
+from studies.engine.collect import collect
+from studies.engine.store import Store
+
+ROOT = Path(__file__).parents[2]
+TASK = ROOT / "tests" / "toy_task.py"
+SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "RAY_health_check_failure_threshold": "2"}
+SETTINGS |= {"RAY_health_check_period_ms": "500", "RAY_health_check_timeout_ms": "1500"}
+QUICK = {"DYNVIT_HEARTBEAT": "0.5", "DYNVIT_CHECKPOINT_MINUTES": "0", "OMP_NUM_THREADS": "1"}
+MEMORY = 80 * 2**20
+BARE = """
+from studies.engine import cli, finish, track
+finish.render = lambda store, folder, say: None
+track.Mirror.update = track.Mirror.close = lambda self: True
+cli.main()
+"""
+"""`studies` without tables and MLflow, which are not what is tested here."""
+STUDY = """
+study: {name}
+title: On a cluster
+task: {task}
+seeds: {seeds}
+base: {{train: {{steps: {steps}, seconds: {seconds}}}, side: {side}}}
+axes:
+  depth: {{key: depth, values: [1, 2, 3], baseline: 1}}
+  shape: {{key: shape, values: [round, long], baseline: round}}
+design: [{{grid: [depth, shape]}}]
+metrics: {{score: {{from: best, direction: max}}, distance: {{direction: min}}}}
+resources: {{retries: {retries}}}
+"""
+TIMES = ("cost.", "env.", "started", "ended")
+
+
+class Standing:
+    """A head without cores, and nodes that come and go."""
+
+    def __init__(self, nodes: int = 2, **each: Any) -> None:
+        from ray.cluster_utils import Cluster
+
+        os.environ.update(SETTINGS)
+        self._each = {"num_cpus": 2, "num_gpus": 1, **each}
+        self._next = 3
+        head = {"num_cpus": 0, "num_gpus": 0, "include_dashboard": False, "object_store_memory": MEMORY}
+        self.cluster = Cluster(initialize_head=True, head_node_args={"node_ip_address": "127.0.0.2", **head})
+        self.nodes = [self.add() for _ in range(nodes)]
+        self.address = str(self.cluster.address)
+
+    def add(self) -> Any:
+        """Each node has an address of its own."""
+        self._next += 1
+        place = f"127.0.0.{self._next}"
+        return self.cluster.add_node(node_ip_address=place, object_store_memory=MEMORY, **self._each)
+
+    def lose(self, index: int) -> None:
+        self.cluster.remove_node(self.nodes.pop(index), allow_graceful=False)
+
+    def stop(self) -> None:
+        self.cluster.shutdown()
+
+
+@contextlib.contextmanager
+def standing(nodes: int = 2, **each: Any) -> Iterator[Standing]:
+    before = {key: os.environ.get(key) for key in (*SETTINGS, *QUICK)}
+    os.environ.update(QUICK)
+    made = Standing(nodes, **each)
+    try:
+        yield made
+    finally:
+        made.stop()
+        for key, value in before.items():
+            os.environ.pop(key, None)
+            if value is not None:
+                os.environ[key] = value
+
+
+def until(what: str, true: Callable[[], Any], seconds: float = 90) -> Any:
+    end = time.monotonic() + seconds
+    while not (value := true()):
+        assert time.monotonic() < end, f"gave up after {seconds:g} s waiting for {what}"
+        time.sleep(0.05)
+    return value
+
+
+class Play:
+    """A study of toy trials, and the process that drives it."""
+
+    def __init__(self, place: Path, seeds: int, steps: int = 5, seconds: float = 0.0, retries: int = 1) -> None:
+        place.mkdir(exist_ok=True, parents=True)
+        self.place, self.store = place, Store(place / "results")
+        self.file = place / "play.yaml"
+        self.completed = place / "completed"
+        text = STUDY.format(
+            name="play", task=TASK, seeds=list(range(seeds)), steps=steps, seconds=seconds, side=place, retries=retries
+        )
+        self.file.write_text(text)
+        self.driver: subprocess.Popen[bytes] | None = None
+
+    def start(self, *options: str) -> subprocess.Popen[bytes]:
+        if self.driver is None or self.driver.poll() is not None:
+            with open(self.place / "said", "ab") as said:
+                self.driver = subprocess.Popen(
+                    [sys.executable, "-c", BARE, "run", str(self.file), "--results", str(self.store.root), *options],
+                    cwd=ROOT,
+                    env={**os.environ, **QUICK},
+                    stdin=subprocess.DEVNULL,
+                    stdout=said,
+                    stderr=said,
+                    start_new_session=True,
+                    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+                )
+        return self.driver
+
+    @property
+    def said(self) -> str:
+        return (self.place / "said").read_text()[-3000:]
+
+    def workers(self) -> list[int]:
+        pids = []
+        for file in self.store.trials.glob("*/claim"):
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                pids.append(int(json.loads(file.read_text())["pid"]))
+        return [pid for pid in pids if alive(pid)]
+
+    def done(self) -> int:
+        return len(list(self.store.trials.glob("*/result.json")))
+
+    def steps(self) -> int:
+        return sum(file.read_bytes().count(b"\n") for file in self.store.trials.glob("*/events.jsonl"))
+
+    def frame(self) -> list[dict[str, str]]:
+        """Without what is another one each time: times, hosts. The side folder is in the config, so ids differ too."""
+        folder = self.store.study("play")
+        collect(self.store, folder)
+        with open(folder / "trials.csv") as file:
+            return [{k: v for k, v in row.items() if not k.startswith(TIMES)} for row in csv.DictReader(file)]
+
+    def kill_worker(self, chance: random.Random) -> bool:
+        pids = self.workers()
+        with contextlib.suppress(ProcessLookupError):
+            if pids:
+                os.kill(chance.choice(pids), signal.SIGKILL)
+                return True
+        return False
+
+
+def comparable(frame: list[dict[str, str]], *without: str) -> list[dict[str, str]]:
+    return [{k: v for k, v in row.items() if k not in ("trial", *without)} for row in frame]

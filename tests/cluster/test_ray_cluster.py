@@ -1,0 +1,201 @@
+"""A standing Ray cluster of two nodes: the frame of inline, losses of every kind, refusals before anything starts."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import need
+from raycluster import ROOT, Play, Standing, comparable, standing, until
+
+from studies.engine.claim import alive
+from studies.engine.launch import Job, LaunchError, Site, launcher
+from studies.engine.launch import _raysession as session
+from studies.engine.launch._raynodes import locate
+from studies.engine.launch._raytask import task
+from studies.engine.launch.ray import Ray
+from studies.engine.store import Store
+from studies.engine.trial import Resources
+
+sys.path.insert(0, str(ROOT / "tests" / "engine"))
+import toy
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Standing]:
+    need("a Ray cluster", packages=("ray",))
+    with standing() as made:
+        yield made
+
+
+@pytest.fixture
+def visit(cluster: Standing, tmp_path: Path) -> Iterator[Ray]:
+    made = launcher("ray", Site(tmp_path / "results", tmp_path / "results" / "toy", {"address": cluster.address}))
+    assert isinstance(made, Ray)
+    yield made
+    made.close()
+
+
+def on(cluster: Standing) -> tuple[str, ...]:
+    return ("--on", "ray", "--address", cluster.address)
+
+
+def test_sixty_trials_give_the_frame_of_inline(cluster: Standing, tmp_path: Path) -> None:
+    far, near = Play(tmp_path / "ray", seeds=10), Play(tmp_path / "inline", seeds=10)
+    far.start(*on(cluster))
+    assert near.start("--on", "inline").wait(120) == 0, near.said
+    assert far.driver is not None
+    assert far.driver.wait(120) == 0, far.said
+    frame = comparable(far.frame())
+    assert len(frame) == 60
+    assert {row["status"] for row in frame} == {"done"}
+    assert frame == comparable(near.frame())
+    assert sorted(far.completed.read_text().split()[1::2]) == ["1"] * 60
+    assert not list(far.store.study("play").glob(".ray*"))
+
+
+def test_a_killed_worker_and_a_killed_driver(cluster: Standing, tmp_path: Path) -> None:
+    play = Play(tmp_path, seeds=1, steps=24, seconds=0.1)
+    driver = play.start(*on(cluster))
+    until("steps", lambda: play.steps() > 8 or driver.poll() is not None)
+    assert play.kill_worker(random.Random(0)), play.said
+    until("more steps", lambda: play.steps() > 40 or driver.poll() is not None)
+    workers = play.workers()
+    driver.kill()
+    driver.wait()
+    until("its workers to end", lambda: not any(map(alive, workers)), 20)
+    assert play.start(*on(cluster)).wait(90) == 0, play.said
+    frame = play.frame()
+    assert {row["status"] for row in frame} == {"done"}
+    assert "SIGKILL" in play.said
+    completed = play.completed.read_text()
+    assert "OVERLAP" not in completed
+    assert len({line.split()[0] for line in completed.splitlines()}) == 6
+
+
+def test_ctrl_c_leaves_nothing_on_the_cluster(cluster: Standing, tmp_path: Path) -> None:
+    play = Play(tmp_path, seeds=1, steps=2000, seconds=0.05)
+    driver = play.start(*on(cluster))
+    until("steps", lambda: play.steps() > 8 or driver.poll() is not None)
+    workers = play.workers()
+    assert len(workers) == 4, play.said
+    os.killpg(driver.pid, signal.SIGINT)
+    assert driver.wait(60) == 130, play.said
+    assert not any(map(alive, workers))
+    assert "Traceback" not in play.said
+    states = [play.store.trial(folder.name).state().status for folder in play.store.trials.iterdir()]
+    assert sorted(states) == ["planned"] * 2 + ["stopped"] * 4
+    assert not list(play.store.study("play").glob(".ray*"))
+    assert not (session.place() / f"dynvit-ray-{driver.pid}").exists()
+
+
+def test_a_lost_node(cluster: Standing, tmp_path: Path) -> None:
+    """Trials go on from their checkpoints on the other one; what needs both is told that it waits for nothing."""
+    play = Play(tmp_path, seeds=1, steps=40, seconds=0.1)
+    driver = play.start(*on(cluster))
+    until("four at work", lambda: len(play.workers()) == 4 or driver.poll() is not None)
+    until("steps", lambda: play.steps() > 12 or driver.poll() is not None)
+    cluster.lose(1)
+    try:
+        assert driver.wait(120) == 0, play.said
+    finally:
+        cluster.nodes.append(cluster.add())
+    assert {row["status"] for row in play.frame()} == {"done"}
+    logs = [file.read_text() for file in play.store.trials.glob("*/attempts/1/log.txt")]
+    assert len(logs) >= 2
+    assert all("resumed before step" in log for log in logs)
+    assert "OVERLAP" not in play.completed.read_text()
+
+
+def test_requests_that_no_node_can_hold(visit: Ray, cluster: Standing) -> None:
+    size = rf"; the Ray cluster at {cluster.address} has 3 nodes, 4 cores, 2 GPUs$"
+    assert visit.slots(Resources()) == 4
+    assert visit.slots(Resources(gpus=0.5)) == 4
+    assert visit.slots(Resources(cpus=2)) == 2
+    assert visit.slots(Resources(nodes=2)) == 2
+    for resources, text in (
+        (Resources(cpus=3), "a trial asks for 3 cores, its largest node has 2 cores"),
+        (Resources(gpus=4, cpus=1), "a trial asks for 4 cores, its largest node has 2 cores"),
+        (Resources(gpus=2), "a trial asks for 2 GPUs, its largest node has 1 GPU"),
+        (Resources(nodes=3), "a trial asks for 3 nodes with 1 core each"),
+        (Resources(memory_gb=1e6), "a trial asks for 1000000.0 GB of memory, its largest node has"),
+    ):
+        with pytest.raises(LaunchError, match=f"^{text}.*{size}"):
+            visit.slots(resources)
+
+
+def test_a_job_whose_nodes_have_gone_is_given_back(visit: Ray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("studies.engine.launch.ray.LOOK_SECONDS", 0.0)
+    store = Store(tmp_path / "results")
+    folders = toy.place(store, *(toy.trial(f"t{i}", steps=9999, seconds=0.05) for i in range(5)))
+    handles = visit.submit([Job((folder.path,), Resources()) for folder in folders])
+    until("four at work", lambda: sum(folder.state().step > 0 for folder in folders) == 4)
+    waiting = next(handle for handle, state in visit.poll(handles).items() if state == "waiting")
+    monkeypatch.setattr(visit, "_look", lambda: [{"CPU": 0.5}])
+    assert visit.poll([waiting]) == {waiting: "gone"}
+    assert "a trial asks for 1 core, its largest node has 0.5 cores" in waiting.note
+    visit.stop(handles)
+    until("all gone", lambda: set(visit.poll([h for h in handles if h is not waiting]).values()) == {"gone"})
+    assert sorted(folder.state().status for folder in folders) == ["planned", *["stopped"] * 4]
+
+
+def test_a_dead_head_is_one_line_at_once(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        dead = f"127.0.0.1:{held.getsockname()[1]}"
+    began = time.monotonic()
+    for address in (dead, f"ray://{dead}"):
+        with pytest.raises(LaunchError, match=rf"^no Ray cluster answers at {address} \(.*refused\)$"):
+            launcher("ray", Site(tmp_path, tmp_path, {"address": address}))
+    with pytest.raises(LaunchError, match="is no address of a Ray cluster"):
+        locate("somewhere")
+    assert time.monotonic() - began < 10
+
+
+def test_an_address_where_something_else_listens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    need("Ray", packages=("ray",))
+    monkeypatch.setattr(session, "ANSWER_SECONDS", 2.0)
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        address = f"127.0.0.1:{held.getsockname()[1]}"
+        with pytest.raises(LaunchError, match=f"^what answers at {address} is no Ray head"):
+            launcher("ray", Site(tmp_path, tmp_path, {"address": address}))
+
+
+def test_auto_finds_what_ray_start_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    (tmp_path / "ray").mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        threading.Thread(target=held.accept, daemon=True).start()
+        address = f"127.0.0.1:{held.getsockname()[1]}"
+        (tmp_path / "ray" / "ray_current_cluster").write_text(address)
+        assert locate("auto") == address
+        monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+        with pytest.raises(LaunchError, match=r"no Ray cluster answers at 127\.0\.0\.1:1 "):
+            locate("auto")
+
+
+def test_a_node_that_does_not_see_the_results_folder() -> None:
+    pid, note = task(Path("/nowhere/code"))([], {}, "")
+    assert pid == 0
+    assert note == f"{socket.gethostname()} does not see /nowhere/code: all nodes must share the results folder"
+
+
+def test_memory_that_always_runs_out_ends_by_the_attempts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray's monitor is set so that it kills whatever runs; Ray itself would try for ever."""
+    need("a Ray cluster", packages=("ray",))
+    monkeypatch.setenv("RAY_memory_usage_threshold", "0.01")
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "5000")
+    with standing(nodes=1) as greedy:
+        play = Play(tmp_path, seeds=1, steps=200, seconds=0.1)
+        one = ("--only", "depth=1", "--only", "shape=round")
+        assert play.start("--on", "ray", "--address", greedy.address, *one).wait(120) == 1, play.said
+    states = [play.store.trial(folder.name).state() for folder in play.store.trials.iterdir()]
+    assert [(s.status, s.attempt, s.reason) for s in states] == [("failed", 2, "oom")], play.said
