@@ -1,6 +1,7 @@
 """The parts of the task `cost`, and the task itself on models of a few thousand parameters."""
 
 import csv
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -59,6 +60,12 @@ def test_trunks(name, trunk):
 def test_the_trunk_of_a_small_deit_is_as_small():
     assert trunk_of(small("evit_deit_tiny_patch16_224", keep_rate=0.5)) == small("deit_tiny_patch16_224")
     assert trunk_of({"name": "sret_tiny", "depth": [4, 4, 4]}) == {"name": "deit_tiny_patch16_224"}
+
+
+def test_the_study_counts_every_model_of_ours():
+    text = (ROOT / "studies/cost.yaml").read_text()
+    listed = re.findall(r"^ +- (\w+)$", text.partition("  timm:")[0], re.M)
+    assert sorted(listed) == dynvit.list_models()
 
 
 # ---- building
