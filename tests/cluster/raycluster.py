@@ -21,8 +21,14 @@ from studies.engine.store import Store
 
 ROOT = Path(__file__).parents[2]
 TASK = ROOT / "tests" / "toy_task.py"
-SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "RAY_health_check_failure_threshold": "2"}
-SETTINGS |= {"RAY_health_check_period_ms": "500", "RAY_health_check_timeout_ms": "1500"}
+SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "4000",
+    "RAY_health_check_failure_threshold": "3",
+    "RAY_raylet_start_wait_time_s": "120",  # the machine may be busy
+}
 QUICK = {"DYNVIT_HEARTBEAT": "0.5", "DYNVIT_CHECKPOINT_MINUTES": "0", "OMP_NUM_THREADS": "1"}
 MEMORY = 80 * 2**20
 BARE = """
