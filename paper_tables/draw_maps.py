@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 
 from paper_tables import style
@@ -19,8 +20,10 @@ from paper_tables.names import Names
 from paper_tables.text import plain, sentence
 from paper_tables.token_maps import GONE, KEPT, PAUSED, RESTARTED, STATES, Array, TokenMaps, read
 
-COVERS = {RESTARTED: (style.COLORS[1], 0.55), PAUSED: (style.COLORS[0], 0.75), GONE: ("#cfcfcf", 0.9)}
+COVERS = {RESTARTED: (style.COLORS[3], 0.7), PAUSED: (style.COLORS[0], 0.85), GONE: ("#cfcfcf", 0.9)}
 """Colour and strength of what lies over a token's part of the image."""
+LARGEST = 1.0
+"""Inches of an image or map."""
 MOST = 12
 """Layers that stand side by side."""
 Shown = list[tuple[str, TokenMaps]]
@@ -48,10 +51,11 @@ def _layers(spec: Maps, shown: Shown) -> tuple[Figure, str]:
     columns = [_columns(maps, spec.show) for _, maps in shown]
     rows = [min(spec.images, len(maps.images)) for _, maps in shown]
     wide = 1 + max(len(layers) for layers in columns)
-    cell = style.WIDTHS[spec.width] / (wide + 0.3)
-    figure = plt.figure(figsize=(style.WIDTHS[spec.width], spec.height or cell * sum(rows) + 0.3 * len(shown) + 0.25))
+    cell = min((style.WIDTHS[spec.width] - 0.25) / wide, LARGEST)
+    height = spec.height or cell * sum(rows) + 0.17 * len(shown) + 0.25 * (spec.show == "layers")
+    figure = _figure(cell * wide + 0.25, height)
     for part, (title, maps), layers, count in zip(_stack(figure, rows), shown, columns, rows, strict=True):
-        axes = part.subplots(count, wide, squeeze=False, gridspec_kw={"wspace": 0.06, "hspace": 0.06})
+        axes = part.subplots(count, wide, squeeze=False)
         for i in range(count):
             _image(axes[i][0], maps.images[i])
             for j in range(1, wide):
@@ -71,23 +75,29 @@ def _layers(spec: Maps, shown: Shown) -> tuple[Figure, str]:
 def _depths(spec: Maps, shown: Shown) -> tuple[Figure, str]:
     """One column per image; the images, then a row per panel, all on one scale."""
     count = min(spec.images, *(len(maps.images) for _, maps in shown))
-    cell = (style.WIDTHS[spec.width] - 1.6) / count
-    height = spec.height or cell * (1 + len(shown)) + 0.2
-    figure, axes = plt.subplots(1 + len(shown), count, figsize=(style.WIDTHS[spec.width], height), squeeze=False)
+    cell = min((style.WIDTHS[spec.width] - 1.6) / count, LARGEST)
+    figure = _figure(cell * count + 1.6, spec.height or cell * (1 + len(shown)))
+    axes = figure.subplots(1 + len(shown), count, squeeze=False)
     scale = Normalize(0, max(maps.active.shape[1] for _, maps in shown))
-    drawn = None
     for i in range(count):
         _image(axes[0][i], shown[0][1].images[i])
         for row, (_, maps) in enumerate(shown, 1):
-            drawn = axes[row][i].imshow(maps.depth[i], norm=scale, cmap=style.RISING, interpolation="nearest")
+            axes[row][i].imshow(maps.depth[i], norm=scale, cmap=style.RISING, interpolation="nearest")
             _bare(axes[row][i])
     for row, title in enumerate(["image", *(title for title, _ in shown)]):
         axes[row][0].set_ylabel(title.replace(" (", "\n("), rotation=0, ha="right", va="center", fontsize=8)
-    bar = figure.colorbar(drawn, ax=list(axes[1:].flat), shrink=0.9, aspect=14, pad=0.02)
+    bar = figure.colorbar(axes[1][0].images[0], ax=list(axes[1:].flat), shrink=0.9, aspect=14, pad=0.02)
     bar.set_label("layers that a token goes through")
     bar.outline.set_visible(False)
     told = "; ".join(_say(title, maps, "depth") for title, maps in shown)
     return figure, f"How many layers each token of a few test images goes through. {told}."
+
+
+def _figure(width: float, height: float) -> Figure:
+    """Closely packed."""
+    engine = ConstrainedLayoutEngine(w_pad=0.015, h_pad=0.015, wspace=0.0, hspace=0.0)
+    figure: Figure = plt.figure(figsize=(width, height), layout=engine)
+    return figure
 
 
 def _columns(maps: TokenMaps, show: str) -> list[int]:

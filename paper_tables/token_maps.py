@@ -56,8 +56,8 @@ def read(file: Path) -> TokenMaps:
         scored = [int(i) + 1 for i in told.get("scored", ())]
         ranks = told.get("importance", np.zeros((len(images), 0, rows * columns))) / 255.0
         ranks = ranks.reshape(len(images), len(scored), rows, columns)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise fault(file, f"cannot be read as token maps: {str(error).splitlines()[0]}") from error
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise fault(file, f"cannot be read as token maps: {error}") from error
     if images.shape[-1] == 1:
         images = images[..., 0]
     return TokenMaps(images, active, ranks, scored, str(told.get("kind", "")))

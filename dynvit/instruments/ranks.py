@@ -2,7 +2,8 @@
 
 Scores are ``[B, N]``, one ranking per image; -inf ranks below everything. Tied tokens are never told apart by their
 position: ranks are averaged, and a set whose border runs through tied tokens takes each of them in part, which is
-what breaking the ties at random would give on average.
+what breaking the ties at random would give on average. A set is exactly `share` of the tokens, the last one in part
+too (7.5 of 25), so that two independent rankings share exactly `share` of their sets on average.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def rank_correlation(one_BN: Tensor, other_BN: Tensor) -> Tensor:
 
 
 def lowest(scores_BN: Tensor, share: float) -> Tensor:
-    """How far each token belongs to the lowest `share` of its image, 0..1 ``float64[B, N]``; each row sums to k."""
+    """How far each token belongs to the lowest `share` of its image, 0..1 ``float64[B, N]``."""
     below_BN, upto_BN = _counts(scores_BN)
     return ((_size(share, scores_BN.shape[1]) - below_BN) / (upto_BN - below_BN).double()).clamp(0, 1)
 
@@ -44,8 +45,8 @@ def _counts(scores_BN: Tensor) -> tuple[Tensor, Tensor]:
     return torch.searchsorted(ordered_BN, scores_BN), torch.searchsorted(ordered_BN, scores_BN, right=True)
 
 
-def _size(share: float, tokens: int) -> int:
-    """k of N tokens: rounded, at least one."""
+def _size(share: float, tokens: int) -> float:
+    """How many of N tokens; not a whole number in general."""
     if not 0 < share <= 0.5:
         raise ValueError(f"share is {share}; the lowest and the highest tokens are apart for 0 < share <= 0.5 only")
-    return max(1, round(share * tokens))
+    return share * tokens
