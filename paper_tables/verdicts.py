@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from paper_tables import published
@@ -19,6 +20,18 @@ FINE = 3
 """Digits of measured numbers and differences, unless the published one has more."""
 NORMS = "equal once the operations of norms are counted as fvcore does"
 HEADS = "equal with the parts that only training uses"
+
+
+SHORT = {
+    "mmpretrain model zoo": "mmpretrain",
+    "timm benchmark": "timm",
+    "timm validation": "timm",
+    "DeiT baseline as quoted in Edge-RecViT": "Edge-RecViT",
+    "frequency-aware token reduction (NeurIPS 2025) comparison": "FreqAware",
+    "CLCA group profiling (2025)": "CLCA",
+    "pruna token merging (2026)": "pruna",
+}
+USUAL = re.compile(r"_patch\d+(_window\d+)?(_224)?")
 
 
 @dataclass
@@ -57,23 +70,34 @@ def build(table: Verdicts, names: Names) -> Grid:
 
 
 def _lines(group: str) -> list[Line]:
-    """Equal numbers of equal conventions together."""
-    found: dict[tuple[object, ...], Line] = {}
-    for row, _, source in belongings():
-        if source is None or source.group != group or not source.model:
-            continue
+    """A source that gives only one of a line's two numbers stands in that line too."""
+    mine = [(row, source) for row, _, source in belongings() if source and source.group == group and source.model]
+    lines: list[Line] = []
+    for row, source in sorted(mine, key=lambda pair: sum(not pair[0][key] for key in COUNTS)):
         printed = {key: row[key].strip() for key in COUNTS}
-        key = (source.model, *printed.values(), source.factor, *source.why.values())
-        line = found.setdefault(key, Line(source.model, printed, source, []))
-        line.papers.append(row["paper"].partition(" (")[0].partition(",")[0].partition(" comparison")[0])
-    return list(found.values())
+        line = next((line for line in lines if _fits(line, printed, source)), None)
+        if line is None:
+            line = Line(source.model, printed, source, [])
+            lines.append(line)
+        line.papers.append(_paper(row["paper"]))
+    return lines
+
+
+def _fits(line: Line, printed: dict[str, str], source: Counted) -> bool:
+    alike = (line.model, line.source.factor, line.source.why) == (source.model, source.factor, source.why)
+    return alike and all(text in ("", line.printed[key]) for key, text in printed.items())
+
+
+def _paper(name: str) -> str:
+    """The paper's name without year and venue."""
+    return SHORT.get(name, name.partition(" (")[0].partition(",")[0].partition(" comparison")[0])
 
 
 def _row(line: Line, frame: Frame, arm: Arm | None, first: bool) -> Row:
     measured = {} if arm is None else _measured(frame, arm)
     trials = () if arm is None else tuple(frame.done(arm))
     rebuilt = " (reconstructed)" if line.model.startswith(RECONSTRUCTED) else ""
-    cells = [Cell(text=literal(line.model + rebuilt) if first else ""), Cell(text=_papers(line.papers))]
+    cells = [Cell(text=literal(USUAL.sub("", line.model) + rebuilt) if first else ""), Cell(text=_papers(line.papers))]
     for key in COUNTS:
         cells += _cells(line, key, measured, trials)
     return Row(tuple(cells), rule=first)
@@ -126,7 +150,7 @@ def _notes(rows: list[Row], lines: list[Line], frame: Frame, arms: list[Arm]) ->
         f"known. Verdicts: {told}.",
         f"Measured: {where(frame, arms)}; counted, not sampled.",
     ]
-    rebuilt = sorted({line.model for line in lines if line.model.startswith(RECONSTRUCTED)})
+    rebuilt = sorted({USUAL.sub("", line.model) for line in lines if line.model.startswith(RECONSTRUCTED)})
     if rebuilt:
         notes.append(f"Reconstructed, without official code: {literal(sentence(rebuilt))}.")
     return notes

@@ -114,6 +114,17 @@ def test_equal_and_different_numbers_stand_beside_each_other_with_their_reasons(
     assert missing[2:6] == ["20.9", "—", "—", "not run"]
 
 
+def test_sources_of_equal_numbers_share_a_line(tmp_path):
+    counts = {"deit_tiny_patch16_224": (5.717416, 5.717416, 1.2536832, 0.0047)}
+    table, _ = lines(folder(tmp_path, [{"name": "deit", "verdicts": "deit"}], counts), "deit")
+    mine = table[: next(i for i, line in enumerate(table) if i and line[0])]
+    assert mine[0][0] == r"deit\_tiny"
+    sources = {(line[2], line[6].partition("<")[0]): line[1] for line in mine}
+    assert sources["5.7", "1.3"] == "FKD, SReT and 1 more"  # one gives parameters, another multiply-accumulates
+    assert sources["5.72", "1.26"] == "timm"
+    assert len(sources) == len(mine)
+
+
 def test_parts_for_training_explain_a_larger_number(tmp_path):
     table, text = lines(folder(tmp_path, [{"name": "evo", "verdicts": "evo_vit"}]), "evo")
     row = next(line for line in table if line[0].startswith(r"evo\_deit\_tiny"))
