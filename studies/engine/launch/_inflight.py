@@ -18,6 +18,8 @@ from pathlib import Path
 from studies.engine.store import TrialFolder, read_json, write_atomic
 
 FOLDER = "slurm"
+QUIET = 120.0
+"""Seconds after its last trial's end in which a job has left the queue."""
 OLD = 30 * 24 * 3600.0
 """A record whose jobs are gone, but whose trials are not all done, keeps its logs so long."""
 
@@ -88,3 +90,11 @@ def finished(record: Record, results: Path) -> bool:
     """Whether nobody needs the record of jobs that are gone: all trials done, or long ago."""
     trials = [results / "trials" / name for task in record.tasks for name in task]
     return time.time() - record.submitted > OLD or all(TrialFolder(t).state().status == "done" for t in trials)
+
+
+def sweep(results: Path) -> None:
+    """Remove records that nobody needs, where the scheduler is not asked."""
+    for record in records(results):
+        states = [TrialFolder(results / "trials" / name).state() for task in record.tasks for name in task]
+        if all(state.status == "done" and time.time() - state.ended > QUIET for state in states):
+            record.remove()

@@ -104,9 +104,11 @@ def _make(plan: Plan, trials: Sequence[Trial], name: str, site: Site, console: C
 
 def _prepare(plan: Plan, store: Any) -> None:
     """plan.json and the trial folders, so that every other verb and every worker knows what is wanted."""
+    from studies.engine.launch import _inflight
     from studies.engine.planfile import write_plan
 
     write_plan(plan)
+    _inflight.sweep(store.root)
     for trial in plan.to_run:
         folder = store.trial(trial.folder_id)
         folder.create(trial.spec())
