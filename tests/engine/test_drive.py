@@ -14,7 +14,7 @@ import toy
 from studies.engine.context import Stop
 from studies.engine.drive import BARREN, Drive
 from studies.engine.launch import Handle, Job, JobState, LaunchError, Site, choose, launcher, names
-from studies.engine.store import Store
+from studies.engine.store import Store, TrialFolder
 from studies.engine.trial import Resources, State
 from studies.engine.watch import Watch
 from studies.engine.worker import attempt
@@ -195,8 +195,6 @@ class Queue(Barren):
         return [Handle(job) for job in jobs]
 
     def poll(self, handles: Sequence[Handle]) -> dict[Handle, JobState]:
-        from studies.engine.store import TrialFolder
-
         for handle in handles:
             for folder in handle.job.folders:
                 attempt(TrialFolder(folder), Stop(), inline=True)
@@ -228,6 +226,46 @@ def test_out_of_memory_is_tried_once_alone_on_a_whole_gpu(store: Store) -> None:
     outcome = Drive([trial], Watch(toy.place(store, trial)), queue, Stop(), print).run()
     assert queue.gpus == [0.25, 1]
     assert outcome.states["a"].reason == "oom"
+
+
+class Greedy(Queue):
+    """Ends its workers when memory runs out, and they save: what Ray's monitor does to the process around a worker."""
+
+    steals = True
+
+    def poll(self, handles: Sequence[Handle]) -> dict[Handle, JobState]:
+        for handle in handles:
+            stop = Stop()
+            stop.ask()
+            attempt(TrialFolder(handle.job.folders[0]), stop, inline=True)
+            handle.pid, handle.note = os.getpid(), "oom"
+        return dict.fromkeys(handles, "gone")
+
+
+def test_memory_that_always_runs_out_ends_by_the_attempts(store: Store) -> None:
+    trial = toy.trial("a", resources=Resources(retries=2))
+    outcome = Drive([trial], Watch(toy.place(store, trial)), Greedy(), Stop(), print).run()
+    state = outcome.states["a"]
+    assert (state.status, state.attempt, state.reason) == ("failed", 3, "oom")
+
+
+@pytest.mark.parametrize("on", HERE)
+@pytest.mark.parametrize("fault", ["none", "deaf"])
+def test_a_trial_over_its_minutes(store: Store, on: str, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It saves and is tried again, from there; one that does not listen is ended."""
+    monkeypatch.setattr("studies.engine.pulse.OVERTIME_GRACE", 0.3)
+    monkeypatch.setenv("DYNVIT_OVERTIME_SECONDS", "0.3")
+    slow = toy.trial("a", steps=400, seconds=0.02, fault=fault, resources=Resources(minutes=0.02, retries=1))
+    if fault == "deaf":
+        slow.config["fault"]["step"] = 1
+    outcome = toy.drive(store, [slow, toy.trial("b")], on)
+    state = outcome.states["a"]
+    assert (state.status, state.attempt) == ("failed", 2)
+    assert state.reason == "took longer than its 0.02 minutes (resources.minutes)"
+    assert outcome.states["b"].status == "done"
+    assert not outcome.interrupted
+    if fault == "none":
+        assert "resumed before step" in (store.trial("a").attempt_folder(1) / "log.txt").read_text()
 
 
 def test_a_full_disk_ends_the_drive_with_the_error(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
