@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,7 +18,7 @@ from dynvit.cost.memory import forward_peak
 from dynvit.cost.norms import NormCounter
 from dynvit.cost.operators import traced
 from dynvit.cost.place import place
-from dynvit.cost.timing import Race, largest, race
+from dynvit.cost.timing import Race, largest, race, runs
 from dynvit.cost.trunks import trunk_of
 from dynvit.train.memory import forget_peak, peak_mb
 
@@ -123,7 +124,7 @@ class Measuring:
         batches = {f"b{batch}": batch for batch in timing.batch_sizes}
         if timing.largest:
             both = [m for m in (model, trunk) if m is not None]
-            fits = largest(both, self._images(1), timing.largest)
+            fits = largest(partial(runs, both, self._images(1)), timing.largest)
             if fits:
                 batches["max"], self.metrics["batch_max"] = fits, float(fits)
         for mode in timing.modes:

@@ -63,27 +63,28 @@ def timed(call: Call, images: Tensor) -> Seconds:
     return Seconds(wall, 0.0 if images.is_cuda else cpu)
 
 
-def largest(models: Sequence[nn.Module], image_1CHW: Tensor, limit: int) -> int:
-    """The largest power of two, at most `limit`, at which every one of the models runs in the device's memory; 0: none.
+def largest(fits: Callable[[int], bool], limit: int) -> int:
+    """The largest power of two, at most `limit`, that fits, all smaller ones fitting too; 0: none."""
+    batch, found = 1, 0
+    while batch <= limit and fits(batch):
+        batch, found = 2 * batch, batch
+    return found
 
-    Only where memory is the device's own: a CPU would begin to swap.
-    """
-    batch, fits = 1, 0
-    while image_1CHW.is_cuda and batch <= limit:
-        try:
-            with torch.inference_mode():
-                images = image_1CHW.expand(batch, -1, -1, -1).contiguous()
-                for model in models:
-                    model(images)
-                torch.cuda.synchronize(image_1CHW.device)
-        except torch.cuda.OutOfMemoryError:
-            break
-        finally:
-            images = image_1CHW
-        batch, fits = 2 * batch, batch
-    if image_1CHW.is_cuda:
+
+def runs(models: Sequence[nn.Module], image_1CHW: Tensor, batch: int) -> bool:
+    """Whether each of the models runs at this batch in the GPU's memory. A CPU would begin to swap: there never."""
+    if not image_1CHW.is_cuda:
+        return False
+    try:
+        with torch.inference_mode():
+            for model in models:
+                model(image_1CHW.expand(batch, -1, -1, -1).contiguous())
+            torch.cuda.synchronize(image_1CHW.device)
+    except torch.cuda.OutOfMemoryError:
+        return False
+    finally:
         torch.cuda.empty_cache()
-    return fits
+    return True
 
 
 def rate(passes: Sequence[Seconds], batch: int) -> float:

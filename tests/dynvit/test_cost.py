@@ -16,7 +16,7 @@ from dynvit.building import build
 from dynvit.context import Silent
 from dynvit.cost.memory import forward_peak
 from dynvit.cost.operators import traced
-from dynvit.cost.timing import Race, Seconds, largest, race
+from dynvit.cost.timing import Race, Seconds, largest, race, runs
 from dynvit.cost.trunks import trunk_of
 from dynvit.tasks.cost import SMOKE, Config, Timing, run
 
@@ -244,8 +244,18 @@ def test_speed_up_is_the_median_of_the_rounds_ratios():
     assert Race((Seconds(1.0),), (Seconds(3.0),)).speedup() == (3, 3, 3)  # a GPU: no time of the CPU's
 
 
-def test_a_cpu_has_no_largest_batch():
-    assert largest([nn.Identity()], torch.zeros(1, 3, 8, 8), 64) == 0
+def test_the_largest_batch_is_found_by_doubling():
+    tried = []
+
+    def fits(batch):
+        tried.append(batch)
+        return batch <= 48
+
+    assert largest(fits, limit=1024) == 32
+    assert tried == [1, 2, 4, 8, 16, 32, 64]
+    assert largest(fits, limit=20) == 16
+    assert largest(lambda batch: False, limit=20) == 0
+    assert not runs([nn.Identity()], torch.zeros(1, 3, 8, 8), 1)  # on a CPU
 
 
 # ---- the task
