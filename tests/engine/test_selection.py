@@ -113,7 +113,7 @@ def test_studies_are_found_in_the_current_folder_and_in_the_package(
     file = write(tmp_path / "studies")
     assert catalog.find("small").resolve() == file
     assert catalog.find("redundancy_ablation").name == "redundancy_ablation.yaml"
-    assert list(catalog.names()) == ["redundancy_ablation", "small"]
+    assert {"redundancy_ablation", "small"} <= set(catalog.names())
 
 
 @pytest.mark.parametrize(
@@ -124,15 +124,16 @@ def test_studies_are_found_in_the_current_folder_and_in_the_package(
             "../redundancy_ablation",
             'no study "../redundancy_ablation" in studies/, did you mean "redundancy_ablation"?',
         ),
-        ("/etc/passwd", 'no study "/etc/passwd" in studies/, there is redundancy_ablation'),
-        ("", 'no study "" in studies/, there is redundancy_ablation'),
-        ("..", 'no study ".." in studies/, there is redundancy_ablation'),
+        ("/etc/passwd", 'no study "/etc/passwd" in studies/, there are {all}'),
+        ("", 'no study "" in studies/, there are {all}'),
+        ("..", 'no study ".." in studies/, there are {all}'),
     ],
 )
 def test_a_name_that_is_none_or_leaves_the_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, said: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    said = said.replace("{all}", ", ".join(catalog.names()))
     assert refusal(Selection(name)) == [f"STUDY  {said}", "1 error"]
     if name != "redundancy_ablatoin":
         with pytest.raises(Refused, match="no study"):
