@@ -150,9 +150,12 @@ class Frame:
         counts: dict[str, int] = {}
         for arm in arms:
             for i in arm.rows:
-                status = str(self.rows["status"].iloc[i])
-                counts[status] = counts.get(status, 0) + 1
+                counts[self._status[i]] = counts.get(self._status[i], 0) + 1
         return counts
+
+    @cached_property
+    def _status(self) -> list[str]:
+        return [str(status) for status in self.rows["status"]]
 
     def curve(self, arm: Arm, metric: str) -> pd.DataFrame:
         """step, trial, value of the arm's finished trials."""

@@ -160,21 +160,19 @@ def trials(names: Names) -> list[dict[str, Any]]:
     metrics = shown_metrics(frame)
     lines: list[dict[str, Any]] = []
     seen: set[str] = set()  # a trial that several arms share is listed with each, and is the target of a link once
+    columns = [frame.rows.get(f"metric.{metric}") for metric in metrics]
+    known = [column.to_numpy() for column in columns if column is not None]
+    kept = {name: frame.rows[name].tolist() for name in ("trial", "seed", "status")}
     for arm in frame.arms:
+        told = {"part": plain(names.part(arm.part)), "arm": plain(names.arm(arm)), "label": plain(literal(arm.label))}
         for i in arm.rows:
-            row = frame.rows.iloc[i]
-            values = [row.get(f"metric.{metric}", math.nan) for metric in metrics]
+            trial = str(kept["trial"][i])
+            numbers = iter(known)
+            values = [math.nan if column is None else float(next(numbers)[i]) for column in columns]
+            shown = [f"{v:.5g}" if math.isfinite(v) else "—" for v in values]
             lines.append(
-                {
-                    "id": row["trial"],
-                    "first": row["trial"] not in seen,
-                    "part": plain(names.part(arm.part)),
-                    "arm": plain(names.arm(arm)),
-                    "label": plain(literal(arm.label)),
-                    "seed": int(row["seed"]),
-                    "status": row["status"],
-                    "values": [f"{v:.5g}" if isinstance(v, float) and math.isfinite(v) else "—" for v in values],
-                }
-            )
-            seen.add(row["trial"])
+                {"id": trial, "first": trial not in seen, **told, "seed": int(kept["seed"][i]),
+                 "status": kept["status"][i], "values": shown}
+            )  # fmt: skip
+            seen.add(trial)
     return lines
