@@ -14,9 +14,12 @@ from pathlib import Path
 
 import pytest
 from conftest import need
+from curves import EVIT, apart, curve, log, trial
 from raycluster import ROOT, Play, Standing, comparable, standing, until
 
 from studies.engine.claim import alive
+from studies.engine.context import Stop
+from studies.engine.drive import Drive
 from studies.engine.launch import Job, LaunchError, Site, launcher
 from studies.engine.launch import _raysession as session
 from studies.engine.launch._raynodes import locate
@@ -24,6 +27,7 @@ from studies.engine.launch._raytask import task
 from studies.engine.launch.ray import Ray
 from studies.engine.store import Store
 from studies.engine.trial import Resources
+from studies.engine.watch import Watch
 
 sys.path.insert(0, str(ROOT / "tests" / "engine"))
 import toy
@@ -201,3 +205,14 @@ def test_memory_that_always_runs_out_ends_by_the_attempts(tmp_path: Path, monkey
     early = "workers end before they start a trial: out of memory" in play.said  # on a busy machine
     assert early or (state.status, state.attempt, state.reason) == ("failed", 2, "oom"), play.said
     assert state.attempt <= 2
+
+
+def test_classify_on_two_nodes_has_the_curve_of_one_process(cluster: Standing, visit: Ray, tmp_path: Path) -> None:
+    store = Store(tmp_path / "results")
+    trials = [trial("one", {"model": EVIT}), trial("two", {"model": EVIT}, nodes=2)]
+    outcome = Drive(trials, Watch(toy.place(store, *trials)), visit, Stop(), print).run()
+    assert {name: state.status for name, state in outcome.states.items()} == {"one": "done", "two": "done"}, outcome
+    assert "batch of 16 torch.float64" in log(store, "two")
+    assert apart(curve(store, "one"), curve(store, "two")) < 1e-6
+    groups = visit._ray.util.placement_group_table().values()
+    assert {group["state"] for group in groups} == {"REMOVED"}

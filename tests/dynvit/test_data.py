@@ -299,3 +299,24 @@ def test_cifar_absent_and_no_network(tmp_path, monkeypatch):
         load(Data(name="cifar100", root=str(tmp_path / "there"), image_size=32), 50, 20, 0, "cpu")
     assert "DYNVIT_DATA" in str(e.value)
     assert list((tmp_path / "there").iterdir()) == []  # nothing half downloaded is left
+
+
+# ---- several processes
+
+
+@pytest.mark.parametrize("augment", [Augment(), Augment(shift=2, flip=True)])
+def test_shares_put_together_are_the_whole(augment):
+    data = load(Data(image_size=8, limit=100, val_limit=70, augment=augment), 16, 32, 0, "cpu")
+    whole, parts = list(data.train(1, 2)), [list(data.train(1, 2, (rank, 4))) for rank in range(4)]
+    for step, (x_BCSS, target_B) in enumerate(whole):
+        assert torch.equal(torch.cat([part[step][0] for part in parts]), x_BCSS)
+        assert torch.equal(torch.cat([part[step][1] for part in parts]), target_B)
+    taken = [len(target_B) for rank in range(2) for _, target_B in data.validation((rank, 2))]
+    assert sorted(taken) == [6, 32, 32]
+    assert torch.equal(next(iter(data.validation((1, 2))))[0], list(data.validation())[1][0])
+
+
+def test_a_batch_that_cannot_be_shared():
+    data = load(Data(image_size=8, limit=100), 15, 32, 0, "cpu")
+    with pytest.raises(ValueError, match="train.batch_size 15 cannot be shared evenly by 2 processes"):
+        next(iter(data.train(0, 0, (1, 2))))

@@ -1,0 +1,65 @@
+"""`classify` on two processes (gloo): the curve of one, a killed rank, and what the next attempt makes of it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from curves import DEIT, EVIT, apart, curve, log, trial
+
+from studies.engine.store import Store
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
+import toy
+
+DROP = {"model": DEIT, "train": {"drop_path": 0.3}}
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, dict[str, Any], list[str]]:
+    said: list[str] = []
+    store = Store(tmp_path_factory.mktemp("together"))
+    trials = [
+        trial("one", {"model": EVIT}),
+        trial("two", {"model": EVIT}, processes=2),
+        trial("calm", DROP, processes=2),
+        trial("killed", {**DROP, "kill_rank": 1}, processes=2, retries=1),
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("studies.engine.launch.local.cores", lambda: 2)
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("DYNVIT_CHECKPOINT_MINUTES", "0")
+        outcome = toy.drive(store, trials, "local", say=said.append)
+    return store, outcome.states, said
+
+
+def test_the_curve_is_that_of_one_process(ran: tuple[Store, dict[str, Any], list[str]]) -> None:
+    store, states, said = ran
+    assert (states["one"].status, states["two"].status) == ("done", "done"), said
+    assert "batch of 32 torch.float64" in log(store, "one")
+    assert "batch of 16 torch.float64" in log(store, "two")
+    assert apart(curve(store, "one"), curve(store, "two")) < 1e-6
+    one, two = (store.trial(name).result() for name in ("one", "two"))
+    assert one and two
+    assert one["metrics"]["best"] == pytest.approx(two["metrics"]["best"], abs=1e-6)
+    assert one["metrics"]["gflops"] == two["metrics"]["gflops"]
+
+
+def test_rank_0_alone_writes(ran: tuple[Store, dict[str, Any], list[str]]) -> None:
+    store = ran[0]
+    files = {name: sorted(file.name for file in store.trial(name).path.iterdir()) for name in ("one", "two")}
+    assert files["one"] == files["two"]
+    assert [event.step for event in store.trial("two").events()] == [1, 2]
+
+
+def test_a_killed_rank_ends_the_attempt_and_the_next_resumes(ran: tuple[Store, dict[str, Any], list[str]]) -> None:
+    """Also with chance in the model: every process takes up its own random numbers, so nothing is different at all."""
+    store, states, said = ran
+    assert (states["killed"].status, states["killed"].attempt) == ("done", 2)
+    (line,) = [line for line in said if "killed s0" in line]
+    assert "lost: process 1 (" in line
+    assert line.endswith(") ended without a word")
+    assert "resumed in epoch 1 after" in log(store, "killed", 1)
+    assert curve(store, "killed") == curve(store, "calm")
