@@ -39,7 +39,7 @@ def _tracks(panel: Panel, spec: Lags, names: Names) -> list[Track]:
         points = by_lag(pairs(names.frame, group, spec.metric))
         if points.empty:
             continue
-        label = names.part(level) if panel.color == "part" else names.level(panel.color or "", level)
+        label = names.part(level) if panel.color == "part" else names.setting(panel.color or "", level) if level else ""
         tracks.append(track(plain(label or names.arm(group[0])), points, spec.error))
     return tracks
 

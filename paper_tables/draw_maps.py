@@ -24,6 +24,8 @@ COVERS = {RESTARTED: (style.COLORS[3], 0.7), PAUSED: (style.COLORS[0], 0.85), GO
 """Colour and strength of what lies over a token's part of the image."""
 LARGEST = 1.0
 """Inches of an image or map."""
+SIDES = 1.75
+"""Inches for names on the left and the scale on the right."""
 MOST = 12
 """Layers that stand side by side."""
 Shown = list[tuple[str, TokenMaps]]
@@ -75,8 +77,8 @@ def _layers(spec: Maps, shown: Shown) -> tuple[Figure, str]:
 def _depths(spec: Maps, shown: Shown) -> tuple[Figure, str]:
     """One column per image; the images, then a row per panel, all on one scale."""
     count = min(spec.images, *(len(maps.images) for _, maps in shown))
-    cell = min((style.WIDTHS[spec.width] - 1.6) / count, LARGEST)
-    figure = _figure(cell * count + 1.6, spec.height or cell * (1 + len(shown)))
+    cell = min((style.WIDTHS[spec.width] - SIDES) / count, LARGEST)
+    figure = _figure(cell * count + SIDES, spec.height or cell * (1 + len(shown)))
     axes = figure.subplots(1 + len(shown), count, squeeze=False)
     scale = Normalize(0, max(maps.active.shape[1] for _, maps in shown))
     for i in range(count):
@@ -86,7 +88,7 @@ def _depths(spec: Maps, shown: Shown) -> tuple[Figure, str]:
             _bare(axes[row][i])
     for row, title in enumerate(["image", *(title for title, _ in shown)]):
         axes[row][0].set_ylabel(title.replace(" (", "\n("), rotation=0, ha="right", va="center", fontsize=8)
-    bar = figure.colorbar(axes[1][0].images[0], ax=list(axes[1:].flat), shrink=0.9, aspect=14, pad=0.02)
+    bar = figure.colorbar(axes[1][0].images[0], ax=list(axes.flat), shrink=0.9, aspect=18, pad=0.02)
     bar.set_label("layers that a token goes through")
     bar.outline.set_visible(False)
     told = "; ".join(_say(title, maps, "depth") for title, maps in shown)
@@ -95,7 +97,7 @@ def _depths(spec: Maps, shown: Shown) -> tuple[Figure, str]:
 
 def _figure(width: float, height: float) -> Figure:
     """Closely packed."""
-    engine = ConstrainedLayoutEngine(w_pad=0.015, h_pad=0.015, wspace=0.0, hspace=0.0)
+    engine = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.015, wspace=0.0, hspace=0.0)
     figure: Figure = plt.figure(figsize=(width, height), layout=engine)
     return figure
 

@@ -48,6 +48,7 @@ METRICS = {
     "train.loss": Quantity("Training loss", "Loss"),
     "train.top1": Quantity("Training top-1", "Top-1", "%"),
     "active.layer": Quantity("Active tokens", "Active"),
+    "fluctuation": Quantity("Fluctuation of validation accuracy", "Fluctuation"),
 }
 
 
@@ -78,8 +79,12 @@ class Names:
         said = self.spec.axes.get(axis)
         return (said.levels.get(level) if said else None) or literal(level)
 
+    def bare(self, axis: str) -> bool:
+        said = self.spec.axes.get(axis)
+        return said is not None and said.bare
+
     def setting(self, axis: str, level: str) -> str:
-        return f"{self.axis(axis)} {self.level(axis, level)}"
+        return self.level(axis, level) if self.bare(axis) else f"{self.axis(axis)} {self.level(axis, level)}"
 
     def coords(self, arm: Arm, axes: Iterable[str] | None = None) -> str:
         chosen = list(arm.coords) if axes is None else list(axes)
@@ -90,8 +95,10 @@ class Names:
         base = self.frame.baseline(arm.part)
         if not arm.coords:
             return literal(arm.label)
+        if arm.baseline and not all(self.bare(axis) for axis in arm.coords):
+            return "baseline"
         if arm.baseline or base is None:
-            return "baseline" if arm.baseline else self.coords(arm)
+            return self.coords(arm)
         return self.coords(arm, arm.differs(base)) or literal(arm.label)
 
     def metric(self, name: str) -> Quantity:

@@ -25,10 +25,11 @@ class PartName(Entry):
 
 
 class AxisName(Entry):
-    """How an axis and its levels are called."""
+    """How an axis and its levels are called; `bare` where the levels say enough without the axis's name."""
 
     label: str = ""
     levels: dict[str, str] = Field(default_factory=dict)
+    bare: bool = False
 
 
 class MetricName(Entry):

@@ -152,3 +152,12 @@ def test_new_maps_are_drawn_anew_and_damaged_ones_named(tmp_path: Path, folder: 
     write_maps(tmp_path / "wrong.npz", grid=np.array([3, 3]))
     with pytest.raises(TableError, match="token maps"):
         read(tmp_path / "wrong.npz")
+
+
+def test_a_bare_axis_is_called_by_its_levels(folder: Path) -> None:
+    told = {"axes": {name: {"bare": True} for name in ("routing", "capacity")}}
+    names = Names(Spec.model_validate({"study": "redundancy_ablation", **told}), load(folder))
+    called = {arm.label: names.arm(arm) for arm in names.frame.arms if arm.part == "mor_vit"}
+    assert called["baseline"] == "expert, 0.5"
+    assert called["capacity=0.25"] == "0.25"
+    assert {names.arm(arm) for arm in names.frame.arms if arm.baseline and arm.part == "sret"} == {"baseline"}
