@@ -8,7 +8,7 @@ from pathlib import Path
 
 TOY = Path(__file__).parents[1] / "toy_task.py"
 STUDY = """
-study: sixty
+study: {name}
 title: Sixty small descents
 task: toy_task.py
 seeds: [0, 1, 2]
@@ -25,10 +25,10 @@ metrics:
 OWN = ("cost.seconds", "started", "ended")
 
 
-def write_study(folder: Path, seconds: float = 0.0) -> Path:
+def write_study(folder: Path, name: str, seconds: float = 0.0) -> Path:
     shutil.copy(TOY, folder)
-    file = folder / "sixty.yaml"
-    file.write_text(STUDY.format(seconds=seconds))
+    file = folder / f"{name}.yaml"
+    file.write_text(STUDY.format(name=name, seconds=seconds))
     return file
 
 

@@ -5,7 +5,6 @@ The scenes are played at once, each by a driver of its own; a test waits for one
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from farm import Farm
+from made_frames import frame, write_study
 from scenes import Play, until
 
 from studies.engine.launch import _inflight
@@ -127,15 +127,19 @@ def held_and_released(farm: Farm, folder: Path) -> None:
 
 def left_and_come_back_to(farm: Farm, folder: Path) -> None:
     """One driver submits and leaves, the next is killed, the third finds the jobs: nothing is submitted twice."""
-    play = Play(farm, folder, "left")
-    trials = [toy(play, name, **LONGER) for name in "abc"]
+    play = Play(farm, folder, "left", hold=True)
+    trials = [toy(play, name) for name in "abc"]
     assert play.end(play.start(*trials, detach=True))["detached"] == 3
     second = play.start(*trials)
-    play.reach("a", 2)
+    until("the second driver", lambda: play.said.count("adopted   3 trials") == 1)
     second.kill()
     second.wait()
-    play.check(play.end(play.start(*trials)), dict.fromkeys("abc", 1))
-    assert play.said.count("adopted   3 trials") == 2
+    third = play.start(*trials)
+    until("the third driver", lambda: play.said.count("adopted   3 trials") == 2)
+    (record,) = _inflight.records(play.store.root)
+    for job in record.ids:
+        farm.ask("scontrol", "release", job)
+    play.check(play.end(third), dict.fromkeys("abc", 1))
 
 
 def interrupted_once(farm: Farm, folder: Path) -> None:
@@ -168,15 +172,14 @@ def an_id_that_came_back(farm: Farm, folder: Path) -> None:
 
 def sixty_as_inline(farm: Farm, folder: Path) -> None:
     """Through the command line: the frame is the one of the inline run, but for times and hosts."""
-    from made_frames import frame, write_study
-
     play = Play(farm, folder, "sixty")
-    study = write_study(folder)
+    study = str(write_study(folder, "sixty"))
     options = [f"--launch={key}={value}" for key, value in play.options.items()]
-    told = play.studies("run", str(study), "--on", "slurm", "--results", "results", *options)
-    assert told.returncode == 0 and "60/60 trials, 0 failed" in told.stdout, told.stdout
-    told = play.studies("run", str(study), "--on", "inline", "--results", "inline")
-    assert told.returncode == 0, told.stdout
+    with ThreadPoolExecutor() as pool:
+        inline = pool.submit(play.studies, "run", study, "--on", "inline", "--results", "inline")
+        told = play.studies("run", study, "--on", "slurm", "--results", "results", *options)
+        assert told.returncode == 0 and "60/60 trials, 0 failed" in told.stdout, told.stdout
+        assert inline.result().returncode == 0, inline.result().stdout
     ours, theirs = frame(folder / "results" / "sixty"), frame(folder / "inline" / "sixty")
     assert len(ours) == 60 and ours == theirs
     until("an empty queue", lambda: not play.queued(), 10)
@@ -198,23 +201,19 @@ def side_by_side(farm: Farm, folder: Path) -> None:
 
 def from_another_shell(farm: Farm, folder: Path) -> None:
     """--detach, then status, logs and stop, then the rest; one job at a time, so that some wait."""
-    from made_frames import write_study
-
-    play = Play(farm, folder, "sixty", throttle=1)
-    study = str(write_study(folder, seconds=0.3))
+    play = Play(farm, folder, "shell", throttle=1)
+    study = str(write_study(folder, "shell", seconds=0.3))
     options = [f"--launch={key}={value}" for key, value in play.options.items()]
     few = ["--only", "depth=1", "--seeds", "0", "--results", "results"]
     told = play.studies("run", study, *few, "--on", "slurm", *options, "--detach")
     assert told.returncode == 0 and "detached" in told.stdout, told.stdout
-    plan = json.loads((folder / "results" / "sixty" / "plan.json").read_text())
-    last = next(t["folder"] for t in reversed(plan["trials"]) if t["seed"] == 0 and t["coords"]["depth"] == "1")
-    assert "in the queue: " in play.studies("status", "sixty", "--results", "results").stdout
-    told = play.studies("logs", last, "--results", "results")
+    (record,) = _inflight.records(play.store.root)
+    assert "in the queue: " in play.studies("status", "shell", "--results", "results").stdout.replace("\n", " ")
+    told = play.studies("logs", record.tasks[-1][0], "--results", "results")
     assert told.returncode == 2 and "PENDING" in told.stdout, told.stdout
-    told = play.studies("stop", "sixty", "--results", "results")
+    told = play.studies("stop", "shell", "--results", "results")
     assert told.returncode == 0 and "out of the queue" in told.stdout and "stopped" in told.stdout, told.stdout
     assert play.queued() == []
-    del play.options["throttle"]
     told = play.studies("run", study, *few, "--on", "inline")
     assert told.returncode == 0 and "10/10 trials, 0 failed" in told.stdout, told.stdout
 

@@ -8,6 +8,7 @@ and takes every early signal in a short job for a time-out (hence `NEVER`).
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 import shutil
@@ -123,7 +124,7 @@ class Slurm:
                 Resuming(tuple(f for job in task for f in job.folders), resources, record.folder, self._code)
                 for task in tasks
             ]
-            with _outside_of_a_job():
+            with _outside_of_a_job(), contextlib.redirect_stderr(io.StringIO()):  # what sbatch says is told by us
                 made = executor.submit_array(calls)
         except submitit.core.utils.FailedJobError:
             record.remove()
