@@ -30,11 +30,14 @@ SUMMARY = 60.0
 class Progress:
     """`labels`: folder id -> "part arm s0". Counts every trial of `watch`."""
 
-    def __init__(self, watch: Watch, labels: Mapping[str, str], stop: Stop, console: Console) -> None:
-        """console: bound to a stream, as a trial in this process has a standard output of its own."""
+    def __init__(
+        self, watch: Watch, labels: Mapping[str, str], stop: Stop, console: Console, outlives: bool = False
+    ) -> None:
+        """console: bound to a stream, as a trial in this process has a standard output of its own. outlives: the jobs
+        go on after a Ctrl-C."""
         self.console = console
         self._watch, self._labels, self._stop = watch, labels, stop
-        self._stopping = False
+        self._stopping, self._outlives = False, outlives
         self._before = {name for name, state in watch.look().items() if state.status == "done"}
         self._told = {name: state.attempt for name, state in watch.look().items()}
         self._began, self._spoke = time.monotonic(), time.monotonic()
@@ -69,7 +72,7 @@ class Progress:
         while not self._end.wait(EVERY):
             states = self._watch.look()
             self._tell(states)
-            if self._stop and not self._stopping:
+            if self._stop and not self._stopping and not (self._outlives and self._stop.leave):
                 self._stopping = True
                 self.say("stopping  trials save and stop; Ctrl-C once more kills them")
             if self._live is not None:

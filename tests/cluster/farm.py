@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 SCRIPTS = Path(__file__).parent
 SBIN = ":/usr/sbin:/sbin"
@@ -84,7 +85,8 @@ def farm(accounting: bool, **settings: object) -> Iterator[Farm]:
     given = {"SLURM_FARM_DIR": str(root / "s"), "SLURM_FARM_ACCT": "slurmdbd" if accounting else "none"}
     made = Farm(root / "s", given | {f"SLURM_FARM_{key.upper()}": str(value) for key, value in settings.items()})
     try:
-        made.start()
+        with FileLock(Path(tempfile.gettempdir()) / "dynvit-farms.lock"):  # two that start at once take the same ports
+            made.start()
         yield made
     finally:
         made.script("stop_slurm.sh", "--purge")

@@ -196,6 +196,7 @@ def side_by_side(farm: Farm, folder: Path) -> None:
     play.check(play.end(driver), {f"t{i}": 1 for i in range(4)})
     devices = [line for i in range(4) for line in play.log(f"t{i}").split() if line.startswith("CUDA_VISIBLE")]
     assert len(devices) == 4 and devices[0] == devices[1] and devices[2] == devices[3]
+    assert f"PYTHONPATH='{play.store.root / 'code'}/" in play.log("t0")  # the code as it was when they were submitted
     assert set(devices) <= {"CUDA_VISIBLE_DEVICES='0'", "CUDA_VISIBLE_DEVICES='1'"}
 
 

@@ -15,7 +15,7 @@ from studies.engine import launching
 from studies.engine.context import Stop
 from studies.engine.driver import Busy, Driver
 from studies.engine.interrupt import interrupts
-from studies.engine.launch import Launcher, LaunchError, Site, choose, launcher
+from studies.engine.launch import Batch, Launcher, LaunchError, Site, choose, launcher
 from studies.engine.launching import launch_options
 from studies.engine.progress import Progress, span
 from studies.engine.selection import Refused, Selection, plan_of, results_option, selection_options, study_argument
@@ -134,7 +134,8 @@ def _drive(
     labels = {i: f"{t.arm.part} {t.arm.label} s{t.seed}" for i, t in chosen.items()}
     made: Launcher = launcher(name, site)
     try:
-        with Progress(watch, labels, site.stop, console) as progress, Mirroring(mirror):
+        lives_on = isinstance(made, Batch)
+        with Progress(watch, labels, site.stop, console, lives_on) as progress, Mirroring(mirror):
             return Drive(trials, watch, made, site.stop, progress.say).run(detach)
     finally:
         made.close()
