@@ -118,9 +118,9 @@ class Frame:
         return list(dict.fromkeys([*self.about.get("metrics", {}), *own, *other, *derived]))
 
     def knows(self, metric: str) -> bool:
-        """Whether it is a metric, or is taken from a curve that was logged."""
+        """Whether it is a metric, or is taken from a curve that was logged; a frame without curves may know any."""
         taken = curve_metrics.parse(metric)
-        return metric in self.metrics if taken is None else taken.metric in self._curves
+        return metric in self.metrics if taken is None else not self._curves or taken.metric in self._curves
 
     def direction(self, metric: str) -> str:
         """max, min or none."""
