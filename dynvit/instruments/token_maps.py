@@ -7,9 +7,8 @@ uint8 [I, S, N] (255 for the highest rank of an image, 0 for the lowest) of the 
 
 from __future__ import annotations
 
-import os
+import io
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -58,12 +57,11 @@ def pictures(images: Tensor, pixels: int) -> np.ndarray[Any, Any]:
     return found
 
 
-def write(maps: Arrays, folder: Path) -> None:
-    """Whole or not at all; equal maps give equal bytes."""
-    temporary = folder / f".{FILE}.{os.getpid()}"
-    with open(temporary, "wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **maps)
-    os.replace(temporary, folder / FILE)
+def packed(maps: Arrays) -> bytes:
+    """As an .npz file; equal maps give equal bytes."""
+    out = io.BytesIO()
+    np.savez_compressed(out, allow_pickle=False, **maps)
+    return out.getvalue()
 
 
 def _ranked(kind: str, scores: Sequence[Tensor | None], tokens: int) -> Arrays:

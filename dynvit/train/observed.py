@@ -9,7 +9,7 @@ from timm.models import load_state_dict
 
 from dynvit.checkpoints import load_official, load_trunk, strict_load
 from dynvit.instruments.observe import observe
-from dynvit.instruments.token_maps import token_maps, write
+from dynvit.instruments.token_maps import FILE, packed, token_maps
 from dynvit.train.evaluate import can_trace, evaluate
 from dynvit.train.training import Training
 
@@ -59,5 +59,6 @@ class Observed(Training):
             found = observe(self.model, batches, kinds, look.share)
         self.context.log(self.progress.epoch, found.matrices(), steps=self.config.train.epochs)
         if look.maps and can_trace(self.model):
-            write(token_maps(self.model, data.sample(look.maps), kinds, look.map_pixels), self.context.folder)
+            maps = token_maps(self.model, data.sample(look.maps), kinds, look.map_pixels)
+            self.context.keep(FILE, packed(maps))
         return found.metrics()

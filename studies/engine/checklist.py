@@ -18,6 +18,7 @@ CONTENTS = {
     "trials.csv": "one row per trial (also as parquet); the tables are made from nothing else",
     "curves.parquet": "every logged value: trial, metric, step, value",
     "predictions.npz": "what every trial's model said of every validation image",
+    "maps/": "the tokens of a few test images, of one trial per arm; for figures",
     "trials/": "per trial: full config (spec.json), result, environment",
     "environments.json": "the distinct environments and how many trials ran in each",
     "code/": "the code the trials ran, by fingerprint",

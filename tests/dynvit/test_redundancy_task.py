@@ -20,6 +20,13 @@ TPC = {"name": "tpc_deit_tiny_patch16_224", "keep_rate": 0.5, **WIDTH}
 DEIT = {"name": "deit_tiny_patch16_224", **WIDTH}
 
 
+class Keeping(Folder):
+    """Keeps files too."""
+
+    def keep(self, name, data):
+        (self.folder / name).write_bytes(data)
+
+
 def options(model, start=None, look=None, **train):
     of_classify = dataclasses.replace(config(**{"epochs": 2, "lr": 2e-3, **train}), model=model)
     values = {f.name: getattr(of_classify, f.name) for f in dataclasses.fields(of_classify)}
@@ -28,7 +35,7 @@ def options(model, start=None, look=None, **train):
 
 @pytest.fixture(scope="module")
 def observed(tmp_path_factory):
-    context = Silent(folder=tmp_path_factory.mktemp("observed"))
+    context = Keeping(tmp_path_factory.mktemp("observed"))
     return redundancy.run(options(TPC), context), context
 
 
@@ -67,16 +74,16 @@ def test_maps(observed):
         assert maps["grid"].tolist() == [4, 4]
         assert str(maps["kind"]) == "attention" and maps["scored"].tolist() == [0, 1, 2]
         assert maps["importance"].shape == (3, 3, 16) and maps["importance"].max() == 255
-    assert [p.name for p in context.folder.iterdir()] == ["maps.npz"]
+    assert sorted(p.name for p in context.folder.iterdir()) == ["maps.npz", "predictions.npz"]
     assert (context.folder / "maps.npz").stat().st_size < 4000
 
 
 def test_resumed_trials_see_the_same(tmp_path, observed):
     """Stopped after the last epoch: what comes behind it is measured again, with equal numbers."""
-    first = Folder(tmp_path, stop_at=22)
+    first = Keeping(tmp_path, stop_at=22)
     with pytest.raises(Stopped):
         redundancy.run(options(TPC), first)
-    second = Folder(tmp_path)
+    second = Keeping(tmp_path)
     result = redundancy.run(options(TPC), second)
     assert numbers(result)[0] == numbers(observed[0])[0]
     assert second.history == observed[1].history[-1:]

@@ -44,6 +44,7 @@ def test_one_file_per_arm_of_its_first_finished_seed(store: Store) -> None:
     export(store, read_plan(folder), folder / "out.zip")
     with zipfile.ZipFile(io.BytesIO((folder / "out.zip").read_bytes())) as archive:
         assert f"toy/maps/{one[0]}.npz" in archive.namelist()
+        assert "`maps/` the tokens of" in archive.read("toy/README.md").decode()
 
 
 def test_without_maps_there_is_no_folder(store: Store) -> None:
