@@ -6,6 +6,7 @@ The scenes are played at once, each by a driver of its own; a test waits for one
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -86,6 +87,30 @@ def the_time_limit(farm: Farm, folder: Path) -> None:
     play.check(play.end(driver), {"a": 2})
     assert "resumed before step" in play.log("a")
     assert "preempted after" in play.log("a")
+
+
+def told_early_four_times(farm: Farm, folder: Path) -> None:
+    """In a job of five minutes submitit takes each for a time-out, and would give up after three."""
+    play = Play(farm, folder, "early", time=5)
+    driver = play.start(toy(play, "a", steps=30, seconds=0.25))
+    for attempt in range(1, 5):
+        until(f"attempt {attempt}", lambda n=attempt: (s := play.trial("a").state()).attempt == n and s.step > 3 * n)
+        farm.ask("scancel", "--signal=USR2", play.job("a"))
+    play.check(play.end(driver), {"a": 5})
+    assert "again" not in play.said
+
+
+def no_scontrol_on_the_node(farm: Farm, folder: Path) -> None:
+    """A job that cannot requeue itself ends, and the driver submits the trial again."""
+    (folder / "bin").mkdir()
+    (folder / "bin" / "srun").symlink_to(shutil.which("srun") or "")
+    play = Play(farm, folder, "alone", setup=[f"export PATH={folder / 'bin'}"])
+    driver = play.start(toy(play, "a", **LONG))
+    play.reach("a", 3)
+    farm.ask("scancel", "--signal=USR2", play.job("a"))
+    play.check(play.end(driver), {"a": 2})
+    assert "its job ended after it had saved" in play.said
+    assert "resumed before step" in play.log("a")
 
 
 def a_node_killed(farm: Farm, folder: Path) -> None:
@@ -231,6 +256,8 @@ def refused(farm: Farm, folder: Path) -> None:
 SCENES: tuple[Scene, ...] = (
     the_time_limit,
     sixty_as_inline,
+    told_early_four_times,
+    no_scontrol_on_the_node,
     a_node_killed,
     a_job_killed,
     a_task_cancelled,
