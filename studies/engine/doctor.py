@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Literal
 
-from studies.engine import driver, planfile, tracking_uri
+from studies.engine import across, driver, environment, planfile, tracking_uri
 from studies.engine.environment import PACKAGES
 from studies.engine.examine import Examined, examine, leftovers
 from studies.engine.planfile import PlanFile
 from studies.engine.store import Store
+from studies.engine.watch import Watch
 from studies.engine.workers import orphans
 
 Level = Literal["fine", "note", "attention"]
@@ -53,6 +54,8 @@ def diagnose(store: Store) -> Iterator[Finding]:
     yield from trials(seen)
     yield from workers(store)
     yield left_behind(store)
+    yield old_code(store, plans)
+    yield from machines(store, plans)
     yield from tracking(store, plans)
 
 
@@ -132,7 +135,7 @@ def trials(seen: list[Examined]) -> Iterator[Finding]:
     stale = [t for t in seen if t.stale_claim and not t.stuck]
     if stale:
         text = f"{_count(stale, 'claim')} of dead workers: {_some([t.id for t in stale])}"
-        yield Finding("claims", "attention", text, "harmless to a new run; `studies doctor --clean` removes them")
+        yield Finding("claims", "attention", text, "harmless to a new run; `studies doctor --fix` removes them")
     for trial in seen:
         for file, problem, remedy in trial.problems:
             yield Finding("file", "attention", f"{file} {problem}", remedy)
@@ -152,7 +155,38 @@ def left_behind(store: Store) -> Finding:
     size = sum(file.stat().st_size for file in files if file.exists())
     shown = _some([str(file.relative_to(store.root)) for file in files])
     text = f"{_count(files, 'half-written file')} ({_size(size)}) of killed processes: {shown}"
-    return Finding("leftovers", "attention", text, "studies doctor --clean")
+    return Finding("leftovers", "attention", text, "studies doctor --fix")
+
+
+def machines(store: Store, plans: list[PlanFile]) -> Iterator[Finding]:
+    """Clocks and versions of the machines at work on this folder; trials that wait for nobody."""
+    try:
+        apart = {"this machine": across.skew(store), **across.clocks(store)}
+    except OSError:
+        return  # that nothing can be written there is said already
+    wrong = {host: seconds for host, seconds in apart.items() if abs(seconds) > across.SKEW}
+    for host, seconds in wrong.items():
+        ahead = "ahead of" if seconds > 0 else "behind"
+        text = f"{host} is {abs(seconds):.0f} s {ahead} the clock that stamps the files of {store.root}"
+        remedy = f"synchronise the clocks (NTP): above {10 * across.SKEW:.0f} s live workers look dead"
+        yield Finding("clock", "attention", text, remedy)
+    if not wrong:
+        yield Finding("clock", "fine", f"within {across.SKEW:g} s of the file system's")
+    found = across.environments(store, time.time())
+    for text in across.differences(found, environment.describe("cpu")):
+        yield Finding("versions", "attention", text, "use one environment on all machines")
+    for study, count in across.waiting(store, plans).items():
+        text = f"{count} of {study} {'is' if count == 1 else 'are'} queued, and no driver or job is at work on them"
+        yield Finding("queued", "note", text, f"studies run {study.partition('@')[0]} with the same options")
+
+
+def old_code(store: Store, plans: list[PlanFile]) -> Finding:
+    states = Watch([store.trial(path.name) for path in store.trials.glob("*") if path.is_dir()]).look()
+    found = across.old_code(store, plans, states)
+    if not found:
+        return Finding("code", "fine", "every copy of the code was used by a trial")
+    text = f"{_count(found, 'copy').replace('copys', 'copies')} of the code that no trial ran with"
+    return Finding("code", "note", text, "studies doctor --fix")
 
 
 def tracking(store: Store, plans: list[PlanFile]) -> Iterator[Finding]:

@@ -31,7 +31,7 @@ def source() -> dict[str, Any]:
     """
     written = read_json(root() / SOURCE)
     if written is not None:
-        return {key: written.get(key) for key in ("git", "source")}
+        return {**{key: written.get(key) for key in ("git", "source")}, "code": root().name}
     return {"git": git(root()), "source": fingerprint(root())}
 
 

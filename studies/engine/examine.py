@@ -14,8 +14,10 @@ from studies.engine.trial import Status
 
 OLD_SECONDS = 6 * STALE_AFTER * HEARTBEAT_SECONDS
 """A temporary file that nobody has written to for so long is nobody's."""
-TEMPORARY = re.compile(r"\.(.+\.\d+(\.[0-9a-f]{6})?|claim\.(stale\.)?[0-9a-f]{32}|driver\.(stale\.)?[0-9a-f]{32})")
-"""Names that `write_atomic`, checkpoints, snapshots, renderings and claims give to what is not finished."""
+TEMPORARY = re.compile(
+    r"\.(.+\.\d+(\.[0-9a-f]{6})?|claim\.(stale\.)?[0-9a-f]{32}|driver\.(stale\.)?[0-9a-f]{32})|gang-[0-9a-f]{12}"
+)
+"""Names that `write_atomic`, checkpoints, snapshots, renderings, claims and gangs give to what is not finished."""
 
 Problem = tuple[Path, str, str]
 """File, what is wrong with it, what to do."""

@@ -116,7 +116,8 @@ def test_a_stale_claim_is_found_and_cleaned(store: Store, plan: dict[str, Any]) 
     assert set(wrong(store)) == {"claims"}
     result = run(store, "--clean")
     assert result.return_value == 0, result.output
-    assert "removed 1 " in result.output
+    assert f"removed trials/{trial.id}/claim, the claim of process " in result.output
+    assert "fixed 1\n" in result.output
     assert not trial.claim_file.exists()
 
 

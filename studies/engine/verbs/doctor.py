@@ -7,15 +7,12 @@ import json
 import shutil
 import sys
 import textwrap
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
-from studies.engine.claim import Claim
 from studies.engine.doctor import Finding, diagnose
-from studies.engine.examine import leftovers
+from studies.engine.mend import mend
 from studies.engine.selection import Refused, results_option
 from studies.engine.store import Store
 
@@ -25,22 +22,24 @@ COLOURS = {"fine": None, "note": "cyan", "attention": "yellow"}
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="For programs: a list of findings.")
-@click.option("--clean", is_flag=True, help="First remove half-written files and claims of dead processes.")
+@click.option(
+    "--fix", "--clean", "fix", is_flag=True, help="First remove what dead processes left, and say what was done."
+)
 @results_option
-def command(as_json: bool, clean: bool, results: Path) -> int:
+def command(as_json: bool, fix: bool, results: Path) -> int:
     """Leftovers, stale claims, dead workers, disk, unreadable files, versions; each with what to do.
 
     Exit code 0 where everything is fine, 1 where something needs attention.
     """
     store = Store(results)
-    removed = sweep(store) if clean else []
+    done = mended(store) if fix else []
     findings = list(diagnose(store))
     wrong = sum(finding.level == "attention" for finding in findings)
     if as_json:
         click.echo(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=1))
         return 1 if wrong else 0
-    if clean:
-        click.echo(f"removed {len(removed)} half-written files and claims of dead processes\n")
+    if fix:
+        click.echo("\n".join([*done, f"fixed {len(done)}" if done else "nothing to fix"]) + "\n")
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for finding in findings:
         click.secho(line(finding, width), fg=COLOURS[finding.level])
@@ -59,26 +58,9 @@ def line(finding: Finding, width: int | None) -> str:
     )
 
 
-def sweep(store: Store) -> list[Path]:
-    """Remove what no live process needs."""
+def mended(store: Store) -> list[str]:
+    """What was done, a line each."""
     try:
-        return [*_files(leftovers(store.root, time.time())), *_claims(store)]
+        return list(mend(store))
     except OSError as error:
         raise Refused(f"{error.filename or store.root}: {error.strerror or error}") from error
-
-
-def _files(paths: list[Path]) -> list[Path]:
-    for path in paths:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-    return paths
-
-
-def _claims(store: Store) -> Iterator[Path]:
-    for file in [*store.trials.glob("*/claim"), *store.root.glob("*/driver")]:
-        token = Claim(file).take()  # as a worker would: nothing is taken from the living
-        if token is not None:
-            Claim(file).release(token)
-            yield file
