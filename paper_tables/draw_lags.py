@@ -53,8 +53,8 @@ def _panel(ax: Axes, title: str, tracks: list[Track], chance: float | None) -> N
         ax.fill_between(found.x, low, high, color=look["color"], alpha=0.15, linewidth=0)
     if chance is not None:
         ax.axhline(chance, color=style.GREY, linewidth=0.8, linestyle=(0, (2, 2)))
-        ax.annotate("by chance", (1, chance), xycoords=("axes fraction", "data"), xytext=(0, 2),
-                    textcoords="offset points", ha="right", fontsize=7, color=style.GREY)  # fmt: skip
+        ax.annotate("by chance", (0, chance), xycoords=("axes fraction", "data"), xytext=(3, -8),
+                    textcoords="offset points", fontsize=7, color=style.GREY)  # fmt: skip
     ax.set_xlabel("layers later")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, title=title, title_fontsize=8.5)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import synthetic_frame
 
-from paper_tables import figures, manifest
+from paper_tables import figures, manifest, table_file, yamlfile
 from paper_tables.draw_maps import COVERS, covered
 from paper_tables.drawing import Drawing, Heatmap, Lags, Maps
 from paper_tables.errors import TableError
@@ -19,6 +19,7 @@ from paper_tables.layer_pairs import by_lag, matrix, pairs
 from paper_tables.names import Names
 from paper_tables.reading import load
 from paper_tables.spec import Spec
+from paper_tables.spec import read as read_spec
 from paper_tables.token_maps import GONE, KEPT, PAUSED, RESTARTED, read, states
 
 PANELS = [
@@ -161,3 +162,17 @@ def test_a_bare_axis_is_called_by_its_levels(folder: Path) -> None:
     assert called["baseline"] == "expert, 0.5"
     assert called["capacity=0.25"] == "0.25"
     assert {names.arm(arm) for arm in names.frame.arms if arm.baseline and arm.part == "sret"} == {"baseline"}
+
+
+def test_the_table_file_asks_for_what_the_study_measures() -> None:
+    path = table_file("token_redundancy")
+    assert path is not None
+    spec = read_spec(path)[0]
+    study = yamlfile.load(path.parents[1] / "studies" / path.name).data
+    asked = {column.metric for table in spec.tables for column in table.columns}
+    assert asked <= set(study["metrics"])
+    levels = set(study["axes"]["method"]["values"])
+    panels = [panel for figure in spec.figures for panel in figure.panels if panel.filter]
+    assert panels and all(set(panel.filter["method"]) <= levels for panel in panels)
+    assert levels == set(spec.axes["method"].levels)
+    assert {"heatmap", "lags", "layers", "maps"} == {figure.kind for figure in spec.figures}
