@@ -17,6 +17,7 @@ VERBS = {
     "tables": "collect results and render tables, figures and report",
     "sync": "bring MLflow up to date with the trial folders",
     "export": "a zip with everything needed to check or repeat a study",
+    "verify": "run some trials of an export again and say which numbers agree",
     "doctor": "leftovers, stale claims, orphans, disk and versions",
 }
 
