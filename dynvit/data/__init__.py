@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
+from dynvit.data.corrupt import Corrupt
+from dynvit.data.listing import expected
 from dynvit.data.subset import WHOLE, Part
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ class Batches(Protocol):
     validation_size: int
 
     validation_batch_size: int
+    corrupt: Corrupt
+    """Images met so far that cannot be decoded."""
 
     def train(self, epoch: int, start: int = 0, part: Part = WHOLE) -> Iterator[tuple[Tensor, Tensor]]:
         """The epoch's batches from batch `start` on, the same whenever and wherever they are asked for; of each the
@@ -45,15 +49,21 @@ class Batches(Protocol):
 
 def load(data: Data, batch_size: int, validation_batch_size: int, seed: int, device: str) -> Batches:
     """The data set of a config. ValueError or FileNotFoundError says what is missing and how to get it."""
-    from dynvit.data import cifar, digits, folder, memory
+    from dynvit.data import cifar, digits, memory
 
-    if data.name == "folder":
-        tree = folder.scan(data)
-        if not folder.fits_in_memory(data, tree):
-            return folder.Files(data, tree, batch_size, validation_batch_size, seed, device)
-        decoded = folder.decode(data, tree)
-    elif data.name == "digits":
+    if data.name == "digits":
         decoded = digits.decode(data.image_size)
-    else:
+        expected(data, decoded.classes, len(decoded.train_images))
+    elif data.name in ("cifar10", "cifar100"):
         decoded = cifar.decode(data)
+        expected(data, decoded.classes, len(decoded.train_images))
+    else:
+        from dynvit.data.listing import scan
+
+        tree = scan(data)
+        if not memory.fits(data, tree):
+            from dynvit.data.files import Files
+
+            return Files(data, tree, batch_size, validation_batch_size, seed, device)
+        decoded = memory.decode(data, tree)
     return memory.Memory(decoded, data, batch_size, validation_batch_size, seed, device)

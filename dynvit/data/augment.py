@@ -38,3 +38,16 @@ def mirror(x_BCHW: Tensor, generator: torch.Generator) -> Tensor:
     """Swap left and right in half of the images."""
     chosen_B = torch.rand(x_BCHW.shape[0], generator=generator, device=x_BCHW.device) < 0.5
     return torch.where(chosen_B[:, None, None, None], x_BCHW.flip(3), x_BCHW)
+
+
+def cut_out(x_BCHW: Tensor, side: int, fill_C: Tensor, generator: torch.Generator) -> Tensor:
+    """Cutout (DeVries and Taylor, 2017): a square of `side` pixels at a random place of each image takes one colour."""
+    b, _, h, w = x_BCHW.shape
+    device = x_BCHW.device
+    top_B = torch.randint(0, h, (b, 1), generator=generator, device=device) - side // 2
+    left_B = torch.randint(0, w, (b, 1), generator=generator, device=device) - side // 2
+    rows_H, columns_W = torch.arange(h, device=device), torch.arange(w, device=device)
+    inside_BH = (rows_H >= top_B) & (rows_H < top_B + side)
+    inside_BW = (columns_W >= left_B) & (columns_W < left_B + side)
+    inside_BHW = inside_BH[:, :, None] & inside_BW[:, None, :]
+    return torch.where(inside_BHW[:, None], fill_C.view(1, -1, 1, 1), x_BCHW)

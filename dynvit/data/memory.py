@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from dynvit.data.augment import augment
+from dynvit.data.augment import augment, cut_out
+from dynvit.data.corrupt import DAMAGED, Corrupt, decoded
+from dynvit.data.listing import Listing, Tree
+from dynvit.data.randaugment import Policy
 from dynvit.data.subset import WHOLE, Part, check_batch, limited, share
 from dynvit.train.seeding import stream
 
 if TYPE_CHECKING:
     from dynvit.tasks.classify import Data
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, as every recipe of the field uses them
+MEMORY_BYTES = 2 * 2**30
+MEMORY_PIXELS = 64
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,42 @@ class Decoded:
     classes: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    corrupt: Corrupt = field(default_factory=Corrupt)
+    """What could not be decoded and so is not in it."""
+
+
+def fits(data: Data, tree: Tree) -> bool:
+    """Whether a set of files is decoded once and kept."""
+    if data.in_memory != "auto":
+        return data.in_memory == "always"
+    images = len(tree.train) + len(tree.val)
+    return data.image_size <= MEMORY_PIXELS and images * 3 * data.image_size**2 <= MEMORY_BYTES
+
+
+def decode(data: Data, tree: Tree) -> Decoded:
+    """All images of a set of files, resized so that they fill the square and cropped at its centre."""
+    corrupt, parts = Corrupt(data.max_corrupt), []
+    for listing in (tree.train, tree.val):
+        with ThreadPoolExecutor(4) as pool:  # decoding releases the interpreter lock
+            images = list(pool.map(lambda i: _pixels(listing, i, data.image_size), range(len(listing))))  # noqa: B023
+        corrupt.add((listing.name(i), image) for i, image in enumerate(images) if isinstance(image, str))
+        labels = [label for label, image in zip(listing.labels, images, strict=True) if not isinstance(image, str)]
+        pixels = np.stack([image for image in images if not isinstance(image, str)])
+        parts += [torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(np.asarray(labels))]
+    return Decoded(parts[0], parts[1], parts[2], parts[3], len(tree.classes), MEAN, STD, corrupt)
+
+
+def _pixels(listing: Listing, index: int, size: int) -> NDArray[np.uint8] | str:
+    """The image, or why there is none."""
+    from PIL import Image, ImageOps
+
+    try:
+        image = decoded(listing.read(index))
+    except DAMAGED as error:
+        return str(error)
+    if image.size != (size, size):
+        image = ImageOps.fit(image, (size, size), method=Image.Resampling.BICUBIC)
+    return np.asarray(image)
 
 
 class Memory:
@@ -39,7 +84,8 @@ class Memory:
     ) -> None:
         self.classes, self.channels, self.image_size = decoded.classes, decoded.train_images.shape[1], data.image_size
         self.batch_size, self.validation_batch_size = batch_size, validation_batch_size
-        self.seed, self.device, self.options = seed, device, data.augment
+        self.seed, self.device, self.options, self.corrupt = seed, device, data.augment, decoded.corrupt
+        self.policy = Policy.read(data.augment.auto) if data.augment.auto else None
         self.images, self.labels = _part(decoded.train_images, decoded.train_labels, data.limit, device)
         images, self.val_labels = _part(decoded.val_images, decoded.val_labels, data.val_limit, device)
         check_batch(len(self.images), batch_size, data.name)
@@ -47,6 +93,7 @@ class Memory:
         self.validation_size = len(images)
         self.val_images = images
         self.mean = torch.tensor(decoded.mean, device=device).view(1, -1, 1, 1) * 255
+        self.augmented = bool(data.augment.shift or data.augment.flip or data.augment.auto or data.augment.cutout)
         self.scale = torch.tensor(decoded.std, device=device).view(1, -1, 1, 1) * 255
 
     def train(self, epoch: int, start: int = 0, part: Part = WHOLE) -> Iterator[tuple[Tensor, Tensor]]:
@@ -55,9 +102,19 @@ class Memory:
         for step in range(start, self.steps):
             index = order[step * self.batch_size : (step + 1) * self.batch_size]
             x_BCSS = self.images[index]
-            if self.options.shift or self.options.flip:  # still uint8: what comes in from the side is black
-                x_BCSS = augment(x_BCSS, self.options, stream(self.seed, "augment", epoch, step, device=self.device))
+            if self.augmented:  # still uint8: what comes in from the side is black
+                x_BCSS = self._augment(x_BCSS, epoch, step)
             yield self._normalise(x_BCSS[mine]), self.labels[index[mine]]  # augmented whole: one stream for all ranks
+
+    def _augment(self, x_BCSS: Tensor, epoch: int, step: int) -> Tensor:
+        x_BCSS = augment(x_BCSS, self.options, stream(self.seed, "augment", epoch, step, device=self.device))
+        if self.policy is not None:  # which images get what is drawn on the CPU: nothing waits for the device
+            x_BCSS = self.policy.apply(x_BCSS, stream(self.seed, "policy", epoch, step))
+        if self.options.cutout:
+            fill_C = self.mean.flatten().round().to(torch.uint8)
+            generator = stream(self.seed, "cutout", epoch, step, device=self.device)
+            x_BCSS = cut_out(x_BCSS, self.options.cutout, fill_C, generator)
+        return x_BCSS
 
     def validation(self, part: Part = WHOLE) -> Iterator[tuple[Tensor, Tensor]]:
         size, (rank, world) = self.validation_batch_size, part

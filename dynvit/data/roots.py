@@ -22,7 +22,7 @@ def find_root(data: Data, must_exist: bool = True) -> Path:
     given = Path(data.root or data.name).expanduser()
     places = [given] if data.root else []
     if not given.is_absolute():
-        places.append((Path(base).expanduser() if base else _cache()) / given)
+        places.append((Path(base).expanduser() if base else cache()) / given)
     for place in places:
         if place.is_dir():
             return place.resolve()
@@ -33,6 +33,6 @@ def find_root(data: Data, must_exist: bool = True) -> Path:
     return places[-1].absolute()
 
 
-def _cache() -> Path:
+def cache() -> Path:
     """Where downloads go when the user names no place."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dynvit"

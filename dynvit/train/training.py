@@ -16,7 +16,7 @@ from dynvit.context import Context, Stopped
 from dynvit.data import Batches, load
 from dynvit.instruments.fluctuation import fluctuation
 from dynvit.output import Output, training_loss
-from dynvit.train import resume
+from dynvit.train import left_out, resume
 from dynvit.train.evaluate import Validation, autocast, evaluate, throughput
 from dynvit.train.memory import forget_peak, peak_mb
 from dynvit.train.optimiser import optimiser, scheduler
@@ -42,6 +42,7 @@ class Training:
         self.clock, self.progress, self.tally = Clock(), Progress(), Tally(self.device)
         self.amp = amp_type(config.train.amp, self.device)
         self.together = Together(context)
+        self.left_out = 0
 
     def run(self) -> dict[str, Any]:
         with ExitStack() as stack:
@@ -128,7 +129,7 @@ class Training:
             {} if found.depth is None else {"mean_depth": found.depth, "active_share": found.active_share()}
         )
         speeds = {"train.images_per_second": speed} if self.trained else {}
-        metrics = {**sums, **events(found), "lr": progress.lr, **speeds}
+        metrics = {**sums, **events(found), "lr": progress.lr, **speeds, **left_out.count(self)}
         self.context.log(progress.epoch, metrics, steps=self.config.train.epochs)
 
     def _boundary(self) -> None:
@@ -151,6 +152,7 @@ class Training:
             self.model, self.data.sample(evaluation.timed_batch_size), evaluation.timed_batches, self.amp
         )
         seconds, unrest = self.clock.seconds(), fluctuation(progress.top1, self.config.train.epochs)
+        unreadable, named = left_out.summary(self)
         return {
             "metrics": {
                 "best": dict(progress.best),
@@ -159,6 +161,7 @@ class Training:
                 "params_m": cost.params / 1e6,
                 "images_per_second": speed,
                 **progress.extra,
+                **unreadable,
                 **({} if unrest is None else {"fluctuation": unrest}),
             },
             "cost": {
@@ -168,6 +171,7 @@ class Training:
                 "params": cost.params,
                 "gflops": cost.gmacs,
             },
+            **named,
         }
 
 
