@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import traceback
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from made_frames import frame, write_study
 from scenes import Play, until
 
 from studies.engine.launch import _inflight
+from studies.engine.store import write_atomic
 
 Scene = Callable[[Farm, Path], None]
 LONG = {"steps": 16, "seconds": 0.25}
@@ -276,22 +278,38 @@ SCENES: tuple[Scene, ...] = (
 
 @pytest.fixture(scope="module")
 def played(
-    slurm: Farm, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[Callable[[Scene], None]]:
-    """Plays a scene; all that were asked for are begun with the first, where one process has all the tests."""
+    """Plays a scene, and with the first all that were asked for. Of several test processes one does so for all."""
     wanted = [item.callspec.params["scene"] for item in request.session.items if "scene" in _params(item)]
-    shared = "PYTEST_XDIST_WORKER" in os.environ
-    futures: dict[Scene, Future[None]] = {}
-    with ThreadPoolExecutor(len(SCENES)) as pool:
+    base = tmp_path_factory.getbasetemp()
+    stage = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "stage"
+    try:
+        stage.mkdir()
+    except FileExistsError:
+        yield lambda scene: _told(stage / scene.__name__)
+        return
+    farm: Farm = request.getfixturevalue("slurm")
 
-        def play(scene: Scene) -> None:
-            for one in [scene] if shared else wanted:
-                if one not in futures:
-                    futures[one] = pool.submit(one, slurm, tmp_path_factory.mktemp(one.__name__))
-            futures[scene].result()
+    def play(scene: Scene) -> None:
+        try:
+            scene(farm, tmp_path_factory.mktemp(scene.__name__))
+        except BaseException:
+            write_atomic(stage / scene.__name__, traceback.format_exc())
+            raise
+        write_atomic(stage / scene.__name__, "")
 
-        yield play
-    slurm.start()  # the node that was killed
+    with ThreadPoolExecutor(len(wanted)) as pool:
+        futures = {scene: pool.submit(play, scene) for scene in wanted}
+        yield lambda scene: futures[scene].result()
+    farm.start()  # the node that was killed
+
+
+def _told(end: Path) -> None:
+    """Wait for how a scene ended that another process plays."""
+    until(end.name, end.exists, 280)
+    if text := end.read_text():
+        pytest.fail(text)
 
 
 def _params(item: pytest.Item) -> dict[str, object]:

@@ -61,7 +61,7 @@ class Task:
         for trial, worker in zip(trials, workers, strict=True):
             worker.kill()
             note = worker.note()
-            if note:
+            if note and not (told.number and note.endswith("SIGTERM")):  # ours, which reached it as it was leaving
                 record.set_note(trial.id, note)
                 print(f"trial {trial.id}: {note}", flush=True)
 
