@@ -236,6 +236,7 @@ def _mlflow(uri: str) -> tuple[Any, Any]:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # 7 would be four minutes with a server that died
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")  # 120 with one that hangs
     try:
         from mlflow import MlflowClient, entities
     except ImportError as error:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import socket
 import sqlite3
+import ssl
+import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
 
 TOKEN = "dynvit.mirror"
 """The experiment's tag that tells one database from another."""
-PROBE_SECONDS = 3.0
+PROBE_SECONDS, ANSWER_SECONDS = 3.0, 10.0
+"""To connect; and to get any answer at all: a server that hangs accepts connections."""
 
 
 def default(results: Path) -> str:
@@ -41,7 +45,7 @@ def lock(uri: str, folder: Path) -> Path:
 
 
 def answers(uri: str) -> bool:
-    """Whether something listens where a server should be; a client of a dead one would try for minutes."""
+    """Whether a server answers where one should be; a client of a dead or hanging one would try for minutes."""
     if not is_server(uri):
         return True
     parts = urllib.parse.urlsplit(uri)
@@ -51,8 +55,15 @@ def answers(uri: str) -> bool:
     try:
         port = parts.port or (443 if parts.scheme == "https" else 80)
         with socket.create_connection((host, port), timeout=PROBE_SECONDS):
+            pass
+        path = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}/health"
+        with urllib.request.urlopen(path, timeout=ANSWER_SECONDS):
             return True
-    except (OSError, ValueError):
+    except urllib.error.HTTPError:
+        return True  # an answer, if not the one to that question
+    except urllib.error.URLError as error:
+        return isinstance(error.reason, ssl.SSLError)  # whether to trust it is for MLflow to say
+    except (OSError, ValueError, http.client.HTTPException):
         return False
 
 

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import need
 from curves import EVIT, apart, curve, log, trial
+from farm import need
 from raycluster import ROOT, Play, Standing, comparable, standing, until
 
 from studies.engine.claim import alive
