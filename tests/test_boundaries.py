@@ -178,7 +178,9 @@ def test_planning_is_pure(module):
     assert wrong(found, forbidden={"studies.engine.launch", "studies.engine.track"}) == []
 
 
-@pytest.mark.parametrize("module", ["worker", "store", "trial", "context", "taskfile", "claim", "launch.inline"])
+@pytest.mark.parametrize(
+    "module", ["worker", "follower", "store", "trial", "context", "taskfile", "claim", "launch.inline", "launch.local"]
+)
 def test_the_worker_runs_on_the_standard_library(module):
     """A GPU node needs nothing but the task's own packages."""
     found = reached(f"studies.engine.{module}")

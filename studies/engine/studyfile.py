@@ -123,6 +123,9 @@ class _StudyReader(Reader):
                 self.say((*path, key), f"{value:g} is too little")
         if (gpus := fitted.get("gpus", 0)) > 1 and gpus != int(gpus):
             self.say((*path, "gpus"), f"{gpus:g} is neither a share of one GPU nor a number of GPUs")
+        processes = fitted.get("processes")
+        if gpus > 0 and processes is not None and processes != max(1, gpus):
+            self.say((*path, "processes"), f"{processes} for {gpus:g} GPUs: leave it out, it is one per GPU")
         self._launchers(fitted.get("launcher", {}), (*path, "launcher"))
         return fitted
 

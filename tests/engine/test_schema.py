@@ -167,6 +167,9 @@ LR = "lr: {key: train.lr, values: {slow: 0.01, fast: 1}, baseline: slow}"
         (DESIGN, DESIGN + "\n    exclude: [{recursion: 2}]", "exclude: the baseline is excluded"),
         ("none: {model.groups: [[1, 1]]}, paper: {model.groups: [[8, 2]]}", "none: {model.recursion: 5}, paper: {}",
          "recursion and slices both set model.recursion in the arm slices=none, to different values"),
+        ("cpus: 2", "gpus: 1.5", "resources.gpus: 1.5 is neither a share of one GPU nor a number of GPUs"),
+        ("cpus: 2", "gpus: 2, processes: 3", "resources.processes: 3 for 2 GPUs: leave it out, it is one per GPU"),
+        ("cpus: 2", "processes: 0", "resources.processes: 0 is too little"),
     ],
 )  # fmt: skip
 def test_single_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str, said: str) -> None:
