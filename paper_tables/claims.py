@@ -9,8 +9,8 @@ from typing import Literal
 
 from paper_tables.claiming import Claim, Condition
 from paper_tables.comparing import Choice
-from paper_tables.comparison import COUNTED
 from paper_tables.library import Found, Library
+from paper_tables.lines import COUNTED
 from paper_tables.stats import LEAST, Difference, difference, paired, welch
 
 Verdict = Literal["reproduced", "contradicted", "inconclusive", "not run"]

@@ -12,7 +12,7 @@ from paper_tables.names import Names
 from paper_tables.text import literal, sentence
 
 if TYPE_CHECKING:
-    from paper_tables.comparison import Line, Measured
+    from paper_tables.lines import Line, Measured
 
 KNOWN = ("measured", "published")
 
