@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from farm import Farm, farm, need
+
+pytest.register_assert_rewrite("farm", "scenes", "disturbances")
+
+from farm import Farm, farm, need  # noqa: E402
 
 __all__ = ["need"]
 

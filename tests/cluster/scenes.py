@@ -20,6 +20,8 @@ from studies.engine.store import Store, TrialFolder
 HERE = Path(__file__).parent
 CALM = {"exclude": "n[3-5]"}
 """Keeps a scene off the nodes that others preempt and kill."""
+LONG = {"steps": 16, "seconds": 0.25}
+LONGER = {"steps": 48, "seconds": 0.25}
 OFTEN = {"poll_seconds": 1, "time": 30, "signal_seconds": 10}
 
 
@@ -30,6 +32,10 @@ def until(what: str, condition: Callable[[], Any], seconds: float = 60.0) -> Any
         assert time.monotonic() < end, f"gave up after {seconds:g} s waiting for {what}"
         time.sleep(0.1)
     return value
+
+
+def toy(play: Play, name: str, **config: object) -> dict[str, object]:
+    return {"name": name, "side": str(play.side), **config}
 
 
 class Play:

@@ -6,7 +6,6 @@ The scenes are played at once, each by a driver of its own; a test waits for one
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import traceback
 from collections.abc import Callable, Iterator
@@ -14,139 +13,26 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from disturbances import (
+    a_job_killed,
+    a_node_killed,
+    a_task_cancelled,
+    cancelled_while_it_waits,
+    held_and_released,
+    held_while_it_still_writes,
+    no_scontrol_on_the_node,
+    preempted_and_requeued,
+    the_time_limit,
+    told_early_four_times,
+)
 from farm import Farm
 from made_frames import frame, write_study
-from scenes import Play, until
+from scenes import LONG, Play, toy, until
 
 from studies.engine.launch import _inflight
 from studies.engine.store import write_atomic
 
 Scene = Callable[[Farm, Path], None]
-LONG = {"steps": 16, "seconds": 0.25}
-LONGER = {"steps": 48, "seconds": 0.25}
-
-
-def toy(play: Play, name: str, **config: object) -> dict[str, object]:
-    return {"name": name, "side": str(play.side), **config}
-
-
-# ---- disturbed
-
-
-def a_job_killed(farm: Farm, folder: Path) -> None:
-    """By SIGKILL, worker and all; another loses its worker only, as by the out-of-memory killer."""
-    play = Play(farm, folder, "killed")
-    driver = play.start(toy(play, "job", **LONG), toy(play, "worker", **LONG))
-    play.reach("job", 3)
-    play.kill("job")
-    os.kill(play.reach("worker", 3).state().pid, signal.SIGKILL)
-    play.check(play.end(driver), {"job": 2, "worker": 2})
-    assert "lost: killed by SIGKILL (out of memory?)" in play.said
-    assert "resumed before step" in play.log("job") and "resumed before step" in play.log("worker")
-
-
-def a_task_cancelled(farm: Farm, folder: Path) -> None:
-    """One task of an array, by scancel: it saves, and is submitted again; the other does not notice."""
-    play = Play(farm, folder, "cancelled")
-    driver = play.start(toy(play, "one", **LONG), toy(play, "other", **LONG))
-    play.reach("one", 3)
-    farm.ask("scancel", play.job("one"))
-    play.check(play.end(driver), {"one": 2, "other": 1})
-    assert "its job was cancelled (scancel)" in play.said
-    assert "resumed before step" in play.log("one")
-
-
-def cancelled_while_it_waits(farm: Farm, folder: Path) -> None:
-    """Twice, so the trial is given up, with the reason."""
-    play = Play(farm, folder, "waits", hold=True)
-    driver = play.start(toy(play, "a"))
-    first = play.job("a")
-    farm.ask("scancel", first)
-    until("a second job", lambda: play.job("a") != first)
-    farm.ask("scancel", play.job("a"))
-    state = play.end(driver)["states"]["a"]
-    assert (state["status"], state["attempt"], state["reason"]) == ("lost", 0, "its job was cancelled (scancel)")
-    assert not (play.side / "completed").exists()
-
-
-def preempted_and_requeued(farm: Farm, folder: Path) -> None:
-    """By a job of a higher partition: saved, requeued by the job itself, gone on from the checkpoint, same job."""
-    play = Play(farm, folder, "preempted", partition="low", exclude="n[1-2,4-5]")
-    driver = play.start(toy(play, "a", **LONG))
-    play.reach("a", 3)
-    job = play.job("a")
-    farm.ask("sbatch", "-p", "high", "-w", "n3", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 1")
-    play.check(play.end(driver), {"a": 2})
-    assert play.job("a") == job if list(_inflight.records(play.store.root)) else True
-    assert "resumed before step" in play.log("a")
-    assert "again" not in play.said  # nothing was submitted a second time
-
-
-def the_time_limit(farm: Farm, folder: Path) -> None:
-    """The job is told some seconds before its end, saves, requeues itself and goes on."""
-    play = Play(farm, folder, "limit", partition="short", time=1)
-    driver = play.start(toy(play, "a", steps=60, seconds=0.5))
-    play.check(play.end(driver), {"a": 2})
-    assert "resumed before step" in play.log("a")
-    assert "preempted after" in play.log("a")
-
-
-def told_early_four_times(farm: Farm, folder: Path) -> None:
-    """In a job of five minutes submitit takes each for a time-out, and would give up after three."""
-    play = Play(farm, folder, "early", time=5)
-    driver = play.start(toy(play, "a", steps=30, seconds=0.25))
-    for attempt in range(1, 5):
-        until(f"attempt {attempt}", lambda n=attempt: (s := play.trial("a").state()).attempt == n and s.step > 3 * n)
-        farm.ask("scancel", "--signal=USR2", play.job("a"))
-    play.check(play.end(driver), {"a": 5})
-    assert "again" not in play.said
-
-
-def no_scontrol_on_the_node(farm: Farm, folder: Path) -> None:
-    """A job that cannot requeue itself ends, and the driver submits the trial again."""
-    (folder / "bin").mkdir()
-    (folder / "bin" / "srun").symlink_to(shutil.which("srun") or "")
-    play = Play(farm, folder, "alone", setup=[f"export PATH={folder / 'bin'}"])
-    driver = play.start(toy(play, "a", **LONG))
-    play.reach("a", 3)
-    farm.ask("scancel", "--signal=USR2", play.job("a"))
-    play.check(play.end(driver), {"a": 2})
-    assert "its job ended after it had saved" in play.said
-    assert "resumed before step" in play.log("a")
-
-
-def a_node_killed(farm: Farm, folder: Path) -> None:
-    """SLURM takes the node for dead and runs the job again on another one."""
-    play = Play(farm, folder, "dead_node", exclude="n[1-3]")
-    driver = play.start(toy(play, "a", **LONGER))
-    play.reach("a", 3)
-    node = play.node(play.job("a"))
-    farm.kill_node(node)
-    play.check(play.end(driver), {"a": 2})
-    assert "resumed before step" in play.log("a")
-    assert "again     a  killed" not in play.said
-
-
-def held_while_it_still_writes(farm: Farm, folder: Path) -> None:
-    """`scontrol requeuehold`: the dying attempt completes the trial; its job, held to run again, leaves the queue."""
-    play = Play(farm, folder, "held")
-    driver = play.start(toy(play, "a", steps=1, seconds=1.5))
-    play.reach("a", 1)
-    farm.ask("scontrol", "requeuehold", play.job("a"))
-    play.check(play.end(driver), {"a": 1})
-    until("an empty queue", lambda: not play.queued(), 10)
-
-
-def held_and_released(farm: Farm, folder: Path) -> None:
-    """A held job is spoken of, not submitted again; released, it goes on."""
-    play = Play(farm, folder, "released")
-    driver = play.start(toy(play, "a", **LONG))
-    play.reach("a", 3)
-    job = play.job("a")
-    farm.ask("scontrol", "requeuehold", job)
-    until("word of it", lambda: f"job {job} is held" in play.said)
-    farm.ask("scontrol", "release", job)
-    play.check(play.end(driver), {"a": 2})
 
 
 # ---- drivers that come and go
@@ -236,7 +122,8 @@ def from_another_shell(farm: Farm, folder: Path) -> None:
     told = play.studies("run", study, *few, "--on", "slurm", *options, "--detach")
     assert told.returncode == 0 and "detached" in told.stdout, told.stdout
     (record,) = _inflight.records(play.store.root)
-    assert "in the queue: " in play.studies("status", "shell", "--results", "results").stdout.replace("\n", " ")
+    told = play.studies("status", "shell", "--results", "results")
+    assert "in the queue: " in " ".join(told.stdout.split()), told.stdout
     told = play.studies("logs", record.tasks[-1][0], "--results", "results")
     assert told.returncode == 2 and "PENDING" in told.stdout, told.stdout
     told = play.studies("stop", "shell", "--results", "results")

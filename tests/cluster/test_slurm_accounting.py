@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 from farm import Farm
-from scenes import Play, until
-from test_slurm import LONG, toy
+from scenes import LONG, Play, toy, until
 
 from studies.engine.launch import _inflight, _squeue
 
