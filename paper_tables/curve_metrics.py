@@ -1,4 +1,4 @@
-"""Numbers taken from logged curves, one per trial: ``fluctuation(val.top1)``, ``at(val.top1, 0.1)``."""
+"""Numbers taken from logged curves, one per trial: ``jitter(val.top1)``, ``at(val.top1, 0.1)``."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-TAKES = ("fluctuation", "best", "last", "first", "mean", "at", "change")
+TAKES = ("jitter", "best", "last", "first", "mean", "at", "change")
 _CALL = re.compile(r"(\w+)\(\s*([^(),]+?)\s*(?:,\s*([0-9.]+)\s*)?\)")
 LATE = 0.5
-"""The share of the training, at its end, that fluctuation and mean look at where they are not told."""
+"""The share of the training, at its end, that jitter and mean look at where they are not told."""
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,7 @@ class Frame:
         """max, min or none."""
         taken = curve_metrics.parse(metric)
         if taken is not None:
-            return "min" if taken.take == "fluctuation" else self.direction(taken.metric.removeprefix("val."))
+            return "min" if taken.take == "jitter" else self.direction(taken.metric.removeprefix("val."))
         return str((self.about.get("metrics", {}).get(metric) or {}).get("direction") or "none")
 
     def values(self, arm: Arm, metric: str) -> dict[int, float]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from paper_tables import runs
+from paper_tables.yamlfile import CLAIMS
 
 HERE = Path(__file__).parent
 FILE = "tables/.rendered.json"
@@ -24,7 +25,7 @@ def table_file(study: str) -> Path | None:
     """``paper_tables/<study>.yaml`` where there is one; a label (``study@gpu``) is another size, not another file."""
     name = study.partition("@")[0]
     path = HERE / f"{name}.yaml"
-    return path if re.fullmatch(r"[\w.-]+", name) and path.is_file() else None
+    return path if re.fullmatch(r"[\w.-]+", name) and path.is_file() and path.name != CLAIMS else None
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Manifest:
         inputs.update({f"maps/{file.name}": _hash(file) for file in sorted(folder.glob("maps/*.npz"))})
         inputs["spec"] = _hash(spec) if spec else ""
         inputs["spec.name"] = spec.name if spec else ""
+        inputs["claims"] = _hash(spec.with_name(CLAIMS)) if spec and spec.with_name(CLAIMS).is_file() else ""
         for file in sorted([*HERE.glob("*.py"), *HERE.glob("*.j2"), *(HERE / "published").glob("*.csv")]):
             inputs[file.relative_to(HERE).as_posix()] = _hash(file)
         inputs.update({name: _version(name) for name in LIBRARIES})

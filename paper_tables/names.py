@@ -118,7 +118,7 @@ class Names:
         return Quantity(said.label or known.label, said.head or known.head or known.label, unit, known.power)
 
     def _from_curve(self, taken: curve_metrics.CurveMetric) -> Quantity:
-        """Fluctuation of validation top-1; validation top-1 after 10 % of training."""
+        """Jitter of validation top-1; validation top-1 after 10 % of training."""
         base = self.metric(taken.metric)
         lower = base.label[:1].lower() + base.label[1:]
         if taken.take == "at":

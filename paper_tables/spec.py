@@ -12,7 +12,7 @@ from paper_tables.comparing import ComparedColumn, ComparedRow, Comparison, Inco
 from paper_tables.counting import Verdicts
 from paper_tables.drawing import Entry, Figure, Filter, Name, Panel, some
 from paper_tables.errors import Fault, TableError, nearest
-from paper_tables.yamlfile import Document, Key, load
+from paper_tables.yamlfile import CLAIMS, Document, Key, load
 
 Show = Literal["mean", "mean_sd", "mean_ci", "paired_difference", "mcnemar"]
 
@@ -162,10 +162,21 @@ def read(path: Path, name: str | None = None) -> tuple[Spec, Document]:
         raise TableError(
             [Fault(document.file, 1, 1, "", "a table file is a mapping with `study`, `tables`, `figures`")]
         )
+    _borrow_claims(document, path)
     try:
         return Spec.model_validate(document.data), document
     except ValidationError as error:
         raise TableError([_fault(document, dict(e)) for e in error.errors()]) from error
+
+
+def _borrow_claims(document: Document, path: Path) -> None:
+    """Claims may stand in the table file or, by study, in claims.yaml beside it."""
+    file, study = path.with_name(CLAIMS), str(document.data.get("study", ""))
+    if not file.is_file() or "claims" in document.data:
+        return
+    claims = load(file, str(Path(document.file).with_name(CLAIMS)))
+    if isinstance(claims.data, dict) and study in claims.data:
+        document.borrow("claims", claims, study)
 
 
 def _fault(document: Document, error: dict[str, Any]) -> Fault:

@@ -16,6 +16,8 @@ import yaml
 from paper_tables.errors import Fault, TableError
 
 Key = tuple[str | int, ...]
+CLAIMS = "claims.yaml"
+"""Beside the table files: claims by study."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -45,9 +47,18 @@ class Document:
     file: str
     data: Any
     marks: dict[Key, tuple[int, int]] = field(default_factory=dict)
+    borrowed: dict[str, tuple[Document, str]] = field(default_factory=dict)
+    """Top keys that stand in another file, under another key."""
+
+    def borrow(self, key: str, source: Document, name: str) -> None:
+        """Take `name` of another file as this one's `key`; its faults are told with that file's lines."""
+        self.data[key], self.borrowed[key] = source.data[name], (source, name)
 
     def fault(self, key: Key, message: str) -> Fault:
         """A fault at a key path; where the path does not stand in the file, at its nearest parent."""
+        if key and key[0] in self.borrowed:
+            source, name = self.borrowed[str(key[0])]
+            return source.fault((name, *key[1:]), message)
         place = key
         while place and place not in self.marks:
             place = place[:-1]

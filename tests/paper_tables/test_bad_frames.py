@@ -98,7 +98,7 @@ def test_a_metric_the_frame_does_not_know(folder: Path, trials: pd.DataFrame) ->
     spec = folder.parent / "t.yaml"
     spec.write_text(
         "study: redundancy_ablation\ntables:\n"
-        "  - name: t\n    columns: [{metric: flops}, {metric: fluctuation(val.top5)}]\n"
+        "  - name: t\n    columns: [{metric: flops}, {metric: jitter(val.top5)}]\n"
         "    rows: [{label: a, measured: {part: sret}}]\n"
         "claims:\n  - {name: c, text: t, paper: p, conditions: [{metric: flops, of: {part: sret}, at_least: 1}]}\n"
     )
@@ -106,7 +106,7 @@ def test_a_metric_the_frame_does_not_know(folder: Path, trials: pd.DataFrame) ->
         made(folder, trials, spec)
     assert str(caught.value).splitlines() == [
         f'{spec}:4:16  tables[0].columns[0].metric: the results have no metric "flops", did you mean "gflops"?',
-        f'{spec}:4:33  tables[0].columns[1].metric: the results have no metric "fluctuation(val.top5)"'
+        f'{spec}:4:33  tables[0].columns[1].metric: the results have no metric "jitter(val.top5)"'
         f"; known: {', '.join(_known(caught))}",
         f'{spec}:7:48  claims[0].conditions[0].metric: the results have no metric "flops", did you mean "gflops"?',
         "3 errors",

@@ -19,6 +19,7 @@ from paper_tables.errors import TableError
 from paper_tables.library import Library
 from paper_tables.reading import frame
 from paper_tables.stats import welch
+from paper_tables.yamlfile import load
 
 A, B = {"arm": "a"}, {"arm": "b"}
 
@@ -193,3 +194,30 @@ def test_wild_words_and_one_paper(tmp_path: Path) -> None:
     assert r"“50% & \<b\> \_x\_ #”" in (folder / "tables" / "claims.md").read_text()
     assert r"``50\% \& \textless{}b\textgreater{} \_x\_ \#''" in (folder / "tables" / "claims.tex").read_text()
     assert "<b>" not in (folder / "tables" / "claims.html").read_text()
+
+
+def test_claims_of_all_studies_in_one_file(tmp_path: Path) -> None:
+    """By study, beside the table files; a fault is told with that file's line; a study's own claims come first."""
+    folder = synthetic_frame.study(tmp_path / "redundancy_ablation")
+    spec, claims = tmp_path / "t.yaml", tmp_path / "claims.yaml"
+    spec.write_text("study: redundancy_ablation\n")
+    told = "  - {name: c, text: t, paper: p, conditions: [{metric: top1, of: {part: %s}, at_least: 1}]}\n"
+    claims.write_text("other: []\nredundancy_ablation:\n" + told % "srt")
+    with pytest.raises(TableError, match=r"claims.yaml:3:\d+ .*no part \"srt\", did you mean \"sret\""):
+        build(folder, spec)
+    claims.write_text("redundancy_ablation:\n" + told % "sret")
+    build(folder, spec)
+    first = (folder / "tables" / "claims.csv").read_text()
+    claims.write_text("redundancy_ablation:\n" + told.replace("at_least: 1", "at_least: 2") % "sret")
+    build(folder, spec)
+    assert (folder / "tables" / "claims.csv").read_text() != first
+    spec.write_text("study: redundancy_ablation\nclaims: []\n")
+    build(folder, spec)
+    assert not (folder / "tables" / "claims.csv").exists()
+
+
+def test_every_study_with_claims_is_there() -> None:
+    here = Path(__file__).parents[2]
+    named = load(here / "paper_tables" / "claims.yaml").data
+    assert named
+    assert all((here / place / f"{study}.yaml").is_file() for study in named for place in ("studies", "paper_tables"))
