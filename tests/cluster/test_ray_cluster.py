@@ -210,9 +210,12 @@ def test_memory_that_always_runs_out_ends_by_the_attempts(tmp_path: Path, monkey
 def test_classify_on_two_nodes_has_the_curve_of_one_process(cluster: Standing, visit: Ray, tmp_path: Path) -> None:
     store = Store(tmp_path / "results")
     trials = [trial("one", {"model": EVIT}), trial("two", {"model": EVIT}, nodes=2)]
-    outcome = Drive(trials, Watch(toy.place(store, *trials)), visit, Stop(), print).run()
-    assert {name: state.status for name, state in outcome.states.items()} == {"one": "done", "two": "done"}, outcome
+    watch = Watch(toy.place(store, *trials))
+    loop = Drive(trials, watch, visit, Stop(), print)
+    until("both", lambda: not loop._step(), 200)
+    assert {name: state.status for name, state in watch.look().items()} == {"one": "done", "two": "done"}
     assert "batch of 16 torch.float64" in log(store, "two")
     assert apart(curve(store, "one"), curve(store, "two")) < 1e-6
-    groups = visit._ray.util.placement_group_table().values()
-    assert {group["state"] for group in groups} == {"REMOVED"}
+    until("the jobs to end", lambda: loop._poll() or not loop._handles, 30)
+    table = visit._ray.util.placement_group_table
+    until("their room to be given back", lambda: {group["state"] for group in table().values()} == {"REMOVED"}, 10)

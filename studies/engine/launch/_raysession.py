@@ -62,10 +62,15 @@ def _check_is_ray(ray: Any, address: str) -> None:
     """Something listens; whether it is Ray, `ray.init` would find out in minutes."""
     if address.startswith("ray://"):
         return
-    thread = threading.Thread(target=lambda: ray._raylet.GcsClient(address=address), daemon=True)
-    thread.start()
-    thread.join(ANSWER_SECONDS)
-    if thread.is_alive():
+    known = threading.Event()
+
+    def ask() -> None:
+        with contextlib.suppress(Exception):  # after 40 s, when nobody waits for it any more
+            ray._raylet.GcsClient(address=address)
+            known.set()
+
+    threading.Thread(target=ask, daemon=True).start()
+    if not known.wait(ANSWER_SECONDS):
         raise LaunchError(f"what answers at {address} is no Ray head, or one with another token (RAY_AUTH_TOKEN)")
 
 
