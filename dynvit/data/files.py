@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from dynvit.data.corrupt import DAMAGED, Corrupt, decoded
 from dynvit.data.listing import Listing, Tree
-from dynvit.data.subset import WHOLE, Part, check_batch, share
+from dynvit.data.subset import WHOLE, Part, check_batch, repeated, share
 from dynvit.train.seeding import own_stream, stream
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Files:
         self.classes, self.image_size = len(tree.classes), data.image_size
         self.batch_size, self.validation_batch_size = batch_size, validation_batch_size
         self.seed, self.device, self.corrupt = seed, device, Corrupt(data.max_corrupt)
-        self.steps = len(tree.train) // batch_size
+        self.steps, self.copies = len(tree.train) // batch_size, data.augment.repeats
         self.validation_size = len(tree.val)
         self.train_set = Images(tree.train, data, seed, training=True)
         self.val_set = Images(tree.val, data, seed, training=False)
@@ -80,8 +80,9 @@ class Files:
 
     def train(self, epoch: int, start: int = 0, part: Part = WHOLE) -> Iterator[tuple[Tensor, Tensor]]:
         mine = share(self.batch_size, part)
-        order = torch.randperm(len(self.train_set), generator=stream(self.seed, "order", epoch)).tolist()
-        pairs = [(epoch, i) for i in order]
+        order = torch.randperm(len(self.train_set), generator=stream(self.seed, "order", epoch))
+        copies = self.copies  # each has an epoch of its own to draw from
+        pairs = [(epoch * copies + place % copies, i) for place, i in enumerate(repeated(order, copies).tolist())]
         batches = [pairs[s * self.batch_size : (s + 1) * self.batch_size] for s in range(start, self.steps)]
         self.order[:] = [batch[mine] for batch in batches]
         yield from self._moved(self.train_loader)

@@ -16,7 +16,7 @@ from dynvit.data.augment import augment, cut_out
 from dynvit.data.corrupt import DAMAGED, Corrupt, decoded
 from dynvit.data.listing import Listing, Tree
 from dynvit.data.randaugment import Policy
-from dynvit.data.subset import WHOLE, Part, check_batch, limited, share
+from dynvit.data.subset import WHOLE, Part, check_batch, limited, repeated, share
 from dynvit.train.seeding import stream
 
 if TYPE_CHECKING:
@@ -98,7 +98,8 @@ class Memory:
 
     def train(self, epoch: int, start: int = 0, part: Part = WHOLE) -> Iterator[tuple[Tensor, Tensor]]:
         mine = share(self.batch_size, part)
-        order = torch.randperm(len(self.images), generator=stream(self.seed, "order", epoch)).to(self.device)
+        order = torch.randperm(len(self.images), generator=stream(self.seed, "order", epoch))
+        order = repeated(order, self.options.repeats).to(self.device)
         for step in range(start, self.steps):
             index = order[step * self.batch_size : (step + 1) * self.batch_size]
             x_BCSS = self.images[index]

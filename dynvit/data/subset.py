@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 Part = tuple[int, int]
 """rank and world: which share of a batch, of how many."""
@@ -29,6 +30,11 @@ def limited(labels: Sequence[int] | NDArray[np.int64], limit: int | None) -> NDA
     if limit is not None and limit < 1:
         raise ValueError(f"a limit must leave at least one image, got {limit}")
     return mixed_order(labels)[:limit]
+
+
+def repeated(order: Tensor, copies: int) -> Tensor:
+    """The order with so many copies of each image side by side, cut to the same length (repeated augmentation)."""
+    return order.repeat_interleave(copies)[: len(order)] if copies > 1 else order
 
 
 def share(size: int, part: Part) -> slice:

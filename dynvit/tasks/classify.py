@@ -7,10 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from dynvit.context import Context
+
+
+def _beside(name: str) -> ModuleType:
+    """A file next to this one, by its path: importing it by name would import the package, and so torch."""
+    spec = spec_from_file_location(f"{__name__}{name}", Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
 
 REVISION = 1
 """Raised when the same config would give other numbers; part of every trial's identity."""
@@ -34,6 +47,10 @@ class Augment:
     """timm's automatic augmentation, such as rand-m9-mstd0.5-inc1; in memory RandAugment (rand-...-inc1) alone."""
     cutout: int = 0
     """In memory: side of a square at a random place that takes the mean colour."""
+    erasing: float = 0.0
+    """Share of the images in which a box becomes noise (after normalisation)."""
+    repeats: int = 1
+    """Copies of an image in a batch, each augmented by itself; an epoch stays as long and sees fewer images."""
 
     def __post_init__(self) -> None:
         if self.shift < 0 or self.cutout < 0:
@@ -95,12 +112,34 @@ class Data:
 
 
 @dataclass(frozen=True)
+class Mix:
+    """Mixup and CutMix as timm has them: an image and its label mixed with those of its mirror place in the batch."""
+
+    mixup: float = 0.0
+    """alpha; 0: none."""
+    cutmix: float = 0.0
+    """alpha; 0: none."""
+    prob: float = 1.0
+    """Of mixing at all."""
+    switch: float = 0.5
+    """Of CutMix where both are on."""
+    mode: Literal["batch", "pair", "elem"] = "batch"
+    """What has a draw of its own."""
+    off_epoch: int | None = None
+    """From this epoch on, counted from 0, images stay as they are."""
+
+
+@dataclass(frozen=True)
 class Train:
     """How the model is trained. The defaults bring a 64-wide, 6-layer ViT to 97 % on digits in 15 CPU seconds."""
 
     epochs: int = 15
     batch_size: int = 32
     lr: float = 2e-3
+    lr_batch: int = 0
+    """The batch size that lr is meant for; 0: the one that is used."""
+    lr_scaling: Literal["none", "linear"] = "none"
+    """linear: lr times batch_size / lr_batch."""
     min_lr: float = 1e-5
     warmup_lr: float = 1e-5
     warmup_epochs: int = 2
@@ -112,11 +151,24 @@ class Train:
     momentum: float = 0.9
     """Of sgd."""
     clip_grad: float | None = None
-    """Largest gradient norm."""
+    """Largest gradient norm; adaptive: a unit's largest, as a share of the norm of its weights."""
+    clip_mode: Literal["norm", "adaptive"] = "norm"
+    layer_decay: float | None = None
+    """Learning rate of a layer over that of the next one."""
+    mix: Mix = field(default_factory=Mix)
     label_smoothing: float = 0.0
     drop_path: float = 0.0
-    amp: Literal["auto", "off", "bfloat16"] = "auto"
-    """auto: bfloat16 on a GPU that has it."""
+    ema: float = 0.0
+    """Decay of a moving average of the weights, such as 0.9999; 0: none is kept. evaluation.weights measures it."""
+    ema_warmup: bool = False
+    """A decay that grows from 0, for short trainings."""
+    accumulate: int = 1
+    """Parts in which a batch is computed, one after another: less memory, the same update."""
+    amp: Literal["auto", "off", "bfloat16", "float16"] = "auto"
+    """auto: bfloat16 on a GPU that has it. float16 comes with a loss scale."""
+    channels_last: bool = False
+    compile: bool = False
+    """torch.compile of the training pass."""
     deterministic: bool = True
 
 
@@ -126,7 +178,10 @@ GIVEN = ("img_size", "in_chans", "num_classes", "drop_path_rate")
 
 @dataclass(frozen=True)
 class Teacher:
-    """Distillation: the model's own loss with the teacher's logits; a plain model learns its soft labels (SReT)."""
+    """Distillation: the model's own loss with the teacher's logits; a plain model learns its soft labels (SReT).
+
+    kind, weight and temperature are for models without a distillation loss of their own.
+    """
 
     model: dict[str, Any] = field(default_factory=lambda: {"name": ""}, metadata={"kind": "model", "given": GIVEN})
     """A timm model name and its options; no name: no teacher."""
@@ -136,12 +191,22 @@ class Teacher:
     """Its weights: timm's, from the hub."""
     epochs: int = 0
     """Train it first for so many epochs, on the same data with the same recipe."""
+    kind: Literal["soft", "hard"] = "soft"
+    """Its probabilities, or its first choice as a label."""
+    weight: float = 1.0
+    """Of its loss; the rest is the labels'."""
+    temperature: float = 1.0
+    """Of soft labels. The loss is not multiplied by its square."""
+    tokens: bool = False
+    """Its tokens teach as well: DynamicViT's surviving patches, LV-ViT's patch labels; of the same trunk and grid."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """How the model is measured."""
 
+    weights: Literal["trained", "ema"] = "trained"
+    """ema: the moving average is validated, measured and kept in best.safetensors and last.safetensors."""
     batch_size: int = 256
     traced_images: int = 256
     """Validation images whose active tokens are followed after each epoch; 0 for none."""
@@ -164,7 +229,20 @@ class Config:
     teacher: Teacher = field(default_factory=Teacher)
     evaluation: Evaluation = field(default_factory=Evaluation)
     keep_checkpoint: bool = False
-    """Leave the final checkpoint, and the weights in last.safetensors for `timm.create_model(checkpoint_path=...)`."""
+    """Leave the final checkpoint, last.safetensors and best.safetensors: timm.create_model(checkpoint_path=...)."""
+    init: str = ""
+    """Weights to begin with: `timm` (the model's or its trunk's, from the hub), a file of the model or of its trunk,
+    `official FILE` by the authors' names, a trial's folder. Known by its path."""
+    recipe: str = field(default="", metadata={"kind": "recipe"})
+    """A preset, dynvit/recipes/NAME.yaml: its settings stand below everything else that is said."""
+
+    def __post_init__(self) -> None:
+        if wrong := "; ".join(_rules.refusals(self)):
+            raise ValueError(wrong)
+
+
+_rules = _beside("_rules")
+cautions = _rules.cautions
 
 
 def run(config: Config, context: Context) -> dict[str, Any]:

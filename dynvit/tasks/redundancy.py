@@ -70,6 +70,9 @@ class Config(_classify.Config):  # type: ignore[misc,name-defined]
     look: Look = field(default_factory=Look)
 
 
+cautions = _classify.cautions
+
+
 def run(config: Config, context: Context) -> dict[str, Any]:
     """`classify`'s metrics and those of ``Observation.metrics``; the matrices are events of the last epoch."""
     from dynvit.train.observed import Observed

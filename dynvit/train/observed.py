@@ -52,13 +52,13 @@ class Observed(Training):
         look, data = self.config.look, self.data
         batches = data.sample(look.images).split(self.config.evaluation.batch_size)
         kinds = list(look.scores)
-        found = observe(self.model, batches, kinds, look.share)
+        found = observe(self.measured, batches, kinds, look.share)
         if not found.movements and "norm" not in kinds:
             kinds = ["norm"]
             self.context.say(f"the model has no token scores of kind {', '.join(look.scores)}: norm is measured")
-            found = observe(self.model, batches, kinds, look.share)
+            found = observe(self.measured, batches, kinds, look.share)
         self.context.log(self.progress.epoch, found.matrices(), steps=self.config.train.epochs)
         if look.maps and can_trace(self.model):
-            maps = token_maps(self.model, data.sample(look.maps), kinds, look.map_pixels)
+            maps = token_maps(self.measured, data.sample(look.maps), kinds, look.map_pixels)
             self.context.keep(FILE, packed(maps))
         return found.metrics()

@@ -22,6 +22,7 @@ def optimiser(model: nn.Module, options: Train) -> torch.optim.Optimizer:
     """Biases, norms and what the model names in `no_weight_decay` are not decayed.
 
     A model with `parameter_groups(weight_decay)` says itself what learns, how fast (`lr_scale`) and what is decayed.
+    With `layer_decay` earlier layers learn slower, by timm's grouping of the model's layers.
     """
     from timm.optim import create_optimizer_v2
 
@@ -29,14 +30,25 @@ def optimiser(model: nn.Module, options: Train) -> torch.optim.Optimizer:
     if options.optimizer in FUSED:
         extra["fused"] = True
     groups = getattr(model, "parameter_groups", None)
+    if options.layer_decay is not None:
+        if groups:
+            raise ValueError(f"train.layer_decay: {type(model).__name__} has learning rates of its own for its layers")
+        extra["layer_decay"] = options.layer_decay
     return create_optimizer_v2(
         groups(options.weight_decay) if groups else model,
         opt=options.optimizer,
-        lr=options.lr,
+        lr=rate(options),
         weight_decay=options.weight_decay,
         momentum=options.momentum,
         **extra,
     )
+
+
+def rate(options: Train) -> float:
+    """The learning rate for the batch that is used."""
+    if options.lr_scaling == "linear":
+        return options.lr * options.batch_size / options.lr_batch
+    return options.lr
 
 
 def scheduler(optimizer: torch.optim.Optimizer, options: Train, steps: int) -> Any:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from dynvit.train import average
 from dynvit.train.seeding import random_states, seed_globally, set_random_states
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ def write(training: Training, file: Path, shared: dict[str, Any]) -> None:
             **shared,
             "progress": asdict(training.progress),
             **({} if training.teacher is None else {"teacher": training.teacher.state()}),
+            **({} if training.average is None else {"average": average.state(training.average)}),
+            **({"scaler": training.scaler.state_dict()} if training.scaler.is_enabled() else {}),
         },
         file,
     )
@@ -93,7 +96,13 @@ def read(training: Training, file: Path) -> bool:
         training.tally.load(state["tally"])
     if training.teacher is not None:
         training.teacher.load(state["teacher"])
+    if training.average is not None:
+        average.load(training.average, state["average"])
+    if "scaler" in state:
+        training.scaler.load_state_dict(state["scaler"])
     training.progress = Progress(**state["progress"])
+    if training.progress.epoch:  # where nothing is left to train, models must still stand in their last epoch
+        training.announce(training.progress.epoch - 1)
     training.clock.before = training.progress.seconds
     states = [state["random"], *state.get("others", [])]
     if len(states) == training.together.world:
@@ -104,11 +113,15 @@ def read(training: Training, file: Path) -> bool:
     return True
 
 
-def keep_weights(training: Training, file: Path) -> None:
-    """The model's tensors as safetensors, the config in the header."""
+def keep_weights(training: Training, name: str) -> None:
+    """The measured model's tensors as safetensors in the trial's folder; config and epoch in the header."""
     from safetensors.torch import save_file
 
-    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in training.model.state_dict().items()}
+    if training.together.rank:
+        return
+    model, file = training.measured, training.context.folder / name
+    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    save_file(state, temporary, metadata={"config": json.dumps(asdict(training.config)), "format": "pt"})
+    about = {"config": json.dumps(asdict(training.config)), "format": "pt", "epoch": str(training.progress.epoch)}
+    save_file(state, temporary, metadata=about)
     os.replace(temporary, file)

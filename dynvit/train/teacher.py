@@ -40,16 +40,38 @@ class Teacher:
         if told.checkpoint:
             read_weights(self.model, Path(told.checkpoint).expanduser())
         self.ready = not told.epochs
+        self.tokens = told.tokens
         self.freeze()
 
     def freeze(self) -> None:
         self.model.eval().requires_grad_(False)
 
-    def logits(self, x_BCSS: Tensor) -> Tensor:
-        """``[B, K]`` for the images the student sees."""
+    def sit_in(self, student: nn.Module) -> None:
+        """A student that looks at its teacher's tokens runs it itself, beside its own forward pass (DynamicViT)."""
+        if self.tokens and hasattr(student, "set_teacher"):
+            student.set_teacher(self.model)
+            self.asked = False
+
+    asked = True
+    """Whether its answers go to the loss; a student that runs it has them already."""
+
+    def logits(self, x_BCSS: Tensor) -> Tensor | None:
+        """``[B, K]`` for the images the student sees; ``[B, N, K]``, one per patch, where its tokens teach."""
+        if not self.asked:
+            return None
         with torch.no_grad():
+            if self.tokens:
+                return self._patches(x_BCSS)
             output: Tensor = self.model(x_BCSS)
         return output
+
+    def _patches(self, x_BCSS: Tensor) -> Tensor:
+        features_BTC = self.model.forward_features(x_BCSS)
+        if features_BTC.ndim != 3:
+            raise TeacherError(f"teacher.tokens: {type(self.model).__name__} has no tokens")
+        head = getattr(self.model, "aux_head", None) or self.model.get_classifier()
+        logits_BNK: Tensor = head(features_BTC[:, getattr(self.model, "num_prefix_tokens", 0) :])
+        return logits_BNK
 
     def prepare(self, training: Training) -> None:
         """Train it on the student's data with the student's recipe over `teacher.epochs`; once."""

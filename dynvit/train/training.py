@@ -15,14 +15,18 @@ from dynvit.complexity import complexity
 from dynvit.context import Context, Stopped
 from dynvit.data import Batches, load
 from dynvit.instruments.fluctuation import fluctuation
-from dynvit.output import Output, training_loss
 from dynvit.train import left_out, resume
-from dynvit.train.evaluate import Validation, autocast, evaluate, throughput
+from dynvit.train.average import average, too_slow
+from dynvit.train.begin import begin
+from dynvit.train.evaluate import Validation, evaluate, throughput
+from dynvit.train.guards import check_labels
 from dynvit.train.memory import forget_peak, peak_mb
+from dynvit.train.mixing import Mixing
 from dynvit.train.optimiser import optimiser, scheduler
 from dynvit.train.predictions import FILE, predictions
 from dynvit.train.resume import Clock, Progress
 from dynvit.train.seeding import deterministic, seed_globally
+from dynvit.train.step import Step
 from dynvit.train.tally import Tally
 from dynvit.train.teacher import Teacher
 from dynvit.train.together import Together
@@ -54,20 +58,23 @@ class Training:
             forget_peak(self.device)
             stack.enter_context(self.together.joined())
             self._build()
+            self.average = average(self.model, self.config.train)
+            if self.teacher is not None:
+                self.teacher.sit_in(self.model)
             checkpoint = self.context.load()
             if checkpoint is None or not resume.read(self, checkpoint):
                 if self.teacher is not None:
                     self.teacher.prepare(self)
                 seed_globally(self.context.seed, "drop", *([self.together.rank] if self.together.rank else []))
-            self.parallel = self.together.wrapped(self.model)
+            self.step = Step(self)
+            self._warn()
             while self.progress.epoch < self.config.train.epochs:
                 self._train_epoch()
                 self._close_epoch()
                 self._boundary()
             if self.config.keep_checkpoint:
                 self._save()
-                if self.together.rank == 0:
-                    resume.keep_weights(self, self.context.folder / "last.safetensors")
+                resume.keep_weights(self, "last.safetensors")
             return self._result() if self.together.rank == 0 else {"metrics": {}}
 
     def _build(self) -> None:
@@ -76,15 +83,42 @@ class Training:
             self.config.data, train.batch_size, evaluation.batch_size, self.context.seed, self.device
         )
         seed_globally(self.context.seed, "init")
-        self.model = self.together.prepared(create(self.config.model, self.data, train.drop_path).to(self.device))
+        model = create(self.config.model, self.data, train.drop_path)
+        begin(model, self.config.init, self.config.model["name"], self.context)
+        form = torch.channels_last if train.channels_last else torch.preserve_format
+        self.model = self.together.prepared(model.to(self.device, memory_format=form))
+        self.mixing = Mixing(self.config, self.data.classes, self.context.seed, self.together.rank)
+        self.scaler = torch.amp.GradScaler(self.kind, enabled=self.amp is torch.float16)
         self.optimizer = optimiser(self.model, train)
         self.scheduler = scheduler(self.optimizer, train, self.data.steps)
         self.teacher = Teacher(self) if self.config.teacher.model.get("name") else None
+        if self.teacher is not None and hasattr(self.model, "set_distilled_training"):
+            self.model.set_distilled_training(True)
+
+    def models(self) -> list[nn.Module]:
+        """The one that is trained, and its average if there is one."""
+        return [self.model] if self.average is None else [self.model, self.average.module]
+
+    @property
+    def measured(self) -> nn.Module:
+        return self.models()[-1] if self.config.evaluation.weights == "ema" else self.model
+
+    def announce(self, epoch: int) -> None:
+        """Models that change with the epochs are told."""
+        for model in self.models():
+            if hasattr(model, "set_epoch"):
+                model.set_epoch(epoch, self.config.train.epochs)
+
+    def _warn(self) -> None:
+        from dynvit.tasks.classify import cautions
+
+        slow = too_slow(self.config.train, self.config.train.epochs * self.data.steps)
+        for text in [*cautions(self.config), *([slow] if slow else [])]:
+            self.context.say(f"caution: {text}")
 
     def _train_epoch(self) -> None:
-        progress, epochs = self.progress, self.config.train.epochs
-        if hasattr(self.model, "set_epoch"):
-            self.model.set_epoch(progress.epoch, epochs)
+        progress = self.progress
+        self.announce(progress.epoch)
         self.model.train()
         self.started, self.trained = time.perf_counter(), 0
         if progress.step < self.data.steps:
@@ -94,19 +128,13 @@ class Training:
         self.tally.check(progress.epoch + 1)
 
     def _update(self, x_BCSS: Tensor, target_B: Tensor) -> None:
-        options, progress = self.config.train, self.progress
-        with autocast(self.kind, self.amp):
-            taught_BK = None if self.teacher is None else self.teacher.logits(x_BCSS)
-            output = self.parallel(x_BCSS)
-            loss = training_loss(output, target_B, taught_BK, options.label_smoothing)
-        self.optimizer.zero_grad()
-        loss.backward()
-        if options.clip_grad is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), options.clip_grad)
-        self.optimizer.step()
-        progress.lr = self.optimizer.param_groups[0]["lr"]
-        logits_BK, aux = (output.logits, output.losses) if isinstance(output, Output) else (output, {})
-        self.tally.add(progress.step, {"loss": loss, **aux}, logits_BK, target_B)
+        progress = self.progress
+        if not self.trained:
+            check_labels(target_B, self.data.classes)
+        mixed_BCSS, label = self.mixing(x_BCSS, target_B, progress.epoch, progress.step)
+        terms, logits_BK = self.step(mixed_BCSS, label, progress.epoch * self.data.steps + progress.step)
+        progress.lr = max(group["lr"] for group in self.optimizer.param_groups)
+        self.tally.add(progress.step, terms, logits_BK, target_B)
         progress.step += 1
         self.trained += len(target_B) * self.together.world
         update = progress.epoch * self.data.steps + progress.step
@@ -118,13 +146,15 @@ class Training:
         """Evaluate, log, move on to the next epoch."""
         progress, sums = self.progress, self.tally.means(self.together)
         speed = self.trained / (time.perf_counter() - self.started)
-        found = evaluate(self.model, self.data, self.config.evaluation.traced_images, self.amp, self.together)
+        found = evaluate(self.measured, self.data, self.config.evaluation.traced_images, self.amp, self.together)
         progress.epoch, progress.step = progress.epoch + 1, 0
         self.tally.clear()
         progress.last = {**found.scores(), "epoch": float(progress.epoch)}
         progress.top1.append(found.top1)
         if not progress.best or rank(progress.last) > rank(progress.best):
             progress.best = progress.last
+            if self.config.keep_checkpoint:
+                resume.keep_weights(self, "best.safetensors")
         progress.extra = (
             {} if found.depth is None else {"mean_depth": found.depth, "active_share": found.active_share()}
         )
@@ -146,10 +176,10 @@ class Training:
 
     def _result(self) -> dict[str, Any]:
         evaluation, progress = self.config.evaluation, self.progress
-        self.context.keep(FILE, predictions(self.model, self.data, self.amp))
-        cost = complexity(self.model, self.data.sample(evaluation.counted_images))
+        self.context.keep(FILE, predictions(self.measured, self.data, self.amp))
+        cost = complexity(self.measured, self.data.sample(evaluation.counted_images))
         speed = throughput(
-            self.model, self.data.sample(evaluation.timed_batch_size), evaluation.timed_batches, self.amp
+            self.measured, self.data.sample(evaluation.timed_batch_size), evaluation.timed_batches, self.amp
         )
         seconds, unrest = self.clock.seconds(), fluctuation(progress.top1, self.config.train.epochs)
         unreadable, named = left_out.summary(self)
@@ -185,6 +215,8 @@ def create(options: dict[str, Any], data: Batches, drop_path: float) -> nn.Modul
 
 def amp_type(choice: str, device: str) -> torch.dtype | None:
     """The type that matrix products are computed in, None for the parameters' own."""
+    if choice == "float16":
+        return torch.float16
     if choice == "off" or (choice == "auto" and not device.startswith("cuda")):
         return None
     if choice == "auto" and not torch.cuda.is_bf16_supported(including_emulation=False):

@@ -16,6 +16,7 @@ VERBS = {
     "stop": "ask the running trials of a study to save and stop",
     "tables": "collect results and render tables, figures and report",
     "sync": "bring MLflow up to date with the trial folders",
+    "recipes": "how papers train, setting by setting beside ours",
     "export": "a zip with everything needed to check or repeat a study",
     "verify": "run some trials of an export again and say which numbers agree",
     "doctor": "leftovers, stale claims, orphans, disk and versions",

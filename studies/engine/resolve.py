@@ -6,9 +6,10 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from studies.engine import options
+from studies.engine import options, recipe
 from studies.engine.conform import Misfit, conform, fields, near, plain
 from studies.engine.identity import flat
+from studies.engine.settings import patch as settings_of
 from studies.engine.study import Patch, Setting
 from studies.engine.taskfile import ModelField, Task, build, defaults
 from studies.engine.trial import Config
@@ -24,6 +25,30 @@ class Resolver:
         self.keys = [key for key, _ in flat(self.task_defaults)]
         self._fitted: dict[tuple[int, str], tuple[Any, tuple[Misfit, ...], Setting]] = {}
         self._started: dict[tuple[str, ...], Config] = {}
+        known = fields(task.config)
+        self.recipe_key = next((key for key, (f, _) in known.items() if f.metadata.get("kind") == "recipe"), "")
+        self._recipes: dict[int, tuple[Setting, Patch]] = {}
+
+    # ---- recipes
+
+    def whole(self, patch: Patch) -> Patch:
+        """The patch with its recipe's settings below all others; of several recipes the last one counts."""
+        told = [s for s in patch if s.key == self.recipe_key] if self.recipe_key else []
+        return (*self._of_recipe(told[-1]), *patch) if told else patch
+
+    def _of_recipe(self, told: Setting) -> Patch:
+        if id(told) not in self._recipes:
+            found: Patch = ()
+            if told.value in recipe.names():
+                patch = settings_of(recipe.find(told.value).settings, told.where)
+                found = tuple(dataclasses.replace(s, where=told.where, named=told.named) for s in patch)
+            self._recipes[id(told)] = (told, found)  # kept, so that its id stays its own
+        return self._recipes[id(told)][1]
+
+    def _from_recipe(self, patch: Patch) -> tuple[Setting | None, int]:
+        """The setting that names the recipe, and how many settings it brings."""
+        told = [s for s in patch if s.key == self.recipe_key] if self.recipe_key else []
+        return (told[-1], len(self._of_recipe(told[-1]))) if told else (None, 0)
 
     # ---- whole configs
 
@@ -31,7 +56,7 @@ class Resolver:
         """The resolved config; what does not fit is left as it is (`misfits` says it)."""
         names = self.model_names(patch)
         config = _copy(self.defaults(names))
-        for setting in patch:
+        for setting in self.whole(patch):
             value, _ = self.fit(setting, self.model_of(setting.key, names))
             _put(config, setting.key.split("."), value)
         return config
@@ -55,7 +80,7 @@ class Resolver:
 
     def model_names(self, patch: Patch) -> dict[str, str]:
         """Config key of each model field -> the model's name there."""
-        names = {}
+        names, patch = {}, self.whole(patch)
         for key in self.fields:
             told = [s.value for s in patch if s.key == f"{key}.name" and isinstance(s.value, str)]
             names[key] = told[-1] if told else str(_get(self.task_defaults, key).get("name", ""))
@@ -77,9 +102,13 @@ class Resolver:
     def misfits(self, patch: Patch) -> Iterable[tuple[Setting, Misfit]]:
         """Every setting that the task or its model does not take."""
         names = self.model_names(patch)
-        for setting in patch:
+        told, count = self._from_recipe(patch)
+        for i, setting in enumerate(self.whole(patch)):
             for misfit in self.fit(setting, self.model_of(setting.key, names))[1]:
-                yield setting, misfit
+                if told is not None and i < count:  # said where the recipe was asked for
+                    yield told, Misfit((), f"recipe {told.value} sets {setting.key}: {misfit.text}")
+                else:
+                    yield setting, misfit
 
     def fit(self, setting: Setting, model: str) -> tuple[Any, tuple[Misfit, ...]]:
         """The value as its key's type has it, and what is wrong (paths count from the value)."""
@@ -113,6 +142,8 @@ class Resolver:
                 found.append(Misfit((), f"the task {self.task.name} has no {setting.key}{hint}", at_key=True))
                 return setting.value
             kind = known[step][1]
+        if setting.key == self.recipe_key and setting.value and setting.value not in recipe.names():
+            found.append(Misfit((), f"no recipe {setting.value}{_nearest(str(setting.value))}"))
         return conform(kind, setting.value, found)
 
     def _fit_option(self, setting: Setting, field: ModelField, steps: list[str], name: str, found: list[Misfit]) -> Any:
@@ -140,6 +171,10 @@ class Resolver:
 
 def _no_model(name: Any) -> str:
     return f"no model {name}" + (near(str(name), options.model_names()) or near(str(name), options.timm_names()))
+
+
+def _nearest(name: str) -> str:
+    return near(name, recipe.names()) or f", there are {', '.join(recipe.names())}"
 
 
 def _copy(config: Config) -> Config:

@@ -57,6 +57,11 @@ class Task:
         result: dict[str, Any] = module.run(build(module.Config, config), context)
         return result
 
+    def cautions(self, config: Mapping[str, Any]) -> list[str]:
+        """What the task has to say against a config that it takes all the same."""
+        say = getattr(sys.modules.get(self.config.__module__), "cautions", None)
+        return [str(text) for text in say(build(self.config, config))] if callable(say) else []
+
     @property
     def models(self) -> tuple[ModelField, ...]:
         return tuple(_model_fields(self.config))

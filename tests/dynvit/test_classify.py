@@ -190,7 +190,7 @@ def test_kept_weights_open_in_timm(tmp_path):
     run(dataclasses.replace(config(epochs=1), keep_checkpoint=True), context)
     model = timm.create_model(MODEL, checkpoint_path=str(tmp_path / "last.safetensors"))
     assert model.steps == 10
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["last.pt", "last.safetensors"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["best.safetensors", "last.pt", "last.safetensors"]
     assert torch.load(tmp_path / "last.pt", weights_only=True)["progress"]["epoch"] == 1
 
 

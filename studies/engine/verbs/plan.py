@@ -10,6 +10,7 @@ import click
 from studies.engine import launching, view
 from studies.engine.launching import launch_options
 from studies.engine.plan import RERUNS, Plan, Rerun
+from studies.engine.remarks import remarks
 from studies.engine.selection import Selection, plan_of, results_option, selection_options, study_argument
 from studies.engine.trial import Trial
 
@@ -40,7 +41,8 @@ def command(
     if as_json:
         click.echo(json.dumps(_as_json(plan), indent=1, ensure_ascii=False))
         return 0
-    click.echo("\n".join([*view.plan_lines(plan, view.terminal_width()), view.results_line(selection.store.root)]))
+    lines = [*view.plan_lines(plan, view.terminal_width()), view.results_line(selection.store.root)]
+    click.echo("\n".join([*lines, *remarks(plan)]))
     return 0
 
 
@@ -66,6 +68,7 @@ def _as_json(plan: Plan) -> dict[str, Any]:
         "folder": str(plan.folder),
         "reused": plan.reused,
         "stale": plan.stale,
+        "remarks": remarks(plan),
         "estimate": None if guess is None else dict(vars(guess)),
         "trials": [
             {

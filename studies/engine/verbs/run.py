@@ -18,6 +18,7 @@ from studies.engine.interrupt import interrupts
 from studies.engine.launch import Batch, Launcher, LaunchError, Site, choose, launcher
 from studies.engine.launching import launch_options
 from studies.engine.progress import Progress, span
+from studies.engine.remarks import cautions
 from studies.engine.selection import Refused, Selection, plan_of, results_option, selection_options, study_argument
 from studies.engine.watch import Watch
 
@@ -66,6 +67,8 @@ def command(
     click.echo(f"plan      {_amount(plan)}, {name}" if trials else "plan      nothing to run")
     if note:
         click.echo(f"          {note}")
+    for text in cautions(plan) if trials else ():
+        click.echo(text)
     if not yes and not _agreed(plan):
         return 130
     stop = Stop()
