@@ -96,7 +96,7 @@ def build(config: type, values: Mapping[str, Any]) -> Any:
     found: list[Misfit] = []
     built = conform(config, values, found)
     if found:
-        raise ValueError("; ".join(f"{'.'.join(map(str, m.path))}: {m.text}" for m in found))
+        raise ValueError("; ".join(".".join(map(str, m.path)) + ": " * bool(m.path) + m.text for m in found))
     return built
 
 
