@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from dynvit.train import average
 from dynvit.train.seeding import random_states, seed_globally, set_random_states
@@ -113,13 +114,13 @@ def read(training: Training, file: Path) -> bool:
     return True
 
 
-def keep_weights(training: Training, name: str) -> None:
-    """The measured model's tensors as safetensors in the trial's folder; config and epoch in the header."""
+def keep_weights(training: Training, name: str, model: nn.Module | None = None) -> None:
+    """The measured model's tensors (or another's) as safetensors in the trial's folder, config and epoch in the header."""
     from safetensors.torch import save_file
 
     if training.together.rank:
         return
-    model, file = training.measured, training.context.folder / name
+    model, file = model or training.measured, training.context.folder / name
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     about = {"config": json.dumps(asdict(training.config)), "format": "pt", "epoch": str(training.progress.epoch)}

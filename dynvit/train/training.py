@@ -75,6 +75,8 @@ class Training:
             if self.config.keep_checkpoint:
                 self._save()
                 resume.keep_weights(self, "last.safetensors")
+                if self.average is not None and self.measured is self.model:
+                    resume.keep_weights(self, "ema.safetensors", self.average.module)
             return self._result() if self.together.rank == 0 else {"metrics": {}}
 
     def _build(self) -> None:

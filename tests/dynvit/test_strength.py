@@ -108,8 +108,9 @@ def test_the_average_lags_behind_and_can_be_measured(tmp_path):
     assert state["average"]["steps"] == 10  # counters are copied
     assert trained.history[0][1]["train.loss"] == averaged.history[0][1]["train.loss"]
     assert trained.history[0][1]["val.loss"] != averaged.history[0][1]["val.loss"]
-    kept = timm.create_model(MODEL, checkpoint_path=str(tmp_path / "b/last.safetensors")).state_dict()
-    assert all(torch.equal(kept[name], state["average"][name]) for name in kept)
+    for file in ("b/last.safetensors", "a/ema.safetensors"):
+        kept = timm.create_model(MODEL, checkpoint_path=str(tmp_path / file)).state_dict()
+        assert all(torch.equal(kept[name], state["average"][name]) for name in kept)
 
 
 def test_shared_weights_are_averaged_once():
