@@ -49,6 +49,11 @@ ENOUGH_PASSES = 50
 """Repeated augmentation was shown to help where every image still is seen about a hundred times."""
 
 
+IN_MEMORY = ("digits", "cifar10", "cifar100")
+UNTOLD = (0.35, 1.0)
+"""data.augment.scale where nobody has set it."""
+
+
 def cautions(config: Config) -> list[str]:
     """What is allowed and yet the usual way to numbers that nobody can reproduce; `studies plan` and `run` say it."""
     train, repeats, found = config.train, config.data.augment.repeats, []
@@ -62,5 +67,10 @@ def cautions(config: Config) -> list[str]:
         found.append(
             f"data.augment.repeats {repeats} in {train.epochs} epochs: an image is seen in {train.epochs / repeats:.3g}"
             f" of them; repeats are for long trainings, {repeats * ENOUGH_PASSES} epochs or more"
+        )
+    if config.data.name in IN_MEMORY and tuple(config.data.augment.scale) != UNTOLD:
+        found.append(
+            f"data.augment.scale crops images that come from files; those of {config.data.name} are kept in memory "
+            "and not cropped (data.augment.shift moves them)"
         )
     return found

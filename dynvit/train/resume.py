@@ -115,7 +115,7 @@ def read(training: Training, file: Path) -> bool:
 
 
 def keep_weights(training: Training, name: str, model: nn.Module | None = None) -> None:
-    """The measured model's tensors (or another's) as safetensors in the trial's folder, config and epoch in the header."""
+    """The measured model's (or another's) tensors as safetensors in the trial's folder; config, epoch in the header."""
     from safetensors.torch import save_file
 
     if training.together.rank:

@@ -256,6 +256,9 @@ def test_cautions(tmp_path):
     assert "meant for batches of 1024, train.batch_size is 256: by linear scaling it were 0.00025" in lr
     (repeats,) = cautions(Config(train=Train(epochs=30), data=Data(augment=Augment(repeats=3))))
     assert "an image is seen in 10 of them" in repeats
+    (crop,) = cautions(Config(data=Data("cifar10", augment=Augment(scale=(0.08, 1.0)))))
+    assert "those of cifar10 are kept in memory and not cropped" in crop
+    assert cautions(Config(data=Data("folder", augment=Augment(scale=(0.08, 1.0))))) == []
     context = Folder(tmp_path)
     run(config(epochs=1, ema=0.99996, lr_batch=64), context)
     assert [text.split(":")[0] for text in context.said] == ["caution", "caution"]
