@@ -78,3 +78,7 @@ def run(config: Config, context: Context) -> dict[str, Any]:
     from dynvit.train.observed import Observed
 
     return Observed(config, context).run()
+
+
+work, weigh, inspect = _classify.work, _classify.weigh, _classify.inspect
+"""For `studies plan` and `doctor`: what is looked at afterwards takes little beside the training."""

@@ -15,10 +15,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from studies.engine import design, identity
+from studies.engine import device as devices
 from studies.engine.choice import chosen, override_patch
+from studies.engine.estimate import Estimate, estimate
 from studies.engine.label import make_label
 from studies.engine.planfile import folder_name
 from studies.engine.problems import Problem, StudyError
+from studies.engine.reckon import reckon
 from studies.engine.resolve import Resolver
 from studies.engine.settings import patch
 from studies.engine.snapshot import fingerprint, root
@@ -28,19 +31,6 @@ from studies.engine.trial import Arm, Config, State, Trial
 
 Rerun = Literal["failed", "stale", "all"]
 RERUNS: tuple[Rerun, ...] = ("failed", "stale", "all")
-SAMPLE = 200  # finished trials whose times are read for the estimate
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What the trials to run will take, judged by finished trials of the same study at the same scale."""
-
-    seconds: float
-    """Of all trials to run, one after the other."""
-    gpu_hours: float
-    seconds_per_trial: float
-    measured_on: int
-    device: str
 
 
 @dataclass(frozen=True)
@@ -67,7 +57,7 @@ class Plan:
     stale: int = 0
     """Done trials whose code has changed since."""
     estimate: Estimate | None = None
-    """None: nothing measured yet, or nothing to run."""
+    """None: nothing to run, or nothing known about what it takes."""
 
     def state(self, trial: Trial) -> State:
         return self.states.get(trial.folder_id, State())
@@ -87,8 +77,15 @@ def make_plan(
     seeds: Sequence[int] | None = None,
     smoke: bool = False,
     rerun: Rerun | None = None,
+    device: str | None = None,
+    count: bool = False,
 ) -> Plan:
-    """Compare the study with the results folder. Reads only."""
+    """Compare the study with the results folder. Reads only, unless `count`: then what it takes to train models that
+    nobody has counted yet is counted and kept. device: the GPU that time and memory are reckoned for."""
+    try:
+        gpu = devices.find(device)
+    except ValueError as error:
+        raise StudyError([Problem("--device", str(error))]) from error
     scale = scale or study.default_scale
     sized = study.at(scale)
     label = make_label("" if scale == study.default_scale else scale, smoke, overrides)
@@ -100,7 +97,16 @@ def make_plan(
     if not kept:
         raise StudyError([Problem("--only", "leaves no trial")])
     states = {folder: store.trial(folder).state() for folder in folders}
-    return _compare(Plan(study, label, store.study(full_name), scale, trials, kept, states, ()), store, rerun)
+    plan = _compare(Plan(study, label, store.study(full_name), scale, trials, kept, states, ()), store, rerun)
+    return replace(plan, estimate=_estimate(plan, store, gpu, count))
+
+
+def _estimate(plan: Plan, store: Store, gpu: devices.Device, count: bool) -> Estimate | None:
+    if not plan.to_run:
+        return None
+    done = [t for t in plan.trials if plan.state(t).status == "done"]
+    reckoning = reckon((*plan.to_run, *done), plan.study.task, store.root, gpu, count)
+    return estimate(plan.to_run, done, plan.states, store, reckoning)
 
 
 def arms(
@@ -193,7 +199,6 @@ def _compare(plan: Plan, store: Store, rerun: Rerun | None) -> Plan:
         restart=restart,
         reused=reused,
         stale=len(stale),
-        estimate=_estimate(launched, plan, store),
     )
 
 
@@ -213,27 +218,3 @@ def _is_stale(store: Store, trial: Trial, state: State) -> bool:
 def _paid_by(store: Store, trial: Trial) -> str:
     spec = store.trial(trial.folder_id).spec() or {}
     return str(spec.get("study", ""))
-
-
-# ---- what it will take
-
-
-def _estimate(to_run: Sequence[Trial], plan: Plan, store: Store) -> Estimate | None:
-    """By part, as the parts' models differ; a part without a finished trial takes the mean of the others."""
-    done = [t for t in plan.trials if plan.state(t).status == "done"]
-    sample = done[:: max(1, len(done) // SAMPLE)]
-    measured: dict[str, list[float]] = {}
-    device = ""
-    for trial in sample:
-        cost = (store.trial(trial.folder_id).result() or {}).get("cost", {})
-        if isinstance(cost, dict) and isinstance(cost.get("seconds"), int | float):
-            measured.setdefault(trial.arm.part, []).append(float(cost["seconds"]))
-            device = plan.state(trial).device or device
-    if not measured or not to_run:
-        return None
-    every = [seconds for part in measured.values() for seconds in part]
-    mean = sum(every) / len(every)
-    parts = {part: sum(seconds) / len(seconds) for part, seconds in measured.items()}
-    seconds = sum(parts.get(t.arm.part, mean) for t in to_run)
-    gpu_hours = sum(parts.get(t.arm.part, mean) * t.resources.gpus * t.resources.nodes for t in to_run) / 3600
-    return Estimate(seconds, gpu_hours, seconds / len(to_run), len(every), device)

@@ -47,6 +47,14 @@ results_option = click.option(
 )
 
 
+device_option = click.option(
+    "--device",
+    metavar="NAME|TFLOPS:GB",
+    envvar="DYNVIT_DEVICE",
+    help="The GPU to reckon with: h200, a100, ... or its sustained speed and memory, 60:80; also $DYNVIT_DEVICE.",
+)
+
+
 def label_options(command: F) -> F:
     """What decides which folder a study's results stand in."""
     for option in (
@@ -116,8 +124,8 @@ def resolve(selection: Selection) -> tuple[Study, Store, Choice]:
     return study, selection.store, chosen
 
 
-def plan_of(selection: Selection, rerun: Rerun | None = None) -> Plan:
-    """Read, check, and compare with what is on disk."""
+def plan_of(selection: Selection, rerun: Rerun | None = None, device: str | None = None, count: bool = False) -> Plan:
+    """Read, check, compare with what is on disk, and reckon what is missing."""
     from studies.engine.plan import make_plan
 
     study, store, chosen = resolve(selection)
@@ -131,6 +139,8 @@ def plan_of(selection: Selection, rerun: Rerun | None = None) -> Plan:
             seeds=chosen.seeds,
             smoke=chosen.smoke,
             rerun=rerun,
+            device=device,
+            count=count,
         )
     except StudyError as error:
         raise Refused(str(error)) from error

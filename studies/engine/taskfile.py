@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
@@ -17,12 +17,18 @@ from importlib.machinery import SourceFileLoader
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import Any
+from typing import Any, Literal
 
 from studies.engine.conform import Misfit, conform, fields, hint, plain
 
 GIVEN = ("img_size", "in_chans", "num_classes", "drop_path_rate")
 """Model options that a task sets itself, from its data and recipe, unless its Config's model field says otherwise."""
+
+
+Work = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+Weigh = Callable[[Mapping[str, Any], int, int, int], Mapping[str, float]]
+
+Inspect = Callable[[Any], list[tuple[Literal["fine", "note", "attention"], str, str]]]
 
 
 class TaskError(ValueError):
@@ -61,6 +67,20 @@ class Task:
         """What the task has to say against a config that it takes all the same."""
         say = getattr(sys.modules.get(self.config.__module__), "cautions", None)
         return [str(text) for text in say(build(self.config, config))] if callable(say) else []
+
+    @property
+    def reckoning(self) -> tuple[Work, Weigh] | None:
+        """What a task may offer for plans: `work(config)`, images, steps and batches of a trial by its resolved config;
+        `weigh(options, size, channels, classes)`, what training a model takes, for which torch is imported."""
+        module = _load(self.path, _version(self.path))
+        work, weigh = getattr(module, "work", None), getattr(module, "weigh", None)
+        return (work, weigh) if callable(work) and callable(weigh) else None
+
+    @property
+    def inspect(self) -> Inspect | None:
+        """What a task may offer for `studies doctor --data`: `inspect(config)` looks at the data set of a config."""
+        found = getattr(_load(self.path, _version(self.path)), "inspect", None)
+        return found if callable(found) else None
 
     @property
     def models(self) -> tuple[ModelField, ...]:

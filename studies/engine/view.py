@@ -109,6 +109,7 @@ def _totals(plan: Plan) -> Iterator[str]:
         yield f"anew      {amount(len(plan.restart), 'trial')}; what they held stays under attempts/"
     if plan.to_run:
         yield f"cost      {_cost(plan)}"
+        yield from _needs(plan)
     yield f"reused    {amount(plan.reused, 'trial')} from another study   stale code {plan.stale}"
 
 
@@ -125,12 +126,37 @@ def _to_run(plan: Plan) -> str:
 
 def _cost(plan: Plan) -> str:
     guess = plan.estimate
-    if guess is None:
+    if guess is None or not guess.seconds_per_trial:
         return "not measured yet"
     told = f"{guess.gpu_hours:.1f} GPU-hours" if guess.gpu_hours else f"{duration(guess.seconds)} one after the other"
-    device = f", {guess.device}" if guess.device else ""
-    measured = amount(guess.measured_on, "trial")
-    return f"{told}   [{duration(guess.seconds_per_trial)} per trial, measured on {measured}{device}]"
+    basis = []
+    if guess.measured_on:
+        device = f", {guess.device}" if guess.device else ""
+        basis.append(f"measured on {amount(guess.measured_on, 'trial')}{device}")
+    if guess.reckoned:
+        those = "" if guess.reckoned == len(plan.to_run) else f" {amount(guess.reckoned, 'trial')}"
+        basis.append(f"reckoned{those} from multiply-accumulates: {guess.basis}")
+    if guess.unknown:
+        basis.append(f"without {amount(guess.unknown, 'trial')} of which nothing is known")
+    return f"{told}   [{duration(guess.seconds_per_trial)} per trial, {'; '.join(basis)}]"
+
+
+def _needs(plan: Plan) -> Iterator[str]:
+    """Memory, what does not fit, what is not known."""
+    guess = plan.estimate
+    if guess is None:
+        return
+    if guess.memory_gb is not None:
+        gpu = bool(plan.to_run[0].resources.gpus)
+        room = "" if guess.room_gb is None else f" of {guess.room_gb:g} GB"
+        yield f"memory    up to about {guess.memory_gb:.1f} GB{room}{' on a GPU' if gpu else ''} ({guess.memory_of})"
+    if guess.uncounted:
+        yield f"uncounted {amount(guess.uncounted, 'model')}; --count counts them here (imports torch, a second each)"
+    for line in guess.refused:
+        yield f"          {line}"
+    if guess.misfits:
+        yield f"refused   {amount(len(guess.misfits), 'misfit')}: raise the resources, or choose smaller settings"
+        yield from (f"          {line}" for line in guess.misfits)
 
 
 def results_line(root: Path) -> str:

@@ -7,13 +7,14 @@ import json
 import shutil
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from studies.engine.doctor import Finding, diagnose
 from studies.engine.mend import mend
-from studies.engine.selection import Refused, results_option
+from studies.engine.selection import Refused, Selection, plan_of, results_option
 from studies.engine.store import Store
 
 MARKS = {"fine": " ", "note": "-", "attention": "!"}
@@ -25,15 +26,22 @@ COLOURS = {"fine": None, "note": "cyan", "attention": "yellow"}
 @click.option(
     "--fix", "--clean", "fix", is_flag=True, help="First remove what dead processes left, and say what was done."
 )
+@click.option("--data", "study", metavar="STUDY", help="Look at this study's data sets: classes, files, a sample.")
+@click.option("--scale", metavar="SCALE", help="With --data: the study's size; else its default_scale.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="With --data: such as data.root=DIR.")
 @results_option
-def command(as_json: bool, fix: bool, results: Path) -> int:
+def command(
+    as_json: bool, fix: bool, study: str | None, scale: str | None, overrides: tuple[str, ...], results: Path
+) -> int:
     """Leftovers, stale claims, dead workers, disk, unreadable files, versions; each with what to do.
 
     Exit code 0 where everything is fine, 1 where something needs attention.
     """
+    if study is None and (scale or overrides):
+        raise Refused("--scale and --set go with --data STUDY")
     store = Store(results)
     done = mended(store) if fix else []
-    findings = list(diagnose(store))
+    findings = list(diagnose(store) if study is None else _data(Selection(study, results, scale, overrides)))
     wrong = sum(finding.level == "attention" for finding in findings)
     if as_json:
         click.echo(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=1))
@@ -45,6 +53,12 @@ def command(as_json: bool, fix: bool, results: Path) -> int:
         click.secho(line(finding, width), fg=COLOURS[finding.level])
     click.echo(f"\n{wrong} need{'s' if wrong == 1 else ''} attention" if wrong else "\neverything is fine")
     return 1 if wrong else 0
+
+
+def _data(selection: Selection) -> Iterator[Finding]:
+    from studies.engine.datacheck import check
+
+    return check(plan_of(selection))
 
 
 def line(finding: Finding, width: int | None) -> str:

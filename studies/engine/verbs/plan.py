@@ -11,7 +11,14 @@ from studies.engine import launching, view
 from studies.engine.launching import launch_options
 from studies.engine.plan import RERUNS, Plan, Rerun
 from studies.engine.remarks import remarks
-from studies.engine.selection import Selection, plan_of, results_option, selection_options, study_argument
+from studies.engine.selection import (
+    Selection,
+    device_option,
+    plan_of,
+    results_option,
+    selection_options,
+    study_argument,
+)
 from studies.engine.trial import Trial
 
 
@@ -19,6 +26,8 @@ from studies.engine.trial import Trial
 @study_argument
 @selection_options
 @click.option("--rerun", type=click.Choice(RERUNS), help="As in `run`: what would begin anew.")
+@device_option
+@click.option("--count", is_flag=True, help="Count models that nobody has counted yet, for time and memory.")
 @launch_options
 @click.option("--sbatch", is_flag=True, help="The sbatch file that SLURM would get, one for each set of resources.")
 @click.option("--json", "as_json", is_flag=True, help="For programs: every trial with its config and state.")
@@ -28,22 +37,28 @@ def command(
     cluster: str | None,
     launch: tuple[str, ...],
     rerun: str | None,
+    device: str | None,
+    count: bool,
     sbatch: bool,
     as_json: bool,
     **chosen: Any,
 ) -> int:
-    """Show what `run` would launch, and check STUDY while at it. Nothing is written."""
+    """Show what `run` would launch and what that takes, and check STUDY while at it. Writes what --count counts only.
+
+    Exit code 2 where an arm does not fit its resources.
+    """
     selection = Selection(**chosen)
-    plan = plan_of(selection, cast("Rerun | None", rerun))
+    plan = plan_of(selection, cast("Rerun | None", rerun), device, count)
     if sbatch:
         click.echo(_sbatch(plan, launching.options(plan.to_run, "slurm", cluster, launch)))
         return 0
+    code = 2 if plan.estimate is not None and plan.estimate.misfits else 0
     if as_json:
         click.echo(json.dumps(_as_json(plan), indent=1, ensure_ascii=False))
-        return 0
+        return code
     lines = [*view.plan_lines(plan, view.terminal_width()), view.results_line(selection.store.root)]
     click.echo("\n".join([*lines, *remarks(plan)]))
-    return 0
+    return code
 
 
 def _sbatch(plan: Plan, options: dict[str, Any]) -> str:

@@ -19,7 +19,15 @@ from studies.engine.launch import Batch, Launcher, LaunchError, Site, choose, la
 from studies.engine.launching import launch_options
 from studies.engine.progress import Progress, span
 from studies.engine.remarks import cautions
-from studies.engine.selection import Refused, Selection, plan_of, results_option, selection_options, study_argument
+from studies.engine.selection import (
+    Refused,
+    Selection,
+    device_option,
+    plan_of,
+    results_option,
+    selection_options,
+    study_argument,
+)
 from studies.engine.watch import Watch
 
 if TYPE_CHECKING:
@@ -33,6 +41,7 @@ ASK_ABOVE_GPU_HOURS, ASK_ABOVE_SECONDS = 2.0, 3600.0
 
 @click.command()
 @study_argument
+@device_option
 @launch_options
 @click.option(
     "--address", metavar="auto|HOST:PORT|ray://HOST:PORT", help="Ray: a standing cluster, not one for this run alone."
@@ -45,6 +54,7 @@ ASK_ABOVE_GPU_HOURS, ASK_ABOVE_SECONDS = 2.0, 3600.0
 @selection_options
 @results_option
 def command(
+    device: str | None,
     on: str | None,
     cluster: str | None,
     launch: tuple[str, ...],
@@ -55,7 +65,9 @@ def command(
     **chosen: Any,
 ) -> int:
     """Launch what is missing of STUDY, then tables, figures and report. Typed again, it goes on where it stopped."""
-    plan = plan_of(Selection(**chosen), cast("Rerun | None", rerun))
+    plan = plan_of(Selection(**chosen), cast("Rerun | None", rerun), device)
+    if device and plan.estimate is not None and plan.estimate.misfits:
+        raise Refused("\n".join([f"does not fit {device}, so nothing is launched:", *plan.estimate.misfits]))
     console = Console(file=sys.stdout, highlight=False)
     trials = list({trial.folder_id: trial for trial in (*plan.to_run, *plan.running)}.values())
     name, note = choose(launching.preferred(on or (address and "ray"), cluster, trials), len(trials))

@@ -1,0 +1,59 @@
+"""What training each model of the studies takes, counted and written to studies/engine/model_costs.json.
+
+    python benchmarks/model_costs.py [--all]
+
+Counts what the file lacks, or with --all everything anew, and leaves out what no study asks for any more.
+`studies plan` reckons with it. Deterministic counts, no timing: any machine gives the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from studies.engine import catalog, studyfile, weights
+from studies.engine.device import find
+from studies.engine.plan import make_plan
+from studies.engine.reckon import reckon
+from studies.engine.store import Store, read_json
+from studies.engine.weights import SHIPPED, Load
+
+STUDIES = Path(__file__).parent.parent / "studies"
+
+
+def loads() -> dict[str, tuple[str, Load]]:
+    """Key -> study and scale that ask for it, and the model."""
+    found: dict[str, tuple[str, Load]] = {}
+    shipped, weights.SHIPPED = weights.SHIPPED, Path("nothing")
+    with tempfile.TemporaryDirectory() as empty:
+        for file in sorted(STUDIES.glob("*.yaml")):
+            study = studyfile.load(catalog.find(str(file)))
+            for scale in study.scales or ("",):
+                plan = make_plan(study, Store(Path(empty)), scale=scale)
+                reckoning = reckon(plan.trials, study.task, Path(empty), find(None))
+                for key, load in (reckoning.uncounted if reckoning else {}).items():
+                    found.setdefault(key, (f"{study.name}@{scale}", load))
+    weights.SHIPPED = shipped
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--all", action="store_true", help="count everything anew")
+    again = parser.parse_args().all
+    from dynvit.cost.training import weigh
+
+    wanted = loads()
+    kept = {} if again else {key: value for key, value in (read_json(SHIPPED) or {}).items() if key in wanted}
+    missing = [(key, *told) for key, told in wanted.items() if key not in kept]
+    print(f"{len(wanted)} models, {len(missing)} to count")
+    for i, (key, where, load) in enumerate(missing, 1):
+        kept[key] = weigh(load.options, load.size, load.channels, load.classes)
+        print(f"{i:4}/{len(missing)}  {kept[key]['macs'] / 1e6:9.1f} M  {where}  {key}", flush=True)
+        weights.write(SHIPPED, kept)
+    weights.write(SHIPPED, kept)
+
+
+if __name__ == "__main__":
+    main()

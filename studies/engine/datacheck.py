@@ -1,0 +1,40 @@
+"""The data sets of a study against what it expects of them, each once, by the task's own `inspect(config)`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from studies.engine.conform import show
+from studies.engine.doctor import Finding
+from studies.engine.taskfile import build
+
+if TYPE_CHECKING:
+    from studies.engine.plan import Plan
+
+BESIDE = ("augment", "limit", "val_limit", "in_memory")
+"""Keys of `data` that ask for no other files."""
+
+
+def check(plan: Plan) -> Iterator[Finding]:
+    """Findings for every data set that a trial of the plan reads. Torch is imported here."""
+    inspect = plan.study.task.inspect
+    if inspect is None:
+        yield Finding("data", "note", f"the task {plan.study.task.name} offers no check of its data")
+        return
+    seen = set()
+    for trial in plan.selected:
+        data = trial.config.get("data", {})
+        key = show({name: value for name, value in data.items() if name not in BESIDE})
+        if key in seen:
+            continue
+        seen.add(key)
+        yield Finding("data", "fine", f"{_name(data)}, as {trial.arm.part} {trial.arm.label} reads it")
+        for level, text, remedy in inspect(build(plan.study.task.config, trial.config)):
+            yield Finding("data", level, text, remedy)
+
+
+def _name(data: dict[str, Any]) -> str:
+    told = [str(data.get("name", "data"))]
+    told += [f"{key} {data[key]}" for key in ("root", "repository", "image_size") if data.get(key)]
+    return ", ".join(told)
