@@ -318,5 +318,5 @@ def test_shares_put_together_are_the_whole(augment):
 
 def test_a_batch_that_cannot_be_shared():
     data = load(Data(image_size=8, limit=100), 15, 32, 0, "cpu")
-    with pytest.raises(ValueError, match="train.batch_size 15 cannot be shared evenly by 2 processes"):
+    with pytest.raises(ValueError, match=r"train\.batch_size 15 cannot be shared evenly by 2 processes"):
         next(iter(data.train(0, 0, (1, 2))))
