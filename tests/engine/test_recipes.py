@@ -111,7 +111,7 @@ def study(tmp_path: Path, text: str) -> Path:
 def test_recipes_as_levels_of_an_axis(tmp_path: Path) -> None:
     file = study(
         tmp_path,
-        "base: {model.name: deit_tiny_patch16_224, train.batch_size: 256}\n"
+        "base: {data.name: folder, model.name: deit_tiny_patch16_224, train.batch_size: 256}\n"
         "axes: {recipe: {key: recipe, values: [deit, lv_vit], baseline: deit}}\n",
     )
     plan = make_plan(studyfile.load(file), Store(tmp_path))
@@ -125,7 +125,8 @@ def test_recipes_as_levels_of_an_axis(tmp_path: Path) -> None:
 
 
 def test_cautions_before_a_launch(tmp_path: Path) -> None:
-    text = "base: {recipe: dynamic_vit, model.name: dynamicvit_deit_small_patch16_224, train.batch_size: 64}\n"
+    model = "data.name: folder, model.name: dynamicvit_deit_small_patch16_224"
+    text = f"base: {{recipe: dynamic_vit, {model}, train.batch_size: 64}}\n"
     plan = make_plan(studyfile.load(study(tmp_path, text)), Store(tmp_path))
     (line,) = [line for line in remarks(plan) if line.startswith("caution")]
     assert "meant for batches of 1024, train.batch_size is 64: by linear scaling it were 6.25e-05" in line
