@@ -14,6 +14,7 @@ from torch import nn
 
 from dynvit.train import average
 from dynvit.train.seeding import random_states, seed_globally, set_random_states
+from dynvit.train.tally import joined
 
 if TYPE_CHECKING:
     from dynvit.train.training import Training
@@ -54,10 +55,9 @@ class Clock:
 def shared(training: Training) -> dict[str, Any]:
     """What every process has its own of; all of them must call it, rank 0 writes it."""
     training.tally.check(training.progress.epoch + 1)  # never keep weights that are already lost
-    together = training.together
-    states = together.gathered(random_states(training.device))
-    others = {"others": states[1:]} if together.world > 1 else {}
-    return {"random": states[0], "tally": training.tally.state(together), **others}
+    mine = {"random": random_states(training.device), "tally": training.tally.state()}
+    first, *others = training.together.gathered(mine)
+    return {**first, **({"ranks": others} if others else {})}
 
 
 def write(training: Training, file: Path, shared: dict[str, Any]) -> None:
@@ -93,8 +93,6 @@ def read(training: Training, file: Path) -> bool:
     training.optimizer.load_state_dict(state["optimizer"])
     training.scheduler.load_state_dict(state["scheduler"])
     rank = training.together.rank
-    if rank == 0:
-        training.tally.load(state["tally"])
     if training.teacher is not None:
         training.teacher.load(state["teacher"])
     if training.average is not None:
@@ -105,10 +103,13 @@ def read(training: Training, file: Path) -> bool:
     if training.progress.epoch:  # where nothing is left to train, models must still stand in their last epoch
         training.announce(training.progress.epoch - 1)
     training.clock.before = training.progress.seconds
-    states = [state["random"], *state.get("others", [])]
+    states = [state, *state.get("ranks", [])]
     if len(states) == training.together.world:
-        set_random_states(states[rank], training.device)
+        training.tally.load(states[rank]["tally"])
+        set_random_states(states[rank]["random"], training.device)
     else:  # saved by another number of processes: nobody's draws repeat another's
+        if rank == 0:
+            training.tally.load(joined([each["tally"] for each in states]))
         seed_globally(training.context.seed, "drop", rank, training.progress.epoch, training.progress.step)
     training.context.say(f"resumed in epoch {training.progress.epoch + 1} after {training.progress.step} batches")
     return True

@@ -60,13 +60,21 @@ class Tally:
         return found | {f"loss.{name}": value for name, value in mean.items()}
 
     def state(self, together: Together | None = None) -> dict[str, Any]:
-        """What all processes have summed up."""
-        if together is None or together.world == 1:
-            return {"sums": dict(self.sums), "images": dict(self.images)}
-        images = together.summed({name: torch.tensor(n) for name, n in self.images.items()})
-        return {"sums": together.summed(self.sums), "images": {name: int(n) for name, n in images.items()}}
+        """What this process has summed up, or all of them."""
+        mine = {"sums": {name: total.cpu() for name, total in self.sums.items()}, "images": dict(self.images)}
+        return mine if together is None or together.world == 1 else joined(together.gathered(mine))
 
     def load(self, state: dict[str, Any]) -> None:
         self.clear()
         self.sums = {name: total.to(self.device) for name, total in state["sums"].items()}
         self.images = dict(state["images"])
+
+
+def joined(states: list[dict[str, Any]]) -> dict[str, Any]:
+    """The sums of several processes as those of one, added in order of rank."""
+    whole: dict[str, Any] = {"sums": {}, "images": {}}
+    for state in states:
+        for kind, totals in whole.items():
+            for name, total in state[kind].items():
+                totals[name] = totals[name] + total if name in totals else total
+    return whole

@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from dynvit.context import Context
@@ -84,11 +84,3 @@ class Together:
         values: list[Any] = [None] * self.world
         dist.all_gather_object(values, value, group=self._words)
         return values
-
-    def summed(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Scalars added up over the processes, name by name, in order of rank."""
-        if self.world == 1:
-            return values
-        parts = self.gathered({name: value.detach().cpu() for name, value in values.items()})
-        names = dict.fromkeys(name for part in parts for name in part)
-        return {name: sum(part[name] for part in parts if name in part) for name in names}

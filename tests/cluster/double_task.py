@@ -34,6 +34,7 @@ def run(config: Config, context: Any) -> dict[str, Any]:
     given = asdict(config)
     data = {"image_size": 8, "limit": 192, "val_limit": 60, "augment": classify.Augment(shift=1), **given["data"]}
     train = {"epochs": 2, "batch_size": 32, "warmup_epochs": 1, "lr": 1e-2, "clip_grad": 1.0, **given["train"]}
+    train["mix"] = classify.Mix(**train.get("mix", {}))
     evaluation = classify.Evaluation(batch_size=16, traced_images=32, counted_images=2, timed_batches=1)
     whole = classify.Config(
         given["model"], classify.Data(**data), classify.Train(**train), classify.Teacher(), evaluation

@@ -15,6 +15,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
 import toy
 
 DROP = {"model": DEIT, "train": {"drop_path": 0.3}}
+STRONG = {"accumulate": 2, "ema": 0.9, "clip_grad": 0.01, "clip_mode": "adaptive", "layer_decay": 0.8}
+MIXED = {"model": DEIT, "train": {**STRONG, "mix": {"mixup": 0.8, "cutmix": 1.0}}}
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +28,10 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, dict[str, Any]
         trial("two", {"model": EVIT}, processes=2),
         trial("calm", DROP, processes=2),
         trial("killed", {**DROP, "kill_rank": 1}, processes=2, retries=1),
+        trial("strong one", {"model": DEIT, "train": STRONG}),
+        trial("strong two", {"model": DEIT, "train": STRONG}, processes=2),
+        trial("mixed", MIXED, processes=2),
+        trial("mixed again", {**MIXED, "kill_rank": 1}, processes=2, retries=1),
     ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("studies.engine.launch.local.cores", lambda: 2)
@@ -63,3 +69,16 @@ def test_a_killed_rank_ends_the_attempt_and_the_next_resumes(ran: tuple[Store, d
     assert line.endswith(") ended without a word")
     assert "resumed in epoch 1 after" in log(store, "killed", 1)
     assert curve(store, "killed") == curve(store, "calm")
+
+
+def test_parts_and_averages_are_those_of_one_process(ran: tuple[Store, dict[str, Any], list[str]]) -> None:
+    store, states, said = ran
+    assert (states["strong one"].status, states["strong two"].status) == ("done", "done"), said
+    assert apart(curve(store, "strong one"), curve(store, "strong two")) < 1e-6
+
+
+def test_mixing_comes_back_with_a_killed_rank(ran: tuple[Store, dict[str, Any], list[str]]) -> None:
+    """Each process mixes within its share, by draws of its own that need no state."""
+    store, states, said = ran
+    assert (states["mixed again"].status, states["mixed again"].attempt) == ("done", 2), said
+    assert apart(curve(store, "mixed"), curve(store, "mixed again")) == 0
