@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from dynvit.tasks.classify import Config
 
 
+DECODED = ("digits", "cifar10", "cifar100")
+"""Sets that are always kept in memory."""
+
+
 def refusals(config: Config) -> Iterator[str]:
     """Settings that cannot go together."""
     train, repeats = config.train, config.data.augment.repeats
@@ -49,7 +53,6 @@ ENOUGH_PASSES = 50
 """Repeated augmentation was shown to help where every image still is seen about a hundred times."""
 
 
-IN_MEMORY = ("digits", "cifar10", "cifar100")
 UNTOLD = (0.35, 1.0)
 """data.augment.scale where nobody has set it."""
 
@@ -68,7 +71,7 @@ def cautions(config: Config) -> list[str]:
             f"data.augment.repeats {repeats} in {train.epochs} epochs: an image is seen in {train.epochs / repeats:.3g}"
             f" of them; repeats are for long trainings, {repeats * ENOUGH_PASSES} epochs or more"
         )
-    if config.data.name in IN_MEMORY and tuple(config.data.augment.scale) != UNTOLD:
+    if config.data.name in DECODED and tuple(config.data.augment.scale) != UNTOLD:
         found.append(
             f"data.augment.scale crops images that come from files; those of {config.data.name} are kept in memory "
             "and not cropped (data.augment.shift moves them)"

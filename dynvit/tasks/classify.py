@@ -5,7 +5,7 @@ This file is read without torch to learn the options; everything heavy is import
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -59,8 +59,8 @@ class Augment:
             raise ValueError(f"scale is two shares of the area, the smaller first, not {list(self.scale)}")
 
 
-DECODED = ("digits", "cifar10", "cifar100")
-"""Sets that are always kept in memory."""
+_rules, _plans = _beside("_rules"), _beside("_plans")
+DECODED: tuple[str, ...] = _rules.DECODED
 
 
 @dataclass(frozen=True)
@@ -116,13 +116,11 @@ class Mix:
     """Mixup and CutMix as timm has them: an image and its label mixed with those of its mirror place in the batch."""
 
     mixup: float = 0.0
-    """alpha; 0: none."""
     cutmix: float = 0.0
-    """alpha; 0: none."""
+    """alpha of either; 0: none."""
     prob: float = 1.0
-    """Of mixing at all."""
     switch: float = 0.5
-    """Of CutMix where both are on."""
+    """Chances of mixing at all, and of CutMix where both are on."""
     mode: Literal["batch", "pair", "elem"] = "batch"
     """What has a draw of its own."""
     off_epoch: int | None = None
@@ -241,8 +239,8 @@ class Config:
             raise ValueError(wrong)
 
 
-_rules = _beside("_rules")
 cautions = _rules.cautions
+work, weigh, inspect = _plans.work, _plans.weigh, _plans.inspect
 
 
 def run(config: Config, context: Context) -> dict[str, Any]:
@@ -250,50 +248,3 @@ def run(config: Config, context: Context) -> dict[str, Any]:
     from dynvit.train.training import Training
 
     return Training(config, context).run()
-
-
-# ---- for `studies plan` and `studies doctor`
-
-SIZES = {"digits": (1437, 360, 1, 10), "cifar10": (50_000, 10_000, 3, 10), "cifar100": (50_000, 10_000, 3, 100)}
-"""Training and validation images, channels, classes of sets that are the same everywhere."""
-
-
-def work(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What a training amounts to. `images` are trained on and `seen` pass forward only, over all epochs; None where the
-    config does not say how many images there are. `held`: bytes of images on the device; `copies` of the weights."""
-    data, train = config["data"], config["train"]
-    known, known_val, channels, classes = SIZES.get(data["name"], (None, None, 3, None))
-    images = data["images"] or known
-    if images is not None and data["limit"]:
-        images = min(images, data["limit"])
-    val = data["val_limit"] or known_val or (images or 0) // 25  # ImageNet's share
-    pixels = channels * data["image_size"] ** 2
-    kept = data["name"] in DECODED or (data["in_memory"] != "never" and data["image_size"] <= 64)
-    teacher = config["teacher"]
-    return {
-        "size": data["image_size"],
-        "channels": channels,
-        "classes": data["classes"] or classes or 1000,
-        "batch": train["batch_size"] / train["accumulate"],
-        "images": images and images * train["epochs"],
-        "seen": val * train["epochs"],
-        "steps": (images or 0) // train["batch_size"] * train["epochs"] * train["accumulate"],
-        "copies": int(train["ema"] > 0),
-        "amp": train["amp"] != "off",
-        "held": ((images or 0) + val) * pixels if kept else 0,
-        "taught": (images or 0) * teacher["epochs"] if teacher["model"].get("name") else 0,
-    }
-
-
-def inspect(config: Config) -> list[tuple[str, str, str]]:
-    """For `studies doctor --data`: (fine, note or attention; what was found; what to do) of the data set."""
-    from dynvit.data.inspection import inspect as look
-
-    return list(look(config.data, config.train.batch_size))
-
-
-def weigh(options: Mapping[str, Any], size: int, channels: int, classes: int) -> dict[str, float]:
-    """What a training step of a model takes, counted on this machine: see ``dynvit.cost.training``."""
-    from dynvit.cost.training import weigh as count
-
-    return count(options, size, channels, classes)
