@@ -8,7 +8,7 @@ from dataclasses import dataclass
 SUSTAINED = 0.1
 """Share of the peak that small vision transformers reach in training. An assumption: the larger the model, the
 more; a measured trial replaces it."""
-CORE_TFLOPS = 0.02
+CORE_TFLOPS = 0.05
 """Of a CPU core in float32, sustained. An assumption too."""
 
 PEAKS = {  # TFLOP/s of 16-bit dense matrix products; GB of memory

@@ -117,7 +117,7 @@ def test_memory_of_a_machine_without_gpu(small: Path) -> None:
     shown = studies("plan", "small", *SMALL)
     assert shown.exit_code == 2
     assert "resources.memory_gb is 8" in shown.output
-    assert "20 GFLOP/s a core assumed" in line(shown, "cost")
+    assert "50 GFLOP/s a core assumed" in line(shown, "cost")
 
 
 def test_run_refuses_it_for_a_device_that_was_named(small: Path) -> None:
