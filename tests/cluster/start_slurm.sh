@@ -61,6 +61,10 @@ elif [ -s "$dir/run/port" ]; then port=$(cat "$dir/run/port")
 else port=26817; while taken "$port"; do port=$((port + 100)); done; fi
 echo "$port" > "$dir/run/port"
 
+# SLURM's daemons find the address that they alone listen on by this machine's own name
+getent hosts "$(hostname)" > /dev/null ||
+  { echo "start_slurm: the hostname does not resolve: echo '127.0.0.1 $(hostname)' >> /etc/hosts" >&2; exit 1; }
+
 # ---- configuration (written anew only when nothing runs on it)
 if ! alive "$dir/run/slurmctld.pid"; then
   {
