@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from paper_tables import runs
-from paper_tables.yamlfile import CLAIMS
 
 HERE = Path(__file__).parent
 FILE = "tables/.rendered.json"
 FRAMES = ("trials.parquet", "trials.csv", "curves.parquet", "predictions.npz")
 LIBRARIES = ("matplotlib", "seaborn", "pandas", "numpy", "scipy", "jinja2")
+
+
+CLAIMS = "claims.yaml"
+"""Beside the table files: claims by study."""
 
 
 def table_file(study: str) -> Path | None:

@@ -12,7 +12,8 @@ from paper_tables.comparing import ComparedColumn, ComparedRow, Comparison, Inco
 from paper_tables.counting import Verdicts
 from paper_tables.drawing import Entry, Figure, Filter, Name, Panel, some
 from paper_tables.errors import Fault, TableError, nearest
-from paper_tables.yamlfile import CLAIMS, Document, Key, load
+from paper_tables.manifest import CLAIMS
+from paper_tables.yamlfile import Document, Key, load
 
 Show = Literal["mean", "mean_sd", "mean_ci", "paired_difference", "mcnemar"]
 

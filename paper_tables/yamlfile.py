@@ -16,8 +16,6 @@ import yaml
 from paper_tables.errors import Fault, TableError
 
 Key = tuple[str | int, ...]
-CLAIMS = "claims.yaml"
-"""Beside the table files: claims by study."""
 
 
 class _Loader(yaml.SafeLoader):
