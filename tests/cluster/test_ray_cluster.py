@@ -88,6 +88,7 @@ def test_a_killed_worker_and_a_killed_driver(cluster: Standing, tmp_path: Path) 
 def test_ctrl_c_leaves_nothing_on_the_cluster(cluster: Standing, tmp_path: Path) -> None:
     play = Play(tmp_path, seeds=1, steps=2000, seconds=0.05)
     driver = play.start(*on(cluster))
+    until("four at work", lambda: len(play.workers()) == 4 or driver.poll() is not None)
     until("steps", lambda: play.steps() > 8 or driver.poll() is not None)
     workers = play.workers()
     assert len(workers) == 4, play.said
