@@ -12,6 +12,8 @@ from paper_tables.spec import Column, Rows, Spec, Table
 
 FIGURE: TypeAdapter[Figure] = TypeAdapter(Figure)
 USUAL_CURVES = ("val.top1", "val.loss", "train.loss")
+FEW = 6
+"""Lines that panels beside each other can have."""
 
 
 def default(frame: Frame) -> Spec:
@@ -51,14 +53,24 @@ def _figures(frame: Frame, metrics: list[str]) -> list[Figure]:
     told: list[dict[str, object]] = [
         {"name": "arms", "kind": "dots", "x": metrics[0], "caption": "Every arm: its seeds, their mean and interval."}
     ]
-    cheap = [m for m in metrics[1:] if frame.direction(m) == "min"]
+    cheap = [m for m in metrics[1:] if frame.direction(m) == "min" and "loss" not in m]
     if cheap and frame.direction(metrics[0]) == "max":
         caption = f"{metrics[0]} against {cheap[0]}; the line is the Pareto front."
         told.append({"name": "pareto", "kind": "scatter", "x": cheap[0], "y": metrics[0], "frontier": True})
         told[-1]["caption"] = caption
-    logged = [m for m in USUAL_CURVES if m in frame.curve_metrics()]
-    panels = [{"filter": {"part": part.name}, "color": part.axes[0].name} for part in frame.parts if part.axes]
-    if logged and panels:
-        told.append({"name": "training", "kind": "curves", "metric": logged[0], "panels": panels[:3]})
-        told[-1]["caption"] = "Training, along the first axis of each part."
+    told += _curves(frame)
     return [FIGURE.validate_python({"width": "two", **figure}) for figure in told]
+
+
+def _curves(frame: Frame) -> list[dict[str, object]]:
+    """Training along the first axis of each part: panels of one figure, or figures where there are many lines."""
+    logged = [m for m in USUAL_CURVES if m in frame.curve_metrics()]
+    parts = [part for part in frame.parts if part.axes]
+    if not (logged and parts and frame.curves.loc[frame.curves["metric"] == logged[0], "step"].nunique() > 1):
+        return []
+    about = {"kind": "curves", "metric": logged[0], "caption": "Training, along the first axis of each part."}
+    panels = [{"filter": {"part": part.name}, "color": part.axes[0].name} for part in parts]
+    if len(parts) == 1 or all(len(part.axes[0].levels) <= FEW for part in parts):
+        return [{**about, "name": "training", "panels": panels[:3]}]
+    names = ["training" if i == 0 else f"training_{i + 1}" for i in range(len(panels))]
+    return [{**about, "name": name, "panels": [panel]} for name, panel in zip(names, panels, strict=True)]

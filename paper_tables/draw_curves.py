@@ -20,6 +20,9 @@ from paper_tables.names import Names, with_unit
 from paper_tables.stats import LEAST, quantile
 from paper_tables.text import plain, sentence
 
+BESIDE = 6
+"""A legend with more entries stands beside its panel."""
+
 
 @dataclass(frozen=True)
 class Track:
@@ -37,10 +40,15 @@ def draw(spec: Curves | Layers, names: Names) -> tuple[Figure, str]:
     panels = [(panel, tracks) for panel, tracks in panels if tracks]
     if not panels:
         raise Nothing(f'no finished trial has logged "{spec.metric}"')
-    figure, found = style.axes(spec.width, spec.height or 2.5, len(panels), sharey=True)
-    for ax, (panel, tracks) in zip(found, panels, strict=True):
-        _panel(ax, _title(panel, spec, names), tracks, spec)
-    for ax in found[1:]:
+    unit = names.metric(spec.metric).unit
+    windows = [_window(tracks, spec, unit) for _, tracks in panels]
+    shared = _alike(windows)
+    figure, found = style.axes(spec.width, spec.height or 2.5, len(panels), sharey=shared)
+    for ax, (_, tracks), window in zip(found, panels, windows, strict=True):
+        _panel(ax, tracks, spec)
+        ax.set_ylim(_around(windows) if shared else window)
+    _legends(found, [plain(_title(panel, spec, names)) for panel, _ in panels])
+    for ax in found[1:] if shared else []:
         ax.tick_params(axis="y", length=0)
     found[0].set_ylabel(_ylabel(spec, names, [t for _, tracks in panels for t in tracks]))
     return figure, _words(spec, names, panels)
@@ -99,7 +107,7 @@ def _title(panel: Panel, spec: Curves | Layers, names: Names) -> str:
     return panel.title or (names.part(parts[0]) if len(parts) == 1 and len(names.frame.parts) > 1 else "")
 
 
-def _panel(ax: Axes, title: str, tracks: list[Track], spec: Curves | Layers) -> None:
+def _panel(ax: Axes, tracks: list[Track], spec: Curves | Layers) -> None:
     for i, track in enumerate(tracks):
         look = style.series(i)
         every = max(1, len(track.x) // 8)
@@ -107,22 +115,53 @@ def _panel(ax: Axes, title: str, tracks: list[Track], spec: Curves | Layers) -> 
         low = [m - h for m, h in zip(track.mean, track.half, strict=True)]
         high = [m + h for m, h in zip(track.mean, track.half, strict=True)]
         ax.fill_between(track.x, low, high, color=look["color"], alpha=0.15, linewidth=0)
-    if isinstance(spec, Curves):
-        values = sorted(m for track in tracks for m in track.mean)
-        _rise(ax, tracks, values)
-    elif max(m for track in tracks for m in track.mean) <= 1 + 1e-6:
-        ax.set_ylim(0, 1.06)
     ax.set_xlabel("Epoch" if isinstance(spec, Curves) else "Layer")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7, min_n_ticks=1))
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, title=plain(title), title_fontsize=8.5)
 
 
-def _rise(ax: Axes, tracks: list[Track], values: list[float]) -> None:
-    """Where curves start far below where they end, show the last part: the difference is in the last points."""
+def _legends(found: list[Axes], titles: list[str]) -> None:
+    """One for all panels where they have the same lines, else each its own; a long one beside a panel that is alone."""
+    told = [ax.get_legend_handles_labels() for ax in found]
+    if len(found) > 1 and all(labels == told[0][1] for _, labels in told):
+        found[0].figure.legend(*told[0], loc="outside upper center", ncols=min(len(told[0][1]), 5))
+        for ax, title in zip(found, titles, strict=True):
+            ax.set_title(title)
+        return
+    if len(found) == 1 and len(told[0][1]) > BESIDE:
+        found[0].set_title(titles[0])
+        found[0].figure.legend(*told[0], loc="outside right center")
+        return
+    for ax, title in zip(found, titles, strict=True):
+        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, title=title, title_fontsize=8.5)
+
+
+Window = tuple[float, float]
+"""From where to where a panel's values go."""
+
+
+def _window(tracks: list[Track], spec: Curves | Layers, unit: str) -> Window:
+    """What a panel must show. Where curves start far below where they end that is the last part, for the difference is
+    in the last points; shares go from 0 to 1."""
+    values = [m for track in tracks for m in track.mean]
+    if isinstance(spec, Layers) and max(values) <= 1 + 1e-6:
+        return 0.0, 1.06
+    bands = [m + side * h for t in tracks for m, h in zip(t.mean, t.half, strict=True) for side in (-1, 1)]
+    low, high = style.within(min(bands), max(bands), unit)
     late = [m for track in tracks for m in track.mean[len(track.mean) // 3 :]]
     room = max(late) - min(late)
-    if room and values[-1] - values[0] > 6 * room:
-        ax.set_ylim(min(late) - 1.0 * room, max(late) + 0.25 * room)
+    if isinstance(spec, Curves) and room and max(values) - min(values) > 6 * room:
+        return min(late) - 1.0 * room, max(late) + 0.25 * room
+    return low - 0.05 * (high - low or 1.0), high + 0.05 * (high - low or 1.0)
+
+
+def _around(windows: list[Window]) -> Window:
+    return min(low for low, _ in windows), max(high for _, high in windows)
+
+
+def _alike(windows: list[Window]) -> bool:
+    """Whether the panels can share an axis: in a common window none would be pressed into less than half of it."""
+    low, high = _around(windows)
+    return all(top - bottom >= (high - low) / 2 for bottom, top in windows)
 
 
 def _ylabel(spec: Curves | Layers, names: Names, tracks: list[Track]) -> str:

@@ -55,21 +55,21 @@ class _Stub:
 
 
 def _stub(table: Table, names: Names, arms: list[Arm]) -> _Stub:
-    frame, item = names.frame, table.rows.item
+    frame, item, titled = names.frame, table.rows.item, "part" in table.rows.group
     ways = [varied(frame, arm) for arm in arms]
 
     def new(i: int) -> bool:
         return i == 0 or arms[i].part != arms[i - 1].part
 
     def group(i: int) -> str:
-        return _title(names, arms[i], item == "level") if "part" in table.rows.group and new(i) else ""
+        return _title(names, arms[i], item == "level") if titled and new(i) else ""
 
     if item == "level":
         factors = [
             "baseline" if not way else names.axis(way) if new(i) or way != ways[i - 1] else ""
             for i, way in enumerate(ways)
         ]
-        settings = [names.level(way, arm.coords[way]) if way else "" for arm, way in zip(arms, ways, strict=True)]
+        settings = [_level(names, arm, way, titled) for arm, way in zip(arms, ways, strict=True)]
         columns = [_words("Factor", factors), _words("Setting", settings)]
         return _Stub(columns, group, lambda i: not new(i) and ways[i] != ways[i - 1])
     if item == "part":
@@ -79,9 +79,16 @@ def _stub(table: Table, names: Names, arms: list[Arm]) -> _Stub:
         named = [", ".join(names.level(axis, level) for axis, level in arm.coords.items()) for arm in arms]
         return _Stub([_words(", ".join(map(names.axis, axes)), named)], group, lambda i: False)
     labels = [names.arm(arm) for arm in arms]
-    if "part" not in table.rows.group and len({arm.part for arm in arms}) > 1:
+    if not titled and len({arm.part for arm in arms}) > 1:
         labels = [f"{names.part(arm.part)}: {label}" for arm, label in zip(arms, labels, strict=True)]
     return _Stub([_words("Setting", labels)], group, lambda i: False)
+
+
+def _level(names: Names, arm: Arm, way: str | None, titled: bool) -> str:
+    """The level that sets an arm apart; of a baseline its own, where there is but one axis and no title says it."""
+    if way:
+        return names.level(way, arm.coords[way])
+    return names.level(*next(iter(arm.coords.items()))) if len(arm.coords) == 1 and not titled else ""
 
 
 def _words(head: str, texts: list[str]) -> Filled:

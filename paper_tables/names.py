@@ -96,7 +96,7 @@ class Names:
         if not arm.coords:
             return literal(arm.label)
         if arm.baseline and not all(self.bare(axis) for axis in arm.coords):
-            return "baseline"
+            return f"{self.coords(arm)} (baseline)" if len(arm.coords) == 1 else "baseline"
         if arm.baseline or base is None:
             return self.coords(arm)
         return self.coords(arm, arm.differs(base)) or literal(arm.label)

@@ -88,6 +88,11 @@ def series(i: int) -> dict[str, Any]:
     return {"color": COLORS[i % len(COLORS)], "marker": MARKERS[i % len(MARKERS)], "linestyle": LINES[i % len(LINES)]}
 
 
+def within(low: float, high: float, unit: str) -> tuple[float, float]:
+    """What an axis must show of intervals: they may pass the ends of a percentage, the axis need not."""
+    return (max(low, 0.0), min(high, 100.0)) if unit == "%" else (low, high)
+
+
 def save(figure: Figure, stamp: str) -> dict[str, bytes]:
     """pdf, svg and png without dates or versions, each carrying the stamp."""
     files = {}

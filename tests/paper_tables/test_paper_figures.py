@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,9 @@ import synthetic_frame
 from hypothesis import given
 from hypothesis import strategies as some
 
-from paper_tables import draw_forest, draw_scatter, figures, listing, table_file
-from paper_tables.drawing import Forest
+from paper_tables import draw_curves, draw_forest, draw_scatter, figures, listing, style, table_file
+from paper_tables.default import default
+from paper_tables.drawing import Curves, Forest
 from paper_tables.frame import Arm
 from paper_tables.grid import Nothing
 from paper_tables.names import Names
@@ -76,3 +78,48 @@ def test_the_callers_style_is_left_alone(names: Names) -> None:
     before = dict(matplotlib.rcParams)
     figures.draw(names.spec.figures[0], names)
     assert dict(matplotlib.rcParams) == before
+
+
+def curved(tmp_path: Path, ends: dict[str, list[float]]) -> Names:
+    """A frame whose parts learn up to other accuracies; every arm of a part ends at one of the part's values."""
+    trials, curves = synthetic_frame.frames()
+    part = dict(zip(trials["trial"], trials["part"], strict=True))
+    top1 = curves["metric"] == "val.top1"
+    for name, values in ends.items():
+        mine = top1 & (curves["trial"].map(part) == name)
+        place = curves.loc[mine, "trial"].factorize()[0] % len(values)
+        risen = 1 - 0.5 ** curves.loc[mine, "step"]
+        curves.loc[mine, "value"] = risen * [values[i] for i in place]
+    loaded = load(synthetic_frame.write(tmp_path, trials, curves, synthetic_frame.about()))
+    return Names(default(loaded), loaded)
+
+
+def test_no_curve_ends_outside_of_its_panel(tmp_path: Path) -> None:
+    """One part's curves lie together at the top, another's far apart: each panel shows its own."""
+    names = curved(tmp_path, {"sret": [98.0, 98.4], "mor_vit": [40.0, 90.0], "tpc_vit": [97.0, 97.5]})
+    spec = next(f for f in names.spec.figures if isinstance(f, Curves))
+    with style.house():
+        figure, _ = draw_curves.draw(spec, names)
+        axes = figure.axes
+        assert len(axes) == 3
+        for ax in axes:
+            low, high = ax.get_ylim()
+            ends = [float(line.get_ydata()[-1]) for line in ax.get_lines()]  # type: ignore[index]
+            assert all(low < end < high for end in ends)
+        assert axes[0].get_ylim() != axes[1].get_ylim()
+
+
+def test_a_part_of_many_lines_has_a_figure_of_its_own(names: Names) -> None:
+    few = [f for f in default(names.frame).figures if isinstance(f, Curves)]
+    assert [f.name for f in few] == ["training"]
+    wider = replace(names.frame)  # its cached parts are its own
+    parts = [replace(p, axes=(replace(p.axes[0], levels=tuple("abcdefgh")), *p.axes[1:])) for p in names.frame.parts]
+    wider.__dict__["parts"] = parts
+    many = [f for f in default(wider).figures if isinstance(f, Curves)]
+    assert [(f.name, len(f.panels)) for f in many] == [("training", 1), ("training_2", 1), ("training_3", 1)]
+
+
+def test_percentages_end_at_a_hundred() -> None:
+    assert style.within(-20.0, 130.0, "%") == (0.0, 100.0)
+    assert style.within(90.0, 97.0, "%") == (90.0, 97.0)
+    assert style.within(-20.0, 130.0, "") == (-20.0, 130.0)
