@@ -50,12 +50,13 @@ class Batches(Protocol):
 def load(data: Data, batch_size: int, validation_batch_size: int, seed: int, device: str) -> Batches:
     """The data set of a config. ValueError or FileNotFoundError says what is missing and how to get it."""
     from dynvit.data import cifar, digits, memory
+    from dynvit.data.labels import of_decoded
 
     if data.name == "digits":
-        decoded = digits.decode(data.image_size)
+        decoded = of_decoded(digits.decode(data.image_size), data)
         expected(data, decoded.classes, len(decoded.train_images))
     elif data.name in ("cifar10", "cifar100"):
-        decoded = cifar.decode(data)
+        decoded = of_decoded(cifar.decode(data), data)
         expected(data, decoded.classes, len(decoded.train_images))
     else:
         from dynvit.data.listing import scan

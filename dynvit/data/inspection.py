@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynvit.data.corrupt import DAMAGED, decoded
+from dynvit.data.labels import of_decoded, of_split
 from dynvit.data.listing import Split, expected, same_classes, splits
 from dynvit.data.subset import check_batch, mixed_order
 
@@ -37,19 +38,20 @@ def inspect(data: Data, batch_size: int) -> Iterator[Finding]:
 def _decoded(data: Data, batch_size: int) -> Iterator[Finding]:
     from dynvit.data import cifar, digits
 
-    found = digits.decode(data.image_size) if data.name == "digits" else cifar.decode(data)
+    found = of_decoded(digits.decode(data.image_size) if data.name == "digits" else cifar.decode(data), data)
     yield "fine", f"training: {_counts(found.train_labels.numpy(), found.classes)}", ""
     yield "fine", f"validation: {_counts(found.val_labels.numpy(), found.classes)}", ""
     yield from _fits(data, found.classes, len(found.train_labels), batch_size)
 
 
 def _files(data: Data, batch_size: int) -> Iterator[Finding]:
-    train, val = splits(data)
+    whole = splits(data)
+    train, val = (of_split(split, data) for split in whole)
     for split in (train, val):
         yield "fine", f"{split.name}: {_counts(split.labels, len(split.classes))}", ""
         yield from _empty(split)
     try:
-        same_classes(train, val)
+        same_classes(*whole)
     except ValueError as error:
         yield "attention", str(error), "both splits need the same classes"
     yield from _fits(data, len(train.classes), len(train.labels), batch_size)

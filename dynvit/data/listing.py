@@ -65,8 +65,11 @@ class Tree:
 
 def scan(data: Data) -> Tree:
     """List the files. ValueError where the parts do not fit each other or what the config expects."""
+    from dynvit.data.labels import of_split
+
     train, val = splits(data)
     same_classes(train, val)
+    train, val = of_split(train, data), of_split(val, data)
     expected(data, len(train.classes), len(train.labels))
     return Tree(train.classes, _listing(train, data.limit), _listing(val, data.val_limit))
 

@@ -5,7 +5,8 @@ Read without torch, as the task is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -45,8 +46,41 @@ def refusals(config: Config) -> Iterator[str]:
         yield f"train.mix needs an even train.batch_size, not {train.batch_size}"
     if repeats < 1 or train.batch_size < repeats:
         yield f"data.augment.repeats is 1 or more and fits into a batch, not {repeats}"
+    yield from _of_source(config)
     if config.teacher.temperature <= 0:
         yield f"teacher.temperature is above 0, not {config.teacher.temperature:g}"
+
+
+def odd_labels(labels: Sequence[int]) -> str:
+    """What is wrong with a choice of classes, whatever the set is."""
+    if twice := sorted({label for label in labels if labels.count(label) > 1}):
+        return f"labels names {', '.join(map(str, twice))} more than once"
+    if labels and min(labels) < 0:
+        return f"labels are numbers of classes from 0 on, not {min(labels)}"
+    return f"labels names two classes or more, not {labels[0]} alone" if len(labels) == 1 else ""
+
+
+def channels(name: str) -> int:
+    """Of the images of a set, which its name tells."""
+    return 1 if name == "digits" else 3
+
+
+def _of_source(config: Config) -> Iterator[str]:
+    source, train = config.source, config.train
+    if source.epochs < 0:
+        yield f"source.epochs is 0 (no source) or more, not {source.epochs}"
+    if source.epochs <= 0:
+        return
+    if train.warmup_epochs > source.epochs:
+        yield f"train.warmup_epochs is {train.warmup_epochs}, which source.epochs {source.epochs} does not hold"
+    first, then = channels(source.data.name), channels(config.data.name)
+    if first != then:
+        yield (
+            f"source.data {source.data.name} has images of {first} channels, data {config.data.name} of {then}: "
+            "one model takes one kind"
+        )
+    if not 1 <= source.data.augment.repeats <= train.batch_size:
+        yield f"source.data.augment.repeats is 1 or more and fits into a batch, not {source.data.augment.repeats}"
 
 
 ENOUGH_PASSES = 50
@@ -76,4 +110,19 @@ def cautions(config: Config) -> list[str]:
             f"data.augment.scale crops images that come from files; those of {config.data.name} are kept in memory "
             "and not cropped (data.augment.shift moves them)"
         )
-    return found
+    return [*found, *_about_source(config)]
+
+
+def _about_source(config: Config) -> Iterator[str]:
+    source, data = config.source, config.data
+    if not source.epochs:
+        if replace(source.data, name="digits", repository="") != type(source.data)():  # an axis may name sources alone
+            yield f"source.data {source.data.name} is given and source.epochs is 0: nothing is trained on it"
+        return
+    if source.data.augment != data.augment:
+        yield "source.data.augment is not data.augment: the source's images are augmented in another way"
+    if source.data.image_size != data.image_size:
+        yield (
+            f"source.data.image_size is {source.data.image_size}, data.image_size {data.image_size}: "
+            "tables of positions are resampled in between"
+        )

@@ -5,7 +5,7 @@ This file is read without torch to learn the options; everything heavy is import
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -81,6 +81,8 @@ class Data:
     images: int | None = None
     """So many training images are expected; `studies plan` reckons with them where there are no files to count."""
     image_size: int = 16
+    labels: Sequence[int] = ()
+    """Only these classes, renumbered in the order given; `classes`, `images` and the limits speak of what is left."""
     limit: int | None = None
     """Train on so many images only, evenly over the classes."""
     val_limit: int | None = None
@@ -98,6 +100,8 @@ class Data:
             raise ValueError(f"repository is for hfds, not for {self.name}")
         if len(self.splits) not in (0, 2):
             raise ValueError("splits names two: that for training and that for validation")
+        if wrong := _rules.odd_labels(self.labels):
+            raise ValueError(wrong)
         for key in ("limit", "val_limit", "classes", "images"):
             if (value := getattr(self, key)) is not None and value < 1:
                 raise ValueError(f"{key} must be at least 1, got {value}")
@@ -200,6 +204,17 @@ class Teacher:
 
 
 @dataclass(frozen=True)
+class Source:
+    """Transfer: the model is first trained on other data, with the same recipe, in the same trial; then its classifier
+    is made anew and it goes on with `data`."""
+
+    epochs: int = 0
+    """So many on the source; 0: none, the model begins as `init` says."""
+    data: Data = field(default_factory=Data)
+    """What it is trained on first: nothing of it is taken over from the trial's own `data`."""
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """How the model is measured."""
 
@@ -223,6 +238,7 @@ class Config:
         metadata={"kind": "model", "given": GIVEN},
     )
     data: Data = field(default_factory=Data)
+    source: Source = field(default_factory=Source)
     train: Train = field(default_factory=Train)
     teacher: Teacher = field(default_factory=Teacher)
     evaluation: Evaluation = field(default_factory=Evaluation)
@@ -239,12 +255,22 @@ class Config:
             raise ValueError(wrong)
 
 
+def smoke(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What `--smoke` sets besides, in a config that has it all the same."""
+    few = {"source.epochs": 1, "source.data.limit": 512, "source.data.val_limit": 256}
+    return few if config["source"]["epochs"] else {}
+
+
 cautions = _rules.cautions
 work, weigh, inspect = _plans.work, _plans.weigh, _plans.inspect
 
 
 def run(config: Config, context: Context) -> dict[str, Any]:
     """Train, evaluate after every epoch, measure at the end. Raises ``Stopped`` after saving when asked to stop."""
+    if config.source.epochs:
+        from dynvit.train.source import run as transfer
+
+        return transfer(config, context)
     from dynvit.train.training import Training
 
     return Training(config, context).run()

@@ -93,25 +93,39 @@ def fit(model: nn.Module, state: Mapping[str, Tensor]) -> LoadReport:
         return load_trunk(model, _without_other_classes(state, model))
     if not ours:
         raise InitError(f"init: not one of {len(state)} tensors is known to {type(model).__name__}: {_some(state)}")
-    heads = tuple(name for name, _ in model.named_modules() if name and _is_head(name, model))
-    usable = {name: tensor for name, tensor in ours.items() if own[name].shape == tensor.shape}
-    wrong = [name for name in ours if name not in usable and not name.startswith(heads)]
-    if wrong:
-        shapes = "; ".join(f"{n}: {tuple(ours[n].shape)}, ours {tuple(own[n].shape)}" for n in wrong[:6])
-        raise InitError(f"init: weights of another size: {shapes}")
-    with torch.no_grad():
-        for name, tensor in usable.items():
-            own[name].copy_(tensor)
-    unused = tuple(name for name in state if name not in usable)
-    return LoadReport(tuple(usable), tuple(name for name in own if name not in usable), unused)
+    return _copied(model, state, "init")
 
 
-def _is_head(name: str, model: nn.Module) -> bool:
+def hand_over(model: nn.Module, state: Mapping[str, Tensor]) -> LoadReport:
+    """From the same model after training on other data: all but the classifiers, which stay as they were made."""
+    made = heads(model)
+    kept = {name: tensor for name, tensor in state.items() if not name.startswith(made)}
+    return _copied(model, _resampled(kept, model), "source")
+
+
+def heads(model: nn.Module) -> tuple[str, ...]:
+    """What the names of the tensors of its classifiers begin with; a distilled model has two."""
     told = getattr(model, "classifier_names", None)
     if told is None:
         cfg = (getattr(model, "pretrained_cfg", None) or {}).get("classifier", "head")
         told = (cfg,) if isinstance(cfg, str) else tuple(cfg)
-    return name in told
+    return tuple(f"{name}." for name, _ in model.named_modules() if name in told)
+
+
+@torch.no_grad()
+def _copied(model: nn.Module, state: Mapping[str, Tensor], what: str) -> LoadReport:
+    """InitError for a tensor of another size that is not a classifier's."""
+    own, made = model.state_dict(), heads(model)
+    ours = {name: tensor for name, tensor in state.items() if name in own}
+    usable = {name: tensor for name, tensor in ours.items() if own[name].shape == tensor.shape}
+    wrong = [name for name in ours if name not in usable and not name.startswith(made)]
+    if wrong:
+        shapes = "; ".join(f"{n}: {tuple(ours[n].shape)}, ours {tuple(own[n].shape)}" for n in wrong[:6])
+        raise InitError(f"{what}: weights of another size: {shapes}")
+    for name, tensor in usable.items():
+        own[name].copy_(tensor)
+    unused = tuple(name for name in state if name not in usable)
+    return LoadReport(tuple(usable), tuple(name for name in own if name not in usable), unused)
 
 
 def _without_other_classes(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:

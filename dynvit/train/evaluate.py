@@ -40,6 +40,17 @@ class Validation:
     def active_share(self) -> float:
         return sum(self.active) / len(self.active)
 
+    def events(self) -> dict[str, float]:
+        """By event key. `images_per_second` is of this pass; the result's is measured apart."""
+        active = {f"active.layer{i:02d}": share for i, share in enumerate(self.active)}
+        if active:
+            active["active.mean"] = self.active_share()
+        return (
+            {f"val.{key}": value for key, value in self.scores().items()}
+            | active
+            | {"images_per_second": self.images_per_second}
+        )
+
 
 class Activity:
     """Sums over traced batches."""

@@ -38,6 +38,8 @@ class Progress:
     """Mean depth and active share after the last finished epoch, where a model has them."""
     top1: list[float] = field(default_factory=list)
     """Of every finished epoch."""
+    source: dict[str, float] = field(default_factory=dict)
+    """What a training on other data, before this one, came to."""
     seconds: float = 0.0
     """Spent up to the checkpoint, by all attempts."""
 
@@ -66,6 +68,7 @@ def write(training: Training, file: Path, shared: dict[str, Any]) -> None:
     torch.save(
         {
             "schema": SCHEMA,
+            **({"stage": training.stage} if training.stage else {}),
             "model": training.model.state_dict(),
             "optimizer": training.optimizer.state_dict(),
             "scheduler": training.scheduler.state_dict(),

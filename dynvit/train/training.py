@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,7 +19,7 @@ from dynvit.instruments.fluctuation import fluctuation
 from dynvit.train import left_out, resume
 from dynvit.train.average import average, too_slow
 from dynvit.train.begin import begin
-from dynvit.train.evaluate import Validation, evaluate, throughput
+from dynvit.train.evaluate import evaluate, throughput
 from dynvit.train.guards import check_labels
 from dynvit.train.memory import forget_peak, peak_mb
 from dynvit.train.mixing import Mixing
@@ -40,15 +41,25 @@ CHECK_EVERY = {"cpu": 1, "cuda": 50}  # steps between looks at the loss: each lo
 class Training:
     """A model on its way. Everything random comes from streams named by purpose (``dynvit.train.seeding``)."""
 
-    def __init__(self, config: Config, context: Context) -> None:
+    stage = ""
+    """Which of the trainings of a trial this is, where there are several; its checkpoints say so."""
+
+    def __init__(self, config: Config, context: Context, together: Together | None = None) -> None:
         self.config, self.context, self.device = config, context, context.device
         self.kind = torch.device(self.device).type
         self.clock, self.progress, self.tally = Clock(), Progress(), Tally(self.device)
         self.amp = amp_type(config.train.amp, self.device)
-        self.together = Together(context)
+        self.together = together or Together(context)
         self.left_out = 0
 
     def run(self) -> dict[str, Any]:
+        with self.set_up():
+            self.train()
+            return self.finish()
+
+    @contextmanager
+    def set_up(self) -> Iterator[None]:
+        """How torch computes, and the other processes of this trial."""
         with ExitStack() as stack:
             if self.config.train.deterministic:
                 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic with it only
@@ -57,27 +68,34 @@ class Training:
                 stack.callback(torch.set_flush_denormal, False)
             forget_peak(self.device)
             stack.enter_context(self.together.joined())
-            self._build()
-            self.average = average(self.model, self.config.train)
+            yield
+
+    def train(self) -> None:
+        """From the start, or from a checkpoint, to the last epoch."""
+        self._build()
+        self.average = average(self.model, self.config.train)
+        if self.teacher is not None:
+            self.teacher.sit_in(self.model)
+        checkpoint = self.context.load()
+        if checkpoint is None or not resume.read(self, checkpoint):
             if self.teacher is not None:
-                self.teacher.sit_in(self.model)
-            checkpoint = self.context.load()
-            if checkpoint is None or not resume.read(self, checkpoint):
-                if self.teacher is not None:
-                    self.teacher.prepare(self)
-                seed_globally(self.context.seed, "drop", *([self.together.rank] if self.together.rank else []))
-            self.step = Step(self)
-            self._warn()
-            while self.progress.epoch < self.config.train.epochs:
-                self._train_epoch()
-                self._close_epoch()
-                self._boundary()
-            if self.config.keep_checkpoint:
-                self._save()
-                resume.keep_weights(self, "last.safetensors")
-                if self.average is not None and self.measured is self.model:
-                    resume.keep_weights(self, "ema.safetensors", self.average.module)
-            return self._result() if self.together.rank == 0 else {"metrics": {}}
+                self.teacher.prepare(self)
+            seed_globally(self.context.seed, "drop", *([self.together.rank] if self.together.rank else []))
+        self.step = Step(self)
+        self._warn()
+        while self.progress.epoch < self.config.train.epochs:
+            self._train_epoch()
+            self._close_epoch()
+            self._boundary()
+
+    def finish(self) -> dict[str, Any]:
+        """What is left and what is told in the end."""
+        if self.config.keep_checkpoint:
+            self._save()
+            resume.keep_weights(self, "last.safetensors")
+            if self.average is not None and self.measured is self.model:
+                resume.keep_weights(self, "ema.safetensors", self.average.module)
+        return self._result() if self.together.rank == 0 else {"metrics": {}}
 
     def _build(self) -> None:
         train, evaluation = self.config.train, self.config.evaluation
@@ -86,7 +104,7 @@ class Training:
         )
         seed_globally(self.context.seed, "init")
         model = create(self.config.model, self.data, train.drop_path)
-        begin(model, self.config.init, self.config.model["name"], self.context)
+        self.begin(model)
         form = torch.channels_last if train.channels_last else torch.preserve_format
         self.model = self.together.prepared(model.to(self.device, memory_format=form))
         self.mixing = Mixing(self.config, self.data.classes, self.context.seed, self.together.rank)
@@ -96,6 +114,10 @@ class Training:
         self.teacher = Teacher(self) if self.config.teacher.model.get("name") else None
         if self.teacher is not None and hasattr(self.model, "set_distilled_training"):
             self.model.set_distilled_training(True)
+
+    def begin(self, model: nn.Module) -> None:
+        """The weights it starts from, where those are not its own."""
+        begin(model, self.config.init, self.config.model["name"], self.context)
 
     def models(self) -> list[nn.Module]:
         """The one that is trained, and its average if there is one."""
@@ -161,7 +183,7 @@ class Training:
             {} if found.depth is None else {"mean_depth": found.depth, "active_share": found.active_share()}
         )
         speeds = {"train.images_per_second": speed} if self.trained else {}
-        metrics = {**sums, **events(found), "lr": progress.lr, **speeds, **left_out.count(self)}
+        metrics = {**sums, **found.events(), "lr": progress.lr, **speeds, **left_out.count(self)}
         self.context.log(progress.epoch, metrics, steps=self.config.train.epochs)
 
     def _boundary(self) -> None:
@@ -193,6 +215,7 @@ class Training:
                 "params_m": cost.params / 1e6,
                 "images_per_second": speed,
                 **progress.extra,
+                **progress.source,
                 **unreadable,
                 **({} if unrest is None else {"fluctuation": unrest}),
             },
@@ -229,15 +252,3 @@ def amp_type(choice: str, device: str) -> torch.dtype | None:
 def rank(scores: dict[str, float]) -> tuple[float, float]:
     """Higher is better: by top-1, equals by loss."""
     return scores["top1"], -scores["loss"]
-
-
-def events(found: Validation) -> dict[str, float]:
-    """Event keys of a validation. `images_per_second` is of this pass; the result's is measured apart."""
-    active = {f"active.layer{i:02d}": share for i, share in enumerate(found.active)}
-    if active:
-        active["active.mean"] = found.active_share()
-    return (
-        {f"val.{key}": value for key, value in found.scores().items()}
-        | active
-        | {"images_per_second": found.images_per_second}
-    )
