@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from studies.engine.conform import show
 from studies.engine.doctor import Finding
 from studies.engine.taskfile import build
+from studies.engine.trial import Config
 
 if TYPE_CHECKING:
     from studies.engine.plan import Plan
@@ -24,17 +25,26 @@ def check(plan: Plan) -> Iterator[Finding]:
         return
     seen = set()
     for trial in plan.selected:
-        data = trial.config.get("data", {})
-        key = show({name: value for name, value in data.items() if name not in BESIDE})
-        if key in seen:
-            continue
-        seen.add(key)
-        yield Finding("data", "fine", f"{_name(data)}, as {trial.arm.part} {trial.arm.label} reads it")
-        for level, text, remedy in inspect(build(plan.study.task.config, trial.config)):
-            yield Finding("data", level, text, remedy)
+        for config, first in _readers(trial.config):
+            data = config.get("data", {})
+            key = show({name: value for name, value in data.items() if name not in BESIDE})
+            if key in seen:
+                continue
+            seen.add(key)
+            yield Finding("data", "fine", f"{_name(data)}, as {trial.arm.part} {trial.arm.label} reads it{first}")
+            for level, text, remedy in inspect(build(plan.study.task.config, config)):
+                yield Finding("data", level, text, remedy)
+
+
+def _readers(config: Config) -> Iterator[tuple[Config, str]]:
+    """The config, and before it one that has its source for data, where there is a source to be trained on first."""
+    source = config.get("source", {})
+    if source.get("epochs"):
+        yield {**{key: value for key, value in config.items() if key != "source"}, "data": source["data"]}, " first"
+    yield config, ""
 
 
 def _name(data: dict[str, Any]) -> str:
     told = [str(data.get("name", "data"))]
-    told += [f"{key} {data[key]}" for key in ("root", "repository", "image_size") if data.get(key)]
+    told += [f"{key} {data[key]}" for key in ("root", "repository", "labels", "image_size") if data.get(key)]
     return ", ".join(told)

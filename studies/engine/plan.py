@@ -121,6 +121,8 @@ def arms(
         for point in design.expand(part):
             settings = (*part.base, *design.patches(part, point), *over)
             config = resolver.config(settings)
+            if last and (more := study.task.smaller(config)):
+                config = resolver.config((*settings, *patch(more, ("--smoke",))))
             arm = Arm(part.name, point.label, point.coords, config, point.is_baseline, point.blocks)
             yield arm, resolver.defaults(resolver.model_names(settings))
 

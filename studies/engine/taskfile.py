@@ -63,6 +63,11 @@ class Task:
         result: dict[str, Any] = module.run(build(module.Config, config), context)
         return result
 
+    def smaller(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What `--smoke` sets besides in a config that is what it is: a task may offer `smoke(config)`."""
+        ask = getattr(_load(self.path, _version(self.path)), "smoke", None)
+        return ask(config) if callable(ask) else {}
+
     def cautions(self, config: Mapping[str, Any]) -> list[str]:
         """What the task has to say against a config that it takes all the same."""
         say = getattr(sys.modules.get(self.config.__module__), "cautions", None)
