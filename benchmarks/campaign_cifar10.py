@@ -2,12 +2,14 @@
 
     python benchmarks/campaign_cifar10.py --data cifar10.tar.gz --minutes 25
     python benchmarks/campaign_cifar10.py redundancy_ablation --minutes 25 --seeds 0 --at-once 8
+    PYTHONPATH=. python benchmarks/campaign_cifar10.py --pack campaign.tar.gz ...     where nothing is installed
 
 First one epoch of the baseline is timed with as many trials at once as later; the other arms' epochs are reckoned from
 it by their multiply-accumulates. That gives the number of epochs (or --epochs says it), and every trial runs with it,
 the baselines first. What is not done in time saves and stops; the same command with those --epochs goes on. Needs torch
-and timm: neither Ray, MLflow, SLURM nor pydantic. For tables and figures type `python -m studies tables` with the name
-that is printed.
+and timm: neither Ray, MLflow, SLURM nor pydantic; without pyarrow the frame waits for a machine that has it. --pack
+puts the trials, without checkpoints, into one file to carry there: unpack it in results/, then `python -m studies
+tables` with the name that is printed collects and draws.
 """
 
 from __future__ import annotations
@@ -54,11 +56,14 @@ def main() -> int:
     write_plan(plan)
     order = sorted(plan.to_run, key=lambda trial: (not trial.arm.is_baseline, trial.seed))
     print(f"{plan.full_name}: {len(order)} trials of {epochs} epochs, {given.at_once} at once", flush=True)
-    run(order, Store(given.results), given.at_once, given.device, ends)
-    collect(Store(given.results), plan.folder)
-    states = [Store(given.results).trial(t.folder_id).state().status for t in plan.selected]
+    store = Store(given.results)
+    run(order, store, given.at_once, given.device, ends)
+    frame = collected(store, plan)
+    if given.pack:
+        pack(store, plan, given.pack)
+    states = [store.trial(t.folder_id).state().status for t in plan.selected]
     done, minutes = states.count("done"), (time.monotonic() - started) / 60
-    print(f"done {done} of {len(states)} trials in {minutes:.1f} minutes; {plan.folder / 'trials.csv'}")
+    print(f"done {done} of {len(states)} trials in {minutes:.1f} minutes; {frame}")
     return 0 if done == len(states) else 1
 
 
@@ -73,6 +78,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--device", default=None, help="cuda:0 where there is one, else cpu")
     parser.add_argument("--data", type=Path, help="folder with the data sets, or cifar10.tar.gz")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as in `studies run`")
+    parser.add_argument("--pack", type=Path, metavar="FILE", help="the trials without checkpoints as a tar.gz")
     parser.add_argument("--results", type=Path, default=Path("results"))
     given = parser.parse_args()
     if given.device is None:
@@ -155,8 +161,31 @@ def run(trials: Sequence[Trial], store: Store, at_once: int, where: str, ends: f
     finally:
         for process in running:
             process.send_signal(signal.SIGTERM)
-        for process in running:
+        for process, trial in running.items():
             process.wait()
+            print(f"{store.trial(trial.folder_id).state().status:8} {trial.arm.part} {trial.arm.label} s{trial.seed}")
+
+
+def collected(store: Store, plan: Plan) -> str:
+    """The frame's file, or what to do where it cannot be written: trials are safe in their folders."""
+    try:
+        collect(store, plan.folder)
+    except ModuleNotFoundError as missing:
+        return f"no frame without {missing.name}: python -m studies tables {plan.full_name}, where there is one"
+    return str(plan.folder / "trials.csv")
+
+
+def pack(store: Store, plan: Plan, file: Path) -> None:
+    """The study's folder and its trials as they lie in the results folder."""
+    trials = [store.trial(t.folder_id).path for t in plan.selected]
+    with tarfile.open(file, "w:gz") as archive:
+        for folder in dict.fromkeys([plan.folder, *trials]):
+            if folder.is_dir():
+                archive.add(folder, folder.relative_to(store.root), filter=without_checkpoints)
+
+
+def without_checkpoints(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    return None if entry.name.endswith((".safetensors", ".pt")) else entry
 
 
 if __name__ == "__main__":
