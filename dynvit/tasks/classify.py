@@ -238,10 +238,10 @@ class Config:
         metadata={"kind": "model", "given": GIVEN},
     )
     data: Data = field(default_factory=Data)
-    source: Source = field(default_factory=Source)
     train: Train = field(default_factory=Train)
     teacher: Teacher = field(default_factory=Teacher)
     evaluation: Evaluation = field(default_factory=Evaluation)
+    source: Source = field(default_factory=Source)
     keep_checkpoint: bool = False
     """Leave the final checkpoint, last.safetensors and best.safetensors: timm.create_model(checkpoint_path=...)."""
     init: str = ""

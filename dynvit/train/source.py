@@ -89,6 +89,10 @@ class First(Training):
 
     stage = SOURCE
 
+    def train(self) -> None:
+        super().train()
+        self._save()  # from here on it is not trained again, however soon the second is stopped
+
 
 class Second(Training):
     """On the data, from the first one's weights or from a checkpoint of its own."""

@@ -144,6 +144,44 @@ def test_fewer_images_than_a_batch():
         digits(limit=32)
 
 
+# ---- some of the classes
+
+
+def test_some_classes_renumbered_in_the_order_given():
+    whole, few = decode(8), digits(batch=25, image_size=8, labels=(7, 2, 5))
+    assert (few.classes, few.validation_size, few.steps) == (
+        3,
+        108,
+        int((whole.train_labels[:, None] == torch.tensor([7, 2, 5])).sum()) // 25,
+    )
+    images, labels = collect(few.validation())
+    for new, old in enumerate((7, 2, 5)):
+        expected = few._normalise(whole.val_images[whole.val_labels == old])
+        found = images[labels == new]
+        assert torch.equal(found.flatten(1).sum(1).sort().values, expected.flatten(1).sum(1).sort().values)
+    assert collect(digits(batch=10, labels=(7, 2, 5), limit=30).train(0))[1].bincount().tolist() == [10, 10, 10]
+
+
+def test_expectations_speak_of_what_is_left():
+    assert digits(labels=(0, 1), classes=2, images=288).classes == 2
+    with pytest.raises(ValueError, match=r"data\.classes expects 10 classes, digits has 2"):
+        digits(labels=(0, 1), classes=10)
+
+
+@pytest.mark.parametrize(
+    ("labels", "text"),
+    [
+        ((3,), "two classes or more, not 3 alone"),
+        ((3, 1, 3), "labels names 3 more than once"),
+        ((-1, 3), "from 0 on, not -1"),
+        ((3, 10, 12), r"asks for 10, 12, the classes of digits are 0 to 9"),
+    ],
+)
+def test_classes_that_are_not_there(labels, text):
+    with pytest.raises(ValueError, match=text):
+        digits(labels=labels)
+
+
 # ---- augmentation
 
 
@@ -198,6 +236,17 @@ def test_folder(tree, in_memory):
     assert val.shape == (12, 3, 8, 8)
     assert val_labels[:3].sort().values.tolist() == [0, 1, 2]  # mixed, not class after class
     torch.testing.assert_close(data.sample(7), val[:7])
+
+
+@pytest.mark.parametrize("in_memory", ["always", "never"])
+def test_some_classes_of_a_folder(tree, in_memory):
+    data = folder(tree, in_memory=in_memory, labels=(2, 0), classes=2, images=16, augment=Augment(scale=(1.0, 1.0)))
+    assert (data.classes, data.steps, data.validation_size) == (2, 2, 8)
+    for images, labels in (collect(data.train(0)), collect(data.validation())):
+        red = images[:, 0].mean((1, 2)) * 0.229 + 0.485
+        torch.testing.assert_close(red, torch.tensor([160.0, 0.0])[labels] / 255, atol=0.02, rtol=0)
+    with pytest.raises(ValueError, match=r"data\.labels asks for 3, the classes of folder are 0 to 2"):
+        folder(tree, labels=(0, 3))
 
 
 def test_small_folders_are_kept_in_memory(tree):

@@ -62,8 +62,7 @@ def test_one_curve_under_two_kinds_of_keys(undisturbed):
 
 
 def test_seconds_are_of_all_attempts_at_both(tmp_path):
-    alone = Folder(tmp_path / "none")
-    spent = run(transfer(), alone)["cost"]["seconds"]
+    spent = run(transfer(), Silent())["cost"]["seconds"]
     with pytest.raises(Stopped):
         run(transfer(), Folder(tmp_path, stop_at=9))
     state = torch.load(tmp_path / "last.pt", weights_only=True)
@@ -189,7 +188,7 @@ def test_stopped_and_resumed(tmp_path, undisturbed, stop_at):
 def test_killed_and_resumed_from_an_older_checkpoint(tmp_path, undisturbed, save_at, crash_at):
     found, contexts = resumed(transfer(), tmp_path, save_at=save_at, crash_at=crash_at)
     assert found == undisturbed[0]
-    assert contexts[0].saved == len(save_at)
+    assert contexts[0].saved == len(save_at) + (crash_at > SOURCE_END)
 
 
 def test_a_checkpoint_of_the_target_never_trains_the_source_again(tmp_path, monkeypatch, undisturbed):
@@ -199,6 +198,18 @@ def test_a_checkpoint_of_the_target_never_trains_the_source_again(tmp_path, monk
     second = Folder(tmp_path)
     assert numbers(run(transfer(), second), first, second) == undisturbed[0]
     assert torch.load(tmp_path / "last.pt", weights_only=True)["stage"] == "target"
+
+
+@pytest.mark.parametrize("crash_at", [SOURCE_END + 1, SOURCE_END + 10])
+def test_the_end_of_the_source_is_kept(tmp_path, monkeypatch, undisturbed, crash_at):
+    """Nothing was due before the kill, and still no update on the source is made again."""
+    with pytest.raises(KeyboardInterrupt):
+        run(transfer(), Folder(tmp_path, crash_at=crash_at))
+    monkeypatch.setattr(module.First, "_train_epoch", None)
+    second = Folder(tmp_path)
+    found = numbers(run(transfer(), second), second)
+    assert found[0] == undisturbed[0][0]
+    assert second.said[0] == "source: resumed in epoch 3 after 0 batches"
 
 
 def test_stopped_many_times(tmp_path, undisturbed):
@@ -218,7 +229,7 @@ def test_with_everything(tmp_path, stop_at):
     options = replaced(transfer(**STRONG), "evaluation", weights="ema")
     teacher = Teacher(model={"name": "test_resnet"}, epochs=1)
     options = dataclasses.replace(options, model=VIT, teacher=teacher)
-    alone = Folder(tmp_path / "none")
+    alone = Silent()
     expected = numbers(run(options, alone), alone)
     asked = stop_at + 5 + (10 if stop_at > SOURCE_END else 0)  # the teachers' updates ask as well
     assert resumed(options, tmp_path, stop_at=asked)[0] == expected

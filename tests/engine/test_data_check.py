@@ -89,6 +89,21 @@ def test_what_does_not_fit(pictures: Path) -> None:
     assert text.startswith("no folder ") and "elsewhere" in text
 
 
+def test_a_source_is_looked_at_first(pictures: Path) -> None:
+    shutil.copytree(pictures / "folder", pictures / "other")
+    shutil.rmtree(pictures / "other" / "test")
+    source = {"epochs": 3, "data.name": "folder", "data.root": "other", "data.image_size": 8, "data.labels": [2, 0]}
+    sets = [word for key, value in source.items() for word in ("--set", f"source.{key}={value}")]
+    code, found = doctor(*sets)
+    assert code == 1
+    assert found[0][1] == ("folder, root other, labels [2, 0], image_size 8, as pictures baseline reads it first")
+    assert [level for level, _ in found].count("attention") == 1
+    shutil.copytree(pictures / "folder" / "test", pictures / "other" / "test")
+    code, found = doctor(*sets)
+    assert (code, found[1][1]) == (0, "train/: 16 images in 2 classes, 8 each")
+    assert [text for _, text in found].count("folder, image_size 8, as pictures baseline reads it") == 1
+
+
 def test_unreadable_and_small_images(pictures: Path) -> None:
     broken = pictures / "folder" / "train" / "cat" / "3.png"
     broken.write_bytes(b"nothing")
