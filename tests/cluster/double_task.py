@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 REVISION = 1
@@ -18,8 +18,10 @@ class Config:
     model: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     train: dict[str, Any] = field(default_factory=dict)
+    source: dict[str, Any] = field(default_factory=dict)
     kill_rank: int = -1
-    """This one dies in the first attempt, at the sixth look at `stopping`."""
+    kill_at: int = 6
+    """This one dies in the first attempt, at its so many-th look at `stopping`."""
     keep_checkpoint: bool = False
 
 
@@ -40,7 +42,10 @@ def run(config: Config, context: Any) -> dict[str, Any]:
         given["model"], classify.Data(**data), classify.Train(**train), classify.Teacher(), evaluation
     )
     if config.kill_rank == getattr(context, "rank", 0) and len(list((context.folder / "attempts").iterdir())) == 1:
-        context = _Deadly(context)
+        context = _Deadly(context, config.kill_at)
+    if given["source"]:
+        source = classify.Source(given["source"]["epochs"], classify.Data(**{**data, **given["source"]["data"]}))
+        return classify.run(replace(whole, source=source), context)
     training = Training(whole, context)
     update = training._update
 
@@ -55,8 +60,8 @@ def run(config: Config, context: Any) -> dict[str, Any]:
 class _Deadly:
     """A context in which the process dies."""
 
-    def __init__(self, context: Any) -> None:
-        self._context, self._left = context, 6
+    def __init__(self, context: Any, left: int) -> None:
+        self._context, self._left = context, left
 
     def __getattr__(self, name: str) -> Any:
         if name == "stopping":

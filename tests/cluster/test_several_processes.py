@@ -16,6 +16,8 @@ import toy
 
 DROP = {"model": DEIT, "train": {"drop_path": 0.3}}
 STRONG = {"accumulate": 2, "ema": 0.9, "clip_grad": 0.01, "clip_mode": "adaptive", "layer_decay": 0.8}
+TRANSFER = {**DROP, "source": {"epochs": 1, "data": {"labels": (4, 3, 2, 1, 0)}}}
+"""Of six updates an epoch: a seventh look at `stopping` ends it, so that the ninth is within the second training."""
 MIXED = {"model": DEIT, "train": {**STRONG, "mix": {"mixup": 0.8, "cutmix": 1.0}}}
 
 
@@ -32,6 +34,9 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, dict[str, Any]
         trial("strong two", {"model": DEIT, "train": STRONG}, processes=2),
         trial("mixed", MIXED, processes=2),
         trial("mixed again", {**MIXED, "kill_rank": 1}, processes=2, retries=1),
+        trial("transferred", TRANSFER, processes=2),
+        trial("transferred again", {**TRANSFER, "kill_rank": 1, "kill_at": 5}, processes=2, retries=1),
+        trial("transferred late", {**TRANSFER, "kill_rank": 1, "kill_at": 9}, processes=2, retries=1),
     ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("studies.engine.launch.local.cores", lambda: 2)
@@ -82,3 +87,16 @@ def test_mixing_comes_back_with_a_killed_rank(ran: tuple[Store, dict[str, Any], 
     store, states, said = ran
     assert (states["mixed again"].status, states["mixed again"].attempt) == ("done", 2), said
     assert apart(curve(store, "mixed"), curve(store, "mixed again")) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("again", "source: resumed in epoch 1 after"), ("late", "] resumed in epoch 1 after")]
+)
+def test_both_trainings_of_a_transfer_come_back(
+    ran: tuple[Store, dict[str, Any], list[str]], name: str, told: str
+) -> None:
+    store, states, said = ran
+    assert (states[f"transferred {name}"].status, states[f"transferred {name}"].attempt) == ("done", 2), said
+    assert told in log(store, f"transferred {name}", 1)
+    assert curve(store, "transferred") == curve(store, f"transferred {name}")
+    assert [step for step, _ in curve(store, "transferred")] == [1, 2, 3]
