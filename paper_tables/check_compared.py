@@ -19,9 +19,12 @@ def faults(spec: Spec, document: Document, library: Library) -> Iterator[Fault]:
     for i, table in enumerate(spec.tables):
         if isinstance(table, Comparison):
             yield from checked.comparison(table, ("tables", i))
+    scale = str(library.own.about.get("scale") or "")
     for i, claim in enumerate(spec.claims):
         if claim.published is not None:
             yield from checked.source(claim.published, ("claims", i, "published"))
+        if scale and claim.scales and scale not in claim.scales:
+            continue  # not tested here, where the axes may have other levels
         for j, condition in enumerate(claim.conditions):
             key = ("claims", i, "conditions", j)
             yield from checked.choice(condition.of, (*key, "of"))

@@ -182,6 +182,23 @@ def test_faults(condition: str, message: str, tmp_path: Path) -> None:
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize(("scales", "faulty"), [("[gpu]", False), ("[laptop, gpu]", True), ("[]", True)])
+def test_a_claim_for_other_scales_may_name_their_levels(scales: str, faulty: bool, tmp_path: Path) -> None:
+    folder = synthetic_frame.study(tmp_path / "redundancy_ablation")
+    spec = tmp_path / "t.yaml"
+    condition = "{metric: top1, of: {part: sret, recursion: 77}, at_least: 1}"
+    spec.write_text(
+        "study: redundancy_ablation\nclaims:\n"
+        f"  - {{name: c, text: t, paper: p, scales: {scales}, conditions: [{condition}]}}\n"
+    )
+    if faulty:
+        with pytest.raises(TableError, match='no level "77"'):
+            build(folder, spec)
+    else:
+        build(folder, spec)
+        assert "not run" in (folder / "tables" / "claims.md").read_text()
+
+
 def test_wild_words_and_one_paper(tmp_path: Path) -> None:
     folder = synthetic_frame.study(tmp_path / "redundancy_ablation")
     spec = tmp_path / "t.yaml"
