@@ -50,7 +50,7 @@ class Training:
         self.clock, self.progress, self.tally = Clock(), Progress(), Tally(self.device)
         self.amp = amp_type(config.train.amp, self.device)
         self.together = together or Together(context)
-        self.left_out = 0
+        self.left_out = self.trained = 0
 
     def run(self) -> dict[str, Any]:
         with self.set_up():
@@ -72,6 +72,14 @@ class Training:
 
     def train(self) -> None:
         """From the start, or from a checkpoint, to the last epoch."""
+        self.prepare()
+        while self.progress.epoch < self.config.train.epochs:
+            self._train_epoch()
+            self._close_epoch()
+            self._boundary()
+
+    def prepare(self) -> None:
+        """Everything that stands before the next update."""
         self._build()
         self.average = average(self.model, self.config.train)
         if self.teacher is not None:
@@ -83,10 +91,6 @@ class Training:
             seed_globally(self.context.seed, "drop", *([self.together.rank] if self.together.rank else []))
         self.step = Step(self)
         self._warn()
-        while self.progress.epoch < self.config.train.epochs:
-            self._train_epoch()
-            self._close_epoch()
-            self._boundary()
 
     def finish(self) -> dict[str, Any]:
         """What is left and what is told in the end."""
@@ -147,11 +151,12 @@ class Training:
         self.started, self.trained = time.perf_counter(), 0
         if progress.step < self.data.steps:
             for x_BCSS, target_B in self.data.train(progress.epoch, progress.step, self.together.part):
-                self._update(x_BCSS, target_B)
+                self.update(x_BCSS, target_B)
                 self._boundary()
         self.tally.check(progress.epoch + 1)
 
-    def _update(self, x_BCSS: Tensor, target_B: Tensor) -> None:
+    def update(self, x_BCSS: Tensor, target_B: Tensor) -> None:
+        """One batch: mixed, forward and backward, weights moved, counted."""
         progress = self.progress
         if not self.trained:
             check_labels(target_B, self.data.classes)
