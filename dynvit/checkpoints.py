@@ -44,11 +44,13 @@ def load_trunk(model: nn.Module, state_dict: Mapping[str, Any]) -> LoadReport:
     """Initialise a method from its timm trunk's state dict; what the method adds keeps its initialisation.
 
     The mapping of names is the model's ``convert_trunk(state_dict) -> state_dict`` method. A classifier of
-    another class count is left out and reported; any other mis-shaped tensor raises ValueError.
+    another class count is left out and reported; any other mis-shaped tensor raises ValueError, as does a state dict
+    of which nothing fits.
     """
     if not hasattr(model, "convert_trunk"):
         raise ValueError(f"{type(model).__name__} is not built on a timm trunk")
-    source = model.convert_trunk(_unwrap(state_dict))
+    given = _unwrap(state_dict)
+    source = model.convert_trunk(given)
     own = model.state_dict()
     heads = tuple(getattr(model, "classifier_names", ("head",)))
     usable, wrong, unused = {}, [], []
@@ -62,6 +64,9 @@ def load_trunk(model: nn.Module, state_dict: Mapping[str, Any]) -> LoadReport:
     if wrong:
         shapes = "; ".join(f"{n}: {tuple(source[n].shape)}, ours {tuple(own[n].shape)}" for n in wrong[:6])
         raise ValueError(f"trunk weights of another size: {shapes}")
+    if not usable:
+        some = ", ".join([*given][:4])
+        raise ValueError(f"not one of {len(given)} tensors is known to {type(model).__name__} or its trunk: {some}")
     _copy(model, usable)
     return LoadReport(tuple(usable), tuple(n for n in own if n not in usable), tuple(unused))
 

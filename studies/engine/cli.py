@@ -7,6 +7,8 @@ from importlib import import_module
 
 import click
 
+from studies.engine.conform import hint
+
 VERBS = {
     "list": "the studies, their arms and trials",
     "plan": "what a run would do, without doing it",
@@ -32,6 +34,13 @@ class _Verbs(click.Group):
             return None
         command: click.Command = import_module(f"studies.engine.verbs.{cmd_name}").command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            ctx.fail(f"no command {args[0]}{hint(args[0], VERBS)}")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -39,6 +39,11 @@ class Device:
     named: bool = True
     """Whether the user has named it."""
 
+    @property
+    def called(self) -> str:
+        """With its article: an h100, a t4."""
+        return f"{_article(self.name)} {self.name}"
+
 
 def find(text: str | None) -> Device:
     """A name of the table, or TFLOPS:GB as measured. ValueError says what there is."""
@@ -53,4 +58,10 @@ def find(text: str | None) -> Device:
         raise ValueError(f"no device {name}: {', '.join(PEAKS)}, or TFLOPS:GB such as 60:80 (sustained speed, memory)")
     peak, memory = PEAKS[name]
     rate = SUSTAINED * peak
-    return Device(name, rate, memory, f"{rate:g} TFLOP/s assumed, {SUSTAINED:.0%} of an {name}'s peak", bool(text))
+    return Device(
+        name, rate, memory, f"{rate:g} TFLOP/s assumed, {SUSTAINED:.0%} of {_article(name)} {name}'s peak", bool(text)
+    )
+
+
+def _article(name: str) -> str:
+    return "an" if name[0] in "ahl8" else "a"  # as it is spoken

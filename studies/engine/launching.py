@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+from studies.engine.conform import hint
 from studies.engine.label import parse_override
 from studies.engine.launch import names
 from studies.engine.problems import Problem, StudyError
@@ -36,6 +37,8 @@ def launch_options(command: F) -> F:
 
 def preferred(on: str | None, cluster: str | None, trials: Sequence[Trial]) -> str | None:
     """The launcher that is asked for: by name, by a cluster's profile, by the study's resources."""
+    if on and on not in names():
+        raise Refused(f"--on  no launcher {on}{hint(on, names())}\n1 error")
     if on or cluster:
         return on or "slurm"
     named = {launcher for trial in trials for launcher in trial.resources.launcher}

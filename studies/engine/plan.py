@@ -96,9 +96,29 @@ def make_plan(
     kept = tuple(t for t in trials if (seeds is None or t.seed in seeds) and (not only or chosen(t.arm, only)))
     if not kept:
         raise StudyError([Problem("--only", "leaves no trial")])
+    if overrides:
+        _obey(study, kept)
     states = {folder: store.trial(folder).state() for folder in folders}
     plan = _compare(Plan(study, label, store.study(full_name), scale, trials, kept, states, ()), store, rerun)
     return replace(plan, estimate=_estimate(plan, store, gpu, count))
+
+
+def _obey(study: Study, trials: Iterable[Trial]) -> None:
+    """StudyError where a task's own rules refuse what --set has made of an arm; the file's arms were checked before."""
+    resolver = Resolver(study.task)
+    arms = {(trial.arm.part, trial.arm.label): trial.config for trial in trials}
+    wrong: dict[str, list[str]] = {}
+    for arm, config in arms.items():
+        if text := resolver.refusal(config):
+            wrong.setdefault(text, []).append(" ".join(arm))
+    if wrong:
+        raise StudyError(Problem("--set", text + _of_which(names, len(arms))) for text, names in wrong.items())
+
+
+def _of_which(names: Sequence[str], of: int) -> str:
+    if len(names) == of:
+        return ""
+    return f"   [{names[0]}" + (f" and {len(names) - 1} more]" if len(names) > 1 else "]")
 
 
 def _estimate(plan: Plan, store: Store, gpu: devices.Device, count: bool) -> Estimate | None:

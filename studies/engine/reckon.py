@@ -140,7 +140,7 @@ def _misfits(resources: Resources, seconds: float | None, memory: float | None, 
     if memory is not None and resources.gpus:
         room = device.memory_gb * min(1.0, resources.gpus)
         if memory > room:
-            share = f"{resources.gpus:g} of an {device.name}" if resources.gpus < 1 else f"an {device.name}"
+            share = f"{resources.gpus:g} of {device.called}" if resources.gpus < 1 else device.called
             yield f"about {memory:.1f} GB, {share} has {room:g} GB"
     elif memory is not None and resources.memory_gb is not None and memory * resources.per_node > resources.memory_gb:
         yield f"about {memory * resources.per_node:.1f} GB, resources.memory_gb is {resources.memory_gb:g}"

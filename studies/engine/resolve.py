@@ -162,8 +162,8 @@ class Resolver:
             return setting.value
         if option not in model.options:
             if not model.open:
-                known = [f"{field.key}.{o}" for o in model.options if o not in field.given]
-                hint = near(setting.key, known)
+                hint = near(option, [o for o in model.options if o not in field.given])
+                hint = hint.replace('"', f'"{field.key}.', 1)  # the prefix they share would make strangers alike
                 found.append(Misfit((), f"{name} has no option {option}{hint}", at_key=True))
             return setting.value
         return conform(model.options[option].kind, setting.value, found)

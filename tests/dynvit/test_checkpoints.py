@@ -71,6 +71,11 @@ def test_trunk_of_another_width():
         load_trunk(Small(), official(Small(), **{"net.weight": torch.zeros(4, 2)}))
 
 
+def test_trunk_of_another_kind():
+    with pytest.raises(ValueError, match="not one of 2 tensors is known to Small or its trunk: a, b"):
+        load_trunk(Small(), {"a": torch.zeros(1), "b": torch.zeros(2)})
+
+
 def test_models_without_a_format():
     with pytest.raises(ValueError, match="Linear has no official"):
         load_official(nn.Linear(2, 2), {})

@@ -108,6 +108,31 @@ def test_a_wrong_file_ends_with_2_and_nothing_on_disk(tmp_path: Path, monkeypatc
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        (["rnu", "redundancy_ablation"], 'no command rnu, did you mean "run"?'),
+        (["plan", "redundancy_ablation", "--on", "rayy"], 'no launcher rayy, did you mean "ray"?'),
+        (["run", "redundancy_ablation", "--on", "slrm"], 'no launcher slrm, did you mean "slurm"?'),
+        (["plan", "redundancy_ablation", "--cluster", "nosuch.yaml"], "nosuch.yaml"),
+        (
+            ["plan", "redundancy_ablation", "--set", "sret.data.augment.shift=-1"],
+            "shift and cutout are numbers of pixels, not negative   [sret baseline and 8 more]",
+        ),
+        (["run", "redundancy_ablation", "--set", "data.name=hfds"], "--set  data: hfds needs repository"),
+    ],
+)
+def test_a_slip_on_the_command_line_is_one_line_and_exit_code_2(
+    typed: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shown = subprocess.run([sys.executable, "-m", "studies", *typed], capture_output=True, text=True)
+    assert shown.returncode == 2
+    assert told in shown.stderr
+    assert "Traceback" not in shown.stderr
+    assert not [*tmp_path.iterdir()]
+
+
 def test_list_counts_arms_trials_and_what_is_done(begun: Store, tmp_path: Path) -> None:
     (tmp_path / "studies" / "broken.yaml").write_text("study: broken\n")
     golden_text.same("list.txt", run("list").output)

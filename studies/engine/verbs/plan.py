@@ -49,8 +49,10 @@ def command(
     """
     selection = Selection(**chosen)
     plan = plan_of(selection, cast("Rerun | None", rerun), device, count)
+    name = launching.preferred(on, cluster, plan.to_run) or ""
+    options = launching.options(plan.to_run, "slurm" if sbatch else name, cluster, launch)
     if sbatch:
-        click.echo(_sbatch(plan, launching.options(plan.to_run, "slurm", cluster, launch)))
+        click.echo(_sbatch(plan, options))
         return 0
     code = 2 if plan.estimate is not None and plan.estimate.misfits else 0
     if as_json:
