@@ -47,13 +47,13 @@ def run(config: Config, context: Any) -> dict[str, Any]:
         source = classify.Source(given["source"]["epochs"], classify.Data(**{**data, **given["source"]["data"]}))
         return classify.run(replace(whole, source=source), context)
     training = Training(whole, context)
-    update = training._update
+    update = training.update
 
     def spied(x: Any, target: Any) -> None:
         print(f"batch of {len(target)}", x.dtype, flush=True)
         update(x, target)
 
-    training._update = spied  # type: ignore[method-assign]
+    training.update = spied  # type: ignore[method-assign]
     return training.run()
 
 
