@@ -93,9 +93,8 @@ class Progress:
             if state.status == "failed":
                 self.say(f"failed    {name}  {self._labels[name]}  {state.reason}")
             elif self._live is None:
-                self.say(
-                    f"done      {name}  {self._labels[name]}  {values(state)}  {span(state.ended - state.started)}"
-                )
+                seconds = max(state.ended, state.heartbeat) - state.started  # the result may be there before the end is
+                self.say(f"done      {name}  {self._labels[name]}  {values(state)}  {span(seconds)}")
 
     def _headline(self, states: Mapping[str, State]) -> str:
         count = self._watch.count()
