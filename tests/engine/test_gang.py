@@ -155,6 +155,9 @@ def test_what_this_machine_cannot_give(store: Store, monkeypatch: pytest.MonkeyP
     inline, local = launcher("inline", site), launcher("local", site)
     with pytest.raises(LaunchError, match="asks for 8 GPUs, this machine has 1"):
         inline.slots(Resources(gpus=8))
+    monkeypatch.setattr("studies.engine.launch.inline.accelerated", lambda: False)
+    with pytest.raises(LaunchError, match=r"0\.25 GPU, this machine has none"):
+        inline.slots(Resources(gpus=0.25))
     with pytest.raises(LaunchError, match="asks for 2 nodes, inline has this machine only"):
         inline.slots(Resources(nodes=2))
     with pytest.raises(LaunchError, match="asks for 16 cores, this machine has 8"):

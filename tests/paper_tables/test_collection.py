@@ -42,6 +42,14 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def test_a_study_without_a_finished_trial_stands_in_the_index_too(tmp_path: Path) -> None:
+    trials, curves = synthetic_frame.frames()
+    synthetic_frame.write(tmp_path / "begun", trials.assign(status="failed"), curves, synthetic_frame.about())
+    build(tmp_path / "begun")
+    gather(tmp_path)
+    assert f'<td class="num">0</td><td>{len(trials)} failed</td>' in (tmp_path / "index.html").read_text()
+
+
 def test_paper_compiles(results: Path, tmp_path: Path) -> None:
     """Two columns: nothing wider than its place, nothing undefined, every table and figure in it."""
     if not shutil.which("pdflatex"):

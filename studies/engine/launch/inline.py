@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from studies.engine import worker
 from studies.engine.context import Stop
@@ -40,6 +41,10 @@ class Inline:
             raise LaunchError(f"a trial asks for {resources.nodes} nodes, inline has this machine only")
         if resources.gpus > 1 and resources.gpus > gpus():
             raise LaunchError(f"a trial asks for {resources.gpus:g} GPUs, this machine has {gpus()}")
+        if resources.gpus > 0 and not accelerated():
+            raise LaunchError(
+                f"a trial asks for {resources.gpus:g} GPU, this machine has none; another --scale may need none"
+            )
         return 1
 
     def submit(self, jobs: Sequence[Job]) -> list[Handle]:
@@ -95,3 +100,8 @@ def gpus() -> int:
     except (OSError, subprocess.TimeoutExpired):
         return 0
     return sum(line.startswith("GPU ") for line in told.splitlines())
+
+
+def accelerated() -> bool:
+    """Whether there may be a GPU at all; a container may hold one without its maker's tools."""
+    return any(next(Path("/dev").glob(name), None) for name in ("nvidia[0-9]*", "kfd", "dxg")) or gpus() > 0

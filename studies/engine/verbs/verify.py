@@ -40,6 +40,8 @@ def command(
 
     Runs the code that is in BUNDLE. Exit code 0 where all agree, 1 where not, 2 where BUNDLE is not as it was exported.
     """
+    if not bundle.is_file():
+        raise Refused(f"no file {bundle}; `studies export` says where it has put one")
     with tempfile.TemporaryDirectory(prefix="dynvit-verify-") as place:
         try:
             opened = unpack(bundle, Path(place) / "bundle")
