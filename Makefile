@@ -4,6 +4,7 @@
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
+EDITABLE := --config-settings editable_mode=compat
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # All cores for the studies; each trial keeps to the threads it is given.
 STUDY ?= redundancy_ablation
@@ -33,13 +34,14 @@ $(BIN)/uv:
 	  { echo "python3 -m venv does not work here; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
 	@$(BIN)/python -m pip install -q uv
 
-# uv installs the whole stack in a sixth of pip's time.
+# uv installs the whole stack in a sixth of pip's time. compat: the clone stands on the path itself, so that `import dynvit`
+# finds the package also in the folder above, where a folder dynvit is the clone.
 $(VENV)/.installed: pyproject.toml | $(BIN)/uv
-	$(BIN)/uv pip install -q --python $(BIN)/python -e .
+	$(BIN)/uv pip install -q --python $(BIN)/python $(EDITABLE) -e .
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/uv
-	$(BIN)/uv pip install -q --python $(BIN)/python -e '.[dev]'
+	$(BIN)/uv pip install -q --python $(BIN)/python $(EDITABLE) -e '.[dev]'
 	@touch $@ $(VENV)/.installed
 
 clean:

@@ -50,7 +50,10 @@ def load_trunk(model: nn.Module, state_dict: Mapping[str, Any]) -> LoadReport:
     if not hasattr(model, "convert_trunk"):
         raise ValueError(f"{type(model).__name__} is not built on a timm trunk")
     given = _unwrap(state_dict)
-    source = model.convert_trunk(given)
+    try:
+        source = model.convert_trunk(given)
+    except (RuntimeError, KeyError) as error:  # a table or a layer of another shape than any trunk has
+        raise ValueError(f"weights of another kind than {type(model).__name__}'s trunk: {error}") from error
     own = model.state_dict()
     heads = tuple(getattr(model, "classifier_names", ("head",)))
     usable, wrong, unused = {}, [], []

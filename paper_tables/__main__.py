@@ -37,7 +37,7 @@ def _all(results: Path, spec: Path | None, force: bool) -> int:
         raise ValueError("--spec belongs to one study")
     if not found:
         raise ValueError(f"{results}: no results here (no folder with trials.parquet or trials.csv)")
-    wrong = 0
+    wrong, width = 0, max(28, *(len(folder.name) for folder in found))
     for folder in found:
         try:
             built = build(folder, None, force)
@@ -47,7 +47,7 @@ def _all(results: Path, spec: Path | None, force: bool) -> int:
             continue
         tables, figures = (len({file.stem for file in files}) for files in (built.tables, built.figures))
         told = "unchanged" if built.unchanged else f"{tables} tables, {figures} figures"
-        print(f"{folder.name:28} {told}")
+        print(f"{folder.name:{width}} {told}")
     for file in gather(results):
         print(os.path.relpath(file))
     return 2 if wrong else 0

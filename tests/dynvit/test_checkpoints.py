@@ -1,6 +1,7 @@
 """Loading of foreign weights: strict, complete errors, honest reports."""
 
 import pytest
+import timm
 import torch
 from torch import nn
 
@@ -74,6 +75,9 @@ def test_trunk_of_another_width():
 def test_trunk_of_another_kind():
     with pytest.raises(ValueError, match="not one of 2 tensors is known to Small or its trunk: a, b"):
         load_trunk(Small(), {"a": torch.zeros(1), "b": torch.zeros(2)})
+    tiles = {"pos_embed": torch.zeros(1, 64, 28, 28)}
+    with pytest.raises(ValueError, match=r"weights of another kind than EViT's trunk: .*dimensions"):
+        load_trunk(timm.create_model("evit_deit_tiny_patch16_224"), tiles)
 
 
 def test_models_without_a_format():
