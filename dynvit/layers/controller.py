@@ -160,8 +160,8 @@ class Controller(nn.Module):
             index_BK = top(self._priority(chain, oracle), count)
             return Choice(flags(index_BK, tokens), index_BK)
         active_BN = chain.pi_BN.detach() >= rules.threshold
-        if not torch.compiler.is_compiling() and active_BN.all():
-            return Choice()
+        if active_BN.device.type == "cpu" and not torch.compiler.is_compiling() and active_BN.all():
+            return Choice()  # a look that any other device would have to be waited for
         if rules.pause is not True:
             active_BN = highest(self._priority(chain, oracle), active_BN.sum(1))
         return Choice(active_BN)

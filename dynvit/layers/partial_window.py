@@ -58,7 +58,8 @@ class Whole:
 class Part:
     """The active tokens alone, in the windows that have any.
 
-    Compiled, every window is kept, so that an equal number of tokens per image gives static shapes.
+    Compiled, and anywhere but on the CPU, every window is kept: an equal number of tokens per image gives static shapes, and the
+    host need not wait for the device to know them.
     """
 
     def __init__(self, block: SwinTransformerBlock, grid: Grid, active_BN: Tensor, flat_F: Tensor) -> None:
@@ -70,7 +71,7 @@ class Part:
         places_MA1 = torch.arange(source_MA.numel(), device=flat_F.device).view(*source_MA.shape, 1)
         self.place_F = from_windows(places_MA1, block, grid).reshape(-1)[flat_F]
         self.window_M: Tensor | None = None
-        if not torch.compiler.is_compiling():
+        if active_BN.device.type == "cpu" and not torch.compiler.is_compiling():
             used_M, area = keys_MA.any(1), keys_MA.shape[1]
             self.window_M = used_M.nonzero()[:, 0]
             source_MA, keys_MA = source_MA[self.window_M], keys_MA[self.window_M]
@@ -79,7 +80,7 @@ class Part:
         self.source_MA = source_MA
         border_MA = source_MA == count
         keys_MA = keys_MA | border_MA if self.bordered else keys_MA
-        # Compiled, windows without a key remain: any finite result will do.
+        # Then windows without a key remain: any finite result will do.
         self.keys_MA = keys_MA if self.window_M is not None else keys_MA | ~keys_MA.any(1, keepdim=True)
 
     def project(self, y_FC: Tensor) -> Tensor:

@@ -83,7 +83,8 @@ class AViT(Intermediates, VisionTransformer):
         )  # fmt: skip
         without_idle_dropout(self)
         self.img_size, self.exact, self.early_exit = img_size, exact, early_exit
-        self.gate, self.prior = Gate(gate_scale, gate_center, eps), prior(depth, prior_mean, exact)
+        self.gate = Gate(gate_scale, gate_center, eps)
+        self.register_buffer("prior", prior(depth, prior_mean, exact), persistent=False)
         self.weights = {"ponder": ponder_weight, "distribution": distribution_weight}
         self.trace: TokenTrace | None = None
         self.set_execution("gathered")

@@ -135,3 +135,19 @@ def test_policy_of_a_config():
     data = load(Data(image_size=8, limit=100, augment=Augment(auto="rand-m9-inc1")), 50, 50, 0, "cpu")
     plain = load(Data(image_size=8, limit=100), 50, 50, 0, "cpu")
     assert not torch.equal(next(data.train(0))[0], next(plain.train(0))[0])
+
+
+def test_several_batches_at_once_and_taken_up_in_their_middle():
+    """What a policy does to a batch does not depend on where an attempt begins."""
+    data = load(Data(image_size=8, limit=200, augment=Augment(flip=True, auto="rand-m9-inc1")), 20, 50, 0, "cpu")
+    assert isinstance(data, Memory)
+    assert data.steps == 10
+    assert data.at_once > data.steps
+    for at_once in (data.at_once, 4, 1):
+        data.at_once = at_once
+        whole = [x_BCSS for x_BCSS, _ in data.train(3)]
+        for start in (1, 4, 7, 9):
+            rest = [x_BCSS for x_BCSS, _ in data.train(3, start)]
+            assert len(rest) == data.steps - start
+            assert all(torch.equal(one, other) for one, other in zip(rest, whole[start:], strict=True))
+    assert not torch.equal(whole[0], next(iter(data.train(4)))[0])
