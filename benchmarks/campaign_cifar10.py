@@ -152,6 +152,8 @@ def run(trials: Sequence[Trial], store: Store, at_once: int, where: str, ends: f
                 folder = store.trial(trial.folder_id)
                 folder.create(trial.spec())
                 command = [sys.executable, "-m", "studies.engine.worker", "--device", where, str(folder.path)]
+                threads = str(max(1, trial.resources.cpus))
+                env |= {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
                 running[subprocess.Popen(command, env=env)] = trial
             for process in [p for p in running if p.poll() is not None]:
                 trial = running.pop(process)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import re
 import socket
+import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from studies.engine import gang, ranks
 from studies.engine.claim import alive
 from studies.engine.context import Stop
 from studies.engine.launch import Job, LaunchError, Site, launcher
+from studies.engine.launch.inline import keep_to
 from studies.engine.store import Store
 from studies.engine.trial import Arm, Resources, Trial
 from studies.engine.worker import attempt
@@ -163,3 +166,12 @@ def test_what_this_machine_cannot_give(store: Store, monkeypatch: pytest.MonkeyP
     with pytest.raises(LaunchError, match="asks for 16 cores, this machine has 8"):
         local.slots(Resources(processes=8, cpus=2))
     assert local.slots(Resources(processes=2, cpus=2)) == 2
+
+
+def test_threads_of_a_trial_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+    monkeypatch.setitem(os.environ, "OMP_NUM_THREADS", "64")
+    monkeypatch.setitem(os.environ, "MKL_NUM_THREADS", "64")
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(set_num_threads=told.append))
+    keep_to(3)
+    assert (os.environ["OMP_NUM_THREADS"], os.environ["MKL_NUM_THREADS"], told) == ("3", "3", [3])

@@ -192,7 +192,7 @@ def test_a_second_driver_is_told_who_runs(shell: Shell) -> None:
 
 def test_an_unknown_launcher(shell: Shell) -> None:
     got = shell.run(on="inlin")
-    assert (got.code, got.err) == (2, "no launcher inlin, did you mean inline?\n")
+    assert (got.code, got.err) == (2, '--on  no launcher inlin, did you mean "inline"?\n1 error\n')
 
 
 def test_a_results_folder_that_cannot_be_written(shell: Shell) -> None:

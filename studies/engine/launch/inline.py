@@ -5,8 +5,10 @@ A trial that several processes train together gets them all from here, and this 
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -64,6 +66,7 @@ class Inline:
             self._wait(handle)
             return True
         minutes = job.resources.minutes
+        keep_to(max(1, job.resources.cpus))
         return worker.attempt(folder, self._stop, job.device, inline=True, minutes=minutes) is not None
 
     def _wait(self, handle: Handle) -> None:
@@ -100,6 +103,13 @@ def gpus() -> int:
     except (OSError, subprocess.TimeoutExpired):
         return 0
     return sum(line.startswith("GPU ") for line in told.splitlines())
+
+
+def keep_to(threads: int) -> None:
+    """As the other launchers do for their workers; threads beyond a trial's cores wait for each other."""
+    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
+    if torch := sys.modules.get("torch"):  # an earlier trial has loaded it, and it has read these
+        torch.set_num_threads(threads)
 
 
 def accelerated() -> bool:
