@@ -77,7 +77,10 @@ class Names:
 
     def level(self, axis: str, level: str) -> str:
         said = self.spec.axes.get(axis)
-        return (said.levels.get(level) if said else None) or literal(level)
+        label = said.levels.get(level) if said else None
+        if label is None and level.lower().replace("-", "_").startswith((*RECONSTRUCTED, "tpc_")):
+            return f"{literal(level)} (reconstructed)"
+        return label or literal(level)
 
     def bare(self, axis: str) -> bool:
         said = self.spec.axes.get(axis)

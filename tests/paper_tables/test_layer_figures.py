@@ -164,6 +164,15 @@ def test_a_bare_axis_is_called_by_its_levels(folder: Path) -> None:
     assert {names.arm(arm) for arm in names.frame.arms if arm.baseline and arm.part == "sret"} == {"baseline"}
 
 
+@pytest.mark.parametrize("level", ["MoR-ViT-token", "mor_vit", "TPC-LV", "tpc_deit", "Edge-RecViT"])
+def test_a_level_without_official_code_says_so(folder: Path, level: str) -> None:
+    frame = load(folder)
+    assert Names(Spec(study="redundancy_ablation"), frame).level("model", level).endswith(" (reconstructed)")
+    told = Spec.model_validate({"study": "redundancy_ablation", "axes": {"model": {"levels": {level: "as told"}}}})
+    assert Names(told, frame).level("model", level) == "as told"
+    assert Names(told, frame).level("model", "Evo-ViT") == "Evo-ViT"
+
+
 def test_the_table_file_asks_for_what_the_study_measures() -> None:
     path = table_file("token_redundancy")
     assert path is not None
