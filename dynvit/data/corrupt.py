@@ -25,11 +25,16 @@ class Corrupt:
         self.found |= dict(found)
         if len(self.found) <= self.limit:
             return
-        told = [f"{name} cannot be read as an image: {why}" for name, why in self.found.items()]
+        told = [f"{name} cannot be read as an image: {reason}" for name, reason in self.found.items()]
         if len(told) == 1:
             raise ValueError(f"{told[0]}; to leave such images out, say how many in data.max_corrupt")
         more = f" and {len(told) - SHOWN} more" if len(told) > SHOWN else ""
         raise ValueError(f"{len(told)} images, data.max_corrupt is {self.limit}: {'; '.join(told[:SHOWN])}{more}")
+
+
+def why(error: Exception) -> str:
+    """The decoder's reason; where it names the bytes by their address, that they are no image."""
+    return "no image format that PIL knows" if "<_io." in str(error) else str(error)
 
 
 def decoded(content: bytes) -> Any:

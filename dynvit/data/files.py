@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from dynvit.data.corrupt import DAMAGED, Corrupt, decoded
+from dynvit.data.corrupt import DAMAGED, Corrupt, decoded, why
 from dynvit.data.listing import Listing, Tree
 from dynvit.data.subset import WHOLE, Part, check_batch, repeated, share
 from dynvit.train.seeding import own_stream, stream
@@ -46,7 +46,7 @@ class Images(Dataset):
             try:
                 image = decoded(self.listing.read(there))
             except DAMAGED as error:
-                bad.append((self.listing.name(there), str(error)))
+                bad.append((self.listing.name(there), why(error)))
                 continue
             label = int(self.listing.labels[there])
             if not self.training:

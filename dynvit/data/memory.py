@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dynvit.data.augment import augment, cut_out
-from dynvit.data.corrupt import DAMAGED, Corrupt, decoded
+from dynvit.data.corrupt import DAMAGED, Corrupt, decoded, why
 from dynvit.data.listing import Listing, Tree
 from dynvit.data.randaugment import Policy
 from dynvit.data.subset import WHOLE, Part, check_batch, limited, repeated, share
@@ -72,7 +72,7 @@ def _pixels(listing: Listing, index: int, size: int) -> NDArray[np.uint8] | str:
     try:
         image = decoded(listing.read(index))
     except DAMAGED as error:
-        return str(error)
+        return why(error)
     if image.size != (size, size):
         image = ImageOps.fit(image, (size, size), method=Image.Resampling.BICUBIC)
     return np.asarray(image)

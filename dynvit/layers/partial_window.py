@@ -58,8 +58,8 @@ class Whole:
 class Part:
     """The active tokens alone, in the windows that have any.
 
-    Compiled, and anywhere but on the CPU, every window is kept: an equal number of tokens per image gives static shapes, and the
-    host need not wait for the device to know them.
+    Compiled, and anywhere but on the CPU, every window is kept: an equal number of tokens per image gives static
+    shapes, and the host need not wait for the device to know them.
     """
 
     def __init__(self, block: SwinTransformerBlock, grid: Grid, active_BN: Tensor, flat_F: Tensor) -> None:

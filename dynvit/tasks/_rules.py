@@ -18,8 +18,9 @@ DECODED = ("digits", "cifar10", "cifar100")
 
 
 def refusals(config: Config) -> Iterator[str]:
-    """Settings that cannot go together."""
+    """Settings that cannot be, or cannot go together."""
     train, repeats = config.train, config.data.augment.repeats
+    yield from _of_amounts(config)
     if train.accumulate < 1 or train.batch_size % train.accumulate:
         yield f"train.batch_size {train.batch_size} cannot be cut into train.accumulate {train.accumulate} parts"
     if train.lr_scaling == "linear" and train.lr_batch < 1:
@@ -44,7 +45,7 @@ def refusals(config: Config) -> Iterator[str]:
             yield f"{name} is a share from 0 to 1, not {share:g}"
     if (train.mix.mixup or train.mix.cutmix) and train.batch_size % 2:
         yield f"train.mix needs an even train.batch_size, not {train.batch_size}"
-    if repeats < 1 or train.batch_size < repeats:
+    if repeats < 1 or 1 <= train.batch_size < repeats:
         yield f"data.augment.repeats is 1 or more and fits into a batch, not {repeats}"
     yield from _of_source(config)
     if config.teacher.temperature <= 0:
@@ -65,6 +66,35 @@ def channels(name: str) -> int:
     return 1 if name == "digits" else 3
 
 
+def _of_amounts(config: Config) -> Iterator[str]:
+    """Numbers that are wrong whatever the others are, and the schedule's."""
+    train, evaluation = config.train, config.evaluation
+    for name, number in (
+        ("train.epochs", train.epochs),
+        ("train.batch_size", train.batch_size),
+        ("data.image_size", config.data.image_size),
+        ("evaluation.batch_size", evaluation.batch_size),
+        ("evaluation.timed_batch_size", evaluation.timed_batch_size),
+        ("evaluation.timed_batches", evaluation.timed_batches),
+    ):
+        if number < 1:
+            yield f"{name} is 1 or more, not {number}"
+    for name, value in (
+        ("train.lr", train.lr),
+        ("train.min_lr", train.min_lr),
+        ("train.warmup_lr", train.warmup_lr),
+        ("train.weight_decay", train.weight_decay),
+        ("train.warmup_epochs", train.warmup_epochs),
+    ):
+        if value < 0:
+            yield f"{name} is not negative, but {value:g}"
+    if 1 <= train.epochs < train.warmup_epochs:
+        yield f"train.warmup_epochs {train.warmup_epochs} is more than train.epochs {train.epochs}"
+    for name, share in (("train.label_smoothing", train.label_smoothing), ("train.drop_path", train.drop_path)):
+        if not 0 <= share < 1:
+            yield f"{name} is a share from 0 to below 1, not {share:g}"
+
+
 def _of_source(config: Config) -> Iterator[str]:
     source, train = config.source, config.train
     if source.epochs < 0:
@@ -79,7 +109,7 @@ def _of_source(config: Config) -> Iterator[str]:
             f"source.data {source.data.name} has images of {first} channels, data {config.data.name} of {then}: "
             "one model takes one kind"
         )
-    if not 1 <= source.data.augment.repeats <= train.batch_size:
+    if not 1 <= source.data.augment.repeats <= max(train.batch_size, 1):
         yield f"source.data.augment.repeats is 1 or more and fits into a batch, not {source.data.augment.repeats}"
 
 

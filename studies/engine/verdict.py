@@ -36,7 +36,9 @@ def name_of(error: BaseException) -> str:
         return "oom"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk is full: {error}"
-    return "".join(traceback.format_exception_only(error)).strip().splitlines()[-1][:300]
+    told = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
+    module = f"{type(error).__module__}."  # where a class is defined helps nobody; its log has it
+    return told.removeprefix(module)[:300]
 
 
 def shared_verdict(gang: Gang, context: TrialContext, reason: str) -> tuple[Status, str]:

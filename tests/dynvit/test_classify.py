@@ -237,7 +237,7 @@ def test_schedules(schedule, rates):
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"train": Train(warmup_epochs=9, epochs=3)}, ValueError, "warmup_epochs is 9, of 3 epochs"),
+        ({"train": Train(warmup_epochs=9, epochs=3)}, ValueError, "warmup_epochs 9 is more than train.epochs 3"),
         ({"data": Data(limit=20)}, ValueError, "20 training images, fewer than one batch of 32"),
         ({"model": {}}, ValueError, "model needs a name"),
         ({"model": {"name": "no_such_model"}}, RuntimeError, "no_such_model"),
@@ -246,6 +246,21 @@ def test_schedules(schedule, rates):
 def test_wrong_configs(changes, error, message):
     with pytest.raises(error, match=message):
         run(dataclasses.replace(Config(), **changes), Silent())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train": Train(epochs=0, warmup_epochs=0)}, "train.epochs is 1 or more, not 0"),
+        ({"train": Train(batch_size=0)}, "train.batch_size is 1 or more, not 0$"),
+        ({"train": Train(lr=-1.0)}, "train.lr is not negative, but -1"),
+        ({"train": Train(drop_path=1.0)}, "train.drop_path is a share from 0 to below 1, not 1"),
+        ({"data": Data(image_size=0)}, "data.image_size is 1 or more, not 0"),
+    ],
+)
+def test_amounts_that_cannot_be(changes, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(Config(), **changes)
 
 
 def test_global_settings_are_left_as_they_were():

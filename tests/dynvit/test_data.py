@@ -291,7 +291,7 @@ def test_folder_errors(tree, tmp_path, monkeypatch):
 @pytest.mark.parametrize("in_memory", ["always", "never"])
 def test_damaged_image_is_named(tree, in_memory):
     (tree / "train" / "bee" / "3.png").write_bytes(b"not an image")
-    with pytest.raises(ValueError, match=r"bee.3\.png cannot be read as an image"):
+    with pytest.raises(ValueError, match=r"bee.3\.png cannot be read as an image: no image format"):
         list(folder(tree, in_memory=in_memory).train(0))
 
 
