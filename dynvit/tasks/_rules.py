@@ -70,7 +70,6 @@ def _of_amounts(config: Config) -> Iterator[str]:
     """Numbers that are wrong whatever the others are, and the schedule's."""
     train, evaluation = config.train, config.evaluation
     for name, number in (
-        ("train.epochs", train.epochs),
         ("train.batch_size", train.batch_size),
         ("data.image_size", config.data.image_size),
         ("evaluation.batch_size", evaluation.batch_size),
@@ -80,6 +79,7 @@ def _of_amounts(config: Config) -> Iterator[str]:
         if number < 1:
             yield f"{name} is 1 or more, not {number}"
     for name, value in (
+        ("train.epochs", train.epochs),
         ("train.lr", train.lr),
         ("train.min_lr", train.min_lr),
         ("train.warmup_lr", train.warmup_lr),
@@ -88,7 +88,7 @@ def _of_amounts(config: Config) -> Iterator[str]:
     ):
         if value < 0:
             yield f"{name} is not negative, but {value:g}"
-    if 1 <= train.epochs < train.warmup_epochs:
+    if 0 <= train.epochs < train.warmup_epochs:
         yield f"train.warmup_epochs {train.warmup_epochs} is more than train.epochs {train.epochs}"
     for name, share in (("train.label_smoothing", train.label_smoothing), ("train.drop_path", train.drop_path)):
         if not 0 <= share < 1:

@@ -251,7 +251,7 @@ def test_wrong_configs(changes, error, message):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"train": Train(epochs=0, warmup_epochs=0)}, "train.epochs is 1 or more, not 0"),
+        ({"train": Train(epochs=-1, warmup_epochs=0)}, "train.epochs is not negative, but -1"),
         ({"train": Train(batch_size=0)}, "train.batch_size is 1 or more, not 0$"),
         ({"train": Train(lr=-1.0)}, "train.lr is not negative, but -1"),
         ({"train": Train(drop_path=1.0)}, "train.drop_path is a share from 0 to below 1, not 1"),
