@@ -55,12 +55,13 @@ def gather(results: Path) -> list[Path]:
 
 
 def _studies(results: Path) -> list[Study]:
+    """Those with claims first, those with a single table last: a reader begins with the papers."""
     found = []
     for folder in folders(results):
         record = manifest.read(folder)
         if record.get("about"):
             found.append(Study(folder.name, record["about"], tuple(record.get("outputs", ()))))
-    return found
+    return sorted(found, key=lambda s: (not s.about["claims"], len(s.about["tables"]) < 2, s.folder))
 
 
 def _mark(digest: str) -> str:
