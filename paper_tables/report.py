@@ -93,9 +93,11 @@ def problems(names: Names) -> list[str]:
             told = sentence([f"{n} {status}" for status, n in other.items()])
             found.append(plain(f"{names.part(arm.part)}, {names.arm(arm)}: {told} of {len(arm.rows)} trials"))
             continue
-        for metric in frame.about.get("metrics", {}):
-            lost = len(frame.done(arm)) - len(frame.values(arm, metric))
-            if lost:
+        metrics = list(frame.about.get("metrics", {}))
+        for metric in metrics:
+            had, done = len(frame.values(arm, metric)), len(frame.done(arm))
+            lost = done - had
+            if lost and (had or not frame.values(arm, metrics[0])):  # else it is none of this arm's metrics
                 where = plain(f"{names.part(arm.part)}, {names.arm(arm)}")
                 found.append(f"{where}: {metric} has no finite value in {lost} of {len(arm.rows)} finished trials")
     return found if len(found) <= MANY else [*found[: MANY - 1], f"and {len(found) - MANY + 1} more arms: see Trials"]

@@ -94,6 +94,14 @@ def test_metrics_that_are_no_numbers(value: float, folder: Path, trials: pd.Data
     assert "inf" not in texts["models"].partition("\n- ")[0].replace("Finetune", "")
 
 
+def test_a_metric_that_some_arms_only_have_is_no_gap(folder: Path, trials: pd.DataFrame) -> None:
+    trials.loc[trials.part == "sret", "metric.active_share"] = math.nan
+    trials.loc[(trials.part == "tpc_vit") & (trials.seed == 1), "metric.active_share"] = math.nan
+    report = made(folder, trials)["report"]
+    assert "active_share has no finite value in 1 of 3 finished trials" in report
+    assert "active_share has no finite value in 3 of 3 finished trials" not in report
+
+
 def test_a_metric_the_frame_does_not_know(folder: Path, trials: pd.DataFrame) -> None:
     spec = folder.parent / "t.yaml"
     spec.write_text(
