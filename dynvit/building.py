@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import timm
 from torch import nn
+
+if TYPE_CHECKING:
+    from dynvit.data import Batches
 
 
 def build(options: Mapping[str, Any], **given: Any) -> nn.Module:
@@ -25,3 +28,9 @@ def build(options: Mapping[str, Any], **given: Any) -> nn.Module:
         if "img_size" in told or "img_size" not in given or "'img_size'" not in str(error):
             raise
         return timm.create_model(name, **{key: value for key, value in given.items() if key != "img_size"}, **told)
+
+
+def fitted(options: Mapping[str, Any], data: Batches, drop_path: float) -> nn.Module:
+    """The model for the data's classes, channels and image size."""
+    given = {"num_classes": data.classes, "in_chans": data.channels, "img_size": data.image_size}
+    return build(options, **given, **({"drop_path_rate": drop_path} if drop_path else {}))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from dynvit.building import fitted
 from dynvit.context import Stopped
 from dynvit.output import cross_entropy
 from dynvit.train.optimiser import optimiser, scheduler
@@ -26,8 +27,6 @@ class Teacher:
     """Evaluation mode, no gradients. Its weights come from a file, timm's hub, or a short training of its own."""
 
     def __init__(self, training: Training) -> None:
-        from dynvit.train.training import create
-
         told = training.config.teacher
         if not (told.checkpoint or told.pretrained or told.epochs):
             raise TeacherError(
@@ -36,7 +35,7 @@ class Teacher:
             )
         seed_globally(training.context.seed, "teacher")
         options = {**told.model, "pretrained": True} if told.pretrained else told.model
-        self.model = create(options, training.data, 0.0).to(training.device)
+        self.model = fitted(options, training.data, 0.0).to(training.device)
         if told.checkpoint:
             read_weights(self.model, Path(told.checkpoint).expanduser())
         self.ready = not told.epochs

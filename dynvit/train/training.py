@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from dynvit.building import build
+from dynvit.building import fitted
 from dynvit.complexity import complexity
 from dynvit.context import Context, Stopped
 from dynvit.data import Batches, load
@@ -24,6 +24,7 @@ from dynvit.train.guards import check_labels
 from dynvit.train.memory import forget_peak, peak_mb
 from dynvit.train.mixing import Mixing
 from dynvit.train.optimiser import optimiser, scheduler
+from dynvit.train.precision import precision
 from dynvit.train.predictions import FILE, predictions
 from dynvit.train.resume import Clock, Progress
 from dynvit.train.seeding import deterministic, seed_globally
@@ -48,7 +49,7 @@ class Training:
         self.config, self.context, self.device = config, context, context.device
         self.kind = torch.device(self.device).type
         self.clock, self.progress, self.tally = Clock(), Progress(), Tally(self.device)
-        self.amp = amp_type(config.train.amp, self.device)
+        self.amp = precision(config.train.amp, self.device)
         self.together = together or Together(context)
         self.left_out = self.trained = 0
 
@@ -107,7 +108,7 @@ class Training:
             self.config.data, train.batch_size, evaluation.batch_size, self.context.seed, self.device
         )
         seed_globally(self.context.seed, "init")
-        model = create(self.config.model, self.data, train.drop_path)
+        model = fitted(self.config.model, self.data, train.drop_path)
         self.begin(model)
         form = torch.channels_last if train.channels_last else torch.preserve_format
         self.model = self.together.prepared(model.to(self.device, memory_format=form))
@@ -233,25 +234,6 @@ class Training:
             },
             **named,
         }
-
-
-def create(options: dict[str, Any], data: Batches, drop_path: float) -> nn.Module:
-    """The timm model of a config, fitted to the data's classes, channels and image size."""
-    fitted = {"num_classes": data.classes, "in_chans": data.channels, "img_size": data.image_size}
-    if drop_path:
-        fitted["drop_path_rate"] = drop_path
-    return build(options, **fitted)
-
-
-def amp_type(choice: str, device: str) -> torch.dtype | None:
-    """The type that matrix products are computed in, None for the parameters' own."""
-    if choice == "float16":
-        return torch.float16
-    if choice == "off" or (choice == "auto" and not device.startswith("cuda")):
-        return None
-    if choice == "auto" and not torch.cuda.is_bf16_supported(including_emulation=False):
-        return None
-    return torch.bfloat16
 
 
 def rank(scores: dict[str, float]) -> tuple[float, float]:
