@@ -5,12 +5,14 @@ Read without torch, as the task is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from dynvit.tasks.classify import Config
 
+FILES = ("folder", "tar", "wds")
 SIZES = {"digits": (1437, 360, 1, 10), "cifar10": (50_000, 10_000, 3, 10), "cifar100": (50_000, 10_000, 3, 100)}
 """Training and validation images, channels, classes of sets that are the same everywhere."""
 
@@ -69,6 +71,16 @@ def _set(data: Mapping[str, Any]) -> Set:
     kept = data["name"] in SIZES or (data["in_memory"] != "never" and data["image_size"] <= 64)
     held = ((images or 0) + val) * channels * data["image_size"] ** 2 if kept else 0
     return Set(images, val, channels, data["classes"] or classes or 1000, data["image_size"], held)
+
+
+def missing(config: Config, roots: ModuleType) -> Iterator[str]:
+    """Data sets in files whose folder is not on this machine; where the trials run it may be."""
+    for data in [config.data, *([config.source.data] if config.source.epochs else [])]:
+        if data.name in FILES:
+            try:
+                roots.find_root(data)
+            except FileNotFoundError as error:
+                yield f"{error}; it must be where the trials run (studies doctor --data)"
 
 
 def inspect(config: Config) -> list[tuple[str, str, str]]:

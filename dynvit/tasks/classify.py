@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def _beside(name: str) -> ModuleType:
     """A file next to this one, by its path: importing it by name would import the package, and so torch."""
-    spec = spec_from_file_location(f"{__name__}{name}", Path(__file__).with_name(f"{name}.py"))
+    spec = spec_from_file_location(f"{__name__}{name}".replace("/", "_"), Path(__file__).parent / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -261,8 +261,12 @@ def smoke(config: Mapping[str, Any]) -> dict[str, Any]:
     return few if config["source"]["epochs"] else {}
 
 
-cautions = _rules.cautions
 work, weigh, inspect = _plans.work, _plans.weigh, _plans.inspect
+
+
+def cautions(config: Config) -> list[str]:
+    """What is allowed and yet likely a mistake, here and now; `studies plan` and `run` say it, and a trial's log."""
+    return [*_rules.cautions(config), *_plans.missing(config, _beside("../data/roots"))]
 
 
 def run(config: Config, context: Context) -> dict[str, Any]:

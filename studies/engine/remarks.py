@@ -24,7 +24,7 @@ def cautions(plan: Plan) -> list[str]:
     found: dict[str, list[str]] = {}
     heard: dict[str, list[str]] = {}
     for trial in {(t.arm.part, t.arm.label): t for t in plan.selected}.values():
-        key = canonical_json({part: trial.config.get(part) for part in ("train", "data")})
+        key = canonical_json({part: trial.config.get(part) for part in ("train", "data", "source")})
         if key not in heard:
             heard[key] = plan.study.task.cautions(trial.config)
         for text in heard[key]:

@@ -108,6 +108,14 @@ def study(tmp_path: Path, text: str) -> Path:
     return file
 
 
+@pytest.fixture
+def data_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder that `data.name: folder` stands for without a root."""
+    (tmp_path / "folder").mkdir()
+    monkeypatch.setenv("DYNVIT_DATA", str(tmp_path))
+
+
+@pytest.mark.usefixtures("data_here")
 def test_recipes_as_levels_of_an_axis(tmp_path: Path) -> None:
     file = study(
         tmp_path,
@@ -124,6 +132,7 @@ def test_recipes_as_levels_of_an_axis(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.usefixtures("data_here")
 def test_cautions_before_a_launch(tmp_path: Path) -> None:
     model = "data.name: folder, model.name: dynamicvit_deit_small_patch16_224"
     text = f"base: {{recipe: dynamic_vit, {model}, train.batch_size: 64}}\n"
@@ -131,6 +140,16 @@ def test_cautions_before_a_launch(tmp_path: Path) -> None:
     (line,) = [line for line in remarks(plan) if line.startswith("caution")]
     assert "meant for batches of 1024, train.batch_size is 64: by linear scaling it were 6.25e-05" in line
     assert line.endswith("[s baseline]")
+
+
+def test_a_folder_that_is_not_here(tmp_path: Path) -> None:
+    file = study(
+        tmp_path, f"base: {{data: {{name: folder, root: {tmp_path}/none}}, model.name: vit_tiny_patch16_224}}\n"
+    )
+    (line,) = remarks(make_plan(studyfile.load(file), Store(tmp_path)))
+    assert line.startswith(
+        f"caution   no folder {tmp_path}/none for the data set folder; it must be where the trials run"
+    )
 
 
 @pytest.mark.parametrize(
