@@ -76,7 +76,8 @@ def _stub(table: Table, names: Names, arms: list[Arm]) -> _Stub:
         return _Stub([_words("Method", [names.part(arm.part) for arm in arms])], group, lambda i: False)
     if item == "name":
         axes = list(dict.fromkeys(axis for arm in arms for axis in arm.coords))
-        named = [", ".join(names.level(axis, level) for axis, level in arm.coords.items()) for arm in arms]
+        axes = [a for a in axes if len({arm.coords.get(a) for arm in arms}) > 1] or axes  # alike: unsaid
+        named = [", ".join(names.level(a, arm.coords[a]) for a in axes if a in arm.coords) for arm in arms]
         return _Stub([_words(", ".join(map(names.axis, axes)), named)], group, lambda i: False)
     labels = [names.arm(arm) for arm in arms]
     if not titled and len({arm.part for arm in arms}) > 1:
