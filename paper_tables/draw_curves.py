@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -60,7 +61,7 @@ def _tracks(panel: Panel, spec: Curves | Layers, names: Names) -> list[Track]:
     arms = crossed(frame, chosen, [panel.color] if panel.color not in (None, "part") else [])
     tracks = []
     for level, group in groups(frame, _inside(arms, chosen), panel.color).items():
-        points = _steps(frame, group, spec) if isinstance(spec, Curves) else _depth(frame, group, spec)
+        points = finite(_steps(frame, group, spec) if isinstance(spec, Curves) else _depth(frame, group, spec))
         if points.empty:
             continue
         label = names.part(level) if panel.color == "part" else names.setting(panel.color or "", level) if level else ""
@@ -90,10 +91,14 @@ def _depth(frame: Frame, arms: list[Arm], spec: Layers) -> pd.DataFrame:
     return pd.concat(tables) if tables else pd.DataFrame({"x": [], "trial": [], "value": []})
 
 
+def finite(points: pd.DataFrame) -> pd.DataFrame:
+    """Those that have a place in a figure: what has diverged has none."""
+    return points.loc[np.isfinite(points["value"].astype(float))]
+
+
 def track(label: str, points: pd.DataFrame, error: str) -> Track:
-    """points: x, trial, value."""
-    finite = points.loc[points["value"].notna()]
-    table = finite.groupby("x")["value"].agg(["mean", "std", "count"]).sort_index()
+    """points: x, trial, value; finite ones, at least one."""
+    table = points.groupby("x")["value"].agg(["mean", "std", "count"]).sort_index()
     halves = []
     for sd, n in zip(table["std"], table["count"], strict=True):
         factor = {"t95": quantile(int(n), 0.95) / n**0.5 if n >= LEAST else 0.0, "sd": 1.0, "none": 0.0}[error]
@@ -146,7 +151,7 @@ def _window(tracks: list[Track], spec: Curves | Layers, unit: str) -> Window:
     if isinstance(spec, Layers) and max(values) <= 1 + 1e-6:
         return 0.0, 1.06
     bands = [m + side * h for t in tracks for m, h in zip(t.mean, t.half, strict=True) for side in (-1, 1)]
-    low, high = style.within(min(bands), max(bands), unit)
+    low, high = style.within(min(bands), max(bands), unit, values)
     late = [m for track in tracks for m in track.mean[len(track.mean) // 3 :]]
     room = max(late) - min(late)
     if isinstance(spec, Curves) and room and max(values) - min(values) > 6 * room:

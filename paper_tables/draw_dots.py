@@ -37,7 +37,8 @@ def draw(spec: Dots, names: Names) -> tuple[Figure, str]:
         )  # fmt: skip
         label = f"{names.part(arm.part)}: {names.arm(arm)}" if len(parts) > 1 else names.arm(arm)
         labels.append(plain(label))
-    left, right = style.within(*ax.get_xlim(), unit)
+    shown = [factor * v for arm in arms for v in frame.values(arm, spec.x).values()]
+    left, right = style.within(*ax.get_xlim(), unit, shown)
     ax.set_xlim(left - 0.02 * (right - left), right + 0.02 * (right - left))
     ax.set_yticks(range(len(arms)), [label if len(label) < 60 else label[:57] + "…" for label in labels])
     ax.set_ylim(len(arms) - 0.4, -0.6)

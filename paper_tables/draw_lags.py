@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from paper_tables import style
-from paper_tables.draw_curves import Track, track
+from paper_tables.draw_curves import Track, finite, track
 from paper_tables.draw_line import groups
 from paper_tables.drawing import Lags, Panel
 from paper_tables.grid import Nothing, passing
@@ -36,7 +36,7 @@ def _tracks(panel: Panel, spec: Lags, names: Names) -> list[Track]:
     arms = passing(names.frame, {**spec.filter, **panel.filter})
     tracks = []
     for level, group in groups(names.frame, arms, panel.color).items():
-        points = by_lag(pairs(names.frame, group, spec.metric))
+        points = finite(by_lag(pairs(names.frame, group, spec.metric)))
         if points.empty:
             continue
         label = names.part(level) if panel.color == "part" else names.setting(panel.color or "", level) if level else ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -88,9 +88,13 @@ def series(i: int) -> dict[str, Any]:
     return {"color": COLORS[i % len(COLORS)], "marker": MARKERS[i % len(MARKERS)], "linestyle": LINES[i % len(LINES)]}
 
 
-def within(low: float, high: float, unit: str) -> tuple[float, float]:
-    """What an axis must show of intervals: they may pass the ends of a percentage, the axis need not."""
-    return (max(low, 0.0), min(high, 100.0)) if unit == "%" else (low, high)
+def within(low: float, high: float, unit: str, values: Iterable[float] = ()) -> tuple[float, float]:
+    """What an axis must show of intervals: they may pass the ends of a percentage, the axis need not, unless values do
+    (a gain may be negative, a cost may double)."""
+    if unit != "%":
+        return low, high
+    seen = [0.0, 100.0, *values]
+    return max(low, min(seen)), min(high, max(seen))
 
 
 def save(figure: Figure, stamp: str) -> dict[str, bytes]:

@@ -64,4 +64,4 @@ def find(text: str | None) -> Device:
 
 
 def _article(name: str) -> str:
-    return "an" if name[0] in "ahl8" else "a"  # as it is spoken
+    return "an" if name[0] in "ahlr8" or name.startswith(("11 ", "18 ")) else "a"  # as it is spoken

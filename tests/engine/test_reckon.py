@@ -151,6 +151,8 @@ def test_devices() -> None:
     assert device.find("h200").memory_gb == 141
     assert not device.find(None).named
     assert (device.find("60:80").tflops, device.find("60:80").memory_gb) == (60, 80)
+    spoken = [device.find(name).called for name in ("t4", "h100", "rtx4090", "60:11", "60:24")]
+    assert spoken == ["a t4", "an h100", "an rtx4090", "an 11 GB", "a 24 GB"]
     for wrong in ("h300", "60", "0:80", "60:80:1"):
         with pytest.raises(ValueError, match=wrong):
             device.find(wrong)

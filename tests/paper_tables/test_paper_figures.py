@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,9 +11,9 @@ import synthetic_frame
 from hypothesis import given
 from hypothesis import strategies as some
 
-from paper_tables import draw_curves, draw_forest, draw_scatter, figures, listing, style, table_file
+from paper_tables import draw_curves, draw_dots, draw_forest, draw_scatter, figures, listing, style, table_file
 from paper_tables.default import default
-from paper_tables.drawing import Curves, Forest
+from paper_tables.drawing import Curves, Dots, Forest
 from paper_tables.frame import Arm
 from paper_tables.grid import Nothing
 from paper_tables.names import Names
@@ -123,3 +124,29 @@ def test_percentages_end_at_a_hundred() -> None:
     assert style.within(-20.0, 130.0, "%") == (0.0, 100.0)
     assert style.within(90.0, 97.0, "%") == (90.0, 97.0)
     assert style.within(-20.0, 130.0, "") == (-20.0, 130.0)
+    assert style.within(-20.0, 130.0, "%", [50.0]) == (0.0, 100.0)
+    assert style.within(110.0, 150.0, "%", [120.0, 140.0]) == (110.0, 140.0)  # a cost in per cent of another
+    assert style.within(-9.0, -1.0, "%", [-8.0, -2.0]) == (-8.0, -1.0)
+
+
+@pytest.mark.parametrize("end", [math.nan, math.inf])
+def test_a_part_that_has_diverged_has_no_panel(tmp_path: Path, end: float) -> None:
+    names = curved(tmp_path, {"sret": [end], "mor_vit": [40.0, 90.0]})
+    spec = next(f for f in names.spec.figures if isinstance(f, Curves))
+    with style.house():
+        assert len(draw_curves.draw(spec, names)[0].axes) == 2
+
+
+def test_costs_above_a_hundred_per_cent_are_seen(tmp_path: Path) -> None:
+    trials, curves = synthetic_frame.frames()
+    trials["metric.top1"] += 100
+    curves.loc[curves["metric"] == "val.top1", "value"] += 100
+    found = load(synthetic_frame.write(tmp_path, trials, curves, synthetic_frame.about()))
+    names = Names(default(found), found)
+    with style.house():
+        dots, _ = draw_dots.draw(next(f for f in names.spec.figures if isinstance(f, Dots)), names)
+        lines, _ = draw_curves.draw(next(f for f in names.spec.figures if isinstance(f, Curves)), names)
+        low, high = dots.axes[0].get_xlim()
+        assert low < trials["metric.top1"].min() <= trials["metric.top1"].max() <= high
+        for low, high in (ax.get_ylim() for ax in lines.axes):
+            assert low < high
