@@ -109,6 +109,8 @@ def _of_source(config: Config) -> Iterator[str]:
             f"source.data {source.data.name} has images of {first} channels, data {config.data.name} of {then}: "
             "one model takes one kind"
         )
+    if source.data.image_size < 1:
+        yield f"source.data.image_size is 1 or more, not {source.data.image_size}"
     if not 1 <= source.data.augment.repeats <= max(train.batch_size, 1):
         yield f"source.data.augment.repeats is 1 or more and fits into a batch, not {source.data.augment.repeats}"
 
@@ -154,5 +156,5 @@ def _about_source(config: Config) -> Iterator[str]:
     if source.data.image_size != data.image_size:
         yield (
             f"source.data.image_size is {source.data.image_size}, data.image_size {data.image_size}: "
-            "tables of positions are resampled in between"
+            "tables of positions are resampled in between; SReT's and Swin's are not, and such a trial then fails"
         )

@@ -12,7 +12,7 @@ from dynvit.context import Silent, Stopped
 from dynvit.tasks._rules import cautions
 from dynvit.tasks.classify import Augment, Config, Data, Evaluation, Mix, Source, Teacher, Train, inspect, run, work
 from dynvit.train import source as module
-from dynvit.train.begin import hand_over, heads
+from dynvit.train.begin import InitError, hand_over, heads
 from dynvit.train.source import First, Stage, on_source
 from dynvit.train.training import Training
 
@@ -251,6 +251,7 @@ def test_damaged_checkpoint_starts_over(tmp_path, undisturbed, damage):
     [
         ({"source": Source(-1)}, "source.epochs is 0 .* or more, not -1"),
         ({"source": Source(1)}, "train.warmup_epochs is 2, which source.epochs 1 does not hold"),
+        ({"source": Source(2, Data(image_size=0))}, "source.data.image_size is 1 or more, not 0"),
         ({"source": Source(5), "data": Data("cifar10")}, "digits has images of 1 channels, data cifar10 of 3"),
         ({"source": Source(5, Data(augment=Augment(repeats=0)))}, "source.data.augment.repeats is 1 or more"),
     ],
@@ -267,6 +268,15 @@ def test_cautions():
     assert unused == "source.data cifar100 is given and source.epochs is 0: nothing is trained on it"
     (augment,) = cautions(Config(source=Source(5), data=Data(augment=Augment(shift=1))))
     assert augment.startswith("source.data.augment is not data.augment")
+    (size,) = cautions(Config(source=Source(5, Data(image_size=8))))
+    assert "SReT's and Swin's are not" in size
+
+
+@pytest.mark.parametrize(("name", "sizes"), [("sret_tiny", (32, 64)), ("tpc_swin_tiny_patch4_window7_224", (112, 224))])
+def test_which_tables_are_not_resampled(name, sizes):
+    first, second = (timm.create_model(name, img_size=size) for size in sizes)
+    with pytest.raises(InitError, match="source: weights of another size"):
+        hand_over(second, first.state_dict())
 
 
 def plain(options):
