@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from dynvit.tasks.classify import Config
 
 
-DECODED = ("digits", "cifar10", "cifar100")
+CLASSES = {"digits": 10, "cifar10": 10, "cifar100": 100}
+DECODED = tuple(CLASSES)
 """Sets that are always kept in memory."""
 
 
@@ -88,6 +89,10 @@ def _of_amounts(config: Config) -> Iterator[str]:
     ):
         if value < 0:
             yield f"{name} is not negative, but {value:g}"
+    for key, data in (("data", config.data), ("source.data", config.source.data)):
+        known = CLASSES.get(data.name)
+        if known and (odd := [label for label in data.labels if not 0 <= label < known]):
+            yield f"{key}.labels: {data.name} has the classes 0 to {known - 1}, not {odd[0]}"
     if 0 <= train.epochs < train.warmup_epochs:
         yield f"train.warmup_epochs {train.warmup_epochs} is more than train.epochs {train.epochs}"
     for name, share in (("train.label_smoothing", train.label_smoothing), ("train.drop_path", train.drop_path)):

@@ -11,13 +11,15 @@ import torch
 from small_task import MODEL, Folder, SmallDynamic, config, numbers, register, replaced
 
 import dynvit
+from dynvit.building import fitted
 from dynvit.context import Silent
 from dynvit.tasks import classify
 from dynvit.tasks.classify import Config, Data, Evaluation, Train, run
 from dynvit.train.evaluate import evaluate, throughput
 from dynvit.train.optimiser import optimiser, scheduler
+from dynvit.train.precision import precision
 from dynvit.train.tally import NotFinite
-from dynvit.train.training import Training, amp_type, create
+from dynvit.train.training import Training
 
 register()
 
@@ -204,9 +206,9 @@ def test_bfloat16_trains():
 
 
 def test_amp_choice():
-    assert amp_type("auto", "cpu") is None
-    assert amp_type("off", "cuda:0") is None
-    assert amp_type("bfloat16", "cpu") is torch.bfloat16
+    assert precision("auto", "cpu") is None
+    assert precision("off", "cuda:0") is None
+    assert precision("bfloat16", "cpu") is torch.bfloat16
 
 
 def test_optimiser_spares_biases_and_norms():
@@ -256,6 +258,7 @@ def test_wrong_configs(changes, error, message):
         ({"train": Train(lr=-1.0)}, "train.lr is not negative, but -1"),
         ({"train": Train(drop_path=1.0)}, "train.drop_path is a share from 0 to below 1, not 1"),
         ({"data": Data(image_size=0)}, "data.image_size is 1 or more, not 0"),
+        ({"data": Data(labels=(0, 11))}, "data.labels: digits has the classes 0 to 9, not 11"),
     ],
 )
 def test_amounts_that_cannot_be(changes, message):
@@ -281,7 +284,7 @@ def test_drop_path_reaches_the_model():
     training = Training(config(drop_path=0.25), Silent())
     training._build()
     assert training.model.rate == 0.25
-    assert create({"name": MODEL, "drop_path_rate": 0.5}, training.data, 0.25).rate == 0.5
+    assert fitted({"name": MODEL, "drop_path_rate": 0.5}, training.data, 0.25).rate == 0.5
 
 
 def test_folder_task(tmp_path, monkeypatch):
