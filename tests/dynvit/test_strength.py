@@ -263,7 +263,9 @@ def test_cautions(tmp_path):
     assert "an image is seen in 10 of them" in repeats
     (crop,) = cautions(Config(data=Data("cifar10", augment=Augment(scale=(0.08, 1.0)))))
     assert "those of cifar10 are kept in memory and not cropped" in crop
-    assert cautions(Config(data=Data("folder", augment=Augment(scale=(0.08, 1.0))))) == []
+    assert cautions(Config(data=Data("folder", root=str(tmp_path), augment=Augment(scale=(0.08, 1.0))))) == []
+    (nowhere,) = cautions(Config(data=Data("folder", root=str(tmp_path / "none"))))
+    assert nowhere.startswith(f"no folder {tmp_path}/none for the data set folder; it must be where the trials run")
     context = Folder(tmp_path)
     run(config(epochs=1, ema=0.99996, lr_batch=64), context)
     assert [text.split(":")[0] for text in context.said] == ["caution", "caution"]
