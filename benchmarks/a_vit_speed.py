@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 import dynvit
-from dynvit.cost.timing import race
+from dynvit.profiling.interleaved_timing import race
 
 
 @torch.no_grad()

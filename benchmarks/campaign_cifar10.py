@@ -24,14 +24,16 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from studies.engine import catalog, device, studyfile
-from studies.engine.collect import collect
-from studies.engine.plan import Plan, make_plan
-from studies.engine.planfile import write_plan
-from studies.engine.reckon import reckon
-from studies.engine.store import Store
-from studies.engine.study import Study
-from studies.engine.trial import Trial
+from studies.engine.core.trial import Trial
+from studies.engine.planning.forecast import gpus
+from studies.engine.planning.forecast.requirements import reckon
+from studies.engine.planning.plan import Plan, make_plan
+from studies.engine.results.collect import collect
+from studies.engine.storage.plan_file import write_plan
+from studies.engine.storage.trial_folder import Store
+from studies.engine.study import parser as studyfile
+from studies.engine.study import study_files
+from studies.engine.study.model import Study
 
 SHARE = 0.85
 """Of the time left, so much is planned for: loading, evaluation and the last trials running alone take the rest."""
@@ -46,7 +48,7 @@ def main() -> int:
     ends = started + 60 * given.minutes - ENDING
     if given.data:
         os.environ["DYNVIT_DATA"] = str(unpacked(given.data, given.results))
-    study, seeds = studyfile.load(catalog.find(given.study)), tuple(int(s) for s in given.seeds.split(","))
+    study, seeds = studyfile.load(study_files.find(given.study)), tuple(int(s) for s in given.seeds.split(","))
     overrides = [setting(text) for text in given.set]
     epochs = given.epochs or fitting(study, given, overrides, seeds, ends)
     if epochs < 1:
@@ -101,7 +103,7 @@ def unpacked(data: Path, results: Path) -> Path:
 
 
 def setting(text: str) -> tuple[str, object]:
-    from studies.engine.label import parse_override
+    from studies.engine.planning.overrides import parse_override
 
     return parse_override(text)
 
@@ -128,7 +130,7 @@ def fitting(
     run(same, probes, given.at_once, given.device, ends)
     seconds = [float((probes.trial(t.folder_id).result() or {})["cost"]["seconds"]) for t in same]
     epoch = sum(seconds) / len(seconds) * given.at_once / len(same)
-    reckoning = reckon(trial.trials, study.task, given.results, device.find(None), count=True)
+    reckoning = reckon(trial.trials, study.task, given.results, gpus.find(None), count=True)
     needs = {} if reckoning is None else {k: n.seconds for k, n in reckoning.needs.items() if n.seconds}
     base = needs.get(baseline.folder_id)
     folders = {t.folder_id for t in trial.trials if t.seed in seeds}

@@ -9,9 +9,9 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from studies.engine.collect import collect
-from studies.engine.store import Store
-from studies.engine.trial import State
+from studies.engine.core.trial import State
+from studies.engine.results.collect import collect
+from studies.engine.storage.trial_folder import Store
 
 EPOCHS, METRICS, SEEDS = 20, 15, 5
 LIMIT_SECONDS = 30

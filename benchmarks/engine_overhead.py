@@ -61,12 +61,12 @@ def timed(do: Callable[[], object]) -> tuple[float, float]:
 def trials_alone(place: Path, count: int) -> tuple[float, float]:
     """Per trial, in this process: claim, attempt, log, result, state, and the driver's loop around them."""
     sys.path.insert(0, str(ROOT))
-    from studies.engine.context import Stop
-    from studies.engine.drive import Drive
-    from studies.engine.launch import Site, launcher
-    from studies.engine.store import Store
-    from studies.engine.trial import Arm, Resources, Trial
-    from studies.engine.watch import Watch
+    from studies.engine.core.trial import Arm, Resources, Trial
+    from studies.engine.execution.driver import Drive
+    from studies.engine.jobs.launcher import Site, launcher
+    from studies.engine.runtime.context import Stop
+    from studies.engine.storage.state_watcher import Watch
+    from studies.engine.storage.trial_folder import Store
 
     store = Store(place / "alone")
     task = str(place / "nothing.py")

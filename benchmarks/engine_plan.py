@@ -17,10 +17,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from studies.engine.plan import Plan
-from studies.engine.planfile import write_plan
-from studies.engine.selection import Selection, plan_of
-from studies.engine.snapshot import fingerprint, root
+from studies.engine.planning.plan import Plan
+from studies.engine.planning.selection import Selection, plan_of
+from studies.engine.storage.code_snapshot import fingerprint, root
+from studies.engine.storage.plan_file import write_plan
 
 REPEATS = 3
 

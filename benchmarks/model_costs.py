@@ -12,12 +12,14 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from studies.engine import catalog, studyfile, weights
-from studies.engine.device import find
-from studies.engine.plan import make_plan
-from studies.engine.reckon import reckon
-from studies.engine.store import Store, read_json
-from studies.engine.weights import SHIPPED, Load
+from studies.engine.planning.forecast import model_costs
+from studies.engine.planning.forecast.gpus import find
+from studies.engine.planning.forecast.model_costs import SHIPPED, Load
+from studies.engine.planning.forecast.requirements import reckon
+from studies.engine.planning.plan import make_plan
+from studies.engine.storage.trial_folder import Store, read_json
+from studies.engine.study import parser as studyfile
+from studies.engine.study import study_files
 
 STUDIES = Path(__file__).parent.parent / "studies"
 
@@ -25,16 +27,16 @@ STUDIES = Path(__file__).parent.parent / "studies"
 def loads() -> dict[str, tuple[str, Load]]:
     """Key -> study and scale that ask for it, and the model."""
     found: dict[str, tuple[str, Load]] = {}
-    shipped, weights.SHIPPED = weights.SHIPPED, Path("nothing")
+    shipped, model_costs.SHIPPED = model_costs.SHIPPED, Path("nothing")
     with tempfile.TemporaryDirectory() as empty:
         for file in sorted(STUDIES.glob("*.yaml")):
-            study = studyfile.load(catalog.find(str(file)))
+            study = studyfile.load(study_files.find(str(file)))
             for scale in study.scales or ("",):
                 plan = make_plan(study, Store(Path(empty)), scale=scale)
                 reckoning = reckon(plan.trials, study.task, Path(empty), find(None))
                 for key, load in (reckoning.uncounted if reckoning else {}).items():
                     found.setdefault(key, (f"{study.name}@{scale}", load))
-    weights.SHIPPED = shipped
+    model_costs.SHIPPED = shipped
     return found
 
 
@@ -42,7 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--all", action="store_true", help="count everything anew")
     again = parser.parse_args().all
-    from dynvit.cost.training import weigh
+    from dynvit.profiling.training_cost import weigh
 
     wanted = loads()
     kept = {} if again else {key: value for key, value in (read_json(SHIPPED) or {}).items() if key in wanted}
@@ -51,8 +53,8 @@ def main() -> None:
     for i, (key, where, load) in enumerate(missing, 1):
         kept[key] = weigh(load.options, load.size, load.channels, load.classes)
         print(f"{i:4}/{len(missing)}  {kept[key]['macs'] / 1e6:9.1f} M  {where}  {key}", flush=True)
-        weights.write(SHIPPED, kept)
-    weights.write(SHIPPED, kept)
+        model_costs.write(SHIPPED, kept)
+    model_costs.write(SHIPPED, kept)
 
 
 if __name__ == "__main__":

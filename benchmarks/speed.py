@@ -19,7 +19,7 @@ import torch
 
 import dynvit
 from dynvit.context import Silent
-from dynvit.cost.place import device_name
+from dynvit.profiling.hardware import device_name
 from dynvit.tasks.cost import Config, Timing, run
 
 COLUMNS = ("model", "trunk", "gmacs", "mac_ratio", "speed_up", "low", "high", "part")

@@ -18,9 +18,9 @@ from timm.models.vision_transformer import Block
 from torch import Tensor
 
 import dynvit  # noqa: F401  (registers the models)
-from dynvit.complexity import complexity
 from dynvit.layers.partial_block import Everything, Gathered, Masked, Ragged, run
-from dynvit.layers.propagation import top
+from dynvit.models.tpc_vit.markov_chain import top
+from dynvit.profiling.macs import complexity
 
 Call = Callable[[], object]
 NAMES = {"deit": "deit_{}_patch16_224", "lvvit": "lvvit_{}", "swin": "swin_{}_patch4_window7_224"}

@@ -29,9 +29,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dynvit.complexity import complexity
 from dynvit.context import Silent
-from dynvit.cost.timing import quartiles, timed
+from dynvit.profiling.interleaved_timing import quartiles, timed
+from dynvit.profiling.macs import complexity
 from dynvit.tasks.classify import Augment, Config, Data, Train
 from dynvit.train.training import Training
 

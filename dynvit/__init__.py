@@ -1,10 +1,10 @@
 """Efficient vision transformers, registered with timm: ``import dynvit; timm.create_model("sret_tiny")``."""
 
 from dynvit import models as models  # registers every model with timm
-from dynvit.checkpoints import LoadReport, load_official, load_trunk
-from dynvit.complexity import Complexity, complexity
-from dynvit.models.tome import tome
+from dynvit.checkpoint.load import LoadReport, load_official, load_trunk
+from dynvit.models.tome.model import tome
 from dynvit.output import Output, training_loss
+from dynvit.profiling.macs import Complexity, complexity
 from dynvit.registry import list_models
 from dynvit.tokens import TokenTrace, trace_tokens
 

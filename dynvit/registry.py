@@ -12,7 +12,7 @@ from timm.models import register_model
 from timm.models._features import FeatureGetterNet
 from torch import nn
 
-_METHODS: dict[str, str] = {}  # model name -> method (the module's name)
+_METHODS: dict[str, str] = {}  # model name -> method (the name of the package in dynvit/models)
 
 # What timm.create_model hands to every entry point besides the user's options.
 _FROM_TIMM = ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
@@ -24,11 +24,11 @@ def register(cls: type[nn.Module], variants: dict[str, dict[str, Any]]) -> None:
 
     variants: name -> keyword arguments of ``cls`` that define it; the user's options override them.
     Both the table and the defaults in ``cls.__init__`` are literals, so that study files can be
-    checked against them without importing torch (``studies/engine/options.py`` reads the source).
+    checked against them without importing torch (``studies/engine/catalog/models.py`` reads the source).
     """
     module = sys.modules[cls.__module__]
     for name, preset in variants.items():
-        _METHODS[name] = cls.__module__.rsplit(".", 1)[-1]
+        _METHODS[name] = cls.__module__.split(".")[-2]
         register_model(_entry_point(cls, name, preset, module.__name__))
 
 
@@ -93,5 +93,6 @@ def _default_cfg(name: str, model: nn.Module) -> dict[str, Any]:
 
 
 def list_models(method: str | None = None) -> list[str]:
-    """Names registered by this package, sorted; `method` is a module name such as ``"sret"``."""
-    return sorted(name for name, m in _METHODS.items() if method is None or m == method)
+    """Names registered by this package, sorted; `method` is a package of `dynvit.models` or the beginning of a name,
+    such as ``"tpc_vit"`` or ``"tpc_swin"``."""
+    return sorted(name for name, m in _METHODS.items() if method in (None, m) or name.startswith(f"{method}_"))

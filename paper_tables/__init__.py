@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from paper_tables.manifest import Manifest, table_file
+from paper_tables.site.render_cache import Manifest, table_file
 
 __all__ = ["Built", "build", "table_file"]
 
@@ -28,14 +28,14 @@ def build(folder: Path, spec: Path | None = None, force: bool = False) -> Built:
     """Render every table, figure and the report of a study folder into it.
 
     `spec` is the table file; without one, ``paper_tables/<study>.yaml``, and where that does not exist a general
-    table and figure are made. Raises `paper_tables.errors.TableError` with every fault of the table file at once.
+    table and figure are made. Raises `paper_tables.core.errors.TableError` with every fault of the table file at once.
     """
     folder = Path(folder)
     manifest = Manifest.of(folder, spec)
     outputs = None if force else manifest.unchanged()
     fresh = outputs is not None
     if outputs is None:
-        from paper_tables.render import render
+        from paper_tables.site.render import render
 
         outputs = manifest.write(render(folder, manifest.spec))
     return Built(

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from paper_tables import Built, build
-from paper_tables.collection import folders, gather
+from paper_tables.site.index import folders, gather
 
 
 def main(arguments: list[str] | None = None) -> int:

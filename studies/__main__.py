@@ -1,6 +1,6 @@
 """``python -m studies``."""
 
-from studies.engine.cli import main
+from studies.engine.cli.main import main
 
 if __name__ == "__main__":
     main()

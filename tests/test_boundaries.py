@@ -13,10 +13,10 @@ PACKAGES = ("dynvit", "studies", "paper_tables")
 STANDARD = set(sys.stdlib_module_names)
 HEAVY = {"torch", "timm", "ray", "mlflow", "submitit", "pandas", "pyarrow", "scipy", "seaborn", "matplotlib", "numpy"}
 OWNERS = {  # the one file that knows a package, also inside functions
-    "ray": "studies.engine.launch.ray",
-    "submitit": "studies.engine.launch.slurm",
-    "mlflow": "studies.engine.track",
-    "seaborn": "paper_tables.style",
+    "ray": "studies.engine.launchers.ray.launcher",
+    "submitit": "studies.engine.launchers.slurm.launcher",
+    "mlflow": "studies.engine.tracking.mirror",
+    "seaborn": "paper_tables.figures.style",
 }
 
 
@@ -175,7 +175,7 @@ def test_nothing_heavy_at_module_level_of_the_engine():
 def test_planning_is_pure(module):
     found = reached(f"studies.engine.{module}")
     assert wrong(found, allowed={"studies", "pydantic", "yaml", "click"}) == []
-    assert wrong(found, forbidden={"studies.engine.launch", "studies.engine.track"}) == []
+    assert wrong(found, forbidden={"studies.engine.jobs.launcher", "studies.engine.tracking.mirror"}) == []
 
 
 @pytest.mark.parametrize(
@@ -197,12 +197,18 @@ def test_looking_is_light(verb):
 
 def test_launchers_do_not_know_each_other():
     for name in ("inline", "ray", "slurm"):
-        if f"studies.engine.launch.{name}" in modules():
-            others = {f"studies.engine.launch.{o}" for o in ("inline", "ray", "slurm") if o != name}
-            assert wrong(everything(f"studies.engine.launch.{name}"), forbidden=others) == []
+        if f"studies.engine.launchers.{name}@" in modules():
+            others = {f"studies.engine.jobs.launcher.{o}" for o in ("inline", "ray", "slurm") if o != name}
+            assert wrong(everything(f"studies.engine.launchers.{name}@"), forbidden=others) == []
     upward = {f"studies.engine.{m}" for m in ("cli", "verbs", "drive", "driver", "track", "collect")}
-    assert wrong(everything("studies.engine.launch"), forbidden=upward) == []
-    assert wrong(everything("studies.engine.track"), forbidden={"studies.engine.launch", "studies.engine.cli"}) == []
+    assert wrong(everything("studies.engine.jobs.launcher"), forbidden=upward) == []
+    assert (
+        wrong(
+            everything("studies.engine.tracking.mirror"),
+            forbidden={"studies.engine.jobs.launcher", "studies.engine.cli.main"},
+        )
+        == []
+    )
 
 
 def test_lower_layers_do_not_know_upper_ones():
@@ -259,5 +265,9 @@ def test_wrong_imports_are_found():
 
 
 def test_importing_a_module_runs_its_packages():
-    assert own("studies.engine.store.Store") == {"studies", "studies.engine", "studies.engine.store"}
-    assert "studies.engine.trial" in reached("studies.engine.store")
+    assert own("studies.engine.storage.trial_folder.Store") == {
+        "studies",
+        "studies.engine",
+        "studies.engine.storage.trial_folder",
+    }
+    assert "studies.engine.core.trial" in reached("studies.engine.storage.trial_folder")

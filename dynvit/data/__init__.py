@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dynvit.data.corrupt import Corrupt
 from dynvit.data.listing import expected
-from dynvit.data.subset import WHOLE, Part
+from dynvit.data.sampling import WHOLE, Part
 
 if TYPE_CHECKING:
     from dynvit.tasks.classify import Data
@@ -49,8 +49,9 @@ class Batches(Protocol):
 
 def load(data: Data, batch_size: int, validation_batch_size: int, seed: int, device: str) -> Batches:
     """The data set of a config. ValueError or FileNotFoundError says what is missing and how to get it."""
-    from dynvit.data import cifar, digits, memory
-    from dynvit.data.labels import of_decoded
+    from dynvit.data import in_memory
+    from dynvit.data.class_subset import of_decoded
+    from dynvit.data.formats import cifar, digits
 
     if data.name == "digits":
         decoded = of_decoded(digits.decode(data.image_size), data)
@@ -62,9 +63,9 @@ def load(data: Data, batch_size: int, validation_batch_size: int, seed: int, dev
         from dynvit.data.listing import scan
 
         tree = scan(data)
-        if not memory.fits(data, tree):
-            from dynvit.data.files import Files
+        if not in_memory.fits(data, tree):
+            from dynvit.data.streaming import Files
 
             return Files(data, tree, batch_size, validation_batch_size, seed, device)
-        decoded = memory.decode(data, tree)
-    return memory.Memory(decoded, data, batch_size, validation_batch_size, seed, device)
+        decoded = in_memory.decode(data, tree)
+    return in_memory.Memory(decoded, data, batch_size, validation_batch_size, seed, device)

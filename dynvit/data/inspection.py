@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from dynvit.data.class_subset import of_decoded, of_split
 from dynvit.data.corrupt import DAMAGED, decoded
-from dynvit.data.labels import of_decoded, of_split
 from dynvit.data.listing import Split, expected, same_classes, splits
-from dynvit.data.subset import check_batch, mixed_order
+from dynvit.data.sampling import check_batch, mixed_order
 
 if TYPE_CHECKING:
     from dynvit.tasks.classify import Data
@@ -36,7 +36,7 @@ def inspect(data: Data, batch_size: int) -> Iterator[Finding]:
 
 
 def _decoded(data: Data, batch_size: int) -> Iterator[Finding]:
-    from dynvit.data import cifar, digits
+    from dynvit.data.formats import cifar, digits
 
     found = of_decoded(digits.decode(data.image_size) if data.name == "digits" else cifar.decode(data), data)
     yield "fine", f"training: {_counts(found.train_labels.numpy(), found.classes)}", ""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dynvit.data.subset import limited
+from dynvit.data.sampling import limited
 
 if TYPE_CHECKING:
     from dynvit.tasks.classify import Data
@@ -65,7 +65,7 @@ class Tree:
 
 def scan(data: Data) -> Tree:
     """List the files. ValueError where the parts do not fit each other or what the config expects."""
-    from dynvit.data.labels import of_split
+    from dynvit.data.class_subset import of_split
 
     train, val = splits(data)
     same_classes(train, val)
@@ -77,13 +77,13 @@ def scan(data: Data) -> Tree:
 def splits(data: Data) -> tuple[Split, Split]:
     """Everything that is there, without a look at whether it fits."""
     if data.name == "folder":
-        from dynvit.data.folder import splits as found
+        from dynvit.data.formats.image_folder import splits as found
     elif data.name == "tar":
-        from dynvit.data.tars import splits as found
+        from dynvit.data.formats.tar import splits as found
     elif data.name == "wds":
-        from dynvit.data.shards import splits as found
+        from dynvit.data.formats.webdataset import splits as found
     else:
-        from dynvit.data.hub import splits as found
+        from dynvit.data.formats.huggingface import splits as found
     return found(data)
 
 

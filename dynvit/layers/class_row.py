@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
 
-from dynvit.layers.counting import uncounted
+from dynvit.layers.mac_counting import uncounted
 
 
 class ClassRowAttention(nn.Module):

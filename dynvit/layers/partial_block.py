@@ -16,8 +16,8 @@ from timm.layers import Attention, Mlp
 from timm.models.vision_transformer import Block
 from torch import Tensor
 
-from dynvit.layers.counting import uncounted
-from dynvit.layers.gather import gather_tokens, scatter_tokens
+from dynvit.layers.mac_counting import uncounted
+from dynvit.layers.token_gather import gather_tokens, scatter_tokens
 
 Local = Callable[[Tensor], Tensor]
 

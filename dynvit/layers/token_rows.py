@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dynvit.layers.gather import gather_tokens, inverse
+from dynvit.layers.token_gather import gather_tokens, inverse
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,11 @@
-"""One file per method; importing this package registers all of them with timm."""
+"""One package per method, its models in ``model*.py``; importing this package registers all of them with timm."""
 
 from importlib import import_module
 from pkgutil import iter_modules
 
-for _module in iter_modules(__path__):
-    import_module(f"{__name__}.{_module.name}")
+for _method in iter_modules(__path__):
+    if _method.ispkg:
+        _package = import_module(f"{__name__}.{_method.name}")
+        for _module in iter_modules(_package.__path__):
+            if _module.name.startswith("model"):
+                import_module(f"{__name__}.{_method.name}.{_module.name}")

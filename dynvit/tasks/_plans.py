@@ -91,7 +91,7 @@ def inspect(config: Config) -> list[tuple[str, str, str]]:
 
 
 def weigh(options: Mapping[str, Any], size: int, channels: int, classes: int) -> dict[str, float]:
-    """What a training step of a model takes, counted on this machine: see ``dynvit.cost.training``."""
-    from dynvit.cost.training import weigh as count
+    """What a training step of a model takes, counted on this machine: see ``dynvit.profiling.training_cost``."""
+    from dynvit.profiling.training_cost import weigh as count
 
     return count(options, size, channels, classes)

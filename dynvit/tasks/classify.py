@@ -272,7 +272,7 @@ def cautions(config: Config) -> list[str]:
 def run(config: Config, context: Context) -> dict[str, Any]:
     """Train, evaluate after every epoch, measure at the end. Raises ``Stopped`` after saving when asked to stop."""
     if config.source.epochs:
-        from dynvit.train.source import run as transfer
+        from dynvit.train.transfer import run as transfer
 
         return transfer(config, context)
     from dynvit.train.training import Training

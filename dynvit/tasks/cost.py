@@ -62,6 +62,6 @@ class Config:
 
 def run(config: Config, context: Context) -> dict[str, Any]:
     """Metrics: params_m, gflops (of multiply-accumulates), and what was asked for; `about` says where and with what."""
-    from dynvit.cost.measuring import Measuring
+    from dynvit.profiling.benchmark import Measuring
 
     return Measuring(config, context).run()

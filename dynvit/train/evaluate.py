@@ -13,12 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dynvit.complexity import evaluating
 from dynvit.data import WHOLE, Batches
+from dynvit.profiling.macs import evaluating
 from dynvit.tokens import TokenTrace, trace_tokens
 
 if TYPE_CHECKING:
-    from dynvit.train.together import Together
+    from dynvit.train.distributed import Together
 
 
 @dataclass(frozen=True)

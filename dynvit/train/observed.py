@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from timm.models import load_state_dict
 
-from dynvit.checkpoints import load_official, load_trunk, strict_load
-from dynvit.instruments.observe import observe
-from dynvit.instruments.token_maps import FILE, packed, token_maps
+from dynvit.analysis.analyse import observe
+from dynvit.analysis.token_maps import FILE, packed, token_maps
+from dynvit.checkpoint.load import load_official, load_trunk, strict_load
 from dynvit.train.evaluate import can_trace, evaluate
 from dynvit.train.training import Training
 

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from dynvit.complexity import evaluating
 from dynvit.data import Batches
+from dynvit.profiling.macs import evaluating
 from dynvit.train.evaluate import autocast
 
 FILE = "predictions.npz"

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from dynvit.building import fitted
 from dynvit.context import Stopped
+from dynvit.models.build import fitted
 from dynvit.output import cross_entropy
-from dynvit.train.optimiser import optimiser, scheduler
-from dynvit.train.seeding import seed_globally
+from dynvit.rng import seed_globally
+from dynvit.train.optimizer import optimiser, scheduler
 
 if TYPE_CHECKING:
     from dynvit.train.training import Training

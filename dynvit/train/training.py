@@ -11,27 +11,27 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from dynvit.building import fitted
-from dynvit.complexity import complexity
+from dynvit.analysis.accuracy_fluctuation import fluctuation
+from dynvit.checkpoint.initial_weights import begin
 from dynvit.context import Context, Stopped
 from dynvit.data import Batches, load
-from dynvit.instruments.fluctuation import fluctuation
-from dynvit.train import left_out, resume
-from dynvit.train.average import average, too_slow
-from dynvit.train.begin import begin
+from dynvit.models.build import fitted
+from dynvit.profiling.macs import complexity
+from dynvit.profiling.peak_memory import forget_peak, peak_mb
+from dynvit.rng import deterministic, seed_globally
+from dynvit.train import checkpointing, left_out
+from dynvit.train.amp import precision
+from dynvit.train.checkpointing import Clock, Progress
+from dynvit.train.distributed import Together
+from dynvit.train.ema import average, too_slow
 from dynvit.train.evaluate import evaluate, throughput
 from dynvit.train.guards import check_labels
-from dynvit.train.memory import forget_peak, peak_mb
-from dynvit.train.mixing import Mixing
-from dynvit.train.optimiser import optimiser, scheduler
-from dynvit.train.precision import precision
+from dynvit.train.metrics import Tally
+from dynvit.train.mixup import Mixing
+from dynvit.train.optimizer import optimiser, scheduler
 from dynvit.train.predictions import FILE, predictions
-from dynvit.train.resume import Clock, Progress
-from dynvit.train.seeding import deterministic, seed_globally
 from dynvit.train.step import Step
-from dynvit.train.tally import Tally
 from dynvit.train.teacher import Teacher
-from dynvit.train.together import Together
 
 if TYPE_CHECKING:
     from dynvit.tasks.classify import Config
@@ -40,7 +40,7 @@ CHECK_EVERY = {"cpu": 1, "cuda": 50}  # steps between looks at the loss: each lo
 
 
 class Training:
-    """A model on its way. Everything random comes from streams named by purpose (``dynvit.train.seeding``)."""
+    """A model on its way. Everything random comes from streams named by purpose (``dynvit.rng``)."""
 
     stage = ""
     """Which of the trainings of a trial this is, where there are several; its checkpoints say so."""
@@ -86,7 +86,7 @@ class Training:
         if self.teacher is not None:
             self.teacher.sit_in(self.model)
         checkpoint = self.context.load()
-        if checkpoint is None or not resume.read(self, checkpoint):
+        if checkpoint is None or not checkpointing.read(self, checkpoint):
             if self.teacher is not None:
                 self.teacher.prepare(self)
             seed_globally(self.context.seed, "drop", *([self.together.rank] if self.together.rank else []))
@@ -97,9 +97,9 @@ class Training:
         """What is left and what is told in the end."""
         if self.config.keep_checkpoint:
             self._save()
-            resume.keep_weights(self, "last.safetensors")
+            checkpointing.keep_weights(self, "last.safetensors")
             if self.average is not None and self.measured is self.model:
-                resume.keep_weights(self, "ema.safetensors", self.average.module)
+                checkpointing.keep_weights(self, "ema.safetensors", self.average.module)
         return self._result() if self.together.rank == 0 else {"metrics": {}}
 
     def _build(self) -> None:
@@ -184,7 +184,7 @@ class Training:
         if not progress.best or rank(progress.last) > rank(progress.best):
             progress.best = progress.last
             if self.config.keep_checkpoint:
-                resume.keep_weights(self, "best.safetensors")
+                checkpointing.keep_weights(self, "best.safetensors")
         progress.extra = (
             {} if found.depth is None else {"mean_depth": found.depth, "active_share": found.active_share()}
         )
@@ -201,8 +201,8 @@ class Training:
             raise Stopped(f"saved in epoch {self.progress.epoch + 1} after {self.progress.step} batches")
 
     def _save(self) -> None:
-        shared = resume.shared(self)
-        self.context.save(lambda file: resume.write(self, file, shared))
+        shared = checkpointing.shared(self)
+        self.context.save(lambda file: checkpointing.write(self, file, shared))
 
     def _result(self) -> dict[str, Any]:
         evaluation, progress = self.config.evaluation, self.progress

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from studies.engine.store import Store
-from studies.engine.trial import Arm, Resources, Trial
+from studies.engine.core.trial import Arm, Resources, Trial
+from studies.engine.storage.trial_folder import Store
 
 TASK = Path(__file__).with_name("double_task.py")
 EVIT = {

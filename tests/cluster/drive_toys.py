@@ -10,13 +10,13 @@ from pathlib import Path
 
 import toy
 
-from studies.engine.context import Stop
-from studies.engine.drive import Drive
-from studies.engine.interrupt import interrupts
-from studies.engine.launch import Site, launcher
-from studies.engine.store import Store
-from studies.engine.trial import Resources
-from studies.engine.watch import Watch
+from studies.engine.core.trial import Resources
+from studies.engine.execution.driver import Drive
+from studies.engine.execution.signals import interrupts
+from studies.engine.jobs.launcher import Site, launcher
+from studies.engine.runtime.context import Stop
+from studies.engine.storage.state_watcher import Watch
+from studies.engine.storage.trial_folder import Store
 
 
 def main(request: Path) -> None:

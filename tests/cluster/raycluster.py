@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from studies.engine.claim import alive
-from studies.engine.collect import collect
-from studies.engine.store import Store
+from studies.engine.results.collect import collect
+from studies.engine.storage.lease import alive
+from studies.engine.storage.trial_folder import Store
 
 ROOT = Path(__file__).parents[2]
 TASK = ROOT / "tests" / "toy_task.py"
@@ -32,7 +32,8 @@ SETTINGS = {
 QUICK = {"DYNVIT_HEARTBEAT": "0.5", "DYNVIT_CHECKPOINT_MINUTES": "0", "OMP_NUM_THREADS": "1"}
 MEMORY = 80 * 2**20
 BARE = """
-from studies.engine import cli, finish, track
+from studies.engine.cli import finish_run as finish, main as cli
+from studies.engine.tracking import mirror as track
 finish.render = lambda store, folder, say: None
 track.Mirror.update = track.Mirror.close = lambda self: True
 cli.main()

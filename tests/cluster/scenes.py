@@ -14,8 +14,8 @@ from typing import Any
 
 from farm import Farm
 
-from studies.engine.launch._inflight import Record, records
-from studies.engine.store import Store, TrialFolder
+from studies.engine.launchers.slurm.submissions import Record, records
+from studies.engine.storage.trial_folder import Store, TrialFolder
 
 HERE = Path(__file__).parent
 CALM = {"exclude": "n[3-5]"}
@@ -50,7 +50,7 @@ class Play:
         self.environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith(("SLURM_", "COV_"))},
             "SLURM_CONF": farm.conf,
-            "PYTHONPATH": f"{HERE.parents[1]}:{HERE.parent / 'engine'}",
+            "PYTHONPATH": f"{HERE.parents[1]}:{HERE.parent / 'engine' / 'support'}",
             "DYNVIT_HEARTBEAT": "1",
             "DYNVIT_CHECKPOINT_MINUTES": "0",
             "OMP_NUM_THREADS": "1",

@@ -15,7 +15,7 @@ import pytest
 from farm import need
 from raycluster import Play, Standing, comparable, standing, until
 
-from studies.engine.claim import alive
+from studies.engine.storage.lease import alive
 
 SECONDS = float(os.environ.get("DYNVIT_CHAOS_SECONDS", "25"))
 SEEDS = 17

@@ -13,22 +13,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import made_study as made
 import pytest
 from farm import need
 from mlflowserver import Server, postgres, server
 from raycluster import QUICK, ROOT, TASK, until
 
-from studies.engine import tracking_uri
-from studies.engine.collect import collect
-from studies.engine.store import Store
-from studies.engine.track import Mirror
-
-sys.path.insert(0, str(ROOT / "tests" / "engine"))
-import made_study as made
+from studies.engine.results.collect import collect
+from studies.engine.storage.trial_folder import Store
+from studies.engine.tracking import mlflow_uri
+from studies.engine.tracking.mirror import Mirror
 
 BARE = """
-from studies.engine import cli, finish, mirroring
-from studies.engine.launch import local
+from studies.engine.cli import finish_run as finish, main as cli
+from studies.engine.tracking import background as mirroring
+from studies.engine.jobs.launcher import local
 finish.render = lambda store, folder, say: None
 local.cores = lambda: 24
 mirroring.EVERY = 0.5
@@ -58,7 +57,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "3")
-    monkeypatch.setattr(tracking_uri, "ANSWER_SECONDS", 3.0)
+    monkeypatch.setattr(mlflow_uri, "ANSWER_SECONDS", 3.0)
 
 
 class Study:

@@ -6,31 +6,28 @@ import os
 import random
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import toy
 from curves import EVIT, apart, curve, log, trial
 from farm import need
-from raycluster import ROOT, Play, Standing, comparable, standing, until
+from raycluster import Play, Standing, comparable, standing, until
 
-from studies.engine.claim import alive
-from studies.engine.context import Stop
-from studies.engine.drive import Drive
-from studies.engine.launch import Job, LaunchError, Site, launcher
-from studies.engine.launch import _raysession as session
-from studies.engine.launch._raynodes import locate
-from studies.engine.launch._raytask import task
-from studies.engine.launch.ray import Ray
-from studies.engine.store import Store
-from studies.engine.trial import Resources
-from studies.engine.watch import Watch
-
-sys.path.insert(0, str(ROOT / "tests" / "engine"))
-import toy
+from studies.engine.core.trial import Resources
+from studies.engine.execution.driver import Drive
+from studies.engine.jobs.launcher import Job, LaunchError, Site, launcher
+from studies.engine.launchers.ray import session
+from studies.engine.launchers.ray.launcher import Ray
+from studies.engine.launchers.ray.nodes import locate
+from studies.engine.launchers.ray.remote import task
+from studies.engine.runtime.context import Stop
+from studies.engine.storage.lease import alive
+from studies.engine.storage.state_watcher import Watch
+from studies.engine.storage.trial_folder import Store
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +135,7 @@ def test_requests_that_no_node_can_hold(visit: Ray, cluster: Standing) -> None:
 
 
 def test_a_job_whose_nodes_have_gone_is_given_back(visit: Ray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("studies.engine.launch.ray.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("studies.engine.launchers.ray.launcher.LOOK_SECONDS", 0.0)
     store = Store(tmp_path / "results")
     folders = toy.place(store, *(toy.trial(f"t{i}", steps=9999, seconds=0.05) for i in range(5)))
     handles = visit.submit([Job((folder.path,), Resources()) for folder in folders])

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 from pathlib import Path
 
 import pytest
+import toy
 from curves import DEIT, EVIT, apart, curve, log, trial
 from farm import Farm
 from scenes import OFTEN, until
 
-from studies.engine.context import Stop
-from studies.engine.drive import Drive
-from studies.engine.launch import Site, launcher
-from studies.engine.store import Store
-from studies.engine.watch import Watch
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "engine"))
-import toy
+from studies.engine.execution.driver import Drive
+from studies.engine.jobs.launcher import Site, launcher
+from studies.engine.runtime.context import Stop
+from studies.engine.storage.state_watcher import Watch
+from studies.engine.storage.trial_folder import Store
 
 SLOW = {"model": DEIT, "train": {"drop_path": 0.3, "epochs": 4}}
 

@@ -1,0 +1,90 @@
+"""How token importance moves between the layers of a model: means over images for each pair of layers.
+
+rank_correlation   Spearman's correlation of the scores in two layers
+returned           of the tokens that score lowest in the earlier layer, the share that scores highest in the later one
+survival           of the tokens that score highest in the earlier layer, the share that still does in the later one
+returned_ever      for one layer: as `returned`, in at least one of all later layers
+
+"Lowest" and "highest" are the same share of an image's tokens (30 %), so independent rankings return and survive at
+that share. Layers of different grids are compared on the coarser one, the finer one averaged over its cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from dynvit.analysis import token_reactivation
+from dynvit.analysis.rank_statistics import highest, lowest, rank_correlation
+
+PAIRS = ("rank_correlation", "returned", "survival")
+Pair = tuple[int, int]
+
+
+class Movement:
+    """Sums over batches; an image whose ranking is all ties in a layer does not count for that layer's correlations."""
+
+    def __init__(self, share: float = 0.3) -> None:
+        self.share = share
+        self.sums: dict[tuple[str, tuple[int, ...]], tuple[float, int]] = {}
+
+    def add(self, scores: Sequence[Tensor | None]) -> None:
+        """One batch: per layer ``[B, N]``, None where the layer has no score."""
+        scored = {i: s_BN for i, s_BN in enumerate(scores) if s_BN is not None}
+        for l, m in combinations(scored, 2):
+            one_BN, other_BN = same_grid(scored[l], scored[m])
+            low_BN, high_BN, later_BN = self._low(one_BN), self._high(one_BN), self._high(other_BN)
+            self._count("rank_correlation", (l, m), rank_correlation(one_BN, other_BN))
+            self._count("returned", (l, m), token_reactivation.share_in(low_BN, later_BN))
+            self._count("survival", (l, m), token_reactivation.share_in(high_BN, later_BN))
+        if len({s_BN.shape for s_BN in scored.values()}) == 1:
+            high = [(m, self._high(s_BN)) for m, s_BN in scored.items()]
+            for l in list(scored)[:-1]:
+                later = [high_BN for m, high_BN in high if m > l]
+                self._count("returned_ever", (l,), token_reactivation.share_in_any(self._low(scored[l]), later))
+
+    def pairs(self, statistic: str) -> dict[Pair, float]:
+        """(earlier, later) -> mean over images, of the pairs that have one."""
+        return {(k[0], k[1]): mean for k, mean in self._means(statistic)}
+
+    def summary(self) -> dict[str, float]:
+        """Each statistic's mean over its pairs (layers), and what `returned_ever` would be by chance."""
+        found = {name: [mean for _, mean in self._means(name)] for name in (*PAIRS, "returned_ever")}
+        told = {name: sum(means) / len(means) for name, means in found.items() if means}
+        if "returned_ever" in told:
+            told["returned_by_chance"] = token_reactivation.by_chance(self.share, 1 + len(found["returned_ever"]))
+        return told
+
+    def _means(self, statistic: str) -> Iterator[tuple[tuple[int, ...], float]]:
+        for (name, layers), (total, images) in sorted(self.sums.items()):
+            if name == statistic and images:
+                yield layers, total / images
+
+    def _count(self, statistic: str, layers: tuple[int, ...], value_B: Tensor) -> None:
+        total, images = self.sums.get((statistic, layers), (0.0, 0))
+        defined_B = value_B[~value_B.isnan()]
+        self.sums[statistic, layers] = (total + float(defined_B.sum()), images + len(defined_B))
+
+    def _low(self, scores_BN: Tensor) -> Tensor:
+        return lowest(scores_BN, self.share)
+
+    def _high(self, scores_BN: Tensor) -> Tensor:
+        return highest(scores_BN, self.share)
+
+
+def same_grid(one_BN: Tensor, other_BN: Tensor) -> tuple[Tensor, Tensor]:
+    """Both on the coarser of their square grids."""
+    n = min(one_BN.shape[1], other_BN.shape[1])
+    return _pooled(one_BN, n), _pooled(other_BN, n)
+
+
+def _pooled(scores_BN: Tensor, n: int) -> Tensor:
+    fine, coarse = round(scores_BN.shape[1] ** 0.5), round(n**0.5)
+    if scores_BN.shape[1] == n:
+        return scores_BN
+    if fine * fine != scores_BN.shape[1] or coarse * coarse != n:
+        raise ValueError(f"cannot compare a grid of {scores_BN.shape[1]} tokens with one of {n}")
+    return F.adaptive_avg_pool2d(scores_BN.float().view(-1, 1, fine, fine), coarse).flatten(1)

@@ -1,0 +1,160 @@
+"""Images decoded while training: each one's augmentation depends on seed, epoch and index, not on who decodes it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from dynvit.data.corrupt import DAMAGED, Corrupt, decoded, why
+from dynvit.data.listing import Listing, Tree
+from dynvit.data.sampling import WHOLE, Part, check_batch, repeated, share
+from dynvit.rng import own_stream, stream
+
+if TYPE_CHECKING:
+    from dynvit.tasks.classify import Data
+
+Bad = tuple[str, str]
+"""Name of an image that cannot be decoded, and why."""
+Item = tuple[Tensor | None, int, list[Bad]]
+PREFETCH = 4
+"""Batches that each worker holds ready."""
+
+
+class Images(Dataset):
+    """Indexed by (epoch, index), so that a resumed trial sees what an undisturbed one would.
+
+    In place of an image that cannot be decoded training gets the next one, validation none.
+    """
+
+    def __init__(self, listing: Listing, data: Data, seed: int, training: bool) -> None:
+        self.listing, self.seed, self.training, self.tries = listing, seed, training, data.max_corrupt + 1
+        self.transform = _transform(data, training)
+
+    def __len__(self) -> int:
+        return len(self.listing)
+
+    def __getitem__(self, pair: tuple[int, int]) -> Item:
+        epoch, index = pair
+        bad: list[Bad] = []
+        for i in range(self.tries if self.training else 1):
+            there = (index + i) % len(self)
+            try:
+                image = decoded(self.listing.read(there))
+            except DAMAGED as error:
+                bad.append((self.listing.name(there), why(error)))
+                continue
+            label = int(self.listing.labels[there])
+            if not self.training:
+                return self.transform(image), label, bad
+            with own_stream(self.seed, "augment", epoch, index):  # without workers this is the training process
+                return self.transform(image), label, bad
+        return None, -1, bad
+
+
+class Files:
+    """The `Batches` of a set too large for memory: worker processes decode and augment."""
+
+    channels = 3
+
+    def __init__(
+        self, data: Data, tree: Tree, batch_size: int, validation_batch_size: int, seed: int, device: str
+    ) -> None:
+        check_batch(len(tree.train), batch_size, data.name)
+        self.classes, self.image_size = len(tree.classes), data.image_size
+        self.batch_size, self.validation_batch_size = batch_size, validation_batch_size
+        self.seed, self.device, self.corrupt = seed, device, Corrupt(data.max_corrupt)
+        self.steps, self.copies = len(tree.train) // batch_size, data.augment.repeats
+        self.validation_size = len(tree.val)
+        self.train_set = Images(tree.train, data, seed, training=True)
+        self.val_set = Images(tree.val, data, seed, training=False)
+        # Plain lists of (epoch, index) pairs: workers outlive an epoch and get their work by message.
+        self.order: list[list[tuple[int, int]]] = []
+        self.train_loader = loader(self.train_set, self.order, device)
+        self.val_order: list[list[tuple[int, int]]] = []
+        self.val_loader = loader(self.val_set, self.val_order, device)
+
+    def train(self, epoch: int, start: int = 0, part: Part = WHOLE) -> Iterator[tuple[Tensor, Tensor]]:
+        mine = share(self.batch_size, part)
+        order = torch.randperm(len(self.train_set), generator=stream(self.seed, "order", epoch))
+        copies = self.copies  # each has an epoch of its own to draw from
+        pairs = [(epoch * copies + place % copies, i) for place, i in enumerate(repeated(order, copies).tolist())]
+        batches = [pairs[s * self.batch_size : (s + 1) * self.batch_size] for s in range(start, self.steps)]
+        self.order[:] = [batch[mine] for batch in batches]
+        yield from self._moved(self.train_loader)
+
+    def validation(self, part: Part = WHOLE) -> Iterator[tuple[Tensor, Tensor]]:
+        size, (rank, world) = self.validation_batch_size, part
+        pairs = [(0, i) for i in range(self.validation_size)]
+        self.val_order[:] = [pairs[i : i + size] for i in range(0, len(pairs), size)][rank::world]
+        yield from self._moved(self.val_loader)
+
+    def sample(self, count: int) -> Tensor:
+        items = [self.val_set[(0, i)] for i in range(min(count, self.validation_size))]
+        x_BCSS, _, bad = collate(items)
+        self.corrupt.add(bad)
+        return x_BCSS.to(self.device)
+
+    def _moved(self, batches: DataLoader) -> Iterator[tuple[Tensor, Tensor]]:
+        for x_BCSS, labels_B, bad in batches:
+            if bad:
+                self.corrupt.add(bad)
+            if len(labels_B):
+                yield x_BCSS.to(self.device, non_blocking=True), labels_B.to(self.device, non_blocking=True)
+
+
+def collate(items: Sequence[Item]) -> tuple[Tensor, Tensor, list[Bad]]:
+    """A batch of what could be decoded."""
+    images = [image for image, _, _ in items if image is not None]
+    labels = torch.tensor([label for image, label, _ in items if image is not None], dtype=torch.long)
+    return (torch.stack(images) if images else torch.empty(0)), labels, [one for _, _, bad in items for one in bad]
+
+
+def loader(images: Images, order: Sequence[Sequence[tuple[int, int]]], device: str) -> DataLoader:
+    """Batches of the indices that `order` holds when iteration starts."""
+    count = workers()
+    return DataLoader(
+        images,
+        batch_sampler=order,
+        num_workers=count,
+        persistent_workers=count > 0,
+        prefetch_factor=PREFETCH if count else None,
+        pin_memory=device.startswith("cuda"),
+        collate_fn=collate,
+        generator=torch.Generator(),  # else every epoch would draw from the stream that models draw from
+    )
+
+
+def workers() -> int:
+    """Decoding processes: DYNVIT_WORKERS, else one per CPU this process may use, at most 8. No number depends on it."""
+    given = os.environ.get("DYNVIT_WORKERS", "")
+    if given:
+        if not given.isdigit():
+            raise ValueError(f"DYNVIT_WORKERS is the number of decoding processes, not {given}")
+        return int(given)
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(8, usable)
+
+
+def _transform(data: Data, training: bool) -> Any:
+    from timm.data import create_transform
+
+    if not training:
+        return create_transform(data.image_size, is_training=False, interpolation="bicubic", crop_pct=0.9)
+    for key in ("shift", "cutout"):
+        if getattr(data.augment, key):
+            raise ValueError(f"data.augment.{key} is for images kept in memory; images from files are cropped by scale")
+    return create_transform(
+        data.image_size,
+        is_training=True,
+        scale=tuple(data.augment.scale),
+        hflip=0.5 if data.augment.flip else 0.0,
+        color_jitter=None,
+        auto_augment=data.augment.auto or None,
+        interpolation="bicubic",
+        re_prob=0.0,
+    )

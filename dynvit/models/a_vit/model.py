@@ -1,0 +1,236 @@
+"""A-ViT: every token halts on its own, by the first channel of its state (arXiv 2112.07658, CVPR 2022).
+
+A token's output is the mean of its states weighted by its halting scores. The released code masks halted tokens and
+saves nothing; here they are really removed, at any batch size, with the same numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from timm.models import checkpoint
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor
+
+from dynvit.layers.intermediates import Intermediates
+from dynvit.layers.no_dropout import without_idle_dropout
+from dynvit.layers.option_checks import check_not_negative, check_positive
+from dynvit.models.a_vit.halting import Account, Gate, LiveRows, divergence, masked_block, prior
+from dynvit.models.lv_vit.model import on_grid
+from dynvit.output import Output
+from dynvit.registry import register
+from dynvit.tokens import TokenTrace
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "avit_deit_tiny_patch16_224": {"embed_dim": 192, "num_heads": 3},
+    "avit_deit_small_patch16_224": {"embed_dim": 384, "num_heads": 6, "gate_center": 75.0},
+}
+
+
+class AViT(Intermediates, VisionTransformer):
+    """A-ViT on DeiT; no parameter is added.
+
+    gate_scale, gate_center, eps: of the halting score (``dynvit.models.a_vit.halting.Gate``).
+    ponder_weight, distribution_weight: of the two losses; prior_mean: the layer around which tokens should halt.
+    exact: False trains by the paper's intent: the prior is a distribution, and the halting scores that are compared
+        with it are those of all images' patches. True restores the released code, whose prior does not sum to 1 and
+        whose scores leave out the first image of the batch instead of the class token.
+    qk_norm, init_values, no_embed_class: the trunk's own, as in timm's DeiT-III.
+    early_exit: an image leaves when its class token has stopped: the same logits for less. Otherwise its patches go on
+        until they stop themselves, as in the released code.
+    """
+
+    classifier_name, first_conv = "head", "patch_embed.proj"
+
+    def __init__(
+        self,
+        img_size: int | tuple[int, int] = 224,
+        patch_size: int = 16,
+        in_chans: int = 3,
+        num_classes: int = 1000,
+        embed_dim: int = 192,
+        depth: int = 12,
+        num_heads: int = 3,
+        mlp_ratio: float = 4.0,
+        qk_norm: bool = False,
+        init_values: float | None = None,
+        no_embed_class: bool = False,
+        drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        gate_scale: float = 10.0,
+        gate_center: float = 30.0,
+        eps: float = 0.01,
+        ponder_weight: float = 5e-4,
+        distribution_weight: float = 1e-3,
+        prior_mean: float = 8.0,
+        exact: bool = False,
+        early_exit: bool = False,
+    ) -> None:
+        check_positive(depth=depth, gate_scale=gate_scale, eps=eps)
+        check_not_negative(ponder_weight=ponder_weight, distribution_weight=distribution_weight)
+        if eps >= 1:
+            raise ValueError(f"eps must be below 1, got {eps}")
+        if exact and not 1 <= prior_mean <= depth:
+            raise ValueError(f"prior_mean must be between 1 and the depth {depth} with exact=True, got {prior_mean}")
+        if embed_dim % num_heads:
+            raise ValueError(f"embed_dim {embed_dim} is not a multiple of num_heads {num_heads}")
+        super().__init__(
+            img_size=img_size, patch_size=patch_size, in_chans=in_chans, num_classes=num_classes, embed_dim=embed_dim,
+            depth=depth, num_heads=num_heads, mlp_ratio=mlp_ratio, qk_norm=qk_norm, init_values=init_values,
+            no_embed_class=no_embed_class, drop_rate=drop_rate, drop_path_rate=drop_path_rate,
+        )  # fmt: skip
+        without_idle_dropout(self)
+        self.img_size, self.exact, self.early_exit = img_size, exact, early_exit
+        self.gate = Gate(gate_scale, gate_center, eps)
+        self.register_buffer("prior", prior(depth, prior_mean, exact), persistent=False)
+        self.weights = {"ponder": ponder_weight, "distribution": distribution_weight}
+        self.trace: TokenTrace | None = None
+        self.set_execution("gathered")
+
+    def set_execution(self, execution: Literal["gathered", "masked"]) -> None:
+        """How evaluation halts tokens: really leave them out, or dense with masks; the same numbers.
+
+        Training, and whatever is compiled or exported, is always masked.
+        """
+        if execution not in ("gathered", "masked"):
+            raise ValueError(f"execution must be gathered or masked, got {execution!r}")
+        self.execution = execution
+
+    # ---- forward
+
+    def forward(self, x: Tensor) -> Tensor | Output:
+        """Logits ``[B, K]``; in training an ``Output``; its ``extra`` has `depth` and `ponder` of all tokens."""
+        if not self.training:
+            return self.forward_head(self.norm(self._evaluate(x, class_only=True)))
+        out_BTC, account, scores_LBT = self._masked(self._pos_embed(self.patch_embed(x)))
+        logits = self.forward_head(self.norm(out_BTC))
+        losses = {"ponder": account.ponder.mean(), "distribution": self._distribution(scores_LBT)}
+        extra = {"depth": account.blocks, "ponder": account.ponder}
+        return Output(logits, losses, extra, dict(self.weights))
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Normalised outputs ``[B, 1 + N, C]``, each token's mean of its states."""
+        if self.training:
+            return self.norm(self._masked(self._pos_embed(self.patch_embed(x)))[0])
+        return self.norm(self._evaluate(x, class_only=False))
+
+    def _evaluate(self, x: Tensor, class_only: bool) -> Tensor:
+        x_BTC = self._pos_embed(self.patch_embed(x))
+        if self.execution == "masked" or torch.compiler.is_compiling():
+            return self._masked(x_BTC)[0]
+        return self._gathered(x_BTC, class_only)
+
+    def _masked(self, x_BTC: Tensor, states: list[Tensor] | None = None) -> tuple[Tensor, Account, list[Tensor]]:
+        """Dense shapes. Returns outputs, accounts, and every block's own halting scores ``[B, T]``.
+
+        states: filled with those after each block, a stopped token keeping its last.
+        """
+        active_BT = torch.ones_like(x_BTC[..., 0], dtype=torch.bool)
+        account, out_BTC, scores = Account.open(x_BTC), torch.zeros_like(x_BTC), []
+        for layer, block in enumerate(self.blocks):
+            if self.grad_checkpointing and self.training:
+                x_BTC = checkpoint(masked_block, block, x_BTC, active_BT)
+            else:
+                x_BTC = masked_block(block, x_BTC, active_BT)
+            if states is not None:
+                states.append(torch.where(active_BT[..., None], x_BTC, states[-1] if states else x_BTC))
+            scores.append(self.gate(x_BTC))
+            self._record(active_BT, scores[-1] * active_BT)
+            weight_BT, stops_BT = account.pay(self._due(layer, scores[-1]), self.gate.eps, active_BT)
+            out_BTC = out_BTC + weight_BT[..., None].to(x_BTC.dtype) * x_BTC
+            active_BT = active_BT & ~stops_BT
+            if self.early_exit and not self.training:
+                active_BT = active_BT & active_BT[:, :1]
+        return out_BTC, account, scores
+
+    def _gathered(self, x_BTC: Tensor, class_only: bool) -> Tensor:
+        """Blocks on the active tokens alone: of even shape until the first one stops, then one row of all images."""
+        B, T, C = x_BTC.shape
+        out = x_BTC.new_zeros(B, 1 if class_only else T, C)
+        token_F = torch.arange(B * T, device=x_BTC.device)
+        rows_FC, account, layout = x_BTC.flatten(0, 1), Account.open(x_BTC.flatten(0, 1)), None
+        for layer, block in enumerate(self.blocks):
+            if layout is None:
+                rows_FC = block(rows_FC.view(B, T, C)).flatten(0, 1)
+            else:
+                rows_FC = layout.run(block, rows_FC)
+            score_F = self.gate(rows_FC)
+            self._record_rows(token_F, score_F, (B, T))
+            weight_F, stops_F = account.pay(self._due(layer, score_F), self.gate.eps)
+            _collect(out, weight_F, rows_FC, token_F, T)
+            if layer + 1 == len(self.blocks):
+                break
+            if self.early_exit:
+                stops_F = _with_its_class(stops_F, token_F, B, T)
+            going = (~stops_F).nonzero()[:, 0]
+            if not len(going):
+                self._record_nothing(len(self.blocks) - layer - 1, x_BTC)
+                break
+            if len(going) < len(token_F):
+                token_F, rows_FC = token_F[going], rows_FC.index_select(0, going)
+                account.select(going)
+                layout = LiveRows(token_F // T, B)
+        return out
+
+    def _states(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        states: list[Tensor] = []
+        return self._masked(self._pos_embed(self.patch_embed(images)), states)[0], states
+
+    def _due(self, layer: int, score: Tensor) -> Tensor:
+        """What is paid after a block: everybody stops with the last one."""
+        return torch.ones_like(score) if layer + 1 == len(self.blocks) else score
+
+    def _distribution(self, scores_LBT: list[Tensor]) -> Tensor:
+        scores_BTL = torch.stack(scores_LBT, -1)
+        if not self.exact:
+            return divergence(scores_BTL[:, 1:].flatten(0, 1), self.prior)
+        if len(scores_BTL) < 2:
+            raise ValueError("exact=True leaves out the first image of the batch: it needs at least two")
+        return divergence(scores_BTL[1:].flatten(0, 1), self.prior)
+
+    # ---- trace
+
+    def _record(self, active_BT: Tensor, scores_BT: Tensor) -> None:
+        if self.trace is not None:
+            self.trace.record(active_BT[:, 1:], scores_BT[:, 1:])
+
+    def _record_rows(self, token_F: Tensor, score_F: Tensor, shape: tuple[int, int]) -> None:
+        if self.trace is not None:
+            scores_BT = score_F.new_zeros(shape[0] * shape[1]).index_copy(0, token_F, score_F)
+            active_BT = torch.zeros_like(scores_BT, dtype=torch.bool).index_fill(0, token_F, True)
+            self._record(active_BT.view(shape), scores_BT.view(shape))
+
+    def _record_nothing(self, layers: int, x_BTC: Tensor) -> None:
+        for _ in range(layers if self.trace is not None else 0):
+            self._record(torch.zeros_like(x_BTC[..., 0], dtype=torch.bool), torch.zeros_like(x_BTC[..., 0]))
+
+    # ---- checkpoints
+
+    def convert_official(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The names are timm's."""
+        return dict(state_dict)
+
+    def convert_trunk(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """timm DeiT -> ours: the names are equal; a position table of another grid is resampled."""
+        return on_grid(dict(state_dict), self)
+
+
+def _collect(out: Tensor, weight_F: Tensor, rows_FC: Tensor, token_F: Tensor, tokens: int) -> None:
+    """Add weighted states to the outputs ``[B, T, C]``, or ``[B, 1, C]`` of the class token alone."""
+    if out.shape[1] == 1:
+        chosen = (token_F % tokens == 0).nonzero()[:, 0]
+        weight_F, rows_FC, token_F = weight_F[chosen], rows_FC[chosen], token_F[chosen] // tokens
+    out.view(-1, out.shape[-1]).index_add_(0, token_F, (weight_F[:, None].to(rows_FC.dtype) * rows_FC).to(out.dtype))
+
+
+def _with_its_class(stops_F: Tensor, token_F: Tensor, images: int, tokens: int) -> Tensor:
+    """Who stops if an image leaves together with its class token."""
+    image_F = token_F // tokens
+    leaves_B = torch.zeros(images, dtype=torch.bool, device=token_F.device)
+    leaves_B[image_F[stops_F & (token_F % tokens == 0)]] = True
+    return stops_F | leaves_B[image_F]
+
+
+register(AViT, VARIANTS)

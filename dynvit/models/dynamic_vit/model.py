@@ -1,0 +1,200 @@
+"""DynamicViT on DeiT and LV-ViT: tokens pruned in three steps by a learned predictor (arXiv 2106.02034, NeurIPS 2021).
+
+Evaluation really removes tokens; training masks them by a straight-through draw and adds a loss on the kept share and,
+with a teacher (the unpruned trunk), two distillation terms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from dynvit.layers.option_checks import check_not_negative, check_positive
+from dynvit.models.dynamic_vit.loss import distilled, kept_share
+from dynvit.models.dynamic_vit.pruning import Pruned
+from dynvit.models.lv_vit.model import LVViT, on_grid
+from dynvit.output import Output
+from dynvit.registry import register
+
+DEIT: dict[str, dict[str, Any]] = {
+    "dynamicvit_deit_tiny_patch16_224": {"embed_dim": 192, "num_heads": 3},
+    "dynamicvit_deit_small_patch16_224": {"embed_dim": 384, "num_heads": 6},
+    "dynamicvit_deit_base_patch16_224": {"embed_dim": 768, "num_heads": 12, "ratio_weight": 5.0},
+}
+LVVIT: dict[str, dict[str, Any]] = {
+    "dynamicvit_lvvit_small": {"embed_dim": 384, "depth": 16, "num_heads": 6},
+    "dynamicvit_lvvit_medium": {"embed_dim": 512, "depth": 20, "num_heads": 8},
+}
+
+
+class Taught(Pruned):
+    """Training of a pruned transformer: losses, teacher, the trunk's own learning rate."""
+
+    def _teach(
+        self, ratio_weight: float, distill_weight: float, token_weight: float, freeze_epochs: int, trunk_scale: float
+    ) -> None:
+        check_not_negative(
+            ratio_weight=ratio_weight, distill_weight=distill_weight, token_weight=token_weight,
+            freeze_epochs=freeze_epochs, trunk_scale=trunk_scale,
+        )  # fmt: skip
+        share = ratio_weight / len(self.locations)
+        self.weights = {"ratio": share, "distillation": distill_weight, "token": token_weight}
+        self.freeze_epochs, self.trunk_scale = freeze_epochs, trunk_scale
+        self.set_teacher(None)
+
+    def set_teacher(self, teacher: nn.Module | None) -> None:
+        """The unpruned trunk, run in evaluation mode beside every training forward pass; None removes it.
+
+        It is no part of the model: neither in its state dict nor moved with it. Without it there are no token terms,
+        and ``training_loss(..., teacher_logits=)`` is the way to the logit term.
+        """
+        object.__setattr__(self, "teacher", teacher)
+
+    def set_epoch(self, epoch: int, epochs: int) -> None:
+        """The trunk does not move in the first `freeze_epochs` epochs; the predictors do."""
+        for name, parameter in self.named_parameters():
+            if not name.startswith("score_predictor"):
+                parameter.requires_grad_(epoch >= self.freeze_epochs)
+
+    def parameter_groups(self, weight_decay: float = 0.05, trunk_scale: float | None = None) -> list[dict[str, Any]]:
+        """The official groups for an optimiser, `lr_scale` as timm's schedulers read it.
+
+        The trunk learns at `trunk_scale` (None: the model's own) times the rate of the predictors. Class token and
+        position table are left as they were trained, unless the trunk learns at the full rate, as from scratch.
+        """
+        trunk_scale = self.trunk_scale if trunk_scale is None else trunk_scale
+        groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+        for name, parameter in self.named_parameters():
+            table = name in ("cls_token", "pos_embed")
+            if not table or trunk_scale == 1:
+                key = (name.startswith("score_predictor"), parameter.ndim > 1 and not table)
+                groups.setdefault(key, []).append(parameter)
+        return [
+            {"params": p, "lr_scale": 1.0 if own else trunk_scale, "weight_decay": weight_decay if matrix else 0.0}
+            for (own, matrix), p in groups.items()
+        ]
+
+    def forward(self, x: Tensor) -> Tensor | Output:
+        """Logits ``[B, K]``; in training an ``Output`` with the loss on the kept share."""
+        if not self.training:
+            return self.forward_head(self.forward_features(x))
+        x_BTC, masks = self._train_masked(self._pos_embed(self.patch_embed(x)))
+        logits, extra = self._student(self.norm(x_BTC))
+        extra["kept"] = masks[-1].detach() > 0.5
+        if self.teacher is not None:
+            extra |= self._ask(x)
+        return Output(logits, {"ratio": kept_share(masks, self.ratios)}, extra, dict(self.weights), distilled)
+
+    @torch.no_grad()
+    def _ask(self, x: Tensor) -> dict[str, Tensor]:
+        teacher = self.teacher.eval()
+        features_BTC = teacher.forward_features(x)
+        tokens = teacher.aux_head(features_BTC[:, 1:]) if isinstance(self, LVViT) else features_BTC[:, 1:]
+        return {"teacher_logits": teacher.forward_head(features_BTC), "teacher_tokens": tokens}
+
+    def convert_official(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The names are the official ones."""
+        return dict(state_dict)
+
+    def convert_trunk(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The trunk's names are ours; a position table of another grid is resampled."""
+        return on_grid(dict(state_dict), self)
+
+
+class DynamicViT(Taught, VisionTransformer):
+    """DynamicViT on DeiT, at any grid.
+
+    keep_ratio: share of the patch tokens kept by each location, so that its powers are left; or the shares left.
+    locations: blocks in front of which tokens are dropped, from 0; None: after each quarter of the depth.
+    freeze_epochs: epochs without a gradient for the trunk; 5 in the paper, which starts from trained weights.
+    trunk_scale: learning rate of the trunk over that of the predictors; 0.01 in the paper, for the same reason.
+    qk_norm, init_values, no_embed_class: the trunk's own, as in timm's DeiT-III.
+    Attributes: `noise(stage, logprob)` gives the Gumbel noise of training.
+    """
+
+    classifier_name, first_conv = "head", "patch_embed.proj"
+
+    def __init__(
+        self,
+        img_size: int | tuple[int, int] = 224,
+        patch_size: int = 16,
+        in_chans: int = 3,
+        num_classes: int = 1000,
+        embed_dim: int = 192,
+        depth: int = 12,
+        num_heads: int = 3,
+        mlp_ratio: float = 4.0,
+        qk_norm: bool = False,
+        init_values: float | None = None,
+        no_embed_class: bool = False,
+        drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        keep_ratio: float | Sequence[float] = 0.7,
+        locations: Sequence[int] | None = None,
+        predictor_eps: float = 1e-5,
+        ratio_weight: float = 2.0,
+        distill_weight: float = 0.5,
+        token_weight: float = 0.5,
+        freeze_epochs: int = 0,
+        trunk_scale: float = 1.0,
+    ) -> None:
+        check_positive(depth=depth, predictor_eps=predictor_eps)
+        if embed_dim % num_heads:
+            raise ValueError(f"embed_dim {embed_dim} is not a multiple of num_heads {num_heads}")
+        super().__init__(
+            img_size=img_size, patch_size=patch_size, in_chans=in_chans, num_classes=num_classes, embed_dim=embed_dim,
+            depth=depth, num_heads=num_heads, mlp_ratio=mlp_ratio, qk_norm=qk_norm, init_values=init_values,
+            no_embed_class=no_embed_class, drop_rate=drop_rate, drop_path_rate=drop_path_rate,
+        )  # fmt: skip
+        self.img_size = img_size
+        self._prune(keep_ratio, locations, predictor_eps)
+        self._teach(ratio_weight, distill_weight, token_weight, freeze_epochs, trunk_scale)
+
+    def _student(self, x_BTC: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.forward_head(x_BTC), {"tokens": x_BTC[:, 1:]}
+
+
+class DynamicLVViT(Taught, LVViT):
+    """DynamicViT on LV-ViT; options as there and in ``DynamicViT``. Training uses the class head, without MixToken."""
+
+    def __init__(
+        self,
+        img_size: int | tuple[int, int] = 224,
+        in_chans: int = 3,
+        num_classes: int = 1000,
+        embed_dim: int = 384,
+        depth: int = 16,
+        num_heads: int = 6,
+        mlp_ratio: float = 3.0,
+        drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        stem_width: int = 64,
+        stem_strides: Sequence[int] = (2, 1, 1, 8),
+        skip_lam: float = 2.0,
+        keep_ratio: float | Sequence[float] = 0.7,
+        locations: Sequence[int] | None = None,
+        predictor_eps: float = 1e-5,
+        ratio_weight: float = 2.0,
+        distill_weight: float = 0.5,
+        token_weight: float = 0.5,
+        freeze_epochs: int = 0,
+        trunk_scale: float = 1.0,
+    ) -> None:
+        check_positive(predictor_eps=predictor_eps)
+        super().__init__(
+            img_size, in_chans, num_classes, embed_dim, depth, num_heads, mlp_ratio, drop_rate, drop_path_rate,
+            stem_width, stem_strides, skip_lam, w_dense=0.0, mix_token=False,
+        )  # fmt: skip
+        self._prune(keep_ratio, locations, predictor_eps)
+        self._teach(ratio_weight, distill_weight, token_weight, freeze_epochs, trunk_scale)
+
+    def _student(self, x_BTC: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.head(self.head_drop(x_BTC[:, 0])), {"aux": self.aux_head(x_BTC[:, 1:])}
+
+
+register(DynamicViT, DEIT)
+register(DynamicLVViT, LVVIT)

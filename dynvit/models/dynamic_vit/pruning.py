@@ -1,0 +1,160 @@
+"""Pruning by learned scores on a timm transformer: what DynamicViT adds to its trunk, DeiT or LV-ViT.
+
+Evaluation keeps a fixed number of tokens at each location. Training keeps all of them and masks those that a random
+draw from the predictor drops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from timm.models import checkpoint
+from torch import Tensor, nn
+
+from dynvit.layers.intermediates import Intermediates
+from dynvit.layers.no_dropout import without_idle_dropout
+from dynvit.layers.token_gather import gather_tokens, scatter_tokens
+from dynvit.models.dynamic_vit.masked_softmax import masked_block
+from dynvit.models.dynamic_vit.predictor import ScorePredictor, gumbel, hard_keep
+from dynvit.tokens import TokenTrace
+
+Noise = Callable[[int, Tensor], Tensor]  # stage, log-probabilities [B, N, 2] -> Gumbel noise of that shape
+
+
+class Pruned(Intermediates):
+    """Mixin before a ``VisionTransformer``; tokens are ``[class, patches]``, T counts both."""
+
+    static_cost = True
+
+    def _prune(self, keep_ratio: float | Sequence[float], locations: Sequence[int] | None, eps: float) -> None:
+        """Sets the plan and adds the predictors."""
+        depth, tokens = len(self.blocks), self.patch_embed.num_patches
+        self.locations = tuple(locations) if locations is not None else tuple(depth * s // 4 for s in (1, 2, 3))
+        if list(self.locations) != sorted({i for i in self.locations if 0 <= i < depth}) or not self.locations:
+            raise ValueError(f"locations must be increasing block numbers below {depth}, got {self.locations}")
+        self.ratios = _ratios(keep_ratio, len(self.locations))
+        self.kept = tuple(int(tokens * ratio) for ratio in self.ratios)
+        if not all(self.kept):
+            raise ValueError(f"keep_ratio {keep_ratio} leaves none of {tokens} tokens")
+        without_idle_dropout(self)
+        self.score_predictor = nn.ModuleList([ScorePredictor(self.embed_dim, eps) for _ in self.locations])
+        self.trace: TokenTrace | None = None
+        self.noise: Noise = lambda stage, logprob_BN2: gumbel(logprob_BN2)
+        self.set_execution("gathered")
+
+    def set_execution(self, execution: Literal["gathered", "masked"]) -> None:
+        """How evaluation drops tokens: really, or dense with masks; the same numbers. Training is always masked."""
+        if execution not in ("gathered", "masked"):
+            raise ValueError(f"execution must be gathered or masked, got {execution!r}")
+        self.execution = execution
+
+    def _stages(self) -> list[tuple[int, list[nn.Module]]]:
+        """Blocks that work on the same tokens, and the stage in front of them (-1: none)."""
+        blocks, bounds = list(self.blocks), [0, *self.locations, len(self.blocks)]
+        return [(s - 1, blocks[bounds[s] : bounds[s + 1]]) for s in range(len(bounds) - 1)]
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Normalised tokens ``[B, 1 + K, C]`` in descending order of the last score; in training all N, raster."""
+        x_BTC = self._pos_embed(self.patch_embed(x))
+        if self.training:
+            return self.norm(self._train_masked(x_BTC)[0])
+        run = self._masked if self.execution == "masked" else self._gathered
+        return self.norm(run(x_BTC))
+
+    def _gathered(self, x_BTC: Tensor, states: list[Tensor] | None = None) -> Tensor:
+        """states: filled with those on the grid after each block."""
+        watched, grid_BTC, place_BK = self.trace is not None or states is not None, x_BTC, None
+        if watched:
+            place_BK = torch.arange(x_BTC.shape[1] - 1, device=x_BTC.device).expand(len(x_BTC), -1)
+        for stage, blocks in self._stages():
+            scores_BK = None
+            if stage >= 0 and self.kept[stage] < x_BTC.shape[1] - 1:
+                patches_BKC = x_BTC[:, 1:]
+                scores_BK = self.score_predictor[stage](patches_BKC)[..., 0]
+                top_BK = scores_BK.topk(self.kept[stage]).indices
+                x_BTC = torch.cat([x_BTC[:, :1], patches_BKC.take_along_dim(top_BK[..., None], 1)], 1)
+            if watched:
+                left_BK = place_BK if scores_BK is None else place_BK.gather(1, top_BK)
+                active_BN = torch.zeros_like(x_BTC[:, :1, 0], dtype=torch.bool).repeat(1, self.patch_embed.num_patches)
+                self._record(active_BN.scatter(1, left_BK, True), self._on_grid(place_BK, scores_BK), len(blocks))
+                place_BK = left_BK
+            for block in blocks:
+                x_BTC = block(x_BTC)
+                if states is not None:
+                    grid_BTC = scatter_tokens(grid_BTC, F.pad(place_BK + 1, (1, 0)), x_BTC)
+                    states.append(grid_BTC)
+        return x_BTC
+
+    def _states(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        states: list[Tensor] = []
+        return self._gathered(self._pos_embed(self.patch_embed(images)), states), states
+
+    def _on_grid(self, place_BK: Tensor, scores_BK: Tensor | None) -> Tensor | None:
+        """Scores of the live tokens on the grid, ``-inf`` elsewhere."""
+        if scores_BK is None:
+            return None
+        empty_BN = scores_BK.new_full((len(scores_BK), self.patch_embed.num_patches), -torch.inf)
+        return empty_BN.scatter(1, place_BK, scores_BK)
+
+    def _masked(self, x_BTC: Tensor) -> Tensor:
+        """Dense: dropped tokens are no keys; at the end the survivors in the order of the gathered form."""
+        live_BN = torch.ones_like(x_BTC[:, 1:, 0], dtype=torch.bool)
+        top_BK, hide_B11T = None, None
+        for stage, blocks in self._stages():
+            scores_BN, count = None, self.patch_embed.num_patches if top_BK is None else top_BK.shape[1]
+            if stage >= 0 and self.kept[stage] < count:
+                scores_BN = self.score_predictor[stage](x_BTC[:, 1:], live_BN[..., None].to(x_BTC))[..., 0]
+                scores_BN = scores_BN.masked_fill(~live_BN, -torch.inf)
+                top_BK = scores_BN.topk(self.kept[stage]).indices
+                live_BN = torch.zeros_like(live_BN).scatter(1, top_BK, True)
+                hide_BN = torch.zeros_like(x_BTC[:, 1:, 0]).masked_fill(~live_BN, -torch.inf)
+                hide_B11T = F.pad(hide_BN, (1, 0))[:, None, None]
+            self._record(live_BN, scores_BN, len(blocks))
+            for block in blocks:
+                x_BTC = block(x_BTC, attn_mask=hide_B11T)
+        return x_BTC if top_BK is None else gather_tokens(x_BTC, F.pad(top_BK + 1, (1, 0)))
+
+    def _train_masked(self, x_BTC: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """All tokens through all blocks, and what each stage kept, ``[B, N]`` of ones and zeros with gradient."""
+        live_BN1, masks = torch.ones_like(x_BTC[:, 1:, :1]), []
+        for stage, blocks in self._stages():
+            if stage >= 0:
+                logprob_BN2 = self.score_predictor[stage](x_BTC[:, 1:], live_BN1)
+                live_BN1 = hard_keep(logprob_BN2, self.noise(stage, logprob_BN2)) * live_BN1
+                masks.append(live_BN1[..., 0])
+            mask_BT = F.pad(live_BN1[..., 0], (1, 0), value=1.0)
+            self._record(mask_BT[:, 1:] > 0.5, None, len(blocks))
+            for block in blocks:
+                if self.grad_checkpointing:
+                    x_BTC = checkpoint(masked_block, block, x_BTC, mask_BT)
+                else:
+                    x_BTC = masked_block(block, x_BTC, mask_BT)
+        return x_BTC, masks
+
+    def _record(self, active_BN: Tensor, scores_BN: Tensor | None, blocks: int) -> None:
+        """`blocks` layers into the trace; the score belongs to the first, in front of which it was made."""
+        if self.trace is not None:
+            for i in range(blocks):
+                self.trace.record(active_BN, None if i else scores_BN)
+
+    # ---- timm's conventions
+
+    @torch.jit.ignore
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        groups = super().group_matcher(coarse)
+        groups["blocks"] = [*groups["blocks"], (r"^score_predictor", (99998,))]
+        return groups
+
+
+def _ratios(keep_ratio: float | Sequence[float], stages: int) -> tuple[float, ...]:
+    """Share of the original tokens after each stage: powers of one number, or as given."""
+    one = not isinstance(keep_ratio, Sequence)
+    ratios = tuple(keep_ratio ** (s + 1) for s in range(stages)) if one else tuple(keep_ratio)
+    if len(ratios) != stages:
+        raise ValueError(f"keep_ratio has {len(ratios)} entries, there are {stages} locations")
+    if not all(0 < r <= 1 for r in ratios) or list(ratios) != sorted(ratios, reverse=True):
+        raise ValueError(f"keep_ratio must lie in (0, 1] and not grow, got {keep_ratio}")
+    return ratios

@@ -1,0 +1,196 @@
+"""EViT on DeiT: tokens that the class token does not attend to are fused into one (arXiv 2202.07800, ICLR 2022).
+
+Inside the blocks at `locations`, between attention and MLP, the share `keep_rate` of the tokens stays, in training as
+in evaluation. A fused token is a token like the others afterwards: it may be fused again at the next location.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from timm.models import checkpoint
+from timm.models._features import feature_take_indices
+from torch import Tensor
+
+from dynvit.layers.deit import DeiT
+from dynvit.layers.mac_counting import uncounted
+from dynvit.layers.open_attention import attend
+from dynvit.layers.partial_block import class_row
+from dynvit.layers.token_gather import scatter_tokens
+from dynvit.models.evit.keep_rate_schedule import Descent, kept_tokens, rates
+from dynvit.models.evit.token_fusion import hide, keep
+from dynvit.registry import register
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "evit_deit_tiny_patch16_224": {"embed_dim": 192, "depth": 12, "num_heads": 3},
+    "evit_deit_small_patch16_224": {"embed_dim": 384, "depth": 12, "num_heads": 6},
+    "evit_deit_base_patch16_224": {"embed_dim": 768, "depth": 12, "num_heads": 12},
+}
+
+
+class EViT(DeiT):
+    """EViT on DeiT; names of the trunk as in timm.
+
+    keep_rate: share of the tokens that stay at each location, a number or one per location; 1 is the trunk itself.
+    fuse_token: the others leave a sum behind, weighted by the class attention, or vanish.
+    locations: the blocks that reduce, counted from 0.
+    shrink_start, shrink_epochs: in training the rate is 1 until the epoch `shrink_start` and falls to `keep_rate`
+        within `shrink_epochs`, along half a cosine; None is a 30th and a third of the training, the recipe's 10 and
+        100 of 300. Evaluation uses the rate of the moment, `model.keep_rates`.
+    init_values, qk_norm, no_embed_class: of the trunk (LayerScale, norms of queries and keys, DeiT-III's positions).
+    """
+
+    def __init__(
+        self,
+        img_size: int | tuple[int, int] = 224,
+        patch_size: int = 16,
+        in_chans: int = 3,
+        num_classes: int = 1000,
+        embed_dim: int = 192,
+        depth: int = 12,
+        num_heads: int = 3,
+        mlp_ratio: float = 4.0,
+        drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        keep_rate: float | Sequence[float] = 0.7,
+        fuse_token: bool = True,
+        locations: Sequence[int] = (3, 6, 9),
+        shrink_start: int | None = None,
+        shrink_epochs: int | None = None,
+        init_values: float | None = None,
+        qk_norm: bool = False,
+        no_embed_class: bool = False,
+    ) -> None:
+        self._final = rates(keep_rate, locations, depth)
+        self._descent = Descent(shrink_start, shrink_epochs)
+        super().__init__(
+            img_size=img_size, patch_size=patch_size, in_chans=in_chans, num_classes=num_classes, embed_dim=embed_dim,
+            depth=depth, num_heads=num_heads, mlp_ratio=mlp_ratio, drop_rate=drop_rate, drop_path_rate=drop_path_rate,
+            init_values=init_values, qk_norm=qk_norm, no_embed_class=no_embed_class,
+        )  # fmt: skip
+        self.fuse_token, self.locations = fuse_token, tuple(locations)
+        self.keep_rates = dict(self._final)
+
+    def set_keep_rate(self, keep_rate: float | Sequence[float]) -> None:
+        """Another rate from now on, where a schedule descends to as well: a number, or one per location."""
+        self._final = rates(keep_rate, self.locations, len(self.blocks))
+        self.keep_rates = dict(self._final)
+
+    def set_epoch(self, epoch: int, epochs: int) -> None:
+        """The rates of this epoch, counted from 0, of a training of `epochs`."""
+        self.keep_rates = {place: self._descent.rate(final, epoch, epochs) for place, final in self._final.items()}
+
+    # ---- forward
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        """Normalised tokens: the class token, then what is left, in no raster order."""
+        return self.norm(self._tokens(images))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.forward_head(self.forward_features(images))
+
+    def _tokens(self, images: Tensor, states: list[Tensor] | None = None) -> Tensor:
+        """States, if asked for, are tokens after each block ``[B, 1 + N, D]``; one that left keeps its last."""
+        x_BTD = self._pos_embed(self.patch_embed(images))
+        if self.execution == "masked" and states is None:
+            return self._masked(x_BTD)
+        followed = _Followed(x_BTD) if self.trace is not None or states is not None else None
+        for i in range(len(self.blocks)):
+            active_BN = followed.active() if followed else None
+            x_BTD, row_BM, top_BK = self._run(i, x_BTD, self._kept(i, x_BTD.shape[1] - 1))
+            if followed:
+                self._record(active_BN, None if row_BM is None else followed.raster(row_BM))
+                followed.keep(top_BK, self.fuse_token)
+            if states is not None:
+                states.append(followed.update(states[-1] if states else x_BTD, x_BTD))
+        return x_BTD
+
+    def _masked(self, x_BTD: Tensor) -> Tensor:
+        N = left = x_BTD.shape[1] - 1
+        alive_BT = torch.ones_like(x_BTD[..., 0], dtype=torch.bool)
+        for i in range(len(self.blocks)):
+            kept, active_BN = self._kept(i, left), alive_BT[:, 1 : N + 1]
+            x_BTD, row_BM, alive_BT = self._run(i, x_BTD, kept, alive_BT)
+            self._record(active_BN, None if row_BM is None else row_BM[:, :N])
+            left = left if kept is None else kept + self.fuse_token
+        return torch.cat([x_BTD[:, :1], x_BTD[:, 1:] * alive_BT[:, 1:, None]], 1)
+
+    def _kept(self, block: int, tokens: int) -> int | None:
+        """How many of the tokens besides the class token stay in this block; None if all do."""
+        kept = kept_tokens(self.keep_rates.get(block, 1.0), tokens)
+        return kept if kept < tokens else None
+
+    def _run(
+        self, i: int, x_BTD: Tensor, kept: int | None, alive_BT: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Tokens, the class row where it was needed, and which tokens stay: indices, or flags if given flags."""
+        if self.grad_checkpointing and self.training:
+            return checkpoint(self._block, i, x_BTD, kept, alive_BT)  # type: ignore[no-any-return]
+        return self._block(i, x_BTD, kept, alive_BT)
+
+    def _block(
+        self, i: int, x_BTD: Tensor, kept: int | None, alive_BT: Tensor | None
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        block, keys = self.blocks[i], None if alive_BT is None else alive_BT[:, None, None]
+        if kept is None:
+            return block(x_BTD, attn_mask=keys), None, alive_BT
+        mixed_BTD, q_BHTC, k_BHTC = attend(block.attn, block.norm1(x_BTD), keys)
+        x_BTD = x_BTD + block.drop_path1(block.ls1(mixed_BTD))
+        with uncounted():  # the published cost counts this row once, as part of the attention product
+            row_BM = class_row(q_BHTC[:, :, :1], k_BHTC, keys)[:, 1:]
+        if alive_BT is None:
+            x_BTD, stays = keep(x_BTD, row_BM, kept, self.fuse_token)
+        else:
+            x_BTD, stays = hide(x_BTD, row_BM, alive_BT, kept, self.fuse_token)
+        return x_BTD + block.drop_path2(block.ls2(block.mlp(block.norm2(x_BTD)))), row_BM, stays
+
+    def _record(self, active_BN: Tensor, row_BN: Tensor | None) -> None:
+        """The tokens that enter a block, and the class attention to them where it decides."""
+        if self.trace is not None:
+            self.trace.record(active_BN, row_BN)
+
+    def forward_intermediates(
+        self, x: Tensor, indices: int | list[int] | None = None, return_prefix_tokens: bool = False,
+        norm: bool = False, stop_early: bool = False, output_fmt: str = "NCHW", intermediates_only: bool = False,
+    ) -> Any:  # fmt: skip
+        """As timm's; a token that has left keeps its last state in the maps."""
+        wanted, _ = feature_take_indices(len(self.blocks), indices)
+        states: list[Tensor] = []
+        final = self.norm(self._tokens(x, states))
+        picked = [self.norm(states[i]) if norm else states[i] for i in wanted]
+        maps = [s[:, 1:] for s in picked]
+        if output_fmt == "NCHW":
+            maps = [m.unflatten(1, self.patch_embed.grid_size).permute(0, 3, 1, 2).contiguous() for m in maps]
+        shown = list(zip(maps, [s[:, :1] for s in picked], strict=True)) if return_prefix_tokens else maps
+        return shown if intermediates_only else (final, shown)
+
+
+class _Followed:
+    """Where the tokens of a gathered pass come from: raster indices ``[B, M]``, N for a fused token."""
+
+    def __init__(self, x_BTD: Tensor) -> None:
+        self.patches = x_BTD.shape[1] - 1
+        self.origin_BM = torch.arange(self.patches, device=x_BTD.device).expand(len(x_BTD), -1)
+
+    def keep(self, top_BK: Tensor | None, fused: bool) -> None:
+        if top_BK is not None:
+            self.origin_BM = F.pad(self.origin_BM.gather(1, top_BK), (0, int(fused)), value=self.patches)
+
+    def raster(self, value_BM: Tensor) -> Tensor:
+        """Values by token on the grid, zero where the patch has left: ``[B, N]``."""
+        empty = value_BM.new_zeros(len(value_BM), self.patches + 1)
+        return empty.scatter(1, self.origin_BM, value_BM)[:, :-1]
+
+    def active(self) -> Tensor:
+        return self.raster(torch.ones_like(self.origin_BM, dtype=torch.bool))
+
+    def update(self, old_BTD: Tensor, x_BTD: Tensor) -> Tensor:
+        """The full grid ``[B, 1 + N, D]`` with the states of the tokens that are left."""
+        place = F.pad(self.origin_BM + 1, (1, 0))
+        return scatter_tokens(F.pad(old_BTD, (0, 0, 0, 1)), place, x_BTD)[:, :-1]
+
+
+register(EViT, VARIANTS)

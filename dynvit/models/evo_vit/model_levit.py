@@ -1,0 +1,228 @@
+"""Evo-ViT on LeViT: slow-fast token evolution on a pyramid (arXiv 2108.01390, AAAI 2022).
+
+The kept tokens run together with one representative of those left out, whose residuals then update all of these.
+Tokens stay in raster order here and selections are index sets, so no order has to be restored between stages.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from timm.layers import trunc_normal_
+from timm.models.levit import NormLinear
+from torch import Tensor, nn
+
+from dynvit.layers.batchnorm_folding import fold_batch_norms
+from dynvit.layers.pyramid import Pyramid
+from dynvit.models.evo_vit import official
+from dynvit.models.evo_vit.levit import Stage, stem
+from dynvit.models.evo_vit.schedule import kept_tokens, per_block
+from dynvit.models.evo_vit.slow_fast_levit import SlowFastLevit
+from dynvit.output import Output, cross_entropy
+from dynvit.registry import register
+
+UNPRUNED = 2  # the first two layers of the network process all tokens
+
+VARIANTS = {
+    "evo_levit_128s": {"embed_dim": (128, 256, 384), "key_dim": 16, "num_heads": (4, 6, 8), "depth": (2, 3, 4)},
+    "evo_levit_128": {"embed_dim": (128, 256, 384), "key_dim": 16, "num_heads": (4, 8, 12)},
+    "evo_levit_192": {"embed_dim": (192, 288, 384), "num_heads": (3, 5, 6)},
+    "evo_levit_256": {"embed_dim": (256, 384, 512), "num_heads": (4, 6, 8)},
+    "evo_levit_384": {"embed_dim": (384, 512, 768), "num_heads": (6, 9, 12), "drop_path_rate": 0.1},
+    "evo_levit_128s_384": {
+        "img_size": 384,
+        "embed_dim": (128, 256, 384),
+        "key_dim": 16,
+        "num_heads": (4, 6, 8),
+        "depth": (2, 3, 4),
+    },
+    "evo_levit_128_384": {"img_size": 384, "embed_dim": (128, 256, 384), "key_dim": 16, "num_heads": (4, 8, 12)},
+    "evo_levit_192_384": {"img_size": 384, "embed_dim": (192, 288, 384), "num_heads": (3, 5, 6)},
+    "evo_levit_256_384": {"img_size": 384, "embed_dim": (256, 384, 512), "num_heads": (4, 6, 8)},
+    "evo_levit_384_384": {
+        "img_size": 384,
+        "embed_dim": (384, 512, 768),
+        "num_heads": (6, 9, 12),
+        "drop_path_rate": 0.1,
+    },
+}
+
+
+class EvoLeViT(Pyramid, SlowFastLevit):
+    """Evo-ViT on LeViT.
+
+    keep_ratio: share of patch tokens processed, a number or one per stage; the first two layers process all.
+    selection: "stage" ranks once per stage, "layer" before every layer.
+    learned_weight: the score's memory is the sigmoid of a learned scalar per attention layer, else 0.5.
+    representative: "weighted" by score, "mean", or "none" (tokens left out stay as they are).
+    switch_epoch: train so many epochs with layer-wise selection and the fixed weight 0.5, then stage-wise with the
+        learned one (the paper: 200 of 300); evaluation follows the switch. 0: as the options say throughout.
+    """
+
+    training_only = ("head_cls", "head_cls_dist")
+    classifier_names = ("head", "head_dist", "head_cls", "head_cls_dist")
+
+    def __init__(
+        self,
+        img_size: int = 224,
+        in_chans: int = 3,
+        num_classes: int = 1000,
+        embed_dim: Sequence[int] = (128, 256, 384),
+        key_dim: int = 32,
+        num_heads: Sequence[int] = (4, 6, 8),
+        depth: Sequence[int] = (4, 4, 4),
+        stem_strides: Sequence[int] = (2, 2, 2, 2),
+        drop_path_rate: float = 0.0,
+        keep_ratio: float | Sequence[float] = 0.5,
+        selection: Literal["stage", "layer"] = "stage",
+        learned_weight: bool = True,
+        representative: Literal["weighted", "mean", "none"] = "weighted",
+        switch_epoch: int = 0,
+    ) -> None:
+        super().__init__(representative)
+        stride = math.prod(stem_strides)
+        if len(stem_strides) != 4 or img_size % stride:
+            raise ValueError(f"img_size {img_size} must be divisible by {stride}, the product of four stem_strides")
+        self.img_size, self.in_chans = img_size, in_chans
+        self.num_features = self.head_hidden_size = self.embed_dim = embed_dim[-1]
+        self.learned_weight, self.drop_path_rate = learned_weight, drop_path_rate
+        self.switch_epoch = switch_epoch
+        self.set_selection(selection)
+
+        grids = [img_size // stride]
+        for _ in embed_dim[1:]:
+            grids.append((grids[-1] + 1) // 2)
+        self.kept = [
+            kept_tokens(r, n * n) for r, n in zip(per_block(keep_ratio, len(grids), "keep_ratio"), grids, strict=True)
+        ]
+        self.grids = tuple(grids)
+        self.feature_info = [
+            {"num_chs": c, "reduction": img_size / n, "module": f"stages.{i}"}
+            for i, (c, n) in enumerate(zip(embed_dim, grids, strict=True))
+        ]
+        self.stem = stem(in_chans, embed_dim[0], stem_strides)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, embed_dim[0]))
+        self.pos_embed = nn.Parameter(torch.zeros(1, grids[0] ** 2 + 1, embed_dim[0]))
+        self.stages = nn.ModuleList(
+            Stage(embed_dim[s], key_dim, num_heads[s], depth[s], embed_dim[s - 1] if s else None, grids[s - 1])
+            for s in range(len(grids))
+        )
+        self.reset_classifier(num_classes)
+        for name, table in self.named_parameters():
+            if name.endswith("pos_embed"):
+                trunc_normal_(table, std=0.02)
+
+    def set_selection(self, selection: Literal["stage", "layer"]) -> None:
+        """Rank once per stage or before every layer; training switches from layer to stage."""
+        if selection not in ("stage", "layer"):
+            raise ValueError(f'selection is "stage" or "layer", not {selection!r}')
+        self.selection = selection
+
+    # ---- forward
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Images ``[B, C, H, W]`` to tokens of the last stage ``[B, 1 + n, C3]``, class token first, raster order."""
+        return self._stages(x, len(self.stages) - 1)[-1]
+
+    def _maps(self, x: Tensor, last: int) -> list[Tensor]:
+        tokens = self._stages(x, last)
+        return [t[:, 1:].mT.unflatten(2, (grid, grid)) for t, grid in zip(tokens, self.grids, strict=False)]
+
+    def _stages(self, x: Tensor, last: int) -> list[Tensor]:
+        """Tokens after every stage up to `last`."""
+        if tuple(x.shape[-2:]) != (self.img_size, self.img_size):
+            raise ValueError(
+                f"images of {tuple(x.shape[-2:])} pixels; this model was built for img_size={self.img_size}"
+            )
+        x_BNC = self.stem(x).flatten(2).transpose(1, 2)
+        x_BNC = torch.cat([self.cls_token.expand(x_BNC.shape[0], -1, -1), x_BNC], 1) + self.pos_embed
+        g_BN: Tensor | None = None
+        tokens = []
+        for s in range(last + 1):
+            x_BNC, g_BN = self._stage(s, x_BNC, g_BN)
+            tokens.append(x_BNC)
+        return tokens
+
+    def _stage(self, s: int, x_BNC: Tensor, g_BN: Tensor | None) -> tuple[Tensor, Tensor]:
+        stage = self.stages[s]
+        if stage.downsample is not None:
+            x_BNC, g_BN = self._subsample(stage.downsample, x_BNC, g_BN)
+        free = UNPRUNED if s == 0 else 0
+        if self.kept[s] == x_BNC.shape[1] - 1:
+            free = len(stage.blocks)
+        for layer in stage.blocks[:free]:
+            self.record(x_BNC, g_BN)
+            x_BNC, row_BN, _ = self._layer(layer, x_BNC)
+            g_BN = self._evolve(g_BN, row_BN, layer.attn.learn_tradeoff)
+        pruned = list(stage.blocks[free:])
+        for group in [pruned] if self.selection == "stage" else [[layer] for layer in pruned]:
+            if group:
+                x_BNC, g_BN = self._some(group, x_BNC, g_BN, self.kept[s])
+        return x_BNC, g_BN
+
+    def forward_head(self, x_BNC: Tensor, pre_logits: bool = False) -> Tensor:
+        x_BC = x_BNC[:, 1:].mean(1)
+        return x_BC if pre_logits else (self.head(x_BC) + self.head_dist(x_BC)) / 2
+
+    def forward(self, x: Tensor) -> Tensor | Output:
+        x_BNC = self.forward_features(x)
+        if not self.training:
+            return self.forward_head(x_BNC)
+        x_BC, class_BC = x_BNC[:, 1:].mean(1), x_BNC[:, 0]
+        extra = {
+            "dist": self.head_dist(x_BC),
+            "class": self.head_cls(class_BC),
+            "class_dist": self.head_cls_dist(class_BC),
+        }
+        return Output(self.head(x_BC), extra=extra, task_loss=_four_heads)
+
+    def fuse(self) -> EvoLeViT:
+        """Fold every batch normalisation into its linear map, for deployment; in place, evaluation only."""
+        self.eval()
+        fold_batch_norms(self)
+        return self
+
+    # ---- timm's conventions
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        self.num_classes = num_classes
+        for name in self.classifier_names:
+            head = NormLinear(self.embed_dim, num_classes) if num_classes else nn.Identity()
+            setattr(self, name, head.to(self.pos_embed))
+
+    def no_weight_decay(self) -> set[str]:
+        return {name for name, _ in self.named_parameters() if name.endswith("pos_embed")}
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        return {"stem": r"^cls_token|^pos_embed|^stem", "blocks": [(r"^stages\.(\d+)\.blocks\.(\d+)", None)]}
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        if enable:
+            raise ValueError("Evo-LeViT cannot recompute its layers: batch statistics would be counted twice")
+
+    # ---- checkpoints
+
+    def convert_official(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Official names (`blocks.b`, with second names under `stage_blocks`) to ours, which are timm's."""
+        return official.evo_levit(state_dict, [len(stage.blocks) for stage in self.stages])
+
+    def convert_trunk(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+        """timm's LeViT has our names already; its attention biases have no counterpart here."""
+        return dict(state_dict)
+
+
+def _four_heads(output: Output, target: Tensor, teacher: Tensor | None, smoothing: float) -> Tensor:
+    """Label loss of the average and class heads, hard distillation of the other two, half each (official code).
+
+    Without a teacher the distillation heads learn the labels.
+    """
+    hard = target if teacher is None else teacher.argmax(1)
+    by_label = cross_entropy(output.logits, target, smoothing) + cross_entropy(output.extra["class"], target, smoothing)
+    by_teacher = cross_entropy(output.extra["dist"], hard) + cross_entropy(output.extra["class_dist"], hard)
+    return 0.25 * by_label + 0.25 * by_teacher
+
+
+register(EvoLeViT, VARIANTS)

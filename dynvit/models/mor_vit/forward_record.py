@@ -1,0 +1,43 @@
+"""What a pass through a recursive stack leaves besides the final states."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from dynvit.models.mor_vit.expert_router import over, selection_loss
+
+
+@dataclass
+class Passage:
+    """Filled layer by layer; only what somebody wants.
+
+    active, scores: per layer bool ``[B, N]`` and the router's scores (None: not routed; -inf: no candidate) of the
+    patches in raster order, if ``watched``. states: tokens ``[B, M, C]`` after each layer, if a list was given.
+    aux, z: training terms of expert routers, one per recursion; their sums are the losses.
+    """
+
+    watched: bool = False
+    states: list[Tensor] | None = None
+    active: list[Tensor] = field(default_factory=list)
+    scores: list[Tensor | None] = field(default_factory=list)
+    aux: list[Tensor] = field(default_factory=list)
+    z: list[Tensor] = field(default_factory=list)
+
+    def record(self, layers: int, active_BN: Tensor, scores_BN: Tensor | None = None) -> None:
+        """The same word for a number of layers."""
+        if self.watched:
+            self.active += [active_BN] * layers
+            self.scores += [None if scores_BN is None else scores_BN.detach()] * layers
+
+    def keep(self, x_BMC: Tensor) -> None:
+        """The state after one more layer."""
+        if self.states is not None:
+            self.states.append(x_BMC)
+
+    def train(self, logits_BN: Tensor, selected_BN: Tensor, candidates_BN: Tensor | None = None) -> None:
+        """Terms of one recursion over its candidates (None: all rows)."""
+        self.aux.append(over(selection_loss(logits_BN, selected_BN), candidates_BN))
+        # log-sum-exp over the single logit of a C -> 1 router is the logit itself
+        self.z.append(over(logits_BN.square(), candidates_BN))

@@ -1,0 +1,254 @@
+"""MoR-ViT (reconstructed, arXiv 2507.21761) and the router of its successor Edge-RecViT (reimplemented).
+
+A ViT whose middle layers share weights; a router decides per token how many layers it passes. Two profiles:
+``routing="token"`` (each token its depth, chosen once) and ``routing="expert"`` (each recursion its tokens, as in
+Mixture-of-Recursions, arXiv 2507.10524). MoR-ViT has no official code and its details are not public: choices that
+are ours are options. The trunk is timm's DeiT; finished tokens as keys: ``dynvit/models/mor_vit/cached_kv_block.py``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from timm.layers import resample_abs_pos_embed
+from timm.models._features import feature_take_indices
+from timm.models.vision_transformer import VisionTransformer, init_weights_vit_timm
+from torch import Tensor, nn
+
+from dynvit.layers.option_checks import check_choices, check_not_negative, check_positive
+from dynvit.models.mor_vit import expert_choice, token_choice
+from dynvit.models.mor_vit.cached_kv_block import FrozenBlock
+from dynvit.models.mor_vit.depth_router import (
+    DepthChoice,
+    DepthRouter,
+    RandomDepth,
+    switch_balance,
+    variance_balance,
+    z_loss,
+)
+from dynvit.models.mor_vit.expert_router import ExpertRouter, capacities, kept_tokens
+from dynvit.models.mor_vit.forward_record import Passage
+from dynvit.models.mor_vit.recursive_stack import RecursiveStack
+from dynvit.models.mor_vit.weight_sharing import make_schedule, source_layers
+from dynvit.output import Output
+from dynvit.registry import register
+from dynvit.tokens import TokenTrace
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "mor_vit_tiny_patch16_224": {"embed_dim": 192, "num_heads": 3},
+    "mor_vit_small_patch16_224": {"embed_dim": 384, "num_heads": 6},
+    "mor_vit_base_patch16_224": {"embed_dim": 768, "num_heads": 12},
+    "edge_recvit_tiny_patch16_224": {
+        "embed_dim": 192, "num_heads": 3, "router": "mlp2", "balance": "switch", "confidence": True,
+    },
+    "edge_recvit_small_patch16_224": {
+        "embed_dim": 384, "num_heads": 6, "router": "mlp2", "balance": "switch", "confidence": True,
+    },
+    "edge_recvit_base_patch16_224": {
+        "embed_dim": 768, "num_heads": 12, "router": "mlp2", "balance": "switch", "confidence": True,
+    },
+}  # fmt: skip
+
+
+class MoRViT(VisionTransformer):
+    """Vision transformer with shared layers and a token router (reconstructed).
+
+    cls_depth: of the class token, for token and random routing. Token routing: z_loss (None: 1e-3, expert 0), balance,
+    balance_weight, confidence (logits times the router's mean confidence). Expert routing: capacity ("linear", a share
+    of the patches, or one share per recursion), capacity_warmup (training steps on the way there from every token),
+    gating, alpha, aux_loss. "mlp" and "mlp2" are the same router. ``routing="off"`` is the plain shared transformer.
+    """
+
+    classifier_name, first_conv = "head", "patch_embed.proj"
+
+    def __init__(
+        self,
+        img_size: int | tuple[int, int] = 224,
+        patch_size: int = 16,
+        in_chans: int = 3,
+        num_classes: int = 1000,
+        embed_dim: int = 192,
+        depth: int = 12,
+        num_heads: int = 3,
+        mlp_ratio: float = 4.0,
+        drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        sharing: Literal["none", "cycle", "sequence", "middle_cycle", "middle_sequence"] = "middle_cycle",
+        recursion: int = 10,
+        routing: Literal["token", "expert", "random", "off"] = "token",
+        router: Literal["linear", "mlp", "mlp2", "mlp3"] = "linear",
+        temperature: float = 1.0,
+        context: Literal["frozen", "active_only", "first_kv"] = "frozen",
+        cls_depth: Literal["full", "three_quarters"] = "full",
+        z_loss: float | None = None,
+        balance: Literal["variance", "switch", "loss_free", "none"] = "variance",
+        balance_weight: float = 0.1,
+        confidence: bool = False,
+        capacity: float | str | Sequence[float] = "linear",
+        capacity_warmup: int = 0,
+        gating: Literal["weighted", "additive", "replace"] = "weighted",
+        alpha: float = 0.1,
+        aux_loss: float = 1e-3,
+    ) -> None:
+        check_choices(MoRViT.__init__, locals())
+        check_positive(depth=depth, temperature=temperature, alpha=alpha)
+        check_not_negative(
+            z_loss=z_loss or 0.0, balance_weight=balance_weight, aux_loss=aux_loss, capacity_warmup=capacity_warmup
+        )
+        if embed_dim % num_heads:
+            raise ValueError(f"embed_dim {embed_dim} is not a multiple of num_heads {num_heads}")
+        schedule = make_schedule(sharing, depth, recursion, routed=routing == "expert")
+        self.shares = capacities(capacity, recursion)
+        norm = partial(nn.LayerNorm, eps=1e-6)
+        super().__init__(
+            img_size=img_size, patch_size=patch_size, in_chans=in_chans, num_classes=num_classes, embed_dim=embed_dim,
+            depth=0, num_heads=num_heads, mlp_ratio=mlp_ratio, drop_rate=drop_rate, norm_layer=norm,
+        )  # fmt: skip
+        self.img_size, self.routing, self.balance, self.confidence = img_size, routing, balance, confidence
+        self.weights = {
+            "z": (1e-3 if routing == "token" else 0.0) if z_loss is None else z_loss,
+            "balance": balance_weight if balance in ("variance", "switch") else 0.0,
+            "aux": aux_loss,
+        }
+        self.static_cost = routing != "token"
+        self.trace: TokenTrace | None = None
+        self.execution = "gathered"
+
+        layers = len(schedule.layers)
+        drops = [drop_path_rate * i / max(layers - 1, 1) for i in range(layers)]
+        block = partial(FrozenBlock, embed_dim, num_heads, mlp_ratio, qkv_bias=True, norm_layer=norm)
+        self.blocks = RecursiveStack(schedule, block, context, drops)
+        self.blocks.apply(init_weights_vit_timm)
+        self.feature_info = [
+            {"module": f"blocks.{i}", "num_chs": embed_dim, "reduction": patch_size} for i in range(layers)
+        ]
+        floor = depth if cls_depth == "full" else math.ceil(0.75 * depth)
+        if routing == "token":
+            self.router = DepthRouter(embed_dim, depth, layers, router, temperature, floor, balance == "loss_free")
+        elif routing == "random":
+            self.router = RandomDepth(depth, layers, floor)
+        elif routing == "expert":
+            self.router = ExpertRouter(embed_dim, len(schedule.routed), router, alpha, temperature, gating)
+            if capacity_warmup:
+                self.register_buffer("warmup_step", torch.zeros((), dtype=torch.int64))
+        self.capacity_warmup = capacity_warmup
+
+    def set_execution(self, execution: Literal["gathered", "masked"]) -> None:
+        """Really remove tokens, or keep dense shapes with masks: same numbers. Training of depths is always masked."""
+        if execution not in ("gathered", "masked"):
+            raise ValueError(f"execution must be gathered or masked, got {execution!r}")
+        self.execution = execution
+
+    def set_step(self, step: int) -> None:
+        """Place in the capacity warm-up; otherwise each training forward counts as a step."""
+        if self.capacity_warmup and self.routing == "expert":
+            self.warmup_step.fill_(step)
+
+    @torch.jit.ignore
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        self.grad_checkpointing = self.blocks.grad_checkpointing = enable
+
+    def forward(self, images: Tensor) -> Tensor | Output:
+        """Logits ``[B, K]``; in training with a router an ``Output`` with its losses and ``extra["depth"]`` [B, N]."""
+        x_BMC, choice, passage = self._propagate(images)
+        logits = self.forward_head(self.norm(x_BMC))
+        extra = {}
+        if self.confidence and self.routing == "token":
+            extra["confidence"] = choice.confidence_B
+            logits = logits * extra["confidence"][:, None].to(logits.dtype)
+        if not self.training or self.routing == "off":
+            return logits
+        losses = self._losses(choice, passage)
+        extra["depth"] = sum(active_BN.int() for active_BN in passage.active)
+        return Output(logits, losses, extra, {name: self.weights[name] for name in losses})
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        """Normalised tokens ``[B, 1 + N, C]`` in raster order, class token first."""
+        return self.norm(self._propagate(images)[0])
+
+    def _propagate(
+        self, images: Tensor, states: list[Tensor] | None = None
+    ) -> tuple[Tensor, DepthChoice | None, Passage]:
+        """Tokens after the last layer. states: filled with those after each layer, which needs masked execution."""
+        x_BMC = self._pos_embed(self.patch_embed(images))
+        passage = Passage(watched=self.training or self.trace is not None, states=states)
+        masked = self.execution == "masked" or states is not None
+        choice = None
+        if self.routing == "expert":
+            run = expert_choice.run_masked if masked else expert_choice.run_gathered
+            x_BMC = run(self.blocks, self.router, x_BMC, self._kept(x_BMC.shape[1] - 1), passage)
+        elif self.routing == "off":
+            x_BMC = token_choice.run_plain(self.blocks, x_BMC, passage)
+        else:
+            choice = self.router(x_BMC)
+            run = token_choice.run_masked if masked or self.training else token_choice.run_gathered
+            x_BMC = run(self.blocks, x_BMC, choice, passage)
+        if self.trace is not None:
+            for active_BN, scores_BN in zip(passage.active, passage.scores, strict=True):
+                self.trace.record(active_BN, scores_BN)
+        return x_BMC, choice, passage
+
+    def _kept(self, tokens: int) -> tuple[int, ...]:
+        """k_r of this forward pass."""
+        if not self.capacity_warmup:
+            return kept_tokens(self.shares, tokens)
+        progress = self.warmup_step.item() / self.capacity_warmup
+        if self.training:
+            self.warmup_step += 1
+        return kept_tokens(self.shares, tokens, progress)
+
+    def _losses(self, choice: DepthChoice | None, passage: Passage) -> dict[str, Tensor]:
+        """Unweighted terms of those losses that have a weight."""
+        losses = {}
+        if self.routing == "expert":
+            losses = {"z": sum(passage.z), "aux": sum(passage.aux)}
+        elif self.routing == "token":
+            probs_BND, chosen_BN = choice.probs_BMD[:, 1:], choice.chosen_BM[:, 1:]
+            even = switch_balance(probs_BND, chosen_BN) if self.balance == "switch" else variance_balance(probs_BND)
+            losses = {"z": z_loss(choice.logits_BMD), "balance": even}
+        return {name: loss for name, loss in losses.items() if self.weights[name]}
+
+    def forward_intermediates(
+        self, x: Tensor, indices: int | list[int] | None = None, return_prefix_tokens: bool = False,
+        norm: bool = False, stop_early: bool = False, output_fmt: str = "NCHW", intermediates_only: bool = False,
+    ) -> Any:  # fmt: skip
+        """As timm's: the states after the chosen layers, finished tokens included."""
+        wanted, _ = feature_take_indices(len(self.blocks), indices)
+        states: list[Tensor] = []
+        final = self.norm(self._propagate(x, states)[0])
+        picked = [self.norm(states[i]) if norm else states[i] for i in wanted]
+        patches = [s[:, 1:] for s in picked]
+        if output_fmt == "NCHW":
+            patches = [s.unflatten(1, self.patch_embed.grid_size).permute(0, 3, 1, 2).contiguous() for s in patches]
+        shown = list(zip(patches, [s[:, :1] for s in picked], strict=True)) if return_prefix_tokens else patches
+        return shown if intermediates_only else (final, shown)
+
+    @torch.jit.ignore
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        layers = [(r"^blocks\.(\d+)", None), (r"^blocks\.head", (-1,)), (r"^blocks\.shared\.(\d+)", None)]
+        ends = [(r"^blocks\.tail", (99998,)), (r"^norm", (99999,))]
+        return {"stem": r"^cls_token|pos_embed|patch_embed|router", "blocks": layers + ends}
+
+    def convert_trunk(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """timm DeiT -> ours: ends from the ends, shared layers from evenly spaced ones (12 layers: 0, 6, 11)."""
+        numbers = [int(name.split(".")[1]) for name in state_dict if name.startswith("blocks.")]
+        own = {name: value for name, value in state_dict.items() if not name.startswith("blocks.")}
+        for ours, layer in source_layers(self.blocks.schedule, 1 + max(numbers, default=0)).items():
+            prefix = f"blocks.{layer}."
+            own |= {f"blocks.{ours}.{n.removeprefix(prefix)}": v for n, v in state_dict.items() if n.startswith(prefix)}
+        if "pos_embed" in own and own["pos_embed"].shape[1] != self.pos_embed.shape[1]:
+            own["pos_embed"] = resample_abs_pos_embed(own["pos_embed"], self.patch_embed.grid_size, num_prefix_tokens=1)
+        return own
+
+    def convert_official(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Without sharing and router the model is DeiT, names included; MoR-ViT itself published nothing to load."""
+        if self.blocks.schedule.weights[0] != "0":
+            raise ValueError("MoR-ViT has no official checkpoint; use dynvit.load_trunk with DeiT weights")
+        return dict(state_dict)
+
+
+register(MoRViT, VARIANTS)

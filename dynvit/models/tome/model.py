@@ -1,0 +1,99 @@
+"""ToMe: similar tokens are merged in every block (arXiv 2210.09461, ICLR 2023): a model, and any timm ViT by `tome`."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+from timm.models.deit import VisionTransformerDistilled
+from timm.models.vision_transformer import VisionTransformer
+
+from dynvit.layers.deit import DeiT
+from dynvit.models.tome.merging import Merging, check_blocks
+from dynvit.models.tome.schedule import merge_schedule
+from dynvit.registry import register
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "tome_deit_tiny_patch16_224": {"embed_dim": 192, "depth": 12, "num_heads": 3},
+    "tome_deit_small_patch16_224": {"embed_dim": 384, "depth": 12, "num_heads": 6},
+    "tome_deit_base_patch16_224": {"embed_dim": 768, "depth": 12, "num_heads": 12},
+}
+
+
+class ToMe(Merging, DeiT):
+    """ToMe on DeiT; names of the trunk as in timm.
+
+    r: tokens that each block merges, a number, a list per block (short lists end with zeros), or a tuple
+        ``(r, inflect)``; at most half of the tokens can go at a time.
+    inflect: with a number r: -1 merges most in the first blocks and none in the last, 0 evenly, 1 the reverse.
+    proportional: in attention a token counts as often as the patches it stands for. Best on trained weights off the
+        shelf; the authors switch it off in training.
+    init_values, qk_norm, no_embed_class: of the trunk (LayerScale, norms of queries and keys, DeiT-III's positions).
+    """
+
+    def __init__(
+        self,
+        img_size: int | tuple[int, int] = 224,
+        patch_size: int = 16,
+        in_chans: int = 3,
+        num_classes: int = 1000,
+        embed_dim: int = 192,
+        depth: int = 12,
+        num_heads: int = 3,
+        mlp_ratio: float = 4.0,
+        drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        r: int | Sequence[int] = 13,
+        inflect: float = 0.0,
+        proportional: bool = True,
+        init_values: float | None = None,
+        qk_norm: bool = False,
+        no_embed_class: bool = False,
+    ) -> None:
+        schedule = merge_schedule(r, inflect, depth)
+        super().__init__(
+            img_size=img_size, patch_size=patch_size, in_chans=in_chans, num_classes=num_classes, embed_dim=embed_dim,
+            depth=depth, num_heads=num_heads, mlp_ratio=mlp_ratio, drop_rate=drop_rate, drop_path_rate=drop_path_rate,
+            init_values=init_values, qk_norm=qk_norm, no_embed_class=no_embed_class,
+        )  # fmt: skip
+        self.prepare(schedule, proportional)
+
+
+class MergedViT(Merging, VisionTransformer):
+    """What `tome` makes of timm's VisionTransformer."""
+
+
+class MergedDistilledViT(Merging, VisionTransformerDistilled):
+    """What `tome` makes of timm's DeiT with a distillation token."""
+
+
+MERGED: dict[type, type[Merging]] = {VisionTransformer: MergedViT, VisionTransformerDistilled: MergedDistilledViT}
+
+
+def tome(
+    model: VisionTransformer, r: int | Sequence[int] = 8, inflect: float = 0.0, proportional: bool = True
+) -> VisionTransformer:
+    """The timm VisionTransformer with merging of tokens in every block; options as those of `ToMe`.
+
+    The result is a model of its own over the same weights: training or moving one moves both, but `model` goes on
+    without merging. r = 0 is the model itself, bit for bit. Prefix tokens (class, distillation, registers) never
+    merge; average pooling weighs tokens by size.
+    """
+    own = getattr(type(model), "forward_features", None)
+    if not isinstance(model, VisionTransformer) or own is not VisionTransformer.forward_features:
+        raise ValueError(f"tome takes a timm VisionTransformer, not {type(model).__name__}")
+    check_blocks(model)
+    schedule = merge_schedule(r, inflect, len(model.blocks))
+    kind = type(model)
+    merged = copy.copy(model)
+    # Own tables of modules, parameters and hooks, so that a new head or a hook on one is not one on the other.
+    merged.__dict__ = {
+        name: copy.copy(value) if isinstance(value, dict | set) else value for name, value in vars(model).items()
+    }
+    merged.__class__ = MERGED.get(kind) or type(f"Merged{kind.__name__}", (Merging, kind), {})
+    merged.prepare(schedule, proportional)
+    return merged
+
+
+register(ToMe, VARIANTS)

@@ -1,0 +1,246 @@
+"""The token propagation controller: from token states to who is active in the next layer (TPC-ViT, reconstructed).
+
+It knows nothing of the trunk: before a block it is asked to ``choose``, after it it may ``observe`` the new states.
+One controller serves layers of one width on one grid (a whole DeiT, or one stage of Swin).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dynvit.models.tpc_vit.markov_chain import advance, break_probability, flags, highest, merged, top
+from dynvit.models.tpc_vit.smoothing import Blur
+
+Pause = bool | Literal["random", "attention"]
+Score = Literal["channel", "linear", "cls_attention"]
+Smoothing = Literal["none", "spatial", "prior", "both"]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The options of a controller, as the model's arguments of the same names."""
+
+    pause: Pause = True
+    restart: bool = True
+    smoothing: Smoothing = "both"
+    keep_rate: float | None = None
+    score: Score = "channel"
+    score_scale: float = 1.0
+    pause_offset: float = -3.0
+    restart_offset: float = 0.0
+    threshold: float = 0.5
+    terminate: bool = False
+    eps: float = 0.01
+    smooth_strength: float = 0.5
+    smooth_sigma: float = 1.0
+    depth_ema: float = 0.0
+
+    def __post_init__(self) -> None:
+        def check(name: str, fine: bool, rule: str) -> None:
+            if not fine:
+                raise ValueError(f"{name} must be {rule}, got {getattr(self, name)!r}")
+
+        check("pause", isinstance(self.pause, bool) or self.pause in ("random", "attention"), "true, false, "
+              "'random' or 'attention'")  # fmt: skip
+        check("smoothing", self.smoothing in ("none", "spatial", "prior", "both"), "none, spatial, prior or both")
+        check("score", self.score in ("channel", "linear", "cls_attention"), "channel, linear or cls_attention")
+        check("keep_rate", self.keep_rate is None or 0 < self.keep_rate <= 1, "None or in (0, 1]")
+        check("threshold", 0 < self.threshold <= 1, "in (0, 1]")
+        check("eps", 0 <= self.eps < 1, "in [0, 1)")
+        check("smooth_strength", 0 <= self.smooth_strength <= 1, "in [0, 1]")
+        check("smooth_sigma", self.smooth_sigma > 0, "positive")
+        check("depth_ema", 0 <= self.depth_ema < 1, "in [0, 1)")
+
+    @property
+    def spatial(self) -> bool:
+        return self.smoothing in ("spatial", "both")
+
+    @property
+    def prior(self) -> bool:
+        return self.smoothing in ("prior", "both")
+
+
+@dataclass
+class Chain:
+    """One forward pass of one controller: what is known before the layer `layer`."""
+
+    pi_BN: Tensor
+    """Probability of being active in that layer."""
+    offset_LS: Tensor
+    blur: Blur | None
+    grid: tuple[int, int]
+    layer: int = 0
+    active_BN: Tensor | None = None
+    """Who was active in the layer before; None means everybody."""
+    smooth_BSN: Tensor | None = None
+    """Probabilities of the layer before, for the average over depth."""
+    interest_BN: Tensor | None = None
+    """Attention that the token got, relative to the mean, from the last layer in which it was active."""
+    broken_BN: Tensor | None = None
+    """Sum of the break probabilities so far."""
+    pis: list[Tensor] = field(default_factory=list)
+    breaks: list[Tensor] = field(default_factory=list)
+    """Mean over images and tokens, per layer."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Patch tokens active in a layer: flags, or None for all; equal counts also as indices in raster order."""
+
+    active_BN: Tensor | None = None
+    index_BK: Tensor | None = None
+
+
+class Controller(nn.Module):
+    """Pause and restart probabilities of every patch token after every layer, and the choice they lead to."""
+
+    def __init__(self, depth: int, width: int, rules: Rules) -> None:
+        super().__init__()
+        self.depth, self.rules = depth, rules
+        kinds = 2 if rules.restart else 1
+        if rules.score == "channel" and width < kinds:
+            raise ValueError(f"score 'channel' reads {kinds} channels, the tokens have {width}")
+        self.pause_shift = nn.Parameter(torch.zeros(depth))
+        self.restart_shift = nn.Parameter(torch.zeros(depth)) if rules.restart else None
+        if rules.score == "linear":
+            self.score_weight = nn.Parameter(nn.init.trunc_normal_(torch.empty(depth, kinds, width), std=0.02))
+
+    @property
+    def reads_attention(self) -> bool:
+        """Whether ``observe`` needs attention: the class token's row, or what each token got where there is none."""
+        return self.rules.score == "cls_attention"
+
+    @property
+    def remembers(self) -> bool:
+        """Whether something of the last layer of a grid matters for the next grid."""
+        return self.rules.terminate or (self.rules.spatial and self.rules.depth_ema > 0)
+
+    def start(self, batch: int, grid: tuple[int, int], like: Tensor, before: Chain | None = None) -> Chain:
+        """All tokens active; `like` gives device and precision (at least float32).
+
+        before: the chain on the grid of twice the side, if any; a merged token has the mean of its four probabilities
+        and sums, but is a new token and active at first.
+        """
+        rules = self.rules
+        like = like.new_empty((), dtype=torch.promote_types(like.dtype, torch.float32))
+        offset_LS = (self.pause_shift + rules.pause_offset)[:, None]
+        if self.restart_shift is not None:
+            offset_LS = torch.stack([offset_LS[:, 0], self.restart_shift + rules.restart_offset], 1)
+        blur = Blur(grid, rules.smooth_strength, rules.smooth_sigma, like) if rules.spatial else None
+        chain = Chain(like.new_ones(batch, grid[0] * grid[1]), offset_LS.to(like.dtype), blur, grid)
+        if before is not None and before.smooth_BSN is not None:
+            chain.smooth_BSN = merged(before.smooth_BSN, before.grid)
+        if before is not None and before.broken_BN is not None:
+            chain.broken_BN = merged(before.broken_BN[:, None], before.grid)[:, 0]
+        return chain
+
+    def choose(self, chain: Chain, oracle: Callable[[], Tensor] | None = None) -> Choice:
+        """Who is active in the layer before which the chain stands.
+
+        oracle: for pause "attention", the class attention of this very layer over all tokens, ``[B, N]``.
+        """
+        chain.pis.append(chain.pi_BN)
+        choice = self._choose(chain, oracle) if chain.layer else Choice()
+        chain.active_BN = choice.active_BN
+        return choice
+
+    def _choose(self, chain: Chain, oracle: Callable[[], Tensor] | None) -> Choice:
+        rules, tokens = self.rules, chain.pi_BN.shape[1]
+        count = self._count(tokens)
+        if count == tokens:
+            return Choice()
+        if count is not None:
+            index_BK = top(self._priority(chain, oracle), count)
+            return Choice(flags(index_BK, tokens), index_BK)
+        active_BN = chain.pi_BN.detach() >= rules.threshold
+        if active_BN.device.type == "cpu" and not torch.compiler.is_compiling() and active_BN.all():
+            return Choice()  # a look that any other device would have to be waited for
+        if rules.pause is not True:
+            active_BN = highest(self._priority(chain, oracle), active_BN.sum(1))
+        return Choice(active_BN)
+
+    def _count(self, tokens: int) -> int | None:
+        """An exact count in evaluation; in training the gate is the threshold and the budget loss sets the rate."""
+        if self.rules.keep_rate is None or self.training:
+            return None
+        return round(self.rules.keep_rate * tokens)
+
+    def _priority(self, chain: Chain, oracle: Callable[[], Tensor] | None) -> Tensor:
+        """Tokens that may not come back rank last: terminated ones, and paused ones if there is no restart."""
+        rules, pi_BN = self.rules, chain.pi_BN.detach()
+        if rules.pause == "random":
+            priority_BN = torch.rand_like(pi_BN) if self.training else _fixed_noise(chain.layer, pi_BN)
+        elif rules.pause == "attention":
+            if oracle is None:
+                raise ValueError("pause 'attention' needs the class attention of the layer")
+            priority_BN = oracle().to(pi_BN.dtype)
+        else:
+            priority_BN = pi_BN
+        if not rules.restart and chain.active_BN is not None:
+            priority_BN = priority_BN.masked_fill(~chain.active_BN, -torch.inf)
+        if chain.broken_BN is not None:
+            priority_BN = priority_BN.masked_fill(chain.broken_BN >= 1 - rules.eps, -torch.inf)
+        return priority_BN
+
+    def observe(self, chain: Chain, x_BNC: Tensor, row_BN: Tensor | None = None) -> None:
+        """Update the chain with the patch tokens after the layer, and the attention row where it is the score."""
+        p_BN, r_BN = self._probabilities(chain, x_BNC, row_BN)
+        b_BN = break_probability(p_BN, r_BN)
+        chain.breaks.append(b_BN.mean())
+        pi_BN = advance(chain.pi_BN, b_BN, r_BN)
+        if self.rules.terminate:
+            broken = 0 if chain.broken_BN is None else chain.broken_BN
+            chain.broken_BN = broken + b_BN.detach()
+            pi_BN = torch.where(chain.broken_BN < 1 - self.rules.eps, pi_BN, 0)
+        chain.pi_BN = pi_BN
+        chain.layer += 1
+
+    def _probabilities(self, chain: Chain, x_BNC: Tensor, row_BN: Tensor | None) -> tuple[Tensor, Tensor]:
+        rules, offset_S = self.rules, chain.offset_LS[chain.layer]
+        with torch.autocast(x_BNC.device.type, enabled=False):
+            score_BNS = self._score(chain, x_BNC, row_BN).to(offset_S.dtype)
+            smooth_BSN = (rules.score_scale * score_BNS + offset_S).sigmoid().transpose(1, 2)
+            if chain.blur is not None:
+                smooth_BSN = chain.blur(smooth_BSN)
+                if rules.depth_ema and chain.smooth_BSN is not None:
+                    smooth_BSN = smooth_BSN.lerp(chain.smooth_BSN, rules.depth_ema)
+        chain.smooth_BSN = smooth_BSN
+        p_BN = smooth_BSN[:, 0]
+        return p_BN, smooth_BSN[:, 1] if rules.restart else torch.zeros_like(p_BN)
+
+    def _score(self, chain: Chain, x_BNC: Tensor, row_BN: Tensor | None) -> Tensor:
+        """Logits before scale and offset ``[B, N, S]``, S = 2 (pause, restart) or 1 (pause)."""
+        kinds = chain.offset_LS.shape[1]
+        if self.rules.score == "channel":
+            return x_BNC[..., :kinds]
+        if self.rules.score == "linear":
+            return F.linear(x_BNC.to(self.score_weight.dtype), self.score_weight[chain.layer])
+        if row_BN is None:
+            raise ValueError("score 'cls_attention' needs the class attention row")
+        chain.interest_BN = _interest(row_BN.to(chain.pi_BN.dtype), chain.active_BN, chain.interest_BN)
+        return torch.stack([-chain.interest_BN, chain.interest_BN][:kinds], -1)
+
+
+def _interest(row_BN: Tensor, active_BN: Tensor | None, before_BN: Tensor | None) -> Tensor:
+    """Attention over its mean among active tokens, minus 1; a paused token keeps its last value."""
+    if active_BN is None:
+        return row_BN / row_BN.mean(1, keepdim=True).clamp_min(1e-12) - 1
+    mean_B1 = (row_BN * active_BN).sum(1, keepdim=True) / active_BN.sum(1, keepdim=True).clamp_min(1)
+    return torch.where(active_BN, row_BN / mean_B1.clamp_min(1e-12) - 1, before_BN)
+
+
+def _fixed_noise(layer: int, like_BN: Tensor) -> Tensor:
+    """In evaluation the random arm is a fixed random order per layer, so that results can be reproduced."""
+    return _noise(layer, like_BN.shape[1]).to(like_BN).expand_as(like_BN)
+
+
+@lru_cache(maxsize=256)
+def _noise(layer: int, tokens: int) -> Tensor:
+    return torch.rand(tokens, generator=torch.Generator().manual_seed(1000 + layer), dtype=torch.float64)

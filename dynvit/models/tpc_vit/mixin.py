@@ -1,0 +1,151 @@
+"""Token propagation on a trunk: who works in which layer, paused tokens carried as they are (TPC-ViT, reconstructed).
+
+In layer l the stabilizer gives ``u = x + DW(x)``, the block works on the active tokens of u, these take its output and
+paused ones are carried; then the controller reads the new states and decides about layer l + 1.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from timm.models import checkpoint
+from timm.models.vision_transformer import Block
+from torch import Tensor
+
+from dynvit.layers.intermediates import Intermediates
+from dynvit.layers.partial_block import Everything, Gathered, Layout, Local, Masked, Ragged, oracle_row, run
+from dynvit.models.tpc_vit.controller import Chain, Choice, Controller, Rules
+from dynvit.models.tpc_vit.loss import Weights, outcome
+from dynvit.models.tpc_vit.markov_chain import gate
+from dynvit.models.tpc_vit.stabilizer import GridConv, Kind
+from dynvit.models.tpc_vit.stabilizer import stabilizer as make_stabilizer
+from dynvit.output import Output
+from dynvit.tokens import TokenTrace
+
+
+class Propagating:
+    """Mixin before any trunk: the options, the stabilizer, the execution, the trace."""
+
+    def _control(self, rules: Rules, weights: Weights, stabilizer: Kind, widths: list[int], mlp_ratio: float) -> None:
+        """widths: channels of each layer."""
+        self.rules, self.weights = rules, weights
+        self.static_cost = rules.pause is False
+        self.trace: TokenTrace | None = None
+        self.stabilizer_kind = stabilizer
+        self.stabilizer = make_stabilizer(stabilizer, widths, mlp_ratio)
+        self.set_execution("gathered")
+
+    def set_execution(self, execution: Literal["gathered", "masked"]) -> None:
+        """How evaluation pauses tokens: really leave them out, or keep dense shapes. Training is always masked."""
+        if execution not in ("gathered", "masked"):
+            raise ValueError(f"execution must be gathered or masked, got {execution!r}")
+        self.execution = execution
+
+    @property
+    def gathers(self) -> bool:
+        """Whether paused tokens leave the computation now."""
+        return self.execution == "gathered" and not self.training
+
+    def _stabilize(
+        self, layer: int | str, x_BTC: Tensor, grid: tuple[int, int], prefix: int = 1
+    ) -> tuple[Tensor, Local | None]:
+        """What the block sees, and what happens inside its MLP. prefix: tokens in front of those of the grid."""
+        if str(layer) not in self.stabilizer:
+            return x_BTC, None
+        convolution: GridConv = self.stabilizer[str(layer)]
+        if self.stabilizer_kind == "dw_mlp":
+            return x_BTC, lambda h_BTH: convolution(h_BTH, grid, prefix)
+        return convolution(x_BTC, grid, prefix), None
+
+    def _record(self, x_BNC: Tensor, choice: Choice | None = None, pi_BN: Tensor | None = None) -> None:
+        """One layer into the trace; x_BNC: the tokens of the grid."""
+        if self.trace is None:
+            return
+        active_BN = None if choice is None else choice.active_BN
+        if active_BN is None:
+            active_BN = torch.ones_like(x_BNC[..., 0], dtype=torch.bool)
+        self.trace.record(active_BN, pi_BN)
+
+
+class PropagatingViT(Propagating, Intermediates):
+    """Mixin before a ``VisionTransformer`` with one class token, which is always active."""
+
+    def _control_blocks(self, rules: Rules, weights: Weights, stabilizer: Kind, mlp_ratio: float) -> None:
+        depth, width = len(self.blocks), self.embed_dim
+        self._control(rules, weights, stabilizer, [width] * depth, mlp_ratio)
+        self.controller = Controller(depth, width, rules) if rules.pause else None
+
+    def forward(self, images: Tensor) -> Tensor | Output:
+        """Logits ``[B, K]``; in training an ``Output`` with the losses where pausing or distillation is on."""
+        x_BTC, chain = self._propagate(images)
+        logits = self.forward_head(self.norm(x_BTC))
+        if not self.training:
+            return logits
+        return outcome(logits, [chain] if chain else [], self.rules, self.weights)
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        """Normalised tokens ``[B, 1 + N, C]``, class token first."""
+        return self.norm(self._propagate(images)[0])
+
+    def _states(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        states: list[Tensor] = []
+        return self._propagate(images, states)[0], states
+
+    def _propagate(self, images: Tensor, states: list[Tensor] | None = None) -> tuple[Tensor, Chain | None]:
+        x_BTC = self._pos_embed(self.patch_embed(images))
+        grid = self.patch_embed.grid_size
+        chain = self.controller.start(len(x_BTC), grid, x_BTC) if self.controller else None
+        for layer in range(len(self.blocks)):
+            x_BTC = self._layer(layer, x_BTC, grid, chain)
+            if states is not None:
+                states.append(x_BTC)
+        return x_BTC, chain
+
+    def _layer(self, layer: int, x_BTC: Tensor, grid: tuple[int, int], chain: Chain | None) -> Tensor:
+        """The state after a layer, from the state before it."""
+        block, last = self.blocks[layer], layer + 1 == len(self.blocks)
+        u_BTC, local = self._stabilize(layer, x_BTC, grid)
+        if chain is None:
+            self._record(x_BTC[:, 1:])
+            return self._work(block, u_BTC, Everything(), False, local)[0]
+        choice = self.controller.choose(chain, lambda: oracle_row(block, u_BTC)[:, 1:])
+        self._record(x_BTC[:, 1:], choice, chain.pi_BN)
+        layout = self._layout(choice)
+        row = self.controller.reads_attention and (self.training or not last)
+        y, row_BT = self._work(block, u_BTC, layout, row, local)
+        if self.training and layer:
+            x_BTC = gate(x_BTC, y, layout.keys, F.pad(chain.pi_BN, (1, 0), value=1.0))
+        else:
+            x_BTC = layout.put(x_BTC, y)
+        if self.training or not last:  # the scores after the last layer serve the prior alone
+            self.controller.observe(chain, x_BTC[:, 1:], None if row_BT is None else row_BT[:, 1:])
+        return x_BTC
+
+    def _layout(self, choice: Choice) -> Layout:
+        if choice.active_BN is None:
+            return Everything()
+        if choice.index_BK is not None and self.gathers:
+            return Gathered(F.pad(choice.index_BK + 1, (1, 0)))
+        active_BT = F.pad(choice.active_BN, (1, 0), value=True)
+        return Ragged(active_BT) if self.gathers and not torch.compiler.is_compiling() else Masked(active_BT)
+
+    def _work(
+        self, block: Block, u_BTC: Tensor, layout: Layout, row: bool, local: Local | None
+    ) -> tuple[Tensor, Tensor | None]:
+        if self.grad_checkpointing and self.training:
+            return checkpoint(run, block, u_BTC, layout, row, local)  # type: ignore[no-any-return]
+        return run(block, u_BTC, layout, row, local)
+
+    # ---- timm's conventions
+
+    @torch.jit.ignore
+    def no_weight_decay(self) -> set[str]:
+        return super().no_weight_decay() | {"controller.pause_shift", "controller.restart_shift"}
+
+    @torch.jit.ignore
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        groups = super().group_matcher(coarse)
+        groups["blocks"] = [*groups["blocks"], (r"^stabilizer\.(\d+)", None), (r"^controller", (99999,))]
+        return groups

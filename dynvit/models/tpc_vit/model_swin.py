@@ -1,0 +1,226 @@
+"""TPC-ViT on Swin, reconstructed: tokens are paused and restarted by a controller, never deleted.
+
+Paper: arXiv 2401.01470 (no official code). Each stage has a controller and a chain of its own that starts with every
+token active; the dense grid survives, so windows, shifts and patch merging find carried tokens in their places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from timm.models import checkpoint
+from timm.models._features import feature_take_indices
+from timm.models.swin_transformer import SwinTransformer, checkpoint_filter_fn
+from torch import Tensor, nn
+
+from dynvit.layers.partial_block import Everything, Layout, Masked, Rows
+from dynvit.models.tpc_vit.controller import Chain, Choice, Controller, Rules
+from dynvit.models.tpc_vit.loss import Weights, outcome
+from dynvit.models.tpc_vit.markov_chain import gate
+from dynvit.models.tpc_vit.mixin import Propagating
+from dynvit.models.tpc_vit.swin_windows import received, run
+from dynvit.output import Output
+from dynvit.registry import register
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "tpc_swin_tiny_patch4_window7_224": {"embed_dim": 96, "depths": (2, 2, 6, 2), "num_heads": (3, 6, 12, 24)},
+    "tpc_swin_small_patch4_window7_224": {"embed_dim": 96, "depths": (2, 2, 18, 2), "num_heads": (3, 6, 12, 24)},
+    "tpc_swin_base_patch4_window7_224": {"embed_dim": 128, "depths": (2, 2, 18, 2), "num_heads": (4, 8, 16, 32)},
+}
+
+
+class TPCSwin(Propagating, SwinTransformer):
+    """Swin with token propagation controllers and stabilizer (reconstructed); names of the trunk as in timm.
+
+    Options as in ``TPCViT``; `keep_rate` counts the layers of each stage after its first. There is no class token:
+    "attention" and "cls_attention" mean the attention that a token gets from the active ones of its window.
+    """
+
+    def __init__(
+        self,
+        img_size: int | tuple[int, int] = 224,
+        patch_size: int = 4,
+        in_chans: int = 3,
+        num_classes: int = 1000,
+        embed_dim: int = 96,
+        depths: Sequence[int] = (2, 2, 6, 2),
+        num_heads: Sequence[int] = (3, 6, 12, 24),
+        window_size: int = 7,
+        mlp_ratio: float = 4.0,
+        drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        pause: bool | Literal["random", "attention"] = True,
+        restart: bool = True,
+        smoothing: Literal["none", "spatial", "prior", "both"] = "both",
+        stabilizer: Literal["off", "dw_pre", "dw_mlp", "peg_once"] = "dw_pre",
+        keep_rate: float | None = None,
+        score: Literal["channel", "linear", "cls_attention"] = "channel",
+        score_scale: float = 1.0,
+        pause_offset: float = -3.0,
+        restart_offset: float = 0.0,
+        threshold: float = 0.5,
+        terminate: bool = False,
+        eps: float = 0.01,
+        smooth_strength: float = 0.5,
+        smooth_sigma: float = 1.0,
+        depth_ema: float = 0.0,
+        ponder_weight: float = 5e-4,
+        prior_weight: float = 1e-3,
+        budget_weight: float = 2.0,
+        distill_weight: float = 0.0,
+    ) -> None:
+        rules = Rules(
+            pause, restart, smoothing, keep_rate, score, score_scale, pause_offset, restart_offset, threshold,
+            terminate, eps, smooth_strength, smooth_sigma, depth_ema,
+        )  # fmt: skip
+        check_stages(embed_dim, depths, num_heads)
+        super().__init__(
+            img_size=img_size, patch_size=patch_size, in_chans=in_chans, num_classes=num_classes, embed_dim=embed_dim,
+            depths=tuple(depths), num_heads=tuple(num_heads), window_size=window_size, mlp_ratio=mlp_ratio,
+            drop_rate=drop_rate, drop_path_rate=drop_path_rate,
+        )  # fmt: skip
+        self.img_size, self.first_conv, self.classifier_name = img_size, "patch_embed.proj", "head.fc"
+        widths = [embed_dim * 2**stage for stage in range(len(depths))]
+        weights = Weights(ponder_weight, prior_weight, budget_weight, distill_weight)
+        each = [width for width, depth in zip(widths, depths, strict=True) for _ in range(depth)]
+        self._control(rules, weights, stabilizer, each, mlp_ratio)
+        self.stabilizer = named_by_stage(self.stabilizer, depths)
+        pairs = zip(depths, widths, strict=True)
+        self.controllers = nn.ModuleList(Controller(d, w, rules) for d, w in pairs) if pause else None
+
+    def forward(self, images: Tensor) -> Tensor | Output:
+        """Logits ``[B, K]``; in training an ``Output`` with the losses where pausing or distillation is on."""
+        maps, chains = self._propagate(images, len(self.layers))
+        logits = self.forward_head(self.norm(maps[-1]))
+        return outcome(logits, chains, self.rules, self.weights) if self.training else logits
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        """Normalised map ``[B, H, W, C]`` of the last stage."""
+        return self.norm(self._propagate(images, len(self.layers))[0][-1])
+
+    def received_attention(self, images: Tensor) -> list[Tensor]:
+        """Per layer ``[B, N]``: how much each token would be looked at if all were active, carried ones included."""
+        seen: list[Tensor] = []
+        self._propagate(images, len(self.layers), seen)
+        return seen
+
+    def _propagate(
+        self, images: Tensor, stages: int, seen: list[Tensor] | None = None
+    ) -> tuple[list[Tensor], list[Chain]]:
+        """The map ``[B, H, W, C]`` after each stage, and the chains."""
+        x_BHWC = self.patch_embed(images)
+        maps: list[Tensor] = []
+        chains: list[Chain] = []
+        for number, stage in enumerate(self.layers[:stages]):
+            x_BHWC = stage.downsample(x_BHWC)
+            grid, x_BNC, chain = tuple(x_BHWC.shape[1:3]), x_BHWC.flatten(1, 2), None
+            if self.controllers is not None:
+                before = chains[-1] if chains else None
+                chain = self.controllers[number].start(len(x_BNC), grid, x_BNC, before)
+                chains.append(chain)
+            for layer in range(len(stage.blocks)):
+                x_BNC = self._layer(number, layer, x_BNC, grid, chain, seen)
+            x_BHWC = x_BNC.unflatten(1, grid)
+            maps.append(x_BHWC)
+        return maps, chains
+
+    def _layer(
+        self, stage: int, layer: int, x_BNC: Tensor, grid: tuple[int, int], chain: Chain | None,
+        seen: list[Tensor] | None = None,
+    ) -> Tensor:  # fmt: skip
+        """The state after a layer of a stage, from the state before it."""
+        block = self.layers[stage].blocks[layer]
+        u_BNC, local = self._stabilize(f"{stage}_{layer}", x_BNC, grid, prefix=0)
+        if seen is not None:
+            seen.append(received(block, u_BNC, grid))
+        if chain is None:
+            self._record(x_BNC)
+            return self._work(stage, block, u_BNC, grid, Everything(), None, False, local)[0]
+        controller = self.controllers[stage]
+        choice = controller.choose(chain, lambda: received(block, u_BNC, grid))
+        self._record(x_BNC, choice, chain.pi_BN)
+        layout, needed = self._layout(choice), self._observes(stage, layer)
+        row_BN: Tensor | None = torch.zeros_like(chain.pi_BN)
+        if not isinstance(layout, Rows) or len(layout.flat_F):  # else nobody is active in the whole batch
+            asked = controller.reads_attention and needed
+            y, row_BN = self._work(stage, block, u_BNC, grid, layout, choice.active_BN, asked, local)
+            if self.training and layer:
+                x_BNC = gate(x_BNC, y, layout.keys, chain.pi_BN)
+            else:
+                x_BNC = layout.put(x_BNC, y)
+        if needed:
+            controller.observe(chain, x_BNC, row_BN)
+        return x_BNC
+
+    def _observes(self, stage: int, layer: int) -> bool:
+        """Scores after the last layer of a stage serve the prior, and what the next stage inherits."""
+        inherits = self.controllers[stage].remembers and stage + 1 < len(self.layers)
+        return self.training or inherits or layer + 1 < len(self.layers[stage].blocks)
+
+    def _layout(self, choice: Choice) -> Layout:
+        if choice.active_BN is None:
+            return Everything()
+        if not self.gathers or (choice.index_BK is None and torch.compiler.is_compiling()):
+            return Masked(choice.active_BN)
+        batch, tokens = choice.active_BN.shape
+        if choice.index_BK is None:
+            return Rows(choice.active_BN.reshape(-1).nonzero()[:, 0], batch)
+        first_B1 = torch.arange(batch, device=choice.index_BK.device)[:, None] * tokens
+        return Rows((choice.index_BK + first_B1).reshape(-1), batch)
+
+    def _work(self, stage: int, *arguments: Any) -> tuple[Tensor, Tensor | None]:
+        if self.layers[stage].grad_checkpointing and self.training:
+            return checkpoint(run, *arguments)  # type: ignore[no-any-return]
+        return run(*arguments)
+
+    # ---- timm's conventions
+
+    def forward_intermediates(
+        self, x: Tensor, indices: int | list[int] | None = None, norm: bool = False, stop_early: bool = False,
+        output_fmt: str = "NCHW", intermediates_only: bool = False,
+    ) -> Any:  # fmt: skip
+        """Maps of the chosen stages, all by default, carried tokens included. As timm's."""
+        if output_fmt != "NCHW":
+            raise ValueError(f"output_fmt must be NCHW, not {output_fmt}")
+        wanted, deepest = feature_take_indices(len(self.layers), indices)
+        maps, _ = self._propagate(x, deepest + 1 if stop_early else len(self.layers))
+        last = len(self.layers) - 1
+        final = self.norm(maps[last]) if len(maps) > last else maps[-1]
+        chosen = [final if norm and i == last else maps[i] for i in wanted]
+        chosen = [map_BHWC.permute(0, 3, 1, 2).contiguous() for map_BHWC in chosen]
+        return chosen if intermediates_only else (final, chosen)
+
+    @torch.jit.ignore
+    def no_weight_decay(self) -> set[str]:
+        shifts = {name for name, _ in self.named_parameters() if name.endswith(("pause_shift", "restart_shift"))}
+        return super().no_weight_decay() | shifts
+
+    @torch.jit.ignore
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        groups = super().group_matcher(coarse)
+        own = [(r"^stabilizer\.(\d+)_" if coarse else r"^stabilizer\.(\d+)_(\d+)", None), (r"^controllers", (99999,))]
+        groups["blocks"] = [*([(groups["blocks"], None)] if coarse else groups["blocks"]), *own]
+        return groups
+
+    def convert_trunk(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """timm's or the official Swin -> ours: timm's own names; tables of other windows are resampled."""
+        return checkpoint_filter_fn(dict(state_dict), self)  # type: ignore[no-any-return]
+
+
+def check_stages(embed_dim: int, depths: Sequence[int], num_heads: Sequence[int]) -> None:
+    if not depths or len(depths) != len(num_heads) or any(d < 1 for d in depths):
+        raise ValueError(f"depths and num_heads are one positive number per stage, got {depths} and {num_heads}")
+    for stage, heads in enumerate(num_heads):
+        if embed_dim * 2**stage % heads:
+            raise ValueError(f"width {embed_dim * 2**stage} of stage {stage} is not a multiple of num_heads {heads}")
+
+
+def named_by_stage(convolutions: nn.ModuleDict, depths: Sequence[int]) -> nn.ModuleDict:
+    """From layer numbers to ``stage_layer``, so that optimisers by layer find each beside its block."""
+    names = [f"{stage}_{layer}" for stage, depth in enumerate(depths) for layer in range(depth)]
+    return nn.ModuleDict({names[int(number)]: module for number, module in convolutions.items()})
+
+
+register(TPCSwin, VARIANTS)

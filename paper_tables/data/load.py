@@ -1,0 +1,69 @@
+"""Read a study folder's frame: parquet with the study's metadata, else the CSV; checked and tidied."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from paper_tables.core.errors import fault
+from paper_tables.data.frame import Frame
+from paper_tables.data.predictions import FILE, Images
+
+NEEDED = ("study", "part", "trial", "arm", "baseline", "seed", "status")
+NUMBERS = ("metric.", "cost.", "model.")
+TEXTS = ("study", "part", "trial", "arm", "status", "env.git", "env.source", "env.gpu", "env.torch")
+
+
+def load(folder: Path) -> Frame:
+    """The frame of a study folder: trials.parquet, else trials.csv; curves, predictions, maps where they are."""
+    parquet, csv = folder / "trials.parquet", folder / "trials.csv"
+    path = parquet if parquet.is_file() else csv
+    if not path.is_file():
+        raise fault(
+            folder,
+            "no results here (no trials.parquet, no trials.csv): run the study, or python -m studies tables STUDY",
+        )
+    try:
+        rows, about = _parquet(parquet) if path == parquet else (_csv(csv), {})
+        curves = _parquet(folder / "curves.parquet")[0] if (folder / "curves.parquet").is_file() else pd.DataFrame()
+    except (OSError, ValueError) as error:
+        raise fault(path, f"cannot be read as a frame: {str(error).splitlines()[0]}") from error
+    images = Images(folder / FILE) if (folder / FILE).is_file() else None
+    maps = {f.stem: f for f in sorted(folder.glob("maps/*.npz"))}
+    return replace(frame(rows, curves, about, path), maps=maps, images=images)
+
+
+def frame(rows: pd.DataFrame, curves: pd.DataFrame, about: dict[str, Any], path: Path = Path("frame")) -> Frame:
+    """Check and tidy a raw frame."""
+    if not len(rows.columns):
+        rows = pd.DataFrame({name: [] for name in NEEDED})
+    missing = [name for name in NEEDED if name not in rows]
+    if missing:
+        raise fault(path, f"not a results frame: no column {', '.join(missing)}")
+    rows = rows.copy()
+    for name in rows.columns:
+        if name in TEXTS or name.startswith("axis."):
+            rows[name] = rows[name].astype(object).where(rows[name].notna(), "").astype(str)
+        elif name.startswith(NUMBERS):
+            rows[name] = pd.to_numeric(rows[name], errors="coerce").astype(float)
+    rows["baseline"] = rows["baseline"].astype(str).str.lower().isin(["true", "1", "1.0"])
+    rows["seed"] = pd.to_numeric(rows["seed"]).astype(int)
+    if curves.empty:
+        curves = pd.DataFrame({"trial": [], "step": [], "metric": [], "value": []})
+    return Frame(rows.reset_index(drop=True), curves[["trial", "step", "metric", "value"]], about, bool(about))
+
+
+def _parquet(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    from pyarrow import parquet
+
+    table = parquet.read_table(path)
+    about = json.loads((table.schema.metadata or {}).get(b"dynvit", b"{}"))
+    return table.to_pandas(), about
+
+
+def _csv(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path, dtype=str, keep_default_na=False, comment=None)

@@ -1,0 +1,75 @@
+"""Predictions image by image, and what they say about two arms: McNemar's test, seed by seed."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paper_tables.core.statistics import mcnemar
+
+FILE = "predictions.npz"
+
+
+@dataclass(frozen=True)
+class Images:
+    """A study's predictions.npz: members ``prediction/<trial>/<target>`` and ``target/<target>``."""
+
+    path: Path
+
+    @cached_property
+    def _file(self) -> Any:
+        try:
+            return np.load(self.path)
+        except (OSError, ValueError, zipfile.BadZipFile):
+            return {}
+
+    @cached_property
+    def _members(self) -> dict[str, tuple[str, str]]:
+        found = (name.split("/") for name in self._file if name.startswith("prediction/"))
+        return {steps[1]: ("/".join(steps), f"target/{steps[2]}") for steps in found if len(steps) == 3}
+
+    def right(self, trial: str) -> tuple[str, NDArray[np.bool_]] | None:
+        """Which images the trial's model got right, and the name of the targets they were held against."""
+        if trial not in self._members:
+            return None
+        prediction, target = self._members[trial]
+        if target not in self._file or self._file[prediction].shape != self._file[target].shape:
+            return None
+        return target, self._file[prediction] == self._file[target]
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Two arms on the same images, over `n` seeds: images that only the one, only the other got right, and p."""
+
+    n: int
+    gained: int
+    lost: int
+    p: float
+    least: int
+    """The fewest images of any seed on which the two differ: with less than six p cannot fall below 0.05."""
+
+
+def contrast(images: Images, arm: Mapping[int, str], base: Mapping[int, str]) -> Contrast | None:
+    """Arms as seed -> trial. p is the largest of the seeds', 1 where they point different ways: a difference that is
+    marked is there with every seed. None where no seed has both predictions on the same targets."""
+    gained, lost, ps, signs = [], [], [], set()
+    for seed in sorted(arm.keys() & base.keys()):
+        mine, theirs = images.right(arm[seed]), images.right(base[seed])
+        if mine is None or theirs is None or mine[0] != theirs[0]:
+            continue
+        gained.append(int((mine[1] & ~theirs[1]).sum()))
+        lost.append(int((theirs[1] & ~mine[1]).sum()))
+        ps.append(mcnemar(gained[-1], lost[-1]))
+        signs.add(np.sign(gained[-1] - lost[-1]))
+    if not ps:
+        return None
+    least = min(g + x for g, x in zip(gained, lost, strict=True))
+    return Contrast(len(ps), sum(gained), sum(lost), max(ps) if len(signs) == 1 else 1.0, least)

@@ -1,0 +1,62 @@
+"""Every arm with its seeds, its mean and its interval: what any study can show."""
+
+from __future__ import annotations
+
+from matplotlib.figure import Figure
+
+from paper_tables.core.statistics import summarize
+from paper_tables.core.text import plain
+from paper_tables.data.frame import Arm
+from paper_tables.figures import style
+from paper_tables.schema.figures import Dots
+from paper_tables.tables.grid import Nothing, passing
+from paper_tables.tables.labels import Names, with_unit
+
+MOST = 40
+"""Arms that one figure can show."""
+
+
+def draw(spec: Dots, names: Names) -> tuple[Figure, str]:
+    """The figure and what it shows in words. Raises Nothing where no arm has the metric."""
+    frame = names.frame
+    arms = [arm for arm in passing(frame, spec.filter) if frame.values(arm, spec.x)]
+    if not arms:
+        raise Nothing(f"no finished trial with {spec.x}")
+    every, arms = len(arms), _readable(arms, spec.x, names)
+    factor, unit = names.scaled(spec.x, [v for arm in arms for v in frame.values(arm, spec.x).values()])
+    parts = list(dict.fromkeys(arm.part for arm in arms))
+    figure, (ax,) = style.axes(spec.width, spec.height or min(0.7 + 0.18 * len(arms), 11.5))
+    labels = []
+    for y, arm in enumerate(arms):
+        values = [factor * v for v in frame.values(arm, spec.x).values()]
+        summary, look = summarize(values), style.series(parts.index(arm.part))
+        ax.plot(values, [y] * len(values), marker="|", color=look["color"], linestyle="none", alpha=0.55)
+        ax.errorbar(
+            summary.mean, y, xerr=summary.half or 0.0, color=look["color"], marker=look["marker"], capsize=2,
+            elinewidth=1.0, markerfacecolor=look["color"] if arm.baseline else "white",
+        )  # fmt: skip
+        label = f"{names.part(arm.part)}: {names.arm(arm)}" if len(parts) > 1 else names.arm(arm)
+        labels.append(plain(label))
+    shown = [factor * v for arm in arms for v in frame.values(arm, spec.x).values()]
+    left, right = style.within(*ax.get_xlim(), unit, shown)
+    ax.set_xlim(left - 0.02 * (right - left), right + 0.02 * (right - left))
+    ax.set_yticks(range(len(arms)), [label if len(label) < 60 else label[:57] + "…" for label in labels])
+    ax.set_ylim(len(arms) - 0.4, -0.6)
+    ax.tick_params(axis="y", length=0)
+    few = f"; {len(arms)} of {every} arms, the best" if len(arms) < every else ""
+    ax.set_xlabel(plain(with_unit(names.metric(spec.x).label, unit)) + few)
+    told = "; ".join(
+        f"{label}: {factor * summarize(list(frame.values(arm, spec.x).values())).mean:.3g}"
+        for label, arm in zip(labels, arms, strict=True)
+    )
+    return figure, f"Every arm's mean {names.metric(spec.x).label} with its seeds. {told}."
+
+
+def _readable(arms: list[Arm], metric: str, names: Names) -> list[Arm]:
+    """All arms, or where they are too many the best of them, in the frame's order."""
+    if len(arms) <= MOST:
+        return arms
+    sign = 1 if names.frame.direction(metric) == "min" else -1
+    ranked = sorted(arms, key=lambda arm: sign * summarize(list(names.frame.values(arm, metric).values())).mean)
+    kept = {(arm.part, arm.label) for arm in ranked[:MOST]}
+    return [arm for arm in arms if (arm.part, arm.label) in kept]

@@ -1,0 +1,132 @@
+"""Accuracy against cost: one point per arm, the Pareto front numbered and named below."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from paper_tables.core.statistics import Summary, summarize
+from paper_tables.core.text import plain
+from paper_tables.data.frame import Arm
+from paper_tables.figures import style
+from paper_tables.schema.figures import Scatter
+from paper_tables.tables.grid import Nothing, passing
+from paper_tables.tables.labels import Names, with_unit
+
+
+@dataclass(frozen=True)
+class Point:
+    """An arm's means in both metrics."""
+
+    arm: Arm
+    x: Summary
+    y: Summary
+
+
+def draw(spec: Scatter, names: Names) -> tuple[Figure, str]:
+    """The figure and what it shows in words. Raises Nothing where no arm has both metrics."""
+    frame = names.frame
+    arms = [a for a in passing(frame, spec.filter) if frame.values(a, spec.x) and frame.values(a, spec.y)]
+    if not arms:
+        raise Nothing(f"no finished trial with both {spec.x} and {spec.y}")
+    fx, ux = names.scaled(spec.x, [v for arm in arms for v in frame.values(arm, spec.x).values()])
+    fy, uy = names.scaled(spec.y, [v for arm in arms for v in frame.values(arm, spec.y).values()])
+    points = [
+        Point(
+            arm,
+            summarize([fx * v for v in frame.values(arm, spec.x).values()]),
+            summarize([fy * v for v in frame.values(arm, spec.y).values()]),
+        )
+        for arm in arms
+    ]
+    best = front(points, frame.direction(spec.x), frame.direction(spec.y)) if spec.frontier else []
+    figure, (ax,) = style.axes(spec.width, spec.height or 3.4)
+    _points(ax, points, spec.error, names)
+    _front(ax, best)
+    _frame(ax, spec, names, points, (ux, uy))
+    named = [_name(names, point) for point in best]
+    _legend(figure, ax, named, spec.width)
+    words = "; ".join(f"{name} ({p.x.mean:.3g} {ux}, {p.y.mean:.2f} {uy})" for name, p in zip(named, best, strict=True))
+    title = f"Scatter of {names.metric(spec.y).label} against {names.metric(spec.x).label}, {len(points)} arms"
+    return figure, f"{title}." + (f" Pareto front: {words}." if best else "")
+
+
+def front(points: list[Point], x: str, y: str) -> list[Point]:
+    """The points that no other beats in both; cheaper is better in x, more in y, unless the study says otherwise."""
+    sx, sy = (-1 if x == "max" else 1), (-1 if y == "min" else 1)
+    best: list[Point] = []
+    for point in sorted(points, key=lambda p: (sx * p.x.mean, -sy * p.y.mean)):
+        if not best or sy * point.y.mean > sy * best[-1].y.mean:
+            best.append(point)
+    return best
+
+
+def _name(names: Names, point: Point) -> str:
+    return plain(f"{names.part(point.arm.part)}, {names.arm(point.arm)}")
+
+
+def _points(ax: Axes, points: list[Point], error: str, names: Names) -> None:
+    for i, part in enumerate(dict.fromkeys(p.arm.part for p in points)):
+        look = style.series(i)
+        for filled in (False, True):
+            mine = [p for p in points if p.arm.part == part and p.arm.baseline == filled]
+            ax.scatter(
+                [p.x.mean for p in mine],
+                [p.y.mean for p in mine],
+                s=52 if filled else 24,
+                marker=look["marker"],
+                facecolor=look["color"] if filled else "white",
+                edgecolor=look["color"],
+                linewidth=1.2,
+                zorder=4 if filled else 3,
+                label=None if filled else plain(names.part(part)),
+            )
+            for p in mine if error != "none" else []:
+                half = (p.y.half if error == "t95" else p.y.sd) or 0.0
+                ax.errorbar(p.x.mean, p.y.mean, yerr=half, color=look["color"], elinewidth=0.6, alpha=0.6, zorder=2)
+
+
+def _front(ax: Axes, best: list[Point]) -> None:
+    if not best:
+        return
+    ax.plot([p.x.mean for p in best], [p.y.mean for p in best], color=style.GREY, linewidth=0.9, zorder=2)
+    for i, p in enumerate(best, 1):
+        ax.annotate(
+            str(i), (p.x.mean, p.y.mean), (0, 7), textcoords="offset points", ha="center", va="bottom",
+            fontsize=7.5, fontweight="bold", zorder=6,
+            bbox={"boxstyle": "circle,pad=0.12", "facecolor": "white", "edgecolor": style.GREY, "linewidth": 0.5},
+        )  # fmt: skip
+
+
+def _frame(ax: Axes, spec: Scatter, names: Names, points: list[Point], units: tuple[str, str]) -> None:
+    xs, ys = [p.x.mean for p in points], [p.y.mean for p in points]
+    if min(xs) > 0 and max(xs) > 8 * min(xs):
+        ax.set_xscale("log")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+        ax.xaxis.set_minor_formatter(NullFormatter())
+    room = max(ys) - min(ys) or 1.0
+    ax.set_ylim(min(ys) - 0.08 * room, max(ys) + 0.2 * room)
+    ax.set_xlabel(plain(with_unit(names.metric(spec.x).label, units[0])))
+    ax.set_ylabel(plain(with_unit(names.metric(spec.y).label, units[1])))
+
+
+def _legend(figure: Figure, ax: Axes, named: list[str], width: str) -> None:
+    """The parts above; beside or below, the names of the numbered points, so that no label lies on a point."""
+    handles, _ = ax.get_legend_handles_labels()
+    full = Line2D([], [], marker="o", color=style.GREY, linestyle="none", markersize=6.5, label="filled: baseline")
+    figure.legend(
+        handles=[*handles, full], loc="outside upper center", ncols=2 if width == "one" else 4, columnspacing=1.5
+    )
+    if not named:
+        return
+    key = [Line2D([], [], linestyle="none", label=f"{i}  {name}") for i, name in enumerate(named, 1)]
+    place = "outside lower left" if width == "one" else "outside right center"
+    figure.legend(
+        handles=key, loc=place, title="Pareto front", alignment="left", handlelength=0, handletextpad=0,
+        title_fontsize=7.5, labelspacing=0.35,
+    )  # fmt: skip

@@ -1,0 +1,134 @@
+"""HTML: a `<table>` for the report, and a small page of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from itertools import groupby
+
+from paper_tables.core.text import plain
+from paper_tables.tables.grid import DASH, Cell, Grid, Head, Row
+
+STYLE = (
+    "body{font:15px/1.5 Georgia,'Times New Roman',serif;margin:2em;color:#111;background:#fff}"
+    "table{border-collapse:collapse;border-top:2px solid;border-bottom:2px solid}"
+    "caption{text-align:left;padding:.4em 0}thead{border-bottom:1px solid}"
+    "th,td{padding:.15em .7em;text-align:left;font-weight:normal}"
+    ".num{text-align:right;font-variant-numeric:tabular-nums}thead .over{text-align:center;border-bottom:1px solid}"
+    ".sub{font-size:.8em;display:block}.group th{font-style:italic;padding-top:.6em}.best{font-weight:bold}"
+    ".prose{white-space:normal;min-width:16em}"
+    ".grey{color:#6b6b6b}.block>*{border-top:1px solid #ddd}ul{padding-left:1.2em;font-size:.9em;max-width:60em}"
+    "@media(prefers-color-scheme:dark){body{color:#e6e6e6;background:#161616}.grey{color:#a0a0a0}"
+    ".block>*{border-color:#444}}"
+)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the page stands: how it reaches its study's report, and the folder of another study."""
+
+    report: str
+    results: str
+
+
+INSIDE, BESIDE = Place("", "../"), Place("../report.html", "../../")
+"""The report itself, and a file in `tables`."""
+
+
+def page(grid: Grid) -> str:
+    """A file of its own."""
+    title = escape(plain(grid.caption) or grid.name)
+    return (
+        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{title}</title>\n<style>{STYLE}</style>\n'
+        f"{table(grid, BESIDE)}\n{notes(grid)}</html>\n<!-- {escape(grid.stamp)} -->\n"
+    )
+
+
+def table(grid: Grid, place: Place = INSIDE) -> str:
+    """Every number is a link to its trials."""
+    lines = [f'<table id="table-{escape(grid.name)}">']
+    if grid.caption:
+        lines.append(f"<caption>{escape(plain(grid.caption))}</caption>")
+    lines += ["<thead>", *_heads(grid.heads), "</thead>", "<tbody>"]
+    above = ""
+    for i, row in enumerate(grid.rows):
+        if row.group:
+            lines += ["</tbody><tbody>"] if i else []
+            text = escape(plain(row.group))
+            lines.append(f'<tr class="group"><th colspan="{len(grid.heads)}" scope="rowgroup">{text}</th></tr>')
+        above = row.cells[0].text or above
+        lines.append(_row(grid, row, above, place))
+    return "\n".join([*lines, "</tbody>", "</table>"])
+
+
+def notes(grid: Grid) -> str:
+    """The notes as a list; empty text where there are none."""
+    items = [f"<li><sup>{letter}</sup> {escape(plain(text))}.</li>" for text, letter in grid.letters.items()]
+    items += [f"<li>{escape(plain(note))}</li>" for note in grid.notes]
+    return '<ul class="notes">\n' + "\n".join(items) + "\n</ul>\n" if items else ""
+
+
+def _heads(heads: tuple[Head, ...]) -> list[str]:
+    lines = []
+    if any(head.over for head in heads):
+        cells = []
+        for over, group in groupby(heads, key=lambda head: head.over):
+            n = len(list(group))
+            inside = f' class="over" scope="colgroup">{escape(plain(over))}' if over else ">"
+            cells.append(f'<th colspan="{n}"{inside}</th>')
+        lines.append("<tr>" + "".join(cells) + "</tr>")
+    return [*lines, '<tr class="heads">' + "".join(map(_head, heads)) + "</tr>"]
+
+
+def _head(head: Head) -> str:
+    sub = f'<span class="sub">{escape(plain(head.sub))}</span>' if head.sub else ""
+    return f'<th scope="col"{_numeric(head)}>{escape(plain(head.text))}{sub}</th>'
+
+
+def _numeric(head: Head) -> str:
+    return "" if head.words else ' class="num"'
+
+
+def _row(grid: Grid, row: Row, above: str, place: Place) -> str:
+    """`above` is what the first cell stands for where it is blank: a sorted row needs it."""
+    cells, at = [], 0
+    for cell in row.cells:
+        blank = not at and not cell.text and grid.heads[0].words
+        full = f'<td data-full="{escape(plain(above))}"></td>'
+        cells.append(full if blank else _cell(grid, cell, grid.heads[at], place))
+        at += cell.span
+    start = '<tr class="block">' if row.rule else "<tr>"
+    return start + "".join(cells) + "</tr>"
+
+
+def _cell(grid: Grid, cell: Cell, head: Head, place: Place) -> str:
+    names = (
+        ["num"] * (not head.words) + ["prose"] * (head.kind == "prose") + ["best"] * cell.best + ["grey"] * cell.grey
+    )
+    attributes = f' class="{" ".join(names)}"' if names else ""
+    if cell.span > 1:
+        attributes += f' colspan="{cell.span}" style="text-align:center"'
+    if cell.trials:
+        attributes += f' title="n = {cell.n}: trials {escape(", ".join(cell.trials))}"'
+    elif cell.origin:
+        attributes += f' title="{escape(plain(cell.origin))}"'
+    if cell.value is not None:
+        attributes += f' data-sort="{cell.value!r}"'
+    mark = grid.mark(cell)
+    hung = f"<sup>{mark}</sup>" if mark else ""
+    return f"<td{attributes}>{_linked(escape(_text(cell, head)), cell, place)}{hung}</td>"
+
+
+def _linked(text: str, cell: Cell, place: Place) -> str:
+    if not cell.trials or cell.value is None:
+        return text
+    report = f"{place.results}{cell.study}/report.html" if cell.study else place.report
+    marked = "" if report else f' data-trials="{escape(" ".join(cell.trials))}"'
+    return f'<a class="origin" href="{escape(report)}#t-{escape(cell.trials[0])}"{marked}>{text}</a>'
+
+
+def _text(cell: Cell, head: Head) -> str:
+    if cell.value is None or cell.text:
+        return plain(cell.text) or (DASH if head.kind == "number" else "")
+    spread = f" ± {cell.uncertainty()}" if cell.spread is not None else ""
+    return cell.number().replace("-", "−") + spread

@@ -1,0 +1,202 @@
+r"""LaTeX: booktabs rules, siunitx columns, notes as wide as the table. Needs booktabs, siunitx, xcolor, graphicx.
+
+Settings stand inside the table, so that it looks the same in any document. What was tried: `mode=text` brings bitmap
+fonts for ± and −; text after a number makes siunitx overfull, so marks hang in the column gap by ``\rlap``.
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+from paper_tables.core.text import plain, tex
+from paper_tables.tables.grid import Cell, Grid, Head, Row
+
+SISETUP = (
+    r"\sisetup{separate-uncertainty=true, table-align-uncertainty=false, text-series-to-math=true,"
+    r" propagate-math-font=true, retain-explicit-plus=true, table-align-text-after=false}"
+)
+SIZES = ((r"\small", 9, 5, 0.54), (r"\footnotesize", 8, 4, 0.55), (r"\scriptsize", 7, 3, 0.59), (r"\tiny", 5, 3, 0.7))
+"""Font size as a command and in points, column gap in points, mean width of a letter over the font size: Computer
+Modern grows wider as it grows smaller. The first size in which a table fits is taken."""
+WIDTHS = {"one": 240, "two": 496}
+"""Points: a column of a two-column paper, and both."""
+LEAST_PROSE = 100
+"""Points that a column of prose needs."""
+
+
+def write(grid: Grid) -> str:
+    width, (size, points, gap, letter) = _fitting(grid)
+    star = "*" if width == "two" else ""
+    prose = WIDTHS[width] - _width(grid, points, gap, letter)
+    lines = [
+        "% needs \\usepackage{booktabs,siunitx,xcolor,graphicx}",
+        rf"\begin{{table{star}}}[tbp]",
+        r"\centering",
+        rf"{size}\setlength{{\tabcolsep}}{{{gap}pt}}\setlength{{\belowcaptionskip}}{{6pt}}",
+        SISETUP,
+        *([rf"\caption{{{tex(grid.caption)}}}"] if grid.caption else []),
+        *([rf"\label{{{grid.label}}}"] if grid.label else []),
+        r"\sbox0{%",
+        rf"\begin{{tabular}}{{{_columns(grid, prose)}}}",
+        r"\toprule",
+        *_heads(grid.heads),
+        r"\midrule",
+        *(line for i, row in enumerate(grid.rows) for line in _row(grid, row, first=i == 0)),
+        r"\bottomrule",
+        r"\end{tabular}}%",
+        r"\ifdim\wd0>\linewidth\resizebox{\linewidth}{!}{\usebox0}\else\usebox0\fi\par\smallskip",
+        *_notes(grid),
+        rf"\end{{table{star}}}",
+        f"% {tex(grid.stamp)}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _fitting(grid: Grid) -> tuple[str, tuple[str, int, int, float]]:
+    """The width it stands in and the largest size that fits it; auto: one column where that is not tiny."""
+    least = LEAST_PROSE * sum(head.kind == "prose" for head in grid.heads)
+    chosen = ("one", "two") if grid.width == "auto" else (grid.width,)
+    for width in chosen:
+        for size in SIZES[: -1 if len(chosen) > 1 and width == "one" else None]:
+            if _width(grid, *size[1:]) + least <= WIDTHS[width]:
+                return width, size
+    return chosen[-1], SIZES[-1]
+
+
+def _width(grid: Grid, points: int, gap: int, letter: float) -> float:
+    """An estimate in points, from the letters of the widest cell of each column; prose takes what is left."""
+    letters = 0.0
+    for i, head in enumerate(grid.heads):
+        if head.kind == "prose":
+            continue
+        longest = max([0, *(len(plain(c.text) or _digits(c)) for c in _column_cells(grid, i))])
+        letters += max(longest, len(plain(head.text)), len(plain(head.sub)) * 7 / points)
+    return letters * letter * points + 2 * gap * (len(grid.heads) - 1)
+
+
+def _digits(cell: Cell) -> str:
+    return "" if cell.value is None else cell.number() + (f" ± {cell.uncertainty()}" if cell.spread is not None else "")
+
+
+# ---- columns and heads
+
+
+def _columns(grid: Grid, prose: float) -> str:
+    return "@{}" + " ".join(_column(grid, i, head, prose) for i, head in enumerate(grid.heads)) + "@{}"
+
+
+def _column(grid: Grid, i: int, head: Head, prose: float) -> str:
+    if head.kind == "text":
+        return "l"
+    if head.kind == "prose":
+        width = max(head.share * prose, LEAST_PROSE)
+        return rf">{{\raggedright\arraybackslash}}p{{{width:.0f}pt}}"
+    if head.kind == "count":
+        return "r"
+    cells = [c for c in _column_cells(grid, i) if c.value is not None and not c.text]
+    if not cells:
+        return "c"
+    whole = max(len(c.number().lstrip("+-").partition(".")[0]) for c in cells)
+    places = max(len(c.number().partition(".")[2]) for c in cells)
+    spread = max((len(_uncertainty(c)) for c in cells if c.spread is not None), default=0)
+    sign = "+" if any(c.signed for c in cells) else "-" if any((c.value or 0) < 0 for c in cells) else ""
+    return f"S[table-format={sign}{whole}.{places}" + (f"({spread})]" if spread else "]")
+
+
+def _column_cells(grid: Grid, i: int) -> list[Cell]:
+    """The cells that stand in column i alone."""
+    found = []
+    for row in grid.rows:
+        at = 0
+        for cell in row.cells:
+            if at == i and cell.span == 1:
+                found.append(cell)
+            at += cell.span
+    return found
+
+
+def _heads(heads: tuple[Head, ...]) -> list[str]:
+    lines = []
+    if any(head.over for head in heads):
+        cells, rules, at = [], [], 1
+        for over, group in groupby(heads, key=lambda head: head.over):
+            n = len(list(group))
+            cells.append(rf"\multicolumn{{{n}}}{{c}}{{{tex(over)}}}" if over else " & ".join([""] * n))
+            rules += [rf"\cmidrule(lr){{{at}-{at + n - 1}}}"] if over else []
+            at += n
+        lines += [" & ".join(cells) + r" \\", "".join(rules)]
+    lines.append(" & ".join(_head(head, head.text) for head in heads) + r" \\")
+    if any(head.sub for head in heads):
+        lines.append(" & ".join(_head(head, head.sub, r"\scriptsize ") for head in heads) + r" \\")
+    return lines
+
+
+def _head(head: Head, text: str, size: str = "") -> str:
+    return (f"{{{size}{tex(text)}}}" if head.kind == "number" else f"{size}{tex(text)}") if text else "{}"
+
+
+# ---- rows
+
+
+def _row(grid: Grid, row: Row, first: bool) -> list[str]:
+    lines = []
+    if row.group:
+        lines += [] if first else [r"\addlinespace"]
+        lines.append(rf"\multicolumn{{{len(grid.heads)}}}{{@{{}}l}}{{\textit{{{tex(row.group)}}}}} \\")
+    elif row.rule:
+        lines.append(r"\addlinespace[2pt]")
+    cells, at = [], 0
+    for cell in row.cells:
+        cells.append(_cell(grid, cell, grid.heads[at].kind == "number"))
+        at += cell.span
+    return [*lines, " & ".join(cells) + r" \\"]
+
+
+def _cell(grid: Grid, cell: Cell, numeric: bool) -> str:
+    mark = _mark(grid, cell)
+    if cell.span > 1:
+        inside = rf"\num{{{_number(cell)}}}" if cell.value is not None and not _flat(cell) else _flat(cell) or "---"
+        return rf"\multicolumn{{{cell.span}}}{{c}}{{{inside}{mark}}}"
+    if cell.value is None or cell.text:
+        text = tex(cell.text) or ("---" if numeric else "")
+        text = rf"\textcolor{{black!55}}{{{text}}}" if cell.grey else rf"\textbf{{{text}}}" if cell.best else text
+        return f"{{{text}{mark}}}" if numeric else f"{text}{mark}"
+    style = r"\bfseries " if cell.best else r"\color{black!55} " if cell.grey else ""
+    if _flat(cell):
+        bold = r"\boldmath" if cell.best else ""
+        return f"{{{bold}{_flat(cell)}{mark}}}"
+    return f"{style}{_number(cell)}" + (f"{{{mark}}}" if mark else "")
+
+
+def _flat(cell: Cell) -> str:
+    """siunitx drops an uncertainty of zero, but a spread that rounds to zero was measured."""
+    if cell.value is None or cell.text or cell.spread is None or float(cell.uncertainty()) > 0:
+        return ""
+    return rf"${cell.number()}\pm{cell.uncertainty()}$"
+
+
+def _number(cell: Cell) -> str:
+    """76.12(10)"""
+    return cell.number() + (f"({_uncertainty(cell)})" if cell.spread is not None else "")
+
+
+def _uncertainty(cell: Cell) -> str:
+    return cell.uncertainty().replace(".", "").lstrip("0") or "0"
+
+
+def _mark(grid: Grid, cell: Cell) -> str:
+    mark = grid.mark(cell)
+    return rf"\rlap{{\textsuperscript{{{mark}}}}}" if mark else ""
+
+
+def _notes(grid: Grid) -> list[str]:
+    letters = [rf"\textsuperscript{{{letter}}}\,{tex(text)}." for text, letter in grid.letters.items()]
+    notes = [*([" ".join(letters)] if letters else []), *map(tex, grid.notes)]
+    if not notes:
+        return []
+    width = r"\ifdim\wd0<0.75\linewidth 0.75\linewidth\else\ifdim\wd0>\linewidth\linewidth\else\wd0\fi\fi"
+    return [
+        rf"\begin{{minipage}}{{{width}}}\footnotesize\raggedright",
+        "\\par\n".join(notes),
+        r"\end{minipage}",
+    ]

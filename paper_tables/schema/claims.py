@@ -1,0 +1,81 @@
+"""What a table file may say about claims: sentences of a paper, each with a rule that our numbers meet or do not."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from paper_tables.schema.comparisons import Choice, Metrics, Published, Scales
+from paper_tables.schema.figures import Entry, Name, some
+
+
+class Condition(Entry):
+    """A quantity and where it must lie. It holds where its whole interval does, fails where none of it does.
+
+    The quantity is the metric of the arm `of`, or, with `against`, what sets the two apart, paired by seed:
+    difference (of - against), ratio (of / against) or saving (100 * (1 - of / against), in per cent).
+    """
+
+    metric: Metrics
+    of: Choice
+    against: Choice = ()
+    compare: Literal["difference", "ratio", "saving"] | None = None
+    at_least: float | None = None
+    at_most: float | None = None
+    about: float | None = None
+    between: tuple[float, float] | None = None
+    tolerance: float = Field(0.0, ge=0)
+    """By how much the bound may be missed; around `about` it is needed."""
+    exact: bool | None = None
+    """Counted, not sampled: one trial decides. Default: parameters and multiply-accumulates."""
+    interval: float = Field(0.95, gt=0, lt=1)
+    digits: int | None = Field(None, ge=0, le=6)
+    label: str = ""
+    """What is measured, in words; default: from the arms."""
+
+    @model_validator(mode="after")
+    def _rule(self) -> Condition:
+        given = [n for n in ("at_least", "at_most", "about", "between") if getattr(self, n) is not None]
+        if len(given) != 1:
+            raise ValueError("needs exactly one of at_least, at_most, about, between")
+        if self.about is not None and not self.tolerance:
+            raise ValueError("`about` needs a tolerance above 0")
+        if self.between and self.between[0] > self.between[1]:
+            raise ValueError("between: [low, high], the lower first")
+        if not self.of:
+            raise ValueError("`of` names no arm")
+        if self.compare and not self.against:
+            raise ValueError("`compare` needs `against`")
+        return self
+
+    def region(self) -> tuple[float, float]:
+        """Where the quantity must lie, tolerance included."""
+        inf = float("inf")
+        if self.about is not None:
+            return self.about - self.tolerance, self.about + self.tolerance
+        low, high = self.between or (
+            -inf if self.at_least is None else self.at_least,
+            inf if self.at_most is None else self.at_most,
+        )
+        return low - self.tolerance, high + self.tolerance
+
+
+class Claim(Entry):
+    """A sentence of a paper and what it takes for our numbers to bear it out."""
+
+    name: Name
+    text: str = Field(min_length=1)
+    """In the paper's words where they are known."""
+    paper: str = Field(min_length=1)
+    where: str = ""
+    """Abstract, table, figure."""
+    published: Published | None = None
+    """The row of ``published/`` that states it; its source stands in the note."""
+    need: Literal["all", "any"] = "all"
+    """any: for claims of an "up to"."""
+    scales: Scales = ()
+    """The scales at which this can be tested; at others it is not run. Empty: at any."""
+    conditions: Annotated[tuple[Condition, ...], AfterValidator(some)]
+    reconstructed: bool | None = None
+    note: str = ""

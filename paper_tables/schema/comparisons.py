@@ -1,0 +1,140 @@
+"""What a table file may say about other people's numbers, and about tables that set ours beside them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from paper_tables.schema.figures import Entry, Labels, Name, some
+
+Scales = Annotated[tuple[str, ...], BeforeValidator(lambda v: [v] if isinstance(v, str) else v)]
+Chosen = dict[str, Labels]
+"""One arm: `study` (default: this one), `part`, `arm` (its label) or axes; what is not named stands at its baseline."""
+
+
+def _listed(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else [value]
+
+
+Choice = Annotated[tuple[Chosen, ...], BeforeValidator(_listed)]
+"""One selection, or several: the first that has the metric is taken."""
+Metrics = Annotated[tuple[str, ...], BeforeValidator(_listed), AfterValidator(some)]
+"""One metric, or several names of it: the first that the results have is taken."""
+
+
+class Published(Entry):
+    """Which row of ``published/<file>.csv``: the first whose columns match (`*` allowed)."""
+
+    file: str
+    where: dict[str, str]
+    comparable: bool = True
+    why: str = ""
+    factor: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    """Column -> what its number is multiplied with to count as ours do (FLOPs that are two per MAC: 0.5)."""
+
+    @model_validator(mode="after")
+    def _reason(self) -> Published:
+        if not self.comparable and not self.why:
+            raise ValueError("says comparable: false, so `why` must name the difference")
+        return self
+
+
+class Incomparable(Entry):
+    """Published and measured numbers of these metrics are set grey, with the reason as a note."""
+
+    metrics: Metrics
+    why: str = Field(min_length=1)
+    scales: Scales = ()
+    """Only where our numbers were measured at one of these scales; empty: at any."""
+
+
+class ComparedColumn(Entry):
+    """A column of words (`text`), or up to four columns of numbers below one head."""
+
+    text: str | None = None
+    """The row's own `words`, else this column of the published row (backbone, setting, ...)."""
+    metric: Metrics | None = None
+    published: str | None = None
+    """Column of the published rows: params_m, gflops, throughput_img_s, speedup, top1, top5."""
+    head: str = ""
+    show: tuple[Literal["published", "measured", "difference", "percent"], ...] = (
+        "published",
+        "measured",
+        "difference",
+    )
+    digits: int | None = Field(None, ge=0, le=6)
+    spread: Literal["none", "sd", "ci"] = "none"
+    interval: float = Field(0.95, gt=0, lt=1)
+    factor: float = Field(1.0, gt=0)
+    """What our numbers are multiplied with (parameters in millions: 1e-6)."""
+    best: Literal["none", "bold"] = "none"
+    within: Literal["group", "table"] = "table"
+
+    @model_validator(mode="after")
+    def _one(self) -> ComparedColumn:
+        if self.text is not None:
+            if self.metric is not None or self.published is not None:
+                raise ValueError("`text` is a column of words: no `metric`, no `published`")
+            return self
+        if self.metric is None and self.published is None:
+            raise ValueError("needs `text`, `metric` or `published`")
+        return self
+
+    def parts(self) -> tuple[str, ...]:
+        """What is shown, without what this column cannot have."""
+        have = {"published": self.published is not None, "measured": self.metric is not None}
+        both = all(have.values())
+        return tuple(kind for kind in self.show if have.get(kind, both))
+
+
+class ComparedRow(Entry):
+    """One line: published, measured, or both; a dash where there is nothing."""
+
+    label: str = ""
+    """``{variant}`` and other columns of the published row may stand in it."""
+    group: str = ""
+    """Starts a group with this title."""
+    published: Published | None = None
+    every: bool = False
+    """A line for every published row that matches, not for the first alone."""
+    measured: Choice = ()
+    words: dict[str, str] = Field(default_factory=dict)
+    reconstructed: bool | None = None
+    """Default: whether the part that was measured is a reconstruction."""
+    incomparable: tuple[Incomparable, ...] = ()
+
+    @model_validator(mode="after")
+    def _something(self) -> ComparedRow:
+        if self.published is None and not self.measured:
+            raise ValueError("needs `published` or `measured`")
+        if not self.label and self.published is None:
+            raise ValueError("needs a `label`")
+        if self.every and (self.measured or self.published is None):
+            raise ValueError("every: true makes lines of published rows alone")
+        return self
+
+
+class Sorting(Entry):
+    """Lines in order of a column, inside each group; those without a number last."""
+
+    by: str
+    of: Literal["published", "measured"] = "published"
+    descending: bool = False
+
+
+class Comparison(Entry):
+    """Published beside measured, in the papers' own arrangement."""
+
+    name: Name
+    label: str = Field("", pattern=r"^[A-Za-z0-9:._-]*$")
+    caption: str = ""
+    width: Literal["auto", "one", "two"] = "auto"
+    method: str = "Method"
+    """Head of the first column."""
+    rows: Annotated[tuple[ComparedRow, ...], AfterValidator(some)]
+    columns: Annotated[tuple[ComparedColumn, ...], AfterValidator(some)]
+    sort: Sorting | None = None
+    incomparable: tuple[Incomparable, ...] = ()
+    notes: tuple[str, ...] = ("measured", "published")
+    """`measured`: where, how often, on what; `published`: the sources; or sentences of your own."""

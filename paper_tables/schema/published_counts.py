@@ -1,0 +1,18 @@
+"""What a table file may say about published parameters and multiply-accumulates."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from paper_tables.schema.figures import Entry, Name
+
+
+class Verdicts(Entry):
+    """A table of published parameters and multiply-accumulates, each with a verdict."""
+
+    name: Name
+    label: str = Field("", pattern=r"^[A-Za-z0-9:._-]*$")
+    caption: str = ""
+    verdicts: str
+    """Group in ``published/counted.csv``."""
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,134 @@
+"""Everything of a results folder on one page, in one LaTeX document, and all claims in one list.
+
+Made from what the renderings of the single studies recorded, so it costs nothing and opens no frame.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from paper_tables.site import render_cache
+from paper_tables.site.render_cache import FRAMES, replace
+
+OUTPUTS = ("index.html", "paper.tex", "claims.md", "claims.csv")
+VERDICTS = ("reproduced", "contradicted", "inconclusive", "not run")
+
+
+@dataclass(frozen=True)
+class Study:
+    """A rendered study: the name of its folder, and what was recorded of it."""
+
+    folder: str
+    about: dict[str, Any]
+    files: tuple[str, ...]
+
+    def has(self, name: str) -> bool:
+        return name in self.files
+
+
+def folders(results: Path) -> list[Path]:
+    """The folders below it that hold a frame."""
+    found = {path.parent for file in FRAMES[:2] for path in results.glob(f"*/{file}")}
+    return sorted(found)
+
+
+def gather(results: Path) -> list[Path]:
+    """Write what belongs to all studies together; files that would not change are left alone."""
+    studies = _studies(results)
+    digest = hashlib.sha256(json.dumps([[s.folder, s.about] for s in studies]).encode()).hexdigest()[:12]
+    written = [results / name for name in OUTPUTS if name[:6] != "claims" or any(s.about["claims"] for s in studies)]
+    for name in set(OUTPUTS) - {path.name for path in written}:
+        if digest_of(results / name):
+            (results / name).unlink()
+    if not studies or all(digest_of(path) == _mark(digest) for path in written):
+        return written if studies else []
+    for path in written:
+        replace(path, _content(path.name, studies, digest).encode())
+    return written
+
+
+def _studies(results: Path) -> list[Study]:
+    """Those with claims first, those with a single table last: a reader begins with the papers."""
+    found = []
+    for folder in folders(results):
+        record = render_cache.read(folder)
+        if record.get("about"):
+            found.append(Study(folder.name, record["about"], tuple(record.get("outputs", ()))))
+    return sorted(found, key=lambda s: (not s.about["claims"], len(s.about["tables"]) < 2, s.folder))
+
+
+def _mark(digest: str) -> str:
+    """Closes each of the files; the code that wrote them is part of it."""
+    code = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(render_cache.HERE.rglob("*.j2"))))
+    code.update(Path(__file__).read_bytes() + Path(__file__).with_name("latex_document.py").read_bytes())
+    return f"studies {digest} by {code.hexdigest()[:12]}"
+
+
+def digest_of(path: Path) -> str:
+    """The mark of a file that was written here; "" for any other."""
+    try:
+        last = path.read_text(encoding="utf-8").rstrip().rpartition("\n")[2]
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return last.strip("%#<>!- ") if "studies " in last else ""
+
+
+def _content(name: str, studies: Sequence[Study], digest: str) -> str:
+    mark = _mark(digest)
+    if name == "paper.tex":
+        from paper_tables.site import latex_document
+
+        return f"{latex_document.document(studies)}% {mark}\n"
+    if name == "claims.md":
+        return f"{_markdown(studies)}\n<!-- {mark} -->\n"
+    if name == "claims.csv":
+        return f"{_csv(studies)}# {mark}\n"
+    from paper_tables.site.report import template
+
+    page = template("index.html.j2").render(studies=studies, counts=_counts(studies), verdicts=VERDICTS)
+    return f"{page}\n<!-- {mark} -->\n"
+
+
+def _counts(studies: Sequence[Study]) -> dict[str, int]:
+    verdicts = [claim["verdict"] for study in studies for claim in study.about["claims"]]
+    return {verdict: verdicts.count(verdict) for verdict in VERDICTS if verdict in verdicts}
+
+
+def _markdown(studies: Sequence[Study]) -> str:
+    from paper_tables.formats.markdown import safe
+
+    lines = [
+        "| Paper | Claim | Study | Test | Expected | Measured | n | Scale | Verdict |",
+        "| :-- | :-- | :-- | :-- | :-- | :-- | --: | :-- | :-- |",
+    ]
+    for study in studies:
+        for claim in study.about["claims"]:
+            for i, test in enumerate(claim["tests"]):
+                first = [claim["paper"], f"“{claim['text']}”", study.folder] if i == 0 else [""] * 3
+                rest = [test[key] for key in ("test", "expected", "measured", "n", "scale")]
+                verdict = f"**{claim['verdict']}**" if i == 0 else ""
+                lines.append("| " + " | ".join([*map(safe, [*first, *rest]), verdict]) + " |")
+    told = ", ".join(f"{n} {verdict}" for verdict, n in _counts(studies).items())
+    return f"Claims of the papers: {told}.\n\n" + "\n".join(lines) + "\n"
+
+
+def _csv(studies: Sequence[Study]) -> str:
+    from paper_tables.core.text import plain
+
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    keys = ("test", "expected", "measured", "n", "scale", "holds", "reason")
+    writer.writerow(["study", "name", "paper", "where", "claim", *keys, "verdict"])
+    for study in studies:
+        for claim in study.about["claims"]:
+            told = [study.folder, claim["name"], claim["paper"], claim["where"], claim["text"]]
+            for test in claim["tests"]:
+                writer.writerow(map(plain, [*told, *(test[key] for key in keys), claim["verdict"]]))
+    return out.getvalue()

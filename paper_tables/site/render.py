@@ -1,0 +1,86 @@
+"""Everything of a study's folder: frame and table file in, files by name out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from paper_tables.claims import table as claims_table
+from paper_tables.core.text import plain, tex
+from paper_tables.data.load import load
+from paper_tables.data.other_studies import Library
+from paper_tables.figures import draw
+from paper_tables.formats import all as write
+from paper_tables.formats import provenance
+from paper_tables.schema.comparisons import Comparison
+from paper_tables.schema.published_counts import Verdicts
+from paper_tables.schema.tables import Spec, Table, read
+from paper_tables.site import mlflow_links, report
+from paper_tables.site.default_spec import default
+from paper_tables.site.render_cache import Rendered
+from paper_tables.tables import arm_table, comparison_table, count_table, crossed_table
+from paper_tables.tables.grid import Grid, Nothing
+from paper_tables.tables.labels import Names
+from paper_tables.validate.table_file import check
+
+Made = TypeVar("Made")
+Entry = TypeVar("Entry")
+
+
+def render(folder: Path, spec_file: Path | None) -> Rendered:
+    """Every output of a study's folder, the report last. Raises TableError."""
+    library = Library(folder, load(folder))
+    names = Names(_spec(library, spec_file), library.own)
+    left_out: dict[str, str] = {}
+    grids = _each(names.spec.tables, lambda table: _grid(table, names, library), "table", left_out)
+    verdict, judged = claims_table.build(names.spec, names, library) if names.spec.claims else (None, [])
+    pictures = _each(names.spec.figures, lambda figure: draw.draw(figure, names), "figure", left_out)
+    files: dict[str, bytes] = {}
+    for grid in [*grids, *([verdict] if verdict else [])]:
+        files |= write.write(grid)
+    for picture in pictures:
+        files |= {f"figures/{picture.name}.{ending}": data for ending, data in picture.files.items()}
+    files["origins.csv"] = provenance.write([*grids, *([verdict] if verdict else [])]).encode()
+    files["report.html"] = report.write(names, grids, pictures, left_out, verdict, mlflow_links.links(folder)).encode()
+    about = {
+        "study": library.own.study, "title": library.own.title, "label": library.own.label,
+        "digest": library.own.digest, "counts": report.counts(library.own), "left_out": left_out,
+        "tables": [{"name": g.name, "caption": plain(g.caption)} for g in grids],
+        "figures": [{"name": p.name, "caption": tex(p.caption), "wide": p.wide} for p in pictures],
+        "claims": claims_table.summary(judged, verdict) if verdict else [],
+    }  # fmt: skip
+    return Rendered(files, about, tuple(sorted(library.read)))
+
+
+def _spec(library: Library, file: Path | None) -> Spec:
+    if file is None:
+        return default(library.own)
+    spec, document = read(file, _shown(file))
+    check(spec, document, library)
+    return spec
+
+
+def _shown(file: Path) -> str:
+    """As one would type it, where it lies below the working directory."""
+    here = Path.cwd()
+    return str(file.resolve().relative_to(here)) if file.resolve().is_relative_to(here) else str(file)
+
+
+def _grid(table: Table | Comparison | Verdicts, names: Names, library: Library) -> Grid:
+    if isinstance(table, Verdicts):
+        return count_table.build(table, names)
+    if isinstance(table, Comparison):
+        return comparison_table.build(table, names, library)
+    return arm_table.build(table, names) if table.rows.axis is None else crossed_table.build(table, names)
+
+
+def _each(specs: tuple[Entry, ...], make: Callable[[Entry], Made], kind: str, left_out: dict[str, str]) -> list[Made]:
+    """What can be made; the rest by name with its reason, for the report."""
+    made = []
+    for spec in specs:
+        try:
+            made.append(make(spec))
+        except Nothing as nothing:
+            left_out[f"{kind} {getattr(spec, 'name', '')}"] = str(nothing)
+    return made

@@ -1,0 +1,180 @@
+"""The report: one HTML page with everything in it, that opens offline, sorts, prints, and never tells the time."""
+
+from __future__ import annotations
+
+import base64
+import math
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup
+
+from paper_tables.core.text import literal, plain, sentence
+from paper_tables.data.frame import Frame
+from paper_tables.figures.draw import Picture
+from paper_tables.formats import html
+from paper_tables.tables.grid import Grid
+from paper_tables.tables.labels import RECONSTRUCTED, Names
+
+HERE = Path(__file__).parent / "templates"
+MANY = 25
+"""Lines of trouble that are listed one by one."""
+
+
+def template(name: str) -> Template:
+    """A page; its style and its script stand in files of their own."""
+    loader = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    loader.filters["plain"] = plain
+    return loader.get_template(name)
+
+
+def write(
+    names: Names,
+    grids: list[Grid],
+    pictures: list[Picture],
+    left_out: dict[str, str],
+    claims: Grid | None,
+    links: dict[str, str],
+) -> str:
+    """The page. `left_out` names tables and figures whose data are missing, with the reason; `links` leads from a
+    trial to its run on an MLflow server."""
+    frame = names.frame
+    return template("report.html.j2").render(
+        frame=frame,
+        counts=counts(frame),
+        problems=problems(names),
+        left_out=left_out,
+        facts=facts(frame),
+        rebuilt=rebuilt(names),
+        tables=[_table(grid) for grid in grids],
+        claims=_table(claims) if claims else None,
+        links=links,
+        figures=[
+            {"name": p.name, "caption": plain(p.caption), "words": plain(p.words), "data": _inline(p), "wide": p.wide}
+            for p in pictures
+        ],
+        trials=trials(names),
+        metrics=shown_metrics(frame),
+        study_text=str(frame.about.get("study_text") or ""),
+    )
+
+
+def _table(grid: Grid) -> dict[str, Any]:
+    return {
+        "name": grid.name,
+        "caption": plain(grid.caption),
+        "table": Markup(html.table(grid)),
+        "notes": Markup(html.notes(grid)),
+    }
+
+
+def _inline(picture: Picture) -> str:
+    """As an address, not as elements: identifiers inside one SVG must not meet those of another."""
+    return "data:image/svg+xml;base64," + base64.b64encode(picture.files["svg"]).decode()
+
+
+def counts(frame: Frame) -> dict[str, int]:
+    """Status -> trials, finished ones first."""
+    found = frame.statuses(frame.arms)
+    return dict(sorted(found.items(), key=lambda item: (item[0] != "done", item[0])))
+
+
+def problems(names: Names) -> list[str]:
+    """What a reader must know before any number: unfinished trials, arm by arm; metrics without a value."""
+    frame, found = names.frame, []
+    if not frame.arms:
+        return ["There are no trials in these results."]
+    for arm in frame.arms:
+        other = {status: n for status, n in frame.statuses([arm]).items() if status != "done"}
+        if other:
+            told = sentence([f"{n} {status}" for status, n in other.items()])
+            found.append(plain(f"{names.part(arm.part)}, {names.arm(arm)}: {told} of {len(arm.rows)} trials"))
+            continue
+        metrics = list(frame.about.get("metrics", {}))
+        for metric in metrics:
+            had, done = len(frame.values(arm, metric)), len(frame.done(arm))
+            lost = done - had
+            if lost and (had or not frame.values(arm, metrics[0])):  # else it is none of this arm's metrics
+                where = plain(f"{names.part(arm.part)}, {names.arm(arm)}")
+                found.append(f"{where}: {metric} has no finite value in {lost} of {len(arm.rows)} finished trials")
+    return found if len(found) <= MANY else [*found[: MANY - 1], f"and {len(found) - MANY + 1} more arms: see Trials"]
+
+
+def facts(frame: Frame) -> list[tuple[str, str]]:
+    """Protocol and environment, from what the trials recorded."""
+    seeds = sorted({int(s) for s in frame.rows["seed"]}) if len(frame.rows) else []
+    spent = frame.rows["cost.seconds"].sum() if "cost.seconds" in frame.rows else 0.0
+    gpu = frame.rows["cost.gpu_hours"].sum() if "cost.gpu_hours" in frame.rows else 0.0
+    sources = {
+        name: str((told or {}).get("from"))
+        for name, told in frame.about.get("metrics", {}).items()
+        if (told or {}).get("from")
+    }
+    rows = [
+        ("Study", frame.study),
+        ("Run", frame.label),
+        ("Trials", f"{len(frame.rows)} ({len(frame.arms)} arms, seeds {sentence([str(s) for s in seeds])})"),
+        ("Metrics", "; ".join(f"{name}: {source}" for name, source in sources.items())),
+        ("Devices", sentence(frame.distinct("env.gpu") or (["CPU"] if frame.distinct("env.torch") else []))),
+        ("torch", sentence(frame.distinct("env.torch"))),
+        ("Commit", sentence(frame.distinct("env.git"))),
+        ("Source", sentence(frame.distinct("env.source"))),
+        ("Time in trials", _hours(spent) + (f", {gpu:.1f} GPU-hours" if gpu and gpu >= 0.05 else "")),
+        ("Frame", frame.digest),
+    ]
+    return [(name, value) for name, value in rows if value]
+
+
+def _hours(seconds: float) -> str:
+    if not math.isfinite(seconds) or seconds <= 0:
+        return ""
+    return (
+        f"{seconds / 3600:.1f} h"
+        if seconds >= 7200
+        else f"{seconds / 60:.0f} min"
+        if seconds >= 120
+        else f"{seconds:.0f} s"
+    )
+
+
+def rebuilt(names: Names) -> list[str]:
+    """Systems in this study that are reconstructions: by their parts, else by the model names in the study's text."""
+    frame = names.frame
+    parts = [
+        plain(names.part(p.name)).removesuffix(" (reconstructed)") for p in frame.parts if names.reconstructed(p.name)
+    ]
+    text = str(frame.about.get("study_text") or "")
+    return parts or [name for name in RECONSTRUCTED if f"{name}_" in text]
+
+
+def shown_metrics(frame: Frame) -> list[str]:
+    return list(frame.about.get("metrics", {})) or [
+        c.removeprefix("metric.") for c in frame.columns if c.startswith("metric.")
+    ]
+
+
+def trials(names: Names) -> list[dict[str, Any]]:
+    """One line per trial."""
+    frame = names.frame
+    metrics = shown_metrics(frame)
+    lines: list[dict[str, Any]] = []
+    seen: set[str] = set()  # a trial that several arms share is listed with each, and is the target of a link once
+    columns = [frame.rows.get(f"metric.{metric}") for metric in metrics]
+    known = [column.to_numpy() for column in columns if column is not None]
+    kept = {name: frame.rows[name].tolist() for name in ("trial", "seed", "status")}
+    for arm in frame.arms:
+        told = {"part": plain(names.part(arm.part)), "arm": plain(names.arm(arm)), "label": plain(literal(arm.label))}
+        for i in arm.rows:
+            trial = str(kept["trial"][i])
+            numbers = iter(known)
+            values = [math.nan if column is None else float(next(numbers)[i]) for column in columns]
+            shown = [f"{v:.5g}" if math.isfinite(v) else "—" for v in values]
+            lines.append(
+                {"id": trial, "first": trial not in seen, **told, "seed": int(kept["seed"][i]),
+                 "status": kept["status"][i], "values": shown}
+            )  # fmt: skip
+            seen.add(trial)
+    return lines

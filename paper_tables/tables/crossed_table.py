@@ -1,0 +1,132 @@
+"""A table of two axes: rows and columns are levels, the cells one metric; with margins, differences and interaction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from paper_tables.core.statistics import paired
+from paper_tables.data.frame import Arm
+from paper_tables.schema.tables import Crossing, Table
+from paper_tables.tables import notes
+from paper_tables.tables.cell_values import Measure, adjust, embolden, interaction
+from paper_tables.tables.grid import Cell, Grid, Head, Nothing, Row, crossed, levels
+from paper_tables.tables.labels import Names, with_unit
+
+
+def build(table: Table, names: Names) -> Grid:
+    """Raises Nothing where no such arm has finished."""
+    columns = table.columns
+    if not isinstance(columns, Crossing) or table.rows.axis is None:
+        raise TypeError("a list of columns belongs to `listing`")
+    cross = _Cross.of(table, columns, table.rows.axis, names)
+    rows = [Row((Cell(text=names.level(cross.down, level)), *cross.line(level))) for level in cross.downs]
+    if table.margins == "difference":
+        rows += cross.bottom()
+    adjust(rows)
+    if columns.best == "bold":
+        inner = [c for row in rows[: len(cross.downs)] for c in row.cells[1 : 1 + len(cross.acrosses)]]
+        embolden([c for c in inner if not c.signed], names.frame.direction(columns.metric))
+    grid = Grid(table.name, table.label, table.caption, cross.heads(rows), rows, width=table.width)
+    return notes.finish(grid, table, names, cross.arms)
+
+
+@dataclass(frozen=True)
+class _Cross:
+    names: Names
+    arms: list[Arm]
+    down: str
+    across: str
+    downs: list[str]
+    acrosses: list[str]
+    measure: Measure
+    margins: bool
+
+    @classmethod
+    def of(cls, table: Table, columns: Crossing, down: str, names: Names) -> _Cross:
+        frame, across = names.frame, columns.axis
+        arms = crossed(frame, table.filter, (down, across))
+        downs, acrosses = levels(frame, arms, down, table.filter), levels(frame, arms, across, table.filter)
+        arms = [arm for arm in arms if arm.coords.get(down, downs[:1]) and (down in arm.coords or across in arm.coords)]
+        if not downs or not acrosses or not any(frame.done(arm) for arm in arms):
+            raise Nothing("no trial of these two axes has finished")
+        measure = Measure.of(
+            names, arms, columns.metric, columns.show, columns.interval, columns.digits, scale=True
+        )  # fmt: skip
+        return cls(names, arms, down, across, downs, acrosses, measure, table.margins == "difference")
+
+    def heads(self, rows: list[Row]) -> tuple[Head, ...]:
+        cells = [cell for row in rows for cell in row.cells]
+        spread = any(cell.spread is not None for cell in cells if cell.signed)
+        quantity = self.names.metric(self.measure.metric)
+        over = f"{self.names.axis(self.across)}: {with_unit(quantity.head, self.measure.unit)}"
+        heads = [Head(self.names.axis(self.down), kind="text")]
+        heads += [Head(self.names.level(self.across, a), self.measure.under(cells), over=over) for a in self.acrosses]
+        if self.margins and len(self.acrosses) == 2:
+            under = f"± {100 * self.measure.level:g} % CI" if spread else ""
+            heads.append(Head(self._minus(self.across, self.acrosses), under))
+        return tuple(heads)
+
+    def find(self, down: str, across: str) -> Arm | None:
+        """The arm at a crossing; where one axis is inert, the arm stands at every level of it."""
+        for arm in self.arms:
+            if arm.coords.get(self.down, down) == down and arm.coords.get(self.across, across) == across:
+                return arm
+        return None
+
+    def line(self, down: str) -> list[Cell]:
+        inert = [arm for arm in self.arms if arm.coords.get(self.down) == down and self.across not in arm.coords]
+        if inert:
+            cell = self.measure.cell(inert[0])
+            cell.span = len(self.acrosses)
+            cell.note = cell.note or f"one arm: {self.names.axis(self.across)} is inert here"
+            return [cell] + [Cell()] * (self.margins and len(self.acrosses) == 2)
+        cells = [self._cell(self.find(down, across)) for across in self.acrosses]
+        if self.margins and len(self.acrosses) == 2:
+            low, high = self._ends(self.across, self.acrosses)
+            cells.append(self._difference(self.find(down, high), self.find(down, low)))
+        return cells
+
+    def _cell(self, arm: Arm | None) -> Cell:
+        if arm is None:
+            return Cell(note="not in the design")
+        cell = self.measure.cell(arm)
+        planned = len(arm.rows)
+        if not cell.note and cell.n < planned and not cell.text:
+            cell.note = f"n = {cell.n} of {planned} trials" if cell.n else f"none of {planned} trials finished"
+        return cell
+
+    def bottom(self) -> list[Row]:
+        """The differences down the columns, and the interaction in the corner."""
+        if len(self.downs) != 2:
+            return []
+        low, high = self._ends(self.down, self.downs)
+        cells = [self._difference(self.find(high, a), self.find(low, a)) for a in self.acrosses]
+        if len(self.acrosses) == 2:
+            cells.append(self._corner(low, high))
+        return [Row((Cell(text=self._minus(self.down, self.downs)), *cells), rule=True)]
+
+    def _difference(self, arm: Arm | None, base: Arm | None) -> Cell:
+        if arm is None or base is None or arm == base:
+            return Cell()
+        result = paired(self.measure.values(arm), self.measure.values(base), self.measure.level)
+        return self.measure.contrast(result, len(self.names.frame.done(arm)))
+
+    def _corner(self, low: str, high: str) -> Cell:
+        left, right = self._ends(self.across, self.acrosses)
+        found = [[self.find(d, a) for a in (left, right)] for d in (low, high)]
+        values = [[self.measure.values(arm) for arm in pair if arm] for pair in found]
+        if any(len(pair) < 2 for pair in values):
+            return Cell()
+        result = interaction([[pair[0], pair[1]] for pair in values], self.measure.level)
+        cell = self.measure.contrast(result, result.n if result else 0)
+        cell.note = cell.note or "the interaction: how much one difference depends on the other factor"
+        return cell
+
+    def _ends(self, axis: str, two: list[str]) -> tuple[str, str]:
+        """(other, baseline): differences say what the part's own setting brings."""
+        mine = {a.baseline for part in self.names.frame.parts for a in part.axes if a.name == axis}
+        return (two[1], two[0]) if two[0] in mine and two[1] not in mine else (two[0], two[1])
+
+    def _minus(self, axis: str, two: list[str]) -> str:
+        low, high = self._ends(axis, two)
+        return f"$\\Delta$ {self.names.level(axis, high)} − {self.names.level(axis, low)}"

@@ -1,0 +1,151 @@
+"""How things are called in print: parts, axes, levels, arms, metrics, and in which power of ten a metric is printed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from paper_tables.core.text import literal
+from paper_tables.data import curves
+from paper_tables.data.frame import Arm, Frame
+from paper_tables.schema.tables import Spec
+
+RECONSTRUCTED = ("mor_vit", "edge_recvit", "tpc_vit", "tpc_deit", "tpc_lvvit", "tpc_swin")
+"""Systems without official code: their name says so even where a table file forgets it."""
+
+PREFIXES = {0: "", 3: "k", 6: "M", 9: "G", 12: "T"}
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A metric in print. `power` is set where it counts things: its values are in 10^power of them."""
+
+    label: str
+    head: str
+    unit: str = ""
+    power: int | None = None
+
+
+METRICS = {
+    "top1": Quantity("Top-1 accuracy", "Top-1", "%"),
+    "top5": Quantity("Top-5 accuracy", "Top-5", "%"),
+    "loss": Quantity("Validation loss", "Loss"),
+    "gflops": Quantity("Multiply-accumulates per image", "MACs", "", 9),
+    "params_m": Quantity("Parameters", "Params", "", 6),
+    "params": Quantity("Parameters", "Params", "", 0),
+    "images_per_second": Quantity("Throughput", "Images/s", "images/s"),
+    "mean_depth": Quantity("Mean depth per token", "Depth", "layers"),
+    "active_share": Quantity("Active tokens", "Active", "share"),
+    "seconds": Quantity("Training time", "Time", "s"),
+    "gpu_hours": Quantity("GPU time", "GPU time", "h"),
+    "peak_memory_mb": Quantity("Peak memory", "Memory", "MB"),
+    "val.top1": Quantity("Validation top-1", "Top-1", "%"),
+    "val.top5": Quantity("Validation top-5", "Top-5", "%"),
+    "val.loss": Quantity("Validation loss", "Loss"),
+    "train.loss": Quantity("Training loss", "Loss"),
+    "train.top1": Quantity("Training top-1", "Top-1", "%"),
+    "active.layer": Quantity("Active tokens", "Active"),
+    "fluctuation": Quantity("Fluctuation of validation accuracy", "Fluctuation"),
+}
+
+
+@dataclass(frozen=True)
+class Names:
+    """The table file's words where it has some, else the study's, else the bare names."""
+
+    spec: Spec
+    frame: Frame
+
+    def part(self, name: str) -> str:
+        said = self.spec.parts.get(name)
+        label = (said.label if said else "") or literal(name)
+        return f"{label} (reconstructed)" if self.reconstructed(name) else label
+
+    def reconstructed(self, part: str) -> bool:
+        said = self.spec.parts.get(part)
+        return said.reconstructed if said else part.startswith(RECONSTRUCTED)
+
+    def axis(self, name: str) -> str:
+        said = self.spec.axes.get(name)
+        if said and said.label:
+            return said.label
+        found = (part.axis(name) for part in self.frame.parts)
+        return literal(next((axis.label for axis in found if axis), name).replace("_", " "))
+
+    def level(self, axis: str, level: str) -> str:
+        said = self.spec.axes.get(axis)
+        label = said.levels.get(level) if said else None
+        if label is None and level.lower().replace("-", "_").startswith((*RECONSTRUCTED, "tpc_")):
+            return f"{literal(level)} (reconstructed)"
+        return label or literal(level)
+
+    def bare(self, axis: str) -> bool:
+        said = self.spec.axes.get(axis)
+        return said is not None and said.bare
+
+    def setting(self, axis: str, level: str) -> str:
+        return self.level(axis, level) if self.bare(axis) else f"{self.axis(axis)} {self.level(axis, level)}"
+
+    def coords(self, arm: Arm, axes: Iterable[str] | None = None) -> str:
+        chosen = list(arm.coords) if axes is None else list(axes)
+        return ", ".join(self.setting(a, arm.coords[a]) for a in chosen if a in arm.coords)
+
+    def arm(self, arm: Arm) -> str:
+        """What sets the arm apart from its part's baseline; its own label where it has no axes."""
+        base = self.frame.baseline(arm.part)
+        if not arm.coords:
+            return literal(arm.label)
+        if arm.baseline and not all(self.bare(axis) for axis in arm.coords):
+            return f"{self.coords(arm)} (baseline)" if len(arm.coords) == 1 else "baseline"
+        if arm.baseline or base is None:
+            return self.coords(arm)
+        return self.coords(arm, arm.differs(base)) or literal(arm.label)
+
+    def metric(self, name: str) -> Quantity:
+        known = METRICS.get(name)
+        taken = curves.parse(name)
+        if taken is not None and name not in self.spec.metrics:
+            return self._from_curve(taken)
+        if known is None:
+            words = literal(name).replace("_", " ").replace(".", " ")
+            known = Quantity(words, words)
+        told = (self.frame.about.get("metrics", {}).get(name) or {}).get("unit")
+        said = self.spec.metrics.get(name)
+        unit = known.unit if known.power is not None or not told else literal(str(told))
+        if said is None:
+            return Quantity(known.label, known.head, unit, known.power)
+        unit = unit if said.unit is None else said.unit
+        return Quantity(said.label or known.label, said.head or known.head or known.label, unit, known.power)
+
+    def _from_curve(self, taken: curves.CurveMetric) -> Quantity:
+        """Jitter of validation top-1; validation top-1 after 10 % of training."""
+        base = self.metric(taken.metric)
+        lower = base.label[:1].lower() + base.label[1:]
+        if taken.take == "at":
+            label = f"{base.label} after {100 * taken.share:g} % of training"
+            return Quantity(label, f"{base.head} at {100 * taken.share:g} %", base.unit)
+        word = taken.take.capitalize()
+        return Quantity(f"{word} of {lower}", f"{word} of {lower}", base.unit)
+
+    def scaled(self, name: str, values: Iterable[float]) -> tuple[float, str]:
+        """The factor to print a metric with, and its unit: numbers of things in k, M or G so that they read well."""
+        quantity = self.metric(name)
+        if quantity.power is None:
+            return 1.0, quantity.unit
+        sizes = [abs(v) for v in values if v]
+        size = math.log10(float(np.median(sizes))) + quantity.power if sizes else quantity.power
+        power = min(max(3 * math.floor(size / 3 + 1e-9), 0), 12)
+        return 10.0 ** (quantity.power - power), PREFIXES[power] + quantity.unit
+
+
+def with_unit(label: str, unit: str) -> str:
+    return f"{label} ({unit})" if unit else label
+
+
+def automatic_digits(values: Iterable[float]) -> int:
+    """Three significant digits of a middling value."""
+    sizes = [abs(v) for v in values if v and math.isfinite(v)]
+    return min(max(2 - math.floor(math.log10(float(np.median(sizes)))), 0), 4) if sizes else 2

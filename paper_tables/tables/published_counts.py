@@ -1,0 +1,59 @@
+"""Which arm of the study `cost` a published count belongs to: ``published/counted.csv``, first row that matches wins.
+
+Columns: group, model (the arm's level; empty where a number has no arm, and why_params says why), the file and patterns
+for its columns, flops_per_mac (empty: 1), why_params and why_gflops: known reasons of a difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from paper_tables.tables import published
+
+FILES = ("sret", "evo_vit", "mor_vit", "tpc_vit", "baselines")
+COUNTS = ("params_m", "gflops")
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A row of the file: where published numbers stand, and the model that they are of."""
+
+    group: str
+    model: str
+    file: str
+    patterns: dict[str, str]
+    factor: float
+    """Operations that the source counts for one multiply-accumulate."""
+    why: dict[str, str]
+
+    def matches(self, file: str, row: dict[str, str]) -> bool:
+        return file == self.file and all(fnmatchcase(row[key], pattern) for key, pattern in self.patterns.items())
+
+
+def counted() -> list[Counted]:
+    return [
+        Counted(
+            row["group"],
+            row["model"],
+            row["file"],
+            {key: row[key] for key in published.KEYS if row[key]},
+            float(row["flops_per_mac"] or 1),
+            {"params_m": row["why_params"], "gflops": row["why_gflops"]},
+        )
+        for row in published.rows("counted")
+    ]
+
+
+def groups() -> list[str]:
+    return list(dict.fromkeys(row.group for row in counted() if row.group))
+
+
+def belongings() -> Iterator[tuple[dict[str, str], str, Counted | None]]:
+    """Every published row with a count, its file, and where it belongs; None: nowhere, which a test forbids."""
+    known = counted()
+    for file in FILES:
+        for row in published.rows(file):
+            if any(row[key] for key in COUNTS):
+                yield row, file, next((c for c in known if c.matches(file, row)), None)

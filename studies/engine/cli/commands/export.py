@@ -1,0 +1,42 @@
+"""``studies export STUDY``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from studies.engine.cli.commands.tables import render
+from studies.engine.cli.study_lookup import ran
+from studies.engine.planning.selection import Refused, Selection, label_options, results_option, study_argument
+from studies.engine.results.bundle.export import export, unfinished
+
+
+@click.command()
+@study_argument
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Zip to write; default in the study's folder.")
+@click.option("--spec", type=click.Path(path_type=Path), help="Table file; default paper_tables/STUDY.yaml.")
+@label_options
+@results_option
+def command(output: Path | None, spec: Path | None, **chosen: Any) -> int:
+    """A zip to check or repeat STUDY (or STUDY@LABEL): study, frames, configs, code, tables, figures, checksums."""
+    selection = Selection(**chosen)
+    plan = ran(selection)
+    target = output or plan.folder / f"{plan.full_name}.zip"
+    if not target.parent.is_dir():
+        raise Refused(f"{target.parent}: no such folder")
+    render(selection.store, plan, spec)
+    from paper_tables import table_file
+
+    try:
+        count = export(selection.store, plan, target, spec or table_file(plan.study))
+    except OSError as error:
+        raise Refused(f"{error.filename or target}: {error.strerror or error}") from error
+    near = os.path.relpath(target)
+    size = target.stat().st_size / 2**20
+    click.echo(f"export    {target if near.startswith('..') else near}  {count} files, {size:.1f} MB")
+    if missing := len(unfinished(selection.store, plan)):
+        click.echo(f"          {missing} of {len(plan.trials)} trials have no result; the checklist says so", err=True)
+    return 0

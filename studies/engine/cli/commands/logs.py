@@ -1,0 +1,121 @@
+"""``studies logs TRIAL``."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import click
+
+from studies.engine.launchers.slurm import job_lookup
+from studies.engine.planning.selection import Refused, results_option
+from studies.engine.results.study_status import Standing, named
+from studies.engine.storage.plan_file import read_plan
+from studies.engine.storage.state_watcher import SETTLED
+from studies.engine.storage.trial_folder import Store, TrialFolder
+
+TAIL, MOST = 10, 10
+"""Of a study: lines per trial, trials."""
+
+
+@click.command()
+@click.argument("trial", metavar="TRIAL")
+@click.option("--attempt", type=int, metavar="N", help="Counted from 0; without it the latest.")
+@click.option("--follow", "-f", is_flag=True, help="Stay and show what is written, until the trial has ended.")
+@results_option
+def command(trial: str, attempt: int | None, follow: bool, results: Path) -> int:
+    """The log of TRIAL, the beginning of an id that is unique; of a study: how its running and failed trials end."""
+    store = Store(results)
+    found = _matching(store, trial)
+    if len(found) > 1:
+        shown = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
+        raise Refused(f"{trial} is the beginning of {len(found)} trials: {shown}")
+    if found:
+        return _show(store.trial(found[0]), attempt, follow)
+    folders = named(store.root, trial)
+    if not folders:
+        raise Refused(f"no trial begins with {trial} and no study of that name was run in {results}")
+    for folder in folders:
+        _ends(Standing(store, read_plan(folder)))
+    return 0
+
+
+def _matching(store: Store, prefix: str) -> list[str]:
+    try:
+        return sorted(name for name in os.listdir(store.trials) if name.startswith(prefix))
+    except OSError:
+        return []
+
+
+def _show(folder: TrialFolder, attempt: int | None, follow: bool) -> int:
+    number = _latest(folder) if attempt is None else attempt
+    file = folder.attempt_folder(number) / "log.txt"
+    if not file.exists() and not follow:
+        there = _latest(folder)
+        if there >= 0:
+            raise Refused(f"{folder.id} has attempts 0 to {there}, not {number}")
+        job = _job(folder)
+        raise Refused(f"{folder.id} has not been started" + (f": {job}, {job.log}" if job else ""))
+    position = _print(file, 0)
+    if not file.exists():
+        _wait_in_queue(folder)
+    while follow:
+        ended = folder.state().status in SETTLED
+        position = _print(file, position)
+        if attempt is None and _latest(folder) > number:
+            number, position = _latest(folder), 0
+            file = folder.attempt_folder(number) / "log.txt"
+        elif ended:
+            break
+        else:
+            time.sleep(0.3)
+    return 0
+
+
+def _wait_in_queue(folder: TrialFolder) -> None:
+    """Until it has begun or no job has it any more; says what the scheduler says, when that changes."""
+    before = ""
+    while _latest(folder) < 0 and (job := _job(folder)) is not None:
+        if str(job) != before:
+            before = str(job)
+            click.echo(f"{folder.id} has not been started: {before}", err=True)
+        time.sleep(2.0)
+
+
+def _job(folder: TrialFolder) -> job_lookup.Job | None:
+    return job_lookup.jobs(folder.path.parents[1], {folder.id}).get(folder.id)
+
+
+def _latest(folder: TrialFolder) -> int:
+    try:
+        return max((int(n) for n in os.listdir(folder.path / "attempts") if n.isdigit()), default=-1)
+    except OSError:
+        return -1
+
+
+def _print(file: Path, position: int) -> int:
+    """What was added since; where it ends now."""
+    try:
+        with open(file, "rb") as f:
+            f.seek(position)
+            text = f.read()
+    except FileNotFoundError:
+        return position
+    click.echo(text.decode(errors="replace"), nl=False)
+    return position + len(text)
+
+
+def _ends(standing: Standing) -> None:
+    labels = standing.labels
+    told = [(n, s) for n, s in standing.watch.look().items() if s.status in ("running", "failed", "lost")]
+    if not told:
+        click.echo(f"{standing.plan.full_name}: nothing is running and nothing failed")
+    for name, state in told[:MOST]:
+        file = standing.store.trial(name).attempt_folder(max(0, state.attempt - 1)) / "log.txt"
+        click.echo(f"== {name}  {labels[name]}  {state.status}  {file}")
+        lines = file.read_text(errors="replace").splitlines() if file.exists() else []
+        for line in lines[-TAIL:]:
+            click.echo(f"   {line}")
+    if len(told) > MOST:
+        click.echo(f"and {len(told) - MOST} more")

@@ -1,0 +1,109 @@
+"""``studies plan STUDY``: what a run would do."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, cast
+
+import click
+
+from studies.engine.cli import text
+from studies.engine.cli.plan_report import remarks
+from studies.engine.core.trial import Trial
+from studies.engine.planning import launcher_options
+from studies.engine.planning.launcher_options import launch_options
+from studies.engine.planning.plan import RERUNS, Plan, Rerun
+from studies.engine.planning.selection import (
+    Selection,
+    device_option,
+    plan_of,
+    results_option,
+    selection_options,
+    study_argument,
+)
+
+
+@click.command()
+@study_argument
+@selection_options
+@click.option("--rerun", type=click.Choice(RERUNS), help="As in `run`: what would begin anew.")
+@device_option
+@click.option("--count", is_flag=True, help="Count models that nobody has counted yet, for time and memory.")
+@launch_options
+@click.option("--sbatch", is_flag=True, help="The sbatch file that SLURM would get, one for each set of resources.")
+@click.option("--json", "as_json", is_flag=True, help="For programs: every trial with its config and state.")
+@results_option
+def command(
+    on: str | None,
+    cluster: str | None,
+    launch: tuple[str, ...],
+    rerun: str | None,
+    device: str | None,
+    count: bool,
+    sbatch: bool,
+    as_json: bool,
+    **chosen: Any,
+) -> int:
+    """Show what `run` would launch and what that takes, and check STUDY while at it. Writes what --count counts only.
+
+    Exit code 2 where an arm does not fit its resources.
+    """
+    selection = Selection(**chosen)
+    plan = plan_of(selection, cast("Rerun | None", rerun), device, count)
+    name = launcher_options.preferred(on, cluster, plan.to_run) or ""
+    options = launcher_options.options(plan.to_run, "slurm" if sbatch else name, cluster, launch)
+    if sbatch:
+        click.echo(_sbatch(plan, options))
+        return 0
+    code = 2 if plan.estimate is not None and plan.estimate.misfits else 0
+    if as_json:
+        click.echo(json.dumps(_as_json(plan), indent=1, ensure_ascii=False))
+        return code
+    lines = [*text.plan_lines(plan, text.terminal_width()), text.results_line(selection.store.root)]
+    click.echo("\n".join([*lines, *remarks(plan)]))
+    return code
+
+
+def _sbatch(plan: Plan, options: dict[str, Any]) -> str:
+    """What `run --on slurm` would hand in, but for names that are made at that moment."""
+    from studies.engine.jobs.launcher import Site
+    from studies.engine.launchers.slurm import launcher
+
+    groups: dict[str, list[Trial]] = {}
+    for trial in plan.to_run:
+        groups.setdefault(repr(trial.resources), []).append(trial)
+    site = Site(plan.folder.parent, plan.folder, options)
+    texts = [launcher.text(site, group[0].resources, len(group)) for group in groups.values()]
+    return "\n\n".join(texts) if texts else "nothing to run"
+
+
+def _as_json(plan: Plan) -> dict[str, Any]:
+    to_run = {trial.folder_id for trial in plan.to_run}
+    guess = plan.estimate
+    return {
+        "study": plan.study.name,
+        "label": plan.label,
+        "scale": plan.scale,
+        "folder": str(plan.folder),
+        "reused": plan.reused,
+        "stale": plan.stale,
+        "remarks": remarks(plan),
+        "estimate": None if guess is None else dict(vars(guess)),
+        "trials": [
+            {
+                "trial": trial.id,
+                "folder": trial.folder_id,
+                "part": trial.arm.part,
+                "arm": trial.arm.label,
+                "coords": dict(trial.arm.coords),
+                "blocks": list(trial.arm.blocks),
+                "baseline": trial.arm.is_baseline,
+                "seed": trial.seed,
+                "status": plan.state(trial).status,
+                "run": trial.folder_id in to_run,
+                "anew": trial.folder_id in plan.restart,
+                "config": trial.config,
+            }
+            for trial in plan.selected
+        ],
+    }

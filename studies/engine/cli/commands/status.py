@@ -1,0 +1,106 @@
+"""``studies status STUDY``."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from studies.engine.execution.progress import rows
+from studies.engine.launchers.slurm import job_lookup
+from studies.engine.planning.selection import Refused, results_option
+from studies.engine.results.study_status import Standing, counted, named
+from studies.engine.storage.plan_file import read_plan
+from studies.engine.storage.trial_folder import Store
+
+EVERY = 1.0
+WORST = 10
+
+
+@click.command()
+@click.argument("study", metavar="STUDY")
+@click.option("--watch", is_flag=True, help="Stay, until nothing runs any more.")
+@click.option("--json", "as_json", is_flag=True, help="For programs: counts and every trial.")
+@results_option
+def command(study: str, watch: bool, as_json: bool, results: Path) -> int:
+    """Where STUDY stands; a name shows it at every scale that was run, NAME@LABEL only that one."""
+    store = Store(results)
+    folders = named(store.root, study)
+    if not folders:
+        raise Refused(f"{study} has not been run in {results}")
+    standings = [Standing(store, read_plan(folder)) for folder in folders]
+    if as_json:
+        found = [standing.as_json() for standing in standings]
+        click.echo(json.dumps(found[0] if len(found) == 1 else found, indent=1))
+        return 0
+    console = Console(file=sys.stdout, highlight=False)
+    if watch:
+        _watch(standings, console)
+    for standing in standings:
+        console.print(picture(standing, whole=True))
+    return 0
+
+
+def _watch(standings: list[Standing], console: Console) -> None:
+    """Until no driver and no worker is left; Ctrl-C leaves, the trials do not notice."""
+    try:
+        with Live(console=console, auto_refresh=False, transient=True) as live:
+            while any(s.driver() is not None or s.watch.count()["running"] for s in standings):
+                shown = Group(*[picture(s, whole=False) for s in standings])
+                if console.is_terminal:
+                    live.update(shown, refresh=True)
+                time.sleep(EVERY)
+                for standing in standings:
+                    standing.watch.look()
+    except KeyboardInterrupt:
+        return
+
+
+def picture(standing: Standing, whole: bool) -> Group:
+    """Headline, what runs, what failed; whole: the arms too."""
+    states, labels = standing.watch.look(), standing.labels
+    running = [(name, state) for name, state in states.items() if state.status == "running"]
+    failed = [(name, state) for name, state in states.items() if state.status in ("failed", "lost")]
+    parts: list[Any] = [Text(_headline(standing))]
+    if running:
+        parts.append(rows(running, labels))
+    for name, state in failed[:WORST]:
+        line = f"  {name}  {labels[name]}  {state.status}: {state.reason}"
+        parts.append(Text(line, style="red", no_wrap=True, overflow="ellipsis"))
+    if len(failed) > WORST:
+        parts.append(Text(f"  and {len(failed) - WORST} more failed"))
+    if whole:
+        parts += [Text(), _arms(standing)]
+    return Group(*parts)
+
+
+def _headline(standing: Standing) -> str:
+    count = standing.watch.count()
+    held = standing.driver()
+    by = f"run by process {held['pid']} on {held['host']}" if held else "nobody is running it"
+    if jobs := job_lookup.jobs(standing.store.root, standing.watch.folders.keys()):
+        waiting = sum(job.waits for job in jobs.values())
+        by += f"; in the queue: {waiting} waiting, {len(jobs) - waiting} running"
+    return f"{standing.plan.full_name}  {sum(count.values())} trials: {counted(count)}   ({by})"
+
+
+def _arms(standing: Standing) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, overflow="ellipsis")
+    table.add_column(no_wrap=True, justify="right")
+    table.add_column(no_wrap=True)
+    table.add_row("  part", "arm", "seeds", "state", style="bold")
+    before = ""
+    for part, arm, count in standing.arms():
+        table.add_row(f"  {part}" if part != before else "", Text(arm), str(sum(count.values())), counted(count))
+        before = part
+    return table

@@ -1,0 +1,52 @@
+"""``studies sync STUDY``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import click
+
+from studies.engine.cli.study_lookup import everything, ran
+from studies.engine.planning.selection import Refused, Selection, label_options, results_option
+from studies.engine.storage.plan_file import PlanFile
+from studies.engine.storage.trial_folder import Store
+
+
+@click.command()
+@click.argument("study", metavar="STUDY", required=False)
+@click.option("--all", "all_", is_flag=True, help="Every study of the results folder.")
+@label_options
+@results_option
+def command(study: str | None, all_: bool, **chosen: Any) -> int:
+    """Bring MLflow up to date with the trial folders of STUDY (or STUDY@LABEL), or fill a new database.
+
+    What MLflow has stays as it is, what it lacks is added. To a server: set MLFLOW_TRACKING_URI to its address.
+    """
+    selection = Selection(study or "", **chosen)
+    if all_ == bool(study):
+        raise Refused("studies sync takes a STUDY or --all")
+    plans = everything(selection) if all_ else [ran(selection)]
+    if not plans:
+        raise Refused(f"nothing has been run in {selection.results}")
+    done = [sync(selection.store, plan) for plan in plans]
+    return 0 if all(done) else 1
+
+
+def sync(store: Store, plan: PlanFile) -> bool:
+    """One study; says what came of it."""
+    from studies.engine.tracking.mirror import Mirror
+
+    began = time.monotonic()
+    mirror = Mirror(store, plan.folder)
+    if sys.stderr.isatty():
+        click.echo(f"{plan.full_name}: reading", nl=False, err=True)
+    done = mirror.sync()
+    if sys.stderr.isatty():
+        click.echo("\r\x1b[K", nl=False, err=True)
+    if not done:
+        click.echo(f"mlflow    {plan.full_name}: {mirror.problem}", err=True)
+        return False
+    click.echo(f"mlflow    {mirror.where}  {mirror.told} trials in {time.monotonic() - began:.1f} s")
+    return True

@@ -1,0 +1,66 @@
+"""``studies tables STUDY``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from studies.engine.cli.finish_run import shown
+from studies.engine.cli.study_lookup import ran
+from studies.engine.planning.selection import Refused, Selection, label_options, results_option, study_argument
+from studies.engine.results.collect import collect
+from studies.engine.storage.plan_file import PlanFile
+from studies.engine.storage.trial_folder import Store
+
+
+@click.command()
+@study_argument
+@click.option("--spec", type=click.Path(path_type=Path), help="Table file; default paper_tables/STUDY.yaml.")
+@click.option("--force", is_flag=True, help="Render again although nothing has changed.")
+@label_options
+@results_option
+def command(spec: Path | None, force: bool, **chosen: Any) -> int:
+    """Collect the results of STUDY (or STUDY@LABEL) and render its tables, figures and report. Needs no GPU."""
+    selection = Selection(**chosen)
+    render(selection.store, ran(selection), spec, force)
+    return 0
+
+
+def render(store: Store, plan: PlanFile, spec: Path | None = None, force: bool = False) -> None:
+    """Frame, tables, figures, report; says where they are. Refused where the table file is wrong."""
+    if spec is not None and not spec.is_file():
+        raise Refused(f"{spec}: no such file")
+    from paper_tables import build
+    from paper_tables.site.index import gather
+
+    try:
+        frame = collect(store, plan.folder)
+        _say("frame", f"{_near(frame)}  {coverage(store, plan)}")
+        built = build(plan.folder, spec, force)
+        gather(store.root)
+    except ValueError as error:  # TableError: every fault of the table file, with its place
+        raise Refused(str(error)) from error
+    except OSError as error:
+        raise Refused(f"{error.filename or plan.folder}: {error.strerror or error}") from error
+    for head, files in (("tables", built.tables), ("figures", built.figures), ("report", [built.report])):
+        if files:
+            _say(head, shown(files) + ("  unchanged" if built.unchanged else ""))
+
+
+def coverage(store: Store, plan: PlanFile) -> str:
+    """ "115 trials", and how many of them have no result yet."""
+    folders = {trial.folder for trial in plan.trials}
+    missing = sum(store.trial(folder).result() is None for folder in folders)
+    return f"{len(folders)} trials" + (f", {missing} without a result" if missing else "")
+
+
+def _say(head: str, text: str) -> None:
+    click.echo(f"{head:10}{text}")
+
+
+def _near(path: Path) -> str:
+    near = os.path.relpath(path)
+    return str(path) if near.startswith("..") else near

@@ -1,0 +1,50 @@
+"""The data sets of a study against what it expects of them, each once, by the task's own `inspect(config)`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from studies.engine.catalog.tasks import build
+from studies.engine.core.trial import Config
+from studies.engine.core.typing_check import show
+from studies.engine.diagnostics.doctor import Finding
+
+if TYPE_CHECKING:
+    from studies.engine.planning.plan import Plan
+
+BESIDE = ("augment", "limit", "val_limit", "in_memory")
+"""Keys of `data` that ask for no other files."""
+
+
+def check(plan: Plan) -> Iterator[Finding]:
+    """Findings for every data set that a trial of the plan reads. Torch is imported here."""
+    inspect = plan.study.task.inspect
+    if inspect is None:
+        yield Finding("data", "note", f"the task {plan.study.task.name} offers no check of its data")
+        return
+    seen = set()
+    for trial in plan.selected:
+        for config, first in _readers(trial.config):
+            data = config.get("data", {})
+            key = show({name: value for name, value in data.items() if name not in BESIDE})
+            if key in seen:
+                continue
+            seen.add(key)
+            yield Finding("data", "fine", f"{_name(data)}, as {trial.arm.part} {trial.arm.label} reads it{first}")
+            for level, text, remedy in inspect(build(plan.study.task.config, config)):
+                yield Finding("data", level, text, remedy)
+
+
+def _readers(config: Config) -> Iterator[tuple[Config, str]]:
+    """The config, and before it one that has its source for data, where there is a source to be trained on first."""
+    source = config.get("source", {})
+    if source.get("epochs"):
+        yield {**{key: value for key, value in config.items() if key != "source"}, "data": source["data"]}, " first"
+    yield config, ""
+
+
+def _name(data: dict[str, Any]) -> str:
+    told = [str(data.get("name", "data"))]
+    told += [f"{key} {data[key]}" for key in ("root", "repository", "labels", "image_size") if data.get(key)]
+    return ", ".join(told)

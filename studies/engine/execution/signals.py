@@ -1,0 +1,37 @@
+"""Ctrl-C: once asks to save and stop, twice ends at once. A terminal that goes away and SIGTERM ask like the first."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from studies.engine.runtime.context import Stop
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextmanager
+def interrupts(stop: Stop) -> Iterator[None]:
+    """The handler only sets a flag (or raises KeyboardInterrupt the second time): whatever else is for the loop."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed = 0
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        nonlocal pressed
+        pressed += 1
+        stop.leave = stop.leave or not stop
+        stop.ask()
+        if pressed > 1:
+            raise KeyboardInterrupt
+
+    former = {number: signal.signal(number, on_signal) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)

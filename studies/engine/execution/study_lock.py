@@ -1,0 +1,77 @@
+"""One driver per study folder: its claim, and what others may tell it meanwhile."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+from studies.engine.runtime.context import Stop
+from studies.engine.storage.lease import HEARTBEAT_SECONDS, Claim
+from studies.engine.storage.trial_folder import write_atomic
+
+CLAIM, STOP = "driver", "stop"
+
+
+class Busy(Exception):
+    """Another driver works on this study; the text says who."""
+
+
+def running(folder: Path) -> dict[str, object] | None:
+    """The live driver of a study folder: host, pid, time."""
+    claim = Claim(folder / CLAIM)
+    return claim.holder() if claim.alive() else None
+
+
+def ask_to_stop(folder: Path) -> bool:
+    """Tell the live driver to have its trials save and stop; False where none lives."""
+    held = running(folder)
+    if held is None:
+        return False
+    write_atomic(folder / STOP, str(held.get("token", "")), durable=False)
+    return True
+
+
+class Driver:
+    """Holds the study folder while in the context; asks `stop` when somebody ran `studies stop`."""
+
+    def __init__(self, folder: Path, stop: Stop) -> None:
+        self._folder, self._stop = folder, stop
+        self._claim = Claim(folder / CLAIM)
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="driver", daemon=True)
+        self._token = ""
+
+    def __enter__(self) -> Driver:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        token = self._claim.take()
+        if token is None:
+            held = self._claim.holder() or {}
+            since = time.strftime("%H:%M:%S", time.localtime(float(held.get("time", 0))))
+            raise Busy(f"is being run by process {held.get('pid')} on {held.get('host')} since {since}")
+        self._token = token
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
+        (self._folder / STOP).unlink(missing_ok=True)
+        self._claim.release(self._token)
+
+    def _run(self) -> None:
+        touched = time.monotonic()
+        while not self._end.wait(min(0.5, HEARTBEAT_SECONDS / 2)):
+            try:
+                if (self._folder / STOP).read_text().strip() == self._token:
+                    self._stop.ask()
+            except OSError:
+                pass
+            if time.monotonic() - touched >= HEARTBEAT_SECONDS:
+                touched = time.monotonic()
+                try:
+                    if not self._claim.beat(self._token):
+                        self._stop.ask()  # another driver took over, as this one had been asleep for long
+                        return
+                except OSError:
+                    continue

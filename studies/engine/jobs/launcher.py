@@ -1,0 +1,137 @@
+"""Launchers run jobs, which are lists of trial folders. One file each in this folder, found by its name.
+
+A launcher that `steals` (one machine, a Ray cluster) gets overlapping lists: as many jobs as it has slots, each with
+all open trials, and claims decide who runs what. One that does not (a batch queue) gets every trial in one job only.
+Own truth about a trial's life is its folder; `poll` only says whether the job's process still exists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from studies.engine.core.trial import Resources
+from studies.engine.runtime.context import Stop
+
+JobState = Literal["waiting", "running", "gone"]
+
+
+class LaunchError(Exception):
+    """The launcher cannot do what is asked; the text is for the user."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Trial folders that one process takes one after another; resources are those of one trial."""
+
+    folders: tuple[Path, ...]
+    resources: Resources
+
+    @property
+    def device(self) -> str:
+        return "cuda:0" if self.resources.gpus > 0 else "cpu"
+
+
+@dataclass(eq=False)
+class Handle:
+    """A submitted job."""
+
+    job: Job
+    native: Any = None
+    pid: int = 0
+    note: str = ""
+    """Both set when gone: the worker's process, and how it ended if that was not its own end."""
+    site: bool = False
+    """Set when gone: it ended by the site's doing (a failed node, a preemption, scancel), not by the trial's."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a launcher works."""
+
+    results: Path
+    study_folder: Path
+    options: dict[str, Any]
+    """`resources.launcher.<name>` of the study."""
+    stop: Stop = field(default_factory=Stop)
+    """Asked as soon as the user interrupts; a launcher that works in this process gives it to its trials."""
+
+
+class Launcher(Protocol):
+    name: str
+    steals: bool
+    pack: int
+    """Trials per job where it does not steal."""
+    interval: float
+    """Seconds between two polls."""
+
+    def slots(self, resources: Resources) -> int:
+        """How many such jobs are worth having at once. LaunchError where it can never run, saying what there is."""
+        ...
+
+    def submit(self, jobs: Sequence[Job]) -> list[Handle]: ...
+
+    def poll(self, handles: Sequence[Handle]) -> dict[Handle, JobState]: ...
+
+    def stop(self, handles: Sequence[Handle], kill: bool = False) -> None:
+        """Ask the workers to save and end; kill: at once. Returns without waiting."""
+        ...
+
+    def close(self) -> None:
+        """Let go of everything; nothing of ours runs afterwards, unless it is meant to outlive the driver."""
+        ...
+
+
+@runtime_checkable
+class Batch(Launcher, Protocol):
+    """A launcher whose jobs go on without the driver, and are found again by a later one."""
+
+    def adopt(self, folders: Sequence[Path]) -> list[Handle]:
+        """The jobs in the queue that an earlier driver submitted for these trials; a handle has one trial."""
+        ...
+
+    def news(self) -> list[str]:
+        """Lines for the user since this was last asked."""
+        ...
+
+
+def _modules() -> dict[str, str]:
+    """Every launcher: ``launchers/<name>.py`` or ``launchers/<name>/launcher.py``."""
+    package, folder = "studies.engine.launchers", Path(__file__).parent.parent / "launchers"
+    files = {file.stem: f"{package}.{file.stem}" for file in folder.glob("[!_]*.py")}
+    return files | {file.parent.name: f"{package}.{file.parent.name}.launcher" for file in folder.glob("*/launcher.py")}
+
+
+def names() -> list[str]:
+    return sorted(_modules())
+
+
+def launcher(name: str, site: Site) -> Launcher:
+    """The launcher in ``launchers/<name>``."""
+    known = names()
+    if name not in known:
+        near = get_close_matches(name, known, 1)
+        raise LaunchError(
+            f"no launcher {name}" + (f", did you mean {near[0]}?" if near else f", there are {', '.join(known)}")
+        )
+    try:
+        made: Launcher = import_module(_modules()[name]).open(site)
+    except ModuleNotFoundError as error:
+        raise LaunchError(f"launcher {name} needs the package {error.name}, which is not installed") from error
+    return made
+
+
+def choose(asked: str | None, trials: int) -> tuple[str, str]:
+    """Name of the launcher and, where that needs explaining, one line."""
+    if asked:
+        return asked, ""
+    if trials <= 1:
+        return "inline", ""
+    if find_spec("ray") is None:
+        return "inline", "ray is not installed: trials run one after another in this process"
+    return "ray", ""

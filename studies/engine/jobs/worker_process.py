@@ -1,0 +1,101 @@
+"""A worker as a process of its own, in its own process group; used on whichever machine the job runs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from studies.engine.jobs.launcher import Job
+from studies.engine.storage.lease import born
+
+GRACE = 20.0
+"""Seconds between asking a worker to save and killing it."""
+
+
+def command(job: Job, until_empty: bool = True) -> list[str]:
+    """Without the interpreter's name, which differs between machines."""
+    options = ["--until-empty"] if until_empty else []
+    return ["-m", "studies.engine.worker", *options, "--device", job.device, *map(str, job.folders)]
+
+
+def environ(job: Job, code: Path) -> dict[str, str]:
+    """Added to the worker's environment: the code as it was at launch, threads, no GPU where none was asked for."""
+    cpus = str(max(1, job.resources.cpus))
+    paths = {"PYTHONPATH": str(code), "PYTHONSAFEPATH": "1"}  # safe: else the current folder's code would come first
+    given = {**paths, "OMP_NUM_THREADS": cpus, "MKL_NUM_THREADS": cpus, "PYTHONUNBUFFERED": "1"}
+    if job.resources.gpus <= 0:
+        given["CUDA_VISIBLE_DEVICES"] = ""
+    return given
+
+
+def limit(job: Job) -> dict[str, str]:
+    """Lets the worker keep to the trial's minutes, where the launcher has no clock of its own for that."""
+    return {} if job.resources.minutes is None else {"DYNVIT_MINUTES": f"{job.resources.minutes:g}"}
+
+
+def this_process() -> str:
+    """For DYNVIT_DRIVER: a worker with it ends when this process does."""
+    return f"{os.getpid()}:{born(os.getpid())}"
+
+
+class Process:
+    """A running worker. Its output outside of trials is kept for `note`."""
+
+    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+        self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
+        self._popen = subprocess.Popen(
+            [sys.executable, *arguments],
+            env={**os.environ, **environment, "DYNVIT_PARENT": str(os.getpid())},
+            stdin=subprocess.DEVNULL,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        self.pid = self._popen.pid
+
+    def alive(self) -> bool:
+        return self._popen.poll() is None
+
+    def ask(self) -> None:
+        """Save and end. To the worker alone: its data loaders must live while it saves."""
+        if self.alive():
+            self._popen.terminate()
+
+    def kill(self) -> None:
+        """With everything it started, also what outlived it."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._popen.wait()
+
+    def wait(self) -> str:
+        """Until it ends; then the note. Interrupted, it asks, waits GRACE, kills."""
+        try:
+            while self.alive():
+                time.sleep(0.1)  # not a blocking wait: Ray's interrupt would not end that one
+        except BaseException:
+            self.ask()
+            until = time.monotonic() + GRACE
+            while self.alive() and time.monotonic() < until:
+                time.sleep(0.05)
+            raise
+        finally:
+            self.kill()
+        return self.note()
+
+    def note(self) -> str:
+        """How it ended, empty where the worker ended by itself and trials tell the rest."""
+        code = self._popen.wait()
+        self._output.seek(max(0, self._output.seek(0, os.SEEK_END) - 4000))
+        lines = self._output.read().decode(errors="replace").strip().splitlines()
+        if code < 0:
+            name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
+            return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+        return lines[-1][:300] if code and lines else ""

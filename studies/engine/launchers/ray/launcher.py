@@ -1,0 +1,224 @@
+"""Ray: cores and GPU fractions of this machine, in a private cluster that lives as long as the driver, or a standing
+cluster (`--address`), which we only visit.
+
+A Ray task starts one worker process and waits for it, so a crash takes one trial and never Ray itself. Attempts are
+ours: Ray retries nothing. All nodes must see the results folder under the same path; the code travels in it, as the
+snapshot. A private cluster listens on more than loopback, hence a token, kept in the environment only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from studies.engine.core.trial import Resources
+from studies.engine.jobs.launcher import Handle, Job, JobState, LaunchError, Site
+from studies.engine.jobs.worker_process import command, environ, limit, this_process
+from studies.engine.launchers.ray.nodes import Node, at_once, locate, refusal, wants
+from studies.engine.launchers.ray.remote import task, worker_of
+from studies.engine.launchers.ray.session import SETTINGS, join, place, quiet, start, sweep
+from studies.engine.runtime.distributed import env
+from studies.engine.storage import code_snapshot
+from studies.engine.storage.lease import alive, machine
+
+OPTIONS = ("num_cpus", "num_gpus", "address")
+LOOK_SECONDS = 5.0
+"""Between two looks at the nodes of a cluster, which come and go."""
+
+
+def open(site: Site) -> Ray:
+    unknown = sorted(set(site.options) - set(OPTIONS))
+    if unknown:
+        raise LaunchError(f"launcher ray has no option {unknown[0]}, there are {', '.join(OPTIONS)}")
+    return Ray(site)
+
+
+@dataclass
+class Running:
+    """A job on Ray: a task per process, the first of which is rank 0."""
+
+    references: list[Any]
+    notes: list[Path]
+    group: Any = None
+    """The placement group of a trial of several processes."""
+
+
+class Ray:
+    name = "ray"
+    steals = True
+    pack = 1
+    interval = 0.3
+
+    def __init__(self, site: Site) -> None:
+        asked = str(site.options.get("address") or "")
+        self._standing = locate(asked) if asked else ""
+        self._code = code_snapshot.take(site.results)
+        sweep()
+        self._folder = place() / f"dynvit-ray-{os.getpid()}"  # short: sockets live below it
+        self._jobs = self._folder / "jobs"
+        if self._standing:
+            self._jobs = site.study_folder / f".ray.{os.getpid()}.{secrets.token_hex(3)}"  # all nodes see it
+        self._jobs.mkdir(parents=True, exist_ok=True)
+        settings = {} if self._standing else {**SETTINGS, "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        self._former = {key: os.environ.get(key) for key in (*settings, "RAY_ADDRESS")}
+        os.environ.update(settings)
+        os.environ.pop("RAY_ADDRESS", None)
+        try:
+            import ray
+
+            self._ray: Any = ray
+            if self._standing:
+                join(ray, self._standing)
+            else:
+                start(ray, site.options, self._folder)
+        except BaseException:
+            self._leave()
+            raise
+        self._task = self._ray.remote(max_calls=1, max_retries=0)(task(self._code))
+        self._nodes, self._looked = self._look(), time.monotonic()
+
+    def _look(self) -> list[Node]:
+        return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+
+    # ---- the launcher
+
+    def slots(self, resources: Resources) -> int:
+        count = at_once(self._nodes, resources)
+        if not count:
+            raise LaunchError(refusal(self._nodes, resources, self._standing or "here"))
+        return count
+
+    def submit(self, jobs: Sequence[Job]) -> list[Handle]:
+        return [Handle(job, self._submit(job)) for job in jobs]
+
+    def _submit(self, job: Job) -> Running:
+        resources = job.resources
+        environment = {**environ(job, self._code), **limit(job), "RAY_AUTH_TOKEN": ""}
+        if not self._standing:
+            environment["DYNVIT_DRIVER"] = this_process()  # on another node that number would be somebody else's
+        world, gang = resources.world, uuid.uuid4().hex
+        need = wants(resources)
+        options = {"num_cpus": need["CPU"], "num_gpus": need.get("GPU", 0), "memory": need.get("memory")}
+        running = Running([], [], self._group(resources) if world > 1 else None)
+        for rank in range(world):
+            note = self._jobs / uuid.uuid4().hex
+            told, placed = dict(environment), dict(options)
+            if running.group is not None:
+                told |= env.given(rank, world, resources.per_node, gang)
+                placed["scheduling_strategy"] = self._ray.util.scheduling_strategies.PlacementGroupSchedulingStrategy(
+                    running.group, placement_group_bundle_index=rank // resources.per_node
+                )
+            running.references.append(self._task.options(**placed).remote(command(job), told, str(note)))
+            running.notes.append(note)
+        return running
+
+    def _group(self, resources: Resources) -> Any:
+        """Room for all processes of a trial at once: what belongs on one node together, nodes apart."""
+        from ray.util import placement_group, scheduling_strategies  # noqa: F401
+
+        bundles = [wants(resources, resources.per_node) for _ in range(resources.nodes)]
+        return placement_group(bundles, strategy="STRICT_SPREAD" if len(bundles) > 1 else "PACK")
+
+    def poll(self, handles: Sequence[Handle]) -> dict[Handle, JobState]:
+        first = {handle.native.references[0]: handle for handle in handles}
+        references = list(first)
+        ready = set(self._ray.wait(references, num_returns=len(first), timeout=0)[0]) if references else set()
+        for reference in ready:
+            handle = first[reference]
+            handle.pid, handle.note = self._end_of(reference, handle.native.notes[0])
+            self._clear(handle.native)
+        states: dict[Handle, JobState] = {}
+        for reference, handle in first.items():
+            began = handle.native.notes[0].exists()
+            states[handle] = "gone" if reference in ready else "running" if began else "waiting"
+        self._watch_nodes([handle for handle, state in states.items() if state == "waiting"], states)
+        return states
+
+    def _watch_nodes(self, waiting: Sequence[Handle], states: dict[Handle, JobState]) -> None:
+        """A job that waits for a node which is no longer there would wait for ever."""
+        if time.monotonic() - self._looked < LOOK_SECONDS:
+            return
+        self._looked = time.monotonic()
+        with contextlib.suppress(OSError):
+            os.utime(self._jobs)  # it is in use
+        nodes = self._look()
+        if not nodes:
+            return
+        self._nodes = nodes
+        for handle in waiting:
+            if not at_once(nodes, handle.job.resources):
+                handle.note = refusal(nodes, handle.job.resources, self._standing or "here")
+                self._clear(handle.native, kill=True)
+                states[handle] = "gone"
+
+    def _end_of(self, reference: Any, note: Path) -> tuple[int, str]:
+        """Process id of the worker, and how it ended where that was not its own end."""
+        try:
+            pid, told = self._ray.get(reference)
+            return int(pid), str(told)
+        except self._ray.exceptions.TaskCancelledError:
+            return worker_of(note)[0], ""
+        except self._ray.exceptions.OutOfMemoryError:
+            return worker_of(note)[0], "oom"
+        except self._ray.exceptions.RayError as error:
+            return worker_of(note)[0], f"Ray: {type(error).__name__}"
+
+    def stop(self, handles: Sequence[Handle], kill: bool = False) -> None:
+        """Workers of this machine are signalled, others through Ray, whose task passes it on (`Process.wait`)."""
+        for handle in handles:
+            running: Running = handle.native
+            for reference, note in zip(running.references, running.notes, strict=True):
+                pid, host = worker_of(note)
+                if pid and host == machine():
+                    with contextlib.suppress(ProcessLookupError, PermissionError):
+                        if kill:
+                            os.killpg(pid, signal.SIGKILL)
+                        else:
+                            os.kill(pid, signal.SIGTERM)
+                else:
+                    self._ray.cancel(reference, force=kill and bool(pid))
+                if not kill and pid:
+                    break  # rank 0 tells the others
+
+    def _clear(self, running: Running, kill: bool = False) -> None:
+        """What is left of a job whose rank 0 has ended."""
+        for reference in running.references[0 if kill else 1 :]:
+            with contextlib.suppress(self._ray.exceptions.RayError, ValueError):
+                self._ray.cancel(reference, force=True)
+        if running.group is not None:
+            with contextlib.suppress(self._ray.exceptions.RayError):
+                self._ray.util.remove_placement_group(running.group)
+        for note in running.notes:
+            note.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        if not self._jobs.exists():
+            return
+        found = [worker_of(note) for note in self._jobs.glob("*")]
+        workers = [pid for pid, host in found if pid and host == machine()]
+        with quiet():
+            self._ray.shutdown()  # ends the tasks of this driver on every node
+        until = time.monotonic() + 2
+        while any(map(alive, workers)) and time.monotonic() < until:
+            time.sleep(0.05)
+        for pid in filter(alive, workers):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
+        self._leave()
+
+    def _leave(self) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self._jobs, ignore_errors=True)
+        for key, value in self._former.items():
+            os.environ.pop(key, None)
+            if value is not None:
+                os.environ[key] = value

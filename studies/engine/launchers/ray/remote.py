@@ -1,0 +1,41 @@
+"""What runs in Ray's own process on a node: it starts a worker, waits for it, passes on that it is to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+
+def task(code: Path) -> Callable[[list[str], dict[str, str], str], tuple[int, str]]:
+    """A nested function travels by value, so it takes our code from the snapshot only."""
+    path = str(code)
+
+    def run(arguments: list[str], environment: dict[str, str], note: str) -> tuple[int, str]:
+        import socket
+        import sys
+        from pathlib import Path
+
+        if not Path(path).is_dir():
+            return 0, f"{socket.gethostname()} does not see {path}: all nodes must share the results folder"
+        sys.path.insert(0, path)
+
+        from studies.engine.jobs.worker_process import Process
+        from studies.engine.storage.lease import machine
+
+        if "DYNVIT_GANG" in environment:
+            node = sys.modules["ray"].util.get_node_ip_address()  # it is there: it calls this
+            environment = {**environment, "DYNVIT_ADDRESS": node}
+        process = Process(arguments, environment)
+        Path(note).write_text(f"{process.pid} {machine()}")
+        return process.pid, process.wait()
+
+    return run
+
+
+def worker_of(note: Path) -> tuple[int, str]:
+    """Process id of a job's worker and its machine, 0 before it started and after it was cleared away."""
+    try:
+        pid, _, host = note.read_text().partition(" ")
+        return int(pid or 0), host
+    except (OSError, ValueError):
+        return 0, ""

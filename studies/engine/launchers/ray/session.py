@@ -1,0 +1,95 @@
+"""Into Ray and out of it: a private cluster below a short folder, or a visit to a standing one. Ray itself is given."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import shutil
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from studies.engine.jobs.launcher import LaunchError
+from studies.engine.launchers.local import cores
+from studies.engine.storage.lease import alive
+
+SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "token",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a task without GPUs sees none
+    "RAY_memory_monitor_refresh_ms": "0",  # it would kill the small process that waits, not the large one that trains
+    "RAY_SCHEDULER_EVENTS": "0",
+}
+"""Of a private cluster; a standing one has its own."""
+ANSWER_SECONDS = 20.0
+
+
+def start(ray: Any, options: dict[str, Any], folder: Path) -> None:
+    # 127.0.0.1 would become the outward address, except on a Mac
+    address = "127.0.0.1" if sys.platform == "darwin" else "127.0.0.2"
+    with quiet():
+        ray.init(
+            address="local",
+            num_cpus=options.get("num_cpus", cores()),
+            num_gpus=options.get("num_gpus"),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.CRITICAL,
+            object_store_memory=80 * 2**20,  # nothing travels through it
+            _node_ip_address=address,
+            _temp_dir=str(folder),
+        )
+
+
+def join(ray: Any, address: str) -> None:
+    """LaunchError in one line where the cluster does not take us."""
+    try:
+        with quiet():
+            _check_is_ray(ray, address)
+            ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
+    except LaunchError:
+        raise
+    except Exception as error:  # other versions of Ray or Python, a wrong token: Ray says which
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+        raise LaunchError(f"the Ray cluster at {address} cannot be joined: {reason}") from error
+
+
+def _check_is_ray(ray: Any, address: str) -> None:
+    """Something listens; whether it is Ray, `ray.init` would find out in minutes."""
+    if address.startswith("ray://"):
+        return
+    known = threading.Event()
+
+    def ask() -> None:
+        with contextlib.suppress(Exception):  # after 40 s, when nobody waits for it any more
+            ray._raylet.GcsClient(address=address)
+            known.set()
+
+    threading.Thread(target=ask, daemon=True).start()
+    if not known.wait(ANSWER_SECONDS):
+        raise LaunchError(f"what answers at {address} is no Ray head, or one with another token (RAY_AUTH_TOKEN)")
+
+
+def place() -> Path:
+    """Where folders with sockets may lie: their paths end at 107 bytes."""
+    folder = Path(tempfile.gettempdir())
+    return folder if len(str(folder)) <= 30 else Path("/tmp")
+
+
+def sweep() -> None:
+    """Folders of drivers that were killed."""
+    for folder in place().glob("dynvit-ray-*"):
+        pid = folder.name.rpartition("-")[2]
+        if pid.isdigit() and not alive(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without what Ray prints about itself."""
+    with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+        yield

@@ -1,0 +1,124 @@
+"""What a SLURM job runs: a worker process for each of its trials, side by side. Standard library only.
+
+Signals are passed on and never acted upon in a handler: the workers save at their next step, end, and only then the job
+is requeued, by submitit's own handler. Whoever submitted it need not be there.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+
+from studies.engine.core.trial import Resources
+from studies.engine.jobs.launcher import Job
+from studies.engine.jobs.worker_process import Process, command, environ
+from studies.engine.launchers.slurm.submissions import Record
+from studies.engine.runtime.distributed import env
+from studies.engine.storage.checkpoint import Checkpoint
+from studies.engine.storage.lease import HEARTBEAT_SECONDS, STALE_AFTER
+from studies.engine.storage.trial_folder import TrialFolder
+
+PATIENCE = STALE_AFTER * HEARTBEAT_SECONDS + 5
+"""Seconds to wait for the trial's former worker, which may be saving, or dead and not yet known to be."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """Paths and resources only: the code is the snapshot's, the state is the trial folders'."""
+
+    folders: tuple[Path, ...]
+    resources: Resources
+    record: Path
+    code: Path
+
+    def __call__(self) -> None:
+        told = _Told()
+        trials = [TrialFolder(folder) for folder in self.folders]
+        first = not int(os.environ.get("SLURM_PROCID") or 0)
+        if first and int(os.environ.get("SLURM_RESTART_COUNT") or 0):
+            self._come_back(trials)
+        before = [Checkpoint(trial).mark() for trial in trials]
+        self._run(trials, told)
+        if first and told.requeue() and self._worth_it(trials, before):
+            told.former(signal.SIGUSR2, None)
+
+    def _run(self, trials: list[TrialFolder], told: _Told) -> None:
+        workers = [self._worker(index, trial) for index, trial in enumerate(trials)]
+        passed = 0
+        while any(worker.alive() for worker in workers):
+            if told.number != passed:
+                passed = told.number
+                for worker in workers:
+                    worker.ask()
+            time.sleep(0.1)
+        record = Record(self.record, "", "", [])
+        for trial, worker in zip(trials, workers, strict=True):
+            worker.kill()
+            note = worker.note()
+            if note and not (told.number and note.endswith("SIGTERM")):  # ours, which reached it as it was leaving
+                record.set_note(trial.id, note)
+                print(f"trial {trial.id}: {note}", flush=True)
+
+    def _worker(self, index: int, trial: TrialFolder) -> Process:
+        """With its share of the job's devices, and told which rank it is."""
+        job = Job((trial.path,), self.resources)
+        given = {**environ(job, self.code), **env.from_slurm(), "DYNVIT_SCHEDULED": "1"}
+        devices = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        each = self.resources.gpus
+        if each > 0 and len(self.folders) > 1 and len(devices) > 1:
+            start = int(index * each + 1e-6)
+            given["CUDA_VISIBLE_DEVICES"] = ",".join(devices[start : start + max(1, int(each))])
+        return Process(command(job, until_empty=False), given)
+
+    def _come_back(self, trials: list[TrialFolder]) -> None:
+        """The job was requeued: wait for what may be left of its former run, and take up what that one lost."""
+        until = time.monotonic() + PATIENCE
+        while any(trial.claimed() for trial in trials) and time.monotonic() < until:
+            time.sleep(0.5)
+        for trial in trials:
+            state = trial.state()
+            if state.status == "lost" and self._revivals(trial) <= self.resources.retries:
+                trial.settle(replace(state, status="queued"))
+
+    def _revivals(self, trial: TrialFolder) -> int:
+        """How often this job has taken up a lost trial, this time included: without a driver nobody else counts."""
+        with open(self.record / f"{trial.id}.revived", "ab") as file:
+            file.write(b".")
+            return file.tell()
+
+    def _worth_it(self, trials: list[TrialFolder], before: list[str]) -> bool:
+        """Whether a trial has to go on, and got on in this job: a limit that is too short must not requeue for ever."""
+        waiting = [(t, mark) for t, mark in zip(trials, before, strict=True) if t.state().status == "preempted"]
+        return any(Checkpoint(trial).mark() != mark for trial, mark in waiting)
+
+
+class _Told:
+    """Signals: USR2 comes before a preemption and the time limit, SIGTERM also where the job is cancelled."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        former = signal.getsignal(signal.SIGUSR2)
+        self.former: Callable[[int, FrameType | None], object] = former if callable(former) else lambda *_: None
+        signal.signal(signal.SIGUSR2, self._hear)
+        signal.signal(signal.SIGTERM, self._hear)
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        self.number += 1
+
+    def requeue(self) -> bool:
+        """Only while SLURM holds the job for running: one that it cancels must not come back, one that it requeues does
+        so by itself."""
+        if not self.number:
+            return False
+        asked = ["scontrol", "-o", "show", "job", os.environ.get("SLURM_JOB_ID", "")]
+        try:
+            text = subprocess.run(asked, capture_output=True, text=True, timeout=30).stdout
+        except (OSError, subprocess.TimeoutExpired):
+            return False  # no scontrol here: the driver submits again
+        return "JobState=RUNNING" in text

@@ -1,0 +1,64 @@
+"""Trials whose jobs a scheduler has, asked from any shell: for `status`, `logs` and `stop`. Asks only where there are
+records of submissions."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from studies.engine.launchers.slurm import squeue, submissions
+from studies.engine.launchers.slurm.submissions import Record
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job that waits or runs."""
+
+    id: str
+    record: Record
+    trials: tuple[str, ...]
+    seen: squeue.Seen
+    log: Path
+    """What it says outside of its trials."""
+
+    @property
+    def waits(self) -> bool:
+        return self.seen.state in squeue.QUEUED
+
+    def __str__(self) -> str:
+        why = f": {self.seen.reason}" if self.waits and self.seen.reason not in ("", "None") else ""
+        return f"job {self.id} {self.seen.state}{why}"
+
+
+def jobs(results: Path, trials: Collection[str]) -> dict[str, Job]:
+    """By trial. Empty too where the scheduler does not answer."""
+    records = [r for r in submissions.records(results) if r.array and any(n in trials for t in r.tasks for n in t)]
+    if not records or shutil.which("squeue") is None:
+        return {}
+    try:
+        queue = squeue.queue(record.name for record in records)
+    except squeue.Silent:
+        return {}
+    found = {}
+    for record in records:
+        for number, task in enumerate(record.tasks):
+            seen = queue.get(record.job(number))
+            if seen is not None and seen.name == record.name and not seen.over:
+                job = Job(record.job(number), record, tuple(task), seen, record.log(number))
+                found.update({name: job for name in task if name in trials})
+    return found
+
+
+def withdraw(results: Path, trials: Collection[str]) -> int:
+    """Take jobs that wait, with no trial but these, out of the queue; how many trials that were."""
+    waiting = {name: job for name, job in jobs(results, trials).items() if job.waits}
+    by_record: dict[str, list[Job]] = {}
+    for job in dict.fromkeys(waiting.values()):
+        if set(job.trials) <= set(trials):
+            by_record.setdefault(job.record.name, []).append(job)
+    for name, listed in by_record.items():
+        squeue.cancel([job.id for job in listed], name, waiting=True)
+    taken = {job for listed in by_record.values() for job in listed}
+    return sum(job in taken for job in waiting.values())

@@ -1,0 +1,136 @@
+"""What a study, a cluster profile and the command line may say about SLURM: our own keys, and every option of sbatch.
+
+Read by study files too, so the standard library only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from studies.engine.core.typing_check import Misfit, conform, near, show
+
+Word = str | int | float | bool
+
+
+@dataclass(frozen=True)
+class Options:
+    """Our own keys. Those of sbatch (`SBATCH`) stand beside them, as `partition: gpu`."""
+
+    time: str | int | None = None
+    """Limit of a job, as sbatch writes it, or minutes; else resources.minutes, else an hour: it is asked to save before
+    that and goes on in the next one."""
+    signal_seconds: int = 90
+    """So long before the end a job is told to save."""
+    setup: tuple[str, ...] = ()
+    """Shell lines before the trials."""
+    modules: tuple[str, ...] = ()
+    """For `module load`."""
+    container: str = ""
+    """A command that runs another one inside, as ``apptainer exec --nv image.sif``."""
+    python: str = ""
+    """The interpreter on the nodes; this one's path where it is not given (`python3` in a container)."""
+    srun: tuple[str, ...] = ()
+    """Arguments of srun."""
+    pack: int | None = None
+    """Trials side by side in one job; not given: as many as share a GPU by their fraction."""
+    throttle: int | None = None
+    """Jobs of one array that may run at once."""
+    max_jobs: int | None = None
+    """Jobs of a study in the queue at once."""
+    poll_seconds: float = 10.0
+    """Between two questions to the scheduler."""
+    sbatch: dict[str, Word] = field(default_factory=dict)
+    """Options of an sbatch newer than `SBATCH`."""
+
+
+SBATCH: tuple[str, ...] = tuple(
+    re.findall(
+        r"\S+",
+        """account acctg-freq batch bb bbf begin chdir cluster-constraint clusters comment constraint container-image
+    container-mounts container-name container-workdir contiguous core-spec cores-per-socket cpu-freq cpus-per-gpu
+    deadline delay-boot dependency distribution exclude exclusive export export-file extra extra-node-info
+    get-user-env gpu-bind gpu-freq gpus-per-socket gres gres-flags hint hold kill-on-invalid-dep licenses mail-type
+    mail-user mcs-label mem mem-bind mem-per-cpu mem-per-gpu mincpus network nice no-kill no-requeue nodefile nodelist
+    ntasks-per-core overcommit oversubscribe partition power prefer priority profile propagate qos reboot reservation
+    sockets-per-node spread-job switches thread-spec threads-per-core time-min tmp tres-bind use-min-nodes
+    wait-all-nodes wckey""",
+    )
+)
+OURS = {
+    "array": "trials make the array; `throttle` limits it",
+    "nodes": "comes from resources.nodes",
+    "ntasks": "comes from resources",
+    "ntasks-per-node": "comes from resources.processes",
+    "cpus-per-task": "comes from resources.cpus",
+    "gpus": "comes from resources.gpus",
+    "gpus-per-node": "comes from resources.gpus; `gres` names a kind of GPU",
+    "gpus-per-task": "comes from resources.gpus",
+    "signal": "is `signal_seconds` here",
+    "requeue": "is always set; `no-requeue: true` takes it back",
+    "output": "is in the trial's folder: `studies logs`",
+    "error": "is in the trial's folder: `studies logs`",
+    "open-mode": "is always append",
+    "job-name": "is the study's name, by which its jobs are found again",
+    "wrap": "trials are what the job runs",
+    "parsable": "is not needed",
+}
+KEYS = tuple(f.name for f in fields(Options))
+
+
+def read(given: Mapping[str, Any], found: list[Misfit], path: tuple[str | int, ...] = ()) -> Options:
+    """The options; sbatch's own are gathered in `sbatch`, their names as sbatch writes them."""
+    ours: dict[str, Any] = {}
+    theirs: dict[str, Word] = {}
+    for key, value in given.items():
+        name = str(key).replace("_", "-")
+        if key in KEYS:
+            ours[key] = [value] if key in ("setup", "modules", "srun") and isinstance(value, str) else value
+        elif name in OURS:
+            found.append(Misfit((*path, key), f"{key} {OURS[name]}", at_key=True))
+        elif name in SBATCH:
+            theirs[name] = conform(Word, value, found, (*path, key))
+        else:
+            text = f"no option of sbatch or ours{near(str(key), _spelled(str(key)))}"
+            found.append(Misfit((*path, key), text, at_key=True))
+    before = len(found)
+    options = conform(Options, ours, found, path)
+    if len(found) == before:
+        found.extend(_amounts(options, path))
+    if len(found) > before:
+        return Options()
+    merged = {**theirs, **{str(k).replace("_", "-"): v for k, v in options.sbatch.items()}}
+    return Options(**{**{f.name: getattr(options, f.name) for f in fields(Options)}, "sbatch": merged})
+
+
+def minutes(time: str | int) -> float:
+    """sbatch's ways to write a time: minutes, m:s, h:m:s, d-h, d-h:m, d-h:m:s."""
+    match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", str(time).strip())
+    if match is None:
+        raise ValueError(f"{show(time)} is no time as sbatch writes it, like 90, 1:30:00 or 2-12")
+    days, first, second, third = (int(part) if part else None for part in match.groups())
+    assert first is not None
+    if days is not None:
+        return days * 1440 + first * 60 + (second or 0) + (third or 0) / 60
+    if third is not None:
+        return first * 60 + (second or 0) + third / 60
+    return first + (second or 0) / 60
+
+
+def _amounts(options: Options, path: tuple[str | int, ...]) -> Iterator[Misfit]:
+    for name in ("pack", "throttle", "max_jobs", "signal_seconds", "poll_seconds"):
+        value = getattr(options, name)
+        if value is not None and (value <= 0 if name == "poll_seconds" else value < 1):
+            yield Misfit((*path, name), f"{value:g} is too little")
+    try:
+        minutes(options.time if options.time is not None else 1)
+    except ValueError as error:
+        yield Misfit((*path, "time"), str(error))
+
+
+def _spelled(like: str) -> list[str]:
+    """Every key there is, with dashes or underscores as the user writes them."""
+    dash = "-" in like
+    return [*KEYS, *(name if dash else name.replace("-", "_") for name in SBATCH)]

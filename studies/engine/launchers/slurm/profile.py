@@ -1,0 +1,52 @@
+"""A cluster profile: what is the same for every study on one site, as a YAML file of launcher options.
+
+``--cluster juwels`` reads ``~/.config/dynvit/clusters/juwels.yaml``, ``--cluster ./site.yaml`` that file.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from studies.engine.core import yaml_loader
+from studies.engine.core.errors import Problem, StudyError
+from studies.engine.core.typing_check import hint
+from studies.engine.launchers.slurm import options
+
+SUFFIXES = (".yaml", ".yml")
+
+
+def folder() -> Path:
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "dynvit" / "clusters"
+
+
+def find(name: str) -> Path:
+    """The profile's file; StudyError where there is none."""
+    path = Path(name).expanduser()
+    if path.suffix in SUFFIXES or os.sep in name:
+        if path.is_file():
+            return path
+        raise StudyError([Problem("--cluster", f"no such file {name}")])
+    known = {file.stem: file for file in sorted(folder().glob("*.y*ml")) if file.suffix in SUFFIXES}
+    if name not in known:
+        raise StudyError([Problem("--cluster", f"no profile {name} in {folder()}{hint(name, known)}")])
+    return known[name]
+
+
+def load(name: str) -> dict[str, Any]:
+    """The profile's options, checked; StudyError with every problem, each with its line."""
+    document = yaml_loader.read(find(name))
+    problems = list(document.problems)
+    value = document.value
+    if value is None:
+        value = {}
+    if isinstance(value, dict):
+        found: list[Any] = []
+        options.read(value, found)
+        problems += [document.problem(m.path, m.text, m.at_key) for m in found]
+    elif not problems:
+        problems.append(document.problem((), "a profile is a mapping of SLURM options, as `partition: gpu`"))
+    if problems:
+        raise StudyError(problems)
+    return dict(value)

@@ -1,0 +1,90 @@
+"""From resources and options to what submitit writes into an sbatch file. Pure."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from studies.engine.core.trial import Resources
+from studies.engine.launchers.slurm.options import Options, minutes
+
+HOUR = 60.0
+NATIVE = ("partition", "qos", "account", "gres", "constraint", "exclude", "nodelist", "comment", "dependency", "wckey")
+"""Options that submitit has a parameter for; all others go in as they are."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One array's worth of equal jobs."""
+
+    pack: int
+    """Trials side by side in a job."""
+    parameters: dict[str, Any]
+    """For submitit's SlurmExecutor."""
+    python: str
+
+
+def pack(resources: Resources, options: Options) -> int:
+    """Trials in a job: as told, else as many as fit on a GPU by their fraction."""
+    if resources.world > 1:
+        return 1
+    if options.pack is not None:
+        return options.pack
+    return max(1, int(1 / resources.gpus + 1e-6)) if 0 < resources.gpus < 1 else 1
+
+
+def shape(resources: Resources, options: Options, name: str, code: Path, trials: int | None = None) -> Shape:
+    """How a job with `trials` trials (a full pack if not told) asks for its resources."""
+    full = pack(resources, options)
+    side = min(full, trials or full)
+    given: dict[str, Any] = {
+        "job_name": name,
+        "time": _time(resources, options),
+        "nodes": resources.nodes,
+        "ntasks_per_node": resources.per_node if resources.world > 1 else 1,
+        "cpus_per_task": max(1, resources.cpus) * side,
+        "signal_delay_s": options.signal_seconds,
+        "array_parallelism": options.throttle or 1_000_000,
+        "stderr_to_stdout": True,
+        "setup": _setup(options, code),
+        "wckey": None,
+    }
+    more: dict[str, Any] = {"requeue": True}
+    gpus = math.ceil(resources.gpus * side - 1e-6)
+    if gpus and "gpu" not in str(options.sbatch.get("gres", "")):
+        given["gpus_per_node"] = gpus
+    if resources.memory_gb and not any(key.startswith("mem") and key != "mem-bind" for key in options.sbatch):
+        given["mem"] = f"{math.ceil(resources.memory_gb * 1024 * side)}MB"
+    for key, value in options.sbatch.items():
+        if key in NATIVE:
+            given[key] = value
+        elif key == "no-requeue":
+            more.pop("requeue")
+            more[key] = value
+        elif value is not False:
+            more[key] = value
+    given["additional_parameters"] = more
+    if options.srun:
+        given["srun_args"] = list(options.srun)
+    return Shape(full, given, python(options))
+
+
+def python(options: Options) -> str:
+    """The command that is Python on the nodes."""
+    inside = options.python or ("python3" if options.container else shlex.quote(sys.executable))
+    return f"{options.container} {inside}".strip()
+
+
+def _time(resources: Resources, options: Options) -> int:
+    """Whole minutes, at least one."""
+    asked = minutes(options.time) if options.time is not None else resources.minutes or HOUR
+    return max(1, math.ceil(asked))
+
+
+def _setup(options: Options, code: Path) -> list[str]:
+    lines = [f"module load {shlex.quote(module)}" for module in options.modules]
+    return [*lines, *options.setup, f"export PYTHONPATH={shlex.quote(str(code))} PYTHONSAFEPATH=1"]

@@ -1,0 +1,100 @@
+"""Records of what was submitted to a queue, so that a later driver, or `stop` and `logs` from another shell, finds its
+jobs again. Standard library only.
+
+A record is a folder ``results/slurm/<token>`` with `jobs.json`, written before the submission and once more with the
+job's id after it; its job name ends in the token. Ids alone tell nothing: a scheduler may give one out twice.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from studies.engine.storage.trial_folder import TrialFolder, read_json, write_atomic
+
+FOLDER = "slurm"
+QUIET = 120.0
+"""Seconds after its last trial's end in which a job has left the queue."""
+OLD = 30 * 24 * 3600.0
+"""A record whose jobs are gone, but whose trials are not all done, keeps its logs so long."""
+
+
+@dataclass(eq=False)
+class Record:
+    """One array: `tasks[i]` are the trials that its task i runs side by side."""
+
+    folder: Path
+    name: str
+    study: str
+    tasks: list[list[str]]
+    array: str = ""
+    """The scheduler's id; empty where the submission did not come to its end."""
+    submitted: float = field(default_factory=time.time)
+
+    def job(self, task: int) -> str:
+        """The scheduler's id of one task."""
+        return self.array if len(self.tasks) == 1 else f"{self.array}_{task}"
+
+    @property
+    def ids(self) -> list[str]:
+        return [self.job(task) for task in range(len(self.tasks))] if self.array else []
+
+    def write(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        body = {"schema": 1, "name": self.name, "study": self.study, "array": self.array}
+        write_atomic(self.folder / "jobs.json", json.dumps({**body, "time": self.submitted, "tasks": self.tasks}))
+
+    def log(self, task: int) -> Path:
+        """What the job said outside of its trials."""
+        return self.folder / f"{self.job(task)}_0_log.out"
+
+    def note(self, trial: str) -> str:
+        """How the trial's worker ended, where it did not end by itself."""
+        try:
+            return (self.folder / f"{trial}.note").read_text()
+        except OSError:
+            return ""
+
+    def set_note(self, trial: str, text: str) -> None:
+        write_atomic(self.folder / f"{trial}.note", text, durable=False)
+
+    def remove(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def new(results: Path, study: str, tasks: Sequence[Sequence[str]]) -> Record:
+    """A record under a name of its own, written."""
+    token = uuid.uuid4().hex[:8]
+    record = Record(results / FOLDER / token, f"{study}-{token}", study, [list(task) for task in tasks])
+    record.write()
+    return record
+
+
+def records(results: Path) -> Iterator[Record]:
+    """Every record, whoever made it; damaged ones are passed over."""
+    for file in sorted((results / FOLDER).glob("*/jobs.json")):
+        raw = read_json(file) or {}
+        try:
+            tasks = [[str(name) for name in task] for task in raw["tasks"]]
+            yield Record(file.parent, raw["name"], raw["study"], tasks, raw["array"], float(raw["time"]))
+        except (KeyError, TypeError, ValueError):
+            continue
+
+
+def finished(record: Record, results: Path) -> bool:
+    """Whether nobody needs the record of jobs that are gone: all trials done, or long ago."""
+    trials = [results / "trials" / name for task in record.tasks for name in task]
+    return time.time() - record.submitted > OLD or all(TrialFolder(t).state().status == "done" for t in trials)
+
+
+def sweep(results: Path) -> None:
+    """Remove records that nobody needs, where the scheduler is not asked."""
+    for record in records(results):
+        states = [TrialFolder(results / "trials" / name).state() for task in record.tasks for name in task]
+        if all(state.status == "done" and time.time() - state.ended > QUIET for state in states):
+            record.remove()

@@ -1,0 +1,189 @@
+"""The command line against the study: --scale, --set, --only, --seeds, checked together with the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from studies.engine.core.errors import Problem, StudyError
+from studies.engine.core.trial import Arm
+from studies.engine.core.typing_check import hint, near
+from studies.engine.core.yaml_loader import scalar
+from studies.engine.planning.overrides import parse_override
+from studies.engine.study import parser
+from studies.engine.study.design import Coords
+from studies.engine.study.model import Part, Patch, Study
+from studies.engine.study.resolver import Resolver
+from studies.engine.study.settings import find_label, setting
+
+if TYPE_CHECKING:
+    from studies.engine.planning.selection import Selection
+
+Override = tuple[str, Any]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the command line chose of a study, checked."""
+
+    scale: str = ""
+    overrides: tuple[Override, ...] = ()
+    only: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """``part``, ``axis`` or ``part.axis`` -> labels."""
+    seeds: tuple[int, ...] | None = None
+    smoke: bool = False
+
+
+def choose(file: Path, selection: Selection) -> tuple[Study, Choice]:
+    """The study and the choice, or StudyError with every problem of both."""
+    study, problems = parser.draft(file)
+    if study is None:
+        raise StudyError(problems)
+    scale = selection.scale or study.default_scale
+    if scale not in study.sizes:
+        problems.append(Problem("--scale", _none("scale", scale, study.scales)))
+        scale = study.default_scale
+    overrides = list(_overrides(selection.overrides, problems))
+    problems.extend(_misfits(study, scale, overrides))
+    only = _only(study.at(scale).parts, selection.only, problems)
+    seeds = _seeds(selection.seeds, study.at(scale).seeds, problems)
+    if problems:
+        raise StudyError(problems)
+    return study, Choice(scale, tuple(overrides), only, seeds, selection.smoke)
+
+
+def _none(what: str, name: str, known: Iterable[str]) -> str:
+    names = list(known)
+    if not names:
+        return f"the study has no {what}s"
+    return f"no {what} {name}{hint(name, names)}"
+
+
+# ---- --set
+
+
+def override_patch(parts: Iterable[str], part: str, overrides: Iterable[Override]) -> Patch:
+    """The settings that --set makes in a part: ``KEY=VALUE`` in every part, ``PART.KEY=VALUE`` in one."""
+    found: list[Any] = []
+    names = set(parts)
+    for key, value in overrides:
+        first, _, rest = key.partition(".")
+        if first == part and rest:
+            found.extend(setting(rest, value, ("--set", key)))
+        elif first not in names:
+            found.extend(setting(key, value, ("--set", key)))
+    return tuple(found)
+
+
+def _overrides(texts: Iterable[str], problems: list[Problem]) -> Iterator[Override]:
+    seen = set()
+    for text in texts:
+        try:
+            key, value = parse_override(text)
+        except StudyError as error:
+            problems.extend(error.problems)
+            continue
+        if key in seen:
+            problems.append(Problem("--set", "given twice", key))
+        seen.add(key)
+        yield key, value
+
+
+def _misfits(study: Study, scale: str, overrides: list[Override]) -> Iterator[Problem]:
+    resolver = Resolver(study.task)
+    parts = study.at(scale).parts
+    for part in parts:
+        patch = override_patch([p.name for p in parts], part.name, overrides)
+        varied = {s.key: axis.name for axis in part.axes.values() for level in axis.levels for s in level.patch}
+        for one in patch:
+            if one.key in varied:
+                text = f"is what the axis {varied[one.key]} of {part.name} varies; --only {varied[one.key]}=... chooses"
+                yield Problem("--set", text, str(one.where[1]))
+        for one, misfit in resolver.misfits((*part.base, *patch)):
+            if one in patch:
+                other = len(parts) > 1 and "has no option" in misfit.text and one.where[1] == one.key
+                advice = f"; PART.{one.key}=... sets it in one part" if other else ""
+                yield Problem("--set", misfit.text + advice, str(one.where[1]))
+
+
+# ---- --only and --seeds
+
+
+def _only(parts: tuple[Part, ...], texts: Iterable[str], problems: list[Problem]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    by_name = {part.name: part for part in parts}
+    for text in texts:
+        name, sign, value = (piece.strip() for piece in text.partition("="))
+        if not sign or not value:
+            problems.append(Problem("--only", f'"{text}" is not AXIS=LEVEL,...'))
+            continue
+        part_name, dot, axis = name.rpartition(".")
+        if name == "part":
+            wrong = [w for w in value.split(",") if w not in by_name]
+            problems.extend(Problem("--only", _none("part", w, by_name), "part") for w in wrong)
+            found["part"] = (*found.get("part", ()), *value.split(","))
+            continue
+        if dot and part_name not in by_name:
+            problems.append(Problem("--only", _none("part", part_name, by_name), name))
+            continue
+        among = [by_name[part_name]] if dot else [part for part in parts if axis in part.axes]
+        if not among or axis not in among[0].axes:
+            known = [a for part in among or parts for a in part.axes]
+            problems.append(Problem("--only", _none("axis", axis, dict.fromkeys(known)).replace("axiss", "axes"), name))
+            continue
+        found[name] = (*found.get(name, ()), *_labels(name, axis, among, value, problems))
+    return found
+
+
+def _labels(name: str, axis: str, parts: list[Part], value: str, problems: list[Problem]) -> Iterator[str]:
+    """A label may itself hold commas, so the whole is tried first."""
+    levels = [level for part in parts for level in part.axes[axis].levels]
+    whole = find_label(scalar(value), levels)
+    for word in [value] if whole is not None else [w.strip() for w in value.split(",")]:
+        label = find_label(scalar(word), levels)
+        if label is None:
+            known = list(dict.fromkeys(level.label for level in levels))
+            problems.append(Problem("--only", f"{word} is not among {', '.join(known)}{near(word, known)}", name))
+        else:
+            yield label
+
+
+def chosen(arm: Arm, only: Mapping[str, tuple[str, ...]]) -> bool:
+    """Whether --only leaves an arm: every condition on its own part's axes holds, and one of them speaks of its part.
+
+    So ``recursion=1`` and ``capacity=0.5``, on axes of two parts, choose arms of both.
+    """
+    if "part" in only and arm.part not in only["part"]:
+        return False
+    conditions = {name: labels for name, labels in only.items() if name != "part"}
+    verdicts = [_holds(arm, name, labels) for name, labels in conditions.items()]
+    mine = [verdict for verdict in verdicts if verdict is not None]
+    return all(mine) and (bool(mine) or not conditions)
+
+
+def _holds(arm: Arm, name: str, labels: tuple[str, ...]) -> bool | None:
+    """None where the condition is not about this arm's part."""
+    part, _, axis = name.rpartition(".")
+    coords: Coords = arm.coords
+    if part not in ("", arm.part) or axis not in dict(coords):
+        return None
+    return dict(coords)[axis] in labels
+
+
+def _seeds(text: str | None, known: tuple[int, ...], problems: list[Problem]) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    found: list[int] = []
+    for word in text.split(","):
+        seed = scalar(word.strip())
+        if not isinstance(seed, int) or isinstance(seed, bool):
+            problems.append(Problem("--seeds", f'"{word}" is not a whole number'))
+        elif seed in found:
+            problems.append(Problem("--seeds", f"{seed} twice"))
+        elif seed not in known:
+            problems.append(Problem("--seeds", f"{seed} is not among the study's seeds {', '.join(map(str, known))}"))
+        else:
+            found.append(seed)
+    return tuple(found)

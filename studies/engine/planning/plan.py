@@ -1,0 +1,243 @@
+"""Arms times seeds against what is on disk: which trials there are, how they stand, what a run would launch.
+
+`run` launches what is not done: missing, failed, stopped, lost. A failed trial goes on from its checkpoint if it has
+one. `--rerun` says what begins anew besides: `failed` the failed ones, `stale` also done ones whose code has changed
+since, `all` every chosen trial. What such a folder held stays under attempts/.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from studies.engine.core.errors import Problem, StudyError
+from studies.engine.core.trial import Arm, Config, State, Trial
+from studies.engine.planning import identity
+from studies.engine.planning.choice import chosen, override_patch
+from studies.engine.planning.forecast import gpus as devices
+from studies.engine.planning.forecast.estimate import Estimate, estimate
+from studies.engine.planning.forecast.requirements import reckon
+from studies.engine.planning.overrides import make_label
+from studies.engine.storage.code_snapshot import fingerprint, root
+from studies.engine.storage.plan_file import folder_name
+from studies.engine.storage.trial_folder import Store, read_json
+from studies.engine.study import design
+from studies.engine.study.model import Sized, Study
+from studies.engine.study.resolver import Resolver
+from studies.engine.study.settings import patch
+
+Rerun = Literal["failed", "stale", "all"]
+RERUNS: tuple[Rerun, ...] = ("failed", "stale", "all")
+
+
+@dataclass(frozen=True)
+class Plan:
+    study: Study
+    label: str
+    """Empty for the default scale; else scale, ``smoke``, ``set-<hash6>`` joined by ``-``."""
+    folder: Path
+    scale: str
+    trials: tuple[Trial, ...]
+    """Every trial of the study at this scale; two parts may ask for the same one."""
+    selected: tuple[Trial, ...]
+    """Those that `--only` and `--seeds` leave."""
+    states: dict[str, State]
+    """folder id -> state as on disk; a trial without a folder stands as ``planned``."""
+    to_run: tuple[Trial, ...]
+    """Of the selected ones, each folder once: what is not done and not in a live worker's hands, and what restarts."""
+    running: tuple[Trial, ...] = ()
+    """Of the selected ones: those that a live worker holds at this moment."""
+    restart: frozenset[str] = frozenset()
+    """Folder ids that begin anew (`--rerun`): their content goes to attempts/ and no checkpoint is taken up."""
+    reused: int = 0
+    """Done trials that another study paid for."""
+    stale: int = 0
+    """Done trials whose code has changed since."""
+    estimate: Estimate | None = None
+    """None: nothing to run, or nothing known about what it takes."""
+
+    def state(self, trial: Trial) -> State:
+        return self.states.get(trial.folder_id, State())
+
+    @property
+    def full_name(self) -> str:
+        return folder_name(self.study.name, self.label)
+
+
+def make_plan(
+    study: Study,
+    store: Store,
+    *,
+    scale: str = "",
+    overrides: Sequence[tuple[str, Any]] = (),
+    only: Mapping[str, tuple[str, ...]] | None = None,
+    seeds: Sequence[int] | None = None,
+    smoke: bool = False,
+    rerun: Rerun | None = None,
+    device: str | None = None,
+    count: bool = False,
+) -> Plan:
+    """Compare the study with the results folder. Reads only, unless `count`: then what it takes to train models that
+    nobody has counted yet is counted and kept. device: the GPU that time and memory are reckoned for."""
+    try:
+        gpu = devices.find(device)
+    except ValueError as error:
+        raise StudyError([Problem("--device", str(error))]) from error
+    scale = scale or study.default_scale
+    sized = study.at(scale)
+    label = make_label("" if scale == study.default_scale else scale, smoke, overrides)
+    full_name = folder_name(study.name, label)
+    wanted = (seeds or sized.seeds)[:1] if smoke else sized.seeds
+    trials = _trials(study, sized, arms(study, sized, overrides, smoke), wanted, full_name)
+    trials, folders = _served(trials, store, study)
+    kept = tuple(t for t in trials if (seeds is None or t.seed in seeds) and (not only or chosen(t.arm, only)))
+    if not kept:
+        raise StudyError([Problem("--only", "leaves no trial")])
+    if overrides:
+        _obey(study, kept)
+    states = {folder: store.trial(folder).state() for folder in folders}
+    plan = _compare(Plan(study, label, store.study(full_name), scale, trials, kept, states, ()), store, rerun)
+    return replace(plan, estimate=_estimate(plan, store, gpu, count))
+
+
+def _obey(study: Study, trials: Iterable[Trial]) -> None:
+    """StudyError where a task's own rules refuse what --set has made of an arm; the file's arms were checked before."""
+    resolver = Resolver(study.task)
+    arms = {(trial.arm.part, trial.arm.label): trial.config for trial in trials}
+    wrong: dict[str, list[str]] = {}
+    for arm, config in arms.items():
+        if text := resolver.refusal(config):
+            wrong.setdefault(text, []).append(" ".join(arm))
+    if wrong:
+        raise StudyError(Problem("--set", text + _of_which(names, len(arms))) for text, names in wrong.items())
+
+
+def _of_which(names: Sequence[str], of: int) -> str:
+    if len(names) == of:
+        return ""
+    return f"   [{names[0]}" + (f" and {len(names) - 1} more]" if len(names) > 1 else "]")
+
+
+def _estimate(plan: Plan, store: Store, gpu: devices.Device, count: bool) -> Estimate | None:
+    if not plan.to_run:
+        return None
+    done = [t for t in plan.trials if plan.state(t).status == "done"]
+    reckoning = reckon((*plan.to_run, *done), plan.study.task, store.root, gpu, count)
+    return estimate(plan.to_run, done, plan.states, store, reckoning)
+
+
+def arms(
+    study: Study, sized: Sized, overrides: Sequence[tuple[str, Any]] = (), smoke: bool = False
+) -> Iterator[tuple[Arm, Config]]:
+    """Every arm with its resolved config, and the defaults that config was filled up with."""
+    resolver = Resolver(study.task)
+    names = [part.name for part in sized.parts]
+    last = patch(study.task.smoke, ("--smoke",)) if smoke else ()
+    for part in sized.parts:
+        over = (*override_patch(names, part.name, overrides), *last)
+        for point in design.expand(part):
+            settings = (*part.base, *design.patches(part, point), *over)
+            config = resolver.config(settings)
+            if last and (more := study.task.smaller(config)):
+                config = resolver.config((*settings, *patch(more, ("--smoke",))))
+            arm = Arm(part.name, point.label, point.coords, config, point.is_baseline, point.blocks)
+            yield arm, resolver.defaults(resolver.model_names(settings))
+
+
+def _trials(
+    study: Study, sized: Sized, arms: Iterable[tuple[Arm, Config]], seeds: Sequence[int], full_name: str
+) -> tuple[Trial, ...]:
+    task, found = study.task, []
+    for arm, defaults in arms:
+        text = identity.canonical_json(arm.config)
+        for seed in seeds:
+            key = identity.id_of(task.name, task.revision, text, seed)
+            trial = Trial(
+                key, key, arm, seed, task.ref, arm.config, defaults, sized.resources, task.revision, full_name
+            )
+            found.append(trial)
+    return tuple(found)
+
+
+# ---- what is on disk
+
+
+def _served(trials: tuple[Trial, ...], store: Store, study: Study) -> tuple[tuple[Trial, ...], set[str]]:
+    """The trials with the folders that serve them, and which of those folders exist."""
+    there = _folders(store.trials)
+    ours = {trial.id for trial in trials}
+    strangers = there - ours
+    missing = ours - there
+    if not strangers or not missing:
+        return trials, ours & there
+    archive = identity.Archive(_specs(store, strangers))
+
+    @cache
+    def serving(trial_id: str) -> str:
+        trial = by_id[trial_id]
+        found = archive.find(study.task.name, trial.revision, trial.seed, trial.config, trial.defaults)
+        return found or trial_id
+
+    by_id = {trial.id: trial for trial in trials}
+    served = tuple(_with_folder(t, serving(t.id)) if t.id in missing else t for t in trials)
+    return served, {t.folder_id for t in served} & there
+
+
+def _with_folder(trial: Trial, folder: str) -> Trial:
+    return trial if folder == trial.folder_id else replace(trial, folder_id=folder)
+
+
+def _folders(trials: Path) -> set[str]:
+    try:
+        with os.scandir(trials) as entries:
+            return {entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")}
+    except OSError:
+        return set()
+
+
+def _specs(store: Store, folders: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Specs of finished trials: only a result is worth taking over."""
+    for name in sorted(folders):
+        folder = store.trial(name)
+        if folder.result_file.exists() and (spec := folder.spec()) is not None:
+            yield name, spec
+
+
+def _compare(plan: Plan, store: Store, rerun: Rerun | None) -> Plan:
+    once = tuple({trial.folder_id: trial for trial in plan.selected}.values())
+    done = [t for t in once if plan.state(t).status == "done"]
+    stale = {t.folder_id for t in done if _is_stale(store, t, plan.state(t))}
+    restart = frozenset(t.folder_id for t in once if _restarts(t, plan.state(t), stale, rerun))
+    running = tuple(t for t in once if plan.state(t).status == "running")
+    launched = [t for t in once if plan.state(t).status not in ("done", "running") or t.folder_id in restart]
+    reused = sum(1 for t in done if _paid_by(store, t) not in ("", t.study))
+    return replace(
+        plan,
+        to_run=tuple(launched),
+        running=running,
+        restart=restart,
+        reused=reused,
+        stale=len(stale),
+    )
+
+
+def _restarts(trial: Trial, state: State, stale: set[str], rerun: Rerun | None) -> bool:
+    if rerun is None or state.status in ("planned", "running"):
+        return False
+    if rerun == "all":
+        return True
+    return state.status == "failed" or (rerun == "stale" and trial.folder_id in stale)
+
+
+def _is_stale(store: Store, trial: Trial, state: State) -> bool:
+    env = read_json(store.trial(trial.folder_id).attempt_folder(max(state.attempt - 1, 0)) / "env.json") or {}
+    return bool(env.get("source")) and env["source"] != fingerprint(root())
+
+
+def _paid_by(store: Store, trial: Trial) -> str:
+    spec = store.trial(trial.folder_id).spec() or {}
+    return str(spec.get("study", ""))

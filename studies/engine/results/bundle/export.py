@@ -1,0 +1,93 @@
+"""A zip with everything needed to check or repeat a study; equal content gives equal bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from studies.engine.results.bundle import checklist
+from studies.engine.results.collect import read_all
+from studies.engine.storage.code_snapshot import SOURCE, fingerprint, root, take
+from studies.engine.storage.plan_file import PlanFile, PlannedTrial
+from studies.engine.storage.trial_folder import Store, TrialFolder, read_json, write_atomic
+from studies.engine.tracking.sync_state import products
+
+EPOCH = (1980, 1, 1, 0, 0, 0)
+SUMS = "SHA256SUMS"
+
+
+def export(store: Store, plan: PlanFile, target: Path, tables: Path | None = None) -> int:
+    """Write the zip; the number of files in it. tables: the table file that the tables were rendered from."""
+    files = dict(sorted(gather(store, plan, tables).items()))
+    files[SUMS] = sums(files)
+    write_atomic(target, packed(files, plan.full_name))
+    return len(files)
+
+
+def gather(store: Store, plan: PlanFile, tables: Path | None) -> dict[str, bytes]:
+    """Every file but the checksums, by its name in the zip."""
+    files = {f"study/{Path(plan.study_file).name}": plan.study_text.encode()}
+    data = [file for kind in ("*.parquet", "*.npz", "maps/*.npz") for file in sorted(plan.folder.glob(kind))]
+    for path in [*products(plan.folder), *data]:
+        files[path.relative_to(plan.folder).as_posix()] = path.read_bytes()
+    if tables is not None:
+        files[f"paper_tables/{tables.name}"] = tables.read_bytes()
+    specs: dict[str, dict[str, Any]] = {}
+    readings = read_all(store, plan)
+    for name, got in readings.items():
+        folder = store.trial(name)
+        specs[name] = folder.spec() or {}
+        for path in _told(folder, got.state.attempt):
+            files[f"trials/{name}/{path.name}"] = path.read_bytes()
+    for source, snapshot in _snapshots(store, {str(got.env.get("source")) for got in readings.values()}).items():
+        files |= {f"code/{source}/{name}": body for name, body in _code(snapshot)}
+    files["environments.json"] = (json.dumps(checklist.environments(readings), indent=1) + "\n").encode()
+    files["README.md"] = checklist.readme(plan, readings, specs, sorted(files)).encode()
+    return files
+
+
+def sums(files: dict[str, bytes]) -> bytes:
+    """As `sha256sum -c` reads it."""
+    return "".join(f"{hashlib.sha256(body).hexdigest()}  {name}\n" for name, body in files.items()).encode()
+
+
+def packed(files: dict[str, bytes], top: str) -> bytes:
+    """A zip without dates, owners and order of its own; everything below one folder."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, body in sorted(files.items()):
+            entry = zipfile.ZipInfo(f"{top}/{name}", EPOCH)
+            entry.compress_type, entry.create_system, entry.external_attr = zipfile.ZIP_DEFLATED, 3, 0o644 << 16
+            archive.writestr(entry, body, compresslevel=9)
+    return out.getvalue()
+
+
+def _told(folder: TrialFolder, attempts: int) -> Iterator[Path]:
+    """What a reader needs of a trial: what was asked, what came out, where it ran. The curves are in the frame."""
+    for path in (folder.spec_file, folder.result_file, folder.attempt_folder(max(attempts - 1, 0)) / "env.json"):
+        if path.is_file():
+            yield path
+
+
+def _snapshots(store: Store, sources: set[str]) -> dict[str, Path]:
+    """Fingerprint -> a copy of that code; made here where trials ran in the driver's own process, which keeps none."""
+    if fingerprint(root()) in sources:
+        take(store.root)
+    found = {str((read_json(file) or {}).get("source")): file.parent for file in store.root.glob(f"code/*/{SOURCE}")}
+    return {source: found[source] for source in sorted(sources & set(found))}
+
+
+def _code(snapshot: Path) -> Iterator[tuple[str, bytes]]:
+    for path in sorted(snapshot.rglob("*")):
+        if path.is_file() and not path.name.startswith(".") and "__pycache__" not in path.parts:
+            yield path.relative_to(snapshot).as_posix(), path.read_bytes()
+
+
+def unfinished(store: Store, plan: PlanFile) -> list[PlannedTrial]:
+    """Planned trials without a result."""
+    return [trial for trial in plan.trials if store.trial(trial.folder).result() is None]

@@ -1,0 +1,104 @@
+"""The frame on disk: trials.csv, trials.parquet, curves.parquet; equal content gives equal bytes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from studies.engine.results.collect import Cell, Curves, Row
+from studies.engine.storage.plan_file import PlanFile
+from studies.engine.storage.trial_folder import write_atomic
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FRAME_VERSION = 1
+INTEGERS = ("seed", "attempts", "model.params")
+FLOATS = ("metric.", "cost.", "model.")
+
+
+def write(folder: Path, plan: PlanFile, rows: list[Row], curves: Curves) -> Path:
+    """All three files, each replaced atomically and only where its bytes change; the path of trials.csv."""
+    path = folder / "trials.csv"
+    _replace(folder / "curves.parquet", _parquet(_curve_table(curves, plan)))
+    _replace(folder / "trials.parquet", _parquet(_row_table(rows, plan)))
+    _replace(path, csv_text(rows).encode())
+    return path
+
+
+def metadata(plan: PlanFile) -> dict[str, Any]:
+    """What a table needs to know of the study beyond the rows."""
+    told = {key: getattr(plan, key) for key in ("study", "title", "label", "scale", "task", "study_text")}
+    metrics = {k: {"from": m.source, "direction": m.direction, "unit": m.unit} for k, m in plan.metrics.items()}
+    return {"frame": FRAME_VERSION, **told, "metrics": metrics, "parts": [asdict(part) for part in plan.parts]}
+
+
+def csv_text(rows: list[Row]) -> str:
+    """Floats in their shortest exact form, absent values empty."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    if rows:
+        writer.writerow(rows[0])
+        writer.writerows([_text(v) for v in row.values()] for row in rows)
+    return out.getvalue()
+
+
+def _text(value: Cell) -> str:
+    return "" if value is None else repr(value) if isinstance(value, float) else str(value)
+
+
+def _replace(path: Path, data: bytes) -> None:
+    if not path.exists() or path.read_bytes() != data:
+        write_atomic(path, data)
+
+
+def _row_table(rows: list[Row], plan: PlanFile) -> pa.Table:
+    import pyarrow as pa
+
+    names = list(rows[0]) if rows else []
+    types = [_type(name) for name in names]
+    columns = [pa.array([row[name] for row in rows], type=t) for name, t in zip(names, types, strict=True)]
+    return _tagged(pa.table(columns, names=names), plan)
+
+
+def _type(column: str) -> pa.DataType:
+    import pyarrow as pa
+
+    if column in INTEGERS:
+        return pa.int64()
+    if column == "baseline":
+        return pa.bool_()
+    return pa.float64() if column.startswith(FLOATS) else pa.string()
+
+
+def _curve_table(curves: Curves, plan: PlanFile) -> pa.Table:
+    import pyarrow as pa
+
+    def named(index: object, names: list[str]) -> pa.Array:
+        codes = pa.array(memoryview(index), type=pa.int32())  # type: ignore[arg-type]
+        return pa.DictionaryArray.from_arrays(codes, pa.array(names, type=pa.string())).cast(pa.string())
+
+    columns = {
+        "trial": named(curves.trial, curves.trials),
+        "metric": named(curves.metric, list(curves.metrics)),
+        "step": pa.array(memoryview(curves.step), type=pa.int64()),
+        "value": pa.array(memoryview(curves.value), type=pa.float64()),
+    }
+    return _tagged(pa.table(columns), plan)
+
+
+def _tagged(table: pa.Table, plan: PlanFile) -> pa.Table:
+    tags = json.dumps(metadata(plan), ensure_ascii=False).encode()
+    return table.replace_schema_metadata({b"dynvit": tags})
+
+
+def _parquet(table: pa.Table) -> bytes:
+    import pyarrow.parquet as pq
+
+    out = io.BytesIO()
+    pq.write_table(table, out, compression="zstd")
+    return out.getvalue()

@@ -1,0 +1,59 @@
+"""predictions.npz of a study: the finished trials' predictions in one file, each target once. Standard library only.
+
+Members are `prediction/<trial>/<target>` and `target/<target>`, a target being named by its content; every one is an
+array as numpy writes it, so `numpy.load` reads the file. Equal predictions give equal bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from studies.engine.storage.trial_folder import TrialFolder, write_atomic
+
+NAME = "predictions.npz"
+EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+def gather(trials: Sequence[TrialFolder], folder: Path) -> None:
+    """Write the study's file; gone where no finished trial has predictions, untouched where it is up to date."""
+    target = folder / NAME
+    found = [trial for trial in trials if trial.predictions_file.is_file()]
+    if not found:
+        target.unlink(missing_ok=True)
+    elif not _current(target, found):
+        write_atomic(target, _packed(found))
+
+
+def _current(target: Path, trials: Sequence[TrialFolder]) -> bool:
+    """Whether the file has these very trials and none of them is newer."""
+    try:
+        written = target.stat().st_mtime_ns
+        with zipfile.ZipFile(target) as archive:
+            names = {name.split("/")[1] for name in archive.namelist() if name.startswith("prediction/")}
+    except (OSError, zipfile.BadZipFile, IndexError):
+        return False
+    return names == {t.id for t in trials} and all(t.predictions_file.stat().st_mtime_ns < written for t in trials)
+
+
+def _packed(trials: Sequence[TrialFolder]) -> bytes:
+    members: dict[str, bytes] = {}
+    for trial in trials:
+        try:
+            with zipfile.ZipFile(trial.predictions_file) as archive:
+                prediction, target = (archive.read(f"{name}.npy") for name in ("prediction", "target"))
+        except (OSError, zipfile.BadZipFile, KeyError):
+            continue  # a file that somebody else put there, or half of one
+        name = hashlib.sha256(target).hexdigest()[:8]
+        members[f"target/{name}.npy"] = target
+        members[f"prediction/{trial.id}/{name}.npy"] = prediction
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, data in sorted(members.items()):
+            entry = zipfile.ZipInfo(name, EPOCH)
+            entry.compress_type, entry.create_system, entry.external_attr = zipfile.ZIP_DEFLATED, 3, 0o644 << 16
+            archive.writestr(entry, data)
+    return out.getvalue()

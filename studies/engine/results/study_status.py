@@ -1,0 +1,72 @@
+"""How a study stands, from plan.json and the trial folders alone: what `status`, `stop` and `logs` look at."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from studies.engine.core.trial import STATUSES, State
+from studies.engine.execution import study_lock
+from studies.engine.storage.plan_file import PlanFile, PlannedTrial
+from studies.engine.storage.state_watcher import Watch
+from studies.engine.storage.trial_folder import Store
+
+WORDS = {"planned": "missing"}
+
+
+class Standing:
+    """One study folder."""
+
+    def __init__(self, store: Store, plan: PlanFile) -> None:
+        self.plan, self.store = plan, store
+        self.watch = Watch([store.trial(name) for name in dict.fromkeys(trial.folder for trial in plan.trials)])
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """folder id -> "part arm s0" of the first arm it serves."""
+        return {t.folder: f"{t.part} {t.arm} s{t.seed}" for t in reversed(self.plan.trials)}
+
+    def driver(self) -> dict[str, Any] | None:
+        return study_lock.running(self.plan.folder)
+
+    def arms(self) -> Iterator[tuple[str, str, Counter[str]]]:
+        """Part, arm, and how many of its seeds stand how; in the plan's order."""
+        states = self.watch.look()
+        found: dict[tuple[str, str], Counter[str]] = {}
+        for trial in self.plan.trials:
+            found.setdefault((trial.part, trial.arm), Counter())[states[trial.folder].status] += 1
+        yield from ((part, arm, count) for (part, arm), count in found.items())
+
+    def as_json(self) -> dict[str, Any]:
+        states = self.watch.look()
+        return {
+            "study": self.plan.study,
+            "label": self.plan.label,
+            "folder": str(self.plan.folder),
+            "driver": self.driver(),
+            "counts": dict(Counter(states[t.folder].status for t in self.plan.trials)),
+            "trials": [_row(trial, states) for trial in self.plan.trials],
+        }
+
+
+def counted(count: Mapping[Any, int]) -> str:
+    """ "done 3, failed 1, missing 1"."""
+    order = ("done", *(status for status in STATUSES if status != "done"))
+    return ", ".join(f"{WORDS.get(status, status)} {count[status]}" for status in order if count.get(status))
+
+
+def named(results: Path, study: str) -> list[Path]:
+    """The study folders that a name on the command line means: ``name@label`` that one, ``name`` it and its labels."""
+    from studies.engine.storage.plan_file import folders
+
+    name = Path(study).stem if study.endswith((".yaml", ".yml")) else study
+    return [folder for folder in folders(results) if name in (folder.name, folder.name.partition("@")[0])]
+
+
+def _row(trial: PlannedTrial, states: Mapping[str, State]) -> dict[str, Any]:
+    told = asdict(states[trial.folder])
+    place = {"part": trial.part, "arm": trial.arm, "seed": trial.seed, "trial": trial.folder}
+    return place | told

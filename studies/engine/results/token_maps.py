@@ -1,0 +1,48 @@
+"""Token maps that trials left behind, gathered in the study folder: of each arm the first finished seed's.
+
+They go along with the frame, for figures; no number is read from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from studies.engine.storage.trial_folder import Store, write_atomic
+
+if TYPE_CHECKING:
+    from studies.engine.results.collect import Reading
+    from studies.engine.storage.plan_file import PlanFile
+
+FILE = "maps.npz"
+FOLDER = "maps"
+
+
+def gather(store: Store, plan: PlanFile, readings: Mapping[str, Reading], folder: Path) -> list[Path]:
+    """``maps/<trial>.npz`` in the study folder; what no arm needs any more goes."""
+    chosen = _chosen(store, plan, readings)
+    place = folder / FOLDER
+    for old in place.glob("*.npz"):
+        if old.stem not in chosen:
+            old.unlink(missing_ok=True)
+    made = []
+    for name, source in chosen.items():
+        target, data = place / f"{name}.npz", source.read_bytes()
+        if not target.is_file() or target.read_bytes() != data:
+            place.mkdir(exist_ok=True)
+            write_atomic(target, data)
+        made.append(target)
+    return made
+
+
+def _chosen(store: Store, plan: PlanFile, readings: Mapping[str, Reading]) -> dict[str, Path]:
+    """Trial -> its file, one per arm that has any."""
+    seen: dict[tuple[str, str], str] = {}
+    for trial in sorted(plan.trials, key=lambda t: t.seed):
+        arm = trial.part, trial.arm
+        if arm in seen or readings[trial.folder].status != "done":
+            continue
+        if (store.trial(trial.folder).path / FILE).is_file():
+            seen[arm] = trial.folder
+    return {name: store.trial(name).path / FILE for name in seen.values()}

@@ -1,0 +1,179 @@
+"""What a task sees of the engine: the engine's side of `dynvit.context.Context`. Standard library only."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from studies.engine.core.trial import Status
+from studies.engine.runtime.distributed.leader import Gang
+from studies.engine.storage.checkpoint import Checkpoint
+from studies.engine.storage.trial_folder import TrialFolder, parse_event, write_atomic
+
+CHECKPOINT_SECONDS = 60 * float(os.environ.get("DYNVIT_CHECKPOINT_MINUTES", "1"))
+SHOWN = 6  # metrics kept in the state for the progress display
+
+
+class Abandoned(BaseException):
+    """The folder is another worker's now: nothing more may be written. No Exception, lest a task swallow it."""
+
+
+class Stop:
+    """Set once, from a signal handler or another thread: why this process should save and end."""
+
+    def __init__(self) -> None:
+        self.status: Status | None = None
+        self.leave = False
+        """Asked by a Ctrl-C: jobs that can do without the driver may go on."""
+
+    def ask(self, status: Status = "stopped") -> None:
+        self.status = self.status or status
+
+    def __bool__(self) -> bool:
+        return self.status is not None
+
+
+class TrialContext:
+    """One attempt at one trial."""
+
+    def __init__(
+        self, folder: TrialFolder, attempt: int, seed: int, device: str, stop: Stop, gang: Gang | None = None
+    ) -> None:
+        self.seed, self.device, self.folder = seed, device, folder.path
+        self.rank, self.world, self.address = 0, gang.world if gang else 1, gang.address if gang else ""
+        self._gang = gang
+        self.step, self.steps = 0, None  # type: int, int | None
+        self.latest: dict[str, float] = {}
+        self.abandoned = False
+        self.overtime = ""
+        """Why this attempt has to end although nobody asked the worker to."""
+        self._stop = stop
+        self._checkpoint = Checkpoint(folder)
+        self._saved, self._cost = time.monotonic(), 0.0
+        self._found = self._checkpoint.find(self.say)
+        self._seen: dict[int, set[str]] = {}
+        if self._found is None:
+            _set_events_aside(folder, attempt)
+        else:
+            self._seen = _continue_events(folder, self.say)
+            self.step = max(self._seen, default=0)
+        self._trial, self._attempt, self._logged = folder, attempt, False
+        self._events = self._open()
+
+    @property
+    def stopping(self) -> bool:
+        return bool(self.share(self.asked))
+
+    def share(self, value: Any) -> Any:
+        """Rank 0's value, in each of the processes that train this trial together; they all call it in one order."""
+        self._check()
+        if self._gang is not None:
+            self._gang.share(value)
+        return value
+
+    def log(self, step: int, metrics: dict[str, float], *, steps: int | None = None) -> None:
+        """Append one line; a step that an earlier attempt wrote stands, it is not written again."""
+        self._check()
+        if not self._logged and step < self._checkpoint.step:
+            self._start_over()
+        self._logged = True
+        values = {key: float(value) for key, value in metrics.items()}
+        self.step, self.steps = step, steps if steps is not None else self.steps
+        self.latest = _notable({**self.latest, **values})
+        seen = self._seen.get(step, set())
+        fresh = {key: value for key, value in values.items() if key not in seen}
+        if fresh:
+            line = json.dumps({"t": round(time.time(), 3), "step": step, "m": fresh}).encode() + b"\n"
+            if os.write(self._events, line) != len(line):
+                raise OSError(f"events.jsonl took only part of a line (is the disk full?): {self.folder}")
+
+    def due(self) -> bool:
+        """Every CHECKPOINT_SECONDS, less often where saving is slow (at most 2 % of the time), and when stopping."""
+        late = time.monotonic() - self._saved >= max(CHECKPOINT_SECONDS, 50 * self._cost)
+        return bool(self.share(self.asked or late))
+
+    def save(self, write: Callable[[Path], None]) -> None:
+        self._check()
+        began = time.monotonic()
+        os.fsync(self._events)  # the curve must reach at least as far as the checkpoint, whatever happens next
+        self._checkpoint.save(write, self.step)
+        self._saved = time.monotonic()
+        self._cost = self._saved - began if CHECKPOINT_SECONDS else 0.0
+
+    def keep(self, name: str, data: bytes) -> None:
+        self._check()
+        write_atomic(self.folder / name, data)
+
+    def load(self) -> Path | None:
+        return self._found
+
+    def say(self, text: str) -> None:
+        print(time.strftime("[%H:%M:%S]"), text, flush=True)
+
+    def close(self, forget: bool = False) -> None:
+        """forget: the trial is done, its checkpoint serves nobody."""
+        os.close(self._events)
+        if forget:
+            self._checkpoint.remove()
+
+    def _open(self) -> int:
+        return os.open(self._trial.events_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+
+    def _start_over(self) -> None:
+        """The task did not take up the checkpoint it was given, so the curve before it is not this attempt's."""
+        os.close(self._events)
+        _set_events_aside(self._trial, self._attempt)
+        self._events, self._seen, self.latest = self._open(), {}, {}
+
+    @property
+    def asked(self) -> bool:
+        """Whether this process was asked to stop; the others, if there are any, may not know yet."""
+        return bool(self._stop) or bool(self.overtime)
+
+    def _check(self) -> None:
+        if self.abandoned:
+            raise Abandoned
+
+
+def _notable(metrics: dict[str, float]) -> dict[str, float]:
+    """A few values for the progress display: validation first, then training, nothing per layer."""
+    order = sorted(metrics, key=lambda key: (not key.startswith("val."), not key.startswith("train."), "layer" in key))
+    return {key: metrics[key] for key in order[:SHOWN]}
+
+
+def _set_events_aside(folder: TrialFolder, attempt: int) -> None:
+    """An attempt without a checkpoint starts from nothing: the curve of the one before goes to that one's folder."""
+    if attempt > 0 and folder.events_file.exists():
+        aside = folder.attempt_folder(attempt - 1)
+        aside.mkdir(parents=True, exist_ok=True)
+        os.replace(folder.events_file, aside / "events.jsonl")
+    else:
+        folder.events_file.unlink(missing_ok=True)
+
+
+def _continue_events(folder: TrialFolder, say: Callable[[str], None]) -> dict[int, set[str]]:
+    """Cut a last line that was not finished; which keys stand at which step."""
+    seen: dict[int, set[str]] = {}
+    damaged = 0
+    try:
+        with open(folder.events_file, "rb+") as f:
+            end = 0
+            for line in f:
+                event = parse_event(line)
+                if event is not None:
+                    seen.setdefault(event.step, set()).update(event.metrics)
+                elif line.endswith(b"\n"):
+                    damaged += 1
+                end += len(line) if line.endswith(b"\n") else 0
+            if end != f.seek(0, os.SEEK_END):
+                f.truncate(end)
+                say("events.jsonl ended in the middle of a line, which was cut")
+    except FileNotFoundError:
+        say("events.jsonl is missing: the curve starts at the checkpoint")
+    if damaged:
+        say(f"events.jsonl has {damaged} damaged lines, which are skipped")
+    return seen

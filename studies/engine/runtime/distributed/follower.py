@@ -1,0 +1,146 @@
+"""A process beside rank 0 of a trial: does what rank 0 decides and writes nothing. Standard library, and the task."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import socket
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from studies.engine.runtime.context import Stop
+from studies.engine.runtime.distributed import leader
+from studies.engine.runtime.distributed.env import Ranks
+from studies.engine.runtime.heartbeat import Parents
+from studies.engine.storage.trial_folder import read_json
+
+LAST_WORDS = 1.0
+"""Seconds from the end of rank 0 to ours: an exception that comes of it may still be printed."""
+
+
+class Link:
+    """The connection to rank 0. A thread reads it, so that its end is noticed in the middle of a step."""
+
+    def __init__(self, link: socket.socket, parents: Parents) -> None:
+        self._link, self._parents = link, parents
+        self._values: queue.Queue[dict[str, Any]] = queue.Queue()
+        self._ended = False
+        self._rest = b""
+        link.settimeout(1.0)
+        threading.Thread(target=self._read, name="link", daemon=True).start()
+
+    def take(self, kind: str) -> Any:
+        """What rank 0 says next. Ends this process where it says that all is over."""
+        message = self._values.get()
+        if kind not in message:
+            os._exit(0 if leader.OVER in message else 1)
+        return message[kind]
+
+    def send(self, message: dict[str, Any]) -> None:
+        self._ended = True  # what comes now changes nothing any more
+        with contextlib.suppress(OSError):
+            self._link.sendall(json.dumps(message).encode() + b"\n")
+
+    def _read(self) -> None:
+        while True:
+            try:
+                data = self._link.recv(65536)
+            except TimeoutError:
+                if self._parents.gone():
+                    os._exit(1)
+                continue
+            except OSError:
+                data = b""
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            for line in lines:
+                self._values.put(json.loads(line))
+            if not data:
+                break
+        self._values.put({leader.OVER: True})
+        time.sleep(LAST_WORDS)
+        if not self._ended:
+            os._exit(1)
+
+
+class FollowerContext:
+    """What the task sees: rank 0's decisions. Of the engine's side of `dynvit.context.Context`."""
+
+    def __init__(self, folder: Path, seed: int, device: str, ranks: Ranks, link: Link, start: dict[str, Any]) -> None:
+        self.folder, self.seed, self.device = folder, seed, device
+        self.rank, self.world, self.address = ranks.rank, ranks.world, str(start["address"])
+        self._link, self._checkpoint = link, start["checkpoint"]
+
+    @property
+    def stopping(self) -> bool:
+        return bool(self.share(None))
+
+    def due(self) -> bool:
+        return bool(self.share(None))
+
+    def share(self, value: Any) -> Any:
+        """Rank 0's value of the same call."""
+        return self._link.take(leader.VALUE)
+
+    def log(self, step: int, metrics: dict[str, float], *, steps: int | None = None) -> None:
+        return None
+
+    def save(self, write: Callable[[Path], None]) -> None:
+        return None
+
+    def keep(self, name: str, data: bytes) -> None:
+        return None
+
+    def load(self) -> Path | None:
+        return Path(self._checkpoint) if self._checkpoint else None
+
+    def say(self, text: str) -> None:
+        print(text, flush=True)
+
+
+def follow(folder: Path, ranks: Ranks, device: str, stop: Stop, parents: Parents, reason: Callable[..., str]) -> int:
+    """One attempt beside rank 0; the exit code. reason: what to call an exception."""
+    connection = _connect(folder, ranks, stop, parents)
+    if connection is None:
+        return 0
+    link = Link(connection, parents)
+    start = link.take(leader.GO)
+    try:
+        from studies.engine.catalog.tasks import load_task
+
+        spec = start["spec"]
+        context = FollowerContext(folder, int(spec.get("seed", 0)), device, ranks, link, start)
+        load_task(spec["task"]).run(spec["config"], context)
+        link.send({leader.DONE: True})
+    except BaseException as error:
+        if any(cls.__name__ == "Stopped" for cls in type(error).__mro__):
+            link.send({leader.DONE: True})
+            return 0
+        traceback.print_exc()
+        link.send({leader.ERROR: reason(error), "trace": traceback.format_exc()})
+        return 1
+    return 0
+
+
+def _connect(folder: Path, ranks: Ranks, stop: Stop, parents: Parents) -> socket.socket | None:
+    """Wait for rank 0 to say where it is (over a network drive that may take half a minute), then greet it."""
+    until = time.monotonic() + leader.COME_WITHIN
+    while time.monotonic() < until and not stop and not parents.gone():
+        where = read_json(leader.place(folder, ranks.gang))
+        if where is not None:
+            try:
+                link = socket.create_connection((where["address"], int(where["port"])), timeout=10)
+            except OSError:
+                time.sleep(0.5)
+                continue
+            leader.keep_alive(link)
+            hello = {"token": where["token"], "rank": ranks.rank, "host": socket.gethostname(), "pid": os.getpid()}
+            link.sendall(json.dumps(hello).encode() + b"\n")
+            return link
+        time.sleep(0.05)
+    return None

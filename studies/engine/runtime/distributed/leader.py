@@ -1,0 +1,186 @@
+"""Rank 0's end of a trial that several processes train together; the others' is in `follower`. Standard library only.
+
+Rank 0 is an ordinary worker. It says in the trial folder where it listens (a file named after this start), the others
+connect, and from then on hear whatever it decides (which checkpoint to go on from, whether to save, whether to stop) in
+the order in which it decides: so all of them take every step alike, and none but rank 0 writes. A connection that ends
+before its time is a process that died, and the attempt ends for all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from studies.engine.runtime.distributed.env import Ranks
+from studies.engine.storage.trial_folder import write_atomic
+
+COME_WITHIN = float(os.environ.get("DYNVIT_GANG_SECONDS", "300"))
+"""Seconds for all processes to come: on a cluster they start on several nodes, and import what they need afterwards."""
+GRACE = 10.0
+"""Seconds from the loss of a process until rank 0 ends, whatever it is stuck in."""
+GO, OVER, VALUE, ERROR, DONE = "go", "over", "value", "error", "done"
+
+
+class Broken(Exception):
+    """One of the processes has ended; `reason` says which and how."""
+
+
+def place(folder: Path, gang: str) -> Path:
+    """Where rank 0 of that start says how it is reached."""
+    return folder / f"gang-{hashlib.sha256(gang.encode()).hexdigest()[:12]}"
+
+
+class Gang:
+    """Use as a context manager around the attempt; on leaving, whoever waits is sent home."""
+
+    def __init__(self, folder: Path, ranks: Ranks) -> None:
+        self.ranks = ranks
+        self.world = ranks.world
+        self.address = ranks.address or socket.gethostname()
+        self.reason, self.told = "", ""
+        """Why the attempt is over, empty while all is well; and what the process that failed had to say."""
+        self.broken = threading.Event()
+        self.give_up: Callable[[str], None] = lambda reason: None
+        """Called GRACE seconds after a loss unless the attempt has ended meanwhile; does not return to its work."""
+        self._file = place(folder, ranks.gang)
+        self._token = secrets.token_hex(16)
+        self._links: dict[int, socket.socket] = {}
+        self._names: dict[int, str] = {}
+        self._done: set[int] = set()
+        self._come = threading.Condition()
+        self._closing = threading.Event()
+        self._server = socket.create_server(("", 0), backlog=self.world)
+
+    def __enter__(self) -> Gang:
+        told = {"address": self.address, "port": self._server.getsockname()[1], "token": self._token}
+        write_atomic(self._file, json.dumps(told), durable=False)
+        threading.Thread(target=self._accept, name="gang", daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._wait(lambda: False, 10)  # who is still on its way is told too
+        self._closing.set()
+        self._send({OVER: True})
+        self._file.unlink(missing_ok=True)
+        for link in (*self._links.values(), self._server):
+            with contextlib.suppress(OSError):
+                link.shutdown(socket.SHUT_RDWR)
+            link.close()
+
+    # ---- for the attempt
+
+    def assemble(self, start: dict[str, Any], stopped: Callable[[], bool]) -> None:
+        """Wait until all are here, then tell them what they begin with."""
+        if not self._wait(stopped, COME_WITHIN) and not stopped():
+            raise Broken(self._fail(f"{len(self._links) + 1} of {self.world} processes came in {COME_WITHIN:g} s"))
+        self._send({GO: start})
+
+    def share(self, value: Any) -> None:
+        """Tell the others; where one of them is gone, this is the place to learn it."""
+        if self.broken.is_set():
+            raise Broken(self.reason)
+        self._send({VALUE: value})
+
+    def finish(self, seconds: float = 60.0) -> None:
+        """Wait until the others have ended too."""
+        until = time.monotonic() + seconds
+        while len(self._done) < self.world - 1 and not self.broken.is_set() and time.monotonic() < until:
+            time.sleep(0.02)
+
+    def blame(self, seconds: float) -> str:
+        """After a failure of rank 0: whether another's end was the cause."""
+        return self.reason if self.broken.wait(seconds) else ""
+
+    # ---- beneath
+
+    def _wait(self, stopped: Callable[[], bool], seconds: float) -> bool:
+        until = time.monotonic() + seconds
+        with self._come:
+            while len(self._links) < self.world - 1 and not self.broken.is_set():
+                if stopped() or time.monotonic() > until:
+                    return False
+                self._come.wait(0.1)
+        return True
+
+    def _send(self, message: dict[str, Any]) -> None:
+        line = json.dumps(message).encode() + b"\n"
+        for link in list(self._links.values()):
+            with contextlib.suppress(OSError):  # its reader sees the end
+                link.sendall(line)
+
+    def _accept(self) -> None:
+        while not self._closing.is_set():
+            try:
+                link, _ = self._server.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._listen, args=(link,), name="gang", daemon=True).start()
+
+    def _listen(self, link: socket.socket) -> None:
+        """One other process, from its first word to its end."""
+        keep_alive(link)
+        with link.makefile("rb") as lines:
+            hello = _parse(_line(lines))
+            rank = hello.get("rank")
+            if hello.get("token") != self._token or not isinstance(rank, int) or not 0 < rank < self.world:
+                link.close()
+                return
+            with self._come:
+                self._links[rank] = link
+                self._names[rank] = f"process {rank} ({hello.get('pid')} on {hello.get('host')})"
+                self._come.notify_all()
+            while line := _line(lines):
+                message = _parse(line)
+                if DONE in message:
+                    self._done.add(rank)
+                if ERROR in message:
+                    self.told = self.told or str(message.get("trace", ""))
+                    self._break(str(message[ERROR]) if message[ERROR] == "oom" else f"process {rank}: {message[ERROR]}")
+        if rank not in self._done and not self._closing.is_set():
+            self._break(f"{self._names[rank]} ended without a word")
+
+    def _fail(self, reason: str) -> str:
+        self.reason = self.reason or reason
+        self.broken.set()
+        return self.reason
+
+    def _break(self, reason: str) -> None:
+        if self.broken.is_set():
+            return
+        self._fail(reason)
+        if not self._closing.wait(GRACE):
+            self.give_up(self.reason)
+
+
+def keep_alive(link: socket.socket) -> None:
+    """Small messages at once; a node that vanished without a word is noticed within a minute."""
+    link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, option):
+            link.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+
+def _line(lines: Any) -> bytes:
+    """Empty at the end of the connection, however it ended."""
+    try:
+        return bytes(lines.readline())
+    except OSError:
+        return b""
+
+
+def _parse(line: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}

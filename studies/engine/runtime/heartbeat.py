@@ -1,0 +1,114 @@
+"""The worker's second thread: keeps the claim and the state fresh, listens for a stop, notices a dead parent."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from studies.engine.core.trial import State
+from studies.engine.runtime.context import Stop, TrialContext
+from studies.engine.storage.lease import HEARTBEAT_SECONDS, alive
+from studies.engine.storage.trial_folder import TrialFolder
+
+TICK = min(1.0, HEARTBEAT_SECONDS / 2)
+ORPHAN_GRACE = 5.0
+"""Seconds that a worker without its parent has to save."""
+OVERTIME_GRACE = float(os.environ.get("DYNVIT_OVERTIME_SECONDS", "20"))
+"""Seconds that an attempt has to save once its minutes are over."""
+
+
+class Parents:
+    """Processes without which this one has no business: its parent, and a driver that owns the whole cluster."""
+
+    def __init__(self) -> None:
+        self._parent = int(os.environ.get("DYNVIT_PARENT") or os.getppid())
+        pid, _, birth = os.environ.get("DYNVIT_DRIVER", "").partition(":")
+        self._driver, self._birth = int(pid or 0), birth
+        if sys.platform == "linux":
+            ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+    def gone(self) -> bool:
+        if os.getppid() != self._parent:
+            return True
+        return bool(self._driver) and not alive(self._driver, self._birth)
+
+
+class Pulse:
+    """Use as a context manager around one attempt; `state` is what it writes, with the context's step and values."""
+
+    def __init__(
+        self, folder: TrialFolder, token: str, state: State, context: TrialContext, stop: Stop, parents: Parents | None
+    ) -> None:
+        self._folder, self._token, self._state, self._context = folder, token, state, context
+        self._stop, self._parents = stop, parents
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
+        self._touched = self._began = time.monotonic()
+        self._orphan_since: float | None = None
+        self.minutes: float | None = None
+        """How long this attempt may take."""
+        self.insist: Callable[[str], None] = lambda reason: None
+        """Called where the attempt goes on after that and OVERTIME_GRACE; gets the reason."""
+
+    def __enter__(self) -> Pulse:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def state(self) -> State:
+        """The state as of now."""
+        context = self._context
+        return replace(
+            self._state, step=context.step, steps=context.steps, latest=dict(context.latest), heartbeat=time.time()
+        )
+
+    def _run(self) -> None:
+        written = self._state
+        while not self._end.wait(TICK):
+            try:
+                self._listen()
+                self._watch_the_time()
+                due = time.monotonic() - self._touched >= HEARTBEAT_SECONDS
+                if due and not self._folder.beat(self._token):
+                    self._context.abandoned = True
+                    self._stop.ask()
+                    return
+                now = self.state()
+                if due or (now.step, now.latest) != (written.step, written.latest):
+                    self._folder.set_state(now)
+                    written = now
+                if due:
+                    self._touched = time.monotonic()
+            except OSError:
+                continue  # a full disk, a network drive that is away: the task meets it by itself or it passes
+
+    def _watch_the_time(self) -> None:
+        over = time.monotonic() - self._began - 60 * self.minutes if self.minutes else -1.0
+        if over < 0:
+            return
+        self._context.overtime = f"took longer than its {self.minutes:g} minutes (resources.minutes)"
+        if over > OVERTIME_GRACE:
+            self.insist(self._context.overtime)
+
+    def _listen(self) -> None:
+        if self._parents is not None and self._parents.gone():
+            self._stop.ask()
+            self._orphan_since = self._orphan_since or time.monotonic()
+            if time.monotonic() - self._orphan_since > ORPHAN_GRACE:
+                if os.getpgid(0) == os.getpid():
+                    os.killpg(0, signal.SIGKILL)  # with the processes it started
+                os._exit(1)
+        try:
+            if self._folder.stop_file.read_text().strip() == self._token:
+                self._stop.ask()
+        except FileNotFoundError:
+            pass

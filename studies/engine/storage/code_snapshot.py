@@ -1,0 +1,62 @@
+"""A copy of the code by content, so that editing while trials wait or run changes nothing for them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+PACKAGES = ("dynvit", "studies")
+SUFFIXES = (".py", ".json")
+SOURCE = "source.json"
+"""In a snapshot: git and fingerprint of the tree it was taken from."""
+
+
+@cache
+def root() -> Path:
+    """The folder that holds the packages this process runs."""
+    return Path(__file__).resolve().parents[3]
+
+
+@cache
+def fingerprint(folder: Path, packages: tuple[str, ...] = ("dynvit",)) -> str:
+    """Twelve characters that change with every file of the packages; of the science alone, if not told otherwise."""
+    digest = hashlib.sha256()
+    for file in _files(folder, packages):
+        body = file.read_bytes()
+        digest.update(f"{file.relative_to(folder).as_posix()}\0{len(body)}\0".encode() + body)
+    return digest.hexdigest()[:12]
+
+
+def take(results: Path) -> Path:
+    """The snapshot of the running code under ``results/code``, made if it is not there."""
+    from studies.engine.storage.environment import source
+
+    target = results / "code" / fingerprint(root(), PACKAGES)
+    if (target / SOURCE).exists():
+        return target
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.{uuid.uuid4().hex[:6]}")
+    try:
+        for file in _files(root(), PACKAGES):
+            copy = temporary / file.relative_to(root())
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy)
+        (temporary / SOURCE).write_text(json.dumps(source()) + "\n")
+        os.rename(temporary, target)
+    except OSError:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if not (target / SOURCE).exists():  # else another driver was faster
+            raise
+    return target
+
+
+def _files(folder: Path, packages: tuple[str, ...]) -> Iterator[Path]:
+    for package in packages:
+        for file in sorted((folder / package).rglob("*")):
+            if file.suffix in SUFFIXES and file.is_file():
+                yield file

@@ -1,0 +1,260 @@
+"""The trial folder, which is the truth: paths, atomic writes, the state, the event log, who works on it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from studies.engine.core.trial import State
+from studies.engine.storage.lease import HEARTBEAT_SECONDS, STALE_AFTER, Claim
+
+__all__ = ["HEARTBEAT_SECONDS", "STALE_AFTER", "Event", "Store", "TrialFolder", "read_json", "write_atomic"]
+
+
+def write_atomic(path: Path, data: bytes | str, durable: bool = True) -> None:
+    """Replace a file so that a reader, or a kill at any moment, sees the old or the new one, never a half.
+
+    durable: also a power cut; costs a sync of the disk.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:6]}")
+    try:
+        with open(temporary, "wb") as f:
+            f.write(data.encode() if isinstance(data, str) else data)
+            if durable:
+                f.flush()
+                os.fsync(f.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The file's object, or None where it is absent or damaged (a writer was killed, a disk was full)."""
+    try:
+        value = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of events.jsonl."""
+
+    time: float
+    step: int
+    metrics: dict[str, float]
+
+
+class TrialFolder:
+    """`results/trials/<id>`; see README, "What is in a trial folder"."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    @property
+    def spec_file(self) -> Path:
+        return self.path / "spec.json"
+
+    @property
+    def state_file(self) -> Path:
+        return self.path / "state.json"
+
+    @property
+    def events_file(self) -> Path:
+        return self.path / "events.jsonl"
+
+    @property
+    def result_file(self) -> Path:
+        return self.path / "result.json"
+
+    @property
+    def predictions_file(self) -> Path:
+        """Optional: `prediction` and `target` per validation image."""
+        return self.path / "predictions.npz"
+
+    @property
+    def claim_file(self) -> Path:
+        return self.path / "claim"
+
+    @property
+    def stop_file(self) -> Path:
+        """Holds the token of the claim whose worker is asked to save and stop; any other token is old."""
+        return self.path / "stop"
+
+    @property
+    def checkpoint_file(self) -> Path:
+        return self.path / "ckpt" / "last.pt"
+
+    def attempt_folder(self, attempt: int) -> Path:
+        """attempt counts from 0."""
+        return self.path / "attempts" / str(attempt)
+
+    # ---- spec, state, result
+
+    def create(self, spec: dict[str, Any]) -> None:
+        """Make the folder with its spec; an existing spec is left as it is."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        if read_json(self.spec_file) is None:
+            write_atomic(self.spec_file, json.dumps(spec, indent=1, sort_keys=True) + "\n", durable=False)
+
+    def spec(self) -> dict[str, Any] | None:
+        return read_json(self.spec_file)
+
+    def state(self) -> State:
+        """Where the trial stands. What the file says is checked against the result and the claim: with a result it is
+        done, whatever was written last, and a trial that runs without a live worker is lost."""
+        state = self._written_state()
+        if state.status == "done":
+            gone = State("lost", state.attempt, reason="result.json is missing or damaged")
+            return state if self._has_result() else gone
+        if self._has_result():
+            return replace(state, status="done", reason="")
+        if state.status == "running" and not self.claimed():
+            again = self._written_state()  # its last word comes before its claim goes
+            if again.status != "running" or self._has_result():
+                return replace(again, status="done", reason="") if self._has_result() else again
+            return replace(state, status="lost", reason=state.reason or "its process ended without a word")
+        return state
+
+    def _written_state(self) -> State:
+        raw = read_json(self.state_file)
+        if raw is not None:
+            known = {f.name for f in dataclasses.fields(State)}
+            try:
+                return State(**{k: v for k, v in raw.items() if k in known})
+            except TypeError:
+                pass
+        try:
+            attempts = sum(1 for name in os.listdir(self.path / "attempts") if name.isdigit())
+        except OSError:
+            return State()
+        return State("lost" if attempts else "planned", attempts, reason="state.json was missing or damaged")
+
+    def _has_result(self) -> bool:
+        try:
+            return os.stat(self.result_file).st_size > 2
+        except OSError:
+            return False
+
+    def set_state(self, state: State) -> None:
+        # not synced: after a power cut the result or the attempts folder tell as much
+        write_atomic(self.state_file, json.dumps(dataclasses.asdict(state)) + "\n", durable=False)
+
+    def result(self) -> dict[str, Any] | None:
+        return read_json(self.result_file)
+
+    def set_result(self, result: dict[str, Any]) -> None:
+        write_atomic(self.result_file, json.dumps(result, indent=1, sort_keys=True) + "\n")
+
+    # ---- claim: who works here
+
+    def claim(self) -> str | None:
+        """Take the folder for this process: a token, or None where a live worker has it."""
+        return Claim(self.claim_file).take()
+
+    def release(self, token: str) -> None:
+        Claim(self.claim_file).release(token)
+
+    def claimed(self) -> bool:
+        """True while a live worker holds the folder."""
+        return Claim(self.claim_file).alive()
+
+    def beat(self, token: str) -> bool:
+        """Called by the worker's heartbeat; False means that the folder is another worker's now."""
+        return Claim(self.claim_file).beat(token)
+
+    def ask_to_stop(self) -> bool:
+        """Ask the live worker to save and stop; the request carries its claim's token, so that it never stops a later
+        attempt. False where nobody works here."""
+        claim = Claim(self.claim_file)
+        held = claim.holder()
+        if held is None or not claim.alive():
+            return False
+        write_atomic(self.stop_file, str(held.get("token", "")), durable=False)
+        return True
+
+    def settle(self, state: State) -> bool:
+        """Write a state from outside, as nobody works here; False where somebody does or the trial is done."""
+        token = self.claim()
+        if token is None:
+            return False
+        try:
+            if self.state().status == "done":
+                return False
+            self.set_state(state)
+        finally:
+            self.release(token)
+        return True
+
+    def start_over(self) -> bool:
+        """Move all that the last attempt made to its folder; False where somebody works here."""
+        token = self.claim()
+        if token is None:
+            return False
+        try:
+            state = self._written_state()
+            aside = self.attempt_folder(max(state.attempt - 1, 0))
+            aside.mkdir(parents=True, exist_ok=True)
+            self.set_state(State("queued", state.attempt))
+            for file in (self.result_file, self.predictions_file, self.events_file, self.checkpoint_file.parent):
+                if file.exists():
+                    target = aside / file.name
+                    os.rename(file, target if not target.exists() else aside / f"{file.name}.{int(time.time())}")
+        finally:
+            self.release(token)
+        return True
+
+    # ---- events
+
+    def events(self) -> Iterator[Event]:
+        """Complete lines only: a truncated or damaged line is skipped, what follows it is read."""
+        try:
+            with open(self.events_file, "rb") as f:
+                for line in f:
+                    event = parse_event(line)
+                    if event is not None:
+                        yield event
+        except FileNotFoundError:
+            return
+
+
+def parse_event(line: bytes) -> Event | None:
+    """None for a line that was cut or damaged."""
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        raw = json.loads(line)
+        return Event(float(raw["t"]), int(raw["step"]), {k: float(v) for k, v in raw["m"].items()})
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+class Store:
+    """A results folder: `trials/<id>`, one folder per study, `mlflow.db`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+
+    @property
+    def trials(self) -> Path:
+        return self.root / "trials"
+
+    def trial(self, trial_id: str) -> TrialFolder:
+        return TrialFolder(self.trials / trial_id)
+
+    def study(self, name: str) -> Path:
+        """`name` carries the label: ``redundancy_ablation@smoke``."""
+        return self.root / name

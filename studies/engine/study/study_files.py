@@ -1,0 +1,46 @@
+"""Which studies there are, and which one a word of the command line means. No study is opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from studies.engine.core.errors import Problem, StudyError
+from studies.engine.core.typing_check import hint
+from studies.engine.study.settings import NAME
+
+SUFFIXES = (".yaml", ".yml")
+
+
+def names() -> dict[str, Path]:
+    """Every study: those of the current folder's studies/, then the package's."""
+    here = Path("studies").resolve(), Path(__file__).resolve().parents[2]
+    return {file.stem: file for folder in reversed(here) for file in sorted(folder.glob("*.yaml"))}
+
+
+def name_of(study: str) -> str:
+    """The name that STUDY of the command line means; nothing is opened."""
+    path = Path(study)
+    if path.suffix in SUFFIXES:
+        return path.stem
+    name = study.partition("@")[0]
+    if not NAME.fullmatch(name):
+        raise StudyError([_unknown(study)])
+    return name
+
+
+def find(study: str) -> Path:
+    """The file of STUDY: a name, or a path to a YAML file."""
+    path = Path(study)
+    if path.suffix in SUFFIXES:
+        if path.is_file():
+            return path
+        raise StudyError([Problem(study, "no such file")])
+    known = names()
+    if study not in known:
+        raise StudyError([_unknown(study)])
+    return known[study]
+
+
+def _unknown(study: str) -> Problem:
+    known = names()
+    return Problem("STUDY", f'no study "{study}" in studies/{hint(study.rsplit("/", 1)[-1], known)}')

@@ -1,0 +1,136 @@
+"""The runs of one MLflow experiment: what `track` asks of a client, and how it fits into its limits."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from studies.engine.tracking import mlflow_uri
+from studies.engine.tracking.run_records import ENDED, Point, Wanted, legal
+
+METRICS_PER_BATCH, PARAMS_PER_BATCH, RUNS_PER_PAGE = 1000, 100, 1000
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A run that MLflow has."""
+
+    id: str
+    tags: dict[str, str]
+    params: dict[str, str]
+
+
+class Runs:
+    """Opens (or makes) the experiment; what it holds already is listed once."""
+
+    def __init__(self, client: Any, entities: Any, experiment: str, artifacts: str | None) -> None:
+        """client: an MlflowClient, entities: `mlflow.entities`, artifacts: their folder (a server has its own)."""
+        self._client, self._entities = client, entities
+        self.trials: dict[str, Found] = {}
+        self.parent: Found | None = None
+        self.token = uuid.uuid4().hex
+        found = self._client.get_experiment_by_name(experiment)
+        if found is None:
+            tags = {mlflow_uri.TOKEN: self.token}
+            self._experiment = self._client.create_experiment(experiment, artifact_location=artifacts, tags=tags)
+            return
+        self._experiment = found.experiment_id
+        if found.lifecycle_stage == "active":
+            self.token = found.tags.get(mlflow_uri.TOKEN, self.token)
+            for run in self._list():
+                self._know(run)
+        else:  # it keeps its name for itself, and would bring back the runs that we had deleted too
+            self._client.restore_experiment(self._experiment)
+            for run in self._list():
+                self.delete(run.id)
+        if found.tags.get(mlflow_uri.TOKEN) != self.token:
+            self._client.set_experiment_tag(self._experiment, mlflow_uri.TOKEN, self.token)
+
+    def _list(self, query: str = "") -> list[Found]:
+        """The active runs."""
+        listed: list[Found] = []
+        page = None
+        while True:
+            runs = self._client.search_runs([self._experiment], query, max_results=RUNS_PER_PAGE, page_token=page)
+            listed += [Found(run.info.run_id, run.data.tags, run.data.params) for run in runs]
+            page = runs.token
+            if not page:
+                return listed
+
+    def _know(self, run: Found) -> None:
+        if run.tags.get("kind") == "study":
+            self.parent = run
+        elif "trial_id" in run.tags:
+            self.trials[run.tags["trial_id"]] = run
+
+    def forget(self, trial: str) -> None:
+        """After a failure: look again whether MLflow has it."""
+        self.trials.pop(trial, None)
+        with contextlib.suppress(Exception):  # the failure itself is being reported
+            for run in self._list(f"tags.trial_id = '{trial}'"):
+                self._know(run)
+
+    def create(self, wanted: Wanted, parent: str) -> str:
+        """A run with its params, tags, name and status."""
+        tags = _tags(wanted, parent)
+        run = self._client.create_run(self._experiment, start_time=wanted.start, tags=tags, run_name=wanted.name)
+        found = Found(str(run.info.run_id), tags, wanted.params)
+        self._know(found)
+        for params in _chunks(list(wanted.params.items()), PARAMS_PER_BATCH):
+            self._client.log_batch(found.id, params=[self._entities.Param(k, v) for k, v in params])
+        if wanted.status != "RUNNING":
+            self._status(found.id, wanted)
+        return found.id
+
+    def describe(self, run: str, wanted: Wanted, parent: str) -> None:
+        """Bring tags, name, status and end of a run up to date."""
+        tags = [self._entities.RunTag(k, v) for k, v in _tags(wanted, parent).items()]
+        self._client.log_batch(run, tags=tags)
+        self._client.update_run(run, name=wanted.name)
+        self._status(run, wanted)
+
+    def _status(self, run: str, wanted: Wanted) -> None:
+        if wanted.status in ENDED:
+            self._client.set_terminated(run, status=wanted.status, end_time=wanted.end)
+        else:
+            self._client.update_run(run, status=wanted.status)
+
+    def points(self, run: str, points: Sequence[Point]) -> None:
+        """Rows that MLflow has already are ignored by it."""
+        for chunk in _chunks(points, METRICS_PER_BATCH):
+            metrics = [self._entities.Metric(legal(p.key), p.value, p.time, p.step) for p in chunk]
+            self._client.log_batch(run, metrics=metrics)
+
+    def delete(self, run: str) -> None:
+        self._client.delete_run(run)
+
+    def file(self, run: str, path: Path, under: str | None = None) -> None:
+        if path.is_file():
+            self._client.log_artifact(run, str(path), under)
+
+    def files(self, run: str, root: Path, paths: Sequence[Path]) -> None:
+        """Each under the folder it has below root."""
+        for path in paths:
+            under = path.parent.relative_to(root).as_posix()
+            self.file(run, path, None if under == "." else under)
+
+    def text(self, run: str, name: str, text: str) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / name
+            path.write_text(text, encoding="utf-8")
+            self.file(run, path)
+
+
+def _tags(wanted: Wanted, parent: str) -> dict[str, str]:
+    return {**wanted.tags, "mlflow.parentRunId": parent} if parent else dict(wanted.tags)
+
+
+def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

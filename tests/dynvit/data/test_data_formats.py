@@ -1,0 +1,291 @@
+"""The same images from folders, tar files, shards and the hub; unreadable ones; what is expected of a set."""
+
+import io
+import sys
+import types
+
+import pytest
+import torch
+from made_images import CLASSES, COUNTS, folders, images, shards, tar_of_folders, tar_of_tars, tar_per_class
+
+from dynvit.data import load
+from dynvit.tasks.classify import Augment, Data
+
+FORMS = {
+    "folder": ("folder", folders),
+    "tar": ("tar", tar_of_folders),
+    "tar-per-class": ("tar", tar_per_class),
+    "tar-of-tars": ("tar", tar_of_tars),
+    "wds": ("wds", shards),
+    "wds-json": ("wds", lambda root: shards(root, "json", info=True)),
+}
+
+
+@pytest.fixture(autouse=True)
+def quiet(tmp_path, monkeypatch):
+    monkeypatch.setenv("DYNVIT_WORKERS", "0")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def opened(name, root, batch=6, **options):
+    options = {"image_size": 8, "in_memory": "never", "augment": Augment(scale=(1.0, 1.0)), **options}
+    return load(Data(name=name, root=str(root), **options), batch, 5, 0, "cpu")
+
+
+def content(batches):
+    """(label, red, green) of each image, sorted: what is in the set, whatever its order."""
+    found = []
+    for x_BCSS, labels_B in batches:
+        red_B = (x_BCSS[:, 0].mean((1, 2)) * 0.229 + 0.485) * 255
+        green_B = (x_BCSS[:, 1].mean((1, 2)) * 0.224 + 0.456) * 255
+        found += [(int(y), round(float(r)), round(float(g))) for y, r, g in zip(labels_B, red_B, green_B, strict=True)]
+    return sorted(found)
+
+
+def wanted(split):
+    return sorted((label, 80 * label, 20 * number) for _, label, number, _ in images(split))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("in_memory", ["always", "never"])
+def test_every_form_holds_the_same_images(form, in_memory, tmp_path):
+    (tmp_path / "set").mkdir()
+    name, make = FORMS[form]
+    data = opened(name, make(tmp_path / "set"), in_memory=in_memory)
+    assert (data.classes, data.steps, data.validation_size) == (3, 4, 12)
+    assert content(data.train(0)) == wanted("train")
+    assert content(data.validation()) == wanted("test")
+
+
+@pytest.mark.parametrize("form", ["tar", "tar-of-tars", "wds"])
+def test_workers_and_a_start_in_the_middle_change_nothing(form, tmp_path, monkeypatch):
+    (tmp_path / "set").mkdir()
+    name, make = FORMS[form]
+    root = make(tmp_path / "set")
+    options = {"augment": Augment(flip=True, auto="rand-m9-mstd0.5-inc1")}
+    alone = opened(name, root, **options)
+    alone.sample(5)  # this process has the tar files open when its workers are forked
+    whole = list(alone.train(1))
+    monkeypatch.setenv("DYNVIT_WORKERS", "2")
+    many = opened(name, root, **options)
+    many.sample(5)
+    for start in (0, 2):
+        found = list(many.train(1, start))
+        assert len(found) == 4 - start
+        for (x, y), (x_many, y_many) in zip(whole[start:], found, strict=True):
+            assert torch.equal(x, x_many) and torch.equal(y, y_many)
+
+
+def test_shards_are_indexed_once(tmp_path, monkeypatch):
+    from dynvit.data.formats import webdataset as module
+
+    (tmp_path / "set").mkdir()
+    shards(tmp_path / "set")
+    opened("wds", tmp_path / "set")
+    monkeypatch.setattr(module, "_read", lambda tar: pytest.fail(f"{tar} was read again"))
+    assert content(opened("wds", tmp_path / "set").train(0)) == wanted("train")
+
+
+def test_limits_are_even_over_the_classes_of_shards(tmp_path):
+    (tmp_path / "set").mkdir()
+    data = opened("wds", shards(tmp_path / "set"), limit=9, batch=3)
+    assert torch.cat([y for _, y in data.train(0)]).bincount().tolist() == [3, 3, 3]
+
+
+# ---- the hub
+
+
+class Column:
+    """What of `datasets.Dataset` timm's reader uses."""
+
+    def __init__(self, rows):
+        names = types.SimpleNamespace(names=list(CLASSES), str2int=CLASSES.index)
+        self.rows, self.info = rows, types.SimpleNamespace(features={"label": names}, splits=None)
+
+    def cast_column(self, key, kind):
+        return self
+
+    def remove_columns(self, key):
+        return [{k: v for k, v in row.items() if k != key} for row in self.rows]
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, index):
+        return [row[index] for row in self.rows] if isinstance(index, str) else self.rows[index]
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    def load_dataset(name, split, cache_dir=None, **_):
+        if name != "us/tiny" or split not in COUNTS:
+            raise ValueError(f'Unknown split "{split}". Should be one of {list(COUNTS)}.')
+        return Column([{"label": y, "image": {"bytes": b, "path": None}} for _, y, _, b in images(split)])
+
+    module = types.ModuleType("datasets")
+    module.load_dataset, module.Image, module.__version__ = load_dataset, lambda decode: None, "3.0"
+    monkeypatch.setitem(sys.modules, "datasets", module)
+    for name in [name for name in sys.modules if name.endswith(("reader_hfds", "readers._hfds"))]:
+        monkeypatch.delitem(sys.modules, name)
+
+
+def test_hub(hub):
+    data = load(
+        Data(name="hfds", repository="us/tiny", image_size=8, in_memory="never", augment=Augment(scale=(1.0, 1.0))),
+        6, 5, 0, "cpu",
+    )  # fmt: skip
+    assert (data.classes, data.validation_size) == (3, 12)
+    assert content(data.train(0)) == wanted("train")
+    assert content(data.validation()) == wanted("test")
+    with pytest.raises(ValueError, match=r"us/tiny has no split dev: Unknown split"):
+        load(Data(name="hfds", repository="us/tiny", splits=("train", "dev")), 6, 5, 0, "cpu")
+
+
+def test_hub_without_its_package(monkeypatch):
+    from dynvit.data.formats import huggingface as hub
+
+    monkeypatch.delitem(sys.modules, "datasets", raising=False)
+    monkeypatch.setattr(hub, "find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match="pip install datasets"):
+        load(Data(name="hfds", repository="us/tiny"), 6, 5, 0, "cpu")
+
+
+# ---- what cannot be read
+
+
+def spoil(root, count):
+    for i in range(count):
+        (root / "train" / "bee" / f"{i}.png").write_bytes(b"not an image" if i % 2 else b"")
+    whole = (root / "test" / "cat" / "0.png").read_bytes()
+    (root / "test" / "cat" / "0.png").write_bytes(whole[: len(whole) // 2])
+
+
+@pytest.mark.parametrize("in_memory", ["always", "never"])
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_unreadable_images_are_left_out_and_named(tmp_path, in_memory, workers, monkeypatch):
+    monkeypatch.setenv("DYNVIT_WORKERS", workers)
+    spoil(folders(tmp_path), 2)
+    data = opened("folder", tmp_path, in_memory=in_memory, max_corrupt=3, batch=4)
+    train, val = list(data.train(0)), content(data.validation())
+    assert all(len(y) == 4 for _, y in train)
+    assert {entry for entry in content(train) if entry[0] == 1} == {(1, 80, 20 * i) for i in range(2, 8)}
+    assert val == [entry for entry in wanted("test") if entry != (2, 160, 0)]
+    assert sorted(name.replace(str(tmp_path), "") for name in data.corrupt.found) == [
+        "/test/cat/0.png", "/train/bee/0.png", "/train/bee/1.png",
+    ]  # fmt: skip
+    assert data.sample(12).shape[0] == 11
+
+
+@pytest.mark.parametrize("in_memory", ["always", "never"])
+def test_more_than_the_limit_is_an_error_with_the_first_names(tmp_path, in_memory):
+    spoil(folders(tmp_path), 4)
+    with pytest.raises(ValueError, match=r"images, data\.max_corrupt is 2: .*bee.\d\.png cannot be read as an image: "):
+        list(opened("folder", tmp_path, in_memory=in_memory, max_corrupt=2, batch=4).train(0))
+
+
+def test_a_tar_file_that_ends_too_early(tmp_path):
+    tar_of_folders(tmp_path)
+    data = opened("tar", tmp_path, max_corrupt=1)
+    file = tmp_path / "train.tar"
+    with open(file, "r+b") as f:
+        f.truncate(data.train_set.listing.source.members[-1].offset + 10)
+    list(data.train(0))
+    assert [why.endswith("ends within cat/7.png") for why in data.corrupt.found.values()] == [True]
+
+
+# ---- what is wanted and what is there
+
+
+def test_expectations(tmp_path):
+    folders(tmp_path)
+    assert opened("folder", tmp_path, classes=3, images=24).classes == 3
+    with pytest.raises(ValueError, match=r"data\.classes expects 1000 classes, folder has 3"):
+        opened("folder", tmp_path, classes=1000)
+    with pytest.raises(ValueError, match=r"data\.images expects 25 training images, folder has 24"):
+        opened("folder", tmp_path, images=25)
+    with pytest.raises(ValueError, match=r"data\.classes expects 9 classes, digits has 10"):
+        load(Data(classes=9), 6, 5, 0, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("tar", r"must hold train\.tar and val\.tar .*it has notes\.txt"), ("wds", r"must hold shards \*train\*\.tar")],
+)
+def test_nothing_there(tmp_path, name, message):
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(FileNotFoundError, match=message):
+        opened(name, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "hfds"}, "hfds needs repository"),
+        ({"name": "folder", "repository": "a/b"}, "repository is for hfds, not for folder"),
+        ({"splits": ("train",)}, "splits names two"),
+        ({"limit": 0}, "limit must be at least 1"),
+        ({"max_corrupt": -1}, "max_corrupt must not be negative"),
+        ({"augment": Augment(auto="augmix-m5")}, r"is rand-\.\.\.-inc1, not augmix-m5"),
+        ({"name": "tar", "image_size": 224, "augment": Augment(cutout=8)}, "cutout is for images kept in memory"),
+    ],
+)
+def test_options_that_make_no_sense(options, message):
+    with pytest.raises(ValueError, match=message):
+        Data(**options)
+
+
+def test_other_numbers_of_workers_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("DYNVIT_WORKERS", "many")
+    with pytest.raises(ValueError, match="DYNVIT_WORKERS is the number of decoding processes, not many"):
+        opened("folder", folders(tmp_path))
+
+
+def test_images_are_png(tmp_path):
+    assert all(io.BytesIO(content).read(4) == b"\x89PNG" for *_, content in images("train"))
+
+
+# ---- a trial
+
+
+class Notes:
+    """A context that keeps what is said and logged."""
+
+    device, seed, stopping = "cpu", 0, False
+
+    def __init__(self, folder):
+        self.folder, self.said, self.logged = folder, [], []
+
+    def say(self, text):
+        self.said.append(text)
+
+    def log(self, step, metrics, steps=None):
+        self.logged.append(metrics)
+
+    def load(self):
+        return None
+
+    def save(self, write): ...
+
+    def keep(self, name, content): ...
+
+    def due(self):
+        return False
+
+
+def test_a_trial_says_what_it_left_out(tmp_path):
+    from dynvit.tasks.classify import Config, Evaluation, Train, run
+
+    spoil(folders(tmp_path), 2)
+    data = Data(name="folder", root=str(tmp_path), image_size=8, max_corrupt=3, in_memory="never")
+    model = {"name": "deit_tiny_patch16_224", "patch_size": 4, "embed_dim": 12, "depth": 1, "num_heads": 2}
+    notes = Notes(tmp_path)
+    train = Train(epochs=2, batch_size=4, warmup_epochs=0)
+    result = run(Config(model, data, train, evaluation=Evaluation(timed_batches=1)), notes)
+    assert result["metrics"]["corrupt_images"] == 3
+    assert [name.rsplit("/", 2)[1:] for name in result["left_out"]] == [
+        ["cat", "0.png"],
+        ["bee", "0.png"],
+        ["bee", "1.png"],
+    ]
+    assert [metrics["corrupt_images"] for metrics in notes.logged] == [3, 3]
+    assert sum("left out: " in line for line in notes.said) == 3  # each once

@@ -1,0 +1,153 @@
+"""Augmentation of a batch on its device against timm's of single images."""
+
+import math
+
+import pytest
+import torch
+from PIL import Image
+from timm.data import auto_augment
+
+from dynvit.data import load
+from dynvit.data import randaugment as ours
+from dynvit.data.augment import cut_out
+from dynvit.data.in_memory import Decoded, Memory
+from dynvit.data.randaugment import OPERATIONS, Policy
+from dynvit.rng import stream
+from dynvit.tasks.classify import Augment, Data
+
+COLOURS = {
+    ours.auto_contrast: "AutoContrast",
+    ours.equalise: "Equalize",
+    ours.invert: "Invert",
+    ours.posterise: "PosterizeIncreasing",
+    ours.solarise: "SolarizeIncreasing",
+    ours.solarise_add: "SolarizeAdd",
+    ours.colour: "ColorIncreasing",
+    ours.contrast: "ContrastIncreasing",
+    ours.brightness: "BrightnessIncreasing",
+    ours.sharpness: "SharpnessIncreasing",
+}
+PLACES = {
+    ours.rotate: "Rotate",
+    ours.shear_x: "ShearX",
+    ours.shear_y: "ShearY",
+    ours.translate_x: "TranslateXRel",
+    ours.translate_y: "TranslateYRel",
+}
+
+
+def picture(size=24):
+    """Smooth, so that interpolation matters little, and not using all of the range."""
+    y, x = torch.meshgrid(torch.linspace(0, 3, size), torch.linspace(0, 3, size), indexing="ij")
+    planes = [60 + 50 * torch.sin(x + i) + 40 * torch.cos(y * (i + 1) / 2) + 40 for i in range(3)]
+    return torch.stack(planes).round().clamp(0, 255).to(torch.uint8)
+
+
+def pil(x_CHW):
+    return Image.fromarray(x_CHW.permute(1, 2, 0).numpy())
+
+
+def by_timm(name, x_CHW, level, sign, monkeypatch):
+    import numpy as np
+
+    monkeypatch.setattr(auto_augment, "_randomly_negate", lambda v: sign * v)
+    hparams = {"img_mean": (128,) * 3, "interpolation": Image.BILINEAR, "magnitude_std": 0.0}
+    operation = auto_augment.AugmentOp(name, prob=1.0, magnitude=level, hparams=hparams)
+    return torch.from_numpy(np.array(operation(pil(x_CHW)))).permute(2, 0, 1).float()
+
+
+def by_ours(operation, x_CHW, level, sign):
+    levels, signs = torch.tensor(level / 10).view(1, 1, 1, 1), torch.tensor(float(sign)).view(1, 1, 1, 1)
+    return operation(x_CHW[None].float(), levels, signs)[0].round().clamp(0, 255)
+
+
+def test_the_operations_are_timms():
+    assert {COLOURS.get(o) or PLACES.get(o) for o in OPERATIONS} == set(auto_augment._RAND_INCREASING_TRANSFORMS)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("level", [0.0, 4.0, 9.0])
+@pytest.mark.parametrize("operation", COLOURS, ids=lambda o: o.__name__)
+def test_colours(operation, level, sign, monkeypatch):
+    x = picture()
+    difference = (by_ours(operation, x, level, sign) - by_timm(COLOURS[operation], x, level, sign, monkeypatch)).abs()
+    assert difference.max() <= 1  # rounding
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("level", [0.0, 4.0, 9.0])
+@pytest.mark.parametrize("operation", PLACES, ids=lambda o: o.__name__)
+def test_places(operation, level, sign, monkeypatch):
+    x = picture(40)
+    difference = (by_ours(operation, x, level, sign) - by_timm(PLACES[operation], x, level, sign, monkeypatch)).abs()
+    assert difference.median() <= 2
+    assert difference.mean() < 6  # where grey comes in the rim is half a pixel off
+
+
+def test_policy_reads_timms_notation():
+    assert Policy.read("rand-m9-mstd0.5-inc1") == Policy(9, 2, 0.5, 0.5)
+    assert Policy.read("rand-m7-n3-p0.9-mstdinf-inc1") == Policy(7, 3, math.inf, 0.9)
+    for text in ("rand-m9", "augmix-m5", "rand-m9-w0-inc1"):
+        with pytest.raises(ValueError, match=r"images in memory"):
+            Policy.read(text)
+
+
+def test_a_batch_is_augmented_by_its_own_draws():
+    x = picture(16).repeat(300, 1, 1, 1)
+    policy = Policy.read("rand-m9-mstd0.5-inc1")
+    found = policy.apply(x, stream(0, "a"))
+    assert (found.dtype, found.shape) == (torch.uint8, x.shape)
+    assert torch.equal(found, policy.apply(x, stream(0, "a")))
+    assert not torch.equal(found, policy.apply(x, stream(0, "b")))
+    untouched = sum(torch.equal(a, b) for a, b in zip(found, x, strict=True))
+    assert 50 < untouched < 120  # a quarter, and those that an operation leaves as they are
+
+
+def test_grey_images_too():
+    x = picture(16)[:1].repeat(200, 1, 1, 1)
+    assert Policy(9, 4, 0.5, 1.0).apply(x, stream(0, "a")).shape == x.shape
+
+
+def test_cutout():
+    x = torch.full((400, 3, 8, 8), 7, dtype=torch.uint8)
+    found = cut_out(x, 4, torch.tensor([1, 2, 3], dtype=torch.uint8), stream(0, "c"))
+    gone_BHW = (found != 7).all(1)
+    assert gone_BHW.flatten(1).sum(1).max() == 16
+    assert gone_BHW.flatten(1).sum(1).min() == 4  # at a corner
+    assert gone_BHW.any(0).all()
+    assert found[gone_BHW[:, None].expand_as(found)].unique().tolist() == [1, 2, 3]
+
+
+def test_training_batches_are_augmented_and_resumed(monkeypatch):
+    image = picture(16).repeat(40, 1, 1, 1)
+    decoded = Decoded(image, torch.arange(40) % 2, image, torch.arange(40) % 2, 2, (0.5,) * 3, (0.25,) * 3)
+    options = Data(image_size=16, augment=Augment(shift=2, flip=True, auto="rand-m9-inc1", cutout=4))
+    data = Memory(decoded, options, 10, 10, 0, "cpu")
+    whole = list(data.train(1))
+    assert len({tuple(x.flatten(1).sum(1).tolist()) for x, _ in whole}) == 4
+    assert all(torch.equal(a, b) for (a, _), (b, _) in zip(whole[2:], data.train(1, 2), strict=True))
+    halves = [list(data.train(1, 0, (rank, 2))) for rank in range(2)]
+    assert torch.equal(torch.cat([halves[0][0][0], halves[1][0][0]]), whole[0][0])
+    assert torch.equal(next(data.validation())[0][0], next(data.validation())[0][1])
+
+
+def test_policy_of_a_config():
+    data = load(Data(image_size=8, limit=100, augment=Augment(auto="rand-m9-inc1")), 50, 50, 0, "cpu")
+    plain = load(Data(image_size=8, limit=100), 50, 50, 0, "cpu")
+    assert not torch.equal(next(data.train(0))[0], next(plain.train(0))[0])
+
+
+def test_several_batches_at_once_and_taken_up_in_their_middle():
+    """What a policy does to a batch does not depend on where an attempt begins."""
+    data = load(Data(image_size=8, limit=200, augment=Augment(flip=True, auto="rand-m9-inc1")), 20, 50, 0, "cpu")
+    assert isinstance(data, Memory)
+    assert data.steps == 10
+    assert data.at_once > data.steps
+    for at_once in (data.at_once, 4, 1):
+        data.at_once = at_once
+        whole = [x_BCSS for x_BCSS, _ in data.train(3)]
+        for start in (1, 4, 7, 9):
+            rest = [x_BCSS for x_BCSS, _ in data.train(3, start)]
+            assert len(rest) == data.steps - start
+            assert all(torch.equal(one, other) for one, other in zip(rest, whole[start:], strict=True))
+    assert not torch.equal(whole[0], next(iter(data.train(4)))[0])

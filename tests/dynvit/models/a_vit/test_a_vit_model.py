@@ -1,0 +1,164 @@
+"""A-ViT as a model: its losses, options, and timm's conventions."""
+
+import math
+
+import pytest
+import timm
+import torch
+import torch.nn.functional as F
+from parity import largest_difference
+from small_baselines import images, small
+
+import dynvit
+from dynvit.models.a_vit.halting import divergence, prior
+
+NAME = "avit_deit_tiny_patch16_224"
+BUSY = {"gate_scale": 3.0, "gate_center": 1.5}
+TARGET = torch.tensor([0, 3, 1, 4])
+
+
+def test_the_prior_of_the_paper_and_of_the_released_code():
+    ours, official = prior(12, 8.0, exact=False), prior(12, 8.0, exact=True)
+    assert abs(ours.sum().item() - 1) < 1e-12
+    assert ours.argmax().item() == 8
+    assert abs(official[:8].sum().item() - 0.98) < 1e-12
+    assert round(official.sum().item(), 2) == 3.26
+    assert torch.allclose(official / official.sum(), ours)
+
+
+def test_the_distribution_loss_by_hand():
+    scores = torch.tensor([[0.2, 0.6, 0.1], [0.4, 0.2, 0.1]], dtype=torch.float64)
+    target = torch.tensor([0.2, 0.3, 0.5], dtype=torch.float64)
+    mean = [0.3, 0.4, 0.1]
+    share = [m / 0.8 for m in mean]
+    expected = sum(t * (math.log(t) - math.log(s)) for t, s in zip(target.tolist(), share, strict=True)) / 3
+    assert abs(divergence(scores, target).item() - expected) < 1e-12
+    same = torch.tensor([[0.02, 0.03, 0.05]]).double()
+    assert abs(divergence(same, target).item()) < 1e-12
+    assert divergence(same, 0.5 * target).item() == 0  # negative: nothing
+    low = divergence(torch.tensor([[1.0, 1e-9, 1.0]]).double(), target)
+    assert abs(low.item() - divergence(torch.tensor([[1.0, 0.01, 1.0]]).double() / 2, target).item()) < 0.05
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_which_scores_enter(exact):
+    model, x = small(NAME, exact=exact, **BUSY).train(), images()
+    seen, gate = [], model.gate
+
+    class Watched:
+        eps = gate.eps
+
+        def __call__(self, tokens):
+            seen.append(gate(tokens))
+            return seen[-1]
+
+    model.gate = Watched()
+    output = model(x)
+    scores = torch.stack(seen, -1)  # every block's own, stopped tokens and the last block included
+    assert scores.shape == (4, 37, 8)
+    chosen = scores[1:] if exact else scores[:, 1:]
+    expected = divergence(chosen.flatten(0, 1), prior(8, 8.0, exact))
+    assert torch.equal(output.losses["distribution"], expected)
+    other = scores[:, 1:] if exact else scores[1:]
+    assert divergence(other.flatten(0, 1), prior(8, 8.0, exact)) != expected
+
+
+def test_exact_needs_two_images():
+    model = small(NAME, exact=True).train()
+    with pytest.raises(ValueError, match="needs at least two"):
+        model(images(1))
+    assert small(NAME).train()(images(1)).losses["distribution"].isfinite()
+
+
+def test_the_loss_and_its_gradients():
+    model = small(NAME, ponder_weight=0.2, distribution_weight=0.3, **BUSY).train()
+    output = model(images())
+    loss = dynvit.training_loss(output, TARGET)
+    expected = F.cross_entropy(output.logits, TARGET)
+    expected = expected + 0.2 * output.losses["ponder"] + 0.3 * output.losses["distribution"]
+    assert abs((loss - expected).item()) < 1e-12
+    loss.backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+    model.zero_grad()
+    model(images()).losses["ponder"].backward()
+    assert model.blocks[0].mlp.fc2.bias.grad[0].abs() > 0  # more halting, less pondering
+    assert model.blocks[0].mlp.fc2.bias.grad[0] < 0
+
+
+def test_training_and_evaluation_agree():
+    model, x = small(NAME, **BUSY), images()
+    with torch.no_grad():
+        assert largest_difference(model(x), model.train()(x).logits) < 1e-9
+
+
+def test_compiles_whole_exports_and_runs_in_half_precision():
+    model, x = small(NAME, torch.float32, **BUSY), images(dtype=torch.float32)
+    with torch.no_grad():
+        expected = model(x)
+        compiled = torch.compile(model, fullgraph=True, backend="eager")(x)
+        exported = torch.export.export(model, (x,)).module()(x)
+        assert torch.allclose(compiled, expected, atol=1e-5)
+        assert torch.allclose(exported, expected, atol=1e-5)
+        for execution in ("gathered", "masked"):
+            model.set_execution(execution)
+            assert model.bfloat16()(x.bfloat16()).isfinite().all()
+            with torch.autocast("cpu", torch.bfloat16):
+                assert model.float()(x).isfinite().all()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = dynvit.training_loss(model.train()(x), TARGET)
+    loss.backward()
+    assert loss.isfinite()
+
+
+def test_gradient_checkpointing_and_gradients_in_evaluation():
+    model, gradients = small(NAME, **BUSY).train(), []
+    for enable in (False, True):
+        model.set_grad_checkpointing(enable)
+        model.zero_grad()
+        dynvit.training_loss(model(images()), TARGET).backward()
+        gradients.append(model.patch_embed.proj.weight.grad.clone())
+    assert torch.allclose(*gradients, atol=1e-12)
+    gradients = []
+    for execution in ("gathered", "masked"):
+        model.eval().set_execution(execution)
+        x = images().requires_grad_()
+        model(x).square().sum().backward()
+        gradients.append(x.grad)
+    assert largest_difference(*gradients) < 1e-9
+
+
+def test_timm_conventions():
+    model, x = small(NAME, **BUSY), images()
+    assert torch.allclose(model.forward_head(model.forward_features(x)), model(x), atol=1e-12)
+    groups = timm.models.group_parameters(model, model.group_matcher(), reverse=True)
+    assert set(groups) == {key for key, _ in model.named_parameters()}
+    with torch.no_grad(), dynvit.trace_tokens(model) as trace:
+        states = model.forward_intermediates(x, output_fmt="NLC", intermediates_only=True)
+    for layer in range(1, 8):
+        active = trace.active[layer]
+        assert torch.equal(states[layer][~active], states[layer - 1][~active])
+        assert (states[layer][active] != states[layer - 1][active]).any(-1).all()
+    assert model.forward_intermediates(x, indices=[7])[1][0].shape == (4, 32, 6, 6)
+    model.reset_classifier(3)
+    assert model(x).shape == (4, 3)
+    model = small(NAME, img_size=48)
+    dynvit.load_trunk(model, small("deit_tiny_patch16_224").state_dict())
+    assert model.pos_embed.shape[1] == 145
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"eps": 0.0}, "eps must be positive"),
+        ({"eps": 1.0}, "eps must be below 1"),
+        ({"gate_scale": 0.0}, "gate_scale must be positive"),
+        ({"ponder_weight": -1.0}, "ponder_weight must not be negative"),
+        ({"exact": True, "prior_mean": 9.0}, "prior_mean must be between 1 and the depth 8"),
+        ({"num_heads": 5}, "not a multiple of num_heads 5"),
+    ],
+)
+def test_wrong_options_say_so(options, words):
+    with pytest.raises(ValueError, match=words):
+        small(NAME, **options)
+    with pytest.raises(ValueError, match="execution must be gathered or masked"):
+        small(NAME).set_execution("dense")

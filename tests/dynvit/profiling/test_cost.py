@@ -1,0 +1,321 @@
+"""The parts of the task `cost`, and the task itself on models of a few thousand parameters."""
+
+import csv
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+import dynvit
+from dynvit.context import Silent
+from dynvit.models.build import build
+from dynvit.profiling.activation_memory import forward_peak
+from dynvit.profiling.interleaved_timing import Race, Seconds, largest, race, runs
+from dynvit.profiling.traced_ops import traced
+from dynvit.tasks.cost import SMOKE, Config, Timing, run
+from dynvit.trunks import trunk_of
+
+ROOT = Path(__file__).parents[3]
+SMALL = {"patch_size": 8, "embed_dim": 32, "depth": 12, "num_heads": 2}
+
+
+def small(name, **options):
+    return {"name": name, **SMALL, **options}
+
+
+# ---- trunks
+
+
+def test_every_model_of_ours_has_a_trunk_that_exists():
+    trunks = {name: trunk_of({"name": name}) for name in dynvit.list_models()}
+    assert all(trunk is not None and timm.is_model(trunk["name"]) for trunk in trunks.values())
+    ours = {name for name, trunk in trunks.items() if trunk["name"] in dynvit.list_models()}
+    assert all("_lvvit_" in name for name in ours)  # LV-ViT's own trunk, in turn, is DeiT
+
+
+@pytest.mark.parametrize(
+    ("name", "trunk"),
+    [
+        ("sret_large_tiny_noslice", "deit_tiny_patch16_224"),
+        ("evo_deit_small_patch16_384", "deit_small_patch16_224"),
+        ("evo_levit_128s_384", "levit_128s"),
+        ("evo_levit_384_384", "levit_384"),
+        ("mor_vit_base_patch16_224", "deit_base_patch16_224"),
+        ("dynamicvit_lvvit_medium", "lvvit_medium"),
+        ("lvvit_medium", "deit_base_patch16_224"),
+        ("tpc_swin_tiny_patch4_window7_224", "swin_tiny_patch4_window7_224"),
+        ("deit_small_patch16_224", None),
+        ("swin_tiny_patch4_window7_224", None),
+    ],
+)
+def test_trunks(name, trunk):
+    assert (trunk_of({"name": name}) or {"name": None})["name"] == trunk
+
+
+def test_the_trunk_of_a_small_deit_is_as_small():
+    assert trunk_of(small("evit_deit_tiny_patch16_224", keep_rate=0.5)) == small("deit_tiny_patch16_224")
+    assert trunk_of({"name": "sret_tiny", "depth": [4, 4, 4]}) == {"name": "deit_tiny_patch16_224"}
+
+
+def test_the_study_counts_every_model_of_ours():
+    text = (ROOT / "studies/cost.yaml").read_text()
+    listed = re.findall(r"^ +- (\w+)$", text.partition("  timm:")[0], re.M)
+    assert sorted(listed) == dynvit.list_models()
+
+
+# ---- building
+
+
+def test_a_model_of_any_size_is_built_without_one():
+    model = build({"name": "tiny_vit_5m_224"}, img_size=64, num_classes=3)
+    assert model.eval()(torch.zeros(1, 3, 64, 64)).shape == (1, 3)
+    assert build(small("deit_tiny_patch16_224"), img_size=32).patch_embed.num_patches == 16
+    assert build(small("deit_tiny_patch16_224", img_size=16), img_size=32).patch_embed.num_patches == 4
+    with pytest.raises(TypeError, match="img_size"):
+        build({"name": "tiny_vit_5m_224", "img_size": 64})
+    with pytest.raises(TypeError, match="keep_rat"):
+        build(small("evit_deit_tiny_patch16_224", keep_rat=0.5), img_size=32)
+    with pytest.raises(ValueError, match="needs a name"):
+        build({}, img_size=32)
+
+
+# ---- timm's models: complexity as published, every token active
+
+
+def published(method, variant, setting):
+    with (ROOT / "paper_tables/published/baselines.csv").open(newline="") as file:
+        rows = [r for r in csv.DictReader(file) if (r["method"], r["variant"]) == (method, variant)]
+    return next(r for r in rows if r["setting"].startswith(setting) and r["gflops"])
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "variant", "setting"),
+    [
+        ("deit_small_patch16_224", "EViT", "keep 1.0", ""),
+        ("swin_tiny_patch4_window7_224", "Swin", "Swin-T", "224"),
+        ("swin_small_patch4_window7_224", "Swin", "Swin-S", "224"),
+        ("levit_128s", "LeViT", "LeViT-128S", "224"),
+        ("tiny_vit_5m_224", "TinyViT", "TinyViT-5M", "224"),
+    ],
+)
+def test_multiply_accumulates_of_timm_models_are_the_published_ones(name, method, variant, setting):
+    row = published("baseline" if method == "EViT" else method, "keep 1.0" if method == "EViT" else variant, setting)
+    found = run(Config(model={"name": name}), Silent())["metrics"]
+    digits = len(row["gflops"].partition(".")[2])
+    assert f"{found['gflops']:.{digits}f}" == row["gflops"]
+
+
+def test_deit3_costs_what_deit_costs():
+    ours, theirs = (run(Config(model={"name": f"{n}_small_patch16_224"}), Silent()) for n in ("deit3", "deit"))
+    assert ours["metrics"]["gflops"] == theirs["metrics"]["gflops"] == 4.598882304
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "layers"),
+    [
+        ("deit3_small_patch16_224", 32, [4] * 12),
+        ("deit_tiny_distilled_patch16_224", 32, [4] * 12),
+        ("cait_xxs24_224", 32, [4] * 24),
+        ("xcit_nano_12_p16_224", 32, [4] * 12),
+        ("swin_tiny_patch4_window7_224", 64, [256] * 2 + [64] * 2 + [16] * 6 + [4] * 2),
+        ("levit_128s", 64, [16] * 2 + [4] * 3 + [1] * 4),
+        ("tiny_vit_5m_224", 64, [256] * 2 + [64] * 2 + [16] * 6 + [4] * 2),
+    ],
+)
+def test_every_token_of_a_timm_model_is_active(name, size, layers):
+    model = build({"name": name}, img_size=size, num_classes=10).eval()
+    with torch.no_grad(), dynvit.trace_tokens(model) as trace:
+        model(torch.randn(2, 3, size, size))
+    assert [active.shape[1] for active in trace.active] == layers
+    assert all(active.all() for active in trace.active)
+    assert trace.depth.unique().tolist() == [len(layers)]
+    assert dynvit.complexity(model, torch.randn(1, 3, size, size)).gmacs > 0
+
+
+# ---- counting
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        small("evit_deit_tiny_patch16_224"),
+        small("deit_tiny_patch16_224"),
+        {"name": "levit_128s"},
+        {"name": "swin_tiny_patch4_window7_224", "embed_dim": 24, "depths": (1, 1), "num_heads": (1, 2)},
+    ],
+    ids=lambda model: model["name"],
+)
+def test_counting_on_shapes_is_counting(model):
+    found = run(Config(model=model, image_size=64, num_classes=7), Silent())["metrics"]
+    real = build(model, img_size=64, num_classes=7).eval()
+    assert next(real.parameters()).device.type == "cpu"
+    assert found["gflops"] == dynvit.complexity(real, torch.randn(1, 3, 64, 64)).gmacs
+    assert found["params_m"] == sum(p.numel() for p in real.parameters()) / 1e6
+
+
+def test_a_dynamic_model_is_counted_image_by_image():
+    model = small("avit_deit_tiny_patch16_224", gate_scale=40.0, gate_center=1.5)
+    found = run(Config(model=model, image_size=32, counted_images=3), Silent(seed=3))["metrics"]
+    torch.manual_seed(3)
+    images = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(3))
+    expected = dynvit.complexity(build(model, img_size=32, num_classes=1000), images)
+    assert found["gflops"] == expected.gmacs
+    assert found["gflops"] < found["trunk_gflops"]
+    assert found["mac_ratio"] == found["trunk_gflops"] / found["gflops"]
+
+
+def test_attention_and_training_heads_are_told_apart():
+    found = run(Config(model=small("evo_deit_tiny_patch16_224", keep_ratio=1.0), image_size=32), Silent())["metrics"]
+    tokens, width, depth = 17, 32, 12
+    assert found["gflops_attention"] == 2 * tokens**2 * width * depth / 1e9
+    assert found["params_training_m"] - found["params_m"] == pytest.approx((33_000 + 64) / 1e6)  # class head, its norm
+
+
+def test_norms_are_counted_as_fvcore_does():
+    found = run(Config(model={"name": "deit_small_patch16_224"}), Silent())["metrics"]
+    assert found["gflops_norms"] == 25 * 197 * 384 * 5 / 1e9
+    found = run(Config(model={"name": "levit_128s"}, image_size=64), Silent())["metrics"]
+    real, elements = build({"name": "levit_128s"}, img_size=64).eval(), []
+    for module in real.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.register_forward_hook(lambda module, args, out: elements.append(out.numel()))
+    real(torch.zeros(1, 3, 64, 64))
+    assert found["gflops_norms"] == 2 * sum(elements) / 1e9 > 0
+
+
+# ---- operators and memory
+
+
+class Steps(nn.Module):
+    """Three tensors of 1 MB, of which at most two live at once."""
+
+    def __init__(self, stop=False):
+        super().__init__()
+        self.weight, self.stop = nn.Parameter(torch.ones(1 << 20)), stop
+
+    def forward(self, x):
+        y = x + 1
+        if self.stop:
+            torch._dynamo.graph_break()
+        z = y * 2
+        del y
+        return (z + 1).view(-1, 2)
+
+
+@pytest.mark.parametrize(("stop", "expected"), [(False, (3, 0)), (True, (3, 1))])
+def test_operators_are_the_calls_that_the_compiler_sees(stop, expected):
+    found = traced(Steps(stop), torch.zeros(256, 1024))
+    assert (found.operators, found.breaks) == expected
+
+
+def test_peak_of_a_forward_pass_is_what_lives_at_once():
+    x = torch.zeros(256, 1024)
+    assert forward_peak(Steps(), x) == 2 << 20
+    assert forward_peak(nn.Identity(), x) == 0
+    inplace = nn.Sequential(nn.Linear(1024, 512), nn.ReLU(inplace=True))
+    assert forward_peak(inplace, x) == 256 * 512 * 4
+
+
+# ---- time
+
+
+def test_model_and_rival_run_in_turn_after_a_warm_up():
+    order = []
+    found = race(lambda x: order.append("ours"), lambda x: order.append("theirs"), torch.zeros(1), rounds=3, warmup=2)
+    assert order == ["ours", "theirs"] * 5
+    assert len(found.ours) == len(found.theirs) == 3
+    order.clear()
+    race(lambda x: order.append("ours"), None, torch.zeros(1), rounds=2, warmup=1)
+    assert order == ["ours"] * 3
+
+
+def test_speed_up_is_the_median_of_the_rounds_ratios():
+    def seconds(*cpu):
+        return tuple(Seconds(wall=2.0, cpu=value) for value in cpu)
+
+    found = Race(seconds(1, 1, 1, 1, 1), seconds(1, 2, 3, 4, 5))
+    assert found.speedup() == (2, 3, 4)
+    assert found.rates(batch=8) == (4, 4)  # by the wall clock
+    assert Race((Seconds(1.0),), (Seconds(3.0),)).speedup() == (3, 3, 3)  # a GPU: no time of the CPU's
+
+
+def test_the_largest_batch_is_found_by_doubling():
+    tried = []
+
+    def fits(batch):
+        tried.append(batch)
+        return batch <= 48
+
+    assert largest(fits, limit=1024) == 32
+    assert tried == [1, 2, 4, 8, 16, 32, 64]
+    assert largest(fits, limit=20) == 16
+    assert largest(lambda batch: False, limit=20) == 0
+    assert not runs([nn.Identity()], torch.zeros(1, 3, 8, 8), 1)  # on a CPU
+
+
+# ---- the task
+
+
+@pytest.mark.parametrize("name", ["evit_deit_tiny_patch16_224", "mor_vit_tiny_patch16_224"])
+def test_everything_of_a_method(name):
+    timing = Timing(enabled=True, batch_sizes=(1, 2), rounds=2, warmup=1)
+    config = Config(small(name), image_size=32, operators=True, memory_batch=2, timing=timing)
+    threads = torch.get_num_threads()
+    result = run(config, Silent())
+    found = result["metrics"]
+    for end in ("b1", "b2"):
+        assert found[f"speedup_low_{end}"] <= found[f"speedup_{end}"] <= found[f"speedup_high_{end}"]
+        assert found[f"share_{end}"] == found[f"speedup_{end}"] / found["mac_ratio"]
+        assert found[f"images_per_second_{end}"] > 0 < found[f"trunk_images_per_second_{end}"]
+    assert found["operators"] > 20
+    assert found["forward_mb"] > 0
+    assert result["cost"]["params"] == round(1e6 * found["params_m"])
+    assert result["about"]["trunk"] == "deit_tiny_patch16_224"
+    assert result["about"]["device"]
+    assert result["about"]["torch"] == torch.__version__
+    assert torch.get_num_threads() == threads
+
+
+def test_a_model_without_a_trunk_is_timed_alone_and_a_trunk_can_be_named():
+    timing = Timing(**{key.partition(".")[2]: value for key, value in SMOKE.items()} | {"enabled": True})
+    alone = run(Config(small("deit_tiny_patch16_224"), image_size=32, timing=timing), Silent())["metrics"]
+    assert alone["images_per_second_b1"] > 0
+    assert not [key for key in alone if key.startswith(("speedup", "share", "mac_ratio"))]
+    named = Config(small("deit_tiny_patch16_224"), small("vit_tiny_patch16_224"), image_size=32, timing=timing)
+    found = run(named, Silent())["metrics"]
+    assert found["mac_ratio"] == 1
+    assert found["share_b1"] == found["speedup_b1"]
+
+
+def test_compiled_models_have_metrics_of_their_own(monkeypatch):
+    taken = []
+
+    def compile_(model, **options):
+        taken.append(options)
+        return model
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    timing = Timing(True, (1,), modes=("eager", "compiled"), rounds=1, warmup=1)
+    found = run(Config(small("evit_deit_tiny_patch16_224"), image_size=32, timing=timing), Silent())["metrics"]
+    assert {"speedup_b1", "speedup_b1_compiled", "share_b1_compiled"} <= set(found)
+    assert taken == [{"dynamic": False}] * 2
+
+
+def test_it_needs_torch_and_timm_only():
+    hidden = ["mlflow", "ray", "submitit", "pydantic", "pandas", "click", "rich", "yaml", "sklearn", "scipy"]
+    code = f"""
+import sys
+sys.modules.update(dict.fromkeys({hidden}))
+from dynvit.tasks.cost import Config, Timing, run
+from dynvit.context import Silent
+model = {small("evit_deit_tiny_patch16_224")!r}
+print(run(Config(model, image_size=32, operators=True, timing=Timing(True, (1,), rounds=1)), Silent())["metrics"])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "share_b1" in done.stdout

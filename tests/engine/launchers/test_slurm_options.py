@@ -1,0 +1,156 @@
+"""SLURM's options, from study, profile and command line, and the sbatch file they make; no SLURM needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import golden_text
+import pytest
+from click.testing import CliRunner
+from study_text import STUDY, TASK
+
+from studies.engine.cli.main import cli
+from studies.engine.core.trial import Resources
+from studies.engine.launchers.slurm import options as _slurm_options
+from studies.engine.launchers.slurm import sbatch
+from studies.engine.launchers.slurm.options import Options
+
+CODE = Path("/results/code/0123456789ab")
+
+
+def read(**given: object) -> tuple[Options, list[str]]:
+    found: list[object] = []
+    options = _slurm_options.read(given, found)  # type: ignore[arg-type]
+    return options, [f"{'.'.join(map(str, m.path))}: {m.text}" for m in found]  # type: ignore[attr-defined]
+
+
+def parameters(resources: Resources, trials: int | None = None, **given: object) -> dict[str, object]:
+    options, problems = read(**given)
+    assert problems == []
+    return sbatch.shape(resources, options, "name", CODE, trials).parameters
+
+
+def test_what_is_ours_and_what_is_sbatch_s() -> None:
+    options, problems = read(
+        partition="gpu", mail_user="me", modules="cuda/12", time="2-12", sbatch={"tres_per_task": "x"}
+    )
+    assert problems == []
+    assert options.modules == ("cuda/12",)
+    assert options.sbatch == {"partition": "gpu", "mail-user": "me", "tres-per-task": "x"}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"partion": "gpu"}, 'partion: no option of sbatch or ours, did you mean "partition"?'),
+        ({"mail_usr": "me"}, 'mail_usr: no option of sbatch or ours, did you mean "mail_user"?'),
+        ({"cpus-per-task": 4}, "cpus-per-task: cpus-per-task comes from resources.cpus"),
+        ({"time": "1 h"}, 'time: "1 h" is no time as sbatch writes it, like 90, 1:30:00 or 2-12'),
+        ({"pack": 0}, "pack: 0 is too little"),
+        ({"pack": "two"}, 'pack: "two" is not a whole number or null'),
+        ({"setup": 3}, "setup: 3 is not a list"),
+        ({"qos": ["a"]}, 'qos: ["a"] is not one value'),
+    ],
+)
+def test_what_is_wrong(given: dict[str, object], said: str) -> None:
+    assert read(**given)[1] == [said]
+
+
+@pytest.mark.parametrize(
+    ("time", "minutes"), [(90, 90), ("90", 90), ("1:30", 1.5), ("1:30:00", 90), ("2-12", 3600), ("1-0:30", 1470)]
+)
+def test_times(time: str | int, minutes: float) -> None:
+    assert _slurm_options.minutes(time) == minutes
+
+
+def test_resources_become_what_sbatch_is_asked_for() -> None:
+    asked = parameters(Resources(gpus=2, nodes=2, cpus=4, memory_gb=16, minutes=90))
+    assert (asked["nodes"], asked["ntasks_per_node"], asked["gpus_per_node"], asked["cpus_per_task"]) == (2, 2, 2, 4)
+    assert (asked["mem"], asked["time"]) == ("16384MB", 90)
+    assert parameters(Resources())["time"] == 60 and parameters(Resources(minutes=5), time="0:10:00")["time"] == 10
+
+
+def test_trials_share_a_gpu_by_their_fraction() -> None:
+    half = Resources(gpus=0.5, cpus=3, memory_gb=4)
+    asked = parameters(half)
+    assert (sbatch.pack(half, Options()), asked["gpus_per_node"], asked["cpus_per_task"]) == (2, 1, 6)
+    assert asked["mem"] == "8192MB"
+    assert parameters(half, trials=1)["cpus_per_task"] == 3  # a single one does not ask for two
+    assert parameters(Resources(gpus=1), pack=4)["gpus_per_node"] == 4
+    assert "gpus_per_node" not in parameters(half, gres="gpu:a100:1")
+    assert parameters(Resources(cpus=2), pack=5)["cpus_per_task"] == 10
+
+
+def test_a_container_and_the_site_s_own_words() -> None:
+    options, _ = read(container="apptainer exec --nv image.sif", no_requeue=True, exclusive=True, requeue=None)
+    assert sbatch.python(options) == "apptainer exec --nv image.sif python3"
+    asked = sbatch.shape(Resources(), options, "name", CODE).parameters["additional_parameters"]
+    assert asked == {"no-requeue": True, "exclusive": True}
+
+
+# ---- from files and the command line
+
+SLURM = """
+resources:
+  gpus: 0.5
+  cpus: 4
+  minutes: 45
+  launcher:
+    slurm: {partition: gpu, constraint: a100, modules: [cuda/12.4]}
+"""
+
+
+@pytest.fixture
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    (tmp_path / "config/dynvit/clusters").mkdir(parents=True)
+    (tmp_path / "task.py").write_text(TASK)
+    file = tmp_path / "small.yaml"
+    file.write_text(STUDY.replace("resources: {cpus: 2, retries: 2}\n", "") + SLURM)
+    return file
+
+
+def plan(study: Path, *arguments: str) -> tuple[int, str]:
+    done = CliRunner().invoke(cli, ["plan", study.name, *arguments], standalone_mode=False)
+    output = done.output + (str(done.exception) if done.exception else "")
+    return int(done.return_value or 0) if done.exception is None else 2, output
+
+
+def profile(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config/dynvit/clusters/site.yaml").write_text(text)
+
+
+def test_the_sbatch_text(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.executable", "/opt/python")
+    profile(tmp_path, "account: abc\npartition: site\nsetup: [ulimit -n 4096]\nthrottle: 4\n")
+    code, text = plan(study, "--sbatch", "--cluster", "site", "--launch", "constraint=h100", "--launch", "time=1:30:00")
+    assert code == 0
+    golden_text.same("sbatch.txt", text.replace(str(tmp_path), "/here"))
+
+
+def test_a_wrong_profile_and_a_wrong_command_line_at_once(study: Path, tmp_path: Path) -> None:
+    profile(tmp_path, "account: abc\npartitoin: site\nthrottle: many\n")
+    code, text = plan(study, "--sbatch", "--cluster", "site", "--launch", "constrant=h100")
+    assert code == 2
+    assert 'site.yaml:2:1  partitoin: no option of sbatch or ours, did you mean "partition"?' in text
+    assert 'site.yaml:3:11  throttle: "many" is not a whole number or null' in text
+    assert '--launch  constrant: no option of sbatch or ours, did you mean "constraint"?' in text
+    assert text.rstrip().endswith("3 errors")
+
+
+def test_a_profile_that_is_not_there(study: Path, tmp_path: Path) -> None:
+    profile(tmp_path, "account: abc\n")
+    assert "no profile sit in" in plan(study, "--sbatch", "--cluster", "sit")[1]
+    assert 'did you mean "site"?' in plan(study, "--sbatch", "--cluster", "sit")[1]
+    assert "no such file ./nowhere.yaml" in plan(study, "--sbatch", "--cluster", "./nowhere.yaml")[1]
+
+
+def test_a_study_that_names_what_no_sbatch_knows(study: Path) -> None:
+    study.write_text(study.read_text().replace("constraint", "constrant") + "    slrm: {}\n")
+    code, text = plan(study)
+    lines = study.read_text().splitlines()
+    line = next(i for i, text_ in enumerate(lines, 1) if "constrant" in text_)
+    assert code == 2
+    assert f"small.yaml:{line}:29  resources.launcher.slurm.constrant: no option of sbatch or ours" in text
+    assert f'small.yaml:{line + 1}:5  resources.launcher.slrm: no launcher slrm, did you mean "slurm"?' in text

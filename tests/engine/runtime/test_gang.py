@@ -1,0 +1,177 @@
+"""Several processes on one trial: they agree, rank 0 alone writes, and when one of them ends, the attempt does."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import toy
+
+from studies.engine.core.trial import Arm, Resources, Trial
+from studies.engine.jobs.launcher import Job, LaunchError, Site, launcher
+from studies.engine.launchers.inline import keep_to
+from studies.engine.runtime.context import Stop
+from studies.engine.runtime.distributed import env, leader
+from studies.engine.runtime.worker import attempt
+from studies.engine.storage.lease import alive
+from studies.engine.storage.trial_folder import Store
+
+TASK = Path(__file__).parents[1] / "support" / "gang_task.py"
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("studies.engine.launchers.local.cores", lambda: 8)
+    monkeypatch.setenv("DYNVIT_HEARTBEAT", "0.2")
+    monkeypatch.setenv("DYNVIT_CHECKPOINT_MINUTES", "0")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path)
+
+
+def trial(name: str, processes: int = 2, retries: int = 1, **config: Any) -> Trial:
+    arm = Arm("gang", name, (), config, False, ())
+    needs = Resources(processes=processes, retries=retries)
+    return Trial(name, name, arm, 0, str(TASK), config, {}, needs)
+
+
+def log(store: Store, name: str, attempt: int = 0) -> str:
+    return (store.trial(name).attempt_folder(attempt) / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("on", ["inline", "local"])
+def test_they_work_as_one(store: Store, on: str) -> None:
+    outcome = toy.drive(store, [trial("a", processes=3), toy.trial("alone")], on)
+    assert {name: state.status for name, state in outcome.states.items()} == {"a": "done", "alone": "done"}
+    assert toy.numbers(store, "a")["a"] == {"total": 21, "world": 3, "rank": 0}
+    assert [event.metrics for event in store.trial("a").events()] == [{"total": n * (n + 1) / 2} for n in range(1, 7)]
+    assert "3 processes, this is the first" in log(store, "a")
+    left = sorted(file.name for file in store.trial("a").path.iterdir())
+    assert left == ["attempts", "events.jsonl", "result.json", "spec.json", "state.json"]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_killed_one_ends_the_attempt_and_the_next_goes_on(store: Store, rank: int) -> None:
+    said: list[str] = []
+    outcome = toy.drive(store, [trial("a", fault="kill", rank=rank)], "local", say=said.append)
+    assert (outcome.states["a"].status, outcome.states["a"].attempt) == ("done", 2)
+    assert ("killed by SIGKILL" if rank == 0 else "process 1 (") in said[0]
+    assert "lost" in said[0]
+    assert re.search(r"resumed before step [345]\n", log(store, "a", 1)), "rank 0 may be a little ahead"
+    assert [event.step for event in store.trial("a").events()] == [1, 2, 3, 4, 5, 6]
+
+
+def test_what_another_one_raises_is_the_reason(store: Store) -> None:
+    outcome = toy.drive(store, [trial("a", fault="raise", retries=0)], "local")
+    assert outcome.states["a"].status == "failed"
+    assert outcome.states["a"].reason == "process 1: ValueError: told to raise"
+    assert "Traceback" in log(store, "a")
+    assert 'raise ValueError("told to raise")' in log(store, "a")
+
+
+def test_a_stop_reaches_all_at_the_same_step(store: Store) -> None:
+    stop = Stop()
+    trials = [trial("a", steps=60, seconds=0.02)]
+
+    def watch() -> None:
+        while store.trial("a").state().step < 3:
+            time.sleep(0.02)
+        stop.ask()
+
+    threading.Thread(target=watch, daemon=True).start()
+    outcome = toy.drive(store, trials, "local", stop)
+    assert outcome.interrupted
+    assert outcome.states["a"].status == "stopped"
+    saved = store.trial("a").state().step
+    assert toy.drive(store, trials, "inline").states["a"].status == "done"
+    assert f"resumed before step {saved + 1}" in log(store, "a", 1)
+
+
+def test_one_that_does_not_come(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rank 0 alone, as when the other's node never starts."""
+    (folder,) = toy.place(store, trial("a"))
+    me = env.Ranks(0, 2, 0, "start-1", "127.0.0.1")
+    monkeypatch.setattr(leader, "COME_WITHIN", 0.5)
+
+    with leader.Gang(folder.path, me) as made:
+        made._wait = lambda stopped, seconds, real=made._wait: real(stopped, min(seconds, 0.5))  # type: ignore[method-assign]
+        assert attempt(folder, Stop(), gang=made, inline=True) == "lost"
+    assert folder.state().reason == "1 of 2 processes came in 0.5 s"
+
+
+def test_strangers_are_not_let_in(store: Store) -> None:
+    (folder,) = toy.place(store, trial("a"))
+    with leader.Gang(folder.path, env.Ranks(0, 2, 0, "start-1", "127.0.0.1")) as made:
+        port = made._server.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as link:
+            link.sendall(b'{"token": "guessed", "rank": 1}\n')
+            assert link.recv(10) == b""
+        assert not made._links
+        made.broken.set()
+
+
+def test_nobody_is_left_when_the_driver_dies(store: Store) -> None:
+    made = launcher("local", Site(store.root, store.study("toy"), {}))
+    (folder,) = toy.place(store, trial("a", steps=500, seconds=0.02))
+    (handle,) = made.submit([Job((folder.path,), Resources(processes=2))])
+    pids = [process.pid for process in handle.native._all]
+    end = time.monotonic() + 30
+    while folder.state().step < 2:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    os.kill(pids[0], 9)  # the followers hear of it through their connection alone
+    while any(map(alive, pids)):
+        assert time.monotonic() < end + 10
+        time.sleep(0.05)
+    made.close()
+
+
+def test_who_one_is() -> None:
+    told = env.given(3, 4, 2, "x", "host")
+    assert env.here(told) == env.Ranks(3, 4, 1, "x", "host")
+    assert env.here({}) == env.Ranks()
+    slurm = {"SLURM_NTASKS": "4", "SLURM_PROCID": "2", "SLURM_LOCALID": "0", "SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0"}
+    again = {**slurm, "SLURM_RESTART_COUNT": "1", "SLURM_PROCID": "3"}
+    assert env.here(env.from_slurm(slurm)) == env.Ranks(2, 4, 0, "slurm.7.0.0")
+    assert env.here(env.from_slurm(again)).gang == "slurm.7.0.1"
+    assert env.from_slurm({"SLURM_NTASKS": "1", "SLURM_PROCID": "0"}) == {}
+    me = env.Ranks(3, 4, 1, "x")
+    assert env.device("cuda:0", me, {}) == "cuda:1"
+    assert env.device("cuda:0", me, {"CUDA_VISIBLE_DEVICES": "2,3"}) == "cuda:1"
+    assert env.device("cuda:0", me, {"CUDA_VISIBLE_DEVICES": "5"}) == "cuda:0"
+    assert env.device("cpu", me, {}) == "cpu"
+
+
+def test_what_this_machine_cannot_give(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("studies.engine.launchers.inline.gpus", lambda: 1)
+    site = Site(store.root, store.study("toy"), {})
+    inline, local = launcher("inline", site), launcher("local", site)
+    with pytest.raises(LaunchError, match="asks for 8 GPUs, this machine has 1"):
+        inline.slots(Resources(gpus=8))
+    monkeypatch.setattr("studies.engine.launchers.inline.accelerated", lambda: False)
+    with pytest.raises(LaunchError, match=r"0\.25 GPU, this machine has none"):
+        inline.slots(Resources(gpus=0.25))
+    with pytest.raises(LaunchError, match="asks for 2 nodes, inline has this machine only"):
+        inline.slots(Resources(nodes=2))
+    with pytest.raises(LaunchError, match="asks for 16 cores, this machine has 8"):
+        local.slots(Resources(processes=8, cpus=2))
+    assert local.slots(Resources(processes=2, cpus=2)) == 2
+
+
+def test_threads_of_a_trial_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+    monkeypatch.setitem(os.environ, "OMP_NUM_THREADS", "64")
+    monkeypatch.setitem(os.environ, "MKL_NUM_THREADS", "64")
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(set_num_threads=told.append))
+    keep_to(3)
+    assert (os.environ["OMP_NUM_THREADS"], os.environ["MKL_NUM_THREADS"], told) == ("3", "3", [3])

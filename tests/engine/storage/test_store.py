@@ -1,0 +1,200 @@
+"""The trial folder: claims, states that tell the truth, damaged files."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from studies.engine.core.trial import State
+from studies.engine.storage import lease as claims
+from studies.engine.storage.lease import Claim, born
+from studies.engine.storage.trial_folder import Store, TrialFolder, read_json, write_atomic
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> TrialFolder:
+    made = Store(tmp_path).trial("abc")
+    made.create({"schema": 1, "seed": 0})
+    return made
+
+
+def dead_pid() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def put_claim(folder: TrialFolder, pid: int, birth: str = "", token: str = "theirs", age: float = 0.0) -> None:
+    body = {"host": "here", "machine": claims.machine(), "pid": pid, "born": birth, "token": token}
+    folder.claim_file.write_text(json.dumps(body))
+    os.utime(folder.claim_file, (time.time() - age,) * 2)
+
+
+def test_a_claim_is_exclusive_and_given_back(folder: TrialFolder) -> None:
+    token = folder.claim()
+    assert token
+    assert folder.claimed()
+    assert folder.claim() is None
+    folder.release("another token")
+    assert folder.claimed()
+    folder.release(token)
+    assert not folder.claimed()
+    assert folder.claim()
+
+
+def test_of_many_claimers_one_wins(folder: TrialFolder) -> None:
+    """Also where all of them find a stale claim to break."""
+    for round_ in range(20):
+        put_claim(folder, dead_pid() if round_ == 0 else 2**22 - 1)
+        won: list[str] = []
+        start = threading.Barrier(8)
+
+        def run(won: list[str] = won, start: threading.Barrier = start) -> None:
+            start.wait()
+            token = folder.claim()
+            if token:
+                won.append(token)
+
+        threads = [threading.Thread(target=run) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(won) == 1
+        assert json.loads(folder.claim_file.read_text())["token"] == won[0]
+        folder.release(won[0])
+    assert [file.name for file in folder.path.iterdir()] == ["spec.json"]
+
+
+def test_a_dead_process_holds_nothing(folder: TrialFolder) -> None:
+    put_claim(folder, dead_pid())
+    assert not folder.claimed()
+    assert folder.claim()
+
+
+def test_a_process_with_a_dead_ones_number_holds_nothing(folder: TrialFolder) -> None:
+    put_claim(folder, os.getpid(), "1")
+    assert not folder.claimed()
+    put_claim(folder, os.getpid(), born(os.getpid()))
+    assert folder.claimed()
+
+
+def test_an_old_claim_is_stale_even_where_the_process_cannot_be_seen(folder: TrialFolder) -> None:
+    put_claim(folder, 1)
+    raw = json.loads(folder.claim_file.read_text())
+    folder.claim_file.write_text(json.dumps({**raw, "machine": "elsewhere"}))
+    assert folder.claimed()
+    old = time.time() - 6 * claims.HEARTBEAT_SECONDS
+    os.utime(folder.claim_file, (old, old))
+    assert not folder.claimed()
+
+
+def test_a_damaged_claim_counts_until_it_is_old(folder: TrialFolder) -> None:
+    folder.claim_file.write_text("{")
+    assert folder.claimed()
+    os.utime(folder.claim_file, (0, 0))
+    assert folder.claim()
+
+
+def test_a_breaker_puts_back_what_it_did_not_see(folder: TrialFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between its look and its rename another worker broke the stale claim and took the folder."""
+    put_claim(folder, dead_pid(), token="dead")
+    rename = os.rename
+
+    def late(source: Path, target: Path) -> None:
+        monkeypatch.setattr(os, "rename", rename)
+        put_claim(folder, os.getpid(), born(os.getpid()), token="quicker")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", late)
+    assert folder.claim() is None
+    assert json.loads(folder.claim_file.read_text())["token"] == "quicker"
+    assert sorted(file.name for file in folder.path.iterdir()) == ["claim", "spec.json"]
+
+
+def test_a_holder_that_lost_its_claim_learns_it(folder: TrialFolder) -> None:
+    token = folder.claim()
+    assert token
+    assert folder.beat(token)
+    put_claim(folder, os.getpid(), born(os.getpid()), token="another")
+    assert not folder.beat(token)
+    folder.release(token)
+    assert folder.claimed()
+
+
+def test_a_holder_whose_claim_a_dying_breaker_took_gets_it_back(folder: TrialFolder) -> None:
+    token = folder.claim()
+    assert token
+    folder.claim_file.unlink()
+    assert folder.beat(token)
+    assert Claim(folder.claim_file).holder()["token"] == token  # type: ignore[index]
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"status": "done", "attempt"', "\0\0\0"])
+def test_a_damaged_state_is_made_good_from_what_else_is_there(folder: TrialFolder, damage: str) -> None:
+    folder.state_file.write_text(damage)
+    assert folder.state().status == "planned"
+    folder.attempt_folder(0).mkdir(parents=True)
+    folder.attempt_folder(1).mkdir(parents=True)
+    assert (folder.state().status, folder.state().attempt) == ("lost", 2)
+    folder.set_result({"metrics": {}})
+    assert (folder.state().status, folder.state().attempt) == ("done", 2)
+
+
+def test_running_without_a_worker_is_lost(folder: TrialFolder) -> None:
+    token = folder.claim()
+    assert token
+    folder.set_state(State("running", 1))
+    assert folder.state().status == "running"
+    folder.release(token)
+    assert folder.state().status == "lost"
+
+
+def test_the_result_decides_what_is_done(folder: TrialFolder) -> None:
+    folder.set_state(State("running", 1))
+    folder.set_result({"metrics": {}})
+    assert folder.state().status == "done"
+    folder.set_state(State("done", 1))
+    folder.result_file.write_text("")
+    assert folder.state().status == "lost"
+
+
+def test_starting_over_keeps_the_old_files_with_their_attempt(folder: TrialFolder) -> None:
+    folder.attempt_folder(0).mkdir(parents=True)
+    folder.set_state(State("done", 1))
+    folder.set_result({"metrics": {"a": 1}})
+    folder.events_file.write_text("{}\n")
+    assert folder.start_over()
+    assert folder.state().status == "queued"
+    assert folder.result() is None
+    assert read_json(folder.attempt_folder(0) / "result.json") == {"metrics": {"a": 1}}
+    token = folder.claim()
+    assert token
+    assert not folder.start_over()
+
+
+def test_events_skip_what_is_damaged(folder: TrialFolder) -> None:
+    good = '{"t": 1, "step": %d, "m": {"loss": 0.5}}\n'
+    folder.events_file.write_text(good % 1 + "{broken\n" + '{"t": 1}\n' + good % 2 + '{"t": 1, "step": 3, "m": {"loss"')
+    assert [event.step for event in folder.events()] == [1, 2]
+
+
+def test_an_atomic_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "f"
+    write_atomic(file, "old")
+
+    def full(number: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_atomic(file, "new")
+    assert file.read_text() == "old"
+    assert os.listdir(tmp_path) == ["f"]

@@ -1,0 +1,40 @@
+"""Two methods of the study `baselines_smoke` train through the engine with losses of their own."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_two_methods_train_with_their_own_losses(tmp_path):
+    study = ["run", "baselines_smoke", "--smoke", "--only", "method=DynamicViT,A-ViT"]
+    where = ["--on", "inline", "--results", str(tmp_path)]
+    command = [sys.executable, "-m", "studies", *study, *where]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = pd.read_csv(tmp_path / "baselines_smoke@smoke/trials.csv").set_index("axis.method")
+    rows = rows[rows["status"] == "done"]
+    assert sorted(rows.index) == ["A-ViT", "DynamicViT"]
+    assert (rows["model.gflops"] > 0).all()
+    assert rows.loc["DynamicViT", "metric.active_share"] < 1  # tokens really go
+    logged = {method: losses(tmp_path / "trials" / str(rows.loc[method, "trial"])) for method in rows.index}
+    assert {"loss.ratio", "loss.distillation"} <= logged["DynamicViT"]
+    assert {"loss.ponder", "loss.distribution"} <= logged["A-ViT"]
+
+
+def losses(trial):
+    events = [json.loads(line)["m"] for line in (trial / "events.jsonl").read_text().splitlines()]
+    return {key for event in events for key in event if key.startswith("loss.")}
+
+
+def test_every_method_of_the_package_is_in_the_study():
+    import dynvit
+
+    text = (ROOT / "studies/baselines_smoke.yaml").read_text()
+    methods = {name.rsplit("_patch", 1)[0].rsplit("_", 1)[0] for name in dynvit.list_models() if "patch" in name}
+    assert all(method in text for method in methods)
+    assert all(f"{family}_" in text for family in ("sret", "lvvit", "evo_levit", "tpc_lvvit", "dynamicvit_lvvit"))

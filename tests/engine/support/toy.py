@@ -1,0 +1,60 @@
+"""Toy trials for the tests of worker and driver: `tests/toy_task.py` without a study file around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from studies.engine.core.trial import Arm, Resources, Trial
+from studies.engine.execution.driver import Drive, Outcome
+from studies.engine.jobs.launcher import Site, launcher
+from studies.engine.runtime.context import Stop
+from studies.engine.storage.state_watcher import Watch
+from studies.engine.storage.trial_folder import Store, TrialFolder
+
+TASK = Path(__file__).parents[2] / "toy_task.py"
+
+
+def trial(name: str, seed: int = 0, resources: Resources | None = None, **config: Any) -> Trial:
+    """`fault="raise"` and `seconds=0.1` are short for the nested keys."""
+    full: dict[str, Any] = {key: value for key, value in config.items() if key in ("shape", "depth", "side")}
+    full["train"] = {key: value for key, value in config.items() if key in ("steps", "lr", "noise", "seconds")}
+    if "fault" in config:
+        full["fault"] = {"kind": config["fault"], "step": config.get("step", 2)}
+        full["fault"]["attempts"] = config.get("attempts", 1000)
+    if "keep_checkpoint" in config:
+        full["keep_checkpoint"] = config["keep_checkpoint"]
+    arm = Arm("toy", name, (("depth", "1"),), full, False, ())
+    return Trial(name, name, arm, seed, str(TASK), full, {}, resources or Resources())
+
+
+def place(store: Store, *trials: Trial) -> list[TrialFolder]:
+    """Make the trials' folders."""
+    folders = [store.trial(t.folder_id) for t in trials]
+    for folder, t in zip(folders, trials, strict=True):
+        folder.create(t.spec())
+    return folders
+
+
+def drive(
+    store: Store,
+    trials: list[Trial],
+    on: str = "inline",
+    stop: Stop | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Outcome:
+    """Create, launch, wait."""
+    stop = Stop() if stop is None else stop
+    place(store, *trials)
+    watch = Watch([store.trial(t.folder_id) for t in trials])
+    made = launcher(on, Site(store.root, store.study("toy"), {}, stop))
+    try:
+        return Drive(trials, watch, made, stop, say).run()
+    finally:
+        made.close()
+
+
+def numbers(store: Store, *names: str) -> dict[str, Any]:
+    """Each trial's metrics, which do not depend on how often it was interrupted."""
+    return {name: (store.trial(name).result() or {}).get("metrics") for name in names}

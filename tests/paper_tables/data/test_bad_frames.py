@@ -1,0 +1,171 @@
+"""Frames as they should not be: a sensible table, or an error that says what is wrong; never a wrong number."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import synthetic_cost
+import synthetic_frame
+
+from paper_tables import build, table_file
+from paper_tables.core.errors import TableError
+from paper_tables.site.index import gather
+
+COMPARED = Path(__file__).parents[1] / "support" / "compared.yaml"
+NASTY = r"50% & $x_1$ #{a}~b^c \input{x} <é> 漢| “q” µ"
+
+
+def made(folder: Path, trials: pd.DataFrame, spec: Path = COMPARED) -> dict[str, str]:
+    """Every table as Markdown, the report as text."""
+    synthetic_cost.study(folder.parent / "cost")
+    _, curves = synthetic_frame.frames()
+    built = build(synthetic_frame.write(folder, trials, curves, synthetic_frame.about()), spec)
+    texts = {file.stem: file.read_text(encoding="utf-8") for file in built.tables if file.suffix == ".md"}
+    for file in built.tables:
+        assert not re.search(r"(?<![\w.])nan(?![\w.])", file.read_text(encoding="utf-8"), re.IGNORECASE)
+    return texts | {"report": built.report.read_text(encoding="utf-8")}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "redundancy_ablation"
+
+
+@pytest.fixture
+def trials() -> pd.DataFrame:
+    return synthetic_frame.frames()[0]
+
+
+def test_missing_arms(folder: Path, trials: pd.DataFrame) -> None:
+    """Some arms, and a whole part, are not in the frame: dashes, and claims that are not run."""
+    texts = made(folder, trials[(trials.part != "mor_vit") & (trials.arm != "recursion=1")])
+    assert "| SReT-T one pass | ours |  | — | — | — |" in texts["models"]
+    assert "| MoR-ViT | ImageNet-1K headline |  |" in texts["models"]
+    lines = texts["claims"].splitlines()
+    recursion = next(line for line in lines if "recursion alone" in line)
+    assert recursion.endswith("| not run |")
+    assert "no such arm in these results" in texts["claims"]
+    assert next(line for line in lines if "up to 2.0 times" in line).endswith("| **reproduced** |")  # by study cost
+    assert "figure capacity" in texts["report"]
+
+
+def test_missing_arms_of_the_committed_file(folder: Path, trials: pd.DataFrame) -> None:
+    texts = made(folder, trials[trials.arm != "baseline"], table_file("redundancy_ablation") or COMPARED)
+    assert "the part has no baseline" in "".join(texts.values()) or "no such trial" in texts["report"]
+
+
+def test_one_seed_only(folder: Path, trials: pd.DataFrame) -> None:
+    texts = made(folder, trials[trials.seed == 0])
+    assert "±" not in texts["models"].partition("\n- ")[0].replace("± 95", "")
+    claims = texts["claims"]
+    assert "n = 1: no interval below 3" in claims
+    assert next(line for line in claims.splitlines() if "recursion alone" in line).endswith("| inconclusive |")
+    assert next(line for line in claims.splitlines() if "saved against SReT, slices none" in line).count("yes") == 1
+    texts = made(folder.parent / "plain" / "redundancy_ablation", trials[trials.seed == 0], table_file(folder.name))
+    assert "nothing is tested (fewer than 3 pairs" in texts["redundancy"]
+
+
+def test_all_failed(folder: Path, trials: pd.DataFrame) -> None:
+    texts = made(folder, trials.assign(status="failed"))
+    assert "28.3" in texts["models"]
+    assert "96." not in texts["models"].replace("96.2", "")
+    assert texts["claims"].count("| not run |") == 5
+    assert "no trial of sret baseline has finished" in texts["claims"]
+    assert "no trial has finished" in texts["report"] or "no finished trial" in texts["report"]
+    assert "table narrow: neither a published nor a measured number" in texts["report"]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_metrics_that_are_no_numbers(value: float, folder: Path, trials: pd.DataFrame) -> None:
+    trials.loc[trials.part == "sret", "metric.top1"] = value
+    trials.loc[(trials.part == "tpc_vit") & (trials.seed == 1), "metric.top1"] = value
+    texts = made(folder, trials)
+    assert "no finite top1 in sret baseline" in texts["claims"]
+    assert "n = 2 of 3 trials" in texts["narrow"]
+    assert "top1 has no finite value in 3 of 3 finished trials" in texts["report"]
+    assert "inf" not in texts["models"].partition("\n- ")[0].replace("Finetune", "")
+
+
+def test_a_metric_that_some_arms_only_have_is_no_gap(folder: Path, trials: pd.DataFrame) -> None:
+    trials.loc[trials.part == "sret", "metric.active_share"] = math.nan
+    trials.loc[(trials.part == "tpc_vit") & (trials.seed == 1), "metric.active_share"] = math.nan
+    report = made(folder, trials)["report"]
+    assert "active_share has no finite value in 1 of 3 finished trials" in report
+    assert "active_share has no finite value in 3 of 3 finished trials" not in report
+
+
+def test_a_metric_the_frame_does_not_know(folder: Path, trials: pd.DataFrame) -> None:
+    spec = folder.parent / "t.yaml"
+    spec.write_text(
+        "study: redundancy_ablation\ntables:\n"
+        "  - name: t\n    columns: [{metric: flops}, {metric: jitter(val.top5)}]\n"
+        "    rows: [{label: a, measured: {part: sret}}]\n"
+        "claims:\n  - {name: c, text: t, paper: p, conditions: [{metric: flops, of: {part: sret}, at_least: 1}]}\n"
+    )
+    with pytest.raises(TableError) as caught:
+        made(folder, trials, spec)
+    assert str(caught.value).splitlines() == [
+        f'{spec}:4:16  tables[0].columns[0].metric: the results have no metric "flops", did you mean "gflops"?',
+        f'{spec}:4:33  tables[0].columns[1].metric: the results have no metric "jitter(val.top5)"'
+        f"; known: {', '.join(_known(caught))}",
+        f'{spec}:7:48  claims[0].conditions[0].metric: the results have no metric "flops", did you mean "gflops"?',
+        "3 errors",
+    ]
+
+
+def _known(caught: pytest.ExceptionInfo[TableError]) -> list[str]:
+    return str(caught.value).splitlines()[1].partition("known: ")[2].split(", ")
+
+
+def test_special_characters_everywhere(folder: Path, trials: pd.DataFrame) -> None:
+    """Names of parts' levels, arms, studies, devices; labels and reasons of a table file; then LaTeX itself."""
+    trials = trials.replace({"axis.slices": {"half": NASTY}, "arm": {"slices=half": NASTY}})
+    trials["env.gpu"] = NASTY
+    about = synthetic_frame.about()
+    about["title"] = NASTY
+    about["parts"][0]["axes"][1]["levels"][1] = NASTY
+    _, curves = synthetic_frame.frames()
+    quoted = "'" + NASTY.replace("$x_1$", r"x_1") + "'"
+    spec = folder.parent / "t.yaml"
+    spec.write_text(
+        f"study: redundancy_ablation\ntables:\n  - name: t\n    caption: {quoted}\n    method: {quoted}\n"
+        "    columns: [{text: setting}, {metric: top1, published: top1}]\n"
+        f"    rows:\n      - {{label: {quoted}, group: {quoted}, measured: {{part: sret, slices: '{NASTY}'}},\n"
+        f"         words: {{setting: {quoted}}}, published: {{file: sret, where: {{variant: SReT_T}}}},\n"
+        f"         incomparable: [{{metrics: top1, why: {quoted}}}]}}\n"
+        f"claims:\n  - {{name: c, text: {quoted}, paper: {quoted}, where: {quoted}, note: {quoted},\n"
+        f"     conditions: [{{metric: top1, of: {{slices: '{NASTY}'}}, against: {{part: sret}}, at_least: 0}}]}}\n",
+        encoding="utf-8",
+    )
+    built = build(synthetic_frame.write(folder, trials, curves, about), spec)
+    text = (folder / "tables" / "t.html").read_text(encoding="utf-8")
+    assert "<é>" not in text
+    assert built.tables
+    gather(folder.parent)
+    assert "<é>" not in (folder.parent / "index.html").read_text(encoding="utf-8")
+    if not shutil.which("pdflatex"):
+        reason = "pdflatex is not installed here"
+        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
+    done = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"],
+        cwd=folder.parent, capture_output=True, text=True, errors="replace", timeout=180,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+def test_without_parquet_and_with_holes(folder: Path, trials: pd.DataFrame) -> None:
+    """A CSV alone, with a column that has no number in it at all and one trial of another status."""
+    trials["metric.gflops"] = np.nan
+    trials.loc[trials.index[0], "status"] = "running"
+    synthetic_frame.write(folder, trials)
+    build(folder, COMPARED)
+    text = (folder / "tables" / "models.md").read_text(encoding="utf-8")
+    assert "n = 2 of 3 trials" in text

@@ -1,0 +1,156 @@
+"""Figures: what they show is what the tables say; the front is a front; missing data leave a figure out."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import synthetic_frame
+from hypothesis import given
+from hypothesis import strategies as some
+
+from paper_tables import table_file
+from paper_tables.core.statistics import Summary
+from paper_tables.data.frame import Arm
+from paper_tables.data.load import load
+from paper_tables.figures import curves as draw_curves
+from paper_tables.figures import dots as draw_dots
+from paper_tables.figures import draw, forest, scatter, style
+from paper_tables.schema.figures import Curves, Dots, Forest
+from paper_tables.schema.tables import read
+from paper_tables.site.default_spec import default
+from paper_tables.tables import arm_table
+from paper_tables.tables.grid import Nothing
+from paper_tables.tables.labels import Names
+
+
+@pytest.fixture(scope="module")
+def names(tmp_path_factory: pytest.TempPathFactory) -> Names:
+    path = table_file("redundancy_ablation")
+    assert path is not None
+    return Names(read(path)[0], load(synthetic_frame.study(tmp_path_factory.mktemp("f"))))
+
+
+def test_the_forest_is_the_table(names: Names) -> None:
+    spec = next(f for f in names.spec.figures if isinstance(f, Forest))
+    table = next(t for t in names.spec.tables if t.name == "redundancy")
+    grid = arm_table.build(table, names)
+    cells = [row.cells[4] for row in grid.rows if row.cells[4].text != "ref."]
+    effects = forest.effects(spec, names)
+    assert [e.result.mean for e in effects] == [c.value for c in cells]
+    assert [e.result.half for e in effects] == [c.spread for c in cells]
+    assert [e.holm for e in effects] == [c.holm for c in cells]
+
+
+Numbers = some.lists(some.tuples(some.integers(0, 9), some.integers(0, 9)), min_size=1, max_size=12)
+
+
+@given(Numbers)
+def test_the_front_is_what_nothing_beats(numbers: list[tuple[int, int]]) -> None:
+    arm = Arm("p", "a", False, {}, ())
+    points = [scatter.Point(arm, Summary(1, x, None, None), Summary(1, y, None, None)) for x, y in numbers]
+    best = {(p.x.mean, p.y.mean) for p in scatter.front(points, "min", "max")}
+    beaten = {
+        (x, y) for x, y in numbers if any(a <= x and b >= y and (a, b) != (x, y) for a, b in numbers)
+    }  # fmt: skip
+    assert best == set(numbers) - beaten
+
+
+def test_every_kind_has_three_files_and_words(names: Names) -> None:
+    for spec in names.spec.figures:
+        picture = draw.draw(spec, names)
+        assert set(picture.files) == {"pdf", "svg", "png"}
+        assert picture.files["svg"].rstrip().endswith(b"git 4f2a9c1d0be7 -->")
+        assert b"CreationDate" not in picture.files["pdf"]
+        assert b"frame " in picture.files["png"][:2000]
+        assert "nan" not in picture.words
+
+
+def test_without_data_there_is_no_figure(names: Names, tmp_path: Path) -> None:
+    trials, _ = synthetic_frame.frames()
+    trials["metric.top1"] = float("nan")
+    bare = Names(names.spec, load(synthetic_frame.write(tmp_path, trials, None, synthetic_frame.about())))
+    for spec in names.spec.figures:
+        with pytest.raises(Nothing):
+            draw.draw(spec, bare)
+
+
+def test_the_callers_style_is_left_alone(names: Names) -> None:
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    draw.draw(names.spec.figures[0], names)
+    assert dict(matplotlib.rcParams) == before
+
+
+def curved(tmp_path: Path, ends: dict[str, list[float]]) -> Names:
+    """A frame whose parts learn up to other accuracies; every arm of a part ends at one of the part's values."""
+    trials, curves = synthetic_frame.frames()
+    part = dict(zip(trials["trial"], trials["part"], strict=True))
+    top1 = curves["metric"] == "val.top1"
+    for name, values in ends.items():
+        mine = top1 & (curves["trial"].map(part) == name)
+        place = curves.loc[mine, "trial"].factorize()[0] % len(values)
+        risen = 1 - 0.5 ** curves.loc[mine, "step"]
+        curves.loc[mine, "value"] = risen * [values[i] for i in place]
+    loaded = load(synthetic_frame.write(tmp_path, trials, curves, synthetic_frame.about()))
+    return Names(default(loaded), loaded)
+
+
+def test_no_curve_ends_outside_of_its_panel(tmp_path: Path) -> None:
+    """One part's curves lie together at the top, another's far apart: each panel shows its own."""
+    names = curved(tmp_path, {"sret": [98.0, 98.4], "mor_vit": [40.0, 90.0], "tpc_vit": [97.0, 97.5]})
+    spec = next(f for f in names.spec.figures if isinstance(f, Curves))
+    with style.house():
+        figure, _ = draw_curves.draw(spec, names)
+        axes = figure.axes
+        assert len(axes) == 3
+        for ax in axes:
+            low, high = ax.get_ylim()
+            ends = [float(line.get_ydata()[-1]) for line in ax.get_lines()]  # type: ignore[index]
+            assert all(low < end < high for end in ends)
+        assert axes[0].get_ylim() != axes[1].get_ylim()
+
+
+def test_a_part_of_many_lines_has_a_figure_of_its_own(names: Names) -> None:
+    few = [f for f in default(names.frame).figures if isinstance(f, Curves)]
+    assert [f.name for f in few] == ["training"]
+    wider = replace(names.frame)  # its cached parts are its own
+    parts = [replace(p, axes=(replace(p.axes[0], levels=tuple("abcdefgh")), *p.axes[1:])) for p in names.frame.parts]
+    wider.__dict__["parts"] = parts
+    many = [f for f in default(wider).figures if isinstance(f, Curves)]
+    assert [(f.name, len(f.panels)) for f in many] == [("training", 1), ("training_2", 1), ("training_3", 1)]
+
+
+def test_percentages_end_at_a_hundred() -> None:
+    assert style.within(-20.0, 130.0, "%") == (0.0, 100.0)
+    assert style.within(90.0, 97.0, "%") == (90.0, 97.0)
+    assert style.within(-20.0, 130.0, "") == (-20.0, 130.0)
+    assert style.within(-20.0, 130.0, "%", [50.0]) == (0.0, 100.0)
+    assert style.within(110.0, 150.0, "%", [120.0, 140.0]) == (110.0, 140.0)  # a cost in per cent of another
+    assert style.within(-9.0, -1.0, "%", [-8.0, -2.0]) == (-8.0, -1.0)
+
+
+@pytest.mark.parametrize("end", [math.nan, math.inf])
+def test_a_part_that_has_diverged_has_no_panel(tmp_path: Path, end: float) -> None:
+    names = curved(tmp_path, {"sret": [end], "mor_vit": [40.0, 90.0]})
+    spec = next(f for f in names.spec.figures if isinstance(f, Curves))
+    with style.house():
+        assert len(draw_curves.draw(spec, names)[0].axes) == 2
+
+
+def test_costs_above_a_hundred_per_cent_are_seen(tmp_path: Path) -> None:
+    trials, curves = synthetic_frame.frames()
+    trials["metric.top1"] += 100
+    curves.loc[curves["metric"] == "val.top1", "value"] += 100
+    found = load(synthetic_frame.write(tmp_path, trials, curves, synthetic_frame.about()))
+    names = Names(default(found), found)
+    with style.house():
+        dots, _ = draw_dots.draw(next(f for f in names.spec.figures if isinstance(f, Dots)), names)
+        lines, _ = draw_curves.draw(next(f for f in names.spec.figures if isinstance(f, Curves)), names)
+        low, high = dots.axes[0].get_xlim()
+        assert low < trials["metric.top1"].min() <= trials["metric.top1"].max() <= high
+        for low, high in (ax.get_ylim() for ax in lines.axes):
+            assert low < high

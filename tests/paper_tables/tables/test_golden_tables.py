@@ -1,0 +1,38 @@
+"""The written tables, byte for byte.
+
+After a wanted change: UPDATE_GOLDEN=1 pytest tests/paper_tables, and read the diff.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import synthetic_frame
+
+from paper_tables import table_file
+from paper_tables.data.load import load
+from paper_tables.formats.all import write
+from paper_tables.schema.tables import read
+from paper_tables.tables import arm_table, crossed_table
+from paper_tables.tables.labels import Names
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "paper_tables"
+
+
+@pytest.mark.parametrize("name", ["redundancy", "recursion_by_slices", "stabilizer_by_pause", "against_the_papers"])
+def test_as_before(name: str, tmp_path: Path) -> None:
+    path = table_file("redundancy_ablation")
+    assert path is not None
+    spec, _ = read(path)
+    table = next(t for t in spec.tables if t.name == name)
+    names = Names(spec, load(synthetic_frame.study(tmp_path)))
+    made = write((arm_table if table.rows.axis is None else crossed_table).build(table, names))
+    for file, data in made.items():
+        golden = GOLDEN / Path(file).name
+        if os.environ.get("UPDATE_GOLDEN"):
+            golden.parent.mkdir(parents=True, exist_ok=True)
+            golden.write_bytes(data)
+        assert data.decode() == golden.read_text(encoding="utf-8")
+        assert data.decode().rstrip().removesuffix("-->").rstrip().endswith("git 4f2a9c1d0be7")

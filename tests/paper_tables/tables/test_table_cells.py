@@ -1,0 +1,231 @@
+"""What stands in the cells: recomputed by hand, and in all the ways that results can be incomplete."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import synthetic_frame
+from scipy import stats as reference
+
+from paper_tables import table_file
+from paper_tables.data.frame import Frame
+from paper_tables.data.load import load
+from paper_tables.formats.all import FORMS, write
+from paper_tables.schema.tables import Spec, read
+from paper_tables.tables import arm_table, crossed_table
+from paper_tables.tables.grid import Cell, Grid, Nothing
+from paper_tables.tables.labels import Names
+
+Edit = Callable[[pd.DataFrame], pd.DataFrame]
+
+
+def results(tmp_path: Path, edit: Edit | None = None) -> Frame:
+    trials, curves = synthetic_frame.frames()
+    return load(synthetic_frame.write(tmp_path, edit(trials) if edit else trials, curves, synthetic_frame.about()))
+
+
+def own_spec() -> Spec:
+    path = table_file("redundancy_ablation")
+    assert path is not None
+    return read(path)[0]
+
+
+def grid(frame: Frame, name: str, spec: Spec | None = None) -> Grid:
+    spec = spec or own_spec()
+    table = next(t for t in spec.tables if t.name == name)
+    return (arm_table if table.rows.axis is None else crossed_table).build(table, Names(spec, frame))
+
+
+def cell(grid: Grid, row: tuple[str, ...], column: str) -> Cell:
+    heads = [h.text for h in grid.heads]
+    above = ""
+    for line in grid.rows:
+        above = line.cells[0].text or above
+        if (above, *(c.text for c in line.cells[1 : len(row)])) == row:
+            return line.cells[heads.index(column)]
+    raise KeyError(row)
+
+
+def test_numbers_are_those_of_the_trials(tmp_path: Path) -> None:
+    trials, _ = synthetic_frame.frames()
+    found = grid(results(tmp_path), "redundancy")
+    mor = trials[trials.part == "mor_vit"]
+    arm = mor[mor["axis.capacity"] == "0.25"]["metric.top1"].to_numpy()
+    base = mor[mor.baseline]["metric.top1"].to_numpy()
+    mean = cell(found, ("capacity", "0.25"), "Top-1 (%)")
+    assert (mean.value, mean.spread) == pytest.approx((arm.mean(), arm.std(ddof=1)))
+    delta = cell(found, ("capacity", "0.25"), "$\\Delta$ top-1")
+    test = reference.ttest_rel(arm, base)
+    interval = test.confidence_interval(0.95)
+    assert delta.value == pytest.approx((arm - base).mean())
+    assert delta.spread == pytest.approx((interval.high - interval.low) / 2)
+    assert delta.p == pytest.approx(test.pvalue)
+    tested = sorted((c.p, c.holm) for row in found.rows for c in row.cells if c.p is not None)
+    assert len(tested) == 15
+    assert tested[0] == pytest.approx((test.pvalue, 15 * test.pvalue))
+    assert tested[1][1] == pytest.approx(max(15 * tested[0][0], 14 * tested[1][0]))
+    assert delta.star
+    macs = cell(found, ("capacity", "0.25"), "MACs (M)")
+    assert macs.value == pytest.approx(1e3 * mor[mor["axis.capacity"] == "0.25"]["metric.gflops"].mean())
+
+
+def test_best_of_each_part_as_printed(tmp_path: Path) -> None:
+    found = grid(results(tmp_path), "redundancy")
+    groups: dict[str, list[Cell]] = {}
+    name = ""
+    for row in found.rows:
+        name = row.group or name
+        groups.setdefault(name, []).append(row.cells[3])
+    assert len(groups) == 3
+    for cells in groups.values():
+        top = max(float(c.number()) for c in cells)
+        assert [c.best for c in cells] == [float(c.number()) == top for c in cells]
+
+
+def test_inert_axis_is_one_cell_across(tmp_path: Path) -> None:
+    found = grid(results(tmp_path), "recursion_by_slices")
+    assert [len(row.cells) for row in found.rows] == [2, 5, 5]
+    assert found.rows[0].cells[1].span == 4
+    assert "inert" in found.rows[0].cells[1].note
+
+
+def test_interaction_is_the_difference_of_differences(tmp_path: Path) -> None:
+    trials, _ = synthetic_frame.frames()
+    tpc = trials[trials.part == "tpc_vit"]
+
+    def arm(label: str) -> np.ndarray:
+        return tpc[tpc.arm == label]["metric.top1"].to_numpy()
+
+    values = (arm("baseline") - arm("stabilizer=off")) - (arm("pause=false") - arm("pause=false stabilizer=off"))
+    corner = grid(results(tmp_path), "stabilizer_by_pause").rows[2].cells[3]
+    assert corner.value == pytest.approx(values.mean())
+    assert corner.p == pytest.approx(reference.ttest_1samp(values, 0).pvalue)
+
+
+def test_published_is_grey_with_its_reason_and_never_filled(tmp_path: Path) -> None:
+    found = grid(results(tmp_path), "against_the_papers")
+    sret, mor, tpc = (row.cells for row in found.rows)
+    assert (sret[3].number(), sret[3].grey) == ("76.0", True)
+    assert "not comparable: trained on ImageNet" in sret[3].note
+    for row in (mor, tpc):
+        assert row[3].empty
+        assert row[5].empty
+    assert sret[6].empty
+    assert (mor[6].text, tpc[6].text) == ("2.0x", "+250%")
+    text = FORMS["tex"](found)
+    assert text.count("{---}") == 5
+    assert "MoR-ViT (reconstructed)" in text
+
+
+def test_every_table_with_a_reconstruction_says_so(tmp_path: Path) -> None:
+    frame = results(tmp_path)
+    for table in own_spec().tables:
+        made = grid(frame, table.name)
+        for form in FORMS.values():
+            assert ("econstructed" in form(made)) == (table.name != "recursion_by_slices")
+
+
+# ---- incomplete results
+
+
+def failed(part: str, n: int) -> Edit:
+    def edit(trials: pd.DataFrame) -> pd.DataFrame:
+        rows = trials.index[(trials.part == part) & (trials.arm == "baseline")][:n]
+        trials.loc[rows, "status"] = "failed"
+        trials.loc[rows, [c for c in trials if c.startswith("metric.")]] = np.nan
+        return trials
+
+    return edit
+
+
+def test_two_seeds_left_no_spread_no_test(tmp_path: Path) -> None:
+    found = grid(results(tmp_path, failed("sret", 1)), "redundancy")
+    assert cell(found, ("baseline",), "n").text == "2/3"
+    assert "1 failed" in cell(found, ("baseline",), "n").note
+    assert cell(found, ("baseline",), "Top-1 (%)").spread is None
+    delta = cell(found, ("recursion", "3"), "$\\Delta$ top-1")
+    assert (delta.spread, delta.p, delta.note) == (None, None, "n = 2 pairs")
+    assert any("No spread is given below n = 3" in note for note in found.notes)
+
+
+def test_a_part_without_its_baseline(tmp_path: Path) -> None:
+    found = grid(results(tmp_path, failed("sret", 3)), "redundancy")
+    assert cell(found, ("baseline",), "Top-1 (%)").empty
+    assert cell(found, ("recursion", "3"), "$\\Delta$ top-1").empty
+    assert cell(found, ("recursion", "3"), "Top-1 (%)").value is not None
+    gone = grid(results(tmp_path / "b", lambda t: t[~((t.part == "sret") & t.baseline)]), "against_the_papers")
+    assert [row.cells[0].text for row in gone.rows] == ["MoR-ViT (reconstructed)", "TPC-ViT (reconstructed)"]
+
+
+def test_missing_arms(tmp_path: Path) -> None:
+    frame = results(tmp_path, lambda t: t[~t.arm.isin(["slices=half", "recursion=3 slices=none"])])
+    assert len(grid(frame, "redundancy").rows) == 18
+    crossed = grid(frame, "recursion_by_slices")
+    hole = crossed.rows[2].cells[1]
+    assert hole.empty
+    assert hole.note == "not in the design"
+
+
+def test_one_seed_only(tmp_path: Path) -> None:
+    frame = results(tmp_path, lambda t: t[t.seed == 0])
+    for table in own_spec().tables:
+        made = grid(frame, table.name)
+        assert not [c for row in made.rows for c in row.cells if c.spread is not None or c.star]
+        assert write(made)
+    assert any("nothing is tested" in note for note in grid(frame, "redundancy").notes)
+
+
+def test_metric_is_nan(tmp_path: Path) -> None:
+    def edit(trials: pd.DataFrame) -> pd.DataFrame:
+        trials.loc[0, "metric.top1"] = np.nan
+        trials["metric.images_per_second"] = np.nan
+        return trials
+
+    found = grid(results(tmp_path, edit), "redundancy")
+    assert cell(found, ("baseline",), "Top-1 (%)").note == "n = 2: no finite value in 1 finished trial"
+    assert cell(found, ("recursion", "1"), "Images/s").note == "the finished trials have no finite value"
+    for form in FORMS.values():
+        assert "nan" not in form(found).lower().replace("resonance", "")
+
+
+def test_all_failed(tmp_path: Path) -> None:
+    frame = results(tmp_path, lambda t: t.assign(status="failed"))
+    with pytest.raises(Nothing, match="no trial has finished \\(57 failed\\)"):
+        grid(frame, "redundancy")
+    with pytest.raises(Nothing):
+        grid(frame, "recursion_by_slices")
+
+
+def test_power_note_only_where_n_is_small(tmp_path: Path) -> None:
+    few = grid(results(tmp_path / "3"), "redundancy")
+    assert any(note.startswith("Power: with 3 pairs") for note in few.notes)
+    many = load(synthetic_frame.study(tmp_path / "12", seeds=12))
+    assert not any(note.startswith("Power") for note in grid(many, "redundancy").notes)
+
+
+def test_names_with_everything_latex_dislikes(tmp_path: Path) -> None:
+    nasty = r"50% & $x_1$ #{a}~b^c \input{x} <é> 漢|`*_[y](z)"
+
+    def edit(trials: pd.DataFrame) -> pd.DataFrame:
+        return trials.replace({"axis.slices": {"half": nasty}})
+
+    trials, curves = synthetic_frame.frames()
+    about = synthetic_frame.about()
+    about["parts"][0]["axes"][1]["levels"][1] = nasty
+    found = grid(load(synthetic_frame.write(tmp_path, edit(trials), curves, about)), "redundancy")
+    tex = FORMS["tex"](found)
+    assert r"50\% \& \$x\_1\$ \#\{a\}\textasciitilde{}b\textasciicircum{}c \textbackslash{}input\{x\}" in tex
+    assert "[U+6F22]" in tex
+    html = FORMS["html"](found)
+    assert "50% &amp; $x_1$" in html
+    assert "&lt;é&gt;" in html
+    line = next(row for row in FORMS["md"](found).splitlines() if "50%" in row)
+    assert len(re.findall(r"(?<!\\)\|", line)) == len(found.heads) + 1
+    csv_file = tmp_path / "t.csv"
+    csv_file.write_text(FORMS["csv"](found))
+    assert nasty in set(pd.read_csv(csv_file)["Setting"])
