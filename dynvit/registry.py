@@ -28,7 +28,7 @@ def register(cls: type[nn.Module], variants: dict[str, dict[str, Any]]) -> None:
     """
     module = sys.modules[cls.__module__]
     for name, preset in variants.items():
-        _METHODS[name] = cls.__module__.split(".")[-2]
+        _METHODS[name] = (["", *cls.__module__.split(".")])[-2] or cls.__module__
         register_model(_entry_point(cls, name, preset, module.__name__))
 
 

@@ -1,15 +1,24 @@
 """Who may import whom, read from the source: a light path stays light, a package knows only what it should."""
 
-import ast
+import subprocess
 import sys
-from functools import cache
-from pathlib import Path
-from typing import NamedTuple
 
 import pytest
+from architecture import (
+    LARGEST_FOLDER,
+    ORDER,
+    ROOT,
+    Import,
+    circles,
+    folders,
+    imports,
+    imports_of,
+    level,
+    modules,
+    own,
+    upward,
+)
 
-ROOT = Path(__file__).parent.parent
-PACKAGES = ("dynvit", "studies", "paper_tables")
 STANDARD = set(sys.stdlib_module_names)
 HEAVY = {"torch", "timm", "ray", "mlflow", "submitit", "pandas", "pyarrow", "scipy", "seaborn", "matplotlib", "numpy"}
 OWNERS = {  # the one file that knows a package, also inside functions
@@ -18,67 +27,6 @@ OWNERS = {  # the one file that knows a package, also inside functions
     "mlflow": "studies.engine.tracking.mirror",
     "seaborn": "paper_tables.figures.style",
 }
-
-
-class Import(NamedTuple):
-    """One imported name. late: inside a function; typing: under `if TYPE_CHECKING`."""
-
-    name: str
-    late: bool
-    typing: bool
-    line: int
-
-    @property
-    def top(self) -> str:
-        return self.name.split(".")[0]
-
-
-def imports(source: str, module: str, is_package: bool = False) -> list[Import]:
-    found: list[Import] = []
-
-    def visit(node: ast.AST, late: bool, typing: bool) -> None:
-        late = late or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-        if isinstance(node, ast.Import):
-            found.extend(Import(alias.name, late, typing, node.lineno) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                parts = module.split(".")[: None if is_package and node.level == 1 else is_package - node.level]
-                base = ".".join([*parts, *([node.module] if node.module else [])])
-            found.extend(Import(f"{base}.{alias.name}", late, typing, node.lineno) for alias in node.names)
-        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            for child in node.body:
-                visit(child, late, True)
-            for child in node.orelse:
-                visit(child, late, typing)
-        else:
-            for child in ast.iter_child_nodes(node):
-                visit(child, late, typing)
-
-    visit(ast.parse(source), False, False)
-    return found
-
-
-@cache
-def modules() -> dict[str, Path]:
-    found = {}
-    for package in PACKAGES:
-        for path in (ROOT / package).rglob("*.py"):
-            parts = path.relative_to(ROOT).with_suffix("").parts
-            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return found
-
-
-@cache
-def imports_of(module: str) -> tuple[Import, ...]:
-    path = modules()[module]
-    return tuple(imports(path.read_text(), module, path.name == "__init__.py"))
-
-
-def own(name: str) -> set[str]:
-    """Modules of ours that importing `name` runs: ``a.b.c`` runs a, a.b and, where it is a module, a.b.c."""
-    parts = name.split(".")
-    return {".".join(parts[:i]) for i in range(1, len(parts) + 1)} & set(modules())
 
 
 def reached(*starts: str) -> dict[str, list[Import]]:
@@ -115,6 +63,35 @@ def everything(*prefixes: str) -> dict[str, list[Import]]:
     return {module: list(imports_of(module)) for module in under(*prefixes)}
 
 
+# ---- the house as a whole
+
+
+def test_imports_go_one_way():
+    """The ordered lists of packages in architecture.py, lazy and type-only imports included."""
+    assert upward() == []
+
+
+def test_no_circles_of_files():
+    assert circles() == []
+
+
+def test_every_package_has_its_place():
+    listed = {(root, name) for root, order in ORDER.items() for names in order for name in names}
+    assert [m for m in modules() if level(m) is not None and level(m)[1] < 0] == []
+    there = {(level(m)[0], m.removeprefix(f"{level(m)[0]}.").split(".")[0]) for m in modules() if level(m)}
+    assert listed - there == set()
+
+
+def test_no_folder_is_too_full():
+    assert {name: count for name, count in folders().items() if count > LARGEST_FOLDER} == {}
+
+
+def test_the_architecture_script_prints_and_judges():
+    done = subprocess.run([sys.executable, ROOT / "tests" / "architecture.py"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert f"folders above {LARGEST_FOLDER} files: 0   upward imports: 0   circles: 0" in done.stdout
+
+
 # ---- packages
 
 
@@ -126,15 +103,6 @@ def test_dynvit_needs_torch_timm_and_numpy_only():
     late = {m: [i for i in items if i.late] for m, items in every.items()}
     data = {"sklearn", "torchvision", "PIL", "safetensors"}
     assert wrong(late, allowed={"dynvit", "torch", "timm", "numpy", *data}) == []
-
-
-def test_models_and_layers_know_nothing_of_training():
-    below = everything("dynvit.models", "dynvit.layers")
-    assert wrong(below, forbidden={"dynvit.tasks", "dynvit.train", "dynvit.data"}) == []
-
-
-def test_layers_do_not_know_models():
-    assert wrong(everything("dynvit.layers"), forbidden={"dynvit.models"}) == []
 
 
 def test_reading_a_task_needs_the_standard_library_only():
@@ -171,51 +139,49 @@ def test_nothing_heavy_at_module_level_of_the_engine():
     assert wrong(early, forbidden=HEAVY) == []
 
 
-@pytest.mark.parametrize("module", ["design", "plan", "identity", "schema"])
+@pytest.mark.parametrize("module", ["study.design", "planning.plan", "planning.identity", "study.schema"])
 def test_planning_is_pure(module):
     found = reached(f"studies.engine.{module}")
-    assert wrong(found, allowed={"studies", "pydantic", "yaml", "click"}) == []
-    assert wrong(found, forbidden={"studies.engine.jobs.launcher", "studies.engine.tracking.mirror"}) == []
+    assert f"studies.engine.{module}" in found
+    assert wrong(found, allowed={"studies", "pydantic", "pydantic_core", "yaml", "click"}) == []
+    assert wrong(found, forbidden={"studies.engine.launchers", "studies.engine.tracking"}) == []
 
 
 @pytest.mark.parametrize(
-    "module", ["worker", "follower", "store", "trial", "context", "taskfile", "claim", "launch.inline", "launch.local"]
+    "module",
+    [
+        "worker",
+        "runtime.worker",
+        "runtime.context",
+        "storage.trial_folder",
+        "storage.lease",
+        "core.trial",
+        "launchers.inline",
+        "launchers.local",
+    ],
 )
 def test_the_worker_runs_on_the_standard_library(module):
     """A GPU node needs nothing but the task's own packages."""
     found = reached(f"studies.engine.{module}")
+    assert f"studies.engine.{module}" in found
     assert wrong(found, allowed={"studies"}) == []
     late = {m: [i for i in imports_of(m) if i.late] for m in found if m.startswith("studies.engine")}
     assert wrong(late, allowed={"studies"}) == []
 
 
-@pytest.mark.parametrize("verb", ["list", "status", "plan"])
+@pytest.mark.parametrize("verb", ["list", "status", "plan", "logs"])
 def test_looking_is_light(verb):
-    found = reached("studies.__main__", f"studies.engine.verbs.{verb}")
+    found = reached("studies.__main__", f"studies.engine.cli.commands.{verb}")
+    assert f"studies.engine.cli.commands.{verb}" in found
     assert wrong(found, forbidden=HEAVY) == []
 
 
 def test_launchers_do_not_know_each_other():
-    for name in ("inline", "ray", "slurm"):
-        if f"studies.engine.launchers.{name}@" in modules():
-            others = {f"studies.engine.jobs.launcher.{o}" for o in ("inline", "ray", "slurm") if o != name}
-            assert wrong(everything(f"studies.engine.launchers.{name}@"), forbidden=others) == []
-    upward = {f"studies.engine.{m}" for m in ("cli", "verbs", "drive", "driver", "track", "collect")}
-    assert wrong(everything("studies.engine.jobs.launcher"), forbidden=upward) == []
-    assert (
-        wrong(
-            everything("studies.engine.tracking.mirror"),
-            forbidden={"studies.engine.jobs.launcher", "studies.engine.cli.main"},
-        )
-        == []
-    )
-
-
-def test_lower_layers_do_not_know_upper_ones():
-    order = [("store", "trial", "claim"), ("plan", "collect", "track"), ("drive", "driver"), ("cli", "verbs")]
-    for i, layer in enumerate(order):
-        above = {f"studies.engine.{name}" for upper in order[i + 1 :] for name in upper}
-        assert wrong(everything(*(f"studies.engine.{name}" for name in layer)), forbidden=above) == []
+    names = ("inline", "local", "ray", "slurm")
+    for name in names:
+        others = {f"studies.engine.launchers.{o}" for o in names if o != name}
+        assert everything(f"studies.engine.launchers.{name}")
+        assert wrong(everything(f"studies.engine.launchers.{name}"), forbidden=others) == []
 
 
 def test_asking_whether_tables_are_fresh_draws_nothing():
@@ -265,9 +231,6 @@ def test_wrong_imports_are_found():
 
 
 def test_importing_a_module_runs_its_packages():
-    assert own("studies.engine.storage.trial_folder.Store") == {
-        "studies",
-        "studies.engine",
-        "studies.engine.storage.trial_folder",
-    }
+    trial = "studies.engine.core.trial"
+    assert own(f"{trial}.Trial") == {"studies", "studies.engine", "studies.engine.core", trial}
     assert "studies.engine.core.trial" in reached("studies.engine.storage.trial_folder")

@@ -266,7 +266,7 @@ work, weigh, inspect = _plans.work, _plans.weigh, _plans.inspect
 
 def cautions(config: Config) -> list[str]:
     """What is allowed and yet likely a mistake, here and now; `studies plan` and `run` say it, and a trial's log."""
-    return [*_rules.cautions(config), *_plans.missing(config, _beside("../data/roots"))]
+    return [*_rules.cautions(config), *_plans.missing(config, _beside("../data/paths"))]
 
 
 def run(config: Config, context: Context) -> dict[str, Any]:

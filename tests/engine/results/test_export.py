@@ -133,8 +133,8 @@ def test_code_that_ran_in_place_is_included_while_it_is_unchanged(store: Store, 
         (store.trial(trial.folder).attempt_folder(0) / "env.json").write_text(json.dumps(env))
     assert all(checklist(store, folder, tmp_path).values())
     with zipfile.ZipFile(tmp_path / "c.zip") as archive:
-        written = archive.read(f"toy/code/{source}/studies/engine/export.py")
-    assert written == (root() / "studies" / "engine" / "export.py").read_bytes()
+        written = archive.read(f"toy/code/{source}/studies/engine/results/bundle/export.py")
+    assert written == (root() / "studies" / "engine" / "results" / "bundle" / "export.py").read_bytes()
 
 
 def run(store: Store, *arguments: str) -> Result:

@@ -276,7 +276,7 @@ def test_the_worker_needs_the_standard_library_only(store: Store) -> None:
         "            raise ModuleNotFoundError(name)\n"
         "sys.meta_path.insert(0, Absent())\n"
         "from studies.engine.runtime.worker import main\n"
-        "from studies.engine.jobs.launcher import inline, local\n"
+        "from studies.engine.launchers import inline, local\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(folder.path)], cwd=ROOT, capture_output=True, text=True)

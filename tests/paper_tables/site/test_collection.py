@@ -182,7 +182,7 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 def test_without_torch_and_without_the_network() -> None:
     code = (
         "import sys, paper_tables.__main__, paper_tables.site.index\n"
-        "from paper_tables import render, report, paper\n"
+        "from paper_tables.site import render, report, latex_document\n"
         "print(sorted({'torch', 'timm', 'mlflow', 'ray', 'requests', 'studies', 'dynvit'} & sys.modules.keys()))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)

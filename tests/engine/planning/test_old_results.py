@@ -1,0 +1,58 @@
+"""Results and ids of older versions stay: what was computed before is found, and nothing is computed again.
+
+`tests/fixtures/results_a85d733.tar.gz` and `tests/golden/engine/trial_ids.json` were made by version a85d733.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from studies.engine.cli.main import cli
+
+TESTS = Path(__file__).parents[2]
+IDS = json.loads((TESTS / "golden" / "engine" / "trial_ids.json").read_text())
+STUDIES = {"redundancy_ablation": 23, "token_redundancy": 4}
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    with tarfile.open(TESTS / "fixtures" / "results_a85d733.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    return tmp_path / "results"
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_nothing_is_run_again_on_results_of_an_older_version(study: str, results: Path) -> None:
+    done = CliRunner().invoke(cli, ["plan", study, "--smoke", "--results", str(results), "--json"])
+    trials = json.loads(done.stdout)["trials"]
+    assert len(trials) == STUDIES[study]
+    assert {(t["status"], t["run"]) for t in trials} == {("done", False)}
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_results_of_an_older_version_are_drawn_to_the_same_tables(study: str, results: Path) -> None:
+    tables = results / f"{study}@smoke" / "tables"
+    kept = {file.name: file.read_bytes() for file in tables.glob("*.[tmc]*")}
+    assert kept
+    for file in tables.glob("*"):
+        file.unlink()
+    done = CliRunner().invoke(cli, ["tables", study, "--smoke", "--results", str(results)])
+    assert done.exit_code == 0, done.output
+    assert {file.name: file.read_bytes() for file in tables.glob("*.[tmc]*")} == kept
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_ids_of_shipped_studies_stay(name: str, tmp_path: Path) -> None:
+    study, _, scale = name.partition("@")
+    sized = ["--smoke"] if scale == "smoke" else ["--scale", scale] if scale else []
+    done = CliRunner().invoke(cli, ["plan", study, *sized, "--json", "--results", str(tmp_path)])
+    trials = json.loads(done.stdout)["trials"]
+    lines = sorted(f"{t['part']} {t['arm']} s{t['seed']} {t['trial']}" for t in trials)
+    assert len(lines) == IDS[name]["trials"]
+    assert hashlib.sha256("\n".join(lines).encode()).hexdigest() == IDS[name]["sha256"]
