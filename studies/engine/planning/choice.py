@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studies.engine.core.errors import Problem, StudyError
+from studies.engine.core.suggest import suggest, suggest_or_list
 from studies.engine.core.trial import Arm
-from studies.engine.core.typing_check import hint, near
 from studies.engine.core.yaml_loader import scalar
 from studies.engine.planning.overrides import parse_override
 from studies.engine.study import parser
@@ -58,7 +58,7 @@ def _none(what: str, name: str, known: Iterable[str]) -> str:
     names = list(known)
     if not names:
         return f"the study has no {what}s"
-    return f"no {what} {name}{hint(name, names)}"
+    return f"no {what} {name}{suggest_or_list(name, names)}"
 
 
 # ---- --set
@@ -145,7 +145,7 @@ def _labels(name: str, axis: str, parts: list[Part], value: str, problems: list[
         label = find_label(scalar(word), levels)
         if label is None:
             known = list(dict.fromkeys(level.label for level in levels))
-            problems.append(Problem("--only", f"{word} is not among {', '.join(known)}{near(word, known)}", name))
+            problems.append(Problem("--only", f"{word} is not among {', '.join(known)}{suggest(word, known)}", name))
         else:
             yield label
 

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 import click
 
 from studies.engine.core.errors import Problem, StudyError
+from studies.engine.core.suggest import suggest_or_list
 from studies.engine.core.trial import Trial
-from studies.engine.core.typing_check import hint
 from studies.engine.jobs.launcher import names
 from studies.engine.planning.overrides import parse_override
 from studies.engine.planning.selection import Refused
@@ -38,7 +38,7 @@ def launch_options(command: F) -> F:
 def preferred(on: str | None, cluster: str | None, trials: Sequence[Trial]) -> str | None:
     """The launcher that is asked for: by name, by a cluster's profile, by the study's resources."""
     if on and on not in names():
-        raise Refused(f"--on  no launcher {on}{hint(on, names())}\n1 error")
+        raise Refused(f"--on  no launcher {on}{suggest_or_list(on, names())}\n1 error")
     if on or cluster:
         return on or "slurm"
     named = {launcher for trial in trials for launcher in trial.resources.launcher}

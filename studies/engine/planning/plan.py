@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+from studies.engine.core.config import canonical_json
 from studies.engine.core.errors import Problem, StudyError
 from studies.engine.core.trial import Arm, Config, State, Trial
 from studies.engine.planning import identity
@@ -153,7 +154,7 @@ def _trials(
 ) -> tuple[Trial, ...]:
     task, found = study.task, []
     for arm, defaults in arms:
-        text = identity.canonical_json(arm.config)
+        text = canonical_json(arm.config)
         for seed in seeds:
             key = identity.id_of(task.name, task.revision, text, seed)
             trial = Trial(

@@ -10,8 +10,9 @@ from typing import Any
 from studies.engine.catalog.tasks import Task, TaskError, load_task
 from studies.engine.core import yaml_loader
 from studies.engine.core.errors import Problem, StudyError
+from studies.engine.core.suggest import suggest_or_list
 from studies.engine.core.trial import Resources
-from studies.engine.core.typing_check import hint, show
+from studies.engine.core.typing_check import to_yaml
 from studies.engine.core.yaml_loader import Document
 from studies.engine.study import schema, settings
 from studies.engine.study.model import Part, Patch, Sized, Study
@@ -82,7 +83,7 @@ class _StudyReader(Reader):
                 self.say((), f"{key} is missing")
         stem = self.document.file.stem
         if self.text.study and self.text.study != stem:
-            self.say(("study",), f"{show(self.text.study)} in a file called {stem}: studies are found by file name")
+            self.say(("study",), f"{to_yaml(self.text.study)} in a file called {stem}: studies are found by file name")
         elif self.text.study:
             self.name(self.text.study, ("study",))
         for name in self.text.metrics:
@@ -108,7 +109,9 @@ class _StudyReader(Reader):
         for name in scales:
             self.name(name, ("scales", name))
         if default and default not in scales:
-            self.say(("default_scale",), f"no scale {default}{hint(default, scales) or ': the study has none'}")
+            self.say(
+                ("default_scale",), f"no scale {default}{suggest_or_list(default, scales) or ': the study has none'}"
+            )
         if not default and len(scales) > 1 and "default_scale" not in self._raw():
             self.say(("scales",), "default_scale is missing, though there are several", at_key=True)
         return default if default in scales else next(iter(scales), "")
@@ -136,7 +139,7 @@ class _StudyReader(Reader):
 
         for name, options in given.items():
             if name not in names():
-                self.say((*path, name), f"no launcher {name}{hint(name, names())}", at_key=True)
+                self.say((*path, name), f"no launcher {name}{suggest_or_list(name, names())}", at_key=True)
             elif name == "slurm":
                 found: list[Any] = []
                 _slurm_options.read(options, found, (*path, name))
@@ -156,7 +159,7 @@ class _StudyReader(Reader):
             self.say(("scales", scale, "axes", name), "belongs into scales.<scale>.parts.<part>.axes", at_key=True)
         for name in text.parts:
             if name not in self._raw("parts"):
-                nearest = hint(name, self._raw("parts"))
+                nearest = suggest_or_list(name, self._raw("parts"))
                 self.say(("scales", scale, "parts", name), f"no part {name}{nearest}", at_key=True)
         found = []
         for name, part_text in self.text.parts.items():

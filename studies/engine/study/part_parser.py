@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from studies.engine.core.errors import Problem
-from studies.engine.core.typing_check import Misfit, hint, near, show
+from studies.engine.core.suggest import suggest, suggest_or_list
+from studies.engine.core.typing_check import Issue, to_yaml
 from studies.engine.core.yaml_loader import Document
 from studies.engine.study import schema, settings
 from studies.engine.study.model import Axis, Block, Level, Part
@@ -29,12 +30,12 @@ class Reader:
         self.problems.append(self.document.problem(path, text, at_key))
 
     def fit(self, kind: Any, value: Any, path: KeyPath) -> Any:
-        found: list[Misfit] = []
+        found: list[Issue] = []
         fitted = schema.fit(kind, value, found, path)
         self.say_all(found)
         return fitted
 
-    def say_all(self, found: Iterable[Misfit]) -> None:
+    def say_all(self, found: Iterable[Issue]) -> None:
         for misfit in found:
             self.say(misfit.path, misfit.text, misfit.at_key)
 
@@ -50,7 +51,7 @@ class Reader:
 
     def name(self, name: str, path: KeyPath) -> None:
         if not settings.NAME.fullmatch(name):
-            self.say(path, f"{show(name)} is no name: letters, digits, _ - . only", at_key=True)
+            self.say(path, f"{to_yaml(name)} is no name: letters, digits, _ - . only", at_key=True)
 
     # ---- a part
 
@@ -87,7 +88,7 @@ class Reader:
                 found[name] = Axis(name, levels, label, axis.label)
         for name in over.axes:
             if name not in self._raw(*where, "axes"):
-                self.say((*over.where, "axes", name), f"no axis {name}" + hint(name, text.axes), at_key=True)
+                self.say((*over.where, "axes", name), f"no axis {name}" + suggest_or_list(name, text.axes), at_key=True)
         return found
 
     def levels(self, values: Any, key: str | None, where: KeyPath, axis: KeyPath) -> tuple[Level, ...]:
@@ -110,11 +111,11 @@ class Reader:
 
     def _named_level(self, label: str, value: Any, key: str | None, path: KeyPath, named: KeyPath) -> Level:
         if not label or set(label) & set("=, \t\n"):
-            self.say(path, f"{show(label)} as a level's name: no spaces, commas or equal signs", at_key=True)
+            self.say(path, f"{to_yaml(label)} as a level's name: no spaces, commas or equal signs", at_key=True)
         if key is not None:
             return Level(label, setting(key, value, path, named), value)
         if not isinstance(value, Mapping):
-            self.say(path, f"{show(value)} is not a mapping of settings; for bare values give the axis a key")
+            self.say(path, f"{to_yaml(value)} is not a mapping of settings; for bare values give the axis a key")
             return Level(label, ())
         return Level(label, patch(value, path))
 
@@ -143,7 +144,7 @@ class Reader:
             self.say(path, "no axes")
         for i, name in enumerate(names):
             if name not in axes and name not in self.broken:
-                self.say((*path, i), f"no axis {name}" + hint(name, [*axes, *sorted(self.broken)]))
+                self.say((*path, i), f"no axis {name}" + suggest_or_list(name, [*axes, *sorted(self.broken)]))
             elif name in names[:i]:
                 self.say((*path, i), f"axis {name} twice")
         return {name: axes[name].labels for name in names if name in axes}
@@ -157,7 +158,9 @@ class Reader:
         found = {}
         for name, values in text.items():
             if name not in axes and name not in self.broken:
-                self.say((*path, name), f"no axis {name}" + hint(name, [*axes, *sorted(self.broken)]), at_key=True)
+                self.say(
+                    (*path, name), f"no axis {name}" + suggest_or_list(name, [*axes, *sorted(self.broken)]), at_key=True
+                )
             elif name in axes:
                 found[name] = self._labels(values, axes[name], (*path, name))
         return found
@@ -180,7 +183,9 @@ class Reader:
         if label is None:
             known = [level.label for level in levels]
             place = "the values" if path[-1] == "baseline" else f"the levels of {axis},"
-            self.say(path, f"{label_of(value)} is not among {place} {', '.join(known)}{near(label_of(value), known)}")
+            self.say(
+                path, f"{label_of(value)} is not among {place} {', '.join(known)}{suggest(label_of(value), known)}"
+            )
         return label
 
     # ---- only

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from studies.engine.core import yaml_loader
+from studies.engine.core.config import flat
 from studies.engine.core.errors import StudyError
 from studies.engine.core.trial import Config
-from studies.engine.core.typing_check import Misfit, conform
-from studies.engine.planning.identity import flat
+from studies.engine.core.typing_check import Issue, validate
 
 Settings = dict[str, Any]
 
@@ -68,8 +68,8 @@ def find(name: str) -> Recipe:
 @lru_cache(maxsize=64)
 def _read(file: Path, version: int) -> Recipe:
     document = yaml_loader.read(file)
-    found: list[Misfit] = []
-    recipe = conform(Recipe, document.value, found)
+    found: list[Issue] = []
+    recipe = validate(Recipe, document.value, found)
     problems = [*document.problems, *(document.problem(m.path, m.text, m.at_key) for m in found)]
     if problems:
         raise StudyError(problems)

@@ -8,9 +8,10 @@ from typing import Any
 
 from studies.engine.catalog import models
 from studies.engine.catalog.tasks import ModelField, Task, build, defaults
+from studies.engine.core.config import flat
+from studies.engine.core.suggest import suggest
 from studies.engine.core.trial import Config
-from studies.engine.core.typing_check import Misfit, conform, fields, near, plain
-from studies.engine.planning.identity import flat
+from studies.engine.core.typing_check import Issue, fields, to_json, validate
 from studies.engine.study import recipes
 from studies.engine.study.model import Patch, Setting
 from studies.engine.study.settings import patch as settings_of
@@ -24,7 +25,7 @@ class Resolver:
         self.fields: Mapping[str, ModelField] = {field.key: field for field in task.models}
         self.task_defaults = defaults(task.config)
         self.keys = [key for key, _ in flat(self.task_defaults)]
-        self._fitted: dict[tuple[int, str], tuple[Any, tuple[Misfit, ...], Setting]] = {}
+        self._fitted: dict[tuple[int, str], tuple[Any, tuple[Issue, ...], Setting]] = {}
         self._started: dict[tuple[str, ...], Config] = {}
         known = fields(task.config)
         self.recipe_key = next((key for key, (f, _) in known.items() if f.metadata.get("kind") == "recipe"), "")
@@ -100,32 +101,32 @@ class Resolver:
 
     # ---- one setting
 
-    def misfits(self, patch: Patch) -> Iterable[tuple[Setting, Misfit]]:
+    def misfits(self, patch: Patch) -> Iterable[tuple[Setting, Issue]]:
         """Every setting that the task or its model does not take."""
         names = self.model_names(patch)
         told, count = self._from_recipe(patch)
         for i, setting in enumerate(self.whole(patch)):
             for misfit in self.fit(setting, self.model_of(setting.key, names))[1]:
                 if told is not None and i < count:  # said where the recipe was asked for
-                    yield told, Misfit((), f"recipe {told.value} sets {setting.key}: {misfit.text}")
+                    yield told, Issue((), f"recipe {told.value} sets {setting.key}: {misfit.text}")
                 else:
                     yield setting, misfit
 
-    def fit(self, setting: Setting, model: str) -> tuple[Any, tuple[Misfit, ...]]:
+    def fit(self, setting: Setting, model: str) -> tuple[Any, tuple[Issue, ...]]:
         """The value as its key's type has it, and what is wrong (paths count from the value)."""
         key = (id(setting), model)
         if key not in self._fitted:
-            found: list[Misfit] = []
+            found: list[Issue] = []
             value = self._fit(setting, model, found)
             self._fitted[key] = (
-                plain(value),
+                to_json(value),
                 tuple(found),
                 setting,
             )  # kept, so that its id stays its own
         value, misfits, _ = self._fitted[key]
         return value, misfits
 
-    def _fit(self, setting: Setting, model: str, found: list[Misfit]) -> Any:
+    def _fit(self, setting: Setting, model: str, found: list[Issue]) -> Any:
         kind: Any = self.task.config
         steps = setting.key.split(".")
         for i, step in enumerate(steps):
@@ -135,47 +136,47 @@ class Resolver:
             if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
                 if kind is Any or isinstance(_get(self.task_defaults, here), Mapping):
                     return setting.value  # inside a free mapping
-                found.append(Misfit((), f"{here} is a value, it has no {step}", at_key=True))
+                found.append(Issue((), f"{here} is a value, it has no {step}", at_key=True))
                 return setting.value
             known = fields(kind)
             if step not in known:
-                hint = near(setting.key, self.keys) or near(step, known)
-                found.append(Misfit((), f"the task {self.task.name} has no {setting.key}{hint}", at_key=True))
+                hint = suggest(setting.key, self.keys) or suggest(step, known)
+                found.append(Issue((), f"the task {self.task.name} has no {setting.key}{hint}", at_key=True))
                 return setting.value
             kind = known[step][1]
         if setting.key == self.recipe_key and setting.value and setting.value not in recipes.names():
-            found.append(Misfit((), f"no recipe {setting.value}{_nearest(str(setting.value))}"))
-        return conform(kind, setting.value, found)
+            found.append(Issue((), f"no recipe {setting.value}{_nearest(str(setting.value))}"))
+        return validate(kind, setting.value, found)
 
-    def _fit_option(self, setting: Setting, field: ModelField, steps: list[str], name: str, found: list[Misfit]) -> Any:
+    def _fit_option(self, setting: Setting, field: ModelField, steps: list[str], name: str, found: list[Issue]) -> Any:
         option = steps[0]
         if option == "name":
             if setting.value == _get(self.task_defaults, field.key).get("name"):
                 return setting.value  # the task's own choice, which may be none at all
             if not isinstance(setting.value, str) or models.find_model(setting.value) is None:
-                found.append(Misfit((), _no_model(setting.value)))
+                found.append(Issue((), _no_model(setting.value)))
             return setting.value
         if option in field.given:
-            found.append(Misfit((), f"{option} is set by the task {self.task.name} itself", at_key=True))
+            found.append(Issue((), f"{option} is set by the task {self.task.name} itself", at_key=True))
             return setting.value
         model = models.find_model(name)
         if model is None:  # said where the name stands
             return setting.value
         if option not in model.options:
             if not model.open:
-                hint = near(option, [o for o in model.options if o not in field.given])
+                hint = suggest(option, [o for o in model.options if o not in field.given])
                 hint = hint.replace('"', f'"{field.key}.', 1)  # the prefix they share would make strangers alike
-                found.append(Misfit((), f"{name} has no option {option}{hint}", at_key=True))
+                found.append(Issue((), f"{name} has no option {option}{hint}", at_key=True))
             return setting.value
-        return conform(model.options[option].kind, setting.value, found)
+        return validate(model.options[option].kind, setting.value, found)
 
 
 def _no_model(name: Any) -> str:
-    return f"no model {name}" + (near(str(name), models.model_names()) or near(str(name), models.timm_names()))
+    return f"no model {name}" + (suggest(str(name), models.model_names()) or suggest(str(name), models.timm_names()))
 
 
 def _nearest(name: str) -> str:
-    return near(name, recipes.names()) or f", there are {', '.join(recipes.names())}"
+    return suggest(name, recipes.names()) or f", there are {', '.join(recipes.names())}"
 
 
 def _copy(config: Config) -> Config:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from studies.engine.core.trial import Resources
-from studies.engine.core.typing_check import Misfit, conform
+from studies.engine.core.typing_check import Issue, validate
 from studies.engine.study.model import Metric
 
 Scalar = bool | int | float | str | None
@@ -91,10 +91,10 @@ class StudyText(PartText):
     resources: Settings = field(default_factory=dict)
 
 
-def fit(kind: Any, value: Any, found: list[Misfit], path: tuple[str | int, ...] = ()) -> Any:
+def fit(kind: Any, value: Any, found: list[Issue], path: tuple[str | int, ...] = ()) -> Any:
     """`conform`, and where something does not fit, the rest of it: so that one mistake does not hide the others."""
-    misfits: list[Misfit] = []
-    fitted = conform(kind, value, misfits, path)
+    misfits: list[Issue] = []
+    fitted = validate(kind, value, misfits, path)
     found.extend(misfits)
     while misfits:
         before = value
@@ -103,11 +103,11 @@ def fit(kind: Any, value: Any, found: list[Misfit], path: tuple[str | int, ...] 
         if value == before or value is None:
             return None
         misfits = []
-        fitted = conform(kind, value, misfits, path)
+        fitted = validate(kind, value, misfits, path)
     return fitted
 
 
-def resources(settings: Mapping[str, Any], found: list[Misfit], path: tuple[str | int, ...]) -> dict[str, Any]:
+def resources(settings: Mapping[str, Any], found: list[Issue], path: tuple[str | int, ...]) -> dict[str, Any]:
     """The resources that were given, brought to their types."""
     fitted = fit(Resources, settings, found, path) or Resources()
     return {key: getattr(fitted, key) for key in settings if hasattr(fitted, key)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from studies.engine.core.errors import Problem, StudyError
-from studies.engine.core.typing_check import hint
+from studies.engine.core.suggest import suggest_or_list
 from studies.engine.study.settings import NAME
 
 SUFFIXES = (".yaml", ".yml")
@@ -43,4 +43,4 @@ def find(study: str) -> Path:
 
 def _unknown(study: str) -> Problem:
     known = names()
-    return Problem("STUDY", f'no study "{study}" in studies/{hint(study.rsplit("/", 1)[-1], known)}')
+    return Problem("STUDY", f'no study "{study}" in studies/{suggest_or_list(study.rsplit("/", 1)[-1], known)}')

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from itertools import combinations
 from typing import Any
 
+from studies.engine.core.config import canonical_json
 from studies.engine.core.errors import Problem
-from studies.engine.core.typing_check import fields, near
+from studies.engine.core.suggest import suggest
+from studies.engine.core.typing_check import fields
 from studies.engine.core.yaml_loader import Document
-from studies.engine.planning.identity import canonical_json
 from studies.engine.study.design import Point, baseline, excluded, expand, patches, settle
 from studies.engine.study.model import Part, Setting, Study
 from studies.engine.study.resolver import Resolver
@@ -53,7 +54,7 @@ def problem_of(setting: Setting, path: KeyPath, text: str, at_key: bool, documen
     if (setting.where and setting.where[0] in ("--set", "--smoke")) or document is None:
         return Problem(str(setting.where[0]) if setting.where else "", text, setting.key)
     if at_key and len(setting.where) == 3 and setting.where[0] == "scales" and "?" not in text:
-        text += near(setting.key, SCALE_KEYS)
+        text += suggest(setting.key, SCALE_KEYS)
     if at_key and setting.named is not None:
         return document.problem(setting.named, text)
     return document.problem((*setting.where, *path), text, at_key)

@@ -3,8 +3,6 @@
 Each case is a name, the study file, and the arguments that follow it in `studies plan FILE ...`.
 """
 
-# ruff: noqa: E501  (a case a line)
-
 from __future__ import annotations
 
 from collections.abc import Iterator
