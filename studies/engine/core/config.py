@@ -32,10 +32,10 @@ def copy(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: copy(value) if isinstance(value, dict) else value for key, value in config.items()}
 
 
-def get(config: Mapping[str, Any], key: str) -> Any:
-    """Return the value of a dotted key, {} where it is missing."""
+def get(config: Mapping[str, Any], key: str | Sequence[str]) -> Any:
+    """Return the value of a key, dotted or as a path; {} where it is missing."""
     value: Any = config
-    for step in key.split("."):
+    for step in key.split(".") if isinstance(key, str) else key:
         value = value.get(step, {}) if isinstance(value, Mapping) else {}
     return value
 

@@ -10,7 +10,8 @@ from study_text import STUDY, write
 from studies.engine.core.errors import StudyError
 from studies.engine.core.trial import Resources
 from studies.engine.study import parser, study_files
-from studies.engine.study.model import Metric, Setting, Study
+from studies.engine.study.model import Study
+from studies.engine.study.parts import Metric, Setting
 
 
 def load(folder: Path, text: str = STUDY) -> Study:

@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """Wrong studies, recipes, profiles and command lines, for the golden file of error messages.
 
 Each case is a name, the study file, and the arguments that follow it in `studies plan FILE ...`.
