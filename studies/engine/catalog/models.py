@@ -17,7 +17,7 @@ from typing import Any
 
 from studies.engine.catalog import pysource
 from studies.engine.catalog.pysource import Module, NotLiteral
-from studies.engine.core.typing_check import conform, plain
+from studies.engine.core.typing_check import to_json, validate
 
 REQUIRED = object()
 """Stands where an option has no default."""
@@ -50,7 +50,7 @@ class Model:
             return {}
         known = {o.name: o.default for o in self.options.values()}
         return {
-            name: plain(conform(self.options[name].kind, value, []))
+            name: to_json(validate(self.options[name].kind, value, []))
             for name, value in {**known, **self.preset}.items()
             if value not in (REQUIRED, UNKNOWN) and name in self.options and name not in without
         }

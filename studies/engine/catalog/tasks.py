@@ -19,7 +19,8 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any, Literal
 
-from studies.engine.core.typing_check import Misfit, conform, fields, hint, plain
+from studies.engine.core.suggest import suggest_or_list
+from studies.engine.core.typing_check import Issue, fields, to_json, validate
 
 GIVEN = ("img_size", "in_chans", "num_classes", "drop_path_rate")
 """Model options that a task sets itself, from its data and recipe, unless its Config's model field says otherwise."""
@@ -112,14 +113,14 @@ def task_names() -> list[str]:
 
 def defaults(config: type) -> dict[str, Any]:
     """The resolved default config, as JSON sees it."""
-    value: dict[str, Any] = plain(build(config, plain(config())))
+    value: dict[str, Any] = to_json(build(config, to_json(config())))
     return value
 
 
 def build(config: type, values: Mapping[str, Any]) -> Any:
     """An instance of the Config; ValueError naming every key that does not fit."""
-    found: list[Misfit] = []
-    built = conform(config, values, found)
+    found: list[Issue] = []
+    built = validate(config, values, found)
     if found:
         raise ValueError("; ".join(".".join(map(str, m.path)) + ": " * bool(m.path) + m.text for m in found))
     return built
@@ -137,7 +138,7 @@ def _find(ref: str, relative_to: Path | None) -> Path:
         return path
     path = _package() / f"{ref}.py"
     if ref.startswith("_") or not path.is_file():
-        raise TaskError(f"no task {ref}{hint(ref, task_names())}")
+        raise TaskError(f"no task {ref}{suggest_or_list(ref, task_names())}")
     return path
 
 

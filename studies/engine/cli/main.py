@@ -7,7 +7,7 @@ from importlib import import_module
 
 import click
 
-from studies.engine.core.typing_check import hint
+from studies.engine.core.suggest import suggest_or_list
 
 VERBS = {
     "list": "the studies, their arms and trials",
@@ -39,7 +39,7 @@ class _Verbs(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in VERBS and not args[0].startswith("-"):
-            ctx.fail(f"no command {args[0]}{hint(args[0], VERBS)}")
+            ctx.fail(f"no command {args[0]}{suggest_or_list(args[0], VERBS)}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from studies.engine.core.config import canonical_json
 from studies.engine.core.trial import Trial
-from studies.engine.planning.identity import canonical_json
 from studies.engine.planning.plan import Plan
 from studies.engine.study import recipes
 

@@ -1,8 +1,8 @@
-"""Values against types: the one place where "1e-3" where a number belongs, or "cylce" for "cycle", is noticed.
+"""Values against Python types: the validator of study files, recipes, launcher options, task and model options.
 
-Study files, task configs and model options are all described by Python types (dataclasses, ``Literal``, unions,
-sequences). `conform` brings a value from YAML or JSON to its type and writes down everything that does not fit, each
-with its path. Numbers take the type of their field, so that ``1`` and ``1.0`` cannot name two different trials.
+`validate` brings a value from YAML or JSON to its type and collects everything that does not fit, each with its path.
+Numbers take the type of their field, so that ``1`` and ``1.0`` cannot name two different trials. Standard library only:
+workers validate configs too, on machines without pydantic.
 """
 
 from __future__ import annotations
@@ -11,69 +11,52 @@ import dataclasses
 import json
 import math
 import types
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from studies.engine.core.suggest import suggest
 
 Path = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
-class Misfit:
-    """One thing that is wrong. `at_key` when the key itself is the trouble, not its value."""
+class Issue:
+    """One thing that is wrong, at a path. at_key: the key itself is wrong, not its value."""
 
     path: Path
     text: str
     at_key: bool = False
 
 
-def near(word: str, known: Iterable[str]) -> str:
-    """``, did you mean "resources"?`` or nothing."""
-    import difflib
-
-    names = [str(name) for name in known]
-    found = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
-    if not found:  # another case, or a dotted key whose last part is right
-        found = [name for name in names if name.lower() == word.lower() or name.endswith(f".{word}")][:1]
-    return f', did you mean "{found[0]}"?' if found else ""
-
-
-def hint(word: str, known: Iterable[str]) -> str:
-    """The nearest name, or where none is near all there are."""
-    names = [str(name) for name in known]
-    there = f", there {'is' if len(names) == 1 else 'are'} {', '.join(names)}" if names else ""
-    return near(word, names) or there
-
-
-def show(value: Any) -> str:
-    """A value as a user would write it in YAML."""
-    return json.dumps(value, ensure_ascii=False, default=str)
-
-
-def conform(kind: Any, value: Any, found: list[Misfit], path: Path = ()) -> Any:
-    """The value as `kind`: dataclasses built, numbers of the right type, sequences as the type says."""
+def validate(kind: Any, value: Any, issues: list[Issue], path: Path = ()) -> Any:
+    """Return the value as `kind`: dataclasses built, numbers and sequences of their types. Appends to `issues`."""
     if kind is Any or kind is object:
         return value
     if dataclasses.is_dataclass(kind):
-        return _dataclass(kind, value, found, path)
+        return _dataclass(kind, value, issues, path)
     origin = get_origin(kind)
     if origin is Literal:
-        return _choice(get_args(kind), value, found, path)
+        return _literal(get_args(kind), value, issues, path)
     if origin in (Union, types.UnionType):
-        return _union(kind, get_args(kind), value, found, path)
-    if origin in (list, tuple, Sequence, set, frozenset) or kind in (list, tuple, Sequence):
-        return _sequence(kind, value, found, path)
-    if origin in (dict, Mapping) or kind in (dict, Mapping):
-        return _mapping(kind, value, found, path)
-    return _scalar(kind, value, found, path)
+        return _union(kind, get_args(kind), value, issues, path)
+    if (origin or kind) in _SEQUENCES:
+        return _sequence(kind, value, issues, path)
+    if (origin or kind) in _MAPPINGS:
+        return _mapping(kind, value, issues, path)
+    return _scalar(kind, value, issues, path)
 
 
-def _scalar(kind: Any, value: Any, found: list[Misfit], path: Path) -> Any:
+_SEQUENCES = (list, tuple, Sequence, set, frozenset)
+_MAPPINGS = (dict, Mapping)
+
+
+def _scalar(kind: Any, value: Any, issues: list[Issue], path: Path) -> Any:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if kind is float and number:
         if not math.isfinite(value):
-            found.append(Misfit(path, f"{value} is not a finite number"))
+            issues.append(Issue(path, f"{value} is not a finite number"))
         return float(value) + 0.0  # -0.0 is 0.0
     if kind is int and number and float(value).is_integer():
         return int(value)
@@ -81,93 +64,96 @@ def _scalar(kind: Any, value: Any, found: list[Misfit], path: Path) -> Any:
         return None
     if (kind is bool and isinstance(value, bool)) or (kind is str and isinstance(value, str)):
         return value
-    if kind in (int, float, bool, str, None, type(None)):
-        found.append(Misfit(path, f"{show(value)} is not {describe(kind)}"))
+    if kind in _TYPE_NAMES:
+        issues.append(_mismatch(kind, value, path))
     return value
 
 
-def _choice(choices: tuple[Any, ...], value: Any, found: list[Misfit], path: Path) -> Any:
+def _mismatch(kind: Any, value: Any, path: Path) -> Issue:
+    return Issue(path, f"{to_yaml(value)} is not {type_name(kind)}")
+
+
+def _literal(choices: tuple[Any, ...], value: Any, issues: list[Issue], path: Path) -> Any:
     for choice in choices:
         if type(choice) is type(value) and choice == value:
             return choice
-    hint = near(value, [c for c in choices if isinstance(c, str)]) if isinstance(value, str) else ""
-    found.append(Misfit(path, f"{show(value)} is not one of {', '.join(_bare(c) for c in choices)}{hint}"))
+    nearest = suggest(value, [c for c in choices if isinstance(c, str)]) if isinstance(value, str) else ""
+    issues.append(Issue(path, f"{to_yaml(value)} is not {type_name(Literal[choices])}{nearest}"))
     return value
 
 
-def _union(kind: Any, members: tuple[Any, ...], value: Any, found: list[Misfit], path: Path) -> Any:
+def _union(kind: Any, members: tuple[Any, ...], value: Any, issues: list[Issue], path: Path) -> Any:
     exact = [m for m in members if isinstance(m, type) and type(value) is m]
-    attempts: list[list[Misfit]] = []
+    attempts: list[list[Issue]] = []
     for member in exact or members:
-        missed: list[Misfit] = []
-        fitted = conform(member, value, missed, path)
-        if not missed:
-            return fitted
-        attempts.append(missed)
-    deeper = [missed for missed in attempts if any(len(m.path) > len(path) or '"?' in m.text for m in missed)]
-    if len(deeper) == 1:  # it is clear which member was meant: its own words are the better ones
-        found.extend(deeper[0])
+        attempts.append([])
+        found = validate(member, value, attempts[-1], path)
+        if not attempts[-1]:
+            return found
+    deeper = [attempt for attempt in attempts if any(len(i.path) > len(path) or '"?' in i.text for i in attempt)]
+    if len(deeper) == 1:  # it is clear which member was meant, and its own message is the better one
+        issues.extend(deeper[0])
     else:
-        found.append(Misfit(path, f"{show(value)} is not {describe(kind)}"))
+        issues.append(_mismatch(kind, value, path))
     return value
 
 
-def _sequence(kind: Any, value: Any, found: list[Misfit], path: Path) -> Any:
+def _sequence(kind: Any, value: Any, issues: list[Issue], path: Path) -> Any:
     if not isinstance(value, list | tuple):
-        found.append(Misfit(path, f"{show(value)} is not {describe(kind)}"))
+        issues.append(_mismatch(kind, value, path))
         return value
     arguments = get_args(kind)
     fixed = get_origin(kind) is tuple and arguments and arguments[-1] is not Ellipsis
     if fixed and len(arguments) != len(value):
-        found.append(Misfit(path, f"{show(value)} has {len(value)} entries, {len(arguments)} are needed"))
+        issues.append(Issue(path, f"{to_yaml(value)} has {len(value)} entries, {len(arguments)} are needed"))
         return value
     kinds = arguments if fixed else (arguments[0] if arguments else Any,) * len(value)
-    items = [conform(k, item, found, (*path, i)) for i, (k, item) in enumerate(zip(kinds, value, strict=True))]
+    items = [validate(k, item, issues, (*path, i)) for i, (k, item) in enumerate(zip(kinds, value, strict=True))]
     return items if (get_origin(kind) or kind) is list else tuple(items)
 
 
-def _mapping(kind: Any, value: Any, found: list[Misfit], path: Path) -> Any:
+def _mapping(kind: Any, value: Any, issues: list[Issue], path: Path) -> Any:
     if not isinstance(value, Mapping):
-        found.append(Misfit(path, f"{show(value)} is not {describe(kind)}"))
+        issues.append(_mismatch(kind, value, path))
         return value
     item_kind = (get_args(kind) or (str, Any))[1]
-    return {key: conform(item_kind, item, found, (*path, key)) for key, item in value.items()}
+    return {key: validate(item_kind, item, issues, (*path, key)) for key, item in value.items()}
 
 
 @cache
 def fields(kind: Any) -> dict[str, tuple[dataclasses.Field[Any], Any]]:
-    """The keys a dataclass takes, each with its field and resolved type; metadata "key" renames one for files."""
+    """Return the keys that a dataclass takes, each with its field and type; metadata "key" renames one for files."""
     hints = get_type_hints(kind)
     return {f.metadata.get("key", f.name): (f, hints[f.name]) for f in dataclasses.fields(kind) if f.init}
 
 
-def _dataclass(kind: Any, value: Any, found: list[Misfit], path: Path) -> Any:
+def _dataclass(kind: Any, value: Any, issues: list[Issue], path: Path) -> Any:
     if isinstance(value, kind):
         return value
     if not isinstance(value, Mapping):
-        found.append(Misfit(path, f"{show(value)} is not a mapping of {', '.join(fields(kind))}"))
+        issues.append(Issue(path, f"{to_yaml(value)} is not a mapping of {', '.join(fields(kind))}"))
         return value
-    known, arguments, before = fields(kind), {}, len(found)
+    known, arguments, before = fields(kind), {}, len(issues)
     for key, item in value.items():
         if key not in known:
-            found.append(Misfit((*path, key), f"unknown key{near(str(key), known)}", at_key=True))
+            issues.append(Issue((*path, key), f"unknown key{suggest(str(key), known)}", at_key=True))
             continue
         field, hint = known[key]
-        arguments[field.name] = conform(hint, item, found, (*path, key))
+        arguments[field.name] = validate(hint, item, issues, (*path, key))
     for key, (field, _) in known.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and key not in value:
-            found.append(Misfit(path, f"{key} is missing", at_key=True))
-    if len(found) > before:
+            issues.append(Issue(path, f"{key} is missing", at_key=True))
+    if len(issues) > before:
         return value
     try:
         return kind(**arguments)
     except (ValueError, TypeError) as error:  # the type's own rules, in __post_init__
-        found.append(Misfit(path, str(error)))
+        issues.append(Issue(path, str(error)))
         return value
 
 
-_WORDS = {
+_TYPE_NAMES = {
     int: "a whole number",
     float: "a number",
     bool: "true or false",
@@ -177,32 +163,33 @@ _WORDS = {
 }
 
 
-def describe(kind: Any) -> str:
-    """A type in words."""
+def type_name(kind: Any) -> str:
+    """Describe a type for a message: ``a whole number or null``."""
     origin, arguments = get_origin(kind), get_args(kind)
-    if kind in _WORDS:
-        return _WORDS[kind]
+    if kind in _TYPE_NAMES:
+        return _TYPE_NAMES[kind]
     if origin is Literal:
-        return "one of " + ", ".join(_bare(a) for a in arguments)
+        return "one of " + ", ".join(a if isinstance(a, str) else to_yaml(a) for a in arguments)
     if origin in (Union, types.UnionType):
         if {bool, int, float, str} <= set(arguments):
-            return "one value" + "".join(f" or {describe(a)}" for a in arguments if get_origin(a) is not None)
-        return " or ".join(describe(a) for a in arguments)
-    if origin in (list, tuple, Sequence, set, frozenset) or kind in (list, tuple, Sequence):
+            return "one value" + "".join(f" or {type_name(a)}" for a in arguments if get_origin(a) is not None)
+        return " or ".join(type_name(a) for a in arguments)
+    if (origin or kind) in _SEQUENCES:
         return "a list"
-    return "a mapping" if origin in (dict, Mapping) or kind in (dict, Mapping) else "of the right type"
+    return "a mapping" if (origin or kind) in _MAPPINGS else "of the right type"
 
 
-def _bare(value: Any) -> str:
-    return value if isinstance(value, str) else show(value)
+def to_yaml(value: Any) -> str:
+    """Return a value as a user would write it in YAML, on one line."""
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
-def plain(value: Any) -> Any:
-    """A config as JSON sees it: dataclasses as dicts, tuples as lists."""
+def to_json(value: Any) -> Any:
+    """Return a config as JSON has it: dataclasses as dicts, tuples as lists."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
+        return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
     if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
+        return {str(k): to_json(v) for k, v in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [plain(v) for v in (sorted(value) if isinstance(value, set | frozenset) else value)]
+        return [to_json(v) for v in (sorted(value) if isinstance(value, set | frozenset) else value)]
     return value

@@ -1,7 +1,7 @@
-"""YAML as study files mean it: 1.2 scalars, no key twice, and every value knows where it stands.
+"""YAML 1.2 with positions: scalars of the core schema, no duplicate keys, and a line and column for every value.
 
-Built from the parser's events rather than through PyYAML's constructors, which read `off` as False, `1e-3` as a word,
-`010` as 8 and `3:30` as 210, drop a key given twice, and forget line numbers.
+Read from the parser's events. PyYAML's own constructors follow YAML 1.1: they read `off` as False, `1e-3` as text,
+`010` as 8 and `3:30` as 210, accept duplicate keys, and forget line numbers.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -18,22 +18,21 @@ from studies.engine.core.errors import Problem, dotted, shown
 
 LARGEST_FILE = 1_000_000  # characters
 DEEPEST = 40
-MOST_VALUES = 100_000  # after aliases have been followed
+MOST_VALUES = 100_000  # once aliases are expanded
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
-_WORDS: dict[str, bool | None] = dict.fromkeys(("", "~", "null", "Null", "NULL")) | {
-    w: w.lower() == "true" for w in ("true", "True", "TRUE", "false", "False", "FALSE")
+_CONSTANTS: dict[str, bool | None] = dict.fromkeys(("", "~", "null", "Null", "NULL")) | {
+    text: text.lower() == "true" for text in ("true", "True", "TRUE", "false", "False", "FALSE")
 }
 _NUMBER_LENGTH = 100
 
 KeyPath = tuple[str | int, ...]
 
 
-@dataclass(frozen=True)
-class Mark:
-    """Counted from 1."""
+class Mark(NamedTuple):
+    """A place in a file, counted from 1."""
 
     line: int
     column: int
@@ -41,55 +40,60 @@ class Mark:
 
 @dataclass
 class Document:
-    """A file's value, where each key and value of it stands, and what was wrong with the text itself."""
+    """A file's value, the places of its keys and values, and what is wrong with the text itself."""
 
     file: Path
-    text: str
+    text: str = ""
     value: Any = None
     keys: dict[KeyPath, Mark] = field(default_factory=dict)
     values: dict[KeyPath, Mark] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
     def problem(self, path: KeyPath, text: str, at_key: bool = False) -> Problem:
-        """A problem at that path, or at the nearest thing above it that the file holds."""
-        places, there = (self.keys if at_key else self.values), path
-        while there and there not in places:
-            there = there[:-1]
-            places = self.values if there == () else self.keys
-        mark = places.get(there, Mark(1, 1))
+        """Return a problem at a path, or at the nearest path above it that the file has."""
+        places, found = (self.keys if at_key else self.values), path
+        while found and found not in places:
+            found = found[:-1]
+            places = self.keys if found else self.values
+        return self.problem_at(places.get(found, Mark(1, 1)), text, path)
+
+    def problem_at(self, mark: Mark, text: str, path: KeyPath = ()) -> Problem:
         return Problem(shown(self.file), text, dotted(path), mark.line, mark.column)
 
 
 def read(file: Path) -> Document:
-    """Read a file; what is wrong with it stands in `problems`, and `value` is as much as could be read."""
+    """Read a file. What is wrong with it is in `problems`; `value` is as much as could be read."""
+    document, mark = Document(file), Mark(1, 1)
     try:
-        if file.stat().st_size > LARGEST_FILE:
-            return _refused(file, "", f"larger than {LARGEST_FILE // 1_000_000} MB, which no study file is")
-        text = file.read_bytes().decode("utf-8-sig")
+        if file.stat().st_size <= LARGEST_FILE:
+            return parse(file.read_bytes().decode("utf-8-sig"), file)
+        text = f"larger than {LARGEST_FILE // 1_000_000} MB, which no study file is"
     except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        return _refused(file, "", "not UTF-8 text", Mark(line, 1))
+        mark, text = Mark(error.object[: error.start].count(b"\n") + 1, 1), "not UTF-8 text"
     except OSError as error:
-        return _refused(file, "", f"cannot be read: {error.strerror}")
-    return parse(text, file)
+        text = f"cannot be read: {error.strerror}"
+    document.problems.append(document.problem_at(mark, text))
+    return document
 
 
-def parse(text: str, file: Path) -> Document:
+def parse(text: str, file: Path, loader: Any = None) -> Document:
+    """Read YAML text as the content of `file`."""
     document = Document(file, text)
     try:
-        root = _Composer(document, yaml.parse(text, Loader=_LOADER)).compose()
+        root = _Composer(document, yaml.parse(text, Loader=loader or _LOADER)).compose()
         if root is not None:
-            budget = [MOST_VALUES]
-            document.value = _expand(root, (), document, budget)
+            _expand(root, (), document)
     except yaml.YAMLError as error:
-        document.problems.append(_syntax(error, document))
-    except _Refusal as error:
-        document.problems.append(Problem(shown(file), str(error), "", error.mark.line, error.mark.column))
+        if "maximum nesting depth" in str(error) and loader is None:  # libyaml's limit; the Python parser has none
+            return parse(text, file, yaml.SafeLoader)
+        document.problems.append(_syntax_problem(error, document))
+    except _Refused as error:
+        document.problems.append(document.problem_at(error.mark, str(error)))
     return document
 
 
 def parse_value(text: str) -> Any:
-    """One value from the command line (`--set key=value`), read as in a study file; ValueError if it is not YAML."""
+    """Read one value of the command line (`--set key=value`) as in a study file; ValueError if it is not YAML."""
     document = parse(text, Path("--set"))
     if document.problems:
         raise ValueError(document.problems[0].text)
@@ -97,9 +101,9 @@ def parse_value(text: str) -> Any:
 
 
 def scalar(text: str) -> Any:
-    """A plain (unquoted) scalar by the YAML 1.2 core schema."""
-    if text in _WORDS:
-        return _WORDS[text]
+    """Return the value of a plain (unquoted) scalar by the YAML 1.2 core schema."""
+    if text in _CONSTANTS:
+        return _CONSTANTS[text]
     if len(text) > _NUMBER_LENGTH:
         return text
     if _INT.fullmatch(text):
@@ -109,21 +113,21 @@ def scalar(text: str) -> Any:
     return text
 
 
-@dataclass
-class _Node:
+class _Node(NamedTuple):
+    """value: a scalar, a list of nodes, or {key: (mark of the key, node)}."""
+
     mark: Mark
     value: Any
-    """A scalar, a list of nodes, or {key: (mark of the key, node)}."""
 
 
-class _Refusal(Exception):
+class _Refused(Exception):
     def __init__(self, text: str, mark: Mark) -> None:
         super().__init__(text)
         self.mark = mark
 
 
 class _Composer:
-    """Events to nodes. An anchor is known once its value is complete, so nothing can contain itself."""
+    """Builds nodes from events. An anchor is known once its value is complete, so no value can contain itself."""
 
     def __init__(self, document: Document, events: Iterator[Any]) -> None:
         self.document, self.events = document, events
@@ -133,92 +137,88 @@ class _Composer:
         root: _Node | None = None
         for event in self.events:
             if isinstance(event, yaml.DocumentStartEvent) and root is not None:
-                raise _Refusal("a second document; a file holds one", _mark(event))
+                raise _Refused("a second document; a file holds one", _mark(event.start_mark))
             if isinstance(event, yaml.NodeEvent):
                 root = self.node(event, 0)
         return root
 
     def node(self, event: Any, depth: int) -> _Node:
-        mark = _mark(event)
+        mark = _mark(event.start_mark)
         if depth > DEEPEST:
-            raise _Refusal(f"nested more than {DEEPEST} deep", mark)
+            raise _Refused(f"nested more than {DEEPEST} deep", mark)
         if isinstance(event, yaml.AliasEvent):
             if event.anchor not in self.anchors:
-                raise _Refusal(f"*{event.anchor} is not defined before this place", mark)
+                raise _Refused(f"*{event.anchor} is not defined before this place", mark)
             return self.anchors[event.anchor]
         if event.tag not in (None, "!"):
-            raise _Refusal(f"a tag ({event.tag}); study files have none", mark)
-        node = _Node(mark, self.value(event, depth))
+            raise _Refused(f"a tag ({event.tag}); study files have none", mark)
+        if isinstance(event, yaml.ScalarEvent):
+            node = _Node(mark, event.value if event.style else scalar(event.value))
+        elif isinstance(event, yaml.SequenceStartEvent):
+            items = _until(yaml.SequenceEndEvent, self.events)
+            node = _Node(mark, [self.node(item, depth + 1) for item in items])
+        else:
+            node = _Node(mark, self.mapping(depth))
         if event.anchor:
             self.anchors[event.anchor] = node
         return node
 
-    def value(self, event: Any, depth: int) -> Any:
-        if isinstance(event, yaml.ScalarEvent):
-            return scalar(event.value) if not event.style else event.value
-        if isinstance(event, yaml.SequenceStartEvent):
-            items = []
-            while not isinstance(item := next(self.events), yaml.SequenceEndEvent):
-                items.append(self.node(item, depth + 1))
-            return items
-        return self.mapping(depth)
-
     def mapping(self, depth: int) -> dict[str, tuple[Mark, _Node]]:
         found: dict[str, tuple[Mark, _Node]] = {}
-        while not isinstance(event := next(self.events), yaml.MappingEndEvent):
-            mark = _mark(event)
+        for event in _until(yaml.MappingEndEvent, self.events):
+            mark = _mark(event.start_mark)
             if not isinstance(event, yaml.ScalarEvent):
-                raise _Refusal("a key must be a word", mark)
+                raise _Refused("a key must be text", mark)
             key, node = event.value, self.node(next(self.events), depth + 1)
             if key in found:
                 text = f'key "{key}" twice, first in line {found[key][0].line}'
-                self.document.problems.append(Problem(shown(self.document.file), text, "", mark.line, mark.column))
+                self.document.problems.append(self.document.problem_at(mark, text))
             elif key == "<<" and not event.style:
-                raise _Refusal(
-                    "merge keys (<<) are not part of YAML 1.2; name the value with & and use it with *", mark
-                )
+                text = "merge keys (<<) are not part of YAML 1.2; name the value with & and use it with *"
+                raise _Refused(text, mark)
             else:
                 found[key] = (mark, node)
         return found
 
 
-def _expand(node: _Node, path: KeyPath, document: Document, budget: list[int]) -> Any:
-    """Nodes to values; aliases are followed here, and counted, so that a few lines cannot become gigabytes."""
-    budget[0] -= 1
-    if budget[0] < 0:
-        raise _Refusal(f"more than {MOST_VALUES} values once aliases are followed", node.mark)
+def _until(end: type, events: Iterator[Any]) -> Iterator[Any]:
+    """Yield the events before the end of a sequence or mapping; reading an item consumes the nested ones."""
+    for event in events:
+        if isinstance(event, end):
+            return
+        yield event
+
+
+def _expand(node: _Node, path: KeyPath, document: Document) -> Any:
+    """Turn nodes into values. Aliases are followed here, and counted, so that a few lines cannot become gigabytes."""
+    if len(document.values) >= MOST_VALUES:
+        raise _Refused(f"more than {MOST_VALUES} values once aliases are followed", node.mark)
     document.values[path] = node.mark
-    if isinstance(node.value, list):
-        return [_expand(item, (*path, i), document, budget) for i, item in enumerate(node.value)]
-    if isinstance(node.value, dict):
-        value = {}
-        for key, (mark, item) in node.value.items():
-            document.keys[(*path, key)] = mark
-            value[key] = _expand(item, (*path, key), document, budget)
-        return value
-    return node.value
+    value = node.value
+    if isinstance(value, list):
+        value = [_expand(item, (*path, i), document) for i, item in enumerate(value)]
+    elif isinstance(value, dict):
+        document.keys.update({(*path, key): mark for key, (mark, _) in value.items()})
+        value = {key: _expand(item, (*path, key), document) for key, (_, item) in value.items()}
+    if not path:
+        document.value = value
+    return value
 
 
-def _mark(event: Any) -> Mark:
-    return Mark(event.start_mark.line + 1, event.start_mark.column + 1)
+def _mark(mark: Any) -> Mark:
+    return Mark(mark.line + 1, mark.column + 1)
 
 
-def _refused(file: Path, text: str, reason: str, mark: Mark | None = None) -> Document:
-    mark = mark or Mark(1, 1)
-    return Document(file, text, problems=[Problem(shown(file), reason, "", mark.line, mark.column)])
-
-
-def _syntax(error: yaml.YAMLError, document: Document) -> Problem:
+def _syntax_problem(error: yaml.YAMLError, document: Document) -> Problem:
     where = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    if where is None:  # a character that YAML does not allow
+    if where is None:
         position = min(int(getattr(error, "position", 0)), len(document.text))
         before = document.text[:position]
         mark = Mark(before.count("\n") + 1, position - before.rfind("\n"))
-        return Problem(shown(document.file), "a character that YAML does not allow", "", mark.line, mark.column)
-    mark = Mark(where.line + 1, where.column + 1)
-    lines = document.text.splitlines()
-    line = lines[mark.line - 1] if mark.line <= len(lines) else ""
+        return document.problem_at(mark, "a character that YAML does not allow")
+    mark = _mark(where)
+    line = [*document.text.splitlines(), *[""] * mark.line][mark.line - 1]
     said = [str(part) for part in (getattr(error, "context", None), getattr(error, "problem", None)) if part]
     if line[mark.column - 1 : mark.column] == "\t" or line[: mark.column - 1].strip(" ") == "\t":
         said = ["a tab; YAML is indented with spaces"]
-    return Problem(shown(document.file), ", ".join(said) or "not YAML", "", mark.line, mark.column)
+    return document.problem_at(mark, ", ".join(said) or "not YAML")

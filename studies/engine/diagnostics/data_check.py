@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from studies.engine.catalog.tasks import build
 from studies.engine.core.trial import Config
-from studies.engine.core.typing_check import show
+from studies.engine.core.typing_check import to_yaml
 from studies.engine.diagnostics.doctor import Finding
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def check(plan: Plan) -> Iterator[Finding]:
     for trial in plan.selected:
         for config, first in _readers(trial.config):
             data = config.get("data", {})
-            key = show({name: value for name, value in data.items() if name not in BESIDE})
+            key = to_yaml({name: value for name, value in data.items() if name not in BESIDE})
             if key in seen:
                 continue
             seen.add(key)

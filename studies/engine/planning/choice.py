@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from studies.engine.core.errors import Problem, StudyError
+from studies.engine.core.suggest import suggest, suggest_or_list
 from studies.engine.core.trial import Arm
-from studies.engine.core.typing_check import hint, near
 from studies.engine.core.yaml_loader import scalar
+from studies.engine.planning import launcher_options
 from studies.engine.planning.overrides import parse_override
 from studies.engine.study import parser
+from studies.engine.study.arms import Override, override_patch
 from studies.engine.study.design import Coords
-from studies.engine.study.model import Part, Patch, Study
-from studies.engine.study.resolver import Resolver
-from studies.engine.study.settings import find_label, setting
+from studies.engine.study.model import Study
+from studies.engine.study.parts import Part
+from studies.engine.study.settings import find_label
 
 if TYPE_CHECKING:
     from studies.engine.planning.selection import Selection
-
-Override = tuple[str, Any]
 
 
 @dataclass(frozen=True)
@@ -38,15 +38,15 @@ class Choice:
 
 def choose(file: Path, selection: Selection) -> tuple[Study, Choice]:
     """The study and the choice, or StudyError with every problem of both."""
-    study, problems = parser.draft(file)
+    study, problems = parser.draft(file, further=[launcher_options.check_document])
     if study is None:
         raise StudyError(problems)
     scale = selection.scale or study.default_scale
-    if scale not in study.sizes:
+    if scale not in study.scaled:
         problems.append(Problem("--scale", _none("scale", scale, study.scales)))
         scale = study.default_scale
     overrides = list(_overrides(selection.overrides, problems))
-    problems.extend(_misfits(study, scale, overrides))
+    problems.extend(_override_problems(study, scale, overrides))
     only = _only(study.at(scale).parts, selection.only, problems)
     seeds = _seeds(selection.seeds, study.at(scale).seeds, problems)
     if problems:
@@ -58,23 +58,10 @@ def _none(what: str, name: str, known: Iterable[str]) -> str:
     names = list(known)
     if not names:
         return f"the study has no {what}s"
-    return f"no {what} {name}{hint(name, names)}"
+    return f"no {what} {name}{suggest_or_list(name, names)}"
 
 
 # ---- --set
-
-
-def override_patch(parts: Iterable[str], part: str, overrides: Iterable[Override]) -> Patch:
-    """The settings that --set makes in a part: ``KEY=VALUE`` in every part, ``PART.KEY=VALUE`` in one."""
-    found: list[Any] = []
-    names = set(parts)
-    for key, value in overrides:
-        first, _, rest = key.partition(".")
-        if first == part and rest:
-            found.extend(setting(rest, value, ("--set", key)))
-        elif first not in names:
-            found.extend(setting(key, value, ("--set", key)))
-    return tuple(found)
 
 
 def _overrides(texts: Iterable[str], problems: list[Problem]) -> Iterator[Override]:
@@ -91,8 +78,7 @@ def _overrides(texts: Iterable[str], problems: list[Problem]) -> Iterator[Overri
         yield key, value
 
 
-def _misfits(study: Study, scale: str, overrides: list[Override]) -> Iterator[Problem]:
-    resolver = Resolver(study.task)
+def _override_problems(study: Study, scale: str, overrides: list[Override]) -> Iterator[Problem]:
     parts = study.at(scale).parts
     for part in parts:
         patch = override_patch([p.name for p in parts], part.name, overrides)
@@ -100,12 +86,12 @@ def _misfits(study: Study, scale: str, overrides: list[Override]) -> Iterator[Pr
         for one in patch:
             if one.key in varied:
                 text = f"is what the axis {varied[one.key]} of {part.name} varies; --only {varied[one.key]}=... chooses"
-                yield Problem("--set", text, str(one.where[1]))
-        for one, misfit in resolver.misfits((*part.base, *patch)):
+                yield Problem("--set", text, str(one.path[1]))
+        for one, issue in study.resolver.resolve((*part.base, *patch)).issues:
             if one in patch:
-                other = len(parts) > 1 and "has no option" in misfit.text and one.where[1] == one.key
+                other = len(parts) > 1 and "has no option" in issue.text and one.path[1] == one.key
                 advice = f"; PART.{one.key}=... sets it in one part" if other else ""
-                yield Problem("--set", misfit.text + advice, str(one.where[1]))
+                yield Problem("--set", issue.text + advice, str(one.path[1]))
 
 
 # ---- --only and --seeds
@@ -145,7 +131,7 @@ def _labels(name: str, axis: str, parts: list[Part], value: str, problems: list[
         label = find_label(scalar(word), levels)
         if label is None:
             known = list(dict.fromkeys(level.label for level in levels))
-            problems.append(Problem("--only", f"{word} is not among {', '.join(known)}{near(word, known)}", name))
+            problems.append(Problem("--only", f"{word} is not among {', '.join(known)}{suggest(word, known)}", name))
         else:
             yield label
 

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from studies.engine.core.config import canonical_json, digest, flat
 from studies.engine.core.trial import Config
 
 LENGTH = 12
-
-
-def canonical_json(value: Any) -> str:
-    """One text per value: sorted keys, no spaces; ValueError for NaN and infinities, which JSON does not have."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-
-
-def digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def trial_id(task: str, revision: int, config: Config, seed: int) -> str:
@@ -29,15 +20,6 @@ def trial_id(task: str, revision: int, config: Config, seed: int) -> str:
 def id_of(task: str, revision: int, config: str, seed: int) -> str:
     """`trial_id` for a config that is canonical JSON already: an arm's seeds share it."""
     return digest(f'{{"config":{config},"revision":{revision},"seed":{seed},"task":{json.dumps(task)}}}')[:LENGTH]
-
-
-def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys and values; an empty mapping is a value."""
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def reusable(old: Mapping[str, Any], config: Config, defaults: Config) -> bool:

@@ -5,14 +5,17 @@ A cluster's profile lays over the study's `resources.launcher`, the command line
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import click
 
+from studies.engine.core.config import get
 from studies.engine.core.errors import Problem, StudyError
+from studies.engine.core.suggest import suggest_or_list
 from studies.engine.core.trial import Trial
-from studies.engine.core.typing_check import hint
+from studies.engine.core.typing_check import Issue
+from studies.engine.core.yaml_loader import Document
 from studies.engine.jobs.launcher import names
 from studies.engine.planning.overrides import parse_override
 from studies.engine.planning.selection import Refused
@@ -38,7 +41,7 @@ def launch_options(command: F) -> F:
 def preferred(on: str | None, cluster: str | None, trials: Sequence[Trial]) -> str | None:
     """The launcher that is asked for: by name, by a cluster's profile, by the study's resources."""
     if on and on not in names():
-        raise Refused(f"--on  no launcher {on}{hint(on, names())}\n1 error")
+        raise Refused(f"--on  no launcher {on}{suggest_or_list(on, names())}\n1 error")
     if on or cluster:
         return on or "slurm"
     named = {launcher for trial in trials for launcher in trial.resources.launcher}
@@ -75,13 +78,36 @@ def _profile(cluster: str) -> dict[str, Any]:
 
 
 def _slurm_problems(over: dict[str, Any]) -> list[Problem]:
+    return [Problem("--launch", i.text, ".".join(map(str, i.path))) for i in _slurm_issues(over)]
+
+
+def _slurm_issues(given: Mapping[str, Any], path: tuple[str, ...] = ()) -> list[Issue]:
     from studies.engine.launchers.slurm import options as _slurm_options
 
-    found: list[Any] = []
-    _slurm_options.read(over, found)
-    return [Problem("--launch", m.text, ".".join(map(str, m.path))) for m in found]
+    issues: list[Issue] = []
+    _slurm_options.read(given, issues, path)
+    return issues
 
 
 def _normal(given: Mapping[str, Any]) -> dict[str, Any]:
     """One spelling for each option, so that the later one wins."""
     return {key.replace("-", "_"): value for key, value in given.items()}
+
+
+def check_document(document: Document) -> Iterator[Problem]:
+    """Yield what is wrong with the launchers and their options in a study file, at any scale."""
+    study: Any = document.value
+    if not isinstance(study, Mapping):
+        return
+    scales = study.get("scales")
+    places: list[tuple[str, ...]] = [("resources", "launcher")]
+    places += [("scales", scale, "resources", "launcher") for scale in (scales if isinstance(scales, Mapping) else ())]
+    for path in places:
+        given = get(study, path)
+        for launcher, options in given.items() if isinstance(given, Mapping) else ():
+            if launcher not in names():
+                text = f"no launcher {launcher}{suggest_or_list(launcher, names())}"
+                yield document.problem((*path, launcher), text, at_key=True)
+            elif launcher == "slurm" and isinstance(options, Mapping):
+                for issue in _slurm_issues(options, (*path, launcher)):
+                    yield document.problem(issue.path, issue.text, issue.at_key)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from studies.engine.core.config import canonical_json, digest
 from studies.engine.core.errors import Problem, StudyError
 
 
@@ -14,8 +15,6 @@ def make_label(scale: str, smoke: bool, overrides: Iterable[tuple[str, Any]]) ->
     if smoke:
         parts.append("smoke")
     if settings := dict(overrides):
-        from studies.engine.planning.identity import canonical_json, digest
-
         parts.append("set-" + digest(canonical_json(settings))[:6])
     return "-".join(parts)
 

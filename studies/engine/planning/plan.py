@@ -14,10 +14,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+from studies.engine.core.config import canonical_json
 from studies.engine.core.errors import Problem, StudyError
-from studies.engine.core.trial import Arm, Config, State, Trial
+from studies.engine.core.trial import Arm, State, Trial
 from studies.engine.planning import identity
-from studies.engine.planning.choice import chosen, override_patch
+from studies.engine.planning.choice import chosen
 from studies.engine.planning.forecast import gpus as devices
 from studies.engine.planning.forecast.estimate import Estimate, estimate
 from studies.engine.planning.forecast.requirements import reckon
@@ -25,10 +26,9 @@ from studies.engine.planning.overrides import make_label
 from studies.engine.storage.code_snapshot import fingerprint, root
 from studies.engine.storage.plan_file import folder_name
 from studies.engine.storage.trial_folder import Store, read_json
-from studies.engine.study import design
-from studies.engine.study.model import Sized, Study
-from studies.engine.study.resolver import Resolver
-from studies.engine.study.settings import patch
+from studies.engine.study.arms import ResolvedArm
+from studies.engine.study.config_checks import check_configs
+from studies.engine.study.model import ScaledStudy, Study
 
 Rerun = Literal["failed", "stale", "all"]
 RERUNS: tuple[Rerun, ...] = ("failed", "stale", "all")
@@ -88,35 +88,35 @@ def make_plan(
     except ValueError as error:
         raise StudyError([Problem("--device", str(error))]) from error
     scale = scale or study.default_scale
-    sized = study.at(scale)
+    scaled = study.at(scale)
     label = make_label("" if scale == study.default_scale else scale, smoke, overrides)
     full_name = folder_name(study.name, label)
-    wanted = (seeds or sized.seeds)[:1] if smoke else sized.seeds
-    trials = _trials(study, sized, arms(study, sized, overrides, smoke), wanted, full_name)
-    trials, folders = _served(trials, store, study)
+    wanted = (seeds or scaled.seeds)[:1] if smoke else scaled.seeds
+    trials = _trials(study, scaled, study.arms(scale, overrides, smoke), wanted, full_name)
+    trials, folders = _match_existing(trials, store, study)
     kept = tuple(t for t in trials if (seeds is None or t.seed in seeds) and (not only or chosen(t.arm, only)))
     if not kept:
         raise StudyError([Problem("--only", "leaves no trial")])
     if overrides:
-        _obey(study, kept)
+        _check_task_rules(study, kept)
     states = {folder: store.trial(folder).state() for folder in folders}
-    plan = _compare(Plan(study, label, store.study(full_name), scale, trials, kept, states, ()), store, rerun)
+    plan = _select_to_run(Plan(study, label, store.study(full_name), scale, trials, kept, states, ()), store, rerun)
     return replace(plan, estimate=_estimate(plan, store, gpu, count))
 
 
-def _obey(study: Study, trials: Iterable[Trial]) -> None:
-    """StudyError where a task's own rules refuse what --set has made of an arm; the file's arms were checked before."""
-    resolver = Resolver(study.task)
-    arms = {(trial.arm.part, trial.arm.label): trial.config for trial in trials}
+def _check_task_rules(study: Study, trials: Iterable[Trial]) -> None:
+    """Raise StudyError where --set makes an arm violate the task's own rules; the file's arms were checked before."""
+    arms = {f"{trial.arm.part} {trial.arm.label}": trial.config for trial in trials}
     wrong: dict[str, list[str]] = {}
-    for arm, config in arms.items():
-        if text := resolver.refusal(config):
-            wrong.setdefault(text, []).append(" ".join(arm))
+    for arm, violation in zip(arms, check_configs(study.task, list(arms.values())), strict=True):
+        if violation:
+            wrong.setdefault(violation, []).append(arm)
     if wrong:
-        raise StudyError(Problem("--set", text + _of_which(names, len(arms))) for text, names in wrong.items())
+        raise StudyError(Problem("--set", text + _arm_suffix(names, len(arms))) for text, names in wrong.items())
 
 
-def _of_which(names: Sequence[str], of: int) -> str:
+def _arm_suffix(names: Sequence[str], of: int) -> str:
+    """Name the arms, unless all are meant."""
     if len(names) == of:
         return ""
     return f"   [{names[0]}" + (f" and {len(names) - 1} more]" if len(names) > 1 else "]")
@@ -130,34 +130,18 @@ def _estimate(plan: Plan, store: Store, gpu: devices.Device, count: bool) -> Est
     return estimate(plan.to_run, done, plan.states, store, reckoning)
 
 
-def arms(
-    study: Study, sized: Sized, overrides: Sequence[tuple[str, Any]] = (), smoke: bool = False
-) -> Iterator[tuple[Arm, Config]]:
-    """Every arm with its resolved config, and the defaults that config was filled up with."""
-    resolver = Resolver(study.task)
-    names = [part.name for part in sized.parts]
-    last = patch(study.task.smoke, ("--smoke",)) if smoke else ()
-    for part in sized.parts:
-        over = (*override_patch(names, part.name, overrides), *last)
-        for point in design.expand(part):
-            settings = (*part.base, *design.patches(part, point), *over)
-            config = resolver.config(settings)
-            if last and (more := study.task.smaller(config)):
-                config = resolver.config((*settings, *patch(more, ("--smoke",))))
-            arm = Arm(part.name, point.label, point.coords, config, point.is_baseline, point.blocks)
-            yield arm, resolver.defaults(resolver.model_names(settings))
-
-
 def _trials(
-    study: Study, sized: Sized, arms: Iterable[tuple[Arm, Config]], seeds: Sequence[int], full_name: str
+    study: Study, scaled: ScaledStudy, arms: Iterable[ResolvedArm], seeds: Sequence[int], full_name: str
 ) -> tuple[Trial, ...]:
     task, found = study.task, []
-    for arm, defaults in arms:
-        text = identity.canonical_json(arm.config)
+    for resolved in arms:
+        point, config = resolved.point, resolved.config
+        arm = Arm(resolved.part.name, point.label, point.coords, config, point.is_baseline, point.blocks)
+        text = canonical_json(config)
         for seed in seeds:
             key = identity.id_of(task.name, task.revision, text, seed)
             trial = Trial(
-                key, key, arm, seed, task.ref, arm.config, defaults, sized.resources, task.revision, full_name
+                key, key, arm, seed, task.ref, config, resolved.defaults, scaled.resources, task.revision, full_name
             )
             found.append(trial)
     return tuple(found)
@@ -166,7 +150,7 @@ def _trials(
 # ---- what is on disk
 
 
-def _served(trials: tuple[Trial, ...], store: Store, study: Study) -> tuple[tuple[Trial, ...], set[str]]:
+def _match_existing(trials: tuple[Trial, ...], store: Store, study: Study) -> tuple[tuple[Trial, ...], set[str]]:
     """The trials with the folders that serve them, and which of those folders exist."""
     there = _folders(store.trials)
     ours = {trial.id for trial in trials}
@@ -207,14 +191,14 @@ def _specs(store: Store, folders: Iterable[str]) -> Iterator[tuple[str, dict[str
             yield name, spec
 
 
-def _compare(plan: Plan, store: Store, rerun: Rerun | None) -> Plan:
+def _select_to_run(plan: Plan, store: Store, rerun: Rerun | None) -> Plan:
     once = tuple({trial.folder_id: trial for trial in plan.selected}.values())
     done = [t for t in once if plan.state(t).status == "done"]
     stale = {t.folder_id for t in done if _is_stale(store, t, plan.state(t))}
-    restart = frozenset(t.folder_id for t in once if _restarts(t, plan.state(t), stale, rerun))
+    restart = frozenset(t.folder_id for t in once if _must_restart(t, plan.state(t), stale, rerun))
     running = tuple(t for t in once if plan.state(t).status == "running")
     launched = [t for t in once if plan.state(t).status not in ("done", "running") or t.folder_id in restart]
-    reused = sum(1 for t in done if _paid_by(store, t) not in ("", t.study))
+    reused = sum(1 for t in done if _owner_study(store, t) not in ("", t.study))
     return replace(
         plan,
         to_run=tuple(launched),
@@ -225,7 +209,7 @@ def _compare(plan: Plan, store: Store, rerun: Rerun | None) -> Plan:
     )
 
 
-def _restarts(trial: Trial, state: State, stale: set[str], rerun: Rerun | None) -> bool:
+def _must_restart(trial: Trial, state: State, stale: set[str], rerun: Rerun | None) -> bool:
     if rerun is None or state.status in ("planned", "running"):
         return False
     if rerun == "all":
@@ -238,6 +222,6 @@ def _is_stale(store: Store, trial: Trial, state: State) -> bool:
     return bool(env.get("source")) and env["source"] != fingerprint(root())
 
 
-def _paid_by(store: Store, trial: Trial) -> str:
+def _owner_study(store: Store, trial: Trial) -> str:
     spec = store.trial(trial.folder_id).spec() or {}
     return str(spec.get("study", ""))

@@ -1,4 +1,4 @@
-"""Axes and blocks -> the points of a part. Pure: no config, no file, no task."""
+"""Axes and blocks -> the design points of a part. Pure: no config, no file, no task."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 
-from studies.engine.study.model import Axis, Block, Coordinates, Part, Patch
+from studies.engine.study.parts import Axis, Block, Coordinates, Part, Patch
 
 Coords = tuple[tuple[str, str | None], ...]
 """Every axis of the part, in its order, with a level's label, or None where the axis is inert."""
@@ -14,8 +14,8 @@ BASELINE = "baseline"
 
 
 @dataclass(frozen=True)
-class Point:
-    """One setting of a part's axes, and the kinds of block that ask for it."""
+class DesignPoint:
+    """One combination of levels of a part's axes, and the kinds of block that contain it."""
 
     coords: Coords
     blocks: tuple[str, ...]
@@ -26,29 +26,28 @@ class Point:
         return self.label == BASELINE
 
 
-def expand(part: Part) -> tuple[Point, ...]:
-    """Every point once, the baseline first. Points of several blocks are merged; the baseline is always there."""
+def expand(part: Part) -> tuple[DesignPoint, ...]:
+    """Return every point once, the baseline first and always. Points of several blocks are merged."""
     blocks: dict[Coords, list[str]] = {baseline(part): []}
     for block in part.design:
         for choice in _choices(block):
-            coords = settle(part.axes, choice)
-            asking = blocks.setdefault(coords, [])
-            if block.kind not in asking:
-                asking.append(block.kind)
+            kinds = blocks.setdefault(complete(part.axes, choice), [])
+            if block.kind not in kinds:
+                kinds.append(block.kind)
     first = next(iter(blocks))
     return tuple(
-        Point(coords, tuple(asking), label(part.axes, coords) if coords != first else BASELINE)
-        for coords, asking in blocks.items()
+        DesignPoint(coords, tuple(kinds), label(part.axes, coords) if coords != first else BASELINE)
+        for coords, kinds in blocks.items()
         if coords == first or not excluded(part, coords)
     )
 
 
 def baseline(part: Part) -> Coords:
-    return settle(part.axes, {})
+    return complete(part.axes, {})
 
 
 def _choices(block: Block) -> Iterator[Mapping[str, str]]:
-    """What a block says of each of its points; axes that it does not name sit at their baselines."""
+    """Yield the levels that a block gives to each of its points; axes that it does not name are at their baselines."""
     if block.kind == "arms":
         yield from block.arms
     elif block.kind == "grid":
@@ -61,8 +60,8 @@ def _choices(block: Block) -> Iterator[Mapping[str, str]]:
                 yield {axis: level}
 
 
-def settle(axes: Mapping[str, Axis], choice: Mapping[str, str]) -> Coords:
-    """The choice completed with baselines, axes that do not act there set to None."""
+def complete(axes: Mapping[str, Axis], choice: Mapping[str, str]) -> Coords:
+    """Return a level for every axis: as chosen, else its baseline; None for axes that do not act there."""
     placed: dict[str, str | None] = {}
 
     def place(name: str) -> str | None:
@@ -76,23 +75,23 @@ def settle(axes: Mapping[str, Axis], choice: Mapping[str, str]) -> Coords:
 
 
 def label(axes: Mapping[str, Axis], coords: Coords) -> str:
-    """``recursion=1 slices=half``: the axes that left their baseline."""
-    moved = [f"{name}={level}" for name, level in coords if level not in (None, axes[name].baseline)]
-    return " ".join(moved) or BASELINE
+    """Return ``recursion=1 slices=half``: the axes that are not at their baseline."""
+    varied = [f"{name}={level}" for name, level in coords if level not in (None, axes[name].baseline)]
+    return " ".join(varied) or BASELINE
 
 
 def matches(coords: Coords, wanted: Coordinates) -> bool:
-    """Whether every axis that is wanted sits at one of the wanted levels."""
-    there = dict(coords)
-    return all(there.get(axis) in labels for axis, labels in wanted.items())
+    """Return whether every wanted axis is at one of its wanted levels."""
+    found = dict(coords)
+    return all(found.get(axis) in labels for axis, labels in wanted.items())
 
 
 def excluded(part: Part, coords: Coords) -> bool:
     return any(matches(coords, entry) for entry in part.exclude)
 
 
-def patches(part: Part, point: Point) -> Patch:
-    """The settings of a point over its part's base: inert axes at their baseline, then each acting axis's level."""
+def patches(part: Part, point: DesignPoint) -> Patch:
+    """Return the settings of a point over its part's base: inert axes at their baselines, then acting axes' levels."""
     inert: list[Patch] = []
     acting: list[Patch] = []
     for name, level in point.coords:

@@ -1,8 +1,8 @@
-"""Recipes: how a paper trains, as settings that stand below everything a study says itself.
+"""Recipes: how a paper trains, as settings below everything that a study sets itself.
 
-One file each, `dynvit/recipes/NAME.yaml`: what it follows and where that is written, our settings, and theirs where
-ours are not literally the same. A study takes one with `recipe: NAME` wherever it has settings, the command line with
-`--set recipe=NAME`.
+One file each, `dynvit/recipes/NAME.yaml`: what it follows and where that is written, our settings, and the source's
+where ours are not literally the same. A study takes one with `recipe: NAME` wherever it has settings, the command line
+with `--set recipe=NAME`.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from studies.engine.core import yaml_loader
+from studies.engine.core.config import flat
 from studies.engine.core.errors import StudyError
 from studies.engine.core.trial import Config
-from studies.engine.core.typing_check import Misfit, conform
-from studies.engine.planning.identity import flat
+from studies.engine.core.typing_check import Issue, validate
 
 Settings = dict[str, Any]
 
@@ -35,59 +35,58 @@ class Recipe:
     """Which models it is made for, in words."""
     settings: Settings
     theirs: dict[str, str | int | float | bool | None] = field(default_factory=dict)
-    """By dotted key: the source's value where ours is another or stands for it in other words. A key that is no option
-    of ours names a setting we do not have."""
+    """By dotted key: the source's value where ours differs, or expresses it in another way. A key that is no option of
+    ours names a setting that we do not have."""
     notes: list[str] = field(default_factory=list)
 
     def flat(self) -> dict[str, Any]:
-        """Dotted key -> value."""
+        """Return the settings by dotted key."""
         return dict(flat(self.settings))
 
 
 def folder() -> Path | None:
-    """dynvit/recipes, found without importing dynvit."""
+    """Return dynvit/recipes, found without importing dynvit."""
     spec = find_spec("dynvit")
-    places = spec.submodule_search_locations if spec else None
-    return Path(next(iter(places))) / "recipes" if places else None
+    locations = spec.submodule_search_locations if spec else None
+    return Path(next(iter(locations))) / "recipes" if locations else None
 
 
 def names() -> list[str]:
-    there = folder()
-    return sorted(file.stem for file in there.glob("*.yaml")) if there else []
+    found = folder()
+    return sorted(file.stem for file in found.glob("*.yaml")) if found else []
 
 
 def find(name: str) -> Recipe:
-    """StudyError with every problem of the file; KeyError where there is none of that name."""
-    there = folder()
-    if there is None or name not in names():
+    """Return a recipe. KeyError for an unknown name; StudyError with every problem of its file."""
+    parent = folder()
+    if parent is None or name not in names():
         raise KeyError(name)
-    file = there / f"{name}.yaml"
+    file = parent / f"{name}.yaml"
     return _read(file, file.stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=64)
 def _read(file: Path, version: int) -> Recipe:
     document = yaml_loader.read(file)
-    found: list[Misfit] = []
-    recipe = conform(Recipe, document.value, found)
-    problems = [*document.problems, *(document.problem(m.path, m.text, m.at_key) for m in found)]
+    issues: list[Issue] = []
+    recipe: Recipe = validate(Recipe, document.value, issues)
+    problems = [*document.problems, *(document.problem(i.path, i.text, i.at_key) for i in issues)]
     if problems:
         raise StudyError(problems)
-    fitted: Recipe = recipe
-    return fitted
+    return recipe
 
 
 def overridden(config: Config, name: str) -> list[str]:
-    """``key value`` of the recipe's settings that a config has otherwise."""
+    """Return ``key value`` for each of the recipe's settings to which a config gives another value."""
     now = dict(flat(config))
     return [f"{key} {_show(now[key])}" for key, value in find(name).flat().items() if key in now and now[key] != value]
 
 
-# ---- ours beside theirs
+# ---- ours next to theirs
 
 
 def rows(recipe: Recipe) -> Iterator[tuple[str, str, str]]:
-    """Setting, ours, the source's."""
+    """Yield setting, our value, the source's value."""
     ours = recipe.flat()
     for key, value in ours.items():
         yield key, _show(value), _show(recipe.theirs[key]) if key in recipe.theirs else "the same"
@@ -97,7 +96,7 @@ def rows(recipe: Recipe) -> Iterator[tuple[str, str, str]]:
 
 
 def markdown(name: str) -> str:
-    """A section: what the recipe follows, and its table."""
+    """Return a section of docs/recipes.md: what the recipe follows, and its table."""
     recipe = find(name)
     lines = [f"## {name}: {recipe.title}", "", f"For {recipe.models}. Source: {'; '.join(recipe.source)}.", ""]
     lines += _table([("setting", "ours", "source"), *rows(recipe)])

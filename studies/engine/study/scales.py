@@ -1,41 +1,42 @@
-"""What a scale lays over a study: settings, seeds, resources, and over each part settings and levels."""
+"""What a scale changes in a study: settings, seeds, resources, and in each part settings and levels."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-from studies.engine.study import settings
-from studies.engine.study.model import Patch
-from studies.engine.study.schema import LevelsText, ScalePartText, ScaleText
-from studies.engine.study.settings import KeyPath, patch
-
-if TYPE_CHECKING:
-    from studies.engine.study.part_parser import Reader
+from studies.engine.core.config import split
+from studies.engine.study.parts import KeyPath, Patch
+from studies.engine.study.schema import LevelsSpec, ScalePartSpec, ScaleSpec
+from studies.engine.study.settings import patch
 
 SCALE_KEYS = ("seeds", "resources", "parts", "axes")
 """What a scale holds besides settings."""
 
-
-class ScaleOver:
-    """What a scale lays over one part: settings and levels, and where they stand."""
-
-    def __init__(self, where: KeyPath = (), patch: Patch = (), axes: Mapping[str, LevelsText] | None = None) -> None:
-        self.where, self.patch, self.axes = where, patch, axes or {}
+Coerce = Callable[[Any, Any, KeyPath], Any]
+"""(type, value, path) -> the value as that type; problems are reported."""
 
 
-def scale_text(reader: Reader, scale: str, mapping: Mapping[str, Any]) -> tuple[ScaleText, Patch]:
-    """A scale's reserved keys, and its settings."""
-    reserved, rest = settings.split(mapping, SCALE_KEYS)
-    text = reader.fit(ScaleText, reserved, ("scales", scale)) or ScaleText()
-    return text, patch(rest, ("scales", scale))
+@dataclass(frozen=True)
+class PartOverride:
+    """What a scale changes in one part: settings and levels, and where they are written."""
+
+    path: KeyPath = ()
+    patch: Patch = ()
+    axes: Mapping[str, LevelsSpec] = field(default_factory=dict)
 
 
-def scale_over(reader: Reader, scale: str, part: str, text: ScaleText, whole: bool) -> ScaleOver:
-    """What the scale says about one part; `whole` where the study has no parts and its scales speak of it directly."""
-    if whole:
-        return ScaleOver(("scales", scale), (), text.axes)
-    where = ("scales", scale, "parts", part)
-    reserved, rest = settings.split(text.parts.get(part, {}), ("axes",))
-    fitted = reader.fit(ScalePartText, reserved, where) or ScalePartText()
-    return ScaleOver(where, patch(rest, where), fitted.axes)
+def scale_spec(coerce: Coerce, scale: str, mapping: Mapping[str, Any]) -> tuple[ScaleSpec, Patch]:
+    """Return a scale's reserved keys, and its settings."""
+    path = ("scales", scale)
+    reserved, settings = split(mapping, SCALE_KEYS)
+    return coerce(ScaleSpec, reserved, path) or ScaleSpec(), patch(settings, path)
+
+
+def part_override(coerce: Coerce, scale: str, part: str, spec: ScaleSpec) -> PartOverride:
+    """Return what a scale says about one part of a study that has parts."""
+    path = ("scales", scale, "parts", part)
+    reserved, settings = split(spec.parts.get(part, {}), ("axes",))
+    found = coerce(ScalePartSpec, reserved, path) or ScalePartSpec()
+    return PartOverride(path, patch(settings, path), found.axes)

@@ -1,4 +1,4 @@
-"""The language of study files, as types: every key a file may hold, with what it may be. `conform` does the checking.
+"""The grammar of study files, as types: every key a file may hold, and what it may be.
 
 Not in the language, on purpose: expressions, includes, inheritance, random search.
 """
@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from studies.engine.core.trial import Resources
-from studies.engine.core.typing_check import Misfit, conform
-from studies.engine.study.model import Metric
+from studies.engine.core.typing_check import Issue, Path, validate
+from studies.engine.study.parts import Metric
 
 Scalar = bool | int | float | str | None
 Labels = Scalar | list[Scalar]
@@ -21,7 +21,7 @@ Settings = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class AxisText:
+class AxisSpec:
     """Either `key` and a list of values for it (or a mapping label -> value), or a mapping label -> settings."""
 
     values: list[Any] | Settings
@@ -33,7 +33,7 @@ class AxisText:
 
 
 @dataclass(frozen=True)
-class LevelsText:
+class LevelsSpec:
     """What a scale may replace of an axis."""
 
     values: list[Any] | Settings
@@ -41,8 +41,8 @@ class LevelsText:
 
 
 @dataclass(frozen=True)
-class BlockText:
-    """Exactly one of the three; the reader sees to that, so that the other blocks are still looked at."""
+class BlockSpec:
+    """Exactly one of the three; the parser sees to that, so that the other blocks are still checked."""
 
     one_at_a_time: list[str] | None = None
     grid: list[str] | dict[str, Labels] | None = None
@@ -50,34 +50,34 @@ class BlockText:
 
 
 @dataclass(frozen=True)
-class PartText:
+class PartSpec:
     base: Settings = field(default_factory=dict)
-    axes: dict[str, AxisText] = field(default_factory=dict)
-    design: list[BlockText] | None = None
+    axes: dict[str, AxisSpec] = field(default_factory=dict)
+    design: list[BlockSpec] | None = None
     """Not given: every axis one at a time."""
     exclude: list[dict[str, Labels]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class ScalePartText:
+class ScalePartSpec:
     """Besides these, a scale's entry for a part holds settings."""
 
-    axes: dict[str, LevelsText] = field(default_factory=dict)
+    axes: dict[str, LevelsSpec] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class ScaleText:
+class ScaleSpec:
     """Besides these, a scale holds settings."""
 
     seeds: list[int] | None = None
     resources: Settings = field(default_factory=dict)
     parts: dict[str, Settings] = field(default_factory=dict)
-    axes: dict[str, LevelsText] = field(default_factory=dict)
+    axes: dict[str, LevelsSpec] = field(default_factory=dict)
     """In a study without parts."""
 
 
 @dataclass(frozen=True)
-class StudyText(PartText):
+class StudyFile(PartSpec):
     """The file. A study without `parts` is one part and holds that part's keys itself."""
 
     study: str = ""
@@ -86,35 +86,35 @@ class StudyText(PartText):
     seeds: list[int] = field(default_factory=list)
     scales: dict[str, Settings] = field(default_factory=dict)
     default_scale: str = ""
-    parts: dict[str, PartText] = field(default_factory=dict)
+    parts: dict[str, PartSpec] = field(default_factory=dict)
     metrics: dict[str, Metric] = field(default_factory=dict)
     resources: Settings = field(default_factory=dict)
 
 
-def fit(kind: Any, value: Any, found: list[Misfit], path: tuple[str | int, ...] = ()) -> Any:
-    """`conform`, and where something does not fit, the rest of it: so that one mistake does not hide the others."""
-    misfits: list[Misfit] = []
-    fitted = conform(kind, value, misfits, path)
-    found.extend(misfits)
-    while misfits:
+def coerce(kind: Any, value: Any, issues: list[Issue], path: Path = ()) -> Any:
+    """Validate, and leave out what does not fit, so that one mistake does not hide the others; None if nothing fits."""
+    found: list[Issue] = []
+    fitted = validate(kind, value, found, path)
+    issues.extend(found)
+    while found:
         before = value
-        for misfit in misfits:
-            value = _without(value, misfit.path[len(path) :])
+        for issue in found:
+            value = _without(value, issue.path[len(path) :])
         if value == before or value is None:
             return None
-        misfits = []
-        fitted = conform(kind, value, misfits, path)
+        found = []
+        fitted = validate(kind, value, found, path)
     return fitted
 
 
-def resources(settings: Mapping[str, Any], found: list[Misfit], path: tuple[str | int, ...]) -> dict[str, Any]:
-    """The resources that were given, brought to their types."""
-    fitted = fit(Resources, settings, found, path) or Resources()
+def resources(settings: Mapping[str, Any], issues: list[Issue], path: Path) -> dict[str, Any]:
+    """Return the given resources, as values of their types."""
+    fitted = coerce(Resources, settings, issues, path) or Resources()
     return {key: getattr(fitted, key) for key in settings if hasattr(fitted, key)}
 
 
-def _without(value: Any, path: tuple[str | int, ...]) -> Any:
-    """The value less what stands at the path; a list that would lose an entry goes whole: places keep their number."""
+def _without(value: Any, path: Path) -> Any:
+    """Remove what is at a path; a list that would lose an entry goes whole, as places keep their numbers."""
     if not path or not isinstance(value, dict | list):
         return None
     step, rest = path[0], path[1:]

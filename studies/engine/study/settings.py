@@ -7,34 +7,31 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from studies.engine.study.model import Level, Patch, Setting
+from studies.engine.study.parts import KeyPath, Level, Patch, Setting
 
-KeyPath = tuple[str | int, ...]
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 """Names of studies, parts, scales and axes: they become folders, columns and options."""
 
 
-def patch(mapping: Mapping[str, Any], where: KeyPath, prefix: str = "") -> Patch:
-    """``{model: {depth: 2}, train.lr: 0.1}`` as settings of model.depth and train.lr."""
-    found: list[Setting] = []
-    for key, value in mapping.items():
-        found.extend(setting(f"{prefix}{key}", value, (*where, key)))
-    return tuple(found)
+def patch(mapping: Mapping[str, Any], path: KeyPath, prefix: str = "") -> Patch:
+    """Return ``{model: {depth: 2}, train.lr: 0.1}`` as settings of model.depth and train.lr."""
+    return tuple(found for key, value in mapping.items() for found in setting(f"{prefix}{key}", value, (*path, key)))
 
 
-def setting(key: str, value: Any, where: KeyPath, named: KeyPath | None = None) -> Patch:
+def setting(key: str, value: Any, path: KeyPath, key_path: KeyPath | None = None) -> Patch:
+    """Return one key as settings: several, where its value is a mapping."""
     if isinstance(value, Mapping) and value:
-        return patch(value, where, f"{key}.")
-    return (Setting(key, value, where, named),)
+        return patch(value, path, f"{key}.")
+    return (Setting(key, value, path, key_path),)
 
 
 def label_of(value: Any) -> str:
-    """A level's name, where it is a bare value."""
+    """Return the label of a level that is given as a bare value."""
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
 def find_label(value: Any, levels: Sequence[Level]) -> str | None:
-    """The level that a value in `baseline`, `only`, a grid or --only means: by name, or as an equal number."""
+    """Return the level that a value in `baseline`, `only`, a grid or --only means: by label, or as an equal number."""
     for level in levels:
         if level.label == label_of(value):
             return level.label
@@ -43,11 +40,3 @@ def find_label(value: Any, levels: Sequence[Level]) -> str | None:
             if type(level.value) in (int, float) and level.value == value:
                 return level.label
     return None
-
-
-def split(mapping: Mapping[str, Any], reserved: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What belongs to the language, and the settings beside it."""
-    return (
-        {key: value for key, value in mapping.items() if key in reserved},
-        {key: value for key, value in mapping.items() if key not in reserved},
-    )

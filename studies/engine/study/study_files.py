@@ -1,24 +1,24 @@
-"""Which studies there are, and which one a word of the command line means. No study is opened."""
+"""The studies that exist, and the one that STUDY on the command line means. No study is opened."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from studies.engine.core.errors import Problem, StudyError
-from studies.engine.core.typing_check import hint
+from studies.engine.core.suggest import suggest_or_list
 from studies.engine.study.settings import NAME
 
 SUFFIXES = (".yaml", ".yml")
 
 
 def names() -> dict[str, Path]:
-    """Every study: those of the current folder's studies/, then the package's."""
+    """Return every study by name; those in the current folder's studies/ take precedence over the package's."""
     here = Path("studies").resolve(), Path(__file__).resolve().parents[2]
     return {file.stem: file for folder in reversed(here) for file in sorted(folder.glob("*.yaml"))}
 
 
 def name_of(study: str) -> str:
-    """The name that STUDY of the command line means; nothing is opened."""
+    """Return the name of the study that STUDY means. StudyError where it can be no name."""
     path = Path(study)
     if path.suffix in SUFFIXES:
         return path.stem
@@ -29,7 +29,7 @@ def name_of(study: str) -> str:
 
 
 def find(study: str) -> Path:
-    """The file of STUDY: a name, or a path to a YAML file."""
+    """Return the file of STUDY, a name or a path to a YAML file. StudyError where there is none."""
     path = Path(study)
     if path.suffix in SUFFIXES:
         if path.is_file():
@@ -43,4 +43,4 @@ def find(study: str) -> Path:
 
 def _unknown(study: str) -> Problem:
     known = names()
-    return Problem("STUDY", f'no study "{study}" in studies/{hint(study.rsplit("/", 1)[-1], known)}')
+    return Problem("STUDY", f'no study "{study}" in studies/{suggest_or_list(study.rsplit("/", 1)[-1], known)}')

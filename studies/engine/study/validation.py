@@ -2,65 +2,70 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations
-from typing import Any
 
+from studies.engine.core.config import canonical_json
 from studies.engine.core.errors import Problem
-from studies.engine.core.typing_check import fields, near
+from studies.engine.core.suggest import suggest
 from studies.engine.core.yaml_loader import Document
-from studies.engine.planning.identity import canonical_json
-from studies.engine.study.design import Point, baseline, excluded, expand, patches, settle
-from studies.engine.study.model import Part, Setting, Study
-from studies.engine.study.resolver import Resolver
+from studies.engine.study.arms import ResolvedArm
+from studies.engine.study.config_checks import check_configs
+from studies.engine.study.design import DesignPoint, baseline, complete, excluded
+from studies.engine.study.model import Study
+from studies.engine.study.parts import KeyPath, Part, Setting
+from studies.engine.study.resolver import SettingIssue
 from studies.engine.study.scales import SCALE_KEYS
-from studies.engine.study.settings import KeyPath
 
 
-def check(study: Study, document: Document, resolver: Resolver | None = None) -> list[Problem]:
-    """What is wrong with the study's settings, at any of its scales."""
-    resolver = resolver or Resolver(study.task)
-    whole = "parts" not in document.value
+def check(study: Study, document: Document) -> list[Problem]:
+    """Return what is wrong with the study's settings, at any of its scales."""
     found: list[Problem] = []
-    for sized in study.sizes.values():
-        for part in sized.parts:
-            where: KeyPath = () if whole else ("parts", part.name)
-            found.extend(_part(part, where, document, resolver))
+    complete_arms: list[tuple[ResolvedArm, KeyPath]] = []
+    for scale, scaled in study.scaled.items():
+        arms: dict[str, list[ResolvedArm]] = {part.name: [] for part in scaled.parts}
+        for arm in study.arms(scale):
+            arms[arm.part.name].append(arm)
+        for part in scaled.parts:
+            path: KeyPath = ("parts", part.name) if "parts" in document.value else ()
+            if not part.valid:
+                found.extend(_issues_of_levels(part, study, document))
+                continue
+            found.extend(_design(part, path, document))
+            wrong = list(_conflicts(arms[part.name], document))
+            wrong += [_problem(issue, document) for arm in arms[part.name] for issue in arm.issues]
+            found.extend(wrong or _twins(arms[part.name], path, document))
+            if not wrong:
+                complete_arms += [(arm, path) for arm in arms[part.name]]
+    violations = check_configs(study.task, [arm.config for arm, _ in complete_arms])
+    for (arm, path), violation in zip(complete_arms, violations, strict=True):
+        if violation:
+            place = (*path, "base") if arm.point.is_baseline else _last_varied(arm, path)
+            found.append(document.problem(place, f"arm {arm.point.label}: {violation}"))
     return found
 
 
-def _part(part: Part, where: KeyPath, document: Document, resolver: Resolver) -> Iterator[Problem]:
-    if not part.whole:
-        levels = [level.patch for axis in part.axes.values() for level in axis.levels]
-        for patch in levels or [()]:
-            for setting, misfit in resolver.misfits((*part.base, *patch)):
-                yield problem_of(setting, misfit.path, misfit.text, misfit.at_key, document)
-        return
-    yield from _design(part, where, document)
-    points = expand(part)
-    wrong = list(_conflicts(part, points, document))
-    for point in points:
-        for setting, misfit in resolver.misfits((*part.base, *patches(part, point))):
-            wrong.append(problem_of(setting, misfit.path, misfit.text, misfit.at_key, document))
-    yield from wrong
-    if not wrong:
-        yield from _whole_configs(part, points, where, document, resolver)
+def _issues_of_levels(part: Part, study: Study, document: Document) -> Iterator[Problem]:
+    """Check a part that has no arms level by level."""
+    levels = [level.patch for axis in part.axes.values() for level in axis.levels]
+    for patch in levels or [()]:
+        for issue in study.resolver.resolve((*part.base, *patch)).issues:
+            yield _problem(issue, document)
 
 
-def problem_of(setting: Setting, path: KeyPath, text: str, at_key: bool, document: Document | None) -> Problem:
-    """A setting's problem, where the setting was written."""
-    if (setting.where and setting.where[0] in ("--set", "--smoke")) or document is None:
-        return Problem(str(setting.where[0]) if setting.where else "", text, setting.key)
-    if at_key and len(setting.where) == 3 and setting.where[0] == "scales" and "?" not in text:
-        text += near(setting.key, SCALE_KEYS)
-    if at_key and setting.named is not None:
-        return document.problem(setting.named, text)
-    return document.problem((*setting.where, *path), text, at_key)
+def _problem(found: SettingIssue, document: Document) -> Problem:
+    """Return a setting's problem, at the place where the setting is written."""
+    setting, issue = found
+    text = issue.text
+    if issue.at_key and len(setting.path) == 3 and setting.path[0] == "scales" and "?" not in text:
+        text += suggest(setting.key, SCALE_KEYS)
+    if issue.at_key and setting.key_path is not None:
+        return document.problem(setting.key_path, text)
+    return document.problem((*setting.path, *issue.path), text, issue.at_key)
 
 
 def _design(part: Part, where: KeyPath, document: Document) -> Iterator[Problem]:
-    """Blocks that ask for nothing, or for what cannot be."""
+    """Yield blocks that vary nothing, and arms that cannot be."""
     base = dict(baseline(part))
     if part.axes and excluded(part, baseline(part)):
         yield document.problem((*where, "exclude"), "the baseline is excluded", at_key=True)
@@ -72,31 +77,29 @@ def _design(part: Part, where: KeyPath, document: Document) -> Iterator[Problem]
                     text = f"{axis} is inert at the baseline, so it would never vary"
                     yield document.problem((*path, "one_at_a_time"), text, at_key=True)
         for j, arm in enumerate(block.arms):
-            there = dict(settle(part.axes, arm))
+            coords = complete(part.axes, arm)
             for axis in arm:
-                if there[axis] is None:
-                    text = f"{axis} is inert there: {_reason(part, axis)}"
+                if dict(coords)[axis] is None:
+                    acts = ", ".join(f"{a}={'|'.join(labels)}" for a, labels in part.axes[axis].only.items())
+                    text = f"{axis} is inert there: it acts only at {acts}"
                     yield document.problem((*path, "arms", j, axis), text, at_key=True)
-            if excluded(part, tuple(there.items())):
+            if excluded(part, coords):
                 yield document.problem((*path, "arms", j), "this arm is excluded below")
 
 
-def _reason(part: Part, axis: str) -> str:
-    return "it acts only at " + ", ".join(f"{a}={'|'.join(labels)}" for a, labels in part.axes[axis].only.items())
-
-
-def _conflicts(part: Part, points: tuple[Point, ...], document: Document) -> Iterator[Problem]:
-    """Two axes that set the same key differently in one arm: its definition would hang on their order."""
-    seen: set[tuple[int, int]] = set()
-    for point in points:
+def _conflicts(arms: Sequence[ResolvedArm], document: Document) -> Iterator[Problem]:
+    """Yield pairs of axes that set the same key differently in one arm: the result would depend on their order."""
+    seen: set[tuple[Setting, Setting]] = set()
+    for arm in arms:
+        part, point = arm.part, arm.point
         acting = {name: part.axes[name].level(level).patch for name, level in point.coords if level is not None}
         for (one, first), (other, second) in combinations(acting.items(), 2):
             for a in first:
                 for b in second:
-                    if (id(a), id(b)) not in seen and _clash(a, b):
-                        seen.add((id(a), id(b)))
+                    if (a, b) not in seen and _clash(a, b):
+                        seen.add((a, b))
                         text = f"{one} and {other} both set {b.key} in the arm {point.label}, to different values"
-                        yield problem_of(b, (), text, b.named is None, document)
+                        yield document.problem(b.path, text, b.key_path is None)
 
 
 def _clash(a: Setting, b: Setting) -> bool:
@@ -105,32 +108,17 @@ def _clash(a: Setting, b: Setting) -> bool:
     return a.key.startswith(f"{b.key}.") or b.key.startswith(f"{a.key}.")
 
 
-def _whole_configs(
-    part: Part, points: tuple[Point, ...], where: KeyPath, document: Document, resolver: Resolver
-) -> Iterator[Problem]:
-    """The task's own rules, and arms that differ in name alone."""
-    arms: dict[str, Point] = {}
-    rules = _has_rules(resolver.task.config)
-    for point in points:
-        config = resolver.config((*part.base, *patches(part, point)))
-        refusal = resolver.refusal(config) if rules else None
-        if refusal:
-            place = (*where, "base") if point.is_baseline else _moved(part, point, where)
-            yield document.problem(place, f"arm {point.label}: {refusal}")
-        twin = arms.setdefault(canonical_json(config), point)
-        if twin is not point:
-            text = f"arms {twin.label} and {point.label} are the same: their levels set the same values"
-            yield document.problem(_moved(part, point, where), text, at_key=True)
+def _twins(arms: Sequence[ResolvedArm], path: KeyPath, document: Document) -> Iterator[Problem]:
+    """Yield arms that differ in name only."""
+    first: dict[str, DesignPoint] = {}
+    for arm in arms:
+        twin = first.setdefault(canonical_json(arm.config), arm.point)
+        if twin is not arm.point:
+            text = f"arms {twin.label} and {arm.point.label} are the same: their levels set the same values"
+            yield document.problem(_last_varied(arm, path), text, at_key=True)
 
 
-def _moved(part: Part, point: Point, where: KeyPath) -> KeyPath:
-    """The last axis in which an arm leaves the baseline."""
-    moved = [name for name, level in point.coords if level not in (None, part.axes[name].baseline)]
-    return (*where, "axes", moved[-1]) if moved else where
-
-
-def _has_rules(config: Any) -> bool:
-    """Whether a config class or one inside it has rules of its own; else building every arm's config would be idle."""
-    if not (isinstance(config, type) and dataclasses.is_dataclass(config)):
-        return False
-    return hasattr(config, "__post_init__") or any(_has_rules(kind) for _, kind in fields(config).values())
+def _last_varied(arm: ResolvedArm, path: KeyPath) -> KeyPath:
+    """Return the path of the last axis that is not at its baseline."""
+    varied = [name for name, level in arm.point.coords if level not in (None, arm.part.axes[name].baseline)]
+    return (*path, "axes", varied[-1]) if varied else path

@@ -13,7 +13,7 @@ import pytest
 
 from studies.engine.catalog import models, pysource
 from studies.engine.catalog.models import REQUIRED, UNKNOWN, find_model, model_names, registered, signature, timm_names
-from studies.engine.core.typing_check import plain
+from studies.engine.core.typing_check import to_json
 
 PACKAGE = {
     "pack/base.py": """
@@ -123,7 +123,7 @@ def test_every_registered_model_is_read_as_python_reads_it() -> None:
         assert [o.default for o in model.options.values()] == [p.default for p in truth], name
         assert model.preset == made_of["preset"], name
         merged = {p.name: p.default for p in truth} | made_of["preset"]
-        assert model.defaults() == plain(merged), name
+        assert model.defaults() == to_json(merged), name
 
 
 def test_timm_models_are_checked_against_their_class() -> None:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from studies.engine.planning.identity import Archive, canonical_json, digest, flat, reusable, trial_id
+from studies.engine.core.config import canonical_json, digest, flat
+from studies.engine.planning.identity import Archive, reusable, trial_id
 
 SCALARS = (
     st.none()

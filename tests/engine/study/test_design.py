@@ -9,8 +9,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from studies.engine.study.design import BASELINE, Point, baseline, expand, matches, patches
-from studies.engine.study.model import Axis, Block, Level, Part, Setting
+from studies.engine.study.design import BASELINE, DesignPoint, baseline, expand, matches, patches
+from studies.engine.study.parts import Axis, Block, Level, Part, Setting
 
 
 def axis(name: str, labels: list[str], base: str, **only: tuple[str, ...]) -> Axis:
@@ -45,7 +45,7 @@ def test_an_inert_axis_collapses_and_blocks_are_merged() -> None:
         "recursion=3 slices=none",
         "recursion=3 slices=half",
     ]
-    assert points["recursion=1"] == Point(
+    assert points["recursion=1"] == DesignPoint(
         (("recursion", "1"), ("slices", None)), ("one_at_a_time", "grid"), "recursion=1"
     )
     assert points["recursion=3 slices=none"].blocks == ("grid",)

@@ -20,6 +20,7 @@ from studies.engine.core.errors import StudyError
 from studies.engine.planning.plan import make_plan
 from studies.engine.storage.trial_folder import Store
 from studies.engine.study import parser, recipes
+from studies.engine.study.config_checks import check_configs
 from studies.engine.study.resolver import Resolver
 from studies.engine.study.settings import patch
 
@@ -41,7 +42,7 @@ MODELS = {
 
 
 def resolved(settings: dict[str, Any]) -> dict[str, Any]:
-    return Resolver(load_task("classify")).config(patch(settings, ("base",)))
+    return Resolver(load_task("classify")).resolve(patch(settings, ("base",))).config
 
 
 # ---- files
@@ -55,10 +56,9 @@ def test_every_recipe_is_tried_here() -> None:
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_a_recipe_fits_the_task_and_its_model(name: str) -> None:
     resolver = Resolver(load_task("classify"))
-    told = patch({"recipe": name, "model.name": MODELS[name]}, ("base",))
-    assert [misfit.text for _, misfit in resolver.misfits(told)] == []
-    config = resolver.config(told)
-    assert resolver.refusal(config) is None
+    config, _, issues = resolver.resolve(patch({"recipe": name, "model.name": MODELS[name]}, ("base",)))
+    assert [issue.text for _, issue in issues] == []
+    assert check_configs(resolver.task, [config]) == [None]
     assert recipes.overridden(config, name) == []
     found = recipes.find(name)
     assert found.source

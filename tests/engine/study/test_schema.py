@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import golden_text
 import pytest
 from study_text import STUDY, write
 
 from studies.engine.core.errors import StudyError
 from studies.engine.core.trial import Resources
 from studies.engine.study import parser, study_files
-from studies.engine.study.model import Metric, Setting, Study
+from studies.engine.study.model import Study
+from studies.engine.study.parts import Metric, Setting
 
 
 def load(folder: Path, text: str = STUDY) -> Study:
@@ -83,48 +83,6 @@ def test_off_and_none_stay_labels(tmp_path: Path) -> None:
     assert study.at("tiny").parts[1].axes["lr"].labels == ("off", "none")
 
 
-WRONG = """\
-study: smal
-title: [a, b]
-task: task.py
-seeds: [0, 1, 1]
-base:
-  train: {epoch: 3, optimizer: adam, lr: off}
-scales:
-  tiny: {train: 3, seeds: [2, 2], resources: {gpu: 1, cpus: 0}, sedes: [1]}
-  large: {parts: {nett: {}, net: {model: {groups: 3, img_size: 8}, axes: {slice: {values: [1]}}}}}
-default_scale: large_
-parts:
-  net:
-    base: {model: {name: sret_tiny, recursoin: 2}}
-    axes:
-      recursion: {key: model.recursion, values: [1, 2, 3], baseline: 4}
-      slices:
-        values: {none: {model.groups: [[1, 1]]}, half: 3}
-        baseline: none
-        only: {recursions: [2]}
-      deep: {key: model.dept, values: [[1, 1, 1]], baseline: [1, 1, 1]}
-    design:
-      - one_at_a_time: [recursion, slice]
-      - grid: {}
-      - {grid: [deep], arms: []}
-  rate:
-    base: {model: {name: sret_tin}}
-    axes:
-      lr: {key: train.lr, values: [], baseline: 1}
-      warmup: {key: train.warmup, values: [1, 1.0], baselin: 1}
-    exclude: [{warm: 3}]
-metrics:
-  top1: {form: best, direction: maximum}
-reources: {gpus: 1}
-seeds: [1]
-"""
-
-
-def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    golden_text.same("errors.txt", errors(tmp_path, WRONG, monkeypatch) + "\n")
-
-
 def test_the_three_mistakes_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = STUDY.replace("baseline: 2", "baseline: 4").replace("resources: {cpus", "reources: {cpus")
     text = text.replace("key: train.lr", "key: train.lrr")
@@ -134,54 +92,6 @@ def test_the_three_mistakes_of_the_readme(tmp_path: Path, monkeypatch: pytest.Mo
         'small.yaml:34:1  reources: unknown key, did you mean "resources"?\n'
         "3 errors"
     )
-
-
-DESIGN = "[one_at_a_time: [recursion, slices]]"
-LR = "lr: {key: train.lr, values: {slow: 0.01, fast: 1}, baseline: slow}"
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "said"),
-    [
-        ("seeds: [0, 1]\n", "seeds: []\n", "small.yaml:4:8  seeds: no seeds"),
-        ("seeds: [0, 1]\n", "seeds: [0, -1]\n", "small.yaml:4:12  seeds[1]: -1 is negative"),
-        ("task: task.py", "task: gone.py", "no task file"),
-        ("task: task.py", "task: clasify", 'small.yaml:3:7  task: no task clasify, did you mean "classify"?'),
-        ("study: small", "study: other", 'study: "other" in a file called small: studies are found by file name'),
-        ("default_scale: tiny", "default_scale: tin", 'default_scale: no scale tin, did you mean "tiny"?'),
-        ("default_scale: tiny\n", "", "small.yaml:6:1  scales: default_scale is missing, though there are several"),
-        ("parts:\n  net:\n    base", "design: []\nparts:\n  net:\n    base", "design: belongs into a part"),
-        (LR, "lr: {values: {slow: 0.01, fast: {}}, baseline: slow}", "values.slow: 0.01 is not a mapping of settings"),
-        (LR, "lr: {values: [1, 2], baseline: 1}", "axes.lr: values are a list, so a key must say what they are"),
-        (LR, LR.replace("fast: 1", "fast: quick"), 'axes.lr.values.fast: "quick" is not a number'),
-        (LR, LR.replace("slow", "a b"), 'axes.lr.values.a b: "a b" as a level\'s name'),
-        (LR, LR[:-1] + ", only: {lr: slow}}", "axes.lr.only.lr: an axis cannot depend on itself"),
-        (LR, LR.replace("fast: 1", "fast: 0.01"), "arms baseline and lr=fast are the same"),
-        (LR, "lr: {key: train.warmup, values: {slow: 1, fast: 3}, baseline: slow}", "arm lr=fast: train: warmup 3 is"),
-        ("recursion, slices]]", "recursion, recursion]]", "one_at_a_time[1]: axis recursion twice"),
-        ("[2, 3]}", "[1]}", "one_at_a_time: slices is inert at the baseline, so it would never vary"),
-        (DESIGN, "[arms: [{recursion: 1, slices: none}]]", "slices is inert there: it acts"),
-        (DESIGN, "[arms: []]", "design[0].arms: no arms"),
-        (DESIGN, "[grid: {recursion: []}]", "grid.recursion: no levels of recursion"),
-        (DESIGN, "[grid: {recursion: 4}]", "4 is not among the levels of recursion, 1, 2, 3"),
-        (DESIGN, DESIGN + "\n    exclude: [{recursion: 2}]", "exclude: the baseline is excluded"),
-        ("none: {model.groups: [[1, 1]]}, paper: {model.groups: [[8, 2]]}", "none: {model.recursion: 5}, paper: {}",
-         "recursion and slices both set model.recursion in the arm slices=none, to different values"),
-        ("cpus: 2", "gpus: 1.5", "resources.gpus: 1.5 is neither a share of one GPU nor a number of GPUs"),
-        ("cpus: 2", "gpus: 2, processes: 3", "resources.processes: 3 for 2 GPUs: leave it out, it is one per GPU"),
-        ("cpus: 2", "processes: 0", "resources.processes: 0 is too little"),
-    ],
-)  # fmt: skip
-def test_single_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str, said: str) -> None:
-    assert old in STUDY
-    found = errors(tmp_path, STUDY.replace(old, new), monkeypatch)
-    assert said in found
-    assert found.splitlines()[-1] == "1 error", found
-
-
-def test_axes_that_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = STUDY.replace("label: Recursion depth", "only: {slices: paper}")
-    assert "axes.recursion.only: the axes' only go round in a circle" in errors(tmp_path, text, monkeypatch)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from studies.engine.cli import text
+from studies.engine.planning import launcher_options
 from studies.engine.planning.selection import results_option
 from studies.engine.storage import plan_file
 from studies.engine.storage.trial_folder import Store
@@ -38,7 +39,7 @@ def command(as_json: bool, results: Path) -> int:
 
 def _row(file: Path, store: Store) -> dict[str, Any]:
     """Read without looking at models: what `plan` would find wrong there is not this table's matter."""
-    study, problems = parser.draft(file, thorough=False)
+    study, problems = parser.draft(file, thorough=False, further=[launcher_options.check_document])
     row: dict[str, Any] = {"study": file.stem, "file": str(file), "errors": [str(problem) for problem in problems]}
     if study is None or problems:
         wrong = f"{text.amount(len(problems), 'error')}; `studies plan {file.stem}` shows them"

@@ -39,9 +39,9 @@ def command(name: str | None, markdown: bool) -> int:
     try:
         found = recipes.find(name)
     except KeyError as error:
-        from studies.engine.core.typing_check import hint
+        from studies.engine.core.suggest import suggest_or_list
 
-        raise Refused(f"no recipe {name}{hint(name, recipes.names())}") from error
+        raise Refused(f"no recipe {name}{suggest_or_list(name, recipes.names())}") from error
     except StudyError as error:
         raise Refused(str(error)) from error
     click.echo(f"{name}: {found.title}\nfor {found.models}\n" + "\n".join(found.source) + "\n")

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from studies.engine.core.typing_check import Misfit, conform, near, show
+from studies.engine.core.suggest import suggest
+from studies.engine.core.typing_check import Issue, to_yaml, validate
 
 Word = str | int | float | bool
 
@@ -80,7 +81,7 @@ OURS = {
 KEYS = tuple(f.name for f in fields(Options))
 
 
-def read(given: Mapping[str, Any], found: list[Misfit], path: tuple[str | int, ...] = ()) -> Options:
+def read(given: Mapping[str, Any], found: list[Issue], path: tuple[str | int, ...] = ()) -> Options:
     """The options; sbatch's own are gathered in `sbatch`, their names as sbatch writes them."""
     ours: dict[str, Any] = {}
     theirs: dict[str, Word] = {}
@@ -89,14 +90,14 @@ def read(given: Mapping[str, Any], found: list[Misfit], path: tuple[str | int, .
         if key in KEYS:
             ours[key] = [value] if key in ("setup", "modules", "srun") and isinstance(value, str) else value
         elif name in OURS:
-            found.append(Misfit((*path, key), f"{key} {OURS[name]}", at_key=True))
+            found.append(Issue((*path, key), f"{key} {OURS[name]}", at_key=True))
         elif name in SBATCH:
-            theirs[name] = conform(Word, value, found, (*path, key))
+            theirs[name] = validate(Word, value, found, (*path, key))
         else:
-            text = f"no option of sbatch or ours{near(str(key), _spelled(str(key)))}"
-            found.append(Misfit((*path, key), text, at_key=True))
+            text = f"no option of sbatch or ours{suggest(str(key), _spelled(str(key)))}"
+            found.append(Issue((*path, key), text, at_key=True))
     before = len(found)
-    options = conform(Options, ours, found, path)
+    options = validate(Options, ours, found, path)
     if len(found) == before:
         found.extend(_amounts(options, path))
     if len(found) > before:
@@ -109,7 +110,7 @@ def minutes(time: str | int) -> float:
     """sbatch's ways to write a time: minutes, m:s, h:m:s, d-h, d-h:m, d-h:m:s."""
     match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", str(time).strip())
     if match is None:
-        raise ValueError(f"{show(time)} is no time as sbatch writes it, like 90, 1:30:00 or 2-12")
+        raise ValueError(f"{to_yaml(time)} is no time as sbatch writes it, like 90, 1:30:00 or 2-12")
     days, first, second, third = (int(part) if part else None for part in match.groups())
     assert first is not None
     if days is not None:
@@ -119,15 +120,15 @@ def minutes(time: str | int) -> float:
     return first + (second or 0) / 60
 
 
-def _amounts(options: Options, path: tuple[str | int, ...]) -> Iterator[Misfit]:
+def _amounts(options: Options, path: tuple[str | int, ...]) -> Iterator[Issue]:
     for name in ("pack", "throttle", "max_jobs", "signal_seconds", "poll_seconds"):
         value = getattr(options, name)
         if value is not None and (value <= 0 if name == "poll_seconds" else value < 1):
-            yield Misfit((*path, name), f"{value:g} is too little")
+            yield Issue((*path, name), f"{value:g} is too little")
     try:
         minutes(options.time if options.time is not None else 1)
     except ValueError as error:
-        yield Misfit((*path, "time"), str(error))
+        yield Issue((*path, "time"), str(error))
 
 
 def _spelled(like: str) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from studies.engine.core import yaml_loader
 from studies.engine.core.errors import Problem, StudyError
-from studies.engine.core.typing_check import hint
+from studies.engine.core.suggest import suggest_or_list
 from studies.engine.launchers.slurm import options
 
 SUFFIXES = (".yaml", ".yml")
@@ -30,7 +30,7 @@ def find(name: str) -> Path:
         raise StudyError([Problem("--cluster", f"no such file {name}")])
     known = {file.stem: file for file in sorted(folder().glob("*.y*ml")) if file.suffix in SUFFIXES}
     if name not in known:
-        raise StudyError([Problem("--cluster", f"no profile {name} in {folder()}{hint(name, known)}")])
+        raise StudyError([Problem("--cluster", f"no profile {name} in {folder()}{suggest_or_list(name, known)}")])
     return known[name]
 
 

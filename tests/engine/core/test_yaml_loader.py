@@ -91,7 +91,7 @@ def test_a_key_given_twice_is_said_and_the_first_one_kept() -> None:
         ("a: 1\n---\nb: 2\n", "x.yaml:2:1  a second document; a file holds one"),
         ("a: &x [*x]\n", "x.yaml:1:8  *x is not defined before this place"),
         ("a: !!python/name:os.system x\n", "x.yaml:1:4  a tag (tag:yaml.org,2002:python/name:os.system)"),
-        ("? [a]\n: 1\n", "x.yaml:1:3  a key must be a word"),
+        ("? [a]\n: 1\n", "x.yaml:1:3  a key must be text"),
         ("<<: {a: 1}\n", "x.yaml:1:1  merge keys (<<) are not part of YAML 1.2"),
         ("a: \x01\n", "x.yaml:1:4  a character that YAML does not allow"),
         ("[" * 100_000, "x.yaml:1:42  nested more than 40 deep"),
@@ -103,7 +103,7 @@ def test_what_is_no_study_yaml_is_said_in_one_line(text: str, said: str) -> None
     assert str(problems[0]).startswith(said)
 
 
-def test_the_pure_python_parser_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pure_python_parser_reads_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(yaml_loader, "_LOADER", yaml.SafeLoader)
     assert parse("a: off\nb: {c: 1e-3, d: '1'}\n", FILE).value == {"a": "off", "b": {"c": 1e-3, "d": "1"}}
     assert str(parse("a:\n\tb: 1\n", FILE).problems[0]) == "x.yaml:2:1  a tab; YAML is indented with spaces"

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 import pytest
 
-from studies.engine.core.typing_check import Misfit, conform, near, plain
+from studies.engine.core.suggest import suggest
+from studies.engine.core.typing_check import Issue, to_json, validate
 
 
 @dataclass(frozen=True)
@@ -30,15 +31,15 @@ class Outer:
 
 
 def fit(kind: Any, value: Any) -> Any:
-    found: list[Misfit] = []
-    fitted = conform(kind, value, found)
+    found: list[Issue] = []
+    fitted = validate(kind, value, found)
     assert found == []
     return fitted
 
 
 def said(kind: Any, value: Any) -> list[str]:
-    found: list[Misfit] = []
-    conform(kind, value, found)
+    found: list[Issue] = []
+    validate(kind, value, found)
     return [".".join(map(str, m.path)) + ": " + m.text for m in found]
 
 
@@ -101,9 +102,9 @@ def test_a_dataclass_has_the_last_word() -> None:
 def test_built_and_plain_are_inverse() -> None:
     built = fit(Outer, {"inner": {"sizes": [3]}, "pair": [1, 2]})
     assert built == Outer(inner=Inner(sizes=(3,)), pair=(1, 2.0))
-    assert fit(Outer, plain(built)) == built
+    assert fit(Outer, to_json(built)) == built
 
 
 def test_near_knows_dotted_keys_and_stays_silent_when_nothing_is_near() -> None:
-    assert near("epochs", ["train.epochs", "model.depth"]) == ', did you mean "train.epochs"?'
-    assert near("quite_else", ["train.epochs"]) == ""
+    assert suggest("epochs", ["train.epochs", "model.depth"]) == ', did you mean "train.epochs"?'
+    assert suggest("quite_else", ["train.epochs"]) == ""

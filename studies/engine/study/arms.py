@@ -1,0 +1,67 @@
+"""Parts -> arms, each with its whole config and everything that is wrong with its settings. One pass for all uses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from studies.engine.core.trial import Config
+from studies.engine.study.config_checks import smoke_settings
+from studies.engine.study.design import DesignPoint, expand, patches
+from studies.engine.study.parts import Part, Patch
+from studies.engine.study.resolver import Resolver, SettingIssue
+from studies.engine.study.settings import patch, setting
+
+Override = tuple[str, Any]
+"""KEY=VALUE of --set: applied in every part, or in one as PART.KEY=VALUE."""
+
+
+@dataclass(frozen=True)
+class ResolvedArm:
+    """One arm of a part at one scale."""
+
+    part: Part
+    point: DesignPoint
+    config: Config
+    defaults: Config
+    """The config when only the models are named."""
+    issues: tuple[SettingIssue, ...]
+    """Settings that the task or its model does not take."""
+
+
+def resolve_arms(
+    parts: Sequence[Part], resolver: Resolver, overrides: Sequence[Override] = (), smoke: bool = False
+) -> tuple[ResolvedArm, ...]:
+    """Resolve every arm of every valid part: base, levels, then --set, then what --smoke sets."""
+    last = patch(resolver.task.smoke, ("--smoke",)) if smoke else ()
+    wanted: list[tuple[Part, DesignPoint, Patch]] = []
+    for part in parts:
+        over = (*override_patch([p.name for p in parts], part.name, overrides), *last)
+        if part.valid:
+            wanted += [(part, point, (*part.base, *patches(part, point), *over)) for point in expand(part)]
+    resolved = [resolver.resolve(settings) for _, _, settings in wanted]
+    if smoke:
+        further = smoke_settings(resolver.task, [found.config for found in resolved])
+        for i, ((_, _, settings), more) in enumerate(zip(wanted, further, strict=True)):
+            if more:
+                smaller = resolver.resolve((*settings, *patch(more, ("--smoke",))))
+                resolved[i] = smaller._replace(defaults=resolved[i].defaults)
+    return tuple(
+        ResolvedArm(part, point, found.config, found.defaults, found.issues)
+        for (part, point, _), found in zip(wanted, resolved, strict=True)
+    )
+
+
+def override_patch(parts: Iterable[str], part: str, overrides: Iterable[Override]) -> Patch:
+    """Return the settings that --set makes in a part: ``KEY=VALUE`` in every part, ``PART.KEY=VALUE`` in one."""
+    return tuple(_override_settings(set(parts), part, overrides))
+
+
+def _override_settings(parts: set[str], part: str, overrides: Iterable[Override]) -> Iterator[Any]:
+    for key, value in overrides:
+        first, _, rest = key.partition(".")
+        if first == part and rest:
+            yield from setting(rest, value, ("--set", key))
+        elif first not in parts:
+            yield from setting(key, value, ("--set", key))
