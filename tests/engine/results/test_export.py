@@ -177,7 +177,7 @@ def test_what_was_exported_renders_the_same_tables(store: Store, tmp_path: Path)
     [
         (["toy@gpu"], "toy@gpu has not been run"),
         (["toy", "--scale", "gpu"], "toy@gpu has not been run"),
-        (["toy@smoke", "--smoke"], "names its label already"),
+        (["toy@smoke", "--smoke"], "already names its label"),
         (["../toy"], 'no study "../toy"'),
         (["toy", "-o", "no/such/folder/x.zip"], "no such folder"),
         (["toy", "--spec", "nowhere.yaml"], "no such file"),
@@ -187,6 +187,6 @@ def test_wrong_arguments_are_said_and_nothing_is_written(store: Store, arguments
     folder = made.run_all(store, made.make_plan(seeds=1))
     result = run(store, *arguments)
     assert result.exception is not None
-    assert message in str(getattr(result.exception, "message", ""))
+    assert message in getattr(result.exception, "message", str(result.exception))
     assert result.exception.exit_code == 2  # type: ignore[attr-defined]
     assert not list(folder.glob("*.zip"))

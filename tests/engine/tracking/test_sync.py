@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from mlflow import MlflowClient
 
 from studies.engine.cli.commands.sync import command
-from studies.engine.planning.selection import Refused
+from studies.engine.cli.options import UsageError
 from studies.engine.results.collect import collect
 from studies.engine.storage.trial_folder import Store
 from studies.engine.tracking.mirror import Mirror
@@ -224,5 +224,5 @@ def test_a_server_that_is_not_there_is_exit_code_1(store: Store, monkeypatch: py
 )
 def test_wrong_arguments(store: Store, arguments: tuple[str, ...], message: str) -> None:
     result = run(store, *arguments)
-    assert isinstance(result.exception, Refused)
+    assert isinstance(result.exception, UsageError)
     assert message in result.exception.message
