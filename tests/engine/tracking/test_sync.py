@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 from mlflow import MlflowClient
 
-from studies.engine.cli.commands.sync import command
+from studies.engine.cli.main import cli
 from studies.engine.cli.options import UsageError
 from studies.engine.results.collect import collect
 from studies.engine.storage.trial_folder import Store
@@ -188,7 +188,7 @@ def test_a_database_deleted_while_in_use_is_said(store: Store) -> None:
 
 
 def run(store: Store, *arguments: str) -> Result:
-    return CliRunner().invoke(command, [*arguments, "--results", str(store.root)], standalone_mode=False)
+    return CliRunner().invoke(cli, ["sync", *arguments, "--results", str(store.root)], standalone_mode=False)
 
 
 def test_all_studies_at_once_also_labelled_ones(store: Store) -> None:
