@@ -17,8 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from studies.engine.cli.study_lookup import plan_selection
 from studies.engine.planning.plan import Plan
-from studies.engine.planning.selection import Selection, plan_of
+from studies.engine.planning.selection import Selection
 from studies.engine.storage.code_snapshot import fingerprint, root
 from studies.engine.storage.plan_file import write_plan
 
@@ -84,7 +85,7 @@ def main() -> None:
             (Path(folder) / f"{name}.yaml").write_text(study_text(name, arms, seeds, epochs))
 
         def plan(name: str) -> Plan:
-            return plan_of(Selection(str(Path(folder) / f"{name}.yaml"), results=results))
+            return plan_selection(Selection(str(Path(folder) / f"{name}.yaml"), results=results))
 
         rows = []
         for name in ("wide", "flat"):

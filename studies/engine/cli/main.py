@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from typing import Any
 
 import click
 
+from studies.engine.cli.options import UsageError
+from studies.engine.core.errors import StudyError
 from studies.engine.core.suggest import suggest_or_list
 
 VERBS = {
@@ -41,6 +44,13 @@ class _Verbs(click.Group):
         if args and args[0] not in VERBS and not args[0].startswith("-"):
             ctx.fail(f"no command {args[0]}{suggest_or_list(args[0], VERBS)}")
         return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; problems of the study file or the command line end with exit code 2."""
+        try:
+            return super().invoke(ctx)
+        except StudyError as error:
+            raise UsageError(str(error)) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -1,31 +1,70 @@
-"""STUDY on the command line of a verb that reads results: which study folder it means."""
+"""What STUDY on a command line means: a study to plan, or the results folder of one that was run.
+
+`plan_selection` reads the study file and the models; `find_run` and `all_runs` read results only and answer at once.
+"""
 
 from __future__ import annotations
 
 import contextlib
+from typing import TYPE_CHECKING
 
-from studies.engine.planning.selection import Refused, Selection, planned
+from studies.engine.cli.options import UsageError
+from studies.engine.planning.overrides import make_label, parse_override
+from studies.engine.planning.selection import Selection
 from studies.engine.storage import plan_file
 from studies.engine.storage.plan_file import PlanFile
+from studies.engine.study import study_files
+
+if TYPE_CHECKING:
+    from studies.engine.planning.plan import Plan, Rerun
 
 DAMAGED = (FileNotFoundError, KeyError, TypeError, ValueError, AttributeError)
-"""What reading a damaged plan raises."""
+"""Raised when a damaged plan.json is read."""
 
 
-def ran(selection: Selection) -> PlanFile:
-    """``NAME`` with --scale, --set, --smoke as `run` takes them, or ``NAME@LABEL`` as the folder is called.
+def plan_selection(
+    selection: Selection, rerun: Rerun | None = None, device: str | None = None, count: bool = False
+) -> Plan:
+    """Read and check the study, compare it with the results on disk, and forecast what is missing.
 
-    Refused where that was not run. Opens neither the study file nor the models' sources.
+    Raises:
+        StudyError: with every problem of the file and of the command line at once.
+    """
+    from studies.engine.planning.choice import choose
+    from studies.engine.planning.plan import make_plan
+
+    study, chosen = choose(study_files.find(selection.study), selection)
+    return make_plan(
+        study,
+        selection.store,
+        scale=chosen.scale,
+        overrides=chosen.overrides,
+        only=chosen.only,
+        seeds=chosen.seeds,
+        smoke=chosen.smoke,
+        rerun=rerun,
+        device=device,
+        count=count,
+    )
+
+
+def find_run(selection: Selection) -> PlanFile:
+    """Return the plan that a run has written, without opening the study file or the models' sources.
+
+    STUDY is a name with --scale, --set, --smoke as for `run`, or NAME@LABEL as the folder is called.
+
+    Raises:
+        UsageError: that was not run, or its plan is damaged.
     """
     try:
-        return _labelled(selection) if "@" in selection.study else planned(selection)
+        return _by_label(selection) if "@" in selection.study else _by_options(selection)
     except DAMAGED as error:
-        again = f"the plan of {selection.study} is damaged; `studies run {selection.study}` writes it again"
-        raise Refused(again) from error
+        remedy = f"the plan of {selection.study} is damaged; `studies run {selection.study}` writes it again"
+        raise UsageError(remedy) from error
 
 
-def everything(selection: Selection) -> list[PlanFile]:
-    """All studies of a results folder; damaged plans are left to `doctor`."""
+def all_runs(selection: Selection) -> list[PlanFile]:
+    """Return the plans of all studies in a results folder; damaged ones are skipped (`doctor` reports them)."""
     plans = []
     for folder in plan_file.folders(selection.store.root):
         with contextlib.suppress(*DAMAGED):
@@ -33,10 +72,28 @@ def everything(selection: Selection) -> list[PlanFile]:
     return plans
 
 
-def _labelled(selection: Selection) -> PlanFile:
+def _by_label(selection: Selection) -> PlanFile:
     if selection.scale or selection.smoke or selection.overrides:
-        raise Refused(f"{selection.study} names its label already: leave out --scale, --set and --smoke")
+        raise UsageError(f"{selection.study} already names its label: leave out --scale, --set and --smoke")
     for folder in plan_file.folders(selection.store.root):
         if folder.name == selection.study:
             return plan_file.read_plan(folder)
-    raise Refused(f"{selection.study} has not been run in {selection.results}")
+    raise UsageError(f"{selection.study} has not been run in {selection.results}")
+
+
+def _by_options(selection: Selection) -> PlanFile:
+    name = study_files.name_of(selection.study)
+    label = _label(selection)
+    folder = plan_file.find(selection.store.root, name, label)
+    if folder is None:
+        wanted = plan_file.folder_name(name, label)
+        others = [p.name for p in plan_file.folders(selection.store.root) if p.name.partition("@")[0] == name]
+        hint = f"; there is {', '.join(others)}" if others else ""
+        raise UsageError(f"{wanted} has not been run in {selection.results}{hint}")
+    return plan_file.read_plan(folder)
+
+
+def _label(selection: Selection) -> str:
+    """Return the label that the options ask for; `plan_file.find` allows for the default scale's name in it."""
+    overrides = tuple(parse_override(text) for text in selection.overrides)
+    return make_label(selection.scale or "", selection.smoke, overrides)

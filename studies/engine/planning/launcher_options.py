@@ -5,10 +5,8 @@ A cluster's profile lays over the study's `resources.launcher`, the command line
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
-
-import click
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from studies.engine.core.config import get
 from studies.engine.core.errors import Problem, StudyError
@@ -18,30 +16,12 @@ from studies.engine.core.typing_check import Issue
 from studies.engine.core.yaml_loader import Document
 from studies.engine.jobs.launcher import names
 from studies.engine.planning.overrides import parse_override
-from studies.engine.planning.selection import Refused
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def launch_options(command: F) -> F:
-    for option in (
-        click.option("--launch", multiple=True, metavar="KEY=VALUE", help="Option of the launcher: partition=gpu."),
-        click.option(
-            "--cluster",
-            metavar="FILE|NAME",
-            envvar="DYNVIT_CLUSTER",
-            help="SLURM options of a site; a NAME stands for ~/.config/dynvit/clusters/NAME.yaml.",
-        ),
-        click.option("--on", metavar="|".join(names()), help="Launcher; without it Ray where it is installed."),
-    ):
-        command = option(command)
-    return command
 
 
 def preferred(on: str | None, cluster: str | None, trials: Sequence[Trial]) -> str | None:
     """The launcher that is asked for: by name, by a cluster's profile, by the study's resources."""
     if on and on not in names():
-        raise Refused(f"--on  no launcher {on}{suggest_or_list(on, names())}\n1 error")
+        raise StudyError([Problem("--on", f"no launcher {on}{suggest_or_list(on, names())}")])
     if on or cluster:
         return on or "slurm"
     named = {launcher for trial in trials for launcher in trial.resources.launcher}
@@ -67,7 +47,7 @@ def options(trials: Sequence[Trial], name: str, cluster: str | None, typed: Sequ
             except StudyError as error:
                 problems.extend(error.problems)
     if problems:
-        raise Refused(str(StudyError(problems)))
+        raise StudyError(problems)
     return given | _normal(over)
 
 

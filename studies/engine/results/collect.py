@@ -1,67 +1,21 @@
-"""Trial folders -> the frame: one row per planned trial, and the curves; a pure function of what lies on disk."""
+"""Collect a study: its frame, curves, predictions and token maps, written to the study folder."""
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from studies.engine.core.trial import State, Status
-from studies.engine.storage.plan_file import PlanFile, PlannedMetric, PlannedTrial, read_plan
-from studies.engine.storage.trial_folder import Event, Store, TrialFolder, read_json
-
-Cell = str | bool | int | float | None
-Row = dict[str, Cell]
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What the frame takes from one trial folder."""
-
-    folder: str
-    state: State
-    status: Status
-    result: dict[str, Any]
-    """Empty unless the trial is done: a half-trained number must never enter a mean."""
-    env: dict[str, Any]
-    latest: dict[str, float] = field(default_factory=dict)
-    """The last logged value of every event key."""
-
-
-@dataclass
-class Curves:
-    """The columns of curves.parquet; trial and metric as indices into their names."""
-
-    trials: list[str] = field(default_factory=list)
-    metrics: dict[str, int] = field(default_factory=dict)
-    trial: array[int] = field(default_factory=lambda: array("i"))
-    metric: array[int] = field(default_factory=lambda: array("i"))
-    step: array[int] = field(default_factory=lambda: array("q"))
-    value: array[float] = field(default_factory=lambda: array("d"))
-
-    def add(self, trial: str, events: Iterable[Event]) -> None:
-        """A trial's events, once per (metric, step): the last one written wins."""
-        points = {(name, event.step): value for event in events for name, value in event.metrics.items()}
-        for name, _ in points:
-            self.metrics.setdefault(name, len(self.metrics))
-        for name, step in sorted(points, key=lambda point: (self.metrics[point[0]], point[1])):
-            self.metric.append(self.metrics[name])
-            self.step.append(step)
-            self.value.append(points[name, step])
-        self.trial.extend([len(self.trials)] * len(points))
-        self.trials.append(trial)
+from studies.engine.results import frame_io, predictions, token_maps
+from studies.engine.results.readings import Curves, read_all, rows
+from studies.engine.storage.plan_file import read_plan
+from studies.engine.storage.trial_folder import Store
 
 
 def collect(store: Store, folder: Path) -> Path:
-    """Write trials.csv and .parquet, curves.parquet, predictions.npz, maps/ of a study folder; the path of the CSV.
+    """Write trials.csv and .parquet, curves.parquet, predictions.npz and maps/; return the path of the CSV.
 
-    FileNotFoundError where nothing was ever run.
+    Raises:
+        FileNotFoundError: nothing was ever run in this study folder.
     """
-    from studies.engine.results import frame_io, predictions, token_maps
-
     plan = read_plan(folder)
     curves = Curves()
     readings = read_all(store, plan, curves)
@@ -70,101 +24,8 @@ def collect(store: Store, folder: Path) -> Path:
     return frame_io.write(folder, plan, rows(plan, readings), curves)
 
 
-def read_all(store: Store, plan: PlanFile, curves: Curves | None = None) -> dict[str, Reading]:
-    """The planned trials' folders, each read once, by folder id in the frame's order."""
-    folders = dict.fromkeys(trial.folder for trial in ordered(plan))
-    return {name: read(store.trial(name), plan, curves) for name in folders}
-
-
-def read(folder: TrialFolder, plan: PlanFile, curves: Curves | None = None) -> Reading:
-    state, result = folder.state(), folder.result()
-    status: Status = "lost" if state.status == "done" and result is None else state.status
-    env = read_json(folder.attempt_folder(max(state.attempt - 1, 0)) / "env.json")
-    latest: dict[str, float] = {}
-    if curves is not None or any(_event_key(metric) for metric in plan.metrics.values()):
-        events = list(folder.events())
-        for event in events:
-            latest |= event.metrics
-        if curves is not None:
-            curves.add(folder.id, events)
-    finished = result if status == "done" and result is not None else {}
-    return Reading(folder.id, state, status, finished, env or {}, latest)
-
-
-def ordered(plan: PlanFile) -> list[PlannedTrial]:
-    """The plan's order of parts and arms, then by seed, whatever order the seeds were planned in."""
-    parts = {part.name: i for i, part in enumerate(plan.parts)}
-    arms: dict[tuple[str, str], int] = {}
-    for t in plan.trials:
-        arms.setdefault((t.part, t.arm), len(arms))
-    return sorted(plan.trials, key=lambda t: (parts.get(t.part, len(parts)), arms[t.part, t.arm], t.seed))
-
-
-def rows(plan: PlanFile, readings: dict[str, Reading]) -> list[Row]:
-    """One row per planned trial; metrics only of finished ones."""
-    axes = list(dict.fromkeys(axis.name for part in plan.parts for axis in part.axes))
-    return [_row(plan, axes, trial, readings[trial.folder]) for trial in ordered(plan)]
-
-
-def _row(plan: PlanFile, axes: list[str], trial: PlannedTrial, got: Reading) -> Row:
-    cost = got.result.get("cost") or {}
-    seconds = _number(cost.get("gpu_seconds"))
-    return {
-        "study": plan.study,
-        "part": trial.part,
-        "trial": trial.folder,
-        "arm": trial.arm,
-        "baseline": trial.baseline,
-        "seed": trial.seed,
-        "status": got.status,
-        "attempts": got.state.attempt,
-        **{f"axis.{axis}": trial.coords.get(axis) for axis in axes},
-        **{f"metric.{name}": value(name, metric, got) for name, metric in plan.metrics.items()},
-        "cost.seconds": _number(cost.get("seconds")),
-        "cost.gpu_hours": None if seconds is None else seconds / 3600,
-        "cost.peak_memory_mb": _number(cost.get("peak_memory_mb")),
-        "model.params": _integer(cost.get("params")),
-        "model.gflops": _number(cost.get("gflops")),
-        **environment(got.env),
-        "started": _moment(got.state.started),
-        "ended": _moment(got.state.ended),
-    }
-
-
-def value(name: str, metric: PlannedMetric, got: Reading) -> float | None:
-    """A declared metric of a finished trial: from the result, or the last value of an event key."""
-    if got.status != "done":
-        return None
-    if key := _event_key(metric):
-        return got.latest.get(key)
-    found = got.result.get("metrics") or {}
-    if metric.source is not None:
-        found = found.get(metric.source) or {}
-    return _number(found.get(name))
-
-
-def _event_key(metric: PlannedMetric) -> str | None:
-    return None if metric.source in (None, "best", "last") else metric.source
-
-
-def environment(env: dict[str, Any]) -> Row:
-    """The env.* columns of an env.json; absent ones stay empty."""
-    packages = env.get("packages") or {}
-    git = env.get("git")
-    if isinstance(git, dict):
-        git = f"{git.get('sha') or ''}{'+' if git.get('dirty') else ''}"
-    found = {"git": git, "source": env.get("source"), "gpu": env.get("gpu"), "torch": packages.get("torch")}
-    return {f"env.{key}": str(told) if told else None for key, told in found.items()}
-
-
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def _integer(value: object) -> int | None:
-    number = _number(value)
-    return int(number) if number is not None and number.is_integer() else None
-
-
-def _moment(seconds: float) -> str | None:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds") if seconds else None
+def output_files(folder: Path) -> list[Path]:
+    """Return the files of a study folder that are made for readers: plan, frame, tables, figures, report."""
+    names = ("plan.json", "trials.csv", "report.html")
+    rendered = [f for sub in ("tables", "figures") for f in sorted((folder / sub).glob("[!.]*")) if f.is_file()]
+    return [file for name in names if (file := folder / name).is_file()] + rendered

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from studies.engine.storage.trial_folder import Store, write_atomic
 
 if TYPE_CHECKING:
-    from studies.engine.results.collect import Reading
+    from studies.engine.results.readings import Reading
     from studies.engine.storage.plan_file import PlanFile
 
 FILE = "maps.npz"

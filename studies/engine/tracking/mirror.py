@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from studies.engine.results.collect import read, read_all, rows
+from studies.engine.results.collect import output_files
+from studies.engine.results.readings import read, read_all, rows
 from studies.engine.storage.plan_file import PlanFile, PlannedTrial, read_plan
 from studies.engine.storage.trial_folder import Store, TrialFolder
 from studies.engine.tracking import mlflow_uri, run_records
@@ -28,7 +29,6 @@ from studies.engine.tracking.sync_state import (
     identity,
     log_tail,
     news,
-    products,
     signature,
     sources,
 )
@@ -137,7 +137,7 @@ class Mirror:
         token = mlflow_uri.token(self.uri, self.folder.name)
         if memory.uri != self.uri or token not in (None, memory.token):
             memory = Memory()
-        parent_due = final and memory.parent.seen != signature(products(self.folder))
+        parent_due = final and memory.parent.seen != signature(output_files(self.folder))
         return parent_due or next(self._due(plan, memory), None) is not None
 
     def _due(self, plan: PlanFile, memory: Memory) -> Iterator[Due]:
@@ -225,7 +225,7 @@ class Mirror:
         points = run_records.aggregates(plan, rows(plan, readings), readings)
         history = run_records.history(points)
         wanted = run_records.study_run(plan, readings, history)
-        told, seen = memory.parent, signature(products(self.folder))
+        told, seen = memory.parent, signature(output_files(self.folder))
         if not told.run and runs.parent is not None:
             told = Told(run=runs.parent.id, history=runs.parent.tags.get("aggregates", ""))
         known = int(told.history.partition(" ")[0] or 0)
@@ -238,7 +238,7 @@ class Mirror:
             runs.describe(told.run, wanted, "")
         runs.points(told.run, points[known:])
         if told.seen != seen:
-            runs.files(told.run, self.folder, products(self.folder))
+            runs.files(told.run, self.folder, output_files(self.folder))
         memory.parent = Told(told.run, "", wanted.digest, wanted.status, seen=seen, history=history)
 
 

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from statistics import fmean, stdev
 from typing import Any
 
+from studies.engine.core.config import flat
 from studies.engine.core.trial import Status
-from studies.engine.results.collect import Reading, Row
+from studies.engine.results.readings import Reading, Row
 from studies.engine.storage.plan_file import PlanFile, PlannedTrial
 
 KEY_LIMIT, PARAM_LIMIT, TAG_LIMIT = 250, 6000, 8000
@@ -177,15 +178,6 @@ def legal(key: str) -> str:
 
 def legal_params(config: dict[str, Any]) -> dict[str, str]:
     return {legal(key): cut(_value(value), PARAM_LIMIT) for key, value in config.items()}
-
-
-def flat(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """``{"model": {"name": 1}}`` -> ``model.name``; lists and empty objects are values."""
-    for key, value in config.items():
-        if isinstance(value, dict) and value:
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def cut(text: str, limit: int) -> str:

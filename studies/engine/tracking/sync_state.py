@@ -83,13 +83,6 @@ def sources(folder: TrialFolder) -> list[Path]:
     return [folder.events_file, folder.state_file, folder.result_file]
 
 
-def products(folder: Path) -> list[Path]:
-    """What the parent run shows of a study folder: frame, tables, figures, report."""
-    names = ("plan.json", "trials.csv", "report.html")
-    rendered = [f for sub in ("tables", "figures") for f in sorted((folder / sub).glob("[!.]*")) if f.is_file()]
-    return [file for name in names if (file := folder / name).is_file()] + rendered
-
-
 def log_tail(folder: TrialFolder) -> str:
     """The end of the latest attempt's log."""
     log = folder.attempt_folder(max(folder.state().attempt - 1, 0)) / "log.txt"

@@ -15,8 +15,9 @@ from study_text import STUDY, write
 
 from studies.engine.cli import text as view
 from studies.engine.cli.main import cli
+from studies.engine.cli.study_lookup import plan_selection
 from studies.engine.core.trial import State
-from studies.engine.planning.selection import Selection, plan_of
+from studies.engine.planning.selection import Selection
 from studies.engine.storage import plan_file
 from studies.engine.storage.trial_folder import Store
 
@@ -31,7 +32,7 @@ def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DYNVIT_RESULTS", raising=False)
     write(tmp_path / "studies")
-    made = plan_of(Selection("small"))
+    made = plan_selection(Selection("small"))
     plan_file.write_plan(made)
     store = Store(Path("results"))
     for trial in made.trials[:3]:
@@ -71,7 +72,7 @@ def test_the_plan_of_the_redundancy_study(tmp_path: Path) -> None:
 
 
 def test_a_narrow_terminal_cuts_lines_and_a_file_gets_them_whole(begun: Store) -> None:
-    made = plan_of(Selection("small"))
+    made = plan_selection(Selection("small"))
     assert max(map(len, view.plan_lines(made, 30)[2:-4])) <= 30
     assert any(line.endswith("…") for line in view.plan_lines(made, 30))
     assert view.plan_lines(made, 200) == view.plan_lines(made)

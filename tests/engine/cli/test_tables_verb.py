@@ -11,7 +11,7 @@ import made_study as made
 import pytest
 from click.testing import CliRunner, Result
 
-from studies.engine.cli.commands.tables import command
+from studies.engine.cli.main import cli
 from studies.engine.storage.trial_folder import Store
 
 ROOT = Path(__file__).parents[3]
@@ -23,7 +23,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def run(store: Store, *arguments: str) -> Result:
-    return CliRunner().invoke(command, [*arguments, "--results", str(store.root)], standalone_mode=False)
+    return CliRunner().invoke(cli, ["tables", *arguments, "--results", str(store.root)], standalone_mode=False)
 
 
 def test_it_says_what_it_wrote_and_the_second_time_that_nothing_changed(store: Store) -> None:

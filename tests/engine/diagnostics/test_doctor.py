@@ -16,7 +16,7 @@ import made_study as made
 import pytest
 from click.testing import CliRunner, Result
 
-from studies.engine.cli.commands.doctor import command
+from studies.engine.cli.main import cli
 from studies.engine.diagnostics import trial_check
 from studies.engine.diagnostics.doctor import Finding, diagnose
 from studies.engine.results.collect import collect
@@ -40,7 +40,7 @@ def plan(store: Store) -> dict[str, Any]:
 
 
 def run(store: Store, *arguments: str) -> Result:
-    return CliRunner().invoke(command, [*arguments, "--results", str(store.root)], standalone_mode=False)
+    return CliRunner().invoke(cli, ["doctor", *arguments, "--results", str(store.root)], standalone_mode=False)
 
 
 def wrong(store: Store) -> dict[str, Finding]:

@@ -17,7 +17,7 @@ import made_study as made
 import pytest
 from click.testing import CliRunner, Result
 
-from studies.engine.cli.commands.doctor import command
+from studies.engine.cli.main import cli
 from studies.engine.diagnostics import hosts
 from studies.engine.diagnostics.doctor import Finding, diagnose
 from studies.engine.launchers.slurm import submissions
@@ -40,7 +40,7 @@ def plan(store: Store) -> dict[str, Any]:
 
 
 def fix(store: Store) -> Result:
-    return CliRunner().invoke(command, ["--fix", "--results", str(store.root)], standalone_mode=False)
+    return CliRunner().invoke(cli, ["doctor", "--fix", "--results", str(store.root)], standalone_mode=False)
 
 
 def found(store: Store, *levels: str) -> dict[str, Finding]:

@@ -14,8 +14,11 @@ from finished_trial import finish
 from study_text import write
 
 from studies.engine.cli.main import cli
+from studies.engine.cli.options import UsageError
+from studies.engine.cli.study_lookup import plan_selection
+from studies.engine.core.errors import StudyError
 from studies.engine.planning.forecast import gpus, model_costs
-from studies.engine.planning.selection import Refused, Selection, plan_of
+from studies.engine.planning.selection import Selection
 from studies.engine.storage.trial_folder import Store
 
 WORK = """
@@ -35,7 +38,7 @@ SMALL = ("--scale", "tiny")
 def studies(*arguments: str) -> Result:
     """With the exit code that `main` would give."""
     shown = CliRunner().invoke(cli, arguments, standalone_mode=False)
-    if isinstance(shown.exception, Refused):
+    if isinstance(shown.exception, UsageError):
         shown.stdout_bytes, shown.exit_code = str(shown.exception).encode(), 2
         shown.output_bytes = shown.stdout_bytes
     else:
@@ -89,8 +92,8 @@ def test_counting_once_is_enough(small: Path) -> None:
 
 def test_the_numbers(small: Path) -> None:
     with_resources(small, "{gpus: 0.5, nodes: 1}")
-    plan_of(Selection("small", scale="tiny"), count=True)
-    guess = plan_of(Selection("small", scale="tiny", only=("part=rate",)), device="60:80").estimate
+    plan_selection(Selection("small", scale="tiny"), count=True)
+    guess = plan_selection(Selection("small", scale="tiny", only=("part=rate",)), device="60:80").estimate
     assert guess is not None
     passes, epochs = 2, 2  # sret_tiny's own recursion; the scale's epochs
     assert guess.seconds_per_trial == pytest.approx(6 * 1e9 * passes * 1_000_000 * epochs / (60e12 * 0.5))
@@ -101,7 +104,7 @@ def test_the_numbers(small: Path) -> None:
 
 def test_what_does_not_fit_is_refused_with_the_reason(small: Path) -> None:
     with_resources(small, "{gpus: 0.5, minutes: 1}")
-    plan_of(Selection("small", scale="tiny"), count=True)
+    plan_selection(Selection("small", scale="tiny"), count=True)
     shown = studies("plan", "small", *SMALL, "--device", "a10")
     assert shown.exit_code == 2
     assert "GB, 0.5 of an a10 has 12 GB" in shown.output
@@ -113,7 +116,7 @@ def test_what_does_not_fit_is_refused_with_the_reason(small: Path) -> None:
 
 def test_memory_of_a_machine_without_gpu(small: Path) -> None:
     with_resources(small, "{gpus: 0, memory_gb: 8}")
-    plan_of(Selection("small", scale="tiny"), count=True)
+    plan_selection(Selection("small", scale="tiny"), count=True)
     shown = studies("plan", "small", *SMALL)
     assert shown.exit_code == 2
     assert "resources.memory_gb is 8" in shown.output
@@ -122,7 +125,7 @@ def test_memory_of_a_machine_without_gpu(small: Path) -> None:
 
 def test_run_refuses_it_for_a_device_that_was_named(small: Path) -> None:
     with_resources(small, "{gpus: 1, minutes: 1}")
-    plan_of(Selection("small", scale="tiny"), count=True)
+    plan_selection(Selection("small", scale="tiny"), count=True)
     shown = studies("run", "small", *SMALL, "--on", "inline", "--device", "t4", "--yes")
     assert shown.exit_code == 2
     assert "resources.minutes is 1" in shown.output
@@ -131,12 +134,12 @@ def test_run_refuses_it_for_a_device_that_was_named(small: Path) -> None:
 
 def test_measured_trials_stand_and_correct_the_others(small: Path) -> None:
     with_resources(small, "{gpus: 0}")
-    first = plan_of(Selection("small", scale="tiny"), count=True)
+    first = plan_selection(Selection("small", scale="tiny"), count=True)
     rate = [t for t in first.trials if t.arm.part == "rate"]
-    alone = plan_of(Selection("small", scale="tiny", only=("part=rate",))).estimate
+    alone = plan_selection(Selection("small", scale="tiny", only=("part=rate",))).estimate
     assert alone is not None
     finish(Store(Path("results")), rate[0], seconds=3 * alone.seconds_per_trial)
-    after = plan_of(Selection("small", scale="tiny", only=("part=net",))).estimate
+    after = plan_selection(Selection("small", scale="tiny", only=("part=net",))).estimate
     assert after is not None
     assert (after.measured_on, after.reckoned, after.unknown) == (1, 6, 0)  # the mean for recursion=3
     of_passes = (2 + 1 + 2) / 3 / 2
@@ -159,8 +162,8 @@ def test_devices() -> None:
 
 
 def test_an_unknown_device_is_an_argument_error(small: Path) -> None:
-    with pytest.raises(Refused, match=r"--device  no device h300: h200, h100"):
-        plan_of(Selection("small"), device="h300")
+    with pytest.raises(StudyError, match=r"--device  no device h300: h200, h100"):
+        plan_selection(Selection("small"), device="h300")
 
 
 # ---- the models of the studies
@@ -170,9 +173,9 @@ def test_every_model_of_every_study_is_counted() -> None:
     """Else: python benchmarks/model_costs.py."""
     missing = {}
     for name in ("redundancy_ablation", "sret", "evo_vit", "mor_vit", "tpc_vit", "token_redundancy", "cifar10"):
-        study = plan_of(Selection(name, results=Path("nowhere"))).study
+        study = plan_selection(Selection(name, results=Path("nowhere"))).study
         for scale in study.scales:
-            guess = plan_of(Selection(name, results=Path("nowhere"), scale=scale)).estimate
+            guess = plan_selection(Selection(name, results=Path("nowhere"), scale=scale)).estimate
             missing[f"{name}@{scale}"] = None if guess is None else (guess.uncounted, guess.unknown)
     assert set(missing.values()) == {(0, 0)}, missing
 
@@ -186,12 +189,13 @@ def test_published_sizes_are_met() -> None:
 
 def test_no_torch_and_no_time(small: Path) -> None:
     script = (
-        "import sys; from studies.engine.planning.selection import Selection, plan_of; from pathlib import Path;"
-        "plan_of(Selection('redundancy_ablation', results=Path('nowhere'), scale='imagenet'));"
+        "import sys; from studies.engine.cli.study_lookup import plan_selection;"
+        "from studies.engine.planning.selection import Selection; from pathlib import Path;"
+        "plan_selection(Selection('redundancy_ablation', results=Path('nowhere'), scale='imagenet'));"
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
-    plan = plan_of(Selection("redundancy_ablation", results=Path("nowhere"), scale="imagenet"))
+    plan = plan_selection(Selection("redundancy_ablation", results=Path("nowhere"), scale="imagenet"))
     from studies.engine.planning.forecast.requirements import reckon
 
     trials = plan.trials * 100

@@ -11,25 +11,19 @@ import pytest
 from click.testing import CliRunner
 from study_text import STUDY, write
 
-from studies.engine.planning.selection import (
-    Refused,
-    Selection,
-    plan_of,
-    planned,
-    resolve,
-    results_option,
-    selection_options,
-    study_argument,
-)
+from studies.engine.cli.options import UsageError, results_option, selection_options, study_argument
+from studies.engine.cli.study_lookup import find_run, plan_selection
+from studies.engine.core.errors import StudyError
+from studies.engine.planning.choice import choose
+from studies.engine.planning.selection import Selection
 from studies.engine.storage import plan_file
 from studies.engine.study import study_files
 
 
 def refusal(selection: Selection) -> list[str]:
-    with pytest.raises(Refused) as caught:
-        resolve(selection)
-    assert caught.value.exit_code == 2
-    return caught.value.message.splitlines()
+    with pytest.raises(StudyError) as caught:
+        choose(study_files.find(selection.study), selection)
+    return str(caught.value).splitlines()
 
 
 @pytest.fixture
@@ -47,11 +41,11 @@ def test_a_choice_is_resolved_against_the_study(small: str) -> None:
         seeds="2, 0",
         smoke=True,
     )
-    _, store, chosen = resolve(typed)
+    _, chosen = choose(study_files.find(typed.study), typed)
     assert chosen.scale == "large"
     assert chosen.overrides == (("train.epochs", 10.0), ("net.model.base_dim", 4))
     assert dict(chosen.only) == {"recursion": ("1", "3", "2"), "slices": ("paper",)}
-    assert (chosen.seeds, chosen.smoke, store.root.name) == ((2, 0), True, "results")
+    assert (chosen.seeds, chosen.smoke, typed.store.root.name) == ((2, 0), True, "results")
 
 
 def test_every_mistake_of_the_command_line_at_once(small: str) -> None:
@@ -94,11 +88,12 @@ def test_mistakes_of_the_file_come_with_those_of_the_command_line(small: str, tm
 
 
 def test_an_override_may_go_to_one_part(small: str) -> None:
-    study, _, chosen = resolve(Selection(small, overrides=("net.train.epochs=3",)))
+    typed = Selection(small, overrides=("net.train.epochs=3",))
+    study, chosen = choose(study_files.find(small), typed)
     assert chosen.overrides == (("net.train.epochs", 3),)
     epochs = {
         t.arm.part: t.config["train"]["epochs"]
-        for t in plan_of(Selection(small, overrides=("net.train.epochs=3",))).trials
+        for t in plan_selection(Selection(small, overrides=("net.train.epochs=3",))).trials
     }
     assert epochs == {"net": 3, "rate": 2}
     assert study.name == "small"
@@ -137,8 +132,8 @@ def test_a_name_that_is_none_or_leaves_the_folder(
     said = said.replace("{all}", ", ".join(study_files.names()))
     assert refusal(Selection(name)) == [f"STUDY  {said}", "1 error"]
     if name != "redundancy_ablatoin":
-        with pytest.raises(Refused, match="no study"):
-            planned(Selection(name))
+        with pytest.raises(StudyError, match="no study"):
+            find_run(Selection(name))
 
 
 def test_a_path_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,13 +146,13 @@ def test_a_path_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_a_planned_study_is_found_without_reading_its_file(small: str, tmp_path: Path) -> None:
     for typed in (Selection(small), Selection(small, smoke=True), Selection(small, overrides=("train.epochs=5",))):
-        plan_file.write_plan(plan_of(typed))
-        assert planned(typed).label == plan_of(typed).label
+        plan_file.write_plan(plan_selection(typed))
+        assert find_run(typed).label == plan_selection(typed).label
     Path(small).write_text("broken: [")
-    assert planned(Selection("small")).study == "small"
-    assert planned(Selection("small", scale="tiny", smoke=True)).label == "smoke"
-    with pytest.raises(Refused, match="small@large has not been run in results; there is small, small@set-"):
-        planned(Selection("small", scale="large"))
+    assert find_run(Selection("small")).study == "small"
+    assert find_run(Selection("small", scale="tiny", smoke=True)).label == "smoke"
+    with pytest.raises(UsageError, match="small@large has not been run in results; there is small, small@set-"):
+        find_run(Selection("small", scale="large"))
 
 
 # ---- the options themselves
@@ -185,10 +180,10 @@ def test_options_become_a_selection() -> None:
 
 def test_a_verb_that_reads_needs_neither_yaml_nor_the_study_language() -> None:
     code = (
-        "import sys; from pathlib import Path; from studies.engine.planning.selection import "
-        "Selection, planned, Refused\n"
-        "try: planned(Selection('redundancy_ablation', results=Path('/nowhere')))\n"
-        "except Refused as error: pass\n"
+        "import sys; from pathlib import Path; from studies.engine.planning.selection import Selection\n"
+        "from studies.engine.cli.study_lookup import find_run, UsageError\n"
+        "try: find_run(Selection('redundancy_ablation', results=Path('/nowhere')))\n"
+        "except UsageError as error: pass\n"
         "print([m for m in ('torch', 'pandas', 'pydantic', 'rich', 'yaml') if m in sys.modules])"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"

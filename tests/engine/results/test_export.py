@@ -13,7 +13,7 @@ import made_study as made
 import pytest
 from click.testing import CliRunner, Result
 
-from studies.engine.cli.commands.export import command
+from studies.engine.cli.main import cli
 from studies.engine.results.bundle.export import export
 from studies.engine.results.collect import collect
 from studies.engine.storage.code_snapshot import fingerprint, root
@@ -138,7 +138,7 @@ def test_code_that_ran_in_place_is_included_while_it_is_unchanged(store: Store, 
 
 
 def run(store: Store, *arguments: str) -> Result:
-    return CliRunner().invoke(command, [*arguments, "--results", str(store.root)], standalone_mode=False)
+    return CliRunner().invoke(cli, ["export", *arguments, "--results", str(store.root)], standalone_mode=False)
 
 
 def test_the_command_renders_first_and_says_what_is_missing(store: Store) -> None:
@@ -177,7 +177,7 @@ def test_what_was_exported_renders_the_same_tables(store: Store, tmp_path: Path)
     [
         (["toy@gpu"], "toy@gpu has not been run"),
         (["toy", "--scale", "gpu"], "toy@gpu has not been run"),
-        (["toy@smoke", "--smoke"], "names its label already"),
+        (["toy@smoke", "--smoke"], "already names its label"),
         (["../toy"], 'no study "../toy"'),
         (["toy", "-o", "no/such/folder/x.zip"], "no such folder"),
         (["toy", "--spec", "nowhere.yaml"], "no such file"),
@@ -187,6 +187,6 @@ def test_wrong_arguments_are_said_and_nothing_is_written(store: Store, arguments
     folder = made.run_all(store, made.make_plan(seeds=1))
     result = run(store, *arguments)
     assert result.exception is not None
-    assert message in str(getattr(result.exception, "message", ""))
+    assert message in result.exception.message  # type: ignore[attr-defined]
     assert result.exception.exit_code == 2  # type: ignore[attr-defined]
     assert not list(folder.glob("*.zip"))

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from studies.engine.planning.selection import Selection, plan_of
+from studies.engine.cli.study_lookup import plan_selection
+from studies.engine.planning.selection import Selection
 from studies.engine.study import parser, study_files
 
 SCALES = [(name, scale) for name, file in study_files.names().items() for scale in parser.load(file).scales or ("",)]
@@ -12,7 +13,7 @@ SCALES = [(name, scale) for name, file in study_files.names().items() for scale 
 
 @pytest.mark.parametrize(("name", "scale"), SCALES)
 def test_it_can_be_planned(name, scale, tmp_path):
-    plan = plan_of(Selection(name, results=tmp_path, scale=scale or None))
+    plan = plan_selection(Selection(name, results=tmp_path, scale=scale or None))
     assert plan.trials
     assert len({(t.arm.part, t.arm.label, t.seed) for t in plan.trials}) == len(plan.trials)
 
@@ -22,7 +23,7 @@ def test_the_first_command_of_a_study_works_on_a_laptop():
 
 
 def test_a_smoke_run_keeps_a_source_and_makes_it_small(tmp_path):
-    trials = plan_of(Selection("mor_vit", results=tmp_path, smoke=True, only=("part=transfer",))).selected
+    trials = plan_selection(Selection("mor_vit", results=tmp_path, smoke=True, only=("part=transfer",))).selected
     sources = {dict(t.arm.coords)["start"]: t.config["source"] for t in trials}
     assert (sources["scratch"]["epochs"], sources["scratch"]["data"]["limit"]) == (0, None)
     assert (sources["transferred"]["epochs"], sources["transferred"]["data"]["limit"]) == (1, 512)
@@ -30,7 +31,9 @@ def test_a_smoke_run_keeps_a_source_and_makes_it_small(tmp_path):
 
 def test_results_from_before_there_was_a_source_stand(tmp_path):
     """The options came later: what was computed without them is what they say at their defaults."""
-    (trial,) = plan_of(Selection("mor_vit", results=tmp_path, seeds="0", only=("part=models", "model=DeiT"))).selected
+    (trial,) = plan_selection(
+        Selection("mor_vit", results=tmp_path, seeds="0", only=("part=models", "model=DeiT"))
+    ).selected
     old = {key: dict(getattr(trial, key)) for key in ("config", "defaults")}
     for values in old.values():
         del values["source"]
@@ -40,5 +43,5 @@ def test_results_from_before_there_was_a_source_stand(tmp_path):
     spec = {"task": trial.task, "revision": trial.revision, "seed": 0, **old}
     (folder / "spec.json").write_text(json.dumps(spec))
     (folder / "result.json").write_text("{}")
-    plan = plan_of(Selection("mor_vit", results=tmp_path, seeds="0"))
+    plan = plan_selection(Selection("mor_vit", results=tmp_path, seeds="0"))
     assert [t.arm.part for t in plan.selected if t.folder_id == folder.name] == ["models"]

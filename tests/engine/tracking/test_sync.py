@@ -14,8 +14,8 @@ import pytest
 from click.testing import CliRunner, Result
 from mlflow import MlflowClient
 
-from studies.engine.cli.commands.sync import command
-from studies.engine.planning.selection import Refused
+from studies.engine.cli.main import cli
+from studies.engine.cli.options import UsageError
 from studies.engine.results.collect import collect
 from studies.engine.storage.trial_folder import Store
 from studies.engine.tracking.mirror import Mirror
@@ -188,7 +188,7 @@ def test_a_database_deleted_while_in_use_is_said(store: Store) -> None:
 
 
 def run(store: Store, *arguments: str) -> Result:
-    return CliRunner().invoke(command, [*arguments, "--results", str(store.root)], standalone_mode=False)
+    return CliRunner().invoke(cli, ["sync", *arguments, "--results", str(store.root)], standalone_mode=False)
 
 
 def test_all_studies_at_once_also_labelled_ones(store: Store) -> None:
@@ -224,5 +224,5 @@ def test_a_server_that_is_not_there_is_exit_code_1(store: Store, monkeypatch: py
 )
 def test_wrong_arguments(store: Store, arguments: tuple[str, ...], message: str) -> None:
     result = run(store, *arguments)
-    assert isinstance(result.exception, Refused)
+    assert isinstance(result.exception, UsageError)
     assert message in result.exception.message

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import click
 
+from studies.engine.cli.options import UsageError, results_option
+from studies.engine.cli.study_lookup import plan_selection
 from studies.engine.diagnostics.doctor import Finding, diagnose
 from studies.engine.diagnostics.repair import mend
-from studies.engine.planning.selection import Refused, Selection, plan_of, results_option
+from studies.engine.planning.selection import Selection
 from studies.engine.storage.trial_folder import Store
 
 MARKS = {"fine": " ", "note": "-", "attention": "!"}
@@ -38,7 +40,7 @@ def command(
     Exit code 0 where everything is fine, 1 where something needs attention.
     """
     if study is None and (scale or overrides):
-        raise Refused("--scale and --set go with --data STUDY")
+        raise UsageError("--scale and --set go with --data STUDY")
     store = Store(results)
     done = mended(store) if fix else []
     findings = list(diagnose(store) if study is None else _data(Selection(study, results, scale, overrides)))
@@ -58,7 +60,7 @@ def command(
 def _data(selection: Selection) -> Iterator[Finding]:
     from studies.engine.diagnostics.data_check import check
 
-    return check(plan_of(selection))
+    return check(plan_selection(selection))
 
 
 def line(finding: Finding, width: int | None) -> str:
@@ -77,4 +79,4 @@ def mended(store: Store) -> list[str]:
     try:
         return list(mend(store))
     except OSError as error:
-        raise Refused(f"{error.filename or store.root}: {error.strerror or error}") from error
+        raise UsageError(f"{error.filename or store.root}: {error.strerror or error}") from error

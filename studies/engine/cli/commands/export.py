@@ -9,8 +9,9 @@ from typing import Any
 import click
 
 from studies.engine.cli.commands.tables import render
-from studies.engine.cli.study_lookup import ran
-from studies.engine.planning.selection import Refused, Selection, label_options, results_option, study_argument
+from studies.engine.cli.options import UsageError, label_options, results_option, study_argument
+from studies.engine.cli.study_lookup import find_run
+from studies.engine.planning.selection import Selection
 from studies.engine.results.bundle.export import export, unfinished
 
 
@@ -23,17 +24,17 @@ from studies.engine.results.bundle.export import export, unfinished
 def command(output: Path | None, spec: Path | None, **chosen: Any) -> int:
     """A zip to check or repeat STUDY (or STUDY@LABEL): study, frames, configs, code, tables, figures, checksums."""
     selection = Selection(**chosen)
-    plan = ran(selection)
+    plan = find_run(selection)
     target = output or plan.folder / f"{plan.full_name}.zip"
     if not target.parent.is_dir():
-        raise Refused(f"{target.parent}: no such folder")
+        raise UsageError(f"{target.parent}: no such folder")
     render(selection.store, plan, spec)
     from paper_tables import table_file
 
     try:
         count = export(selection.store, plan, target, spec or table_file(plan.study))
     except OSError as error:
-        raise Refused(f"{error.filename or target}: {error.strerror or error}") from error
+        raise UsageError(f"{error.filename or target}: {error.strerror or error}") from error
     near = os.path.relpath(target)
     size = target.stat().st_size / 2**20
     click.echo(f"export    {target if near.startswith('..') else near}  {count} files, {size:.1f} MB")

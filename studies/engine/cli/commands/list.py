@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from studies.engine.cli import text
+from studies.engine.cli.options import results_option
 from studies.engine.planning import launcher_options
-from studies.engine.planning.selection import results_option
 from studies.engine.storage import plan_file
 from studies.engine.storage.trial_folder import Store
 from studies.engine.study import design, parser, study_files

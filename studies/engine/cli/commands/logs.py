@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
+from studies.engine.cli.options import UsageError, results_option
 from studies.engine.launchers.slurm import job_lookup
-from studies.engine.planning.selection import Refused, results_option
 from studies.engine.results.study_status import Standing, named
 from studies.engine.storage.plan_file import read_plan
 from studies.engine.storage.state_watcher import SETTLED
@@ -30,12 +30,12 @@ def command(trial: str, attempt: int | None, follow: bool, results: Path) -> int
     found = _matching(store, trial)
     if len(found) > 1:
         shown = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
-        raise Refused(f"{trial} is the beginning of {len(found)} trials: {shown}")
+        raise UsageError(f"{trial} is the beginning of {len(found)} trials: {shown}")
     if found:
         return _show(store.trial(found[0]), attempt, follow)
     folders = named(store.root, trial)
     if not folders:
-        raise Refused(f"no trial begins with {trial} and no study of that name was run in {results}")
+        raise UsageError(f"no trial begins with {trial} and no study of that name was run in {results}")
     for folder in folders:
         _ends(Standing(store, read_plan(folder)))
     return 0
@@ -54,9 +54,9 @@ def _show(folder: TrialFolder, attempt: int | None, follow: bool) -> int:
     if not file.exists() and not follow:
         there = _latest(folder)
         if there >= 0:
-            raise Refused(f"{folder.id} has attempts 0 to {there}, not {number}")
+            raise UsageError(f"{folder.id} has attempts 0 to {there}, not {number}")
         job = _job(folder)
-        raise Refused(f"{folder.id} has not been started" + (f": {job}, {job.log}" if job else ""))
+        raise UsageError(f"{folder.id} has not been started" + (f": {job}, {job.log}" if job else ""))
     position = _print(file, 0)
     if not file.exists():
         _wait_in_queue(folder)

@@ -8,19 +8,14 @@ from typing import Any, cast
 import click
 
 from studies.engine.cli import text
+from studies.engine.cli.launch_options import launch_options
+from studies.engine.cli.options import device_option, results_option, selection_options, study_argument
 from studies.engine.cli.plan_report import remarks
+from studies.engine.cli.study_lookup import plan_selection
 from studies.engine.core.trial import Trial
 from studies.engine.planning import launcher_options
-from studies.engine.planning.launcher_options import launch_options
 from studies.engine.planning.plan import RERUNS, Plan, Rerun
-from studies.engine.planning.selection import (
-    Selection,
-    device_option,
-    plan_of,
-    results_option,
-    selection_options,
-    study_argument,
-)
+from studies.engine.planning.selection import Selection
 
 
 @click.command()
@@ -49,7 +44,7 @@ def command(
     Exit code 2 where an arm does not fit its resources.
     """
     selection = Selection(**chosen)
-    plan = plan_of(selection, cast("Rerun | None", rerun), device, count)
+    plan = plan_selection(selection, cast("Rerun | None", rerun), device, count)
     name = launcher_options.preferred(on, cluster, plan.to_run) or ""
     options = launcher_options.options(plan.to_run, "slurm" if sbatch else name, cluster, launch)
     if sbatch:

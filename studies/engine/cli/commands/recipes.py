@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from studies.engine.cli import text
+from studies.engine.cli.options import UsageError
 from studies.engine.core.errors import StudyError
-from studies.engine.planning.selection import Refused
 from studies.engine.study import recipes
 
 HEAD = """# Recipes
@@ -41,9 +41,9 @@ def command(name: str | None, markdown: bool) -> int:
     except KeyError as error:
         from studies.engine.core.suggest import suggest_or_list
 
-        raise Refused(f"no recipe {name}{suggest_or_list(name, recipes.names())}") from error
+        raise UsageError(f"no recipe {name}{suggest_or_list(name, recipes.names())}") from error
     except StudyError as error:
-        raise Refused(str(error)) from error
+        raise UsageError(str(error)) from error
     click.echo(f"{name}: {found.title}\nfor {found.models}\n" + "\n".join(found.source) + "\n")
     click.echo(
         "\n".join(text.table([("setting", "ours", "source"), *recipes.rows(found)], width=text.terminal_width()))

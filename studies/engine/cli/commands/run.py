@@ -11,22 +11,16 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 from rich.console import Console
 
+from studies.engine.cli.launch_options import launch_options
+from studies.engine.cli.options import UsageError, device_option, results_option, selection_options, study_argument
 from studies.engine.cli.plan_report import cautions
+from studies.engine.cli.study_lookup import plan_selection
 from studies.engine.execution.progress import Progress, span
 from studies.engine.execution.signals import interrupts
 from studies.engine.execution.study_lock import Busy, Driver
 from studies.engine.jobs.launcher import Batch, Launcher, LaunchError, Site, choose, launcher
 from studies.engine.planning import launcher_options
-from studies.engine.planning.launcher_options import launch_options
-from studies.engine.planning.selection import (
-    Refused,
-    Selection,
-    device_option,
-    plan_of,
-    results_option,
-    selection_options,
-    study_argument,
-)
+from studies.engine.planning.selection import Selection
 from studies.engine.runtime.context import Stop
 from studies.engine.storage.state_watcher import Watch
 
@@ -65,17 +59,17 @@ def command(
     **chosen: Any,
 ) -> int:
     """Launch what is missing of STUDY, then tables, figures and report. Typed again, it goes on where it stopped."""
-    plan = plan_of(Selection(**chosen), cast("Rerun | None", rerun), device)
+    plan = plan_selection(Selection(**chosen), cast("Rerun | None", rerun), device)
     if device and plan.estimate is not None and plan.estimate.misfits:
-        raise Refused("\n".join([f"does not fit {device}, so nothing is launched:", *plan.estimate.misfits]))
+        raise UsageError("\n".join([f"does not fit {device}, so nothing is launched:", *plan.estimate.misfits]))
     console = Console(file=sys.stdout, highlight=False)
     trials = list({trial.folder_id: trial for trial in (*plan.to_run, *plan.running)}.values())
     name, note = choose(launcher_options.preferred(on or (address and "ray"), cluster, trials), len(trials))
     if address and name != "ray":
-        raise Refused(f"--address is that of a Ray cluster, {name} has none")
+        raise UsageError(f"--address is that of a Ray cluster, {name} has none")
     options = launcher_options.options(trials, name, cluster, (*launch, *([f"address={address}"] if address else [])))
     if detach and name != "slurm":
-        raise Refused(f"--detach: jobs of {name} end with this command; those of slurm go on")
+        raise UsageError(f"--detach: jobs of {name} end with this command; those of slurm go on")
     click.echo(f"plan      {_amount(plan)}, {name}" if trials else "plan      nothing to run")
     if note:
         click.echo(f"          {note}")
@@ -89,9 +83,9 @@ def command(
         try:
             stack.enter_context(Driver(plan.folder, stop))
         except Busy as busy:
-            raise Refused(f"{plan.folder.name} {busy}; `studies status` shows how it goes") from busy
+            raise UsageError(f"{plan.folder.name} {busy}; `studies status` shows how it goes") from busy
         except OSError as error:
-            raise Refused(f"results folder {results} cannot be written: {error.strerror or error}") from error
+            raise UsageError(f"results folder {results} cannot be written: {error.strerror or error}") from error
         stack.enter_context(interrupts(stop))
         site = Site(results, plan.folder, options, stop)
         return _make(plan, trials, name, site, console, detach)
@@ -109,7 +103,7 @@ def _make(plan: Plan, trials: Sequence[Trial], name: str, site: Site, console: C
         if trials:
             outcome = _drive(plan, store, trials, name, site, console, mirror, detach)
     except LaunchError as error:
-        raise Refused(str(error)) from error
+        raise UsageError(str(error)) from error
     except OSError as error:
         click.echo(f"results folder {site.results}: {error.strerror or error}; what is done is kept", err=True)
         return 1 if any(store.trial(trial.folder_id).result_file.exists() for trial in plan.selected) else 2

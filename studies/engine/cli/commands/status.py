@@ -14,9 +14,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from studies.engine.cli.options import UsageError, results_option
 from studies.engine.execution.progress import rows
 from studies.engine.launchers.slurm import job_lookup
-from studies.engine.planning.selection import Refused, results_option
 from studies.engine.results.study_status import Standing, counted, named
 from studies.engine.storage.plan_file import read_plan
 from studies.engine.storage.trial_folder import Store
@@ -35,7 +35,7 @@ def command(study: str, watch: bool, as_json: bool, results: Path) -> int:
     store = Store(results)
     folders = named(store.root, study)
     if not folders:
-        raise Refused(f"{study} has not been run in {results}")
+        raise UsageError(f"{study} has not been run in {results}")
     standings = [Standing(store, read_plan(folder)) for folder in folders]
     if as_json:
         found = [standing.as_json() for standing in standings]

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
+from studies.engine.cli.options import UsageError, results_option
 from studies.engine.execution import study_lock
 from studies.engine.launchers.slurm import job_lookup
-from studies.engine.planning.selection import Refused, results_option
 from studies.engine.results.study_status import Standing, named
 from studies.engine.storage.lease import HEARTBEAT_SECONDS
 from studies.engine.storage.plan_file import read_plan
@@ -25,7 +25,7 @@ def command(study: str, wait: float, results: Path) -> int:
     store = Store(results)
     folders = named(store.root, study)
     if not folders:
-        raise Refused(f"{study} has not been run in {results}")
+        raise UsageError(f"{study} has not been run in {results}")
     standings = [Standing(store, read_plan(folder)) for folder in folders]
     drivers = [s for s in standings if study_lock.ask_to_stop(s.plan.folder)]  # first, lest it start others
     trials = {name for s in standings for name in s.watch.folders}

@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
-from studies.engine.cli.study_lookup import everything, ran
-from studies.engine.planning.selection import Refused, Selection, label_options, results_option
+from studies.engine.cli.options import UsageError, label_options, results_option
+from studies.engine.cli.study_lookup import all_runs, find_run
+from studies.engine.planning.selection import Selection
 from studies.engine.storage.plan_file import PlanFile
 from studies.engine.storage.trial_folder import Store
 
@@ -26,10 +27,10 @@ def command(study: str | None, all_: bool, **chosen: Any) -> int:
     """
     selection = Selection(study or "", **chosen)
     if all_ == bool(study):
-        raise Refused("studies sync takes a STUDY or --all")
-    plans = everything(selection) if all_ else [ran(selection)]
+        raise UsageError("studies sync takes a STUDY or --all")
+    plans = all_runs(selection) if all_ else [find_run(selection)]
     if not plans:
-        raise Refused(f"nothing has been run in {selection.results}")
+        raise UsageError(f"nothing has been run in {selection.results}")
     done = [sync(selection.store, plan) for plan in plans]
     return 0 if all(done) else 1
 

@@ -9,8 +9,9 @@ from typing import Any
 import click
 
 from studies.engine.cli.finish_run import shown
-from studies.engine.cli.study_lookup import ran
-from studies.engine.planning.selection import Refused, Selection, label_options, results_option, study_argument
+from studies.engine.cli.options import UsageError, label_options, results_option, study_argument
+from studies.engine.cli.study_lookup import find_run
+from studies.engine.planning.selection import Selection
 from studies.engine.results.collect import collect
 from studies.engine.storage.plan_file import PlanFile
 from studies.engine.storage.trial_folder import Store
@@ -25,14 +26,14 @@ from studies.engine.storage.trial_folder import Store
 def command(spec: Path | None, force: bool, **chosen: Any) -> int:
     """Collect the results of STUDY (or STUDY@LABEL) and render its tables, figures and report. Needs no GPU."""
     selection = Selection(**chosen)
-    render(selection.store, ran(selection), spec, force)
+    render(selection.store, find_run(selection), spec, force)
     return 0
 
 
 def render(store: Store, plan: PlanFile, spec: Path | None = None, force: bool = False) -> None:
-    """Frame, tables, figures, report; says where they are. Refused where the table file is wrong."""
+    """Frame, tables, figures, report; says where they are. UsageError where the table file is wrong."""
     if spec is not None and not spec.is_file():
-        raise Refused(f"{spec}: no such file")
+        raise UsageError(f"{spec}: no such file")
     from paper_tables import build
     from paper_tables.site.index import gather
 
@@ -42,9 +43,9 @@ def render(store: Store, plan: PlanFile, spec: Path | None = None, force: bool =
         built = build(plan.folder, spec, force)
         gather(store.root)
     except ValueError as error:  # TableError: every fault of the table file, with its place
-        raise Refused(str(error)) from error
+        raise UsageError(str(error)) from error
     except OSError as error:
-        raise Refused(f"{error.filename or plan.folder}: {error.strerror or error}") from error
+        raise UsageError(f"{error.filename or plan.folder}: {error.strerror or error}") from error
     for head, files in (("tables", built.tables), ("figures", built.figures), ("report", [built.report])):
         if files:
             _say(head, shown(files) + ("  unchanged" if built.unchanged else ""))

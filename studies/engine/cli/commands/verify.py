@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from studies.engine.planning.selection import Refused
+from studies.engine.cli.options import UsageError
 from studies.engine.results.bundle.open import Bundle, Damaged, unpack
 from studies.engine.results.bundle.rerun import How, Repeated, repeat, sample
 from studies.engine.storage.code_snapshot import fingerprint, root
@@ -41,12 +41,12 @@ def command(
     Runs the code that is in BUNDLE. Exit code 0 where all agree, 1 where not, 2 where BUNDLE is not as it was exported.
     """
     if not bundle.is_file():
-        raise Refused(f"no file {bundle}; `studies export` says where it has put one")
+        raise UsageError(f"no file {bundle}; `studies export` says where it has put one")
     with tempfile.TemporaryDirectory(prefix="dynvit-verify-") as place:
         try:
             opened = unpack(bundle, Path(place) / "bundle")
         except Damaged as error:
-            raise Refused(str(error)) from error
+            raise UsageError(str(error)) from error
         available = opened.trials()
         click.echo(f"bundle    {opened.folder.name}, {len(available)} trials with results, checksums right")
         chosen = _named(available, named) if named else sample(opened, count, pick)
@@ -67,7 +67,7 @@ def _named(available: list[str], named: tuple[str, ...]) -> list[str]:
     for start in named:
         found = [trial for trial in available if trial.startswith(start)]
         if len(found) != 1:
-            raise Refused(f"--trial {start}: {len(found) or 'no'} trials of the bundle begin so")
+            raise UsageError(f"--trial {start}: {len(found) or 'no'} trials of the bundle begin so")
         chosen += found
     return list(dict.fromkeys(chosen))
 

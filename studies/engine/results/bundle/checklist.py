@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from studies.engine.results.collect import Reading
+from studies.engine.core.config import flat
+from studies.engine.results.readings import Reading
 from studies.engine.storage.plan_file import PlanFile
-from studies.engine.tracking.run_records import flat
 
 Readings = Mapping[str, Reading]
 CONTENTS = {

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from studies.engine.results.bundle import checklist
-from studies.engine.results.collect import read_all
+from studies.engine.results.collect import output_files
+from studies.engine.results.readings import read_all
 from studies.engine.storage.code_snapshot import SOURCE, fingerprint, root, take
 from studies.engine.storage.plan_file import PlanFile, PlannedTrial
 from studies.engine.storage.trial_folder import Store, TrialFolder, read_json, write_atomic
-from studies.engine.tracking.sync_state import products
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
 SUMS = "SHA256SUMS"
@@ -33,7 +33,7 @@ def gather(store: Store, plan: PlanFile, tables: Path | None) -> dict[str, bytes
     """Every file but the checksums, by its name in the zip."""
     files = {f"study/{Path(plan.study_file).name}": plan.study_text.encode()}
     data = [file for kind in ("*.parquet", "*.npz", "maps/*.npz") for file in sorted(plan.folder.glob(kind))]
-    for path in [*products(plan.folder), *data]:
+    for path in [*output_files(plan.folder), *data]:
         files[path.relative_to(plan.folder).as_posix()] = path.read_bytes()
     if tables is not None:
         files[f"paper_tables/{tables.name}"] = tables.read_bytes()

@@ -1,0 +1,27 @@
+"""--on, --cluster, --launch: options of the commands that launch trials or show how they would be launched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from studies.engine.jobs.launcher import names
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def launch_options(command: F) -> F:
+    for option in (
+        click.option("--launch", multiple=True, metavar="KEY=VALUE", help="Option of the launcher: partition=gpu."),
+        click.option(
+            "--cluster",
+            metavar="FILE|NAME",
+            envvar="DYNVIT_CLUSTER",
+            help="SLURM options of a site; a NAME stands for ~/.config/dynvit/clusters/NAME.yaml.",
+        ),
+        click.option("--on", metavar="|".join(names()), help="Launcher; without it Ray where it is installed."),
+    ):
+        command = option(command)
+    return command

@@ -1,0 +1,82 @@
+"""Command-line options that several commands share.
+
+```
+@click.command()
+@study_argument
+@selection_options          # or label_options for a command that only reads results
+@results_option
+def command(**chosen) -> int:
+    plan = plan_selection(Selection(**chosen))
+```
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+study_argument = click.argument("study", metavar="STUDY")
+"""A name in studies/ (the package's or the current folder's), or a path to a .yaml file."""
+
+results_option = click.option(
+    "--results",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("results"),
+    envvar="DYNVIT_RESULTS",
+    show_default=True,
+    help="Folder of trials and tables; also $DYNVIT_RESULTS.",
+)
+
+
+device_option = click.option(
+    "--device",
+    metavar="NAME|TFLOPS:GB",
+    envvar="DYNVIT_DEVICE",
+    help="The GPU to reckon with: h200, a100, ... or its sustained speed and memory, 60:80; also $DYNVIT_DEVICE.",
+)
+
+
+def label_options(command: F) -> F:
+    """What decides which folder a study's results stand in."""
+    for option in (
+        click.option("--smoke", is_flag=True, help="Minimal: one seed, one epoch, few images. Kept apart as @smoke."),
+        click.option(
+            "--set",
+            "overrides",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="Set a config key everywhere (PART.KEY=VALUE: in one part). Kept apart as @set-....",
+        ),
+        click.option("--scale", metavar="SCALE", help="Size of the study; without it the file's default_scale."),
+    ):
+        command = option(command)
+    return command
+
+
+def selection_options(command: F) -> F:
+    """`label_options`, and which of the study's trials."""
+    for option in (
+        click.option("--seeds", metavar="0,1", help="Only these seeds."),
+        click.option(
+            "--only",
+            multiple=True,
+            metavar="AXIS=LEVEL,...",
+            help="Only these arms: recursion=1,3, part=sret or sret.recursion=1; may be given several times.",
+        ),
+    ):
+        command = option(command)
+    return label_options(command)
+
+
+class UsageError(click.ClickException):
+    """Wrong study file or arguments: printed as it is, exit code 2."""
+
+    exit_code = 2
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        click.echo(self.message, file=file, err=file is None)
