@@ -13,7 +13,7 @@ import click
 from studies.engine.core.errors import Problem, StudyError
 from studies.engine.core.trial import Trial
 from studies.engine.core.typing_check import hint
-from studies.engine.jobs.launcher import names
+from studies.engine.jobs.launcher import launcher_names
 from studies.engine.planning.overrides import parse_override
 from studies.engine.planning.selection import Refused
 
@@ -29,7 +29,9 @@ def launch_options(command: F) -> F:
             envvar="DYNVIT_CLUSTER",
             help="SLURM options of a site; a NAME stands for ~/.config/dynvit/clusters/NAME.yaml.",
         ),
-        click.option("--on", metavar="|".join(names()), help="Launcher; without it Ray where it is installed."),
+        click.option(
+            "--on", metavar="|".join(launcher_names()), help="Launcher; without it Ray where it is installed."
+        ),
     ):
         command = option(command)
     return command
@@ -37,8 +39,8 @@ def launch_options(command: F) -> F:
 
 def preferred(on: str | None, cluster: str | None, trials: Sequence[Trial]) -> str | None:
     """The launcher that is asked for: by name, by a cluster's profile, by the study's resources."""
-    if on and on not in names():
-        raise Refused(f"--on  no launcher {on}{hint(on, names())}\n1 error")
+    if on and on not in launcher_names():
+        raise Refused(f"--on  no launcher {on}{hint(on, launcher_names())}\n1 error")
     if on or cluster:
         return on or "slurm"
     named = {launcher for trial in trials for launcher in trial.resources.launcher}
@@ -71,14 +73,14 @@ def options(trials: Sequence[Trial], name: str, cluster: str | None, typed: Sequ
 def _profile(cluster: str) -> dict[str, Any]:
     from studies.engine.launchers.slurm import profile
 
-    return profile.load(cluster)
+    return profile.load_profile(cluster)
 
 
 def _slurm_problems(over: dict[str, Any]) -> list[Problem]:
     from studies.engine.launchers.slurm import options as _slurm_options
 
     found: list[Any] = []
-    _slurm_options.read(over, found)
+    _slurm_options.read_options(over, found)
     return [Problem("--launch", m.text, ".".join(map(str, m.path))) for m in found]
 
 

@@ -24,7 +24,7 @@ import click
 from studies.engine.core.errors import StudyError
 from studies.engine.planning.overrides import make_label, parse_override
 from studies.engine.storage import plan_file
-from studies.engine.storage.trial_folder import Store
+from studies.engine.storage.results_dir import Store
 from studies.engine.study import study_files
 
 if TYPE_CHECKING:

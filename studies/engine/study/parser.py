@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from studies.engine.catalog.tasks import Task, TaskError, load_task
+from studies.engine.catalog.tasks import Task, load_task
 from studies.engine.core import yaml_loader
 from studies.engine.core.errors import Problem, StudyError
 from studies.engine.core.trial import Resources
 from studies.engine.core.typing_check import hint, show
 from studies.engine.core.yaml_loader import Document
+from studies.engine.runtime.task_loader import TaskError
 from studies.engine.study import schema, settings
 from studies.engine.study.model import Part, Patch, Sized, Study
 from studies.engine.study.part_parser import Reader
@@ -131,15 +132,15 @@ class _StudyReader(Reader):
         return fitted
 
     def _launchers(self, given: Mapping[str, Any], path: tuple[str | int, ...]) -> None:
-        from studies.engine.jobs.launcher import names
+        from studies.engine.jobs.launcher import launcher_names
         from studies.engine.launchers.slurm import options as _slurm_options
 
         for name, options in given.items():
-            if name not in names():
-                self.say((*path, name), f"no launcher {name}{hint(name, names())}", at_key=True)
+            if name not in launcher_names():
+                self.say((*path, name), f"no launcher {name}{hint(name, launcher_names())}", at_key=True)
             elif name == "slurm":
                 found: list[Any] = []
-                _slurm_options.read(options, found, (*path, name))
+                _slurm_options.read_options(options, found, (*path, name))
                 self.say_all(found)
 
     def _parts(self, scale: str, text: ScaleText, patch: Patch) -> list[Part]:

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from studies.engine.catalog import models
-from studies.engine.catalog.tasks import ModelField, Task, build, defaults
+from studies.engine.catalog.tasks import ModelField, Task, defaults
 from studies.engine.core.trial import Config
 from studies.engine.core.typing_check import Misfit, conform, fields, near, plain
 from studies.engine.planning.identity import flat
+from studies.engine.runtime.task_loader import build
 from studies.engine.study import recipes
 from studies.engine.study.model import Patch, Setting
 from studies.engine.study.settings import patch as settings_of

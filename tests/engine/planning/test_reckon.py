@@ -16,7 +16,7 @@ from study_text import write
 from studies.engine.cli.main import cli
 from studies.engine.planning.forecast import gpus, model_costs
 from studies.engine.planning.selection import Refused, Selection, plan_of
-from studies.engine.storage.trial_folder import Store
+from studies.engine.storage.results_dir import Store
 
 WORK = """
 def work(config):

@@ -151,7 +151,7 @@ def test_a_path_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_a_planned_study_is_found_without_reading_its_file(small: str, tmp_path: Path) -> None:
     for typed in (Selection(small), Selection(small, smoke=True), Selection(small, overrides=("train.epochs=5",))):
-        plan_file.write_plan(plan_of(typed))
+        plan_file.write_plan(plan_of(typed).to_plan_file())
         assert planned(typed).label == plan_of(typed).label
     Path(small).write_text("broken: [")
     assert planned(Selection("small")).study == "small"

@@ -15,7 +15,7 @@ import click
 from studies.engine.diagnostics.doctor import Finding, diagnose
 from studies.engine.diagnostics.repair import mend
 from studies.engine.planning.selection import Refused, Selection, plan_of, results_option
-from studies.engine.storage.trial_folder import Store
+from studies.engine.storage.results_dir import Store
 
 MARKS = {"fine": " ", "note": "-", "attention": "!"}
 COLOURS = {"fine": None, "note": "cyan", "attention": "yellow"}

@@ -11,7 +11,7 @@ import click
 from studies.engine.cli.study_lookup import everything, ran
 from studies.engine.planning.selection import Refused, Selection, label_options, results_option
 from studies.engine.storage.plan_file import PlanFile
-from studies.engine.storage.trial_folder import Store
+from studies.engine.storage.results_dir import Store
 
 
 @click.command()

@@ -13,7 +13,7 @@ from studies.engine.cli.study_lookup import ran
 from studies.engine.planning.selection import Refused, Selection, label_options, results_option, study_argument
 from studies.engine.results.collect import collect
 from studies.engine.storage.plan_file import PlanFile
-from studies.engine.storage.trial_folder import Store
+from studies.engine.storage.results_dir import Store
 
 
 @click.command()
