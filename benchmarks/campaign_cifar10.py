@@ -30,7 +30,7 @@ from studies.engine.planning.forecast.requirements import reckon
 from studies.engine.planning.plan import Plan, make_plan
 from studies.engine.results.collect import collect
 from studies.engine.storage.plan_file import write_plan
-from studies.engine.storage.trial_folder import Store
+from studies.engine.storage.results_dir import Store
 from studies.engine.study import parser as studyfile
 from studies.engine.study import study_files
 from studies.engine.study.model import Study
@@ -55,7 +55,7 @@ def main() -> int:
         print(f"{given.minutes:g} minutes are too few for one epoch of every trial: fewer --seeds, or --epochs")
         return 2
     plan = planned(study, given.results, given.scale, [*overrides, *lengths(epochs)], seeds)
-    write_plan(plan)
+    write_plan(plan.to_plan_file())
     order = sorted(plan.to_run, key=lambda trial: (not trial.arm.is_baseline, trial.seed))
     print(f"{plan.full_name}: {len(order)} trials of {epochs} epochs, {given.at_once} at once", flush=True)
     store = Store(given.results)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from studies.engine.core.trial import State
 from studies.engine.results.collect import collect
-from studies.engine.storage.trial_folder import Store
+from studies.engine.storage.results_dir import Store
 
 EPOCHS, METRICS, SEEDS = 20, 15, 5
 LIMIT_SECONDS = 30

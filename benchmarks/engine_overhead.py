@@ -61,12 +61,12 @@ def timed(do: Callable[[], object]) -> tuple[float, float]:
 def trials_alone(place: Path, count: int) -> tuple[float, float]:
     """Per trial, in this process: claim, attempt, log, result, state, and the driver's loop around them."""
     sys.path.insert(0, str(ROOT))
+    from studies.engine.core.stop import StopRequest
     from studies.engine.core.trial import Arm, Resources, Trial
-    from studies.engine.execution.driver import Drive
-    from studies.engine.jobs.launcher import Site, launcher
-    from studies.engine.runtime.context import Stop
-    from studies.engine.storage.state_watcher import Watch
-    from studies.engine.storage.trial_folder import Store
+    from studies.engine.execution.driver import Driver
+    from studies.engine.jobs.launcher import LaunchContext, create_launcher
+    from studies.engine.storage.results_dir import Store
+    from studies.engine.storage.state_watcher import StateWatcher
 
     store = Store(place / "alone")
     task = str(place / "nothing.py")
@@ -78,8 +78,10 @@ def trials_alone(place: Path, count: int) -> tuple[float, float]:
     def run(wanted: list[Trial]) -> None:
         for trial in wanted:
             store.trial(trial.folder_id).create(trial.spec())
-        watch = Watch([store.trial(trial.folder_id) for trial in wanted])
-        outcome = Drive(wanted, watch, launcher("inline", Site(store.root, place, {})), Stop(), print).run()
+        watch = StateWatcher([store.trial(trial.folder_id) for trial in wanted])
+        outcome = Driver(
+            wanted, watch, create_launcher("inline", LaunchContext(store.root, place, {})), StopRequest(), print
+        ).run()
         assert {state.status for state in outcome.states.values()} == {"done"}
 
     run(trials("first", 1))  # what is asked once per process: packages, git

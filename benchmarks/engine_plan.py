@@ -95,7 +95,7 @@ def main() -> None:
             )
         made = plan("wide")
         finish(made, results)
-        write_plan(made)
+        write_plan(made.to_plan_file())
         wall, cpu, made = timed(lambda: plan("wide"))
         rows.append((f"{len(made.trials)} trials, all done", wall, cpu))
         wall, cpu, made = timed(lambda: plan("other"))

@@ -12,12 +12,13 @@ import argparse
 import tempfile
 from pathlib import Path
 
+from studies.engine.core.files import read_json
 from studies.engine.planning.forecast import model_costs
 from studies.engine.planning.forecast.gpus import find
 from studies.engine.planning.forecast.model_costs import SHIPPED, Load
 from studies.engine.planning.forecast.requirements import reckon
 from studies.engine.planning.plan import make_plan
-from studies.engine.storage.trial_folder import Store, read_json
+from studies.engine.storage.results_dir import Store
 from studies.engine.study import parser as studyfile
 from studies.engine.study import study_files
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from studies.engine.core.trial import Arm, Resources, Trial
-from studies.engine.storage.trial_folder import Store
+from studies.engine.storage.results_dir import Store
 
 TASK = Path(__file__).with_name("double_task.py")
 EVIT = {

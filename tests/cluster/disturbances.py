@@ -57,7 +57,7 @@ def preempted_and_requeued(farm: Farm, folder: Path) -> None:
     job = play.job("a")
     farm.ask("sbatch", "-p", "high", "-w", "n3", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 1")
     play.check(play.end(driver), {"a": 2})
-    assert play.job("a") == job if list(submissions.records(play.store.root)) else True
+    assert play.job("a") == job if list(submissions.read_submissions(play.store.root)) else True
     assert "resumed before step" in play.log("a")
     assert "again" not in play.said  # nothing was submitted a second time
 

@@ -10,25 +10,25 @@ from pathlib import Path
 
 import toy
 
+from studies.engine.core.stop import StopRequest
 from studies.engine.core.trial import Resources
-from studies.engine.execution.driver import Drive
-from studies.engine.execution.signals import interrupts
-from studies.engine.jobs.launcher import Site, launcher
-from studies.engine.runtime.context import Stop
-from studies.engine.storage.state_watcher import Watch
-from studies.engine.storage.trial_folder import Store
+from studies.engine.execution.driver import Driver
+from studies.engine.execution.signals import handle_interrupts
+from studies.engine.jobs.launcher import LaunchContext, create_launcher
+from studies.engine.storage.results_dir import Store
+from studies.engine.storage.state_watcher import StateWatcher
 
 
 def main(request: Path) -> None:
     asked = json.loads(request.read_text())
-    store, stop = Store(Path(asked["results"])), Stop()
+    store, stop = Store(Path(asked["results"])), StopRequest()
     trials = [
         toy.trial(t.pop("name"), t.pop("seed", 0), Resources(**t.pop("resources", {})), **t) for t in asked["trials"]
     ]
-    watch = Watch(toy.place(store, *trials))
-    made = launcher(asked["on"], Site(store.root, store.study(asked["study"]), asked["options"], stop))
-    with interrupts(stop):
-        outcome = Drive(trials, watch, made, stop, lambda line: print(line, flush=True)).run(asked["detach"])
+    watch = StateWatcher(toy.place(store, *trials))
+    made = create_launcher(asked["on"], LaunchContext(store.root, store.study(asked["study"]), asked["options"], stop))
+    with handle_interrupts(stop):
+        outcome = Driver(trials, watch, made, stop, lambda line: print(line, flush=True)).run(asked["detach"])
     (request.parent / "outcome.json").write_text(json.dumps(dataclasses.asdict(outcome)))
 
 

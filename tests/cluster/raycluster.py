@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from studies.engine.core.processes import is_alive
 from studies.engine.results.collect import collect
-from studies.engine.storage.lease import alive
-from studies.engine.storage.trial_folder import Store
+from studies.engine.storage.results_dir import Store
 
 ROOT = Path(__file__).parents[2]
 TASK = ROOT / "tests" / "toy_task.py"
@@ -143,7 +143,7 @@ class Play:
         for file in self.store.trials.glob("*/claim"):
             with contextlib.suppress(OSError, ValueError, KeyError):
                 pids.append(int(json.loads(file.read_text())["pid"]))
-        return [pid for pid in pids if alive(pid)]
+        return [pid for pid in pids if is_alive(pid)]
 
     def done(self) -> int:
         return len(list(self.store.trials.glob("*/result.json")))

@@ -14,8 +14,9 @@ from typing import Any
 
 from farm import Farm
 
-from studies.engine.launchers.slurm.submissions import Record, records
-from studies.engine.storage.trial_folder import Store, TrialFolder
+from studies.engine.launchers.slurm.submissions import Submission, read_submissions
+from studies.engine.storage.results_dir import Store
+from studies.engine.storage.trial_folder import TrialFolder
 
 HERE = Path(__file__).parent
 CALM = {"exclude": "n[3-5]"}
@@ -114,8 +115,11 @@ class Play:
         return until(f"a job of {name}", lambda: self._job(name))
 
     def _job(self, name: str) -> str:
-        found: list[tuple[Record, int]] = [
-            (record, task) for record in records(self.store.root) for task, n in enumerate(record.tasks) if name in n
+        found: list[tuple[Submission, int]] = [
+            (record, task)
+            for record in read_submissions(self.store.root)
+            for task, n in enumerate(record.tasks)
+            if name in n
         ]
         newest = max(found, key=lambda pair: pair[0].submitted, default=None)
         return newest[0].job(newest[1]) if newest and newest[0].array else ""

@@ -15,7 +15,7 @@ import pytest
 from farm import need
 from raycluster import Play, Standing, comparable, standing, until
 
-from studies.engine.storage.lease import alive
+from studies.engine.core.processes import is_alive
 
 SECONDS = float(os.environ.get("DYNVIT_CHAOS_SECONDS", "25"))
 SEEDS = 17
@@ -82,7 +82,7 @@ def test_chaos(tmp_path: Path) -> None:
         code = play.start(*chaos.on).wait(300)
         told = (seed, chaos.kills, play.said)
         assert code == 0, told
-        until("the workers to end", lambda: not any(map(alive, play.workers())), 10)
+        until("the workers to end", lambda: not any(map(is_alive, play.workers())), 10)
     print(f"chaos: seed {seed}, {SECONDS:g} s, {dict(chaos.kills)}, {before} of {6 * SEEDS} done before the clean run")
     assert calm.driver is not None
     assert calm.driver.wait(120) == 0, calm.said

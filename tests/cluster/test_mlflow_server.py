@@ -20,7 +20,7 @@ from mlflowserver import Server, postgres, server
 from raycluster import QUICK, ROOT, TASK, until
 
 from studies.engine.results.collect import collect
-from studies.engine.storage.trial_folder import Store
+from studies.engine.storage.results_dir import Store
 from studies.engine.tracking import mlflow_uri
 from studies.engine.tracking.mirror import Mirror
 

@@ -17,17 +17,17 @@ from curves import EVIT, apart, curve, log, trial
 from farm import need
 from raycluster import Play, Standing, comparable, standing, until
 
+from studies.engine.core.processes import is_alive
+from studies.engine.core.stop import StopRequest
 from studies.engine.core.trial import Resources
-from studies.engine.execution.driver import Drive
-from studies.engine.jobs.launcher import Job, LaunchError, Site, launcher
+from studies.engine.execution.driver import Driver
+from studies.engine.jobs.launcher import Job, LaunchContext, LaunchError, create_launcher
 from studies.engine.launchers.ray import session
-from studies.engine.launchers.ray.launcher import Ray
-from studies.engine.launchers.ray.nodes import locate
-from studies.engine.launchers.ray.remote import task
-from studies.engine.runtime.context import Stop
-from studies.engine.storage.lease import alive
-from studies.engine.storage.state_watcher import Watch
-from studies.engine.storage.trial_folder import Store
+from studies.engine.launchers.ray.launcher import RayLauncher
+from studies.engine.launchers.ray.nodes import find_cluster
+from studies.engine.launchers.ray.remote import make_remote_function
+from studies.engine.storage.results_dir import Store
+from studies.engine.storage.state_watcher import StateWatcher
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +38,11 @@ def cluster() -> Iterator[Standing]:
 
 
 @pytest.fixture
-def visit(cluster: Standing, tmp_path: Path) -> Iterator[Ray]:
-    made = launcher("ray", Site(tmp_path / "results", tmp_path / "results" / "toy", {"address": cluster.address}))
-    assert isinstance(made, Ray)
+def visit(cluster: Standing, tmp_path: Path) -> Iterator[RayLauncher]:
+    made = create_launcher(
+        "ray", LaunchContext(tmp_path / "results", tmp_path / "results" / "toy", {"address": cluster.address})
+    )
+    assert isinstance(made, RayLauncher)
     yield made
     made.close()
 
@@ -72,7 +74,7 @@ def test_a_killed_worker_and_a_killed_driver(cluster: Standing, tmp_path: Path) 
     workers = play.workers()
     driver.kill()
     driver.wait()
-    until("its workers to end", lambda: not any(map(alive, workers)), 20)
+    until("its workers to end", lambda: not any(map(is_alive, workers)), 20)
     assert play.start(*on(cluster)).wait(90) == 0, play.said
     frame = play.frame()
     assert {row["status"] for row in frame} == {"done"}
@@ -91,12 +93,12 @@ def test_ctrl_c_leaves_nothing_on_the_cluster(cluster: Standing, tmp_path: Path)
     assert len(workers) == 4, play.said
     os.killpg(driver.pid, signal.SIGINT)
     assert driver.wait(60) == 130, play.said
-    assert not any(map(alive, workers))
+    assert not any(map(is_alive, workers))
     assert "Traceback" not in play.said
     states = [play.store.trial(folder.name).state().status for folder in play.store.trials.iterdir()]
     assert sorted(states) == ["planned"] * 2 + ["stopped"] * 4
     assert not list(play.store.study("play").glob(".ray*"))
-    assert not (session.place() / f"dynvit-ray-{driver.pid}").exists()
+    assert not (session.socket_dir() / f"dynvit-ray-{driver.pid}").exists()
 
 
 def test_a_lost_node(cluster: Standing, tmp_path: Path) -> None:
@@ -117,12 +119,12 @@ def test_a_lost_node(cluster: Standing, tmp_path: Path) -> None:
     assert "OVERLAP" not in play.completed.read_text()
 
 
-def test_requests_that_no_node_can_hold(visit: Ray, cluster: Standing) -> None:
+def test_requests_that_no_node_can_hold(visit: RayLauncher, cluster: Standing) -> None:
     size = rf"; the Ray cluster at {cluster.address} has 3 nodes, 4 cores, 2 GPUs$"
-    assert visit.slots(Resources()) == 4
-    assert visit.slots(Resources(gpus=0.5)) == 4
-    assert visit.slots(Resources(cpus=2)) == 2
-    assert visit.slots(Resources(nodes=2)) == 2
+    assert visit.capacity(Resources()) == 4
+    assert visit.capacity(Resources(gpus=0.5)) == 4
+    assert visit.capacity(Resources(cpus=2)) == 2
+    assert visit.capacity(Resources(nodes=2)) == 2
     for resources, text in (
         (Resources(cpus=3), "a trial asks for 3 cores, its largest node has 2 cores"),
         (Resources(gpus=4, cpus=1), "a trial asks for 4 cores, its largest node has 2 cores"),
@@ -131,11 +133,13 @@ def test_requests_that_no_node_can_hold(visit: Ray, cluster: Standing) -> None:
         (Resources(memory_gb=1e6), "a trial asks for 1000000.0 GB of memory, its largest node has"),
     ):
         with pytest.raises(LaunchError, match=f"^{text}.*{size}"):
-            visit.slots(resources)
+            visit.capacity(resources)
 
 
-def test_a_job_whose_nodes_have_gone_is_given_back(visit: Ray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("studies.engine.launchers.ray.launcher.LOOK_SECONDS", 0.0)
+def test_a_job_whose_nodes_have_gone_is_given_back(
+    visit: RayLauncher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("studies.engine.launchers.ray.launcher.NODE_POLL_SECONDS", 0.0)
     store = Store(tmp_path / "results")
     folders = toy.place(store, *(toy.trial(f"t{i}", steps=9999, seconds=0.05) for i in range(5)))
     handles = visit.submit([Job((folder.path,), Resources()) for folder in folders])
@@ -143,7 +147,7 @@ def test_a_job_whose_nodes_have_gone_is_given_back(visit: Ray, tmp_path: Path, m
     waiting = next(handle for handle, state in visit.poll(handles).items() if state == "waiting")
     monkeypatch.setattr(visit, "_look", lambda: [{"CPU": 0.5}])
     assert visit.poll([waiting]) == {waiting: "gone"}
-    assert "a trial asks for 1 core, its largest node has 0.5 cores" in waiting.note
+    assert "a trial asks for 1 core, its largest node has 0.5 cores" in waiting.exit_note
     visit.stop(handles)
     until("all gone", lambda: set(visit.poll([h for h in handles if h is not waiting]).values()) == {"gone"})
     assert sorted(folder.state().status for folder in folders) == ["planned", *["stopped"] * 4]
@@ -155,9 +159,9 @@ def test_a_dead_head_is_one_line_at_once(tmp_path: Path) -> None:
     began = time.monotonic()
     for address in (dead, f"ray://{dead}"):
         with pytest.raises(LaunchError, match=rf"^no Ray cluster answers at {address} \(.*refused\)$"):
-            launcher("ray", Site(tmp_path, tmp_path, {"address": address}))
+            create_launcher("ray", LaunchContext(tmp_path, tmp_path, {"address": address}))
     with pytest.raises(LaunchError, match="is no address of a Ray cluster"):
-        locate("somewhere")
+        find_cluster("somewhere")
     assert time.monotonic() - began < 10
 
 
@@ -167,7 +171,7 @@ def test_an_address_where_something_else_listens(tmp_path: Path, monkeypatch: py
     with socket.create_server(("127.0.0.1", 0)) as held:
         address = f"127.0.0.1:{held.getsockname()[1]}"
         with pytest.raises(LaunchError, match=f"^what answers at {address} is no Ray head"):
-            launcher("ray", Site(tmp_path, tmp_path, {"address": address}))
+            create_launcher("ray", LaunchContext(tmp_path, tmp_path, {"address": address}))
 
 
 def test_auto_finds_what_ray_start_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,14 +182,14 @@ def test_auto_finds_what_ray_start_left(tmp_path: Path, monkeypatch: pytest.Monk
         threading.Thread(target=held.accept, daemon=True).start()
         address = f"127.0.0.1:{held.getsockname()[1]}"
         (tmp_path / "ray" / "ray_current_cluster").write_text(address)
-        assert locate("auto") == address
+        assert find_cluster("auto") == address
         monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
         with pytest.raises(LaunchError, match=r"no Ray cluster answers at 127\.0\.0\.1:1 "):
-            locate("auto")
+            find_cluster("auto")
 
 
 def test_a_node_that_does_not_see_the_results_folder() -> None:
-    pid, note = task(Path("/nowhere/code"))([], {}, "")
+    pid, note = make_remote_function(Path("/nowhere/code"))([], {}, "")
     assert pid == 0
     assert note == f"{socket.gethostname()} does not see /nowhere/code: all nodes must share the results folder"
 
@@ -205,13 +209,15 @@ def test_memory_that_always_runs_out_ends_by_the_attempts(tmp_path: Path, monkey
     assert state.attempt <= 2
 
 
-def test_classify_on_two_nodes_has_the_curve_of_one_process(cluster: Standing, visit: Ray, tmp_path: Path) -> None:
+def test_classify_on_two_nodes_has_the_curve_of_one_process(
+    cluster: Standing, visit: RayLauncher, tmp_path: Path
+) -> None:
     store = Store(tmp_path / "results")
     trials = [trial("one", {"model": EVIT}), trial("two", {"model": EVIT}, nodes=2)]
-    watch = Watch(toy.place(store, *trials))
-    loop = Drive(trials, watch, visit, Stop(), print)
+    watch = StateWatcher(toy.place(store, *trials))
+    loop = Driver(trials, watch, visit, StopRequest(), print)
     until("both", lambda: not loop._step(), 200)
-    assert {name: state.status for name, state in watch.look().items()} == {"one": "done", "two": "done"}
+    assert {name: state.status for name, state in watch.poll().items()} == {"one": "done", "two": "done"}
     assert "batch of 16 torch.float64" in log(store, "two")
     assert apart(curve(store, "one"), curve(store, "two")) < 1e-6
     until("the jobs to end", lambda: loop._poll() or not loop._handles, 30)

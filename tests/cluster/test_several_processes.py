@@ -8,7 +8,7 @@ import pytest
 import toy
 from curves import DEIT, EVIT, apart, curve, log, trial
 
-from studies.engine.storage.trial_folder import Store
+from studies.engine.storage.results_dir import Store
 
 DROP = {"model": DEIT, "train": {"drop_path": 0.3}}
 STRONG = {"accumulate": 2, "ema": 0.9, "clip_grad": 0.01, "clip_mode": "adaptive", "layer_decay": 0.8}
@@ -35,7 +35,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, dict[str, Any]
         trial("transferred late", {**TRANSFER, "kill_rank": 1, "kill_at": 9}, processes=2, retries=1),
     ]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("studies.engine.launchers.local.cores", lambda: 2)
+        patch.setattr("studies.engine.core.processes.available_cores", lambda: 2)
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("DYNVIT_CHECKPOINT_MINUTES", "0")
         outcome = toy.drive(store, trials, "local", say=said.append)

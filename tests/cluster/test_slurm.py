@@ -29,8 +29,8 @@ from farm import Farm
 from made_frames import frame, write_study
 from scenes import LONG, Play, toy, until
 
+from studies.engine.core.files import write_atomic
 from studies.engine.launchers.slurm import submissions
-from studies.engine.storage.trial_folder import write_atomic
 
 Scene = Callable[[Farm, Path], None]
 
@@ -49,7 +49,7 @@ def left_and_come_back_to(farm: Farm, folder: Path) -> None:
     second.wait()
     third = play.start(*trials)
     until("the third driver", lambda: play.said.count("adopted   3 trials") == 2)
-    (record,) = submissions.records(play.store.root)
+    (record,) = submissions.read_submissions(play.store.root)
     for job in record.ids:
         farm.ask("scontrol", "release", job)
     play.check(play.end(third), dict.fromkeys("abc", 1))
@@ -71,7 +71,7 @@ def an_id_that_came_back(farm: Farm, folder: Path) -> None:
     """A record of an earlier SLURM has the id of somebody's job of today: not ours, neither watched nor cancelled."""
     play = Play(farm, folder, "ids")
     told = farm.ask("sbatch", "--parsable", "-J", "somebody", "-w", "n1", "-o", "/dev/null", "--wrap", "sleep 30")
-    old = submissions.new(play.store.root, "ids", [["a"]])
+    old = submissions.create_submission(play.store.root, "ids", [["a"]])
     old.array = told
     old.write()
     play.check(play.end(play.start(toy(play, "a"))), {"a": 1})
@@ -104,7 +104,7 @@ def side_by_side(farm: Farm, folder: Path) -> None:
     half = {"gpus": 0.5, "retries": 0}
     trials = [toy(play, f"t{i}", fault="print", step=1, seconds=0.3, resources=half) for i in range(4)]
     driver = play.start(*trials)
-    (record,) = until("a record", lambda: [r for r in submissions.records(play.store.root) if r.array])
+    (record,) = until("a record", lambda: [r for r in submissions.read_submissions(play.store.root) if r.array])
     assert record.tasks == [["t0", "t1"], ["t2", "t3"]]
     play.check(play.end(driver), {f"t{i}": 1 for i in range(4)})
     devices = [line for i in range(4) for line in play.log(f"t{i}").split() if line.startswith("CUDA_VISIBLE")]
@@ -121,7 +121,7 @@ def from_another_shell(farm: Farm, folder: Path) -> None:
     few = ["--only", "depth=1", "--seeds", "0", "--results", "results"]
     told = play.studies("run", study, *few, "--on", "slurm", *options, "--detach")
     assert told.returncode == 0 and "detached" in told.stdout, told.stdout
-    (record,) = submissions.records(play.store.root)
+    (record,) = submissions.read_submissions(play.store.root)
     told = play.studies("status", "shell", "--results", "results")
     assert "in the queue: " in " ".join(told.stdout.split()), told.stdout
     told = play.studies("logs", record.tasks[-1][0], "--results", "results")
@@ -139,7 +139,7 @@ def refused(farm: Farm, folder: Path) -> None:
     driver = play.start(toy(play, "a"))
     driver.wait(30)
     assert "LaunchError: sbatch: invalid partition specified: nope" in play.said
-    assert list(submissions.records(play.store.root)) == []
+    assert list(submissions.read_submissions(play.store.root)) == []
 
 
 SCENES: tuple[Scene, ...] = (

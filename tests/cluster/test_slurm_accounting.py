@@ -29,23 +29,25 @@ def test_disturbed_jobs_end_done(play: Play) -> None:
     play.farm.ask("scancel", jobs["cancelled"])
     play.check(play.end(driver), {"killed": 2, "cancelled": 2, "calm": 1})
     wanted = {jobs["killed"]: "FAILED", jobs["cancelled"]: "CANCELLED", jobs["calm"]: "COMPLETED"}
-    until("accounting", lambda: {job: seen.state for job, seen in squeue.accounted(list(wanted)).items()} == wanted)
+    until("accounting", lambda: {job: seen.state for job, seen in squeue.query_sacct(list(wanted)).items()} == wanted)
 
 
 def test_a_job_that_squeue_has_forgotten(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
     """Accounting tells how it ended, where MinJobAge has passed."""
+    from studies.engine.core.stop import StopRequest
     from studies.engine.core.trial import Resources
-    from studies.engine.jobs.launcher import Job, Site, launcher
-    from studies.engine.runtime.context import Stop
+    from studies.engine.jobs.launcher import Job, LaunchContext, create_launcher
 
     options = {**play.options, "hold": True, "poll_seconds": 0.1}
-    slurm = launcher("slurm", Site(play.store.root, play.store.study("accounted"), options, Stop()))
+    slurm = create_launcher(
+        "slurm", LaunchContext(play.store.root, play.store.study("accounted"), options, StopRequest())
+    )
     (handle,) = slurm.submit([Job((play.store.trial("a").path,), Resources())])
     play.farm.ask("scancel", handle.native.id)
-    until("accounting", lambda: "CANCELLED" in str(squeue.accounted([handle.native.id])))
-    monkeypatch.setattr(squeue, "queue", lambda names: {})
+    until("accounting", lambda: "CANCELLED" in str(squeue.query_sacct([handle.native.id])))
+    monkeypatch.setattr(squeue, "query_squeue", lambda names: {})
     until("its end", lambda: slurm.poll([handle])[handle] == "gone", 10)
-    assert (handle.note, handle.site) == ("its job was cancelled (scancel)", True)
+    assert (handle.exit_note, handle.ended_by_cluster) == ("its job was cancelled (scancel)", True)
 
 
 def test_a_thousand_trials_are_handed_in_within_a_minute(play: Play) -> None:
@@ -57,7 +59,7 @@ def test_a_thousand_trials_are_handed_in_within_a_minute(play: Play) -> None:
     assert play.end(driver)["detached"] == 1000
     seconds = time.monotonic() - began
     assert seconds < 60
-    (record,) = submissions.records(play.store.root)
+    (record,) = submissions.read_submissions(play.store.root)
     assert len(record.ids) == 1000 and len(play.queued()) == 1000
     began = time.monotonic()
     assert play.end(play.start(*trials, detach=True))["detached"] == 1000

@@ -13,11 +13,11 @@ from curves import DEIT, EVIT, apart, curve, log, trial
 from farm import Farm
 from scenes import OFTEN, until
 
-from studies.engine.execution.driver import Drive
-from studies.engine.jobs.launcher import Site, launcher
-from studies.engine.runtime.context import Stop
-from studies.engine.storage.state_watcher import Watch
-from studies.engine.storage.trial_folder import Store
+from studies.engine.core.stop import StopRequest
+from studies.engine.execution.driver import Driver
+from studies.engine.jobs.launcher import LaunchContext, create_launcher
+from studies.engine.storage.results_dir import Store
+from studies.engine.storage.state_watcher import StateWatcher
 
 SLOW = {"model": DEIT, "train": {"drop_path": 0.3, "epochs": 4}}
 
@@ -38,12 +38,12 @@ def ran(slurm_accounting: Farm, tmp_path_factory: pytest.TempPathFactory) -> tup
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("DYNVIT_CHECKPOINT_MINUTES", "0")
         patch.setenv("PYTHONPATH", os.pathsep.join(map(str, (Path(__file__).parents[2], Path(toy.__file__).parent))))
-        watch, stop = Watch(toy.place(store, *trials)), Stop()
-        made = launcher("slurm", Site(store.root, store.study("nodes"), dict(OFTEN), stop))
+        watch, stop = StateWatcher(toy.place(store, *trials)), StopRequest()
+        made = create_launcher("slurm", LaunchContext(store.root, store.study("nodes"), dict(OFTEN), stop))
         watchdog = threading.Timer(240, os.kill, (os.getpid(), signal.SIGINT))
         watchdog.start()
         try:
-            outcome = Drive(trials, watch, made, stop, said.append).run()
+            outcome = Driver(trials, watch, made, stop, said.append).run()
         finally:
             watchdog.cancel()
             made.close()

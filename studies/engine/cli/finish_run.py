@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from studies.engine.core.formatting import duration
 from studies.engine.core.trial import State
-from studies.engine.execution.progress import span
 from studies.engine.results.collect import collect
-from studies.engine.storage.trial_folder import Store
+from studies.engine.storage.results_dir import Store
 from studies.engine.tracking.mirror import Mirror
 
 if TYPE_CHECKING:
-    from studies.engine.execution.driver import Outcome
+    from studies.engine.execution.driver import DriverResult
     from studies.engine.planning.plan import Plan
 
 SHOWN = 5
@@ -35,7 +35,7 @@ def finish(
     plan: Plan,
     store: Store,
     states: Mapping[str, State],
-    outcome: Outcome | None,
+    outcome: DriverResult | None,
     mirror: Mirror,
     console: Console,
 ) -> int:
@@ -78,7 +78,7 @@ def summary(store: Store, states: Mapping[str, State]) -> str:
     results = [store.trial(name).result() or {} for name, state in states.items() if state.status == "done"]
     costs = [result.get("cost") or {} for result in results]
     gpu, seconds = (sum(float(cost.get(key) or 0.0) for cost in costs) for key in ("gpu_seconds", "seconds"))
-    spent = f"{gpu / 3600:.1f} GPU-hours" if gpu else f"{span(seconds)} of computing"
+    spent = f"{gpu / 3600:.1f} GPU-hours" if gpu else f"{duration(seconds)} of computing"
     return f"{count['done']}/{len(states)} trials, {count['failed'] + count['lost']} failed, {spent}"
 
 

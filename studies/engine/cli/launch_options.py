@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from studies.engine.jobs.launcher import names
+from studies.engine.jobs.launcher import launcher_names
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -21,7 +21,9 @@ def launch_options(command: F) -> F:
             envvar="DYNVIT_CLUSTER",
             help="SLURM options of a site; a NAME stands for ~/.config/dynvit/clusters/NAME.yaml.",
         ),
-        click.option("--on", metavar="|".join(names()), help="Launcher; without it Ray where it is installed."),
+        click.option(
+            "--on", metavar="|".join(launcher_names()), help="Launcher; the default is Ray where it is installed."
+        ),
     ):
         command = option(command)
     return command

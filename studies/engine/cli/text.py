@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from studies.engine.core.formatting import count, duration, size
 from studies.engine.core.trial import Trial
 from studies.engine.planning.plan import Plan
 
@@ -32,31 +33,6 @@ def table(rows: Sequence[Sequence[str]], right: Iterable[int] = (), width: int |
     return lines
 
 
-def amount(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def duration(seconds: float) -> str:
-    """Two units at most: ``4 h 48 min``, ``12 min``, ``1 min 5 s``, ``9.1 s``."""
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 10:
-        return f"{minutes} min" + (f" {rest} s" if rest else "")
-    hours, minutes = divmod(round(seconds / 60), 60)
-    if not hours:
-        return f"{minutes} min"
-    return f"{hours} h" + (f" {minutes} min" if minutes else "")
-
-
-def size(count: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
-
-
 # ---- a plan
 
 
@@ -73,8 +49,8 @@ def _head(plan: Plan) -> str:
     states = ", ".join(f"{counts[word]} {word}" for word in _in_order({"done", "failed", "missing", *counts}))
     of = f" of {len(plan.trials)}" if len(plan.selected) < len(plan.trials) else ""
     return (
-        f"{plan.full_name}  {amount(len(parts), 'part')}, {amount(len(arms), 'arm')} x {amount(len(seeds), 'seed')}"
-        f" = {amount(len(plan.selected), 'trial')}{of}   ({states})"
+        f"{plan.full_name}  {count(len(parts), 'part')}, {count(len(arms), 'arm')} x {count(len(seeds), 'seed')}"
+        f" = {count(len(plan.selected), 'trial')}{of}   ({states})"
     )
 
 
@@ -106,18 +82,18 @@ def _arms(plan: Plan, width: int | None) -> list[str]:
 def _totals(plan: Plan) -> Iterator[str]:
     yield f"to run    {_to_run(plan)}"
     if plan.restart:
-        yield f"anew      {amount(len(plan.restart), 'trial')}; what they held stays under attempts/"
+        yield f"anew      {count(len(plan.restart), 'trial')}; what they held stays under attempts/"
     if plan.to_run:
         yield f"cost      {_cost(plan)}"
         yield from _needs(plan)
-    yield f"reused    {amount(plan.reused, 'trial')} from another study   stale code {plan.stale}"
+    yield f"reused    {count(plan.reused, 'trial')} from another study   stale code {plan.stale}"
 
 
 def _to_run(plan: Plan) -> str:
     if not plan.to_run:
         return "nothing, " + ("all others are running" if plan.running else "all done")
     gpus = plan.to_run[0].resources.gpus
-    text = amount(len(plan.to_run), "trial")
+    text = count(len(plan.to_run), "trial")
     if gpus:
         each = f"{gpus:g} GPU{'s' if gpus > 1 else ''} each"
         text += f", {int(1 / gpus)} at a time on a GPU ({each})" if gpus <= 0.5 else f" ({each})"
@@ -132,12 +108,12 @@ def _cost(plan: Plan) -> str:
     basis = []
     if guess.measured_on:
         device = f", {guess.device}" if guess.device else ""
-        basis.append(f"measured on {amount(guess.measured_on, 'trial')}{device}")
+        basis.append(f"measured on {count(guess.measured_on, 'trial')}{device}")
     if guess.reckoned:
-        those = "" if guess.reckoned == len(plan.to_run) else f" {amount(guess.reckoned, 'trial')}"
+        those = "" if guess.reckoned == len(plan.to_run) else f" {count(guess.reckoned, 'trial')}"
         basis.append(f"reckoned{those} from multiply-accumulates: {guess.basis}")
     if guess.unknown:
-        basis.append(f"without {amount(guess.unknown, 'trial')} of which nothing is known")
+        basis.append(f"without {count(guess.unknown, 'trial')} of which nothing is known")
     return f"{told}   [{duration(guess.seconds_per_trial)} per trial, {'; '.join(basis)}]"
 
 
@@ -151,11 +127,11 @@ def _needs(plan: Plan) -> Iterator[str]:
         room = "" if guess.room_gb is None else f" of {guess.room_gb:g} GB"
         yield f"memory    up to about {guess.memory_gb:.1f} GB{room}{' on a GPU' if gpu else ''} ({guess.memory_of})"
     if guess.uncounted:
-        yield f"uncounted {amount(guess.uncounted, 'model')}; --count counts them here (imports torch, a second each)"
+        yield f"uncounted {count(guess.uncounted, 'model')}; --count counts them here (imports torch, a second each)"
     for line in guess.refused:
         yield f"          {line}"
     if guess.misfits:
-        yield f"refused   {amount(len(guess.misfits), 'misfit')}: raise the resources, or choose smaller settings"
+        yield f"refused   {count(len(guess.misfits), 'misfit')}: raise the resources, or choose smaller settings"
         yield from (f"          {line}" for line in guess.misfits)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from studies.engine.catalog.tasks import build
 from studies.engine.core.trial import Config
 from studies.engine.core.typing_check import to_yaml
 from studies.engine.diagnostics.doctor import Finding
+from studies.engine.runtime.task_loader import build
 
 if TYPE_CHECKING:
     from studies.engine.planning.plan import Plan

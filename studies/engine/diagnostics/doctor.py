@@ -18,8 +18,8 @@ from studies.engine.execution import study_lock
 from studies.engine.storage import environment, plan_file
 from studies.engine.storage.environment import PACKAGES
 from studies.engine.storage.plan_file import PlanFile
-from studies.engine.storage.state_watcher import Watch
-from studies.engine.storage.trial_folder import Store
+from studies.engine.storage.results_dir import Store
+from studies.engine.storage.state_watcher import StateWatcher
 from studies.engine.tracking import mlflow_uri
 
 Level = Literal["fine", "note", "attention"]
@@ -184,7 +184,7 @@ def machines(store: Store, plans: list[PlanFile]) -> Iterator[Finding]:
 
 
 def old_code(store: Store, plans: list[PlanFile]) -> Finding:
-    states = Watch([store.trial(path.name) for path in store.trials.glob("*") if path.is_dir()]).look()
+    states = StateWatcher([store.trial(path.name) for path in store.trials.glob("*") if path.is_dir()]).poll()
     found = hosts.old_code(store, plans, states)
     if not found:
         return Finding("code", "fine", "every copy of the code was used by a trial")
@@ -203,7 +203,9 @@ def tracking(store: Store, plans: list[PlanFile]) -> Iterator[Finding]:
         text = f"no server answers at {mlflow_uri.shown(uri)} (MLFLOW_TRACKING_URI)"
         yield Finding("tracking", "attention", text, "start it, or unset MLFLOW_TRACKING_URI; then studies sync --all")
         return
-    quiet = [plan for plan in plans if study_lock.running(plan.folder) is None]  # else it is being told right now
+    quiet = [
+        plan for plan in plans if study_lock.running_driver(plan.folder) is None
+    ]  # else it is being told right now
     behind = [plan.full_name for plan in quiet if Mirror(store, plan.folder).behind()]
     if behind:
         text = f"{mlflow_uri.shown(uri)} lacks what is new in {_some(behind)}"

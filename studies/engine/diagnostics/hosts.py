@@ -12,13 +12,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from studies.engine.core.files import read_json
 from studies.engine.core.trial import State
 from studies.engine.execution import study_lock
-from studies.engine.launchers.slurm.submissions import records
+from studies.engine.launchers.slurm.submissions import read_submissions
 from studies.engine.storage.code_snapshot import SOURCE, fingerprint, root
 from studies.engine.storage.lease import HEARTBEAT_SECONDS, STALE_AFTER
 from studies.engine.storage.plan_file import PlanFile
-from studies.engine.storage.trial_folder import Store, read_json
+from studies.engine.storage.results_dir import Store
 
 SKEW = STALE_AFTER * HEARTBEAT_SECONDS / 10
 """Seconds between two clocks that are worth a word; at ten times as many the living look dead."""
@@ -50,7 +51,7 @@ def clocks(store: Store) -> dict[str, float]:
     for folder in store.trials.glob("*"):
         file = folder / "state.json"
         raw = read_json(file) or {}
-        if raw.get("status") == "running" and store.trial(folder.name).claimed():
+        if raw.get("status") == "running" and store.trial(folder.name).has_live_worker():
             ahead = float(raw.get("heartbeat") or 0.0) - file.stat().st_mtime
             if abs(ahead) < DAY:  # else it is no heartbeat
                 found[str(raw.get("host", ""))] = ahead
@@ -85,10 +86,10 @@ def differences(environments: Mapping[str, Env], here: Env) -> Iterator[str]:
 
 def waiting(store: Store, plans: list[PlanFile]) -> dict[str, int]:
     """Study -> trials that are queued though no driver is at work on them and no job of a queue has them."""
-    submitted = {trial for record in records(store.root) for task in record.tasks for trial in task}
+    submitted = {trial for record in read_submissions(store.root) for task in record.tasks for trial in task}
     found: dict[str, int] = {}
     for plan in plans:
-        if study_lock.running(plan.folder) is not None:
+        if study_lock.running_driver(plan.folder) is not None:
             continue
         names = {trial.folder for trial in plan.trials} - submitted
         states = [read_json(store.trials / name / "state.json") or {} for name in names]
@@ -101,8 +102,8 @@ def waiting(store: Store, plans: list[PlanFile]) -> dict[str, int]:
 def old_code(store: Store, plans: list[PlanFile], states: Mapping[str, State]) -> list[Path]:
     """Snapshots whose code no trial ran with, and which nobody may be about to use."""
     busy = (
-        any(study_lock.running(plan.folder) is not None for plan in plans)
-        or next(records(store.root), None) is not None
+        any(study_lock.running_driver(plan.folder) is not None for plan in plans)
+        or next(read_submissions(store.root), None) is not None
     )
     if busy or any(state.status == "running" for state in states.values()):
         return []

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from studies.engine.storage.trial_folder import Store
+from studies.engine.storage.results_dir import Store
 
 MODULE = b"studies.engine.worker"
 

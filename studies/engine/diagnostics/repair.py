@@ -11,14 +11,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from studies.engine.core.files import read_json
 from studies.engine.diagnostics import hosts
 from studies.engine.diagnostics.orphans import orphans
 from studies.engine.diagnostics.trial_check import leftovers
 from studies.engine.storage import plan_file
-from studies.engine.storage.lease import Claim
+from studies.engine.storage.lease import Lease
 from studies.engine.storage.plan_file import PlanFile
-from studies.engine.storage.state_watcher import Watch
-from studies.engine.storage.trial_folder import Store, read_json
+from studies.engine.storage.results_dir import Store
+from studies.engine.storage.state_watcher import StateWatcher
 
 
 def mend(store: Store) -> Iterator[str]:
@@ -33,7 +34,7 @@ def mend(store: Store) -> Iterator[str]:
             os.kill(pid, signal.SIGTERM)
             yield f"asked worker {pid} (trial {trial}), whose driver is gone, to save and end"
     plans = list(_plans(store))
-    states = Watch([store.trial(path.name) for path in store.trials.glob("*") if path.is_dir()]).look()
+    states = StateWatcher([store.trial(path.name) for path in store.trials.glob("*") if path.is_dir()]).poll()
     for path in hosts.old_code(store, plans, states):
         size = sum(file.lstat().st_size for file in path.rglob("*") if file.is_file())
         shutil.rmtree(path)
@@ -47,16 +48,16 @@ def _lost(store: Store) -> Iterator[str]:
         if (read_json(folder.state_file) or {}).get("status") != "running":
             continue
         state = folder.state()
-        if state.status == "lost" and folder.settle(replace(state, ended=state.ended or state.heartbeat)):
+        if state.status == "lost" and folder.set_state_if_idle(replace(state, ended=state.ended or state.heartbeat)):
             yield f"marked trial {folder.id} as lost, its worker is gone; the next run goes on from its checkpoint"
 
 
 def _claims(store: Store) -> Iterator[str]:
     for file in [*store.trials.glob("*/claim"), *store.root.glob("*/driver")]:
-        holder = Claim(file).holder() or {}
-        token = Claim(file).take()  # as a worker would: nothing is taken from the living
+        holder = Lease(file).owner() or {}
+        token = Lease(file).acquire()  # as a worker would: nothing is taken from the living
         if token is not None:
-            Claim(file).release(token)
+            Lease(file).release(token)
             who = f"process {holder.get('pid')} on {holder.get('host')}"
             yield f"removed {file.relative_to(store.root)}, the claim of {who}, which is gone"
 

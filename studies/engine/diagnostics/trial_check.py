@@ -8,9 +8,10 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from studies.engine.core.files import read_json
 from studies.engine.core.trial import Status
-from studies.engine.storage.lease import HEARTBEAT_SECONDS, STALE_AFTER, Claim
-from studies.engine.storage.trial_folder import TrialFolder, parse_event, read_json
+from studies.engine.storage.lease import HEARTBEAT_SECONDS, STALE_AFTER, Lease
+from studies.engine.storage.trial_folder import TrialFolder, parse_event
 
 OLD_SECONDS = 6 * STALE_AFTER * HEARTBEAT_SECONDS
 """A temporary file that nobody has written to for so long is nobody's."""
@@ -39,9 +40,9 @@ def examine(path: Path) -> Examined:
     folder, found = TrialFolder(path), Examined(path.name)
     try:
         found.size = sum(file.lstat().st_size for file in path.rglob("*"))
-        claim = Claim(folder.claim_file)
-        found.claimed = claim.alive()
-        found.stale_claim = folder.claim_file.exists() and not found.claimed
+        claim = Lease(folder.lease_file)
+        found.claimed = claim.is_alive()
+        found.stale_claim = folder.lease_file.exists() and not found.claimed
         found.status = folder.state().status
         written = read_json(folder.state_file) or {}
         found.stuck = written.get("status") == "running" and found.status == "lost"

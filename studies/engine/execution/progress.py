@@ -18,12 +18,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from studies.engine.core.formatting import duration
+from studies.engine.core.stop import StopRequest
 from studies.engine.core.trial import State
-from studies.engine.runtime.context import Stop
-from studies.engine.storage.state_watcher import Watch
+from studies.engine.storage.state_watcher import StateWatcher
 
-EVERY = 0.5
-SUMMARY = 60.0
+REFRESH_SECONDS = 0.5
+SUMMARY_SECONDS = 60.0
 """Seconds between two lines without news, where there is no terminal."""
 
 
@@ -31,16 +32,21 @@ class Progress:
     """`labels`: folder id -> "part arm s0". Counts every trial of `watch`."""
 
     def __init__(
-        self, watch: Watch, labels: Mapping[str, str], stop: Stop, console: Console, outlives: bool = False
+        self,
+        watch: StateWatcher,
+        labels: Mapping[str, str],
+        stop: StopRequest,
+        console: Console,
+        outlives: bool = False,
     ) -> None:
         """console: bound to a stream, as a trial in this process has a standard output of its own. outlives: the jobs
         go on after a Ctrl-C."""
         self.console = console
         self._watch, self._labels, self._stop = watch, labels, stop
-        self._stopping, self._outlives = False, outlives
-        self._before = {name for name, state in watch.look().items() if state.status == "done"}
-        self._told = {name: state.attempt for name, state in watch.look().items()}
-        self._began, self._spoke = time.monotonic(), time.monotonic()
+        self._stopping, self._jobs_outlive_driver = False, outlives
+        self._done_before = {name for name, state in watch.poll().items() if state.status == "done"}
+        self._reported = {name: state.attempt for name, state in watch.poll().items()}
+        self._began, self._last_line_at = time.monotonic(), time.monotonic()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
         self._live: Live | None = None
@@ -61,7 +67,7 @@ class Progress:
         self._thread.join()
         if self._live is not None:
             self._live.stop()
-        self._tell(self._watch.look())
+        self._report_ended(self._watch.poll())
 
     def say(self, line: str) -> None:
         """A line that stays. A terminal that has gone away is no reason to stop the trials."""
@@ -69,44 +75,44 @@ class Progress:
             self.console.print(escape(line), soft_wrap=True)
 
     def _run(self) -> None:
-        while not self._end.wait(EVERY):
-            states = self._watch.look()
-            self._tell(states)
-            if self._stop and not self._stopping and not (self._outlives and self._stop.leave):
+        while not self._end.wait(REFRESH_SECONDS):
+            states = self._watch.poll()
+            self._report_ended(states)
+            if self._stop and not self._stopping and not (self._jobs_outlive_driver and self._stop.detach):
                 self._stopping = True
                 self.say("stopping  trials save and stop; Ctrl-C once more kills them")
             if self._live is not None:
                 with suppress(OSError):
                     self._live.update(self._picture(states), refresh=True)
-            elif time.monotonic() - self._spoke > SUMMARY:
-                self._spoke = time.monotonic()
+            elif time.monotonic() - self._last_line_at > SUMMARY_SECONDS:
+                self._last_line_at = time.monotonic()
                 self.say(self._headline(states))
 
-    def _tell(self, states: Mapping[str, State]) -> None:
+    def _report_ended(self, states: Mapping[str, State]) -> None:
         """Each trial's end, once per attempt; on a terminal only the failures, as the picture has the rest."""
         for name, state in states.items():
-            ended = state.status == "failed" or (state.status == "done" and name not in self._before)
-            if not ended or self._told.get(name) == state.attempt:
+            ended = state.status == "failed" or (state.status == "done" and name not in self._done_before)
+            if not ended or self._reported.get(name) == state.attempt:
                 continue
-            self._told[name] = state.attempt
-            self._spoke = time.monotonic()
+            self._reported[name] = state.attempt
+            self._last_line_at = time.monotonic()
             if state.status == "failed":
                 self.say(f"failed    {name}  {self._labels[name]}  {state.reason}")
             elif self._live is None:
                 seconds = max(state.ended, state.heartbeat) - state.started  # the result may be there before the end is
-                self.say(f"done      {name}  {self._labels[name]}  {values(state)}  {span(seconds)}")
+                self.say(f"done      {name}  {self._labels[name]}  {values(state)}  {duration(seconds)}")
 
     def _headline(self, states: Mapping[str, State]) -> str:
-        count = self._watch.count()
+        count = self._watch.counts()
         running, done, failed = count["running"], count["done"], count["failed"]
         left = self._eta(states)
-        eta = f"   eta {span(left)}" if left is not None else ""
+        eta = f"   eta {duration(left)}" if left is not None else ""
         return f"running   {running}/{len(states) - done}   done {done}   failed {failed}{eta}"
 
     def _eta(self, states: Mapping[str, State]) -> float | None:
         """From the trials this run has finished so far, those under way counted by their steps."""
-        ours = [state for name, state in states.items() if name not in self._before]
-        did = sum(1.0 if s.status == "done" else _share(s) if s.status == "running" else 0.0 for s in ours)
+        ours = [state for name, state in states.items() if name not in self._done_before]
+        did = sum(1.0 if s.status == "done" else _finished_share(s) if s.status == "running" else 0.0 for s in ours)
         left = sum(1 for s in ours if s.status not in ("failed", "lost")) - did
         elapsed = time.monotonic() - self._began
         return left * elapsed / did if left > 0 and did > 0.2 and elapsed > 3 else None
@@ -119,10 +125,10 @@ class Progress:
         top = Table.grid(padding=0)
         top.add_row(Text(" " * 10), bar)
         more = [Text(f"  and {len(running) - room} more")] if len(running) > room else []
-        return Group(Text(self._headline(states)), top, rows(running[:room], self._labels), *more)
+        return Group(Text(self._headline(states)), top, running_table(running[:room], self._labels), *more)
 
 
-def rows(running: Sequence[tuple[str, State]], labels: Mapping[str, str]) -> Table:
+def running_table(running: Sequence[tuple[str, State]], labels: Mapping[str, str]) -> Table:
     """A line per running trial: id, what it is, how far, its latest values, where."""
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
@@ -143,17 +149,5 @@ def values(state: State, most: int = 2) -> str:
     return "  ".join(f"{key.rpartition('.')[2]} {state.latest[key]:.4g}" for key in keys[:most])
 
 
-def span(seconds: float) -> str:
-    """ "4 h 10 min", "3 min 5 s", "5.1 s"."""
-    if seconds < 10:
-        return f"{max(seconds, 0):.1f} s"
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
-
-
-def _share(state: State) -> float:
+def _finished_share(state: State) -> float:
     return min(1.0, state.step / state.steps) if state.steps else 0.0

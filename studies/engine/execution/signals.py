@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from studies.engine.runtime.context import Stop
+from studies.engine.core.stop import StopRequest
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
-def interrupts(stop: Stop) -> Iterator[None]:
+def handle_interrupts(stop: StopRequest) -> Iterator[None]:
     """The handler only sets a flag (or raises KeyboardInterrupt the second time): whatever else is for the loop."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -24,8 +24,8 @@ def interrupts(stop: Stop) -> Iterator[None]:
     def on_signal(number: int, frame: FrameType | None) -> None:
         nonlocal pressed
         pressed += 1
-        stop.leave = stop.leave or not stop
-        stop.ask()
+        stop.detach = stop.detach or not stop
+        stop.request()
         if pressed > 1:
             raise KeyboardInterrupt
 

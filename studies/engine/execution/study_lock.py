@@ -6,49 +6,49 @@ import threading
 import time
 from pathlib import Path
 
-from studies.engine.runtime.context import Stop
-from studies.engine.storage.lease import HEARTBEAT_SECONDS, Claim
-from studies.engine.storage.trial_folder import write_atomic
+from studies.engine.core.files import write_atomic
+from studies.engine.core.stop import StopRequest
+from studies.engine.storage.lease import HEARTBEAT_SECONDS, Lease
 
 CLAIM, STOP = "driver", "stop"
 
 
-class Busy(Exception):
+class StudyBusy(Exception):
     """Another driver works on this study; the text says who."""
 
 
-def running(folder: Path) -> dict[str, object] | None:
+def running_driver(folder: Path) -> dict[str, object] | None:
     """The live driver of a study folder: host, pid, time."""
-    claim = Claim(folder / CLAIM)
-    return claim.holder() if claim.alive() else None
+    claim = Lease(folder / CLAIM)
+    return claim.owner() if claim.is_alive() else None
 
 
-def ask_to_stop(folder: Path) -> bool:
+def request_stop(folder: Path) -> bool:
     """Tell the live driver to have its trials save and stop; False where none lives."""
-    held = running(folder)
+    held = running_driver(folder)
     if held is None:
         return False
     write_atomic(folder / STOP, str(held.get("token", "")), durable=False)
     return True
 
 
-class Driver:
+class StudyLock:
     """Holds the study folder while in the context; asks `stop` when somebody ran `studies stop`."""
 
-    def __init__(self, folder: Path, stop: Stop) -> None:
+    def __init__(self, folder: Path, stop: StopRequest) -> None:
         self._folder, self._stop = folder, stop
-        self._claim = Claim(folder / CLAIM)
+        self._claim = Lease(folder / CLAIM)
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="driver", daemon=True)
         self._token = ""
 
-    def __enter__(self) -> Driver:
+    def __enter__(self) -> StudyLock:
         self._folder.mkdir(parents=True, exist_ok=True)
-        token = self._claim.take()
+        token = self._claim.acquire()
         if token is None:
-            held = self._claim.holder() or {}
+            held = self._claim.owner() or {}
             since = time.strftime("%H:%M:%S", time.localtime(float(held.get("time", 0))))
-            raise Busy(f"is being run by process {held.get('pid')} on {held.get('host')} since {since}")
+            raise StudyBusy(f"is being run by process {held.get('pid')} on {held.get('host')} since {since}")
         self._token = token
         self._thread.start()
         return self
@@ -64,14 +64,14 @@ class Driver:
         while not self._end.wait(min(0.5, HEARTBEAT_SECONDS / 2)):
             try:
                 if (self._folder / STOP).read_text().strip() == self._token:
-                    self._stop.ask()
+                    self._stop.request()
             except OSError:
                 pass
             if time.monotonic() - touched >= HEARTBEAT_SECONDS:
                 touched = time.monotonic()
                 try:
-                    if not self._claim.beat(self._token):
-                        self._stop.ask()  # another driver took over, as this one had been asleep for long
+                    if not self._claim.renew(self._token):
+                        self._stop.request()  # another driver took over, as this one had been asleep for long
                         return
                 except OSError:
                     continue

@@ -1,8 +1,9 @@
-"""Launchers run jobs, which are lists of trial folders. One file each in this folder, found by its name.
+"""The launcher protocol: a launcher runs jobs, which are lists of trial folders.
 
-A launcher that `steals` (one machine, a Ray cluster) gets overlapping lists: as many jobs as it has slots, each with
-all open trials, and claims decide who runs what. One that does not (a batch queue) gets every trial in one job only.
-Own truth about a trial's life is its folder; `poll` only says whether the job's process still exists.
+Each launcher is one module in `launchers/`, found by its name. A work-stealing launcher (one machine, a Ray cluster)
+gets overlapping lists: as many jobs as it has capacity for, each with all open trials, and leases decide which job runs
+which trial. Any other (a batch queue) gets every trial in one job only. The state of a trial is read from its folder;
+`poll` only says whether a job's process still exists.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from studies.engine.core.stop import StopRequest
 from studies.engine.core.trial import Resources
-from studies.engine.runtime.context import Stop
 
 JobState = Literal["waiting", "running", "gone"]
 
@@ -44,33 +45,33 @@ class Handle:
     job: Job
     native: Any = None
     pid: int = 0
-    note: str = ""
+    exit_note: str = ""
     """Both set when gone: the worker's process, and how it ended if that was not its own end."""
-    site: bool = False
+    ended_by_cluster: bool = False
     """Set when gone: it ended by the site's doing (a failed node, a preemption, scancel), not by the trial's."""
 
 
 @dataclass(frozen=True)
-class Site:
+class LaunchContext:
     """Where a launcher works."""
 
     results: Path
     study_folder: Path
     options: dict[str, Any]
     """`resources.launcher.<name>` of the study."""
-    stop: Stop = field(default_factory=Stop)
+    stop: StopRequest = field(default_factory=StopRequest)
     """Asked as soon as the user interrupts; a launcher that works in this process gives it to its trials."""
 
 
 class Launcher(Protocol):
     name: str
-    steals: bool
-    pack: int
+    work_stealing: bool
+    trials_per_job: int
     """Trials per job where it does not steal."""
     interval: float
     """Seconds between two polls."""
 
-    def slots(self, resources: Resources) -> int:
+    def capacity(self, resources: Resources) -> int:
         """How many such jobs are worth having at once. LaunchError where it can never run, saying what there is."""
         ...
 
@@ -88,14 +89,14 @@ class Launcher(Protocol):
 
 
 @runtime_checkable
-class Batch(Launcher, Protocol):
+class BatchLauncher(Launcher, Protocol):
     """A launcher whose jobs go on without the driver, and are found again by a later one."""
 
-    def adopt(self, folders: Sequence[Path]) -> list[Handle]:
+    def reattach(self, folders: Sequence[Path]) -> list[Handle]:
         """The jobs in the queue that an earlier driver submitted for these trials; a handle has one trial."""
         ...
 
-    def news(self) -> list[str]:
+    def messages(self) -> list[str]:
         """Lines for the user since this was last asked."""
         ...
 
@@ -107,26 +108,26 @@ def _modules() -> dict[str, str]:
     return files | {file.parent.name: f"{package}.{file.parent.name}.launcher" for file in folder.glob("*/launcher.py")}
 
 
-def names() -> list[str]:
+def launcher_names() -> list[str]:
     return sorted(_modules())
 
 
-def launcher(name: str, site: Site) -> Launcher:
+def create_launcher(name: str, site: LaunchContext) -> Launcher:
     """The launcher in ``launchers/<name>``."""
-    known = names()
+    known = launcher_names()
     if name not in known:
         near = get_close_matches(name, known, 1)
         raise LaunchError(
             f"no launcher {name}" + (f", did you mean {near[0]}?" if near else f", there are {', '.join(known)}")
         )
     try:
-        made: Launcher = import_module(_modules()[name]).open(site)
+        made: Launcher = import_module(_modules()[name]).create(site)
     except ModuleNotFoundError as error:
         raise LaunchError(f"launcher {name} needs the package {error.name}, which is not installed") from error
     return made
 
 
-def choose(asked: str | None, trials: int) -> tuple[str, str]:
+def default_launcher(asked: str | None, trials: int) -> tuple[str, str]:
     """Name of the launcher and, where that needs explaining, one line."""
     if asked:
         return asked, ""

@@ -13,20 +13,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from studies.engine.core.processes import start_time
 from studies.engine.jobs.launcher import Job
-from studies.engine.storage.lease import born
 
-GRACE = 20.0
+STOP_GRACE_SECONDS = 20.0
 """Seconds between asking a worker to save and killing it."""
 
 
-def command(job: Job, until_empty: bool = True) -> list[str]:
+def worker_command(job: Job, until_empty: bool = True) -> list[str]:
     """Without the interpreter's name, which differs between machines."""
     options = ["--until-empty"] if until_empty else []
     return ["-m", "studies.engine.worker", *options, "--device", job.device, *map(str, job.folders)]
 
 
-def environ(job: Job, code: Path) -> dict[str, str]:
+def worker_environment(job: Job, code: Path) -> dict[str, str]:
     """Added to the worker's environment: the code as it was at launch, threads, no GPU where none was asked for."""
     cpus = str(max(1, job.resources.cpus))
     paths = {"PYTHONPATH": str(code), "PYTHONSAFEPATH": "1"}  # safe: else the current folder's code would come first
@@ -36,17 +36,17 @@ def environ(job: Job, code: Path) -> dict[str, str]:
     return given
 
 
-def limit(job: Job) -> dict[str, str]:
+def time_limit(job: Job) -> dict[str, str]:
     """Lets the worker keep to the trial's minutes, where the launcher has no clock of its own for that."""
     return {} if job.resources.minutes is None else {"DYNVIT_MINUTES": f"{job.resources.minutes:g}"}
 
 
-def this_process() -> str:
+def driver_id() -> str:
     """For DYNVIT_DRIVER: a worker with it ends when this process does."""
-    return f"{os.getpid()}:{born(os.getpid())}"
+    return f"{os.getpid()}:{start_time(os.getpid())}"
 
 
-class Process:
+class WorkerProcess:
     """A running worker. Its output outside of trials is kept for `note`."""
 
     def __init__(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
@@ -64,7 +64,7 @@ class Process:
     def alive(self) -> bool:
         return self._popen.poll() is None
 
-    def ask(self) -> None:
+    def request_stop(self) -> None:
         """Save and end. To the worker alone: its data loaders must live while it saves."""
         if self.alive():
             self._popen.terminate()
@@ -81,8 +81,8 @@ class Process:
             while self.alive():
                 time.sleep(0.1)  # not a blocking wait: Ray's interrupt would not end that one
         except BaseException:
-            self.ask()
-            until = time.monotonic() + GRACE
+            self.request_stop()
+            until = time.monotonic() + STOP_GRACE_SECONDS
             while self.alive() and time.monotonic() < until:
                 time.sleep(0.05)
             raise

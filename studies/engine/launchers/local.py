@@ -2,48 +2,43 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
+from studies.engine.core.processes import available_cores
 from studies.engine.core.trial import Resources
-from studies.engine.jobs.launcher import Handle, Job, JobState, LaunchError, Site
-from studies.engine.jobs.together import Together, start
-from studies.engine.jobs.worker_process import Process, command, environ, limit, this_process
+from studies.engine.jobs.launcher import Handle, Job, JobState, LaunchContext, LaunchError
+from studies.engine.jobs.worker_group import WorkerGroup, start_workers
+from studies.engine.jobs.worker_process import WorkerProcess, driver_id, time_limit, worker_command, worker_environment
 from studies.engine.storage import code_snapshot
 
 
-def open(site: Site) -> Local:
-    return Local(site)
+def create(site: LaunchContext) -> LocalLauncher:
+    return LocalLauncher(site)
 
 
-def cores() -> int:
-    """Of this machine, as far as this process may use them."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-class Local:
+class LocalLauncher:
     name = "local"
-    steals = True
-    pack = 1
+    work_stealing = True
+    trials_per_job = 1
     interval = 0.2
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: LaunchContext) -> None:
         self._code = code_snapshot.take(site.results)
-        self._processes: list[Process | Together] = []
+        self._processes: list[WorkerProcess | WorkerGroup] = []
 
-    def slots(self, resources: Resources) -> int:
+    def capacity(self, resources: Resources) -> int:
         if resources.gpus > 0 or resources.nodes > 1:
             raise LaunchError("local runs CPU trials only, use --on ray")
         cpus = max(1, resources.cpus) * resources.per_node
-        if cpus > cores():
-            raise LaunchError(f"a trial asks for {cpus} cores, this machine has {cores()}")
-        return cores() // cpus
+        if cpus > available_cores():
+            raise LaunchError(f"a trial asks for {cpus} cores, this machine has {available_cores()}")
+        return available_cores() // cpus
 
     def submit(self, jobs: Sequence[Job]) -> list[Handle]:
         handles = []
         for job in jobs:
-            environment = {**environ(job, self._code), **limit(job), "DYNVIT_DRIVER": this_process()}
-            process = start(command(job), environment, job.resources)
+            environment = {**worker_environment(job, self._code), **time_limit(job), "DYNVIT_DRIVER": driver_id()}
+            process = start_workers(worker_command(job), environment, job.resources)
             self._processes.append(process)
             handles.append(Handle(job, process))
         return handles
@@ -51,11 +46,11 @@ class Local:
     def poll(self, handles: Sequence[Handle]) -> dict[Handle, JobState]:
         states: dict[Handle, JobState] = {}
         for handle in handles:
-            process: Process | Together = handle.native
+            process: WorkerProcess | WorkerGroup = handle.native
             states[handle] = "running" if process.alive() else "gone"
             if states[handle] == "gone":
                 process.kill()  # what it may have left behind
-                handle.pid, handle.note = process.pid, process.note()
+                handle.pid, handle.exit_note = process.pid, process.note()
         return states
 
     def stop(self, handles: Sequence[Handle], kill: bool = False) -> None:
@@ -63,7 +58,7 @@ class Local:
             if kill:
                 handle.native.kill()
             else:
-                handle.native.ask()
+                handle.native.request_stop()
 
     def close(self) -> None:
         for process in self._processes:

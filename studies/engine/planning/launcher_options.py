@@ -14,14 +14,14 @@ from studies.engine.core.suggest import suggest_or_list
 from studies.engine.core.trial import Trial
 from studies.engine.core.typing_check import Issue
 from studies.engine.core.yaml_loader import Document
-from studies.engine.jobs.launcher import names
+from studies.engine.jobs.launcher import launcher_names
 from studies.engine.planning.overrides import parse_override
 
 
 def preferred(on: str | None, cluster: str | None, trials: Sequence[Trial]) -> str | None:
     """The launcher that is asked for: by name, by a cluster's profile, by the study's resources."""
-    if on and on not in names():
-        raise StudyError([Problem("--on", f"no launcher {on}{suggest_or_list(on, names())}")])
+    if on and on not in launcher_names():
+        raise StudyError([Problem("--on", f"no launcher {on}{suggest_or_list(on, launcher_names())}")])
     if on or cluster:
         return on or "slurm"
     named = {launcher for trial in trials for launcher in trial.resources.launcher}
@@ -54,7 +54,7 @@ def options(trials: Sequence[Trial], name: str, cluster: str | None, typed: Sequ
 def _profile(cluster: str) -> dict[str, Any]:
     from studies.engine.launchers.slurm import profile
 
-    return profile.load(cluster)
+    return profile.load_profile(cluster)
 
 
 def _slurm_problems(over: dict[str, Any]) -> list[Problem]:
@@ -65,7 +65,7 @@ def _slurm_issues(given: Mapping[str, Any], path: tuple[str, ...] = ()) -> list[
     from studies.engine.launchers.slurm import options as _slurm_options
 
     issues: list[Issue] = []
-    _slurm_options.read(given, issues, path)
+    _slurm_options.read_options(given, issues, path)
     return issues
 
 
@@ -85,8 +85,8 @@ def check_document(document: Document) -> Iterator[Problem]:
     for path in places:
         given = get(study, path)
         for launcher, options in given.items() if isinstance(given, Mapping) else ():
-            if launcher not in names():
-                text = f"no launcher {launcher}{suggest_or_list(launcher, names())}"
+            if launcher not in launcher_names():
+                text = f"no launcher {launcher}{suggest_or_list(launcher, launcher_names())}"
                 yield document.problem((*path, launcher), text, at_key=True)
             elif launcher == "slurm" and isinstance(options, Mapping):
                 for issue in _slurm_issues(options, (*path, launcher)):

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from studies.engine.core.config import canonical_json
 from studies.engine.core.errors import Problem, StudyError
+from studies.engine.core.files import read_json
 from studies.engine.core.trial import Arm, State, Trial
 from studies.engine.planning import identity
 from studies.engine.planning.choice import chosen
@@ -23,9 +24,10 @@ from studies.engine.planning.forecast import gpus as devices
 from studies.engine.planning.forecast.estimate import Estimate, estimate
 from studies.engine.planning.forecast.requirements import reckon
 from studies.engine.planning.overrides import make_label
+from studies.engine.storage import plan_file
 from studies.engine.storage.code_snapshot import fingerprint, root
 from studies.engine.storage.plan_file import folder_name
-from studies.engine.storage.trial_folder import Store, read_json
+from studies.engine.storage.results_dir import Store
 from studies.engine.study.arms import ResolvedArm
 from studies.engine.study.config_checks import check_configs
 from studies.engine.study.model import ScaledStudy, Study
@@ -66,6 +68,45 @@ class Plan:
     @property
     def full_name(self) -> str:
         return folder_name(self.study.name, self.label)
+
+    def to_plan_file(self) -> plan_file.PlanFile:
+        """The whole study as plan.json keeps it, not only what `--only` and `--seeds` selected."""
+        study = self.study
+        return plan_file.PlanFile(
+            path=self.folder / plan_file.NAME,
+            study=study.name,
+            title=study.title,
+            label=self.label,
+            scale=self.scale,
+            study_file=study.file.name,
+            study_text=study.text,
+            task=study.task.name,
+            metrics={name: plan_file.PlannedMetric(m.source, m.direction, m.unit) for name, m in study.metrics.items()},
+            parts=tuple(
+                plan_file.PlannedPart(
+                    part.name,
+                    "baseline",
+                    tuple(
+                        plan_file.PlannedAxis(a.name, a.label or a.name, tuple(a.labels), a.baseline)
+                        for a in part.axes.values()
+                    ),
+                )
+                for part in study.at(self.scale).parts
+            ),
+            trials=tuple(
+                plan_file.PlannedTrial(
+                    t.arm.part,
+                    t.arm.label,
+                    dict(t.arm.coords),
+                    t.arm.is_baseline,
+                    t.arm.blocks,
+                    t.seed,
+                    t.id,
+                    t.folder_id,
+                )
+                for t in self.trials
+            ),
+        )
 
 
 def make_plan(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from studies.engine.storage.trial_folder import Store
+from studies.engine.storage.results_dir import Store
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from studies.engine.results import frame_io, predictions, token_maps
 from studies.engine.results.readings import Curves, read_all, rows
 from studies.engine.storage.plan_file import read_plan
-from studies.engine.storage.trial_folder import Store
+from studies.engine.storage.results_dir import Store
 
 
 def collect(store: Store, folder: Path) -> Path:

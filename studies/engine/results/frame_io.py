@@ -9,9 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from studies.engine.core.files import write_atomic
 from studies.engine.results.readings import Cell, Curves, Row
 from studies.engine.storage.plan_file import PlanFile
-from studies.engine.storage.trial_folder import write_atomic
 
 if TYPE_CHECKING:
     import pyarrow as pa

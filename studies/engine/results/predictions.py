@@ -12,7 +12,8 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from studies.engine.storage.trial_folder import TrialFolder, write_atomic
+from studies.engine.core.files import write_atomic
+from studies.engine.storage.trial_folder import TrialFolder
 
 NAME = "predictions.npz"
 EPOCH = (1980, 1, 1, 0, 0, 0)

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from studies.engine.core.files import read_json
 from studies.engine.core.trial import State, Status
 from studies.engine.storage.plan_file import PlanFile, PlannedMetric, PlannedTrial
-from studies.engine.storage.trial_folder import Event, Store, TrialFolder, read_json
+from studies.engine.storage.results_dir import Store
+from studies.engine.storage.trial_folder import Event, TrialFolder
 
 Cell = str | bool | int | float | None
 Row = dict[str, Cell]

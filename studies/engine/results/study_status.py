@@ -11,8 +11,8 @@ from typing import Any
 from studies.engine.core.trial import STATUSES, State
 from studies.engine.execution import study_lock
 from studies.engine.storage.plan_file import PlanFile, PlannedTrial
-from studies.engine.storage.state_watcher import Watch
-from studies.engine.storage.trial_folder import Store
+from studies.engine.storage.results_dir import Store
+from studies.engine.storage.state_watcher import StateWatcher
 
 WORDS = {"planned": "missing"}
 
@@ -22,7 +22,7 @@ class Standing:
 
     def __init__(self, store: Store, plan: PlanFile) -> None:
         self.plan, self.store = plan, store
-        self.watch = Watch([store.trial(name) for name in dict.fromkeys(trial.folder for trial in plan.trials)])
+        self.watch = StateWatcher([store.trial(name) for name in dict.fromkeys(trial.folder for trial in plan.trials)])
 
     @property
     def labels(self) -> dict[str, str]:
@@ -30,18 +30,18 @@ class Standing:
         return {t.folder: f"{t.part} {t.arm} s{t.seed}" for t in reversed(self.plan.trials)}
 
     def driver(self) -> dict[str, Any] | None:
-        return study_lock.running(self.plan.folder)
+        return study_lock.running_driver(self.plan.folder)
 
     def arms(self) -> Iterator[tuple[str, str, Counter[str]]]:
         """Part, arm, and how many of its seeds stand how; in the plan's order."""
-        states = self.watch.look()
+        states = self.watch.poll()
         found: dict[tuple[str, str], Counter[str]] = {}
         for trial in self.plan.trials:
             found.setdefault((trial.part, trial.arm), Counter())[states[trial.folder].status] += 1
         yield from ((part, arm, count) for (part, arm), count in found.items())
 
     def as_json(self) -> dict[str, Any]:
-        states = self.watch.look()
+        states = self.watch.poll()
         return {
             "study": self.plan.study,
             "label": self.plan.label,

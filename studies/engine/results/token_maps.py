@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studies.engine.storage.trial_folder import Store, write_atomic
+from studies.engine.core.files import write_atomic
+from studies.engine.storage.results_dir import Store
 
 if TYPE_CHECKING:
     from studies.engine.results.readings import Reading

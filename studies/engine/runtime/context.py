@@ -9,47 +9,39 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from studies.engine.core.trial import Status
-from studies.engine.runtime.distributed.leader import Gang
+from studies.engine.core.files import write_atomic
+from studies.engine.core.stop import StopRequest
+from studies.engine.runtime.distributed.leader import RankServer
 from studies.engine.storage.checkpoint import Checkpoint
-from studies.engine.storage.trial_folder import TrialFolder, parse_event, write_atomic
+from studies.engine.storage.trial_folder import TrialFolder, parse_event
 
 CHECKPOINT_SECONDS = 60 * float(os.environ.get("DYNVIT_CHECKPOINT_MINUTES", "1"))
-SHOWN = 6  # metrics kept in the state for the progress display
+MAX_SHOWN_METRICS = 6  # metrics kept in the state for the progress display
 
 
-class Abandoned(BaseException):
+class LeaseLost(BaseException):
     """The folder is another worker's now: nothing more may be written. No Exception, lest a task swallow it."""
-
-
-class Stop:
-    """Set once, from a signal handler or another thread: why this process should save and end."""
-
-    def __init__(self) -> None:
-        self.status: Status | None = None
-        self.leave = False
-        """Asked by a Ctrl-C: jobs that can do without the driver may go on."""
-
-    def ask(self, status: Status = "stopped") -> None:
-        self.status = self.status or status
-
-    def __bool__(self) -> bool:
-        return self.status is not None
 
 
 class TrialContext:
     """One attempt at one trial."""
 
     def __init__(
-        self, folder: TrialFolder, attempt: int, seed: int, device: str, stop: Stop, gang: Gang | None = None
+        self,
+        folder: TrialFolder,
+        attempt: int,
+        seed: int,
+        device: str,
+        stop: StopRequest,
+        ranks: RankServer | None = None,
     ) -> None:
         self.seed, self.device, self.folder = seed, device, folder.path
-        self.rank, self.world, self.address = 0, gang.world if gang else 1, gang.address if gang else ""
-        self._gang = gang
+        self.rank, self.world, self.address = 0, ranks.world if ranks else 1, ranks.address if ranks else ""
+        self._ranks = ranks
         self.step, self.steps = 0, None  # type: int, int | None
         self.latest: dict[str, float] = {}
-        self.abandoned = False
-        self.overtime = ""
+        self.lease_lost = False
+        self.time_limit_reason = ""
         """Why this attempt has to end although nobody asked the worker to."""
         self._stop = stop
         self._checkpoint = Checkpoint(folder)
@@ -57,7 +49,7 @@ class TrialContext:
         self._found = self._checkpoint.find(self.say)
         self._seen: dict[int, set[str]] = {}
         if self._found is None:
-            _set_events_aside(folder, attempt)
+            _archive_events(folder, attempt)
         else:
             self._seen = _continue_events(folder, self.say)
             self.step = max(self._seen, default=0)
@@ -66,24 +58,24 @@ class TrialContext:
 
     @property
     def stopping(self) -> bool:
-        return bool(self.share(self.asked))
+        return bool(self.share(self.stop_requested))
 
     def share(self, value: Any) -> Any:
         """Rank 0's value, in each of the processes that train this trial together; they all call it in one order."""
         self._check()
-        if self._gang is not None:
-            self._gang.share(value)
+        if self._ranks is not None:
+            self._ranks.share(value)
         return value
 
     def log(self, step: int, metrics: dict[str, float], *, steps: int | None = None) -> None:
         """Append one line; a step that an earlier attempt wrote stands, it is not written again."""
         self._check()
         if not self._logged and step < self._checkpoint.step:
-            self._start_over()
+            self._discard_curve()
         self._logged = True
         values = {key: float(value) for key, value in metrics.items()}
         self.step, self.steps = step, steps if steps is not None else self.steps
-        self.latest = _notable({**self.latest, **values})
+        self.latest = _progress_metrics({**self.latest, **values})
         seen = self._seen.get(step, set())
         fresh = {key: value for key, value in values.items() if key not in seen}
         if fresh:
@@ -94,7 +86,7 @@ class TrialContext:
     def due(self) -> bool:
         """Every CHECKPOINT_SECONDS, less often where saving is slow (at most 2 % of the time), and when stopping."""
         late = time.monotonic() - self._saved >= max(CHECKPOINT_SECONDS, 50 * self._cost)
-        return bool(self.share(self.asked or late))
+        return bool(self.share(self.stop_requested or late))
 
     def save(self, write: Callable[[Path], None]) -> None:
         self._check()
@@ -123,29 +115,29 @@ class TrialContext:
     def _open(self) -> int:
         return os.open(self._trial.events_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
 
-    def _start_over(self) -> None:
+    def _discard_curve(self) -> None:
         """The task did not take up the checkpoint it was given, so the curve before it is not this attempt's."""
         os.close(self._events)
-        _set_events_aside(self._trial, self._attempt)
+        _archive_events(self._trial, self._attempt)
         self._events, self._seen, self.latest = self._open(), {}, {}
 
     @property
-    def asked(self) -> bool:
+    def stop_requested(self) -> bool:
         """Whether this process was asked to stop; the others, if there are any, may not know yet."""
-        return bool(self._stop) or bool(self.overtime)
+        return bool(self._stop) or bool(self.time_limit_reason)
 
     def _check(self) -> None:
-        if self.abandoned:
-            raise Abandoned
+        if self.lease_lost:
+            raise LeaseLost
 
 
-def _notable(metrics: dict[str, float]) -> dict[str, float]:
+def _progress_metrics(metrics: dict[str, float]) -> dict[str, float]:
     """A few values for the progress display: validation first, then training, nothing per layer."""
     order = sorted(metrics, key=lambda key: (not key.startswith("val."), not key.startswith("train."), "layer" in key))
-    return {key: metrics[key] for key in order[:SHOWN]}
+    return {key: metrics[key] for key in order[:MAX_SHOWN_METRICS]}
 
 
-def _set_events_aside(folder: TrialFolder, attempt: int) -> None:
+def _archive_events(folder: TrialFolder, attempt: int) -> None:
     """An attempt without a checkpoint starts from nothing: the curve of the one before goes to that one's folder."""
     if attempt > 0 and folder.events_file.exists():
         aside = folder.attempt_folder(attempt - 1)

@@ -11,19 +11,21 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from studies.engine.core.processes import is_alive
+from studies.engine.core.stop import StopRequest
 from studies.engine.core.trial import State
-from studies.engine.runtime.context import Stop, TrialContext
-from studies.engine.storage.lease import HEARTBEAT_SECONDS, alive
+from studies.engine.runtime.context import TrialContext
+from studies.engine.storage.lease import HEARTBEAT_SECONDS
 from studies.engine.storage.trial_folder import TrialFolder
 
-TICK = min(1.0, HEARTBEAT_SECONDS / 2)
-ORPHAN_GRACE = 5.0
+POLL_SECONDS = min(1.0, HEARTBEAT_SECONDS / 2)
+ORPHAN_GRACE_SECONDS = 5.0
 """Seconds that a worker without its parent has to save."""
-OVERTIME_GRACE = float(os.environ.get("DYNVIT_OVERTIME_SECONDS", "20"))
+TIMEOUT_GRACE_SECONDS = float(os.environ.get("DYNVIT_OVERTIME_SECONDS", "20"))
 """Seconds that an attempt has to save once its minutes are over."""
 
 
-class Parents:
+class ParentMonitor:
     """Processes without which this one has no business: its parent, and a driver that owns the whole cluster."""
 
     def __init__(self) -> None:
@@ -33,17 +35,23 @@ class Parents:
         if sys.platform == "linux":
             ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
-    def gone(self) -> bool:
+    def dead(self) -> bool:
         if os.getppid() != self._parent:
             return True
-        return bool(self._driver) and not alive(self._driver, self._birth)
+        return bool(self._driver) and not is_alive(self._driver, self._birth)
 
 
-class Pulse:
+class Heartbeat:
     """Use as a context manager around one attempt; `state` is what it writes, with the context's step and values."""
 
     def __init__(
-        self, folder: TrialFolder, token: str, state: State, context: TrialContext, stop: Stop, parents: Parents | None
+        self,
+        folder: TrialFolder,
+        token: str,
+        state: State,
+        context: TrialContext,
+        stop: StopRequest,
+        parents: ParentMonitor | None,
     ) -> None:
         self._folder, self._token, self._state, self._context = folder, token, state, context
         self._stop, self._parents = stop, parents
@@ -53,10 +61,10 @@ class Pulse:
         self._orphan_since: float | None = None
         self.minutes: float | None = None
         """How long this attempt may take."""
-        self.insist: Callable[[str], None] = lambda reason: None
+        self.on_timeout: Callable[[str], None] = lambda reason: None
         """Called where the attempt goes on after that and OVERTIME_GRACE; gets the reason."""
 
-    def __enter__(self) -> Pulse:
+    def __enter__(self) -> Heartbeat:
         self._thread.start()
         return self
 
@@ -73,14 +81,14 @@ class Pulse:
 
     def _run(self) -> None:
         written = self._state
-        while not self._end.wait(TICK):
+        while not self._end.wait(POLL_SECONDS):
             try:
-                self._listen()
-                self._watch_the_time()
+                self._poll_stop_request()
+                self._check_deadline()
                 due = time.monotonic() - self._touched >= HEARTBEAT_SECONDS
-                if due and not self._folder.beat(self._token):
-                    self._context.abandoned = True
-                    self._stop.ask()
+                if due and not self._folder.renew_lease(self._token):
+                    self._context.lease_lost = True
+                    self._stop.request()
                     return
                 now = self.state()
                 if due or (now.step, now.latest) != (written.step, written.latest):
@@ -91,24 +99,24 @@ class Pulse:
             except OSError:
                 continue  # a full disk, a network drive that is away: the task meets it by itself or it passes
 
-    def _watch_the_time(self) -> None:
+    def _check_deadline(self) -> None:
         over = time.monotonic() - self._began - 60 * self.minutes if self.minutes else -1.0
         if over < 0:
             return
-        self._context.overtime = f"took longer than its {self.minutes:g} minutes (resources.minutes)"
-        if over > OVERTIME_GRACE:
-            self.insist(self._context.overtime)
+        self._context.time_limit_reason = f"took longer than its {self.minutes:g} minutes (resources.minutes)"
+        if over > TIMEOUT_GRACE_SECONDS:
+            self.on_timeout(self._context.time_limit_reason)
 
-    def _listen(self) -> None:
-        if self._parents is not None and self._parents.gone():
-            self._stop.ask()
+    def _poll_stop_request(self) -> None:
+        if self._parents is not None and self._parents.dead():
+            self._stop.request()
             self._orphan_since = self._orphan_since or time.monotonic()
-            if time.monotonic() - self._orphan_since > ORPHAN_GRACE:
+            if time.monotonic() - self._orphan_since > ORPHAN_GRACE_SECONDS:
                 if os.getpgid(0) == os.getpid():
                     os.killpg(0, signal.SIGKILL)  # with the processes it started
                 os._exit(1)
         try:
             if self._folder.stop_file.read_text().strip() == self._token:
-                self._stop.ask()
+                self._stop.request()
         except FileNotFoundError:
             pass

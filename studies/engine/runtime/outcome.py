@@ -5,32 +5,33 @@ from __future__ import annotations
 import errno
 import traceback
 
+from studies.engine.core.stop import StopRequest
 from studies.engine.core.trial import Status
-from studies.engine.runtime.context import Stop, TrialContext
-from studies.engine.runtime.distributed.leader import Broken, Gang
+from studies.engine.runtime.context import TrialContext
+from studies.engine.runtime.distributed.leader import RankLost, RankServer
 
-BLAME = 2.0
+FAILED_RANK_SECONDS = 2.0
 """Seconds after a failure in which it may turn out that another process of the same trial was its cause."""
 
 
-class Overtime(BaseException):
+class TimeLimitExceeded(BaseException):
     """Raised within a trial that does not see that its time is over."""
 
 
-def verdict(error: BaseException, stop: Stop, context: TrialContext) -> tuple[Status, str]:
+def classify_outcome(error: BaseException, stop: StopRequest, context: TrialContext) -> tuple[Status, str]:
     names = {cls.__name__ for cls in type(error).__mro__}  # by name: importing the task's package here would cost torch
-    if context.overtime and ("Stopped" in names or isinstance(error, Overtime)):
-        return "failed", context.overtime
+    if context.time_limit_reason and ("Stopped" in names or isinstance(error, TimeLimitExceeded)):
+        return "failed", context.time_limit_reason
     if "Stopped" in names and stop.status is not None:
         return stop.status, ""
     if isinstance(error, KeyboardInterrupt):
         return "stopped", "interrupted"
-    return "failed", name_of(error)
+    return "failed", describe_exception(error)
 
 
-def name_of(error: BaseException) -> str:
+def describe_exception(error: BaseException) -> str:
     """An exception in one line; `oom` where memory was too small."""
-    if isinstance(error, Broken):
+    if isinstance(error, RankLost):
         return str(error)
     if isinstance(error, MemoryError) or "OutOfMemoryError" in {cls.__name__ for cls in type(error).__mro__}:
         return "oom"
@@ -41,11 +42,11 @@ def name_of(error: BaseException) -> str:
     return told.removeprefix(module)[:300]
 
 
-def shared_verdict(gang: Gang, context: TrialContext, reason: str) -> tuple[Status, str]:
+def classify_distributed_outcome(ranks: RankServer, context: TrialContext, reason: str) -> tuple[Status, str]:
     """Where one of the other processes ended first, that is the reason, not what came of it here."""
-    blamed = gang.blame(BLAME)
-    if gang.told:
-        context.say(f"from another process:\n{gang.told}")
+    blamed = ranks.failed_rank(FAILED_RANK_SECONDS)
+    if ranks.traceback:
+        context.say(f"from another process:\n{ranks.traceback}")
     if not blamed:
         return "failed", reason
-    return ("failed" if gang.told else "lost"), blamed
+    return ("failed" if ranks.traceback else "lost"), blamed

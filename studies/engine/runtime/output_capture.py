@@ -10,11 +10,11 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from studies.engine.runtime.outcome import Overtime
+from studies.engine.runtime.outcome import TimeLimitExceeded
 
 
 @contextlib.contextmanager
-def captured(log: Path, inline: bool) -> Iterator[None]:
+def capture_output(log: Path, inline: bool) -> Iterator[None]:
     """Standard output and error go to the trial's log; in a process of its own also what C code and children write."""
     with open(log, "a", buffering=1, encoding="utf-8", errors="replace") as file:
         if inline:
@@ -35,7 +35,7 @@ def captured(log: Path, inline: bool) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def alarm(inline: bool) -> Iterator[Callable[[str], None] | None]:
+def timeout_interrupt(inline: bool) -> Iterator[Callable[[str], None] | None]:
     """In a process that does more, how to interrupt a trial that goes on after its time: Python code, that is."""
     if not inline or threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGALRM"):
         yield (lambda reason: None) if inline else None
@@ -48,7 +48,7 @@ def alarm(inline: bool) -> Iterator[Callable[[str], None] | None]:
 
 
 def _overtime(number: int, frame: object) -> None:
-    raise Overtime
+    raise TimeLimitExceeded
 
 
 def flush() -> None:

@@ -23,45 +23,47 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from studies.engine.catalog.tasks import load_task
+from studies.engine.core.files import write_atomic
+from studies.engine.core.stop import StopRequest
 from studies.engine.core.trial import State, Status
-from studies.engine.runtime.context import Abandoned, Stop, TrialContext
+from studies.engine.runtime import task_loader
+from studies.engine.runtime.context import LeaseLost, TrialContext
 from studies.engine.runtime.distributed import env
-from studies.engine.runtime.distributed.leader import Gang
-from studies.engine.runtime.heartbeat import Parents, Pulse
-from studies.engine.runtime.outcome import name_of, shared_verdict, verdict
-from studies.engine.runtime.output_capture import alarm, captured, flush
+from studies.engine.runtime.distributed.leader import RankServer
+from studies.engine.runtime.heartbeat import Heartbeat, ParentMonitor
+from studies.engine.runtime.outcome import classify_distributed_outcome, classify_outcome, describe_exception
+from studies.engine.runtime.output_capture import capture_output, flush, timeout_interrupt
 from studies.engine.storage import environment
-from studies.engine.storage.trial_folder import TrialFolder, write_atomic
+from studies.engine.storage.trial_folder import TrialFolder
 
 RUNNABLE = ("planned", "queued", "preempted")
-MINUTES = "DYNVIT_MINUTES"
+MINUTES_VARIABLE = "DYNVIT_MINUTES"
 """Environment variable: how long an attempt may take, where the launcher has no clock of its own for that."""
-DISK = 74
+EXIT_IO_ERROR = 74
 """Exit code where the results folder could not be written (EX_IOERR)."""
 
 
-def together(
-    folder: TrialFolder, me: env.Ranks, stop: Stop, device: str, parents: Parents, minutes: float | None
+def run_distributed_rank(
+    folder: TrialFolder, me: env.RankInfo, stop: StopRequest, device: str, parents: ParentMonitor, minutes: float | None
 ) -> NoReturn:
     """One attempt at one trial as one of several processes, and the end of this one: what torch left running in it
     might wait for the others for ever."""
     if me.rank:
-        from studies.engine.runtime.distributed.follower import follow
+        from studies.engine.runtime.distributed.follower import run_follower
 
-        code = follow(folder.path, me, device, stop, parents, name_of)
+        code = run_follower(folder.path, me, device, stop, parents, describe_exception)
     else:
-        with Gang(folder.path, me) as gang:
-            code = int(attempt(folder, stop, device, parents, gang=gang, minutes=minutes) in ("failed", "lost"))
+        with RankServer(folder.path, me) as ranks:
+            code = int(run_attempt(folder, stop, device, parents, ranks=ranks, minutes=minutes) in ("failed", "lost"))
     flush()
     os._exit(code)
 
 
-def work(
+def run_trials(
     folders: Sequence[TrialFolder],
-    stop: Stop,
+    stop: StopRequest,
     device: str,
-    parents: Parents | None,
+    parents: ParentMonitor | None,
     until_empty: bool = False,
     minutes: float | None = None,
 ) -> list[Status]:
@@ -72,7 +74,7 @@ def work(
         for folder in folders:
             if stop:
                 return ended
-            status = attempt(folder, stop, device, parents, minutes=minutes)
+            status = run_attempt(folder, stop, device, parents, minutes=minutes)
             if status is not None:
                 ended.append(status)
             if status == "failed" and folder.state().reason.startswith("oom"):
@@ -81,45 +83,45 @@ def work(
             return ended
 
 
-def attempt(
+def run_attempt(
     folder: TrialFolder,
-    stop: Stop,
+    stop: StopRequest,
     device: str = "cpu",
-    parents: Parents | None = None,
+    parents: ParentMonitor | None = None,
     inline: bool = False,
-    gang: Gang | None = None,
+    ranks: RankServer | None = None,
     minutes: float | None = None,
 ) -> Status | None:
     """One attempt at one trial; None where there is nothing to do or another has it. inline: this process does more."""
     if folder.state().status not in RUNNABLE:
         return None
-    token = folder.claim()
+    token = folder.acquire_lease()
     if token is None:
         return None
     try:
         state = folder.state()  # again: another may have run it before we had the claim
         if state.status not in RUNNABLE:
             return None
-        _sweep(folder)
+        remove_temp_files(folder)
         now = time.time()
         running = State("running", state.attempt + 1, host=socket.gethostname(), pid=os.getpid(), device=device)
         running = replace(running, started=state.started or now, heartbeat=now)
         here = folder.attempt_folder(state.attempt)
         here.mkdir(parents=True, exist_ok=True)
         folder.set_state(running)
-        with captured(here / "log.txt", inline), alarm(inline) as insist:
-            return _run(folder, token, running, stop, parents, gang, minutes, insist)
+        with capture_output(here / "log.txt", inline), timeout_interrupt(inline) as insist:
+            return _run(folder, token, running, stop, parents, ranks, minutes, insist)
     finally:
-        folder.release(token)
+        folder.release_lease(token)
 
 
 def _run(
     folder: TrialFolder,
     token: str,
     running: State,
-    stop: Stop,
-    parents: Parents | None,
-    gang: Gang | None,
+    stop: StopRequest,
+    parents: ParentMonitor | None,
+    ranks: RankServer | None,
     minutes: float | None,
     insist: Callable[[str], None] | None,
 ) -> Status | None:
@@ -127,29 +129,29 @@ def _run(
     here = folder.attempt_folder(running.attempt - 1)
     write_atomic(here / "env.json", json.dumps(environment.describe(running.device), indent=1) + "\n", durable=False)
     spec = folder.spec() or {}
-    context = TrialContext(folder, running.attempt - 1, int(spec.get("seed", 0)), running.device, stop, gang)
+    context = TrialContext(folder, running.attempt - 1, int(spec.get("seed", 0)), running.device, stop, ranks)
     context.say(f"trial {folder.id}, attempt {running.attempt}, process {running.pid} on {running.host}")
-    pulse = Pulse(folder, token, running, context, stop, parents)
-    pulse.minutes, pulse.insist = minutes, insist or (lambda reason: _give_up(folder, pulse, "failed", reason))
+    pulse = Heartbeat(folder, token, running, context, stop, parents)
+    pulse.minutes, pulse.on_timeout = minutes, insist or (lambda reason: abort(folder, pulse, "failed", reason))
     status: Status = "failed"
     try:
         with pulse:
-            if gang is not None:
-                gang.give_up = lambda reason: _give_up(folder, pulse, "lost", reason)
-                _assemble(gang, spec, context, stop)
-            result = _call(spec, context)
-            if gang is not None:
-                gang.finish()
+            if ranks is not None:
+                ranks.abort = lambda reason: abort(folder, pulse, "lost", reason)
+                _wait_for_ranks(ranks, spec, context, stop)
+            result = run_spec(spec, context)
+            if ranks is not None:
+                ranks.finish()
         result["cost"].setdefault("seconds", round(time.monotonic() - began, 3))
         folder.set_result({"schema": 1, **result})
         status, reason = "done", ""
-    except Abandoned:
+    except LeaseLost:
         context.say("another worker has taken this trial over: nothing more is written here")
         return None
     except BaseException as error:
-        status, reason = verdict(error, stop, context)
-        if gang is not None and status == "failed" and reason != "oom":
-            status, reason = shared_verdict(gang, context, reason)
+        status, reason = classify_outcome(error, stop, context)
+        if ranks is not None and status == "failed" and reason != "oom":
+            status, reason = classify_distributed_outcome(ranks, context, reason)
         if status in ("failed", "lost"):
             traceback.print_exc()
             traceback.clear_frames(error.__traceback__)  # lets go of what the task held
@@ -157,7 +159,7 @@ def _run(
             folder.set_state(replace(pulse.state(), status=status, reason=reason, ended=time.time()))
             raise
     finally:
-        context.close(forget=status == "done" and not _kept(spec.get("config")))
+        context.close(forget=status == "done" and not keeps_checkpoint(spec.get("config")))
     folder.set_state(replace(pulse.state(), status=status, reason=reason, ended=time.time()))
     context.say(f"{status} after {time.monotonic() - began:.1f} s" + (f": {reason}" if reason else ""))
     if status == "failed":
@@ -165,11 +167,11 @@ def _run(
     return status
 
 
-def _call(spec: dict[str, Any], context: TrialContext) -> dict[str, Any]:
+def run_spec(spec: dict[str, Any], context: TrialContext) -> dict[str, Any]:
     """The task's result as it will be read back: {"metrics": {...}, "cost": {...}}."""
     if "task" not in spec or "config" not in spec:
         raise ValueError("spec.json is missing or damaged")
-    result = load_task(spec["task"]).run(spec["config"], context)
+    result = task_loader.run_task(spec["task"], spec["config"], context)
     if not isinstance(result, dict) or not isinstance(result.get("metrics"), dict):
         raise TypeError(
             'a task returns {"metrics": {...}, "cost": {...}}' + f", this one returned {type(result).__name__}"
@@ -178,29 +180,29 @@ def _call(spec: dict[str, Any], context: TrialContext) -> dict[str, Any]:
     return dict(plain)
 
 
-def _assemble(gang: Gang, spec: dict[str, Any], context: TrialContext, stop: Stop) -> None:
+def _wait_for_ranks(ranks: RankServer, spec: dict[str, Any], context: TrialContext, stop: StopRequest) -> None:
     """Wait for the other processes and tell them what this attempt is."""
     checkpoint = context.load()
-    start = {"spec": spec, "address": gang.address, "checkpoint": str(checkpoint) if checkpoint else None}
-    gang.assemble(start, lambda: context.asked)
-    context.say(f"{gang.world} processes, this is the first")
+    start = {"spec": spec, "address": ranks.address, "checkpoint": str(checkpoint) if checkpoint else None}
+    ranks.wait_for_ranks(start, lambda: context.stop_requested)
+    context.say(f"{ranks.world} processes, this is the first")
 
 
-def _give_up(folder: TrialFolder, pulse: Pulse, status: Status, reason: str) -> None:
+def abort(folder: TrialFolder, pulse: Heartbeat, status: Status, reason: str) -> None:
     """End this process, which hangs in something that cannot be interrupted."""
     folder.set_state(replace(pulse.state(), status=status, reason=reason, ended=time.time()))
     print(f"{status}: {reason}; this process does not come to a step's end and is ended", flush=True)
     os._exit(1)
 
 
-def _kept(config: object) -> bool:
+def keeps_checkpoint(config: object) -> bool:
     """Whether the config says anywhere `keep_checkpoint: true`."""
     return isinstance(config, dict) and (
-        config.get("keep_checkpoint") is True or any(_kept(value) for value in config.values())
+        config.get("keep_checkpoint") is True or any(keeps_checkpoint(value) for value in config.values())
     )
 
 
-def _sweep(folder: TrialFolder) -> None:
+def remove_temp_files(folder: TrialFolder) -> None:
     """Half-written files that a killed worker left."""
     for place in (folder.path, folder.checkpoint_file.parent):
         for file in place.glob(".*"):
@@ -217,22 +219,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--until-empty", action="store_true", help="go round until nothing is left to run")
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args(arguments)
-    stop = Stop()
+    stop = StopRequest()
     word: Status = "preempted" if os.environ.get("DYNVIT_SCHEDULED") else "stopped"  # a queue's jobs come back
-    signal.signal(signal.SIGTERM, lambda *_: stop.ask(word))
-    signal.signal(signal.SIGUSR2, lambda *_: stop.ask("preempted"))
+    signal.signal(signal.SIGTERM, lambda *_: stop.request(word))
+    signal.signal(signal.SIGUSR2, lambda *_: stop.request("preempted"))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the driver, which asks us to stop
-    parents = Parents()
-    if parents.gone():
+    parents = ParentMonitor()
+    if parents.dead():
         return 1
     faulthandler.enable()
     folders = [TrialFolder(f.resolve()) for f in given.folders]
-    me, minutes = env.here(), float(os.environ.get(MINUTES) or 0) or None
+    me, minutes = env.current_rank(), float(os.environ.get(MINUTES_VARIABLE) or 0) or None
     try:
         if me.world > 1:
-            together(folders[0], me, stop, env.device(given.device, me), parents, minutes)
-        ended = work(folders, stop, given.device, parents, given.until_empty, minutes)
+            run_distributed_rank(folders[0], me, stop, env.rank_device(given.device, me), parents, minutes)
+        ended = run_trials(folders, stop, given.device, parents, given.until_empty, minutes)
     except OSError as error:
         print(f"the results folder cannot be written: {error}", file=sys.stderr)
-        return DISK
+        return EXIT_IO_ERROR
     return 1 if "failed" in ended else 0

@@ -15,7 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from studies.engine.storage.trial_folder import TrialFolder, read_json, write_atomic
+from studies.engine.core.files import read_json, write_atomic
+from studies.engine.storage.trial_folder import TrialFolder
 
 
 class Checkpoint:
@@ -60,7 +61,7 @@ class Checkpoint:
             say(f"checkpoint {file.name} is damaged, set aside as {aside.name}")
         return None
 
-    def mark(self) -> str:
+    def digest(self) -> str:
         """Another text after every `save`, empty before the first: tells whether a trial got on."""
         return str(((read_json(self.sidecar) or {}).get("last") or {}).get("sha256", ""))
 

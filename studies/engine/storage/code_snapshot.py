@@ -10,6 +10,10 @@ import uuid
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
+
+from studies.engine.core.files import read_json
+from studies.engine.core.processes import command_output
 
 PACKAGES = ("dynvit", "studies")
 SUFFIXES = (".py", ".json")
@@ -33,10 +37,31 @@ def fingerprint(folder: Path, packages: tuple[str, ...] = ("dynvit",)) -> str:
     return digest.hexdigest()[:12]
 
 
+@cache
+def source() -> dict[str, Any]:
+    """git sha and whether the tree is dirty (in a snapshot: of where it was taken); fingerprint of the science's code.
+
+    The engine does not count: a change of it changes no number.
+    """
+    written = read_json(root() / SOURCE)
+    if written is not None:
+        return {**{key: written.get(key) for key in ("git", "source")}, "code": root().name}
+    return {"git": git(root()), "source": fingerprint(root())}
+
+
+def git(folder: Path) -> dict[str, Any] | None:
+    """None outside a repository or without git."""
+    sha = command_output("git", "-C", str(folder), "rev-parse", "HEAD")
+    if not sha:
+        return None
+    changed = command_output(
+        "git", "-C", str(folder), "status", "--porcelain", "--untracked-files=no", "--", "dynvit", "studies"
+    )
+    return {"sha": sha, "dirty": bool(changed)}
+
+
 def take(results: Path) -> Path:
     """The snapshot of the running code under ``results/code``, made if it is not there."""
-    from studies.engine.storage.environment import source
-
     target = results / "code" / fingerprint(root(), PACKAGES)
     if (target / SOURCE).exists():
         return target

@@ -14,100 +14,61 @@ import socket
 import time
 import uuid
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
+
+from studies.engine.core.processes import is_alive, machine_id, start_time
 
 HEARTBEAT_SECONDS = float(os.environ.get("DYNVIT_HEARTBEAT", "10"))
 STALE_AFTER = 5  # heartbeats
 
 
-@cache
-def machine() -> str:
-    """This host as far as process ids mean the same: its name and, on Linux, the process namespace."""
-    try:
-        return f"{socket.gethostname()}:{os.stat('/proc/self/ns/pid').st_ino}"
-    except OSError:
-        return socket.gethostname()
-
-
-def born(pid: int) -> str:
-    """When a process of this machine started, as the kernel counts; tells it from a later one with its number."""
-    fields = _stat(pid)
-    return fields[19] if fields else ""
-
-
-def alive(pid: int, birth: str = "") -> bool:
-    """Whether a process of this machine runs (a zombie does not), and is the one born then."""
-    if pid <= 0:
-        return False
-    if os.path.exists("/proc/self/stat"):
-        fields = _stat(pid)
-        return bool(fields) and fields[0] not in ("Z", "X") and birth in ("", fields[19])
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _stat(pid: int) -> list[str]:
-    """Fields of /proc/PID/stat from the state on; empty where there is no such process (or no /proc)."""
-    try:
-        with open(f"/proc/{pid}/stat") as f:
-            return f.read().rsplit(")", 1)[1].split()
-    except (OSError, IndexError):
-        return []
-
-
-class Claim:
+class Lease:
     """One claim file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def take(self) -> str | None:
+    def acquire(self) -> str | None:
         """Claim for this process: a token, or None where a live process holds it."""
         token = uuid.uuid4().hex
         for _ in range(3):
-            if self._place(token):
+            if self._create(token):
                 return token
-            if not self._break_stale(token):
+            if not self._steal_stale(token):
                 return None
         return None
 
     def release(self, token: str) -> None:
-        if self._held_by(token):
+        if self._is_owner(token):
             self.path.unlink(missing_ok=True)
 
-    def beat(self, token: str) -> bool:
+    def renew(self, token: str) -> bool:
         """Say that the holder lives. False: the claim is another's now, stop working."""
-        if not self._held_by(token):
+        if not self._is_owner(token):
             # taken away by a breaker that died before it put it back: ours again if nobody else has it
-            return not self.path.exists() and self._place(token)
+            return not self.path.exists() and self._create(token)
         try:
             os.utime(self.path)
         except FileNotFoundError:
-            return self._place(token)
+            return self._create(token)
         return True
 
-    def alive(self) -> bool:
+    def is_alive(self) -> bool:
         """True while a live process holds it."""
-        seen = self._look()
+        seen = self._read()
         return seen is not None and _fresh(*seen)
 
-    def holder(self) -> dict[str, Any] | None:
+    def owner(self) -> dict[str, Any] | None:
         """Who holds it (host, pid, time, token), dead or alive."""
-        seen = self._look()
+        seen = self._read()
         return _parse(seen[0]) if seen else None
 
-    def _held_by(self, token: str) -> bool:
-        held = self.holder()
+    def _is_owner(self, token: str) -> bool:
+        held = self.owner()
         return held is not None and held.get("token") == token
 
-    def _look(self) -> tuple[bytes, int] | None:
+    def _read(self) -> tuple[bytes, int] | None:
         """Contents and modification time (ns), of one and the same file."""
         try:
             with open(self.path, "rb") as f:
@@ -115,9 +76,15 @@ class Claim:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def _place(self, token: str) -> bool:
+    def _create(self, token: str) -> bool:
         pid = os.getpid()
-        body = {"host": socket.gethostname(), "machine": machine(), "pid": pid, "born": born(pid), "token": token}
+        body = {
+            "host": socket.gethostname(),
+            "machine": machine_id(),
+            "pid": pid,
+            "born": start_time(pid),
+            "token": token,
+        }
         temporary = self.path.with_name(f".{self.path.name}.{token}")
         try:
             temporary.write_text(json.dumps({**body, "time": time.time()}))
@@ -128,28 +95,28 @@ class Claim:
             temporary.unlink(missing_ok=True)
         return True
 
-    def _break_stale(self, token: str) -> bool:
+    def _steal_stale(self, token: str) -> bool:
         """Remove a dead process's claim; True when the way is free. Breakers take turns."""
-        with self._turn():
-            seen = self._look()
+        with self._lock():
+            seen = self._read()
             if seen is None:
                 return True
             if _fresh(*seen):
                 return False
-            grave = self.path.with_name(f".{self.path.name}.stale.{token}")
+            stale_path = self.path.with_name(f".{self.path.name}.stale.{token}")
             try:
-                os.rename(self.path, grave)
+                os.rename(self.path, stale_path)
             except FileNotFoundError:
                 return True
-            moved = Claim(grave)._look()
+            moved = Lease(stale_path)._read()
             if moved != seen:  # the holder came back to life between the look and the rename: it goes back
                 with contextlib.suppress(FileExistsError):  # then the holder learns at its next beat that it lost
-                    os.link(grave, self.path)
-            grave.unlink(missing_ok=True)
+                    os.link(stale_path, self.path)
+            stale_path.unlink(missing_ok=True)
             return moved == seen
 
     @contextlib.contextmanager
-    def _turn(self) -> Iterator[None]:
+    def _lock(self) -> Iterator[None]:
         """One breaker at a time: else the second moves away the claim that the first has just placed.
 
         The lock ends with its process. Where a file system has none, only the comparison after the rename is left.
@@ -178,8 +145,8 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 def _fresh(body: bytes, touched_ns: int) -> bool:
     held = _parse(body)
-    here = held is not None and held.get("machine") == machine()
-    if held is not None and here and not alive(int(held.get("pid", 0)), str(held.get("born", ""))):
+    here = held is not None and held.get("machine") == machine_id()
+    if held is not None and here and not is_alive(int(held.get("pid", 0)), str(held.get("born", ""))):
         return False
     return time.time() - touched_ns / 1e9 < STALE_AFTER * HEARTBEAT_SECONDS
 

@@ -1,19 +1,17 @@
-"""plan.json of a study folder: what was asked for, read by `status`, `collect` and others without the study file."""
+"""plan.json of a study folder: the planned trials, so that `status`, `tables` and others need no study file."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from studies.engine.storage.trial_folder import read_json, write_atomic
-
-if TYPE_CHECKING:
-    from studies.engine.planning.plan import Plan
+from studies.engine.core.files import read_json, write_atomic
 
 NAME = "plan.json"
+TEXT_KEYS = ("study", "title", "label", "scale", "study_file", "study_text", "task")
 
 
 @dataclass(frozen=True)
@@ -98,54 +96,25 @@ def folders(store_root: Path) -> Iterator[Path]:
     yield from sorted(path.parent for path in store_root.glob(f"*/{NAME}"))
 
 
-def write_plan(plan: Plan) -> Path:
-    """Write the whole study (not only what `--only` chose) to its folder; an equal file is left untouched."""
-    text = json.dumps(as_json(plan), indent=1, ensure_ascii=False) + "\n"
-    path = plan.folder / NAME
+def write_plan(plan: PlanFile) -> Path:
+    """Write plan.json; a file with the same content is left untouched."""
+    text = json.dumps(to_json(plan), indent=1, ensure_ascii=False) + "\n"
     plan.folder.mkdir(parents=True, exist_ok=True)
-    if not path.is_file() or path.read_text(encoding="utf-8") != text:
-        write_atomic(path, text)
-    return path
+    if not plan.path.is_file() or plan.path.read_text(encoding="utf-8") != text:
+        write_atomic(plan.path, text)
+    return plan.path
 
 
-def as_json(plan: Plan) -> dict[str, Any]:
-    study = plan.study
+def to_json(plan: PlanFile) -> dict[str, Any]:
+    """Return the contents of plan.json."""
     return {
         "schema": 1,
-        "study": study.name,
-        "title": study.title,
-        "label": plan.label,
-        "scale": plan.scale,
-        "study_file": study.file.name,
-        "study_text": study.text,
-        "task": study.task.name,
+        **{key: getattr(plan, key) for key in TEXT_KEYS},
         "metrics": {
-            name: {"from": m.source, "direction": m.direction, "unit": m.unit} for name, m in study.metrics.items()
+            name: {"from": m.source, "direction": m.direction, "unit": m.unit} for name, m in plan.metrics.items()
         },
-        "parts": [
-            {
-                "name": part.name,
-                "baseline": "baseline",
-                "axes": [
-                    {"name": a.name, "label": a.label or a.name, "levels": list(a.labels), "baseline": a.baseline}
-                    for a in part.axes.values()
-                ],
-            }
-            for part in study.at(plan.scale).parts
-        ],
-        "trials": [
-            {
-                "part": t.arm.part,
-                "arm": t.arm.label,
-                "coords": dict(t.arm.coords),
-                "baseline": t.arm.is_baseline,
-                "blocks": list(t.arm.blocks),
-                "seed": t.seed,
-                "trial": t.id,
-                "folder": t.folder_id,
-            }
-            for t in plan.trials
-        ],
+        "parts": [asdict(part) for part in plan.parts],
+        "trials": [vars(trial) for trial in plan.trials],
     }
 
 
@@ -165,5 +134,5 @@ def read_plan(folder: Path) -> PlanFile:
         for p in raw["parts"]
     )
     trials = tuple(PlannedTrial(**{**t, "blocks": tuple(t["blocks"])}) for t in raw["trials"])
-    told = {key: raw[key] for key in ("study", "title", "label", "scale", "study_file", "study_text", "task")}
-    return PlanFile(path=path, metrics=metrics, parts=parts, trials=trials, **told)
+    texts = {key: raw[key] for key in TEXT_KEYS}
+    return PlanFile(path=path, metrics=metrics, parts=parts, trials=trials, **texts)

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from studies.engine.core.trial import State, Status
 from studies.engine.storage.trial_folder import TrialFolder
 
-SETTLED = ("done", "failed", "lost", "stopped")
+INACTIVE = ("done", "failed", "lost", "stopped")
 """Nobody is working on it and nobody will, unless it is queued again."""
 
 
-class Watch:
+class StateWatcher:
     """States by folder id. A folder whose state.json has not changed is not read again, except while it runs."""
 
     def __init__(self, folders: Sequence[TrialFolder]) -> None:
@@ -22,9 +22,9 @@ class Watch:
         self._states: dict[str, State] = {}
         self._stamps: dict[str, tuple[int, int] | None] = {}
         self._lock = threading.Lock()
-        self.look()
+        self.poll()
 
-    def look(self) -> dict[str, State]:
+    def poll(self) -> dict[str, State]:
         with self._lock:
             for name, folder in self.folders.items():
                 known = self._states.get(name)
@@ -35,7 +35,7 @@ class Watch:
                     self._states[name], self._stamps[name] = folder.state(), stamp
             return dict(self._states)
 
-    def count(self) -> Counter[Status]:
+    def counts(self) -> Counter[Status]:
         with self._lock:
             return Counter(state.status for state in self._states.values())
 

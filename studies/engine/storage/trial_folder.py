@@ -6,43 +6,14 @@ import dataclasses
 import json
 import os
 import time
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from studies.engine.core.files import read_json, write_atomic
 from studies.engine.core.trial import State
-from studies.engine.storage.lease import HEARTBEAT_SECONDS, STALE_AFTER, Claim
-
-__all__ = ["HEARTBEAT_SECONDS", "STALE_AFTER", "Event", "Store", "TrialFolder", "read_json", "write_atomic"]
-
-
-def write_atomic(path: Path, data: bytes | str, durable: bool = True) -> None:
-    """Replace a file so that a reader, or a kill at any moment, sees the old or the new one, never a half.
-
-    durable: also a power cut; costs a sync of the disk.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:6]}")
-    try:
-        with open(temporary, "wb") as f:
-            f.write(data.encode() if isinstance(data, str) else data)
-            if durable:
-                f.flush()
-                os.fsync(f.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The file's object, or None where it is absent or damaged (a writer was killed, a disk was full)."""
-    try:
-        value = json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return None
-    return value if isinstance(value, dict) else None
+from studies.engine.storage.lease import Lease
 
 
 @dataclass(frozen=True)
@@ -86,7 +57,7 @@ class TrialFolder:
         return self.path / "predictions.npz"
 
     @property
-    def claim_file(self) -> Path:
+    def lease_file(self) -> Path:
         return self.path / "claim"
 
     @property
@@ -122,7 +93,7 @@ class TrialFolder:
             return state if self._has_result() else gone
         if self._has_result():
             return replace(state, status="done", reason="")
-        if state.status == "running" and not self.claimed():
+        if state.status == "running" and not self.has_live_worker():
             again = self._written_state()  # its last word comes before its claim goes
             if again.status != "running" or self._has_result():
                 return replace(again, status="done", reason="") if self._has_result() else again
@@ -161,34 +132,34 @@ class TrialFolder:
 
     # ---- claim: who works here
 
-    def claim(self) -> str | None:
+    def acquire_lease(self) -> str | None:
         """Take the folder for this process: a token, or None where a live worker has it."""
-        return Claim(self.claim_file).take()
+        return Lease(self.lease_file).acquire()
 
-    def release(self, token: str) -> None:
-        Claim(self.claim_file).release(token)
+    def release_lease(self, token: str) -> None:
+        Lease(self.lease_file).release(token)
 
-    def claimed(self) -> bool:
+    def has_live_worker(self) -> bool:
         """True while a live worker holds the folder."""
-        return Claim(self.claim_file).alive()
+        return Lease(self.lease_file).is_alive()
 
-    def beat(self, token: str) -> bool:
+    def renew_lease(self, token: str) -> bool:
         """Called by the worker's heartbeat; False means that the folder is another worker's now."""
-        return Claim(self.claim_file).beat(token)
+        return Lease(self.lease_file).renew(token)
 
-    def ask_to_stop(self) -> bool:
+    def request_stop(self) -> bool:
         """Ask the live worker to save and stop; the request carries its claim's token, so that it never stops a later
         attempt. False where nobody works here."""
-        claim = Claim(self.claim_file)
-        held = claim.holder()
-        if held is None or not claim.alive():
+        claim = Lease(self.lease_file)
+        held = claim.owner()
+        if held is None or not claim.is_alive():
             return False
         write_atomic(self.stop_file, str(held.get("token", "")), durable=False)
         return True
 
-    def settle(self, state: State) -> bool:
+    def set_state_if_idle(self, state: State) -> bool:
         """Write a state from outside, as nobody works here; False where somebody does or the trial is done."""
-        token = self.claim()
+        token = self.acquire_lease()
         if token is None:
             return False
         try:
@@ -196,12 +167,12 @@ class TrialFolder:
                 return False
             self.set_state(state)
         finally:
-            self.release(token)
+            self.release_lease(token)
         return True
 
-    def start_over(self) -> bool:
+    def archive_attempt(self) -> bool:
         """Move all that the last attempt made to its folder; False where somebody works here."""
-        token = self.claim()
+        token = self.acquire_lease()
         if token is None:
             return False
         try:
@@ -214,7 +185,7 @@ class TrialFolder:
                     target = aside / file.name
                     os.rename(file, target if not target.exists() else aside / f"{file.name}.{int(time.time())}")
         finally:
-            self.release(token)
+            self.release_lease(token)
         return True
 
     # ---- events
@@ -240,21 +211,3 @@ def parse_event(line: bytes) -> Event | None:
         return Event(float(raw["t"]), int(raw["step"]), {k: float(v) for k, v in raw["m"].items()})
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
-
-
-class Store:
-    """A results folder: `trials/<id>`, one folder per study, `mlflow.db`."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root.resolve()
-
-    @property
-    def trials(self) -> Path:
-        return self.root / "trials"
-
-    def trial(self, trial_id: str) -> TrialFolder:
-        return TrialFolder(self.trials / trial_id)
-
-    def study(self, name: str) -> Path:
-        """`name` carries the label: ``redundancy_ablation@smoke``."""
-        return self.root / name

@@ -6,9 +6,10 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from studies.engine.catalog.tasks import Task, build
+from studies.engine.catalog.tasks import Task
 from studies.engine.core.trial import Config
 from studies.engine.core.typing_check import fields
+from studies.engine.runtime.task_loader import build
 
 
 def check_configs(task: Task, configs: Sequence[Config]) -> list[str | None]:

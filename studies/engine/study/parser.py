@@ -7,13 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from studies.engine.catalog.tasks import Task, TaskError, load_task
+from studies.engine.catalog.tasks import Task, load_task
 from studies.engine.core import yaml_loader
 from studies.engine.core.errors import Problem, StudyError
 from studies.engine.core.suggest import suggest_or_list
 from studies.engine.core.trial import Resources
 from studies.engine.core.typing_check import Issue, to_yaml
 from studies.engine.core.yaml_loader import Document
+from studies.engine.runtime.task_loader import TaskError
 from studies.engine.study import schema, settings
 from studies.engine.study.model import ScaledStudy, Study
 from studies.engine.study.part_parser import PartParser

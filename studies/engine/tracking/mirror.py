@@ -17,7 +17,8 @@ from typing import Any
 from studies.engine.results.collect import output_files
 from studies.engine.results.readings import read, read_all, rows
 from studies.engine.storage.plan_file import PlanFile, PlannedTrial, read_plan
-from studies.engine.storage.trial_folder import Store, TrialFolder
+from studies.engine.storage.results_dir import Store
+from studies.engine.storage.trial_folder import TrialFolder
 from studies.engine.tracking import mlflow_uri, run_records
 from studies.engine.tracking.mlflow_runs import Runs
 from studies.engine.tracking.run_records import ENDED, Point, Wanted, milliseconds

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from studies.engine.storage.trial_folder import Event, TrialFolder, parse_event, read_json, write_atomic
+from studies.engine.core.files import read_json, write_atomic
+from studies.engine.storage.trial_folder import Event, TrialFolder, parse_event
 
 LOG_TAIL = 64 * 1024
 """Bytes of a trial's log that go to MLflow."""

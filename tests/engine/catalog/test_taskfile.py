@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from studies.engine.catalog.tasks import TaskError, build, defaults, load_task
+from studies.engine.catalog.tasks import defaults, load_task
+from studies.engine.runtime.task_loader import TaskError, build, run_task
 
 TASK = """
 from __future__ import annotations
@@ -36,7 +37,7 @@ def test_a_task_outside_the_package_is_named_by_its_file(tmp_path: Path) -> None
     assert (task.name, task.revision, task.smoke) == ("mine.py", 3, {"inner.steps": 1})
     assert [(m.key, m.given) for m in task.models] == [("net", ("img_size",))]
     assert load_task(task.ref) == task
-    assert task.run({"inner": {"steps": 7}}, "me") == {"metrics": {"steps": 7, "kind": "Config", "who": "me"}}
+    assert run_task(task.ref, {"inner": {"steps": 7}}, "me") == {"metrics": {"steps": 7, "kind": "Config", "who": "me"}}
 
 
 def test_defaults_are_as_json_has_them_and_numbers_of_their_types(tmp_path: Path) -> None:

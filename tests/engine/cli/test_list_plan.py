@@ -16,10 +16,11 @@ from study_text import STUDY, write
 from studies.engine.cli import text as view
 from studies.engine.cli.main import cli
 from studies.engine.cli.study_lookup import plan_selection
+from studies.engine.core.formatting import duration
 from studies.engine.core.trial import State
 from studies.engine.planning.selection import Selection
 from studies.engine.storage import plan_file
-from studies.engine.storage.trial_folder import Store
+from studies.engine.storage.results_dir import Store
 
 
 def run(*arguments: str) -> Result:
@@ -33,7 +34,7 @@ def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     monkeypatch.delenv("DYNVIT_RESULTS", raising=False)
     write(tmp_path / "studies")
     made = plan_selection(Selection("small"))
-    plan_file.write_plan(made)
+    plan_file.write_plan(made.to_plan_file())
     store = Store(Path("results"))
     for trial in made.trials[:3]:
         finish(store, trial, seconds=90)
@@ -169,4 +170,4 @@ def test_listing_imports_nothing_heavy() -> None:
     ],
 )
 def test_durations(seconds: float, text: str) -> None:
-    assert view.duration(seconds) == text
+    assert duration(seconds) == text

@@ -17,8 +17,8 @@ import pytest
 from toy import TASK
 
 from studies.engine.cli import main
-from studies.engine.storage.lease import Claim
-from studies.engine.storage.trial_folder import Store
+from studies.engine.storage.lease import Lease
+from studies.engine.storage.results_dir import Store
 
 ROOT = Path(__file__).parents[3]
 STUDY = """
@@ -182,12 +182,12 @@ def test_rerun_begins_anew_and_keeps_the_old(shell: Shell) -> None:
 def test_a_second_driver_is_told_who_runs(shell: Shell) -> None:
     folder = shell.store.study("small")
     folder.mkdir(parents=True)
-    token = Claim(folder / "driver").take()
+    token = Lease(folder / "driver").acquire()
     got = shell.run()
     assert got.code == 2
     assert f"small is being run by process {os.getpid()} on" in got.err
     assert token
-    Claim(folder / "driver").release(token)
+    Lease(folder / "driver").release(token)
     assert shell.run().code == 0
 
 
@@ -331,10 +331,10 @@ def test_the_picture_fits_the_terminal(shell: Shell, width: int) -> None:
     from rich.console import Console
 
     from studies.engine.cli.commands.status import picture
+    from studies.engine.core.stop import StopRequest
     from studies.engine.core.trial import State
     from studies.engine.execution.progress import Progress
     from studies.engine.results.study_status import Standing
-    from studies.engine.runtime.context import Stop
     from studies.engine.storage.plan_file import read_plan
 
     shell.run()
@@ -344,15 +344,15 @@ def test_the_picture_fits_the_terminal(shell: Shell, width: int) -> None:
         folder = shell.store.trial(name)
         folder.result_file.unlink()
         if status == "running":
-            folder.claim()
+            folder.acquire_lease()
         reason = "ValueError: " + "what went wrong is a long story " * 6 if status == "failed" else ""
         folder.set_state(State(status, 1, 41, 100, latest=latest, reason=reason, device="cuda:0"))  # type: ignore[arg-type]
     standing = Standing(shell.store, read_plan(shell.store.study("small")))
     console = Console(file=io.StringIO(), width=width, height=20, force_terminal=True, color_system=None)
     with console.capture() as got:
         console.print(picture(standing, whole=True))
-        progress = Progress(standing.watch, standing.labels, Stop(), console)
-        console.print(progress._picture(standing.watch.look()))
+        progress = Progress(standing.watch, standing.labels, StopRequest(), console)
+        console.print(progress._picture(standing.watch.poll()))
     lines = got.get().splitlines()
     assert max(map(len, lines)) <= width
     assert sum("41/100" in line and "top1 61.25" in line for line in lines) == 4

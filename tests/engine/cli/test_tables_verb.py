@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from studies.engine.cli.main import cli
-from studies.engine.storage.trial_folder import Store
+from studies.engine.storage.results_dir import Store
 
 ROOT = Path(__file__).parents[3]
 

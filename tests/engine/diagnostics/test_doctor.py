@@ -20,7 +20,7 @@ from studies.engine.cli.main import cli
 from studies.engine.diagnostics import trial_check
 from studies.engine.diagnostics.doctor import Finding, diagnose
 from studies.engine.results.collect import collect
-from studies.engine.storage.trial_folder import Store
+from studies.engine.storage.results_dir import Store
 from studies.engine.tracking.mirror import Mirror
 
 OLD = trial_check.OLD_SECONDS + 10
@@ -57,10 +57,10 @@ def claim_of_the_dead(folder: Any) -> None:
     """As a killed worker leaves it."""
     code = "import sys; from pathlib import Path; from studies.engine.storage.trial_folder import TrialFolder\n"
     code += "import os, signal\n"
-    code += "assert TrialFolder(Path(sys.argv[1])).claim(); os.kill(os.getpid(), signal.SIGKILL)"
+    code += "assert TrialFolder(Path(sys.argv[1])).acquire_lease(); os.kill(os.getpid(), signal.SIGKILL)"
     done = subprocess.run([sys.executable, "-c", code, str(folder.path)], cwd=Path(__file__).parents[3])
     assert done.returncode == -signal.SIGKILL
-    assert folder.claim_file.exists()
+    assert folder.lease_file.exists()
 
 
 def aged(path: Path) -> Path:
@@ -103,12 +103,12 @@ def test_a_running_trial_is_not_a_fault(store: Store, plan: dict[str, Any]) -> N
     trial = store.trial(plan["trials"][2]["folder"])
     trial.result_file.unlink()
     made.start(trial, attempt=2)
-    token = trial.claim()
+    token = trial.acquire_lease()
     assert token
     assert wrong(store) == {}
     assert any(f.text == "1 trials, each with a live worker" for f in diagnose(store))
     assert run(store, "--clean").return_value == 0
-    assert trial.beat(token), "a live claim is left alone"
+    assert trial.renew_lease(token), "a live claim is left alone"
 
 
 def test_a_stale_claim_is_found_and_cleaned(store: Store, plan: dict[str, Any]) -> None:
@@ -119,7 +119,7 @@ def test_a_stale_claim_is_found_and_cleaned(store: Store, plan: dict[str, Any]) 
     assert result.return_value == 0, result.output
     assert f"removed trials/{trial.id}/claim, the claim of process " in result.output
     assert "fixed 1\n" in result.output
-    assert not trial.claim_file.exists()
+    assert not trial.lease_file.exists()
 
 
 @pytest.mark.usefixtures("plan")

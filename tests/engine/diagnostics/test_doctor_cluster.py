@@ -23,7 +23,8 @@ from studies.engine.diagnostics.doctor import Finding, diagnose
 from studies.engine.launchers.slurm import submissions
 from studies.engine.results.collect import collect
 from studies.engine.storage.environment import describe
-from studies.engine.storage.trial_folder import Store, TrialFolder
+from studies.engine.storage.results_dir import Store
+from studies.engine.storage.trial_folder import TrialFolder
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ def test_a_workers_clock(store: Store, plan: dict[str, Any]) -> None:
     folder.result_file.unlink()
     made.start(folder, attempt=2)
     folder.set_state(replace(folder.state(), status="running", heartbeat=time.time() + 60, host="node7"))
-    assert folder.claim()
+    assert folder.acquire_lease()
     assert found(store)["clock"].text.startswith("node7 is 60 s ahead of")
 
 
@@ -106,7 +107,7 @@ def test_trials_that_wait_for_nobody(store: Store, plan: dict[str, Any]) -> None
         folder.result_file.unlink()
         folder.set_state(replace(folder.state(), status="queued"))
     assert found(store, "note")["queued"].text.startswith("2 of toy are queued, and no driver or job is at work")
-    submissions.new(store.root, "toy", [[trial(store, plan, 0).id]])
+    submissions.create_submission(store.root, "toy", [[trial(store, plan, 0).id]])
     assert found(store, "note")["queued"].text.startswith("1 of toy is queued")
 
 
@@ -152,7 +153,7 @@ def test_copies_of_the_code_that_nobody_needs(
     assert "code" not in found(store, "note"), "they are new: a driver may be about to use them"
     monkeypatch.setattr(hosts, "CODE_AGE", -1.0)
     assert found(store, "note")["code"].text == "1 copy of the code that no trial ran with"
-    record = submissions.new(store.root, "toy", [])
+    record = submissions.create_submission(store.root, "toy", [])
     assert "code" not in found(store, "note"), "a job in a queue will start from one of them"
     record.remove()
     output = fix(store).output

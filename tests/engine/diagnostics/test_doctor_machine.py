@@ -21,8 +21,8 @@ from studies.engine.core.trial import State
 from studies.engine.diagnostics import doctor, orphans
 from studies.engine.diagnostics.doctor import Finding, diagnose
 from studies.engine.results.collect import collect
-from studies.engine.storage.lease import Claim
-from studies.engine.storage.trial_folder import Store
+from studies.engine.storage.lease import Lease
+from studies.engine.storage.results_dir import Store
 
 
 @pytest.fixture
@@ -156,4 +156,4 @@ def test_a_folder_of_another_kind_is_looked_at_without_harm(store: Store) -> Non
     (store.trials / "file").write_text("")
     (store.trials / "x" / "state.json").write_text(json.dumps(asdict(State("done", 1))))
     assert wrong(store)["file"].text.endswith("spec.json is missing")
-    assert Claim(store.trials / "x" / "claim").holder() is None
+    assert Lease(store.trials / "x" / "claim").owner() is None

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 import toy
 
+from studies.engine.core.stop import StopRequest
 from studies.engine.runtime import worker
-from studies.engine.runtime.context import Stop
-from studies.engine.storage.trial_folder import Store, TrialFolder
+from studies.engine.storage.results_dir import Store
+from studies.engine.storage.trial_folder import TrialFolder
 
 CALLS = ("replace", "rename", "link", "fsync", "write", "mkdir", "unlink", "utime")
 MOST = 200
@@ -48,7 +49,7 @@ def in_a_child(folder: TrialFolder, number: int, do: Callable[[], None]) -> int:
         try:
             counted = at_call(number, do)
             with contextlib.suppress(OSError):
-                worker.attempt(folder, Stop(), inline=True)
+                worker.run_attempt(folder, StopRequest(), inline=True)
             os._exit(1 if counted() >= number else 0)
         except BaseException:
             os._exit(2)
@@ -68,7 +69,7 @@ def test_a_fault_at_every_write(tmp_path: Path, fault: Callable[[], None], monke
     monkeypatch.setattr("studies.engine.runtime.context.CHECKPOINT_SECONDS", 0.0)
     store = Store(tmp_path)
     (whole,) = toy.place(store, toy.trial("whole", steps=3))
-    assert worker.attempt(whole, Stop(), inline=True) == "done"
+    assert worker.run_attempt(whole, StopRequest(), inline=True) == "done"
     curve = [(event.step, event.metrics) for event in whole.events()]
     for number in range(1, MOST):
         (folder,) = toy.place(store, toy.trial(f"t{number}", steps=3))
@@ -78,13 +79,13 @@ def test_a_fault_at_every_write(tmp_path: Path, fault: Callable[[], None], monke
         assert code == (9 if fault is kill else 1)
         state = folder.state()
         assert state.status in ("planned", "lost", "failed", "done"), number
-        assert not folder.claimed()
+        assert not folder.has_live_worker()
         read = [event.step for event in folder.events()]
         assert read == sorted(set(read))
         if state.status != "done":
             if state.status != "planned":
-                assert folder.settle(state.__class__("queued", state.attempt))
-            assert worker.attempt(folder, Stop(), inline=True) == "done", (number, folder.state().reason)
+                assert folder.set_state_if_idle(state.__class__("queued", state.attempt))
+            assert worker.run_attempt(folder, StopRequest(), inline=True) == "done", (number, folder.state().reason)
             assert not [file.name for file in folder.path.iterdir() if file.name.startswith((".s", ".r"))], number
         assert folder.result()["metrics"] == whole.result()["metrics"]  # type: ignore[index]
         assert [(event.step, event.metrics) for event in folder.events()] == curve, number

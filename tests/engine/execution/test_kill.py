@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 import toy
 
-from studies.engine.storage.lease import alive
-from studies.engine.storage.trial_folder import Store
+from studies.engine.core.processes import is_alive
+from studies.engine.storage.results_dir import Store
 
 ROOT = Path(__file__).parents[3]
 ON = ("--on", "local")
@@ -68,7 +68,7 @@ class Hunt:
                 pids.append(int(json.loads(file.read_text())["pid"]))
             except (OSError, ValueError):
                 continue
-        return [pid for pid in pids if alive(pid)]
+        return [pid for pid in pids if is_alive(pid)]
 
     def kill(self, chance: random.Random) -> None:
         """A worker, or the driver: some time after it started, or after its workers did."""

@@ -14,16 +14,16 @@ from pathlib import Path
 import pytest
 import toy
 
+from studies.engine.core.processes import is_alive
+from studies.engine.core.stop import StopRequest
 from studies.engine.core.trial import Resources
-from studies.engine.execution.driver import Drive
-from studies.engine.jobs.launcher import Job, LaunchError, Site, launcher
-from studies.engine.launchers.ray.launcher import Ray
-from studies.engine.launchers.ray.session import place
-from studies.engine.runtime.context import Stop
+from studies.engine.execution.driver import Driver
+from studies.engine.jobs.launcher import Job, LaunchContext, LaunchError, create_launcher
+from studies.engine.launchers.ray.launcher import RayLauncher
+from studies.engine.launchers.ray.session import socket_dir
 from studies.engine.storage import code_snapshot
-from studies.engine.storage.lease import alive
-from studies.engine.storage.state_watcher import Watch
-from studies.engine.storage.trial_folder import Store
+from studies.engine.storage.results_dir import Store
+from studies.engine.storage.state_watcher import StateWatcher
 
 pytestmark = pytest.mark.cluster
 ROOT = Path(__file__).parents[3]
@@ -58,10 +58,10 @@ def until(true: Callable[[], bool], seconds: float = 60) -> None:
 class Command:
     """``studies run`` in a process of its own."""
 
-    def __init__(self, place: Path, steps: int) -> None:
-        self.store = Store(place / "results")
-        self.study = place / "rayed.yaml"
-        self.study.write_text(STUDY.format(task=toy.TASK, steps=steps, side=place))
+    def __init__(self, socket_dir: Path, steps: int) -> None:
+        self.store = Store(socket_dir / "results")
+        self.study = socket_dir / "rayed.yaml"
+        self.study.write_text(STUDY.format(task=toy.TASK, steps=steps, side=socket_dir))
         self.started: list[subprocess.Popen[str]] = []
 
     def start(self) -> subprocess.Popen[str]:
@@ -103,20 +103,20 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> object:
         for key, value in QUICK.items():
             patch.setenv(key, value)
         folder = tmp_path_factory.mktemp("ray")
-        made = launcher("ray", Site(folder / "results", folder, {"num_cpus": 2, "num_gpus": 2}))
+        made = create_launcher("ray", LaunchContext(folder / "results", folder, {"num_cpus": 2, "num_gpus": 2}))
         yield made
         made.close()
-    assert not (place() / f"dynvit-ray-{os.getpid()}").exists()
+    assert not (socket_dir() / f"dynvit-ray-{os.getpid()}").exists()
 
 
-def drive(cluster: Ray, store: Store, *trials: object) -> dict[str, tuple[str, int]]:
-    watch = Watch(toy.place(store, *trials))  # type: ignore[arg-type]
-    loop = Drive(trials, watch, cluster, Stop(), print)  # type: ignore[arg-type]
+def drive(cluster: RayLauncher, store: Store, *trials: object) -> dict[str, tuple[str, int]]:
+    watch = StateWatcher(toy.place(store, *trials))  # type: ignore[arg-type]
+    loop = Driver(trials, watch, cluster, StopRequest(), print)  # type: ignore[arg-type]
     until(lambda: not loop._step())
-    return {name: (state.status, state.attempt) for name, state in watch.look().items()}
+    return {name: (state.status, state.attempt) for name, state in watch.poll().items()}
 
 
-def test_a_crash_takes_only_its_trial(cluster: Ray, tmp_path: Path) -> None:
+def test_a_crash_takes_only_its_trial(cluster: RayLauncher, tmp_path: Path) -> None:
     store = Store(tmp_path)
     trials = [toy.trial(f"t{i}", seed=i) for i in range(4)]
     trials.insert(1, toy.trial("once", fault="kill", attempts=1))
@@ -131,7 +131,7 @@ def test_a_crash_takes_only_its_trial(cluster: Ray, tmp_path: Path) -> None:
     assert toy.numbers(store, *names) == toy.numbers(inline, *names)
 
 
-def test_what_a_worker_is_given(cluster: Ray, tmp_path: Path) -> None:
+def test_what_a_worker_is_given(cluster: RayLauncher, tmp_path: Path) -> None:
     store = Store(tmp_path)
     quarter, half = Resources(cpus=2), Resources(gpus=0.5)
     drive(cluster, store, toy.trial("cpu", fault="print", resources=quarter))
@@ -145,22 +145,22 @@ def test_what_a_worker_is_given(cluster: Ray, tmp_path: Path) -> None:
     assert store.trial("gpu").state().device == "cuda:0"
 
 
-def test_slots_and_refusals(cluster: Ray) -> None:
-    assert cluster.slots(Resources()) == 2
-    assert cluster.slots(Resources(cpus=2)) == 1
-    assert cluster.slots(Resources(gpus=1)) == 2
-    assert cluster.slots(Resources(gpus=0.5)) == 2, "the cores are the limit"
+def test_slots_and_refusals(cluster: RayLauncher) -> None:
+    assert cluster.capacity(Resources()) == 2
+    assert cluster.capacity(Resources(cpus=2)) == 1
+    assert cluster.capacity(Resources(gpus=1)) == 2
+    assert cluster.capacity(Resources(gpus=0.5)) == 2, "the cores are the limit"
     with pytest.raises(LaunchError, match=r"a trial asks for 3 cores, Ray has 2 cores here"):
-        cluster.slots(Resources(cpus=3))
+        cluster.capacity(Resources(cpus=3))
     with pytest.raises(LaunchError, match=r"a trial asks for 1000000.0 GB of memory, Ray has"):
-        cluster.slots(Resources(memory_gb=1e6))
+        cluster.capacity(Resources(memory_gb=1e6))
     with pytest.raises(LaunchError, match=r"a trial asks for 8 cores, Ray has 2 cores here"):
-        cluster.slots(Resources(gpus=8))
+        cluster.capacity(Resources(gpus=8))
     with pytest.raises(LaunchError, match=r"a trial asks for 2 nodes with 1 core each, Ray has one node here"):
-        cluster.slots(Resources(nodes=2))
+        cluster.capacity(Resources(nodes=2))
 
 
-def test_stop_and_kill(cluster: Ray, tmp_path: Path) -> None:
+def test_stop_and_kill(cluster: RayLauncher, tmp_path: Path) -> None:
     folders = toy.place(Store(tmp_path), toy.trial("a", steps=9999, seconds=0.02), toy.trial("b", fault="deaf"))
     handles = cluster.submit([Job((folder.path,), Resources()) for folder in folders])
     until(lambda: all(folder.state().step > 0 for folder in folders))
@@ -173,7 +173,7 @@ def test_stop_and_kill(cluster: Ray, tmp_path: Path) -> None:
     assert folders[1].state().status == "lost"
 
 
-def test_a_job_that_waits_can_be_stopped(cluster: Ray, tmp_path: Path) -> None:
+def test_a_job_that_waits_can_be_stopped(cluster: RayLauncher, tmp_path: Path) -> None:
     """Three want all cores; two of them must end without ever having started."""
     names = ("a", "b", "c")
     folders = toy.place(Store(tmp_path), *(toy.trial(name, steps=9999, seconds=0.02) for name in names))
@@ -187,7 +187,7 @@ def test_a_job_that_waits_can_be_stopped(cluster: Ray, tmp_path: Path) -> None:
 
 def test_an_unknown_option(tmp_path: Path) -> None:
     with pytest.raises(LaunchError, match="launcher ray has no option gpus, there are num_cpus, num_gpus, address"):
-        launcher("ray", Site(tmp_path, tmp_path, {"gpus": 1}))
+        create_launcher("ray", LaunchContext(tmp_path, tmp_path, {"gpus": 1}))
 
 
 def test_the_command_is_quiet_and_cleans_up(command: Callable[[int], Command], tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_the_command_is_quiet_and_cleans_up(command: Callable[[int], Command], t
     assert len(lines) == 7, out
     assert lines[0] == "plan      4 trials, ray"
     assert [line.split()[0] for line in lines[1:]] == ["done"] * 5 + ["mlflow"]
-    assert not (place() / f"dynvit-ray-{process.pid}").exists()
+    assert not (socket_dir() / f"dynvit-ray-{process.pid}").exists()
     assert sorted((tmp_path / "completed").read_text().split()[1::2]) == ["1"] * 4
     assert list(typed.store.root.glob("code/*/dynvit/context.py"))
 
@@ -215,9 +215,9 @@ def test_ctrl_c_saves_and_nothing_stays(command: Callable[[int], Command]) -> No
     assert process.returncode == 130, out
     assert "Traceback" not in out
     assert "ray::" not in out
-    assert not any(map(alive, workers))
+    assert not any(map(is_alive, workers))
     assert sorted(typed.states()) == ["planned", "planned", "stopped", "stopped"]
-    assert not (place() / f"dynvit-ray-{process.pid}").exists()
+    assert not (socket_dir() / f"dynvit-ray-{process.pid}").exists()
 
 
 def test_a_killed_driver_takes_its_workers_along_and_the_next_goes_on(command: Callable[[int], Command]) -> None:
@@ -227,14 +227,14 @@ def test_a_killed_driver_takes_its_workers_along_and_the_next_goes_on(command: C
     workers = typed.workers()
     process.kill()
     process.communicate(timeout=60)
-    until(lambda: not any(map(alive, workers)), 15)
+    until(lambda: not any(map(is_alive, workers)), 15)
     assert set(typed.states()) <= {"stopped", "planned", "done", "lost"}
     process = typed.start()
     out = process.communicate(timeout=120)[0]
     assert process.returncode == 0, out
     assert typed.states() == ["done"] * 4
     assert "OVERLAP" not in (typed.study.parent / "completed").read_text()
-    assert not [p for p in place().glob("dynvit-ray-*") if p.name.endswith(f"-{typed.started[0].pid}")]
+    assert not [p for p in socket_dir().glob("dynvit-ray-*") if p.name.endswith(f"-{typed.started[0].pid}")]
 
 
 def test_a_snapshot_does_not_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

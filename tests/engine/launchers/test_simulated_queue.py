@@ -15,12 +15,12 @@ import pytest
 import simulated_slurm
 import toy
 
-from studies.engine.execution.driver import Drive, Outcome
-from studies.engine.jobs.launcher import LaunchError, Site, launcher
+from studies.engine.core.stop import StopRequest
+from studies.engine.execution.driver import Driver, DriverResult
+from studies.engine.jobs.launcher import LaunchContext, LaunchError, create_launcher
 from studies.engine.launchers.slurm import submissions
-from studies.engine.runtime.context import Stop
-from studies.engine.storage.state_watcher import Watch
-from studies.engine.storage.trial_folder import Store
+from studies.engine.storage.results_dir import Store
+from studies.engine.storage.state_watcher import StateWatcher
 
 ROOT = Path(__file__).parents[3]
 
@@ -33,11 +33,13 @@ def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "simulated"
 
 
-def submit(store: Store, names: str, said: list[str], **options: object) -> Outcome:
+def submit(store: Store, names: str, said: list[str], **options: object) -> DriverResult:
     trials = [toy.trial(name) for name in names]
-    watch = Watch(toy.place(store, *trials))
-    made = launcher("slurm", Site(store.root, store.study("toy"), {"poll_seconds": 0.1, **options}, Stop()))
-    return Drive(trials, watch, made, Stop(), said.append).run(detach=True)
+    watch = StateWatcher(toy.place(store, *trials))
+    made = create_launcher(
+        "slurm", LaunchContext(store.root, store.study("toy"), {"poll_seconds": 0.1, **options}, StopRequest())
+    )
+    return Driver(trials, watch, made, StopRequest(), said.append).run(detach=True)
 
 
 def test_nothing_is_submitted_while_the_scheduler_is_silent_about_earlier_jobs(tmp_path: Path, queue: Path) -> None:
@@ -56,7 +58,7 @@ def test_a_submission_that_was_cut_off_is_found_by_its_name(tmp_path: Path, queu
     """The driver died between sbatch and writing down the job's id."""
     store, said = Store(tmp_path / "results"), list[str]()
     submit(store, "ab", said)
-    (record,) = submissions.records(store.root)
+    (record,) = submissions.read_submissions(store.root)
     record.array = ""
     record.write()
     assert submit(store, "ab", said).detached == 2
@@ -74,7 +76,7 @@ def test_what_sbatch_refuses_later_is_said_and_tried_again(tmp_path: Path, queue
     assert said[-1].startswith(
         "queue     sbatch takes no more now: AssocMaxSubmitJobLimit; Batch job submission failed"
     )
-    assert len(list(submissions.records(store.root))) == 1
+    assert len(list(submissions.read_submissions(store.root))) == 1
     shutil.rmtree(store.root)
     with pytest.raises(LaunchError, match="sbatch: AssocMaxSubmitJobLimit"):
         submit(store, "ab", said)

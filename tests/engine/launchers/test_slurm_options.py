@@ -20,14 +20,14 @@ CODE = Path("/results/code/0123456789ab")
 
 def read(**given: object) -> tuple[Options, list[str]]:
     found: list[object] = []
-    options = _slurm_options.read(given, found)  # type: ignore[arg-type]
+    options = _slurm_options.read_options(given, found)  # type: ignore[arg-type]
     return options, [f"{'.'.join(map(str, m.path))}: {m.text}" for m in found]  # type: ignore[attr-defined]
 
 
 def parameters(resources: Resources, trials: int | None = None, **given: object) -> dict[str, object]:
     options, problems = read(**given)
     assert problems == []
-    return sbatch.shape(resources, options, "name", CODE, trials).parameters
+    return sbatch.array_request(resources, options, "name", CODE, trials).parameters
 
 
 def test_what_is_ours_and_what_is_sbatch_s() -> None:
@@ -60,7 +60,7 @@ def test_what_is_wrong(given: dict[str, object], said: str) -> None:
     ("time", "minutes"), [(90, 90), ("90", 90), ("1:30", 1.5), ("1:30:00", 90), ("2-12", 3600), ("1-0:30", 1470)]
 )
 def test_times(time: str | int, minutes: float) -> None:
-    assert _slurm_options.minutes(time) == minutes
+    assert _slurm_options.parse_minutes(time) == minutes
 
 
 def test_resources_become_what_sbatch_is_asked_for() -> None:
@@ -73,7 +73,7 @@ def test_resources_become_what_sbatch_is_asked_for() -> None:
 def test_trials_share_a_gpu_by_their_fraction() -> None:
     half = Resources(gpus=0.5, cpus=3, memory_gb=4)
     asked = parameters(half)
-    assert (sbatch.pack(half, Options()), asked["gpus_per_node"], asked["cpus_per_task"]) == (2, 1, 6)
+    assert (sbatch.trials_per_job(half, Options()), asked["gpus_per_node"], asked["cpus_per_task"]) == (2, 1, 6)
     assert asked["mem"] == "8192MB"
     assert parameters(half, trials=1)["cpus_per_task"] == 3  # a single one does not ask for two
     assert parameters(Resources(gpus=1), pack=4)["gpus_per_node"] == 4
@@ -84,7 +84,7 @@ def test_trials_share_a_gpu_by_their_fraction() -> None:
 def test_a_container_and_the_site_s_own_words() -> None:
     options, _ = read(container="apptainer exec --nv image.sif", no_requeue=True, exclusive=True, requeue=None)
     assert sbatch.python(options) == "apptainer exec --nv image.sif python3"
-    asked = sbatch.shape(Resources(), options, "name", CODE).parameters["additional_parameters"]
+    asked = sbatch.array_request(Resources(), options, "name", CODE).parameters["additional_parameters"]
     assert asked == {"no-requeue": True, "exclusive": True}
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from studies.engine.core.trial import Resources
 from studies.engine.jobs.launcher import Job
-from studies.engine.jobs.worker_process import Process, environ
+from studies.engine.jobs.worker_process import WorkerProcess, worker_environment
 from studies.engine.storage import code_snapshot
 
 
@@ -16,4 +16,6 @@ def test_the_snapshot_comes_before_the_current_folder(tmp_path: Path, monkeypatc
     monkeypatch.chdir(Path(__file__).parents[3])
     code = code_snapshot.take(tmp_path)
     told = "import studies.engine, sys; sys.exit(studies.engine.__path__[0])"
-    assert Process(["-c", told], environ(Job((), Resources()), code)).wait() == str(code / "studies" / "engine")
+    assert WorkerProcess(["-c", told], worker_environment(Job((), Resources()), code)).wait() == str(
+        code / "studies" / "engine"
+    )

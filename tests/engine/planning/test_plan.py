@@ -14,7 +14,7 @@ from studies.engine.core.errors import StudyError
 from studies.engine.core.trial import State, Trial
 from studies.engine.planning.plan import Plan, make_plan
 from studies.engine.storage import plan_file
-from studies.engine.storage.trial_folder import Store
+from studies.engine.storage.results_dir import Store
 from studies.engine.study import parser
 
 
@@ -196,7 +196,7 @@ def test_planning_writes_nothing(tmp_path: Path) -> None:
 
 def test_the_plan_on_disk_says_what_the_plan_says(tmp_path: Path) -> None:
     made = plan(tmp_path, only={"part": ("rate",)})
-    written = plan_file.write_plan(made)
+    written = plan_file.write_plan(made.to_plan_file())
     read = plan_file.read_plan(made.folder)
     assert [(t.part, t.arm, t.seed, t.trial, t.folder, t.coords, t.blocks, t.baseline) for t in read.trials] == [
         (t.arm.part, t.arm.label, t.seed, t.id, t.folder_id, dict(t.arm.coords), t.arm.blocks, t.arm.is_baseline)
@@ -208,14 +208,14 @@ def test_the_plan_on_disk_says_what_the_plan_says(tmp_path: Path) -> None:
     assert axes["recursion"] == ("Recursion depth", ("1", "2", "3"), "2")
     assert axes["slices"] == ("slices", ("none", "paper"), "paper")
     before = written.stat().st_mtime_ns
-    plan_file.write_plan(replace(made, selected=made.trials))
+    plan_file.write_plan(replace(made, selected=made.trials).to_plan_file())
     assert written.stat().st_mtime_ns == before
 
 
 def test_a_plan_is_found_by_its_label_with_and_without_the_default_scale(tmp_path: Path) -> None:
     store = Store(tmp_path / "results")
     for options in ({}, {"smoke": True}, {"scale": "large"}):
-        plan_file.write_plan(plan(tmp_path, **options))
+        plan_file.write_plan(plan(tmp_path, **options).to_plan_file())
     assert [f.name for f in plan_file.folders(store.root)] == ["small", "small@large", "small@smoke"]
     for label, name in (("", "small"), ("tiny", "small"), ("tiny-smoke", "small@smoke"), ("large", "small@large")):
         found = plan_file.find(store.root, "small", label)

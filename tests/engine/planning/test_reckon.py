@@ -19,7 +19,7 @@ from studies.engine.cli.study_lookup import plan_selection
 from studies.engine.core.errors import StudyError
 from studies.engine.planning.forecast import gpus, model_costs
 from studies.engine.planning.selection import Selection
-from studies.engine.storage.trial_folder import Store
+from studies.engine.storage.results_dir import Store
 
 WORK = """
 def work(config):

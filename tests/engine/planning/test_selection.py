@@ -146,7 +146,7 @@ def test_a_path_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_a_planned_study_is_found_without_reading_its_file(small: str, tmp_path: Path) -> None:
     for typed in (Selection(small), Selection(small, smoke=True), Selection(small, overrides=("train.epochs=5",))):
-        plan_file.write_plan(plan_selection(typed))
+        plan_file.write_plan(plan_selection(typed).to_plan_file())
         assert find_run(typed).label == plan_selection(typed).label
     Path(small).write_text("broken: [")
     assert find_run(Selection("small")).study == "small"

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from studies.engine.results.collect import collect
-from studies.engine.storage.trial_folder import Store
+from studies.engine.storage.results_dir import Store
 
 COLUMNS = [
     *("study", "part", "trial", "arm", "baseline", "seed", "status", "attempts"),
@@ -149,7 +149,7 @@ def test_only_finished_trials_have_metrics(store: Store) -> None:
     made.start(dead, attempt=2)
     damaged.result_file.write_text('{"metrics": {"be')
     made.start(live)
-    token = live.claim()
+    token = live.acquire_lease()
     assert token
     collect(store, folder)
     frame = read(folder)

@@ -18,7 +18,7 @@ from studies.engine.results.bundle.export import export
 from studies.engine.results.collect import collect
 from studies.engine.storage.code_snapshot import fingerprint, root
 from studies.engine.storage.plan_file import read_plan
-from studies.engine.storage.trial_folder import Store
+from studies.engine.storage.results_dir import Store
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from studies.engine.results.bundle.export import export
 from studies.engine.results.collect import collect
 from studies.engine.storage.plan_file import read_plan
-from studies.engine.storage.trial_folder import Store
+from studies.engine.storage.results_dir import Store
 
 
 @pytest.fixture
@@ -79,6 +79,6 @@ def test_what_began_anew_goes_aside(store: Store) -> None:
     made.run_all(store, plan)
     trial = store.trial(plan["trials"][0]["folder"])
     leave(store, trial.id, [1], [1])
-    assert trial.start_over()
+    assert trial.archive_attempt()
     assert not trial.predictions_file.exists()
     assert list(trial.path.glob("attempts/*/predictions.npz"))

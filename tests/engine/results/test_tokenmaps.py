@@ -10,7 +10,7 @@ import pytest
 from studies.engine.results.bundle.export import export
 from studies.engine.results.collect import collect
 from studies.engine.storage.plan_file import read_plan
-from studies.engine.storage.trial_folder import Store
+from studies.engine.storage.results_dir import Store
 
 
 @pytest.fixture

@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 import toy
 
+from studies.engine.core.files import read_json
+from studies.engine.core.stop import StopRequest
 from studies.engine.core.trial import State
 from studies.engine.runtime import worker
-from studies.engine.runtime.context import Stop
-from studies.engine.storage.trial_folder import Store, TrialFolder, read_json
+from studies.engine.storage.results_dir import Store
+from studies.engine.storage.trial_folder import TrialFolder
 
 ROOT = Path(__file__).parents[3]
 
@@ -31,8 +33,8 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path)
 
 
-def attempt(folder: TrialFolder, stop: Stop | None = None) -> str | None:
-    return worker.attempt(folder, Stop() if stop is None else stop, inline=True)
+def attempt(folder: TrialFolder, stop: StopRequest | None = None) -> str | None:
+    return worker.run_attempt(folder, StopRequest() if stop is None else stop, inline=True)
 
 
 def log(folder: TrialFolder, number: int = 0) -> str:
@@ -86,7 +88,7 @@ def test_a_trial_failed(store: Store) -> None:
     assert folder.state().reason == "ValueError: told to raise"
     assert "Traceback" in log(folder)
     assert folder.result() is None
-    assert not folder.claimed()
+    assert not folder.has_live_worker()
     assert attempt(folder) is None, "whether it is tried again is for the driver to decide"
 
 
@@ -100,11 +102,11 @@ def test_reasons(store: Store, fault: str, reason: str) -> None:
 def test_a_stopped_trial_goes_on_where_it_was(store: Store) -> None:
     undisturbed, folder = toy.place(store, toy.trial("a", steps=6), toy.trial("b", steps=6, fault="hang", attempts=1))
     attempt(undisturbed)
-    stop = Stop()
-    stop.ask()
+    stop = StopRequest()
+    stop.request()
     assert attempt(folder, stop) == "stopped"
     assert folder.checkpoint_file.exists()
-    assert folder.settle(State("queued", 1))
+    assert folder.set_state_if_idle(State("queued", 1))
     assert attempt(folder) == "done"
     assert "resumed before step 2" in log(folder, 1)
     assert folder.result()["metrics"] == undisturbed.result()["metrics"]  # type: ignore[index]
@@ -114,8 +116,8 @@ def test_a_stopped_trial_goes_on_where_it_was(store: Store) -> None:
 
 def test_preempted_is_run_again_by_any_worker(store: Store) -> None:
     (folder,) = toy.place(store, toy.trial("a"))
-    stop = Stop()
-    stop.ask("preempted")
+    stop = StopRequest()
+    stop.request("preempted")
     assert attempt(folder, stop) == "preempted"
     assert attempt(folder) == "done"
 
@@ -138,7 +140,7 @@ def test_a_failed_trial_starts_a_new_curve_without_a_checkpoint(store: Store, mo
     (folder,) = toy.place(store, toy.trial("a", steps=4, fault="raise", step=3, attempts=1))
     attempt(folder)
     assert len(list(folder.events())) == 3
-    folder.settle(State("queued", 1))
+    folder.set_state_if_idle(State("queued", 1))
     assert attempt(folder) == "done"
     assert [event.step for event in folder.events()] == [1, 2, 3, 4]
     assert (folder.attempt_folder(0) / "events.jsonl").read_text().count("\n") == 3
@@ -152,7 +154,7 @@ def test_a_curve_that_was_cut_is_continued(store: Store) -> None:
     attempt(folder)
     with open(folder.events_file, "a") as f:
         f.write('{"t": 1.0, "step": 5, "m": {"train.l')
-    folder.settle(State("queued", 1))
+    folder.set_state_if_idle(State("queued", 1))
     assert attempt(folder) == "done"
     assert "was cut" in log(folder, 1)
     assert [(e.step, e.metrics) for e in folder.events()] == [(e.step, e.metrics) for e in whole.events()]
@@ -169,7 +171,7 @@ def test_a_checkpoint_cut_short(store: Store, both: bool) -> None:
     previous = folder.checkpoint_file.with_name("previous.pt")
     for file in [folder.checkpoint_file] + [previous] * both:
         file.write_bytes(file.read_bytes()[:-3])
-    folder.settle(State("queued", 1))
+    folder.set_state_if_idle(State("queued", 1))
     assert attempt(folder) == "done"
     assert "checkpoint last.pt is damaged, set aside" in log(folder, 1)
     assert ("resumed before step 3" in log(folder, 1)) is not both
@@ -184,10 +186,10 @@ def test_a_checkpoint_is_kept_where_the_config_says_so(store: Store) -> None:
 
 
 def test_a_worker_that_lost_its_claim_writes_nothing_more(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("studies.engine.runtime.heartbeat.TICK", 0.02)
+    monkeypatch.setattr("studies.engine.runtime.heartbeat.POLL_SECONDS", 0.02)
     monkeypatch.setattr("studies.engine.runtime.heartbeat.HEARTBEAT_SECONDS", 0.05)
     (folder,) = toy.place(store, toy.trial("a", steps=500, seconds=0.02))
-    monkeypatch.setattr(TrialFolder, "beat", lambda self, token: False)
+    monkeypatch.setattr(TrialFolder, "renew_lease", lambda self, token: False)
     assert attempt(folder) is None
     assert "taken this trial over" in log(folder)
     assert folder.result() is None
@@ -234,7 +236,7 @@ def test_a_stop_file_with_the_claims_token_stops_and_any_other_does_not(store: S
     folder.stop_file.write_text("of an earlier claim")
     time.sleep(0.5)
     assert process.poll() is None
-    folder.stop_file.write_text(json.loads(folder.claim_file.read_text())["token"])
+    folder.stop_file.write_text(json.loads(folder.lease_file.read_text())["token"])
     assert process.wait(10) == 0
     assert folder.state().status == "stopped"
 
@@ -258,9 +260,9 @@ def test_a_worker_ends_with_its_parent(store: Store) -> None:
     until(lambda: all(folder.state().step > 0 for folder in folders))
     parent.kill()
     parent.wait()
-    from studies.engine.storage.lease import alive
+    from studies.engine.core.processes import is_alive
 
-    until(lambda: not any(map(alive, pids)), 12)
+    until(lambda: not any(map(is_alive, pids)), 12)
     assert folders[0].state().status == "stopped"
     assert folders[1].state().status == "lost"
 
@@ -296,16 +298,16 @@ def test_a_task_that_refuses_its_checkpoint_starts_a_new_curve(store: Store) -> 
     from studies.engine.runtime.context import TrialContext
 
     (folder,) = toy.place(store, toy.trial("a"))
-    first = TrialContext(folder, 0, 0, "cpu", Stop())
+    first = TrialContext(folder, 0, 0, "cpu", StopRequest())
     for step in (1, 2, 3):
         first.log(step, {"loss": 1.0})
     first.save(lambda path: path.write_text("x") and None)
     first.log(4, {"loss": 1.0})
-    replay = TrialContext(folder, 1, 0, "cpu", Stop())
+    replay = TrialContext(folder, 1, 0, "cpu", StopRequest())
     assert replay.load() == folder.checkpoint_file
     replay.log(4, {"loss": 2.0})
     assert [event.metrics["loss"] for event in folder.events()] == [1.0] * 4
-    again = TrialContext(folder, 2, 0, "cpu", Stop())
+    again = TrialContext(folder, 2, 0, "cpu", StopRequest())
     for step in (1, 2):
         again.log(step, {"loss": 3.0})
     assert [event.metrics["loss"] for event in folder.events()] == [3.0, 3.0]

@@ -18,7 +18,7 @@ from studies.engine.cli.commands.recipes import command
 from studies.engine.cli.plan_report import remarks
 from studies.engine.core.errors import StudyError
 from studies.engine.planning.plan import make_plan
-from studies.engine.storage.trial_folder import Store
+from studies.engine.storage.results_dir import Store
 from studies.engine.study import parser, recipes
 from studies.engine.study.config_checks import check_configs
 from studies.engine.study.resolver import Resolver

@@ -6,7 +6,7 @@ import json
 
 from studies.engine.core.trial import State, Trial
 from studies.engine.storage.code_snapshot import fingerprint, root
-from studies.engine.storage.trial_folder import Store
+from studies.engine.storage.results_dir import Store
 
 
 def finish(store: Store, trial: Trial, seconds: float = 10.0, source: str | None = None) -> None:

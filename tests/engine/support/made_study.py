@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from studies.engine.core.trial import State
-from studies.engine.storage.trial_folder import Store, TrialFolder
+from studies.engine.storage.results_dir import Store
+from studies.engine.storage.trial_folder import TrialFolder
 
 START = 1_790_000_000.0
 PARTS = {

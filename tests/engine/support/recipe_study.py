@@ -106,10 +106,10 @@ def hunted(study: Path, results: Path) -> None:
     import torch
 
     import dynvit  # noqa: F401  before the fork: each child would import it anew
+    from studies.engine.core.stop import StopRequest
     from studies.engine.planning.plan import make_plan
     from studies.engine.runtime import worker
-    from studies.engine.runtime.context import Stop
-    from studies.engine.storage.trial_folder import Store
+    from studies.engine.storage.results_dir import Store
     from studies.engine.study import parser
 
     torch.set_num_threads(1)
@@ -119,11 +119,11 @@ def hunted(study: Path, results: Path) -> None:
         folder.create(trial.spec())
         if (child := os.fork()) == 0:
             _dying(last)
-            worker.attempt(folder, Stop())
+            worker.run_attempt(folder, StopRequest())
             os._exit(0)  # not reached: the trial is longer
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -9, trial.arm.label
         folder.set_state(replace(folder.state(), status="queued"))
-        worker.attempt(folder, Stop())
+        worker.run_attempt(folder, StopRequest())
         log = (folder.attempt_folder(1) / "log.txt").read_text()
         assert "resumed in epoch" in log, f"{trial.arm.label}: {log}"
 

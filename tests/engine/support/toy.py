@@ -6,12 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from studies.engine.core.stop import StopRequest
 from studies.engine.core.trial import Arm, Resources, Trial
-from studies.engine.execution.driver import Drive, Outcome
-from studies.engine.jobs.launcher import Site, launcher
-from studies.engine.runtime.context import Stop
-from studies.engine.storage.state_watcher import Watch
-from studies.engine.storage.trial_folder import Store, TrialFolder
+from studies.engine.execution.driver import Driver, DriverResult
+from studies.engine.jobs.launcher import LaunchContext, create_launcher
+from studies.engine.storage.results_dir import Store
+from studies.engine.storage.state_watcher import StateWatcher
+from studies.engine.storage.trial_folder import TrialFolder
 
 TASK = Path(__file__).parents[2] / "toy_task.py"
 
@@ -41,16 +42,16 @@ def drive(
     store: Store,
     trials: list[Trial],
     on: str = "inline",
-    stop: Stop | None = None,
+    stop: StopRequest | None = None,
     say: Callable[[str], None] = lambda line: None,
-) -> Outcome:
+) -> DriverResult:
     """Create, launch, wait."""
-    stop = Stop() if stop is None else stop
+    stop = StopRequest() if stop is None else stop
     place(store, *trials)
-    watch = Watch([store.trial(t.folder_id) for t in trials])
-    made = launcher(on, Site(store.root, store.study("toy"), {}, stop))
+    watch = StateWatcher([store.trial(t.folder_id) for t in trials])
+    made = create_launcher(on, LaunchContext(store.root, store.study("toy"), {}, stop))
     try:
-        return Drive(trials, watch, made, stop, say).run()
+        return Driver(trials, watch, made, stop, say).run()
     finally:
         made.close()
 

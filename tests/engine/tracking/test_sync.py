@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from studies.engine.cli.main import cli
 from studies.engine.cli.options import UsageError
 from studies.engine.results.collect import collect
-from studies.engine.storage.trial_folder import Store
+from studies.engine.storage.results_dir import Store
 from studies.engine.tracking.mirror import Mirror
 
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import made_study as made
 import pytest
+from mlflow_reader import client, close, history, runs
 from scipy import stats
-from told import client, close, history, runs
 
 from studies.engine.core.trial import State
-from studies.engine.storage.trial_folder import Store
+from studies.engine.storage.results_dir import Store
 from studies.engine.tracking.mirror import Mirror
 
 
@@ -121,7 +121,7 @@ def test_what_is_new_is_told_and_nothing_twice(store: Store, plan: dict[str, Any
     assert mirror.update()
     assert client(store).get_experiment_by_name("toy") is None, "nothing has started"
     made.start(trial)
-    token = trial.claim()
+    token = trial.acquire_lease()
     assert token
     made.log(trial, 1, made.START + 1, loss=3.0)
     with open(trial.events_file, "a") as f:
@@ -157,7 +157,7 @@ def test_a_failed_trial_that_runs_again_is_running_again(store: Store, plan: dic
     assert mirror.update()
     assert runs(store)[trial.id].data.tags["reason"] == "RuntimeError: no"
     trial.set_state(replace(trial.state(), status="running", attempt=2, reason=""))
-    token = trial.claim()
+    token = trial.acquire_lease()
     assert token
     assert mirror.update()
     run = runs(store)[trial.id]
@@ -171,7 +171,7 @@ def test_a_trial_started_over_gets_a_new_history(store: Store) -> None:
     close(store, folder)
     trial = store.trial(plan["trials"][0]["folder"])
     before = runs(store)[trial.id].info.run_id
-    assert trial.start_over()
+    assert trial.archive_attempt()
     made.start(trial, at=made.START + 9000, attempt=2)
     made.log(trial, 1, made.START + 9001, train__loss=0.25)
     made.finish(trial, made.START + 9002, top1=99.0)

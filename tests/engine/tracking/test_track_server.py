@@ -19,7 +19,7 @@ import pytest
 from mlflow import MlflowClient
 
 from studies.engine.results.collect import collect
-from studies.engine.storage.trial_folder import Store
+from studies.engine.storage.results_dir import Store
 from studies.engine.tracking.mirror import Mirror
 
 pytestmark = pytest.mark.cluster

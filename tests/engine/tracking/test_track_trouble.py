@@ -14,10 +14,10 @@ from typing import Any
 import made_study as made
 import pytest
 from mlflow import MlflowClient
-from told import client, close, history, runs
+from mlflow_reader import client, close, history, runs
 
 from studies.engine.results.collect import collect
-from studies.engine.storage.trial_folder import Store
+from studies.engine.storage.results_dir import Store
 from studies.engine.tracking import mirror as track
 from studies.engine.tracking.mirror import Mirror
 

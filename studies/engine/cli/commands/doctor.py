@@ -17,7 +17,7 @@ from studies.engine.cli.study_lookup import plan_selection
 from studies.engine.diagnostics.doctor import Finding, diagnose
 from studies.engine.diagnostics.repair import mend
 from studies.engine.planning.selection import Selection
-from studies.engine.storage.trial_folder import Store
+from studies.engine.storage.results_dir import Store
 
 MARKS = {"fine": " ", "note": "-", "attention": "!"}
 COLOURS = {"fine": None, "note": "cyan", "attention": "yellow"}

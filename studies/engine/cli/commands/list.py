@@ -10,9 +10,10 @@ import click
 
 from studies.engine.cli import text
 from studies.engine.cli.options import results_option
+from studies.engine.core.formatting import count
 from studies.engine.planning import launcher_options
 from studies.engine.storage import plan_file
-from studies.engine.storage.trial_folder import Store
+from studies.engine.storage.results_dir import Store
 from studies.engine.study import design, parser, study_files
 
 
@@ -42,7 +43,7 @@ def _row(file: Path, store: Store) -> dict[str, Any]:
     study, problems = parser.draft(file, thorough=False, further=[launcher_options.check_document])
     row: dict[str, Any] = {"study": file.stem, "file": str(file), "errors": [str(problem) for problem in problems]}
     if study is None or problems:
-        wrong = f"{text.amount(len(problems), 'error')}; `studies plan {file.stem}` shows them"
+        wrong = f"{count(len(problems), 'error')}; `studies plan {file.stem}` shows them"
         return {**row, "title": wrong, **dict.fromkeys(("scales", "default_scale", "arms", "trials", "done", "failed"))}
     sized = study.at(study.default_scale)
     arms = [(part.name, point.label) for part in sized.parts for point in design.expand(part)]

@@ -12,8 +12,9 @@ from studies.engine.cli.options import UsageError, results_option
 from studies.engine.launchers.slurm import job_lookup
 from studies.engine.results.study_status import Standing, named
 from studies.engine.storage.plan_file import read_plan
-from studies.engine.storage.state_watcher import SETTLED
-from studies.engine.storage.trial_folder import Store, TrialFolder
+from studies.engine.storage.results_dir import Store
+from studies.engine.storage.state_watcher import INACTIVE
+from studies.engine.storage.trial_folder import TrialFolder
 
 TAIL, MOST = 10, 10
 """Of a study: lines per trial, trials."""
@@ -61,7 +62,7 @@ def _show(folder: TrialFolder, attempt: int | None, follow: bool) -> int:
     if not file.exists():
         _wait_in_queue(folder)
     while follow:
-        ended = folder.state().status in SETTLED
+        ended = folder.state().status in INACTIVE
         position = _print(file, position)
         if attempt is None and _latest(folder) > number:
             number, position = _latest(folder), 0
@@ -83,8 +84,8 @@ def _wait_in_queue(folder: TrialFolder) -> None:
         time.sleep(2.0)
 
 
-def _job(folder: TrialFolder) -> job_lookup.Job | None:
-    return job_lookup.jobs(folder.path.parents[1], {folder.id}).get(folder.id)
+def _job(folder: TrialFolder) -> job_lookup.FoundJob | None:
+    return job_lookup.find_jobs(folder.path.parents[1], {folder.id}).get(folder.id)
 
 
 def _latest(folder: TrialFolder) -> int:
@@ -108,7 +109,7 @@ def _print(file: Path, position: int) -> int:
 
 def _ends(standing: Standing) -> None:
     labels = standing.labels
-    told = [(n, s) for n, s in standing.watch.look().items() if s.status in ("running", "failed", "lost")]
+    told = [(n, s) for n, s in standing.watch.poll().items() if s.status in ("running", "failed", "lost")]
     if not told:
         click.echo(f"{standing.plan.full_name}: nothing is running and nothing failed")
     for name, state in told[:MOST]:

@@ -61,14 +61,14 @@ def command(
 
 def _sbatch(plan: Plan, options: dict[str, Any]) -> str:
     """What `run --on slurm` would hand in, but for names that are made at that moment."""
-    from studies.engine.jobs.launcher import Site
+    from studies.engine.jobs.launcher import LaunchContext
     from studies.engine.launchers.slurm import launcher
 
     groups: dict[str, list[Trial]] = {}
     for trial in plan.to_run:
         groups.setdefault(repr(trial.resources), []).append(trial)
-    site = Site(plan.folder.parent, plan.folder, options)
-    texts = [launcher.text(site, group[0].resources, len(group)) for group in groups.values()]
+    site = LaunchContext(plan.folder.parent, plan.folder, options)
+    texts = [launcher.sbatch_text(site, group[0].resources, len(group)) for group in groups.values()]
     return "\n\n".join(texts) if texts else "nothing to run"
 
 

@@ -15,18 +15,27 @@ from studies.engine.cli.launch_options import launch_options
 from studies.engine.cli.options import UsageError, device_option, results_option, selection_options, study_argument
 from studies.engine.cli.plan_report import cautions
 from studies.engine.cli.study_lookup import plan_selection
-from studies.engine.execution.progress import Progress, span
-from studies.engine.execution.signals import interrupts
-from studies.engine.execution.study_lock import Busy, Driver
-from studies.engine.jobs.launcher import Batch, Launcher, LaunchError, Site, choose, launcher
+from studies.engine.core.formatting import duration
+from studies.engine.core.stop import StopRequest
+from studies.engine.execution.driver import Driver
+from studies.engine.execution.progress import Progress
+from studies.engine.execution.signals import handle_interrupts
+from studies.engine.execution.study_lock import StudyBusy, StudyLock
+from studies.engine.jobs.launcher import (
+    BatchLauncher,
+    LaunchContext,
+    Launcher,
+    LaunchError,
+    create_launcher,
+    default_launcher,
+)
 from studies.engine.planning import launcher_options
 from studies.engine.planning.selection import Selection
-from studies.engine.runtime.context import Stop
-from studies.engine.storage.state_watcher import Watch
+from studies.engine.storage.state_watcher import StateWatcher
 
 if TYPE_CHECKING:
     from studies.engine.core.trial import Trial
-    from studies.engine.execution.driver import Outcome
+    from studies.engine.execution.driver import DriverResult
     from studies.engine.planning.plan import Plan, Rerun
 
 ASK_ABOVE_GPU_HOURS, ASK_ABOVE_SECONDS = 2.0, 3600.0
@@ -64,7 +73,7 @@ def command(
         raise UsageError("\n".join([f"does not fit {device}, so nothing is launched:", *plan.estimate.misfits]))
     console = Console(file=sys.stdout, highlight=False)
     trials = list({trial.folder_id: trial for trial in (*plan.to_run, *plan.running)}.values())
-    name, note = choose(launcher_options.preferred(on or (address and "ray"), cluster, trials), len(trials))
+    name, note = default_launcher(launcher_options.preferred(on or (address and "ray"), cluster, trials), len(trials))
     if address and name != "ray":
         raise UsageError(f"--address is that of a Ray cluster, {name} has none")
     options = launcher_options.options(trials, name, cluster, (*launch, *([f"address={address}"] if address else [])))
@@ -77,26 +86,26 @@ def command(
         click.echo(text)
     if not yes and not _agreed(plan):
         return 130
-    stop = Stop()
+    stop = StopRequest()
     results = Path(chosen["results"]).resolve()
     with ExitStack() as stack:
         try:
-            stack.enter_context(Driver(plan.folder, stop))
-        except Busy as busy:
+            stack.enter_context(StudyLock(plan.folder, stop))
+        except StudyBusy as busy:
             raise UsageError(f"{plan.folder.name} {busy}; `studies status` shows how it goes") from busy
         except OSError as error:
             raise UsageError(f"results folder {results} cannot be written: {error.strerror or error}") from error
-        stack.enter_context(interrupts(stop))
-        site = Site(results, plan.folder, options, stop)
+        stack.enter_context(handle_interrupts(stop))
+        site = LaunchContext(results, plan.folder, options, stop)
         return _make(plan, trials, name, site, console, detach)
 
 
-def _make(plan: Plan, trials: Sequence[Trial], name: str, site: Site, console: Console, detach: bool) -> int:
+def _make(plan: Plan, trials: Sequence[Trial], name: str, site: LaunchContext, console: Console, detach: bool) -> int:
     from studies.engine.cli import finish_run
-    from studies.engine.storage.trial_folder import Store
+    from studies.engine.storage.results_dir import Store
 
     store = Store(site.results)
-    outcome: Outcome | None = None
+    outcome: DriverResult | None = None
     mirror = finish_run.mirror(store, plan.folder, console)
     try:
         _prepare(plan, store)
@@ -107,7 +116,7 @@ def _make(plan: Plan, trials: Sequence[Trial], name: str, site: Site, console: C
     except OSError as error:
         click.echo(f"results folder {site.results}: {error.strerror or error}; what is done is kept", err=True)
         return 1 if any(store.trial(trial.folder_id).result_file.exists() for trial in plan.selected) else 2
-    states = Watch([store.trial(i) for i in dict.fromkeys(t.folder_id for t in plan.selected)]).look()
+    states = StateWatcher([store.trial(i) for i in dict.fromkeys(t.folder_id for t in plan.selected)]).poll()
     return finish_run.finish(plan, store, states, outcome, mirror, console)
 
 
@@ -116,13 +125,13 @@ def _prepare(plan: Plan, store: Any) -> None:
     from studies.engine.launchers.slurm import submissions
     from studies.engine.storage.plan_file import write_plan
 
-    write_plan(plan)
-    submissions.sweep(store.root)
+    write_plan(plan.to_plan_file())
+    submissions.remove_finished(store.root)
     for trial in plan.to_run:
         folder = store.trial(trial.folder_id)
         folder.create(trial.spec())
         if trial.folder_id in plan.restart:
-            folder.start_over()
+            folder.archive_attempt()
 
 
 def _drive(
@@ -130,22 +139,21 @@ def _drive(
     store: Any,
     trials: Sequence[Trial],
     name: str,
-    site: Site,
+    site: LaunchContext,
     console: Console,
     mirror: Any,
     detach: bool,
-) -> Outcome:
-    from studies.engine.execution.driver import Drive
+) -> DriverResult:
     from studies.engine.tracking.background import Mirroring
 
     chosen = {trial.folder_id: trial for trial in plan.selected}
-    watch = Watch([store.trial(i) for i in chosen])
+    watch = StateWatcher([store.trial(i) for i in chosen])
     labels = {i: f"{t.arm.part} {t.arm.label} s{t.seed}" for i, t in chosen.items()}
-    made: Launcher = launcher(name, site)
+    made: Launcher = create_launcher(name, site)
     try:
-        lives_on = isinstance(made, Batch)
+        lives_on = isinstance(made, BatchLauncher)
         with Progress(watch, labels, site.stop, console, lives_on) as progress, Mirroring(mirror):
-            return Drive(trials, watch, made, site.stop, progress.say).run(detach)
+            return Driver(trials, watch, made, site.stop, progress.say).run(detach)
     finally:
         made.close()
 
@@ -157,7 +165,9 @@ def _amount(plan: Plan) -> str:
         parts.append(f"{len(plan.running)} already running")
     if plan.estimate is not None:
         hours = plan.estimate.gpu_hours
-        parts.append(f"{hours:.1f} GPU-hours" if hours > 0 else f"{span(plan.estimate.seconds)} one after the other")
+        parts.append(
+            f"{hours:.1f} GPU-hours" if hours > 0 else f"{duration(plan.estimate.seconds)} one after the other"
+        )
     return ", ".join(parts)
 
 

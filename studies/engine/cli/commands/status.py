@@ -15,11 +15,11 @@ from rich.table import Table
 from rich.text import Text
 
 from studies.engine.cli.options import UsageError, results_option
-from studies.engine.execution.progress import rows
+from studies.engine.execution.progress import running_table
 from studies.engine.launchers.slurm import job_lookup
 from studies.engine.results.study_status import Standing, counted, named
 from studies.engine.storage.plan_file import read_plan
-from studies.engine.storage.trial_folder import Store
+from studies.engine.storage.results_dir import Store
 
 EVERY = 1.0
 WORST = 10
@@ -53,25 +53,25 @@ def _watch(standings: list[Standing], console: Console) -> None:
     """Until no driver and no worker is left; Ctrl-C leaves, the trials do not notice."""
     try:
         with Live(console=console, auto_refresh=False, transient=True) as live:
-            while any(s.driver() is not None or s.watch.count()["running"] for s in standings):
+            while any(s.driver() is not None or s.watch.counts()["running"] for s in standings):
                 shown = Group(*[picture(s, whole=False) for s in standings])
                 if console.is_terminal:
                     live.update(shown, refresh=True)
                 time.sleep(EVERY)
                 for standing in standings:
-                    standing.watch.look()
+                    standing.watch.poll()
     except KeyboardInterrupt:
         return
 
 
 def picture(standing: Standing, whole: bool) -> Group:
     """Headline, what runs, what failed; whole: the arms too."""
-    states, labels = standing.watch.look(), standing.labels
+    states, labels = standing.watch.poll(), standing.labels
     running = [(name, state) for name, state in states.items() if state.status == "running"]
     failed = [(name, state) for name, state in states.items() if state.status in ("failed", "lost")]
     parts: list[Any] = [Text(_headline(standing))]
     if running:
-        parts.append(rows(running, labels))
+        parts.append(running_table(running, labels))
     for name, state in failed[:WORST]:
         line = f"  {name}  {labels[name]}  {state.status}: {state.reason}"
         parts.append(Text(line, style="red", no_wrap=True, overflow="ellipsis"))
@@ -83,11 +83,11 @@ def picture(standing: Standing, whole: bool) -> Group:
 
 
 def _headline(standing: Standing) -> str:
-    count = standing.watch.count()
+    count = standing.watch.counts()
     held = standing.driver()
     by = f"run by process {held['pid']} on {held['host']}" if held else "nobody is running it"
-    if jobs := job_lookup.jobs(standing.store.root, standing.watch.folders.keys()):
-        waiting = sum(job.waits for job in jobs.values())
+    if jobs := job_lookup.find_jobs(standing.store.root, standing.watch.folders.keys()):
+        waiting = sum(job.is_waiting for job in jobs.values())
         by += f"; in the queue: {waiting} waiting, {len(jobs) - waiting} running"
     return f"{standing.plan.full_name}  {sum(count.values())} trials: {counted(count)}   ({by})"
 

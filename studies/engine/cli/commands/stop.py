@@ -13,7 +13,7 @@ from studies.engine.launchers.slurm import job_lookup
 from studies.engine.results.study_status import Standing, named
 from studies.engine.storage.lease import HEARTBEAT_SECONDS
 from studies.engine.storage.plan_file import read_plan
-from studies.engine.storage.trial_folder import Store
+from studies.engine.storage.results_dir import Store
 
 
 @click.command()
@@ -27,20 +27,20 @@ def command(study: str, wait: float, results: Path) -> int:
     if not folders:
         raise UsageError(f"{study} has not been run in {results}")
     standings = [Standing(store, read_plan(folder)) for folder in folders]
-    drivers = [s for s in standings if study_lock.ask_to_stop(s.plan.folder)]  # first, lest it start others
+    drivers = [s for s in standings if study_lock.request_stop(s.plan.folder)]  # first, lest it start others
     trials = {name for s in standings for name in s.watch.folders}
-    withdrawn = job_lookup.withdraw(store.root, trials)
+    withdrawn = job_lookup.cancel_waiting(store.root, trials)
     asked = sum(_ask(s) for s in standings)
     if withdrawn:
         click.echo(f"took {withdrawn} waiting trial{'' if withdrawn == 1 else 's'} out of the queue")
-    if not asked and not drivers and not job_lookup.jobs(store.root, trials):
+    if not asked and not drivers and not job_lookup.find_jobs(store.root, trials):
         click.echo("stopped; `run` goes on from here" if withdrawn else f"nothing of {study} is running")
         return 0
     click.echo(f"asked {asked} running trial{'' if asked == 1 else 's'} to save and stop")
     until = time.monotonic() + wait
     while time.monotonic() < until:
         busy = any(s.driver() for s in drivers) or any(_runs(s) for s in standings)
-        if not busy and not job_lookup.jobs(store.root, trials):
+        if not busy and not job_lookup.find_jobs(store.root, trials):
             click.echo("stopped; `run` goes on from here")
             return 0
         sum(_ask(s) for s in standings)  # those that a job began meanwhile
@@ -50,9 +50,9 @@ def command(study: str, wait: float, results: Path) -> int:
 
 
 def _ask(standing: Standing) -> int:
-    return sum(folder.ask_to_stop() for folder in standing.watch.folders.values())
+    return sum(folder.request_stop() for folder in standing.watch.folders.values())
 
 
 def _runs(standing: Standing) -> bool:
-    standing.watch.look()
-    return standing.watch.count()["running"] > 0
+    standing.watch.poll()
+    return standing.watch.counts()["running"] > 0

@@ -12,7 +12,7 @@ from studies.engine.cli.options import UsageError, label_options, results_option
 from studies.engine.cli.study_lookup import all_runs, find_run
 from studies.engine.planning.selection import Selection
 from studies.engine.storage.plan_file import PlanFile
-from studies.engine.storage.trial_folder import Store
+from studies.engine.storage.results_dir import Store
 
 
 @click.command()

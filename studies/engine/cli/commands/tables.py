@@ -14,7 +14,7 @@ from studies.engine.cli.study_lookup import find_run
 from studies.engine.planning.selection import Selection
 from studies.engine.results.collect import collect
 from studies.engine.storage.plan_file import PlanFile
-from studies.engine.storage.trial_folder import Store
+from studies.engine.storage.results_dir import Store
 
 
 @click.command()

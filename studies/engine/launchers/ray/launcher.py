@@ -20,30 +20,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from studies.engine.core.processes import is_alive, machine_id
 from studies.engine.core.trial import Resources
-from studies.engine.jobs.launcher import Handle, Job, JobState, LaunchError, Site
-from studies.engine.jobs.worker_process import command, environ, limit, this_process
-from studies.engine.launchers.ray.nodes import Node, at_once, locate, refusal, wants
-from studies.engine.launchers.ray.remote import task, worker_of
-from studies.engine.launchers.ray.session import SETTINGS, join, place, quiet, start, sweep
+from studies.engine.jobs.launcher import Handle, Job, JobState, LaunchContext, LaunchError
+from studies.engine.jobs.worker_process import driver_id, time_limit, worker_command, worker_environment
+from studies.engine.launchers.ray.nodes import Node, concurrent_trials, find_cluster, requirements, shortage
+from studies.engine.launchers.ray.remote import make_remote_function, read_worker
+from studies.engine.launchers.ray.session import (
+    PRIVATE_SETTINGS,
+    connect,
+    remove_stale_folders,
+    socket_dir,
+    start_private,
+    suppress_output,
+)
 from studies.engine.runtime.distributed import env
 from studies.engine.storage import code_snapshot
-from studies.engine.storage.lease import alive, machine
 
 OPTIONS = ("num_cpus", "num_gpus", "address")
-LOOK_SECONDS = 5.0
+NODE_POLL_SECONDS = 5.0
 """Between two looks at the nodes of a cluster, which come and go."""
 
 
-def open(site: Site) -> Ray:
+def create(site: LaunchContext) -> RayLauncher:
     unknown = sorted(set(site.options) - set(OPTIONS))
     if unknown:
         raise LaunchError(f"launcher ray has no option {unknown[0]}, there are {', '.join(OPTIONS)}")
-    return Ray(site)
+    return RayLauncher(site)
 
 
 @dataclass
-class Running:
+class RayJob:
     """A job on Ray: a task per process, the first of which is rank 0."""
 
     references: list[Any]
@@ -52,72 +59,72 @@ class Running:
     """The placement group of a trial of several processes."""
 
 
-class Ray:
+class RayLauncher:
     name = "ray"
-    steals = True
-    pack = 1
+    work_stealing = True
+    trials_per_job = 1
     interval = 0.3
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: LaunchContext) -> None:
         asked = str(site.options.get("address") or "")
-        self._standing = locate(asked) if asked else ""
+        self._address = find_cluster(asked) if asked else ""
         self._code = code_snapshot.take(site.results)
-        sweep()
-        self._folder = place() / f"dynvit-ray-{os.getpid()}"  # short: sockets live below it
+        remove_stale_folders()
+        self._folder = socket_dir() / f"dynvit-ray-{os.getpid()}"  # short: sockets live below it
         self._jobs = self._folder / "jobs"
-        if self._standing:
+        if self._address:
             self._jobs = site.study_folder / f".ray.{os.getpid()}.{secrets.token_hex(3)}"  # all nodes see it
         self._jobs.mkdir(parents=True, exist_ok=True)
-        settings = {} if self._standing else {**SETTINGS, "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-        self._former = {key: os.environ.get(key) for key in (*settings, "RAY_ADDRESS")}
+        settings = {} if self._address else {**PRIVATE_SETTINGS, "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        self._saved_environment = {key: os.environ.get(key) for key in (*settings, "RAY_ADDRESS")}
         os.environ.update(settings)
         os.environ.pop("RAY_ADDRESS", None)
         try:
             import ray
 
             self._ray: Any = ray
-            if self._standing:
-                join(ray, self._standing)
+            if self._address:
+                connect(ray, self._address)
             else:
-                start(ray, site.options, self._folder)
+                start_private(ray, site.options, self._folder)
         except BaseException:
-            self._leave()
+            self._remove_folders()
             raise
-        self._task = self._ray.remote(max_calls=1, max_retries=0)(task(self._code))
-        self._nodes, self._looked = self._look(), time.monotonic()
+        self._task = self._ray.remote(max_calls=1, max_retries=0)(make_remote_function(self._code))
+        self._nodes, self._nodes_polled_at = self._alive_nodes(), time.monotonic()
 
-    def _look(self) -> list[Node]:
+    def _alive_nodes(self) -> list[Node]:
         return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
 
     # ---- the launcher
 
-    def slots(self, resources: Resources) -> int:
-        count = at_once(self._nodes, resources)
+    def capacity(self, resources: Resources) -> int:
+        count = concurrent_trials(self._nodes, resources)
         if not count:
-            raise LaunchError(refusal(self._nodes, resources, self._standing or "here"))
+            raise LaunchError(shortage(self._nodes, resources, self._address or "here"))
         return count
 
     def submit(self, jobs: Sequence[Job]) -> list[Handle]:
         return [Handle(job, self._submit(job)) for job in jobs]
 
-    def _submit(self, job: Job) -> Running:
+    def _submit(self, job: Job) -> RayJob:
         resources = job.resources
-        environment = {**environ(job, self._code), **limit(job), "RAY_AUTH_TOKEN": ""}
-        if not self._standing:
-            environment["DYNVIT_DRIVER"] = this_process()  # on another node that number would be somebody else's
+        environment = {**worker_environment(job, self._code), **time_limit(job), "RAY_AUTH_TOKEN": ""}
+        if not self._address:
+            environment["DYNVIT_DRIVER"] = driver_id()  # on another node that number would be somebody else's
         world, gang = resources.world, uuid.uuid4().hex
-        need = wants(resources)
+        need = requirements(resources)
         options = {"num_cpus": need["CPU"], "num_gpus": need.get("GPU", 0), "memory": need.get("memory")}
-        running = Running([], [], self._group(resources) if world > 1 else None)
+        running = RayJob([], [], self._group(resources) if world > 1 else None)
         for rank in range(world):
             note = self._jobs / uuid.uuid4().hex
             told, placed = dict(environment), dict(options)
             if running.group is not None:
-                told |= env.given(rank, world, resources.per_node, gang)
+                told |= env.rank_environment(rank, world, resources.per_node, gang)
                 placed["scheduling_strategy"] = self._ray.util.scheduling_strategies.PlacementGroupSchedulingStrategy(
                     running.group, placement_group_bundle_index=rank // resources.per_node
                 )
-            running.references.append(self._task.options(**placed).remote(command(job), told, str(note)))
+            running.references.append(self._task.options(**placed).remote(worker_command(job), told, str(note)))
             running.notes.append(note)
         return running
 
@@ -125,7 +132,7 @@ class Ray:
         """Room for all processes of a trial at once: what belongs on one node together, nodes apart."""
         from ray.util import placement_group, scheduling_strategies  # noqa: F401
 
-        bundles = [wants(resources, resources.per_node) for _ in range(resources.nodes)]
+        bundles = [requirements(resources, resources.per_node) for _ in range(resources.nodes)]
         return placement_group(bundles, strategy="STRICT_SPREAD" if len(bundles) > 1 else "PACK")
 
     def poll(self, handles: Sequence[Handle]) -> dict[Handle, JobState]:
@@ -134,8 +141,8 @@ class Ray:
         ready = set(self._ray.wait(references, num_returns=len(first), timeout=0)[0]) if references else set()
         for reference in ready:
             handle = first[reference]
-            handle.pid, handle.note = self._end_of(reference, handle.native.notes[0])
-            self._clear(handle.native)
+            handle.pid, handle.exit_note = self._exit_of(reference, handle.native.notes[0])
+            self._release(handle.native)
         states: dict[Handle, JobState] = {}
         for reference, handle in first.items():
             began = handle.native.notes[0].exists()
@@ -145,40 +152,40 @@ class Ray:
 
     def _watch_nodes(self, waiting: Sequence[Handle], states: dict[Handle, JobState]) -> None:
         """A job that waits for a node which is no longer there would wait for ever."""
-        if time.monotonic() - self._looked < LOOK_SECONDS:
+        if time.monotonic() - self._nodes_polled_at < NODE_POLL_SECONDS:
             return
-        self._looked = time.monotonic()
+        self._nodes_polled_at = time.monotonic()
         with contextlib.suppress(OSError):
             os.utime(self._jobs)  # it is in use
-        nodes = self._look()
+        nodes = self._alive_nodes()
         if not nodes:
             return
         self._nodes = nodes
         for handle in waiting:
-            if not at_once(nodes, handle.job.resources):
-                handle.note = refusal(nodes, handle.job.resources, self._standing or "here")
-                self._clear(handle.native, kill=True)
+            if not concurrent_trials(nodes, handle.job.resources):
+                handle.exit_note = shortage(nodes, handle.job.resources, self._address or "here")
+                self._release(handle.native, kill=True)
                 states[handle] = "gone"
 
-    def _end_of(self, reference: Any, note: Path) -> tuple[int, str]:
+    def _exit_of(self, reference: Any, note: Path) -> tuple[int, str]:
         """Process id of the worker, and how it ended where that was not its own end."""
         try:
             pid, told = self._ray.get(reference)
             return int(pid), str(told)
         except self._ray.exceptions.TaskCancelledError:
-            return worker_of(note)[0], ""
+            return read_worker(note)[0], ""
         except self._ray.exceptions.OutOfMemoryError:
-            return worker_of(note)[0], "oom"
+            return read_worker(note)[0], "oom"
         except self._ray.exceptions.RayError as error:
-            return worker_of(note)[0], f"Ray: {type(error).__name__}"
+            return read_worker(note)[0], f"Ray: {type(error).__name__}"
 
     def stop(self, handles: Sequence[Handle], kill: bool = False) -> None:
         """Workers of this machine are signalled, others through Ray, whose task passes it on (`Process.wait`)."""
         for handle in handles:
-            running: Running = handle.native
+            running: RayJob = handle.native
             for reference, note in zip(running.references, running.notes, strict=True):
-                pid, host = worker_of(note)
-                if pid and host == machine():
+                pid, host = read_worker(note)
+                if pid and host == machine_id():
                     with contextlib.suppress(ProcessLookupError, PermissionError):
                         if kill:
                             os.killpg(pid, signal.SIGKILL)
@@ -189,7 +196,7 @@ class Ray:
                 if not kill and pid:
                     break  # rank 0 tells the others
 
-    def _clear(self, running: Running, kill: bool = False) -> None:
+    def _release(self, running: RayJob, kill: bool = False) -> None:
         """What is left of a job whose rank 0 has ended."""
         for reference in running.references[0 if kill else 1 :]:
             with contextlib.suppress(self._ray.exceptions.RayError, ValueError):
@@ -203,22 +210,22 @@ class Ray:
     def close(self) -> None:
         if not self._jobs.exists():
             return
-        found = [worker_of(note) for note in self._jobs.glob("*")]
-        workers = [pid for pid, host in found if pid and host == machine()]
-        with quiet():
+        found = [read_worker(note) for note in self._jobs.glob("*")]
+        workers = [pid for pid, host in found if pid and host == machine_id()]
+        with suppress_output():
             self._ray.shutdown()  # ends the tasks of this driver on every node
         until = time.monotonic() + 2
-        while any(map(alive, workers)) and time.monotonic() < until:
+        while any(map(is_alive, workers)) and time.monotonic() < until:
             time.sleep(0.05)
-        for pid in filter(alive, workers):
+        for pid in filter(is_alive, workers):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signal.SIGKILL)
-        self._leave()
+        self._remove_folders()
 
-    def _leave(self) -> None:
+    def _remove_folders(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
         shutil.rmtree(self._jobs, ignore_errors=True)
-        for key, value in self._former.items():
+        for key, value in self._saved_environment.items():
             os.environ.pop(key, None)
             if value is not None:
                 os.environ[key] = value

@@ -14,10 +14,10 @@ from studies.engine.jobs.launcher import LaunchError
 Node = Mapping[str, float]
 """Amounts by name: CPU, GPU, memory (bytes)."""
 PROBE_SECONDS = 3.0
-MANY = 1000
+MAX_CONCURRENT = 1000
 
 
-def wants(resources: Resources, processes: int = 1) -> dict[str, float]:
+def requirements(resources: Resources, processes: int = 1) -> dict[str, float]:
     """What so many processes of a trial need on one node."""
     need = {"CPU": float(max(1, resources.cpus) * processes)}
     if resources.gpus > 0:
@@ -27,14 +27,14 @@ def wants(resources: Resources, processes: int = 1) -> dict[str, float]:
     return need
 
 
-def at_once(nodes: Sequence[Node], resources: Resources) -> int:
+def concurrent_trials(nodes: Sequence[Node], resources: Resources) -> int:
     """How many such trials run at the same time on these nodes, each process group of a trial on a node of its own."""
-    need = wants(resources, resources.per_node)
+    need = requirements(resources, resources.per_node)
     room = [min(int(node.get(key, 0.0) / amount + 1e-6) for key, amount in need.items()) for node in nodes]
     if resources.nodes <= 1:
         return sum(room)
     count = 0
-    while len(room) >= resources.nodes and count < MANY:
+    while len(room) >= resources.nodes and count < MAX_CONCURRENT:
         room.sort(reverse=True)
         if not room[resources.nodes - 1]:
             break
@@ -43,36 +43,36 @@ def at_once(nodes: Sequence[Node], resources: Resources) -> int:
     return count
 
 
-def refusal(nodes: Sequence[Node], resources: Resources, where: str) -> str:
+def shortage(nodes: Sequence[Node], resources: Resources, where: str) -> str:
     """Why no such trial can ever run there. where: "here", or the cluster's address."""
-    need = wants(resources, resources.per_node)
+    need = requirements(resources, resources.per_node)
     here = where == "here"
-    size = "" if here else f"; {describe(nodes, where)}"
+    size = "" if here else f"; {describe_cluster(nodes, where)}"
     for key, amount in need.items():
         largest = max((node.get(key, 0.0) for node in nodes), default=0.0)
         if amount > largest + 1e-6:
-            place = "Ray has" if here else "its largest node has"
-            return f"a trial asks for {told(key, amount)}, {place} {told(key, largest)}{' here' if here else ''}{size}"
-    asked = " and ".join(told(key, amount) for key, amount in need.items())
+            place, end = ("Ray has", " here") if here else ("its largest node has", size)
+            return f"a trial asks for {quantity(key, amount)}, {place} {quantity(key, largest)}{end}"
+    asked = " and ".join(quantity(key, amount) for key, amount in need.items())
     if resources.nodes > 1:
         return f"a trial asks for {resources.nodes} nodes with {asked} each{size or ', Ray has one node here'}"
     return f"a trial asks for {asked}, which no one node has{size}"
 
 
-def describe(nodes: Sequence[Node], where: str) -> str:
+def describe_cluster(nodes: Sequence[Node], where: str) -> str:
     """ "the Ray cluster at 10.0.0.1:6379 has 2 nodes, 8 cores, 4 GPUs"."""
-    sums = [told(key, sum(node.get(key, 0.0) for node in nodes)) for key in ("CPU", "GPU")]
+    sums = [quantity(key, sum(node.get(key, 0.0) for node in nodes)) for key in ("CPU", "GPU")]
     count = f"{len(nodes)} node{'' if len(nodes) == 1 else 's'}"
     return f"the Ray cluster at {where} has {', '.join([count, *sums])}"
 
 
-def told(key: str, value: float) -> str:
+def quantity(key: str, value: float) -> str:
     if key == "memory":
         return f"{value / 2**30:.1f} GB of memory"
     return f"{value:g} {'GPU' if key == 'GPU' else 'core'}{'' if value == 1 else 's'}"
 
 
-def locate(asked: str) -> str:
+def find_cluster(asked: str) -> str:
     """HOST:PORT or ray://HOST:PORT of a standing cluster that is there; LaunchError in one line where it is not."""
     address = os.environ.get("RAY_ADDRESS", "").strip() or _current() if asked == "auto" else asked
     if not address:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def task(code: Path) -> Callable[[list[str], dict[str, str], str], tuple[int, str]]:
+def make_remote_function(code: Path) -> Callable[[list[str], dict[str, str], str], tuple[int, str]]:
     """A nested function travels by value, so it takes our code from the snapshot only."""
     path = str(code)
 
@@ -19,20 +19,20 @@ def task(code: Path) -> Callable[[list[str], dict[str, str], str], tuple[int, st
             return 0, f"{socket.gethostname()} does not see {path}: all nodes must share the results folder"
         sys.path.insert(0, path)
 
-        from studies.engine.jobs.worker_process import Process
-        from studies.engine.storage.lease import machine
+        from studies.engine.core.processes import machine_id
+        from studies.engine.jobs.worker_process import WorkerProcess
 
         if "DYNVIT_GANG" in environment:
             node = sys.modules["ray"].util.get_node_ip_address()  # it is there: it calls this
             environment = {**environment, "DYNVIT_ADDRESS": node}
-        process = Process(arguments, environment)
-        Path(note).write_text(f"{process.pid} {machine()}")
+        process = WorkerProcess(arguments, environment)
+        Path(note).write_text(f"{process.pid} {machine_id()}")
         return process.pid, process.wait()
 
     return run
 
 
-def worker_of(note: Path) -> tuple[int, str]:
+def read_worker(note: Path) -> tuple[int, str]:
     """Process id of a job's worker and its machine, 0 before it started and after it was cleared away."""
     try:
         pid, _, host = note.read_text().partition(" ")

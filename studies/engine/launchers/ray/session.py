@@ -13,11 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from studies.engine.core.processes import available_cores, is_alive
 from studies.engine.jobs.launcher import LaunchError
-from studies.engine.launchers.local import cores
-from studies.engine.storage.lease import alive
 
-SETTINGS = {
+PRIVATE_SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AUTH_MODE": "token",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a task without GPUs sees none
@@ -28,13 +27,13 @@ SETTINGS = {
 ANSWER_SECONDS = 20.0
 
 
-def start(ray: Any, options: dict[str, Any], folder: Path) -> None:
+def start_private(ray: Any, options: dict[str, Any], folder: Path) -> None:
     # 127.0.0.1 would become the outward address, except on a Mac
     address = "127.0.0.1" if sys.platform == "darwin" else "127.0.0.2"
-    with quiet():
+    with suppress_output():
         ray.init(
             address="local",
-            num_cpus=options.get("num_cpus", cores()),
+            num_cpus=options.get("num_cpus", available_cores()),
             num_gpus=options.get("num_gpus"),
             include_dashboard=False,
             log_to_driver=False,
@@ -45,10 +44,10 @@ def start(ray: Any, options: dict[str, Any], folder: Path) -> None:
         )
 
 
-def join(ray: Any, address: str) -> None:
+def connect(ray: Any, address: str) -> None:
     """LaunchError in one line where the cluster does not take us."""
     try:
-        with quiet():
+        with suppress_output():
             _check_is_ray(ray, address)
             ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
     except LaunchError:
@@ -74,22 +73,22 @@ def _check_is_ray(ray: Any, address: str) -> None:
         raise LaunchError(f"what answers at {address} is no Ray head, or one with another token (RAY_AUTH_TOKEN)")
 
 
-def place() -> Path:
+def socket_dir() -> Path:
     """Where folders with sockets may lie: their paths end at 107 bytes."""
     folder = Path(tempfile.gettempdir())
     return folder if len(str(folder)) <= 30 else Path("/tmp")
 
 
-def sweep() -> None:
+def remove_stale_folders() -> None:
     """Folders of drivers that were killed."""
-    for folder in place().glob("dynvit-ray-*"):
+    for folder in socket_dir().glob("dynvit-ray-*"):
         pid = folder.name.rpartition("-")[2]
-        if pid.isdigit() and not alive(int(pid)):
+        if pid.isdigit() and not is_alive(int(pid)):
             shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def suppress_output() -> Iterator[None]:
     """Without what Ray prints about itself."""
     with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
         yield

@@ -17,14 +17,14 @@ from types import FrameType
 
 from studies.engine.core.trial import Resources
 from studies.engine.jobs.launcher import Job
-from studies.engine.jobs.worker_process import Process, command, environ
-from studies.engine.launchers.slurm.submissions import Record
+from studies.engine.jobs.worker_process import WorkerProcess, worker_command, worker_environment
+from studies.engine.launchers.slurm.submissions import Submission
 from studies.engine.runtime.distributed import env
 from studies.engine.storage.checkpoint import Checkpoint
 from studies.engine.storage.lease import HEARTBEAT_SECONDS, STALE_AFTER
 from studies.engine.storage.trial_folder import TrialFolder
 
-PATIENCE = STALE_AFTER * HEARTBEAT_SECONDS + 5
+FORMER_WORKER_SECONDS = STALE_AFTER * HEARTBEAT_SECONDS + 5
 """Seconds to wait for the trial's former worker, which may be saving, or dead and not yet known to be."""
 
 
@@ -38,26 +38,26 @@ class Task:
     code: Path
 
     def __call__(self) -> None:
-        told = _Told()
+        told = SignalCounter()
         trials = [TrialFolder(folder) for folder in self.folders]
         first = not int(os.environ.get("SLURM_PROCID") or 0)
         if first and int(os.environ.get("SLURM_RESTART_COUNT") or 0):
-            self._come_back(trials)
-        before = [Checkpoint(trial).mark() for trial in trials]
+            self._resume_after_requeue(trials)
+        before = [Checkpoint(trial).digest() for trial in trials]
         self._run(trials, told)
-        if first and told.requeue() and self._worth_it(trials, before):
+        if first and told.requeue() and self._made_progress(trials, before):
             told.former(signal.SIGUSR2, None)
 
-    def _run(self, trials: list[TrialFolder], told: _Told) -> None:
+    def _run(self, trials: list[TrialFolder], told: SignalCounter) -> None:
         workers = [self._worker(index, trial) for index, trial in enumerate(trials)]
         passed = 0
         while any(worker.alive() for worker in workers):
             if told.number != passed:
                 passed = told.number
                 for worker in workers:
-                    worker.ask()
+                    worker.request_stop()
             time.sleep(0.1)
-        record = Record(self.record, "", "", [])
+        record = Submission(self.record, "", "", [])
         for trial, worker in zip(trials, workers, strict=True):
             worker.kill()
             note = worker.note()
@@ -65,40 +65,40 @@ class Task:
                 record.set_note(trial.id, note)
                 print(f"trial {trial.id}: {note}", flush=True)
 
-    def _worker(self, index: int, trial: TrialFolder) -> Process:
+    def _worker(self, index: int, trial: TrialFolder) -> WorkerProcess:
         """With its share of the job's devices, and told which rank it is."""
         job = Job((trial.path,), self.resources)
-        given = {**environ(job, self.code), **env.from_slurm(), "DYNVIT_SCHEDULED": "1"}
+        given = {**worker_environment(job, self.code), **env.slurm_rank_environment(), "DYNVIT_SCHEDULED": "1"}
         devices = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
         each = self.resources.gpus
         if each > 0 and len(self.folders) > 1 and len(devices) > 1:
             start = int(index * each + 1e-6)
             given["CUDA_VISIBLE_DEVICES"] = ",".join(devices[start : start + max(1, int(each))])
-        return Process(command(job, until_empty=False), given)
+        return WorkerProcess(worker_command(job, until_empty=False), given)
 
-    def _come_back(self, trials: list[TrialFolder]) -> None:
+    def _resume_after_requeue(self, trials: list[TrialFolder]) -> None:
         """The job was requeued: wait for what may be left of its former run, and take up what that one lost."""
-        until = time.monotonic() + PATIENCE
-        while any(trial.claimed() for trial in trials) and time.monotonic() < until:
+        until = time.monotonic() + FORMER_WORKER_SECONDS
+        while any(trial.has_live_worker() for trial in trials) and time.monotonic() < until:
             time.sleep(0.5)
         for trial in trials:
             state = trial.state()
-            if state.status == "lost" and self._revivals(trial) <= self.resources.retries:
-                trial.settle(replace(state, status="queued"))
+            if state.status == "lost" and self._count_requeues(trial) <= self.resources.retries:
+                trial.set_state_if_idle(replace(state, status="queued"))
 
-    def _revivals(self, trial: TrialFolder) -> int:
+    def _count_requeues(self, trial: TrialFolder) -> int:
         """How often this job has taken up a lost trial, this time included: without a driver nobody else counts."""
         with open(self.record / f"{trial.id}.revived", "ab") as file:
             file.write(b".")
             return file.tell()
 
-    def _worth_it(self, trials: list[TrialFolder], before: list[str]) -> bool:
+    def _made_progress(self, trials: list[TrialFolder], before: list[str]) -> bool:
         """Whether a trial has to go on, and got on in this job: a limit that is too short must not requeue for ever."""
         waiting = [(t, mark) for t, mark in zip(trials, before, strict=True) if t.state().status == "preempted"]
-        return any(Checkpoint(trial).mark() != mark for trial, mark in waiting)
+        return any(Checkpoint(trial).digest() != mark for trial, mark in waiting)
 
 
-class _Told:
+class SignalCounter:
     """Signals: USR2 comes before a preemption and the time limit, SIGTERM also where the job is cancelled."""
 
     def __init__(self) -> None:

@@ -9,52 +9,54 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from studies.engine.launchers.slurm import squeue, submissions
-from studies.engine.launchers.slurm.submissions import Record
+from studies.engine.launchers.slurm.submissions import Submission
 
 
 @dataclass(frozen=True)
-class Job:
+class FoundJob:
     """A job that waits or runs."""
 
     id: str
-    record: Record
+    record: Submission
     trials: tuple[str, ...]
-    seen: squeue.Seen
+    info: squeue.JobInfo
     log: Path
     """What it says outside of its trials."""
 
     @property
-    def waits(self) -> bool:
-        return self.seen.state in squeue.QUEUED
+    def is_waiting(self) -> bool:
+        return self.info.state in squeue.QUEUED
 
     def __str__(self) -> str:
-        why = f": {self.seen.reason}" if self.waits and self.seen.reason not in ("", "None") else ""
-        return f"job {self.id} {self.seen.state}{why}"
+        why = f": {self.info.reason}" if self.is_waiting and self.info.reason not in ("", "None") else ""
+        return f"job {self.id} {self.info.state}{why}"
 
 
-def jobs(results: Path, trials: Collection[str]) -> dict[str, Job]:
+def find_jobs(results: Path, trials: Collection[str]) -> dict[str, FoundJob]:
     """By trial. Empty too where the scheduler does not answer."""
-    records = [r for r in submissions.records(results) if r.array and any(n in trials for t in r.tasks for n in t)]
+    records = [
+        r for r in submissions.read_submissions(results) if r.array and any(n in trials for t in r.tasks for n in t)
+    ]
     if not records or shutil.which("squeue") is None:
         return {}
     try:
-        queue = squeue.queue(record.name for record in records)
-    except squeue.Silent:
+        queue = squeue.query_squeue(record.name for record in records)
+    except squeue.SchedulerUnavailable:
         return {}
     found = {}
     for record in records:
         for number, task in enumerate(record.tasks):
             seen = queue.get(record.job(number))
-            if seen is not None and seen.name == record.name and not seen.over:
-                job = Job(record.job(number), record, tuple(task), seen, record.log(number))
+            if seen is not None and seen.name == record.name and not seen.ended:
+                job = FoundJob(record.job(number), record, tuple(task), seen, record.log(number))
                 found.update({name: job for name in task if name in trials})
     return found
 
 
-def withdraw(results: Path, trials: Collection[str]) -> int:
+def cancel_waiting(results: Path, trials: Collection[str]) -> int:
     """Take jobs that wait, with no trial but these, out of the queue; how many trials that were."""
-    waiting = {name: job for name, job in jobs(results, trials).items() if job.waits}
-    by_record: dict[str, list[Job]] = {}
+    waiting = {name: job for name, job in find_jobs(results, trials).items() if job.is_waiting}
+    by_record: dict[str, list[FoundJob]] = {}
     for job in dict.fromkeys(waiting.values()):
         if set(job.trials) <= set(trials):
             by_record.setdefault(job.record.name, []).append(job)

@@ -22,148 +22,150 @@ from submitit.helpers import DelayedSubmission
 from submitit.slurm.slurm import _make_sbatch_string
 
 from studies.engine.core.trial import Resources
-from studies.engine.jobs.launcher import Handle, Job, JobState, LaunchError, Site
+from studies.engine.jobs.launcher import Handle, Job, JobState, LaunchContext, LaunchError
 from studies.engine.launchers.slurm import options as _slurm_options
 from studies.engine.launchers.slurm import sbatch, squeue, submissions
 from studies.engine.launchers.slurm.job import Task
-from studies.engine.launchers.slurm.queue import InQueue, Queue
+from studies.engine.launchers.slurm.queue import Queue, QueuedJob
 from studies.engine.storage import code_snapshot
 from studies.engine.storage.trial_folder import TrialFolder
 
-NEVER = 10**6
+MAX_TIMEOUTS = 10**6
 """Time-outs after which submitit would give a job up."""
-AGAIN = 60.0
+RETRY_SECONDS = 60.0
 """Seconds until a submission that sbatch refused is tried again, while jobs of ours are in the queue."""
-LAST_LOOKS = 4
+FINAL_POLLS = 4
 """At the end, until the last jobs have left the queue and their records can go."""
 
 
-class Resuming(Task):
+class RequeuableTask(Task):
     """The task as submitit wants it: told to save, it is the same task again, for its state is in the trial folder."""
 
     def checkpoint(self) -> Any:
         return DelayedSubmission(self)
 
 
-def open(site: Site) -> Slurm:
+def create(site: LaunchContext) -> SlurmLauncher:
     absent = [p for p in ("sbatch", "srun", "squeue") if not shutil.which(p)]
     if absent:
         raise LaunchError(f"no {absent[0]} here: --on slurm is typed on a login node of the cluster")
-    return Slurm(site, read(site.options))
+    return SlurmLauncher(site, read_options(site.options))
 
 
-def read(options: dict[str, Any]) -> _slurm_options.Options:
+def read_options(options: dict[str, Any]) -> _slurm_options.Options:
     """LaunchError with every option that is wrong (files were checked with their lines when they were read)."""
     found: list[Any] = []
-    given = _slurm_options.read(options, found)
+    given = _slurm_options.read_options(options, found)
     if found:
         raise LaunchError("\n".join(f"launcher slurm  {'.'.join(map(str, m.path))}: {m.text}" for m in found))
     return given
 
 
-def text(site: Site, resources: Resources, trials: int) -> str:
+def sbatch_text(site: LaunchContext, resources: Resources, trials: int) -> str:
     """The sbatch file that so many trials would be submitted with, in as many arrays as the site's limit makes."""
-    options = read(site.options)
-    shape = sbatch.shape(resources, options, f"{site.study_folder.name}-<token>", site.results / "code/<hash>", trials)
+    options = read_options(site.options)
+    shape = sbatch.array_request(
+        resources, options, f"{site.study_folder.name}-<token>", site.results / "code/<hash>", trials
+    )
     folder = site.results / submissions.FOLDER / "<token>"
     command = f"{shape.python} -u -m submitit.core._submit {folder}"
-    jobs = -(-trials // shape.pack)
+    jobs = -(-trials // shape.trials_per_job)
     return str(_make_sbatch_string(command, folder, map_count=jobs if jobs > 1 else None, **shape.parameters))
 
 
-class Slurm:
+class SlurmLauncher:
     name = "slurm"
-    steals = False
-    pack = 1  # trials are put side by side here, each with a handle of its own
+    work_stealing = False
+    trials_per_job = 1  # trials are put side by side here, each with a handle of its own
 
-    def __init__(self, site: Site, options: _slurm_options.Options) -> None:
+    def __init__(self, site: LaunchContext, options: _slurm_options.Options) -> None:
         logging.getLogger("submitit").setLevel(logging.CRITICAL)
         self._site, self._options = site, options
         self._code = code_snapshot.take(site.results)
         self._study = site.study_folder.name
         self._queue = Queue(site.results / "trials", options.poll_seconds, self._say)
-        self._limit = int(squeue.configuration().get("MaxArraySize") or 1001)
-        self._blocked = float("-inf")
-        self._news: list[str] = []
-        self._told: set[str] = set()
+        self._limit = int(squeue.cluster_config().get("MaxArraySize") or 1001)
+        self._blocked_until = float("-inf")
+        self._messages: list[str] = []
+        self._reported: set[str] = set()
         self.interval = min(2.0, options.poll_seconds)
 
     # ---- submitting
 
-    def slots(self, resources: Resources) -> int:
+    def capacity(self, resources: Resources) -> int:
         if resources.world > 1 and (self._options.pack or 1) > 1:
             raise LaunchError("launcher slurm: pack is for trials of one process")
         return self._options.max_jobs or 10**9
 
     def submit(self, jobs: Sequence[Job]) -> list[Handle]:
         handles: list[Handle] = []
-        if time.monotonic() < self._blocked:
+        if time.monotonic() < self._blocked_until:
             return handles
         groups: dict[str, list[Job]] = {}
         for job in jobs:
             groups.setdefault(repr(job.resources), []).append(job)
         for group in groups.values():
-            size = sbatch.pack(group[0].resources, self._options)
+            size = sbatch.trials_per_job(group[0].resources, self._options)
             tasks = [group[i : i + size] for i in range(0, len(group), size)]
             most = max(1, self._limit)
             for start in range(0, len(tasks), most):
                 try:
                     handles += self._array(tasks[start : start + most])
                 except submitit.core.utils.FailedJobError as error:
-                    self._refused(str(error), bool(handles))
+                    self._on_refused(str(error), bool(handles))
                     return handles
         return handles
 
     def _array(self, tasks: list[list[Job]]) -> list[Handle]:
         resources = tasks[0][0].resources
         names = [[folder.name for job in task for folder in job.folders] for task in tasks]
-        record = submissions.new(self._site.results, self._study, names)
+        record = submissions.create_submission(self._site.results, self._study, names)
         try:
-            shape = sbatch.shape(resources, self._options, record.name, self._code, sum(map(len, names)))
-            executor = submitit.SlurmExecutor(record.folder, max_num_timeout=NEVER, python=shape.python)
+            shape = sbatch.array_request(resources, self._options, record.name, self._code, sum(map(len, names)))
+            executor = submitit.SlurmExecutor(record.folder, max_num_timeout=MAX_TIMEOUTS, python=shape.python)
             executor.update_parameters(**shape.parameters)
             calls = [
-                Resuming(tuple(f for job in task for f in job.folders), resources, record.folder, self._code)
+                RequeuableTask(tuple(f for job in task for f in job.folders), resources, record.folder, self._code)
                 for task in tasks
             ]
-            with _outside_of_a_job(), contextlib.redirect_stderr(io.StringIO()):  # what sbatch says is told by us
+            with _without_job_variables(), contextlib.redirect_stderr(io.StringIO()):  # what sbatch says is told by us
                 made = executor.submit_array(calls)
         except submitit.core.utils.FailedJobError:
             record.remove()
             raise
         record.array = made[0].job_id.partition("_")[0]
         record.write()
-        waiting = [InQueue(record, i) for i in range(len(tasks))]
+        waiting = [QueuedJob(record, i) for i in range(len(tasks))]
         self._queue.add(waiting)
         return [Handle(job, queued) for task, queued in zip(tasks, waiting, strict=True) for job in task]
 
-    def _refused(self, error: str, some: bool) -> None:
+    def _on_refused(self, error: str, some: bool) -> None:
         line = squeue.first_error(error)
         if not some and not self._queue:
             raise LaunchError(f"sbatch: {line}")
-        self._blocked = time.monotonic() + AGAIN
+        self._blocked_until = time.monotonic() + RETRY_SECONDS
         self._say(f"sbatch takes no more now: {line}; the rest follows")
 
     # ---- jobs of an earlier driver
 
-    def adopt(self, folders: Sequence[Path]) -> list[Handle]:
+    def reattach(self, folders: Sequence[Path]) -> list[Handle]:
         wanted = {folder.name: folder for folder in folders}
-        found = list(submissions.records(self._site.results))
+        found = list(submissions.read_submissions(self._site.results))
         if not found:
             return []
         try:
-            queue = squeue.queue(record.name for record in found)
-        except squeue.Silent as silent:
+            queue = squeue.query_squeue(record.name for record in found)
+        except squeue.SchedulerUnavailable as silent:
             raise LaunchError(f"{silent}: jobs of an earlier run may be in the queue, so none is submitted") from silent
         handles: list[Handle] = []
         for record in found:
-            live = {number: seen for number, seen in queue.items() if seen.name == record.name and not seen.over}
+            live = {number: seen for number, seen in queue.items() if seen.name == record.name and not seen.ended}
             if not record.array and live:
                 record.array = next(iter(live)).partition("_")[0]
                 record.write()
-            tasks = [InQueue(record, i) for i in range(len(record.tasks)) if record.job(i) in live]
+            tasks = [QueuedJob(record, i) for i in range(len(record.tasks)) if record.job(i) in live]
             if not tasks:
-                if submissions.finished(record, self._site.results):
+                if submissions.is_finished(record, self._site.results):
                     record.remove()
                 continue
             ours = [(t, name) for t in tasks for name in record.tasks[t.task] if name in wanted]
@@ -175,20 +177,20 @@ class Slurm:
 
     def poll(self, handles: Sequence[Handle]) -> dict[Handle, JobState]:
         if handles:
-            self._queue.look()
+            self._queue.poll()
         for handle in handles:
             if handle.native.state == "gone":
-                handle.note, handle.site = handle.native.end_of(handle.job.folders[0].name)
+                handle.exit_note, handle.ended_by_cluster = handle.native.exit_of(handle.job.folders[0].name)
         return {handle: handle.native.state for handle in handles}
 
-    def news(self) -> list[str]:
-        told, self._news = self._news, []
+    def messages(self) -> list[str]:
+        told, self._messages = self._messages, []
         return told
 
     def _say(self, line: str) -> None:
-        if line not in self._told:
-            self._told.add(line)
-            self._news.append(line)
+        if line not in self._reported:
+            self._reported.add(line)
+            self._messages.append(line)
 
     # ---- ending
 
@@ -196,28 +198,30 @@ class Slurm:
         """A job with a trial that is not among these goes on."""
         given = {handle.job.folders[0].name for handle in handles}
         jobs = dict.fromkeys(handle.native for handle in handles)
-        self._queue.cancel([job for job in jobs if self._queue.idle(job, given)], waiting=not kill)
+        self._queue.cancel([job for job in jobs if self._queue.has_no_work(job, given)], waiting=not kill)
         if not kill:
             for handle in handles:
-                TrialFolder(handle.job.folders[0]).ask_to_stop()
+                TrialFolder(handle.job.folders[0]).request_stop()
 
     def close(self) -> None:
         """Jobs go on; those that have nothing left to do (a held one, say) are taken out of the queue."""
-        for _ in range(LAST_LOOKS):
-            if not self._queue or not all(self._queue.idle(job, set(), ("done", "failed")) for job in self._queue):
+        for _ in range(FINAL_POLLS):
+            if not self._queue or not all(
+                self._queue.has_no_work(job, set(), ("done", "failed")) for job in self._queue
+            ):
                 break
-            self._queue.hurry()
-            self._queue.look()
+            self._queue.poll_soon()
+            self._queue.poll()
             self._queue.cancel([job for job in self._queue if job.state == "waiting"], waiting=True)
             time.sleep(0.5 if self._queue else 0)
-        for record in submissions.records(self._site.results):
+        for record in submissions.read_submissions(self._site.results):
             known = record.study == self._study and record.name not in self._queue.names
-            if known and submissions.finished(record, self._site.results):
+            if known and submissions.is_finished(record, self._site.results):
                 record.remove()
 
 
 @contextlib.contextmanager
-def _outside_of_a_job() -> Iterator[None]:
+def _without_job_variables() -> Iterator[None]:
     """Where the driver itself runs in a job: that job's variables would shape ours."""
     hidden = {k: v for k, v in os.environ.items() if k.startswith("SLURM_") and k != "SLURM_CONF"}
     for key in hidden:

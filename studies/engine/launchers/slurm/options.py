@@ -13,7 +13,7 @@ from typing import Any
 from studies.engine.core.suggest import suggest
 from studies.engine.core.typing_check import Issue, to_yaml, validate
 
-Word = str | int | float | bool
+Scalar = str | int | float | bool
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Options:
     """Jobs of a study in the queue at once."""
     poll_seconds: float = 10.0
     """Between two questions to the scheduler."""
-    sbatch: dict[str, Word] = field(default_factory=dict)
+    sbatch: dict[str, Scalar] = field(default_factory=dict)
     """Options of an sbatch newer than `SBATCH`."""
 
 
@@ -60,7 +60,7 @@ SBATCH: tuple[str, ...] = tuple(
     wait-all-nodes wckey""",
     )
 )
-OURS = {
+RESERVED = {
     "array": "trials make the array; `throttle` limits it",
     "nodes": "comes from resources.nodes",
     "ntasks": "comes from resources",
@@ -81,18 +81,18 @@ OURS = {
 KEYS = tuple(f.name for f in fields(Options))
 
 
-def read(given: Mapping[str, Any], found: list[Issue], path: tuple[str | int, ...] = ()) -> Options:
+def read_options(given: Mapping[str, Any], found: list[Issue], path: tuple[str | int, ...] = ()) -> Options:
     """The options; sbatch's own are gathered in `sbatch`, their names as sbatch writes them."""
     ours: dict[str, Any] = {}
-    theirs: dict[str, Word] = {}
+    theirs: dict[str, Scalar] = {}
     for key, value in given.items():
         name = str(key).replace("_", "-")
         if key in KEYS:
             ours[key] = [value] if key in ("setup", "modules", "srun") and isinstance(value, str) else value
-        elif name in OURS:
-            found.append(Issue((*path, key), f"{key} {OURS[name]}", at_key=True))
+        elif name in RESERVED:
+            found.append(Issue((*path, key), f"{key} {RESERVED[name]}", at_key=True))
         elif name in SBATCH:
-            theirs[name] = validate(Word, value, found, (*path, key))
+            theirs[name] = validate(Scalar, value, found, (*path, key))
         else:
             text = f"no option of sbatch or ours{suggest(str(key), _spelled(str(key)))}"
             found.append(Issue((*path, key), text, at_key=True))
@@ -106,7 +106,7 @@ def read(given: Mapping[str, Any], found: list[Issue], path: tuple[str | int, ..
     return Options(**{**{f.name: getattr(options, f.name) for f in fields(Options)}, "sbatch": merged})
 
 
-def minutes(time: str | int) -> float:
+def parse_minutes(time: str | int) -> float:
     """sbatch's ways to write a time: minutes, m:s, h:m:s, d-h, d-h:m, d-h:m:s."""
     match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", str(time).strip())
     if match is None:
@@ -126,7 +126,7 @@ def _amounts(options: Options, path: tuple[str | int, ...]) -> Iterator[Issue]:
         if value is not None and (value <= 0 if name == "poll_seconds" else value < 1):
             yield Issue((*path, name), f"{value:g} is too little")
     try:
-        minutes(options.time if options.time is not None else 1)
+        parse_minutes(options.time if options.time is not None else 1)
     except ValueError as error:
         yield Issue((*path, "time"), str(error))
 

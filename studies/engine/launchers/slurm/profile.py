@@ -17,33 +17,33 @@ from studies.engine.launchers.slurm import options
 SUFFIXES = (".yaml", ".yml")
 
 
-def folder() -> Path:
+def profiles_dir() -> Path:
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "dynvit" / "clusters"
 
 
-def find(name: str) -> Path:
+def find_profile(name: str) -> Path:
     """The profile's file; StudyError where there is none."""
     path = Path(name).expanduser()
     if path.suffix in SUFFIXES or os.sep in name:
         if path.is_file():
             return path
         raise StudyError([Problem("--cluster", f"no such file {name}")])
-    known = {file.stem: file for file in sorted(folder().glob("*.y*ml")) if file.suffix in SUFFIXES}
+    known = {file.stem: file for file in sorted(profiles_dir().glob("*.y*ml")) if file.suffix in SUFFIXES}
     if name not in known:
-        raise StudyError([Problem("--cluster", f"no profile {name} in {folder()}{suggest_or_list(name, known)}")])
+        raise StudyError([Problem("--cluster", f"no profile {name} in {profiles_dir()}{suggest_or_list(name, known)}")])
     return known[name]
 
 
-def load(name: str) -> dict[str, Any]:
+def load_profile(name: str) -> dict[str, Any]:
     """The profile's options, checked; StudyError with every problem, each with its line."""
-    document = yaml_loader.read(find(name))
+    document = yaml_loader.read(find_profile(name))
     problems = list(document.problems)
     value = document.value
     if value is None:
         value = {}
     if isinstance(value, dict):
         found: list[Any] = []
-        options.read(value, found)
+        options.read_options(value, found)
         problems += [document.problem(m.path, m.text, m.at_key) for m in found]
     elif not problems:
         problems.append(document.problem((), "a profile is a mapping of SLURM options, as `partition: gpu`"))

@@ -10,21 +10,21 @@ from pathlib import Path
 from studies.engine.core.trial import Status
 from studies.engine.jobs.launcher import JobState
 from studies.engine.launchers.slurm import squeue
-from studies.engine.launchers.slurm.submissions import Record
+from studies.engine.launchers.slurm.submissions import Submission
 from studies.engine.storage.trial_folder import TrialFolder
 
-TWICE = ("NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "REVOKED", "")
+TRANSIENT_ENDS = ("NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "REVOKED", "")
 """Ends after which SLURM may put the job back into the queue, and absence: believed when seen twice."""
 
 
 @dataclass(eq=False)
-class InQueue:
+class QueuedJob:
     """One job of an array."""
 
-    record: Record
+    record: Submission
     task: int
     state: JobState = "waiting"
-    seen: squeue.Seen | None = None
+    info: squeue.JobInfo | None = None
     missed: int = 0
     """How often in a row it was not there, or over."""
 
@@ -36,14 +36,14 @@ class InQueue:
     def trials(self) -> list[str]:
         return self.record.tasks[self.task]
 
-    def end_of(self, trial: str) -> tuple[str, bool]:
+    def exit_of(self, trial: str) -> tuple[str, bool]:
         """How a job that is gone ended for a trial, and whether that was the site's doing."""
         note = self.record.note(trial)
         if note:
             return note, False
-        state, words = (self.seen.state, self.seen.words()) if self.seen else ("", "")
+        state, words = (self.info.state, self.info.describe()) if self.info else ("", "")
         if words or state in ("", "COMPLETED"):
-            return words, state in squeue.SITE
+            return words, state in squeue.CLUSTER_ENDS
         line = _last_line(self.record.log(self.task))
         return f"job {self.id} ended {state}" + (f": {line}" if line else ""), False
 
@@ -53,10 +53,10 @@ class Queue:
 
     def __init__(self, trials: Path, every: float, say: Callable[[str], None]) -> None:
         self._trials, self._every, self._say = trials, every, say
-        self._jobs: dict[str, list[InQueue]] = {}  # by job name
+        self._jobs: dict[str, list[QueuedJob]] = {}  # by job name
         self._looked = float("-inf")
 
-    def __iter__(self) -> Iterator[InQueue]:
+    def __iter__(self) -> Iterator[QueuedJob]:
         return (job for jobs in self._jobs.values() for job in jobs)
 
     def __bool__(self) -> bool:
@@ -66,17 +66,17 @@ class Queue:
     def names(self) -> list[str]:
         return list(self._jobs)
 
-    def add(self, jobs: list[InQueue]) -> None:
+    def add(self, jobs: list[QueuedJob]) -> None:
         """Jobs of one record."""
         if jobs:
             self._jobs[jobs[0].record.name] = jobs
-            self.hurry()
+            self.poll_soon()
 
-    def hurry(self) -> None:
+    def poll_soon(self) -> None:
         """Something was done to the jobs: the next look is due at once."""
         self._looked = float("-inf")
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Ask the scheduler, if it is time."""
         if time.monotonic() - self._looked < self._every:
             return
@@ -84,31 +84,31 @@ class Queue:
         left = {name: [job for job in jobs if job.state != "gone"] for name, jobs in self._jobs.items()}
         self._jobs = {name: jobs for name, jobs in left.items() if jobs}
         try:
-            seen = squeue.queue(self._jobs)
-        except squeue.Silent as silent:
+            seen = squeue.query_squeue(self._jobs)
+        except squeue.SchedulerUnavailable as silent:
             self._say(f"{silent}; trials are not touched by that")
             return
         for job in self:
             now = seen.get(job.id)
             self._read(job, now if now is not None and now.name == job.record.name else None)
-        forgotten = [job for job in self if job.state == "gone" and job.seen is None]
-        told = squeue.accounted([job.id for job in forgotten]) if forgotten else {}
+        forgotten = [job for job in self if job.state == "gone" and job.info is None]
+        told = squeue.query_sacct([job.id for job in forgotten]) if forgotten else {}
         for job in forgotten:
-            job.seen = told.get(job.id)
+            job.info = told.get(job.id)
 
-    def _read(self, job: InQueue, seen: squeue.Seen | None) -> None:
-        job.seen = seen
-        if seen is not None and not seen.over:
+    def _read(self, job: QueuedJob, seen: squeue.JobInfo | None) -> None:
+        job.info = seen
+        if seen is not None and not seen.ended:
             job.missed = 0
             job.state = "waiting" if seen.state in squeue.QUEUED else "running"
             if seen.held:
                 self._say(f"job {job.id} is held ({seen.reason}): scontrol release {job.id}")
             return
         job.missed += 1
-        if job.missed > 1 or (seen.state if seen else "") not in TWICE:
+        if job.missed > 1 or (seen.state if seen else "") not in TRANSIENT_ENDS:
             job.state = "gone"
 
-    def cancel(self, jobs: Iterable[InQueue], waiting: bool = False) -> None:
+    def cancel(self, jobs: Iterable[QueuedJob], waiting: bool = False) -> None:
         """waiting: leave running ones alone."""
         listed: dict[str, list[str]] = {}
         for job in jobs:
@@ -116,9 +116,11 @@ class Queue:
                 listed.setdefault(job.record.name, []).append(job.id)
         for name, ids in listed.items():
             squeue.cancel(ids, name, waiting)
-            self.hurry()
+            self.poll_soon()
 
-    def idle(self, job: InQueue, given: set[str], over: tuple[Status, ...] = ("done", "failed", "lost")) -> bool:
+    def has_no_work(
+        self, job: QueuedJob, given: set[str], over: tuple[Status, ...] = ("done", "failed", "lost")
+    ) -> bool:
         """Whether nothing is left of a job but trials that are given or over."""
         others = set(job.trials) - given
         return all(TrialFolder(self._trials / name).state().status in over for name in others)

@@ -10,25 +10,36 @@ from pathlib import Path
 from typing import Any
 
 from studies.engine.core.trial import Resources
-from studies.engine.launchers.slurm.options import Options, minutes
+from studies.engine.launchers.slurm.options import Options, parse_minutes
 
-HOUR = 60.0
-NATIVE = ("partition", "qos", "account", "gres", "constraint", "exclude", "nodelist", "comment", "dependency", "wckey")
+DEFAULT_MINUTES = 60.0
+SUBMITIT_PARAMETERS = (
+    "partition",
+    "qos",
+    "account",
+    "gres",
+    "constraint",
+    "exclude",
+    "nodelist",
+    "comment",
+    "dependency",
+    "wckey",
+)
 """Options that submitit has a parameter for; all others go in as they are."""
 
 
 @dataclass(frozen=True)
-class Shape:
+class ArrayRequest:
     """One array's worth of equal jobs."""
 
-    pack: int
+    trials_per_job: int
     """Trials side by side in a job."""
     parameters: dict[str, Any]
     """For submitit's SlurmExecutor."""
     python: str
 
 
-def pack(resources: Resources, options: Options) -> int:
+def trials_per_job(resources: Resources, options: Options) -> int:
     """Trials in a job: as told, else as many as fit on a GPU by their fraction."""
     if resources.world > 1:
         return 1
@@ -37,9 +48,11 @@ def pack(resources: Resources, options: Options) -> int:
     return max(1, int(1 / resources.gpus + 1e-6)) if 0 < resources.gpus < 1 else 1
 
 
-def shape(resources: Resources, options: Options, name: str, code: Path, trials: int | None = None) -> Shape:
+def array_request(
+    resources: Resources, options: Options, name: str, code: Path, trials: int | None = None
+) -> ArrayRequest:
     """How a job with `trials` trials (a full pack if not told) asks for its resources."""
-    full = pack(resources, options)
+    full = trials_per_job(resources, options)
     side = min(full, trials or full)
     given: dict[str, Any] = {
         "job_name": name,
@@ -60,7 +73,7 @@ def shape(resources: Resources, options: Options, name: str, code: Path, trials:
     if resources.memory_gb and not any(key.startswith("mem") and key != "mem-bind" for key in options.sbatch):
         given["mem"] = f"{math.ceil(resources.memory_gb * 1024 * side)}MB"
     for key, value in options.sbatch.items():
-        if key in NATIVE:
+        if key in SUBMITIT_PARAMETERS:
             given[key] = value
         elif key == "no-requeue":
             more.pop("requeue")
@@ -70,7 +83,7 @@ def shape(resources: Resources, options: Options, name: str, code: Path, trials:
     given["additional_parameters"] = more
     if options.srun:
         given["srun_args"] = list(options.srun)
-    return Shape(full, given, python(options))
+    return ArrayRequest(full, given, python(options))
 
 
 def python(options: Options) -> str:
@@ -81,7 +94,7 @@ def python(options: Options) -> str:
 
 def _time(resources: Resources, options: Options) -> int:
     """Whole minutes, at least one."""
-    asked = minutes(options.time) if options.time is not None else resources.minutes or HOUR
+    asked = parse_minutes(options.time) if options.time is not None else resources.minutes or DEFAULT_MINUTES
     return max(1, math.ceil(asked))
 
 

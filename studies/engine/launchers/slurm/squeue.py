@@ -10,11 +10,11 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-SITE = ("BOOT_FAIL", "CANCELLED", "DEADLINE", "NODE_FAIL", "PREEMPTED", "REVOKED", "TIMEOUT")
+CLUSTER_ENDS = ("BOOT_FAIL", "CANCELLED", "DEADLINE", "NODE_FAIL", "PREEMPTED", "REVOKED", "TIMEOUT")
 """Ends that are not the trial's doing."""
-OVER = (*SITE, "COMPLETED", "FAILED", "OUT_OF_MEMORY")
+ENDED = (*CLUSTER_ENDS, "COMPLETED", "FAILED", "OUT_OF_MEMORY")
 QUEUED = ("PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD", "CONFIGURING")
-WORDS = {
+DESCRIPTIONS = {
     "BOOT_FAIL": "its node failed to boot",
     "CANCELLED": "its job was cancelled (scancel)",
     "DEADLINE": "its job reached its deadline",
@@ -23,17 +23,17 @@ WORDS = {
     "PREEMPTED": "its job was preempted",
     "TIMEOUT": "its job reached the time limit before the trial had saved",
 }
-SECONDS = 60.0
-LISTED = 500
+TIMEOUT_SECONDS = 60.0
+MAX_IDS = 500
 """Job ids on one command line."""
 
 
-class Silent(Exception):
+class SchedulerUnavailable(Exception):
     """The scheduler did not answer; the text is its own first line."""
 
 
 @dataclass(frozen=True)
-class Seen:
+class JobInfo:
     """A job (a task of an array) as the scheduler has it."""
 
     state: str
@@ -42,30 +42,32 @@ class Seen:
     name: str = ""
 
     @property
-    def over(self) -> bool:
-        return self.state in OVER
+    def ended(self) -> bool:
+        return self.state in ENDED
 
     @property
     def held(self) -> bool:
         """Waits until a person or the site releases it."""
         return self.state in QUEUED and ("held" in self.reason.lower() or self.reason == "SPECIAL_EXIT")
 
-    def words(self) -> str:
+    def describe(self) -> str:
         """How it ended, in a few words; empty where nothing needs saying."""
-        said = WORDS.get(self.state, "")
+        said = DESCRIPTIONS.get(self.state, "")
         return f"{said} on {self.node}" if said and self.node and self.state == "NODE_FAIL" else said
 
 
-def ask(*command: str) -> str:
+def run_command(*command: str) -> str:
     """Output of a SLURM command; Silent where it fails or hangs."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, stdin=subprocess.DEVNULL
+        )
     except subprocess.TimeoutExpired as error:
-        raise Silent(f"{command[0]} has not answered for {SECONDS:g} s") from error
+        raise SchedulerUnavailable(f"{command[0]} has not answered for {TIMEOUT_SECONDS:g} s") from error
     except OSError as error:
-        raise Silent(f"{command[0]}: {error.strerror or error}") from error
+        raise SchedulerUnavailable(f"{command[0]}: {error.strerror or error}") from error
     if done.returncode != 0:
-        raise Silent(first_error(done.stderr) or f"{command[0]} ended with {done.returncode}")
+        raise SchedulerUnavailable(first_error(done.stderr) or f"{command[0]} ended with {done.returncode}")
     return done.stdout
 
 
@@ -77,43 +79,43 @@ def first_error(text: str) -> str:
     return "; ".join(told[:2]) if told else lines[-1] if lines else ""
 
 
-def queue(names: Iterable[str]) -> dict[str, Seen]:
+def query_squeue(names: Iterable[str]) -> dict[str, JobInfo]:
     """Every job of those names that squeue knows, also those that ended within the site's MinJobAge: id -> Seen."""
     wanted = ",".join(sorted(set(names)))
     if not wanted:
         return {}
     user = str(os.getuid())
-    text = ask("squeue", "-h", "-r", "-t", "all", "-u", user, "-n", wanted, "-o", "%i|%j|%T|%N|%r")
+    text = run_command("squeue", "-h", "-r", "-t", "all", "-u", user, "-n", wanted, "-o", "%i|%j|%T|%N|%r")
     return dict(_line(line) for line in text.splitlines() if line.count("|") >= 4)
 
 
-def _line(line: str) -> tuple[str, Seen]:
+def _line(line: str) -> tuple[str, JobInfo]:
     number, name, state, node, reason = (part.strip() for part in line.split("|", 4))
-    return number, Seen(state, reason, node, name)
+    return number, JobInfo(state, reason, node, name)
 
 
-def accounted(ids: Sequence[str]) -> dict[str, Seen]:
+def query_sacct(ids: Sequence[str]) -> dict[str, JobInfo]:
     """The same from accounting, for jobs that squeue has forgotten; empty where there is none."""
-    found: dict[str, Seen] = {}
+    found: dict[str, JobInfo] = {}
     arrays = sorted({number.partition("_")[0] for number in ids})
-    for start in range(0, len(arrays), LISTED):
-        listed = ",".join(arrays[start : start + LISTED])
+    for start in range(0, len(arrays), MAX_IDS):
+        listed = ",".join(arrays[start : start + MAX_IDS])
         try:
-            text = ask("sacct", "-n", "-X", "-P", "-j", listed, "-o", "JobID,State,NodeList")
-        except Silent:
+            text = run_command("sacct", "-n", "-X", "-P", "-j", listed, "-o", "JobID,State,NodeList")
+        except SchedulerUnavailable:
             return found
         for line in text.splitlines():
             number, state, node = (*line.split("|"), "", "")[:3]
             if state:
-                found[number] = Seen(state.split()[0], "", "" if node == "None assigned" else node)
+                found[number] = JobInfo(state.split()[0], "", "" if node == "None assigned" else node)
     return {number: found[number] for number in ids if number in found}
 
 
-def configuration() -> dict[str, str]:
+def cluster_config() -> dict[str, str]:
     """The site's settings; empty where the controller does not answer."""
     try:
-        text = ask("scontrol", "show", "config")
-    except Silent:
+        text = run_command("scontrol", "show", "config")
+    except SchedulerUnavailable:
         return {}
     pairs = (line.partition("=") for line in text.splitlines() if "=" in line)
     return {key.strip(): value.strip() for key, _, value in pairs}
@@ -123,6 +125,6 @@ def cancel(ids: Sequence[str], name: str, waiting: bool = False) -> None:
     """End those jobs of that name (an id may be another's by now); running ones get SIGTERM first and the site's
     KillWait to save in. waiting: leave running ones alone."""
     only = ["--state=PENDING"] if waiting else []
-    for start in range(0, len(ids), LISTED):
-        with contextlib.suppress(Silent):
-            ask("scancel", "--quiet", f"--name={name}", *only, *ids[start : start + LISTED])
+    for start in range(0, len(ids), MAX_IDS):
+        with contextlib.suppress(SchedulerUnavailable):
+            run_command("scancel", "--quiet", f"--name={name}", *only, *ids[start : start + MAX_IDS])

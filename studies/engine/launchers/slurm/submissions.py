@@ -15,17 +15,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from studies.engine.storage.trial_folder import TrialFolder, read_json, write_atomic
+from studies.engine.core.files import read_json, write_atomic
+from studies.engine.storage.trial_folder import TrialFolder
 
 FOLDER = "slurm"
-QUIET = 120.0
+QUEUE_EXIT_SECONDS = 120.0
 """Seconds after its last trial's end in which a job has left the queue."""
-OLD = 30 * 24 * 3600.0
+MAX_AGE_SECONDS = 30 * 24 * 3600.0
 """A record whose jobs are gone, but whose trials are not all done, keeps its logs so long."""
 
 
 @dataclass(eq=False)
-class Record:
+class Submission:
     """One array: `tasks[i]` are the trials that its task i runs side by side."""
 
     folder: Path
@@ -67,34 +68,36 @@ class Record:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def new(results: Path, study: str, tasks: Sequence[Sequence[str]]) -> Record:
+def create_submission(results: Path, study: str, tasks: Sequence[Sequence[str]]) -> Submission:
     """A record under a name of its own, written."""
     token = uuid.uuid4().hex[:8]
-    record = Record(results / FOLDER / token, f"{study}-{token}", study, [list(task) for task in tasks])
+    record = Submission(results / FOLDER / token, f"{study}-{token}", study, [list(task) for task in tasks])
     record.write()
     return record
 
 
-def records(results: Path) -> Iterator[Record]:
+def read_submissions(results: Path) -> Iterator[Submission]:
     """Every record, whoever made it; damaged ones are passed over."""
     for file in sorted((results / FOLDER).glob("*/jobs.json")):
         raw = read_json(file) or {}
         try:
             tasks = [[str(name) for name in task] for task in raw["tasks"]]
-            yield Record(file.parent, raw["name"], raw["study"], tasks, raw["array"], float(raw["time"]))
+            yield Submission(file.parent, raw["name"], raw["study"], tasks, raw["array"], float(raw["time"]))
         except (KeyError, TypeError, ValueError):
             continue
 
 
-def finished(record: Record, results: Path) -> bool:
+def is_finished(record: Submission, results: Path) -> bool:
     """Whether nobody needs the record of jobs that are gone: all trials done, or long ago."""
     trials = [results / "trials" / name for task in record.tasks for name in task]
-    return time.time() - record.submitted > OLD or all(TrialFolder(t).state().status == "done" for t in trials)
+    return time.time() - record.submitted > MAX_AGE_SECONDS or all(
+        TrialFolder(t).state().status == "done" for t in trials
+    )
 
 
-def sweep(results: Path) -> None:
+def remove_finished(results: Path) -> None:
     """Remove records that nobody needs, where the scheduler is not asked."""
-    for record in records(results):
+    for record in read_submissions(results):
         states = [TrialFolder(results / "trials" / name).state() for task in record.tasks for name in task]
-        if all(state.status == "done" and time.time() - state.ended > QUIET for state in states):
+        if all(state.status == "done" and time.time() - state.ended > QUEUE_EXIT_SECONDS for state in states):
             record.remove()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from studies.engine.core.trial import State, Trial
 from studies.engine.planning.forecast.requirements import RUNTIME_GB, Need, Reckoning
-from studies.engine.storage.trial_folder import Store
+from studies.engine.storage.results_dir import Store
 
 SAMPLE = 200  # finished trials whose times are read
 

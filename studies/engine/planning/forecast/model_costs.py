@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from studies.engine.catalog.tasks import Weigh
-from studies.engine.storage.trial_folder import read_json, write_atomic
+from studies.engine.core.files import read_json, write_atomic
 
 SHIPPED = Path(__file__).with_name("model_costs.json")
 KEPT = ".model_costs.json"

@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from studies.engine.core.files import read_json, write_atomic
 from studies.engine.results.bundle import checklist
 from studies.engine.results.collect import output_files
 from studies.engine.results.readings import read_all
 from studies.engine.storage.code_snapshot import SOURCE, fingerprint, root, take
 from studies.engine.storage.plan_file import PlanFile, PlannedTrial
-from studies.engine.storage.trial_folder import Store, TrialFolder, read_json, write_atomic
+from studies.engine.storage.results_dir import Store
+from studies.engine.storage.trial_folder import TrialFolder
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
 SUMS = "SHA256SUMS"

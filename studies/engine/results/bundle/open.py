@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from studies.engine.core.files import read_json
 from studies.engine.results.bundle.export import SUMS
-from studies.engine.storage.trial_folder import read_json
 
 
 class Damaged(ValueError):

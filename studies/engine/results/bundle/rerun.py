@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from studies.engine.results.bundle.open import Bundle
 from studies.engine.storage.code_snapshot import root
-from studies.engine.storage.trial_folder import Store
+from studies.engine.storage.results_dir import Store
 
 CLOCKED = ("second", "memory", "latency", "speed", "throughput", "time")
 """What a metric's name has in it that depends on the machine and the moment: shown, never compared."""

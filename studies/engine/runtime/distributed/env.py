@@ -2,7 +2,7 @@
 
 A launcher starts `world` workers on one and the same trial folder (a job of a single folder), each with the environment
 variables of `given`, or inside a SLURM step of `from_slurm`. Rank 0 is the worker that claims, logs and saves; the
-others follow it (`gang`). How they find each other is a file in the trial folder: no launcher knows ports.
+others follow it (`rendezvous`). How they find each other is a file in the trial folder: no launcher knows ports.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ ADDRESS = "DYNVIT_ADDRESS"
 
 
 @dataclass(frozen=True)
-class Ranks:
+class RankInfo:
     """This process among `world`. local: its number on its own node."""
 
     rank: int = 0
     world: int = 1
     local: int = 0
-    gang: str = ""
+    rendezvous: str = ""
     address: str = ""
 
 
-def here(environ: Mapping[str, str] = os.environ) -> Ranks:
+def current_rank(environ: Mapping[str, str] = os.environ) -> RankInfo:
     """Who this process is, from our variables; alone where there are none."""
     world = int(environ.get(WORLD) or 1)
     if world <= 1:
-        return Ranks()
+        return RankInfo()
     rank = int(environ[RANK])
-    return Ranks(rank, world, int(environ.get(LOCAL) or rank), environ[GANG], environ.get(ADDRESS, ""))
+    return RankInfo(rank, world, int(environ.get(LOCAL) or rank), environ[GANG], environ.get(ADDRESS, ""))
 
 
-def given(rank: int, world: int, per_node: int, gang: str, address: str = "") -> dict[str, str]:
-    """The variables of one worker. gang: any text that no other start has."""
-    told = {RANK: str(rank), WORLD: str(world), LOCAL: str(rank % max(1, per_node)), GANG: gang}
+def rank_environment(rank: int, world: int, per_node: int, rendezvous: str, address: str = "") -> dict[str, str]:
+    """The variables of one worker. rendezvous: any text that no other start has."""
+    told = {RANK: str(rank), WORLD: str(world), LOCAL: str(rank % max(1, per_node)), GANG: rendezvous}
     return {**told, ADDRESS: address} if address else told
 
 
-def from_slurm(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+def slurm_rank_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """The same, for a worker that a task of a SLURM step starts; empty where the step has one task only."""
     world = int(environ.get("SLURM_NTASKS") or environ.get("SLURM_NPROCS") or 1)
     if world <= 1 or "SLURM_PROCID" not in environ:
@@ -56,7 +56,7 @@ def from_slurm(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     return {**told, ADDRESS: node} if node and _resolves(node) else told
 
 
-def device(asked: str, ranks: Ranks, environ: Mapping[str, str] = os.environ) -> str:
+def rank_device(asked: str, ranks: RankInfo, environ: Mapping[str, str] = os.environ) -> str:
     """The device of this process: where it sees several GPUs, the one of its number on the node."""
     if asked == "cpu" or ranks.world <= 1:
         return asked

@@ -14,20 +14,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from studies.engine.runtime.context import Stop
+from studies.engine.core.files import read_json
+from studies.engine.core.stop import StopRequest
 from studies.engine.runtime.distributed import leader
-from studies.engine.runtime.distributed.env import Ranks
-from studies.engine.runtime.heartbeat import Parents
-from studies.engine.storage.trial_folder import read_json
+from studies.engine.runtime.distributed.env import RankInfo
+from studies.engine.runtime.heartbeat import ParentMonitor
 
-LAST_WORDS = 1.0
+EXIT_GRACE_SECONDS = 1.0
 """Seconds from the end of rank 0 to ours: an exception that comes of it may still be printed."""
 
 
-class Link:
+class RankClient:
     """The connection to rank 0. A thread reads it, so that its end is noticed in the middle of a step."""
 
-    def __init__(self, link: socket.socket, parents: Parents) -> None:
+    def __init__(self, link: socket.socket, parents: ParentMonitor) -> None:
         self._link, self._parents = link, parents
         self._values: queue.Queue[dict[str, Any]] = queue.Queue()
         self._ended = False
@@ -39,7 +39,7 @@ class Link:
         """What rank 0 says next. Ends this process where it says that all is over."""
         message = self._values.get()
         if kind not in message:
-            os._exit(0 if leader.OVER in message else 1)
+            os._exit(0 if leader.END in message else 1)
         return message[kind]
 
     def send(self, message: dict[str, Any]) -> None:
@@ -52,7 +52,7 @@ class Link:
             try:
                 data = self._link.recv(65536)
             except TimeoutError:
-                if self._parents.gone():
+                if self._parents.dead():
                     os._exit(1)
                 continue
             except OSError:
@@ -62,8 +62,8 @@ class Link:
                 self._values.put(json.loads(line))
             if not data:
                 break
-        self._values.put({leader.OVER: True})
-        time.sleep(LAST_WORDS)
+        self._values.put({leader.END: True})
+        time.sleep(EXIT_GRACE_SECONDS)
         if not self._ended:
             os._exit(1)
 
@@ -71,7 +71,9 @@ class Link:
 class FollowerContext:
     """What the task sees: rank 0's decisions. Of the engine's side of `dynvit.context.Context`."""
 
-    def __init__(self, folder: Path, seed: int, device: str, ranks: Ranks, link: Link, start: dict[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, seed: int, device: str, ranks: RankInfo, link: RankClient, start: dict[str, Any]
+    ) -> None:
         self.folder, self.seed, self.device = folder, seed, device
         self.rank, self.world, self.address = ranks.rank, ranks.world, str(start["address"])
         self._link, self._checkpoint = link, start["checkpoint"]
@@ -103,19 +105,21 @@ class FollowerContext:
         print(text, flush=True)
 
 
-def follow(folder: Path, ranks: Ranks, device: str, stop: Stop, parents: Parents, reason: Callable[..., str]) -> int:
+def run_follower(
+    folder: Path, ranks: RankInfo, device: str, stop: StopRequest, parents: ParentMonitor, reason: Callable[..., str]
+) -> int:
     """One attempt beside rank 0; the exit code. reason: what to call an exception."""
     connection = _connect(folder, ranks, stop, parents)
     if connection is None:
         return 0
-    link = Link(connection, parents)
-    start = link.take(leader.GO)
+    link = RankClient(connection, parents)
+    start = link.take(leader.START)
     try:
-        from studies.engine.catalog.tasks import load_task
+        from studies.engine.runtime import task_loader
 
         spec = start["spec"]
         context = FollowerContext(folder, int(spec.get("seed", 0)), device, ranks, link, start)
-        load_task(spec["task"]).run(spec["config"], context)
+        task_loader.run_task(spec["task"], spec["config"], context)
         link.send({leader.DONE: True})
     except BaseException as error:
         if any(cls.__name__ == "Stopped" for cls in type(error).__mro__):
@@ -127,11 +131,11 @@ def follow(folder: Path, ranks: Ranks, device: str, stop: Stop, parents: Parents
     return 0
 
 
-def _connect(folder: Path, ranks: Ranks, stop: Stop, parents: Parents) -> socket.socket | None:
+def _connect(folder: Path, ranks: RankInfo, stop: StopRequest, parents: ParentMonitor) -> socket.socket | None:
     """Wait for rank 0 to say where it is (over a network drive that may take half a minute), then greet it."""
-    until = time.monotonic() + leader.COME_WITHIN
-    while time.monotonic() < until and not stop and not parents.gone():
-        where = read_json(leader.place(folder, ranks.gang))
+    until = time.monotonic() + leader.RENDEZVOUS_SECONDS
+    while time.monotonic() < until and not stop and not parents.dead():
+        where = read_json(leader.rendezvous_file(folder, ranks.rendezvous))
         if where is not None:
             try:
                 link = socket.create_connection((where["address"], int(where["port"])), timeout=10)

@@ -20,38 +20,38 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from studies.engine.runtime.distributed.env import Ranks
-from studies.engine.storage.trial_folder import write_atomic
+from studies.engine.core.files import write_atomic
+from studies.engine.runtime.distributed.env import RankInfo
 
-COME_WITHIN = float(os.environ.get("DYNVIT_GANG_SECONDS", "300"))
+RENDEZVOUS_SECONDS = float(os.environ.get("DYNVIT_GANG_SECONDS", "300"))
 """Seconds for all processes to come: on a cluster they start on several nodes, and import what they need afterwards."""
-GRACE = 10.0
+ABORT_GRACE_SECONDS = 10.0
 """Seconds from the loss of a process until rank 0 ends, whatever it is stuck in."""
-GO, OVER, VALUE, ERROR, DONE = "go", "over", "value", "error", "done"
+START, END, VALUE, ERROR, DONE = "go", "over", "value", "error", "done"
 
 
-class Broken(Exception):
+class RankLost(Exception):
     """One of the processes has ended; `reason` says which and how."""
 
 
-def place(folder: Path, gang: str) -> Path:
+def rendezvous_file(folder: Path, rendezvous: str) -> Path:
     """Where rank 0 of that start says how it is reached."""
-    return folder / f"gang-{hashlib.sha256(gang.encode()).hexdigest()[:12]}"
+    return folder / f"gang-{hashlib.sha256(rendezvous.encode()).hexdigest()[:12]}"
 
 
-class Gang:
+class RankServer:
     """Use as a context manager around the attempt; on leaving, whoever waits is sent home."""
 
-    def __init__(self, folder: Path, ranks: Ranks) -> None:
+    def __init__(self, folder: Path, ranks: RankInfo) -> None:
         self.ranks = ranks
         self.world = ranks.world
         self.address = ranks.address or socket.gethostname()
-        self.reason, self.told = "", ""
+        self.reason, self.traceback = "", ""
         """Why the attempt is over, empty while all is well; and what the process that failed had to say."""
         self.broken = threading.Event()
-        self.give_up: Callable[[str], None] = lambda reason: None
+        self.abort: Callable[[str], None] = lambda reason: None
         """Called GRACE seconds after a loss unless the attempt has ended meanwhile; does not return to its work."""
-        self._file = place(folder, ranks.gang)
+        self._file = rendezvous_file(folder, ranks.rendezvous)
         self._token = secrets.token_hex(16)
         self._links: dict[int, socket.socket] = {}
         self._names: dict[int, str] = {}
@@ -60,16 +60,16 @@ class Gang:
         self._closing = threading.Event()
         self._server = socket.create_server(("", 0), backlog=self.world)
 
-    def __enter__(self) -> Gang:
+    def __enter__(self) -> RankServer:
         told = {"address": self.address, "port": self._server.getsockname()[1], "token": self._token}
         write_atomic(self._file, json.dumps(told), durable=False)
-        threading.Thread(target=self._accept, name="gang", daemon=True).start()
+        threading.Thread(target=self._accept, name="rendezvous", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._wait(lambda: False, 10)  # who is still on its way is told too
         self._closing.set()
-        self._send({OVER: True})
+        self._send({END: True})
         self._file.unlink(missing_ok=True)
         for link in (*self._links.values(), self._server):
             with contextlib.suppress(OSError):
@@ -78,16 +78,18 @@ class Gang:
 
     # ---- for the attempt
 
-    def assemble(self, start: dict[str, Any], stopped: Callable[[], bool]) -> None:
+    def wait_for_ranks(self, start: dict[str, Any], stopped: Callable[[], bool]) -> None:
         """Wait until all are here, then tell them what they begin with."""
-        if not self._wait(stopped, COME_WITHIN) and not stopped():
-            raise Broken(self._fail(f"{len(self._links) + 1} of {self.world} processes came in {COME_WITHIN:g} s"))
-        self._send({GO: start})
+        if not self._wait(stopped, RENDEZVOUS_SECONDS) and not stopped():
+            raise RankLost(
+                self._fail(f"{len(self._links) + 1} of {self.world} processes came in {RENDEZVOUS_SECONDS:g} s")
+            )
+        self._send({START: start})
 
     def share(self, value: Any) -> None:
         """Tell the others; where one of them is gone, this is the place to learn it."""
         if self.broken.is_set():
-            raise Broken(self.reason)
+            raise RankLost(self.reason)
         self._send({VALUE: value})
 
     def finish(self, seconds: float = 60.0) -> None:
@@ -96,7 +98,7 @@ class Gang:
         while len(self._done) < self.world - 1 and not self.broken.is_set() and time.monotonic() < until:
             time.sleep(0.02)
 
-    def blame(self, seconds: float) -> str:
+    def failed_rank(self, seconds: float) -> str:
         """After a failure of rank 0: whether another's end was the cause."""
         return self.reason if self.broken.wait(seconds) else ""
 
@@ -123,9 +125,9 @@ class Gang:
                 link, _ = self._server.accept()
             except OSError:
                 return
-            threading.Thread(target=self._listen, args=(link,), name="gang", daemon=True).start()
+            threading.Thread(target=self._serve_rank, args=(link,), name="rendezvous", daemon=True).start()
 
-    def _listen(self, link: socket.socket) -> None:
+    def _serve_rank(self, link: socket.socket) -> None:
         """One other process, from its first word to its end."""
         keep_alive(link)
         with link.makefile("rb") as lines:
@@ -143,7 +145,7 @@ class Gang:
                 if DONE in message:
                     self._done.add(rank)
                 if ERROR in message:
-                    self.told = self.told or str(message.get("trace", ""))
+                    self.traceback = self.traceback or str(message.get("trace", ""))
                     self._break(str(message[ERROR]) if message[ERROR] == "oom" else f"process {rank}: {message[ERROR]}")
         if rank not in self._done and not self._closing.is_set():
             self._break(f"{self._names[rank]} ended without a word")
@@ -157,8 +159,8 @@ class Gang:
         if self.broken.is_set():
             return
         self._fail(reason)
-        if not self._closing.wait(GRACE):
-            self.give_up(self.reason)
+        if not self._closing.wait(ABORT_GRACE_SECONDS):
+            self.abort(self.reason)
 
 
 def keep_alive(link: socket.socket) -> None:

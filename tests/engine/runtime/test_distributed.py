@@ -15,21 +15,21 @@ from typing import Any
 import pytest
 import toy
 
+from studies.engine.core.processes import is_alive
+from studies.engine.core.stop import StopRequest
 from studies.engine.core.trial import Arm, Resources, Trial
-from studies.engine.jobs.launcher import Job, LaunchError, Site, launcher
-from studies.engine.launchers.inline import keep_to
-from studies.engine.runtime.context import Stop
+from studies.engine.jobs.launcher import Job, LaunchContext, LaunchError, create_launcher
+from studies.engine.launchers.inline import set_threads
 from studies.engine.runtime.distributed import env, leader
-from studies.engine.runtime.worker import attempt
-from studies.engine.storage.lease import alive
-from studies.engine.storage.trial_folder import Store
+from studies.engine.runtime.worker import run_attempt
+from studies.engine.storage.results_dir import Store
 
-TASK = Path(__file__).parents[1] / "support" / "gang_task.py"
+TASK = Path(__file__).parents[1] / "support" / "distributed_task.py"
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("studies.engine.launchers.local.cores", lambda: 8)
+    monkeypatch.setattr("studies.engine.launchers.local.available_cores", lambda: 8)
     monkeypatch.setenv("DYNVIT_HEARTBEAT", "0.2")
     monkeypatch.setenv("DYNVIT_CHECKPOINT_MINUTES", "0")
 
@@ -40,13 +40,13 @@ def store(tmp_path: Path) -> Store:
 
 
 def trial(name: str, processes: int = 2, retries: int = 1, **config: Any) -> Trial:
-    arm = Arm("gang", name, (), config, False, ())
+    arm = Arm("distributed", name, (), config, False, ())
     needs = Resources(processes=processes, retries=retries)
     return Trial(name, name, arm, 0, str(TASK), config, {}, needs)
 
 
-def log(store: Store, name: str, attempt: int = 0) -> str:
-    return (store.trial(name).attempt_folder(attempt) / "log.txt").read_text()
+def log(store: Store, name: str, run_attempt: int = 0) -> str:
+    return (store.trial(name).attempt_folder(run_attempt) / "log.txt").read_text()
 
 
 @pytest.mark.parametrize("on", ["inline", "local"])
@@ -80,13 +80,13 @@ def test_what_another_one_raises_is_the_reason(store: Store) -> None:
 
 
 def test_a_stop_reaches_all_at_the_same_step(store: Store) -> None:
-    stop = Stop()
+    stop = StopRequest()
     trials = [trial("a", steps=60, seconds=0.02)]
 
     def watch() -> None:
         while store.trial("a").state().step < 3:
             time.sleep(0.02)
-        stop.ask()
+        stop.request()
 
     threading.Thread(target=watch, daemon=True).start()
     outcome = toy.drive(store, trials, "local", stop)
@@ -100,18 +100,18 @@ def test_a_stop_reaches_all_at_the_same_step(store: Store) -> None:
 def test_one_that_does_not_come(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rank 0 alone, as when the other's node never starts."""
     (folder,) = toy.place(store, trial("a"))
-    me = env.Ranks(0, 2, 0, "start-1", "127.0.0.1")
-    monkeypatch.setattr(leader, "COME_WITHIN", 0.5)
+    me = env.RankInfo(0, 2, 0, "start-1", "127.0.0.1")
+    monkeypatch.setattr(leader, "RENDEZVOUS_SECONDS", 0.5)
 
-    with leader.Gang(folder.path, me) as made:
+    with leader.RankServer(folder.path, me) as made:
         made._wait = lambda stopped, seconds, real=made._wait: real(stopped, min(seconds, 0.5))  # type: ignore[method-assign]
-        assert attempt(folder, Stop(), gang=made, inline=True) == "lost"
+        assert run_attempt(folder, StopRequest(), ranks=made, inline=True) == "lost"
     assert folder.state().reason == "1 of 2 processes came in 0.5 s"
 
 
 def test_strangers_are_not_let_in(store: Store) -> None:
     (folder,) = toy.place(store, trial("a"))
-    with leader.Gang(folder.path, env.Ranks(0, 2, 0, "start-1", "127.0.0.1")) as made:
+    with leader.RankServer(folder.path, env.RankInfo(0, 2, 0, "start-1", "127.0.0.1")) as made:
         port = made._server.getsockname()[1]
         with socket.create_connection(("127.0.0.1", port)) as link:
             link.sendall(b'{"token": "guessed", "rank": 1}\n')
@@ -121,7 +121,7 @@ def test_strangers_are_not_let_in(store: Store) -> None:
 
 
 def test_nobody_is_left_when_the_driver_dies(store: Store) -> None:
-    made = launcher("local", Site(store.root, store.study("toy"), {}))
+    made = create_launcher("local", LaunchContext(store.root, store.study("toy"), {}))
     (folder,) = toy.place(store, trial("a", steps=500, seconds=0.02))
     (handle,) = made.submit([Job((folder.path,), Resources(processes=2))])
     pids = [process.pid for process in handle.native._all]
@@ -130,42 +130,42 @@ def test_nobody_is_left_when_the_driver_dies(store: Store) -> None:
         assert time.monotonic() < end
         time.sleep(0.05)
     os.kill(pids[0], 9)  # the followers hear of it through their connection alone
-    while any(map(alive, pids)):
+    while any(map(is_alive, pids)):
         assert time.monotonic() < end + 10
         time.sleep(0.05)
     made.close()
 
 
 def test_who_one_is() -> None:
-    told = env.given(3, 4, 2, "x", "host")
-    assert env.here(told) == env.Ranks(3, 4, 1, "x", "host")
-    assert env.here({}) == env.Ranks()
+    told = env.rank_environment(3, 4, 2, "x", "host")
+    assert env.current_rank(told) == env.RankInfo(3, 4, 1, "x", "host")
+    assert env.current_rank({}) == env.RankInfo()
     slurm = {"SLURM_NTASKS": "4", "SLURM_PROCID": "2", "SLURM_LOCALID": "0", "SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0"}
     again = {**slurm, "SLURM_RESTART_COUNT": "1", "SLURM_PROCID": "3"}
-    assert env.here(env.from_slurm(slurm)) == env.Ranks(2, 4, 0, "slurm.7.0.0")
-    assert env.here(env.from_slurm(again)).gang == "slurm.7.0.1"
-    assert env.from_slurm({"SLURM_NTASKS": "1", "SLURM_PROCID": "0"}) == {}
-    me = env.Ranks(3, 4, 1, "x")
-    assert env.device("cuda:0", me, {}) == "cuda:1"
-    assert env.device("cuda:0", me, {"CUDA_VISIBLE_DEVICES": "2,3"}) == "cuda:1"
-    assert env.device("cuda:0", me, {"CUDA_VISIBLE_DEVICES": "5"}) == "cuda:0"
-    assert env.device("cpu", me, {}) == "cpu"
+    assert env.current_rank(env.slurm_rank_environment(slurm)) == env.RankInfo(2, 4, 0, "slurm.7.0.0")
+    assert env.current_rank(env.slurm_rank_environment(again)).rendezvous == "slurm.7.0.1"
+    assert env.slurm_rank_environment({"SLURM_NTASKS": "1", "SLURM_PROCID": "0"}) == {}
+    me = env.RankInfo(3, 4, 1, "x")
+    assert env.rank_device("cuda:0", me, {}) == "cuda:1"
+    assert env.rank_device("cuda:0", me, {"CUDA_VISIBLE_DEVICES": "2,3"}) == "cuda:1"
+    assert env.rank_device("cuda:0", me, {"CUDA_VISIBLE_DEVICES": "5"}) == "cuda:0"
+    assert env.rank_device("cpu", me, {}) == "cpu"
 
 
 def test_what_this_machine_cannot_give(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("studies.engine.launchers.inline.gpus", lambda: 1)
-    site = Site(store.root, store.study("toy"), {})
-    inline, local = launcher("inline", site), launcher("local", site)
+    monkeypatch.setattr("studies.engine.launchers.inline.gpu_count", lambda: 1)
+    site = LaunchContext(store.root, store.study("toy"), {})
+    inline, local = create_launcher("inline", site), create_launcher("local", site)
     with pytest.raises(LaunchError, match="asks for 8 GPUs, this machine has 1"):
-        inline.slots(Resources(gpus=8))
-    monkeypatch.setattr("studies.engine.launchers.inline.accelerated", lambda: False)
+        inline.capacity(Resources(gpus=8))
+    monkeypatch.setattr("studies.engine.launchers.inline.has_gpu", lambda: False)
     with pytest.raises(LaunchError, match=r"0\.25 GPU, this machine has none"):
-        inline.slots(Resources(gpus=0.25))
+        inline.capacity(Resources(gpus=0.25))
     with pytest.raises(LaunchError, match="asks for 2 nodes, inline has this machine only"):
-        inline.slots(Resources(nodes=2))
+        inline.capacity(Resources(nodes=2))
     with pytest.raises(LaunchError, match="asks for 16 cores, this machine has 8"):
-        local.slots(Resources(processes=8, cpus=2))
-    assert local.slots(Resources(processes=2, cpus=2)) == 2
+        local.capacity(Resources(processes=8, cpus=2))
+    assert local.capacity(Resources(processes=2, cpus=2)) == 2
 
 
 def test_threads_of_a_trial_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,5 +173,5 @@ def test_threads_of_a_trial_in_this_process(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(os.environ, "OMP_NUM_THREADS", "64")
     monkeypatch.setitem(os.environ, "MKL_NUM_THREADS", "64")
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(set_num_threads=told.append))
-    keep_to(3)
+    set_threads(3)
     assert (os.environ["OMP_NUM_THREADS"], os.environ["MKL_NUM_THREADS"], told) == ("3", "3", [3])

@@ -12,10 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from studies.engine.core.files import read_json, write_atomic
+from studies.engine.core.processes import machine_id, start_time
 from studies.engine.core.trial import State
 from studies.engine.storage import lease as claims
-from studies.engine.storage.lease import Claim, born
-from studies.engine.storage.trial_folder import Store, TrialFolder, read_json, write_atomic
+from studies.engine.storage.lease import Lease
+from studies.engine.storage.results_dir import Store
+from studies.engine.storage.trial_folder import TrialFolder
 
 
 @pytest.fixture
@@ -32,21 +35,21 @@ def dead_pid() -> int:
 
 
 def put_claim(folder: TrialFolder, pid: int, birth: str = "", token: str = "theirs", age: float = 0.0) -> None:
-    body = {"host": "here", "machine": claims.machine(), "pid": pid, "born": birth, "token": token}
-    folder.claim_file.write_text(json.dumps(body))
-    os.utime(folder.claim_file, (time.time() - age,) * 2)
+    body = {"host": "here", "machine": machine_id(), "pid": pid, "born": birth, "token": token}
+    folder.lease_file.write_text(json.dumps(body))
+    os.utime(folder.lease_file, (time.time() - age,) * 2)
 
 
 def test_a_claim_is_exclusive_and_given_back(folder: TrialFolder) -> None:
-    token = folder.claim()
+    token = folder.acquire_lease()
     assert token
-    assert folder.claimed()
-    assert folder.claim() is None
-    folder.release("another token")
-    assert folder.claimed()
-    folder.release(token)
-    assert not folder.claimed()
-    assert folder.claim()
+    assert folder.has_live_worker()
+    assert folder.acquire_lease() is None
+    folder.release_lease("another token")
+    assert folder.has_live_worker()
+    folder.release_lease(token)
+    assert not folder.has_live_worker()
+    assert folder.acquire_lease()
 
 
 def test_of_many_claimers_one_wins(folder: TrialFolder) -> None:
@@ -58,7 +61,7 @@ def test_of_many_claimers_one_wins(folder: TrialFolder) -> None:
 
         def run(won: list[str] = won, start: threading.Barrier = start) -> None:
             start.wait()
-            token = folder.claim()
+            token = folder.acquire_lease()
             if token:
                 won.append(token)
 
@@ -68,39 +71,39 @@ def test_of_many_claimers_one_wins(folder: TrialFolder) -> None:
         for thread in threads:
             thread.join()
         assert len(won) == 1
-        assert json.loads(folder.claim_file.read_text())["token"] == won[0]
-        folder.release(won[0])
+        assert json.loads(folder.lease_file.read_text())["token"] == won[0]
+        folder.release_lease(won[0])
     assert [file.name for file in folder.path.iterdir()] == ["spec.json"]
 
 
 def test_a_dead_process_holds_nothing(folder: TrialFolder) -> None:
     put_claim(folder, dead_pid())
-    assert not folder.claimed()
-    assert folder.claim()
+    assert not folder.has_live_worker()
+    assert folder.acquire_lease()
 
 
 def test_a_process_with_a_dead_ones_number_holds_nothing(folder: TrialFolder) -> None:
     put_claim(folder, os.getpid(), "1")
-    assert not folder.claimed()
-    put_claim(folder, os.getpid(), born(os.getpid()))
-    assert folder.claimed()
+    assert not folder.has_live_worker()
+    put_claim(folder, os.getpid(), start_time(os.getpid()))
+    assert folder.has_live_worker()
 
 
 def test_an_old_claim_is_stale_even_where_the_process_cannot_be_seen(folder: TrialFolder) -> None:
     put_claim(folder, 1)
-    raw = json.loads(folder.claim_file.read_text())
-    folder.claim_file.write_text(json.dumps({**raw, "machine": "elsewhere"}))
-    assert folder.claimed()
+    raw = json.loads(folder.lease_file.read_text())
+    folder.lease_file.write_text(json.dumps({**raw, "machine": "elsewhere"}))
+    assert folder.has_live_worker()
     old = time.time() - 6 * claims.HEARTBEAT_SECONDS
-    os.utime(folder.claim_file, (old, old))
-    assert not folder.claimed()
+    os.utime(folder.lease_file, (old, old))
+    assert not folder.has_live_worker()
 
 
 def test_a_damaged_claim_counts_until_it_is_old(folder: TrialFolder) -> None:
-    folder.claim_file.write_text("{")
-    assert folder.claimed()
-    os.utime(folder.claim_file, (0, 0))
-    assert folder.claim()
+    folder.lease_file.write_text("{")
+    assert folder.has_live_worker()
+    os.utime(folder.lease_file, (0, 0))
+    assert folder.acquire_lease()
 
 
 def test_a_breaker_puts_back_what_it_did_not_see(folder: TrialFolder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,31 +113,31 @@ def test_a_breaker_puts_back_what_it_did_not_see(folder: TrialFolder, monkeypatc
 
     def late(source: Path, target: Path) -> None:
         monkeypatch.setattr(os, "rename", rename)
-        put_claim(folder, os.getpid(), born(os.getpid()), token="quicker")
+        put_claim(folder, os.getpid(), start_time(os.getpid()), token="quicker")
         rename(source, target)
 
     monkeypatch.setattr(os, "rename", late)
-    assert folder.claim() is None
-    assert json.loads(folder.claim_file.read_text())["token"] == "quicker"
+    assert folder.acquire_lease() is None
+    assert json.loads(folder.lease_file.read_text())["token"] == "quicker"
     assert sorted(file.name for file in folder.path.iterdir()) == ["claim", "spec.json"]
 
 
 def test_a_holder_that_lost_its_claim_learns_it(folder: TrialFolder) -> None:
-    token = folder.claim()
+    token = folder.acquire_lease()
     assert token
-    assert folder.beat(token)
-    put_claim(folder, os.getpid(), born(os.getpid()), token="another")
-    assert not folder.beat(token)
-    folder.release(token)
-    assert folder.claimed()
+    assert folder.renew_lease(token)
+    put_claim(folder, os.getpid(), start_time(os.getpid()), token="another")
+    assert not folder.renew_lease(token)
+    folder.release_lease(token)
+    assert folder.has_live_worker()
 
 
 def test_a_holder_whose_claim_a_dying_breaker_took_gets_it_back(folder: TrialFolder) -> None:
-    token = folder.claim()
+    token = folder.acquire_lease()
     assert token
-    folder.claim_file.unlink()
-    assert folder.beat(token)
-    assert Claim(folder.claim_file).holder()["token"] == token  # type: ignore[index]
+    folder.lease_file.unlink()
+    assert folder.renew_lease(token)
+    assert Lease(folder.lease_file).owner()["token"] == token  # type: ignore[index]
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"status": "done", "attempt"', "\0\0\0"])
@@ -149,11 +152,11 @@ def test_a_damaged_state_is_made_good_from_what_else_is_there(folder: TrialFolde
 
 
 def test_running_without_a_worker_is_lost(folder: TrialFolder) -> None:
-    token = folder.claim()
+    token = folder.acquire_lease()
     assert token
     folder.set_state(State("running", 1))
     assert folder.state().status == "running"
-    folder.release(token)
+    folder.release_lease(token)
     assert folder.state().status == "lost"
 
 
@@ -171,13 +174,13 @@ def test_starting_over_keeps_the_old_files_with_their_attempt(folder: TrialFolde
     folder.set_state(State("done", 1))
     folder.set_result({"metrics": {"a": 1}})
     folder.events_file.write_text("{}\n")
-    assert folder.start_over()
+    assert folder.archive_attempt()
     assert folder.state().status == "queued"
     assert folder.result() is None
     assert read_json(folder.attempt_folder(0) / "result.json") == {"metrics": {"a": 1}}
-    token = folder.claim()
+    token = folder.acquire_lease()
     assert token
-    assert not folder.start_over()
+    assert not folder.archive_attempt()
 
 
 def test_events_skip_what_is_damaged(folder: TrialFolder) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from mlflow import MlflowClient
 
 from studies.engine.results.collect import collect
-from studies.engine.storage.trial_folder import Store
+from studies.engine.storage.results_dir import Store
 from studies.engine.tracking.mirror import Mirror
 
 

@@ -7,20 +7,20 @@ import uuid
 from collections.abc import Mapping, Sequence
 
 from studies.engine.core.trial import Resources
-from studies.engine.jobs.worker_process import Process
+from studies.engine.jobs.worker_process import WorkerProcess
 from studies.engine.runtime.distributed import env
 
-LAST_WORDS = 5.0
+EXIT_GRACE_SECONDS = 5.0
 """Seconds that the others have after rank 0 to end by themselves."""
 
 
-class Together:
+class WorkerGroup:
     """As one `Process`: rank 0 is who is asked and who tells how it went."""
 
     def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], resources: Resources) -> None:
         world, gang = resources.world, uuid.uuid4().hex
-        told = [env.given(i, world, resources.per_node, gang, "127.0.0.1") for i in range(world)]
-        self._all = [Process(arguments, {**environment, **each}) for each in told]
+        told = [env.rank_environment(i, world, resources.per_node, gang, "127.0.0.1") for i in range(world)]
+        self._all = [WorkerProcess(arguments, {**environment, **each}) for each in told]
         self._ended: float | None = None
         self.pid = self._all[0].pid
 
@@ -28,10 +28,10 @@ class Together:
         if self._all[0].alive():
             return True
         self._ended = self._ended or time.monotonic()
-        return any(process.alive() for process in self._all) and time.monotonic() - self._ended < LAST_WORDS
+        return any(process.alive() for process in self._all) and time.monotonic() - self._ended < EXIT_GRACE_SECONDS
 
-    def ask(self) -> None:
-        self._all[0].ask()
+    def request_stop(self) -> None:
+        self._all[0].request_stop()
 
     def kill(self) -> None:
         for process in self._all:
@@ -41,7 +41,9 @@ class Together:
         return self._all[0].note()
 
 
-def start(arguments: Sequence[str], environment: Mapping[str, str], resources: Resources) -> Process | Together:
+def start_workers(
+    arguments: Sequence[str], environment: Mapping[str, str], resources: Resources
+) -> WorkerProcess | WorkerGroup:
     if resources.world > 1:
-        return Together(arguments, environment, resources)
-    return Process(arguments, environment)
+        return WorkerGroup(arguments, environment, resources)
+    return WorkerProcess(arguments, environment)

@@ -11,13 +11,23 @@ from pathlib import Path
 import pytest
 import toy
 
+from studies.engine.core.stop import StopRequest
 from studies.engine.core.trial import Resources, State
-from studies.engine.execution.driver import BARREN, Drive
-from studies.engine.jobs.launcher import Handle, Job, JobState, LaunchError, Site, choose, launcher, names
-from studies.engine.runtime.context import Stop
-from studies.engine.runtime.worker import attempt
-from studies.engine.storage.state_watcher import Watch
-from studies.engine.storage.trial_folder import Store, TrialFolder
+from studies.engine.execution.driver import MAX_JOBS_WITHOUT_START, Driver
+from studies.engine.jobs.launcher import (
+    Handle,
+    Job,
+    JobState,
+    LaunchContext,
+    LaunchError,
+    create_launcher,
+    default_launcher,
+    launcher_names,
+)
+from studies.engine.runtime.worker import run_attempt
+from studies.engine.storage.results_dir import Store
+from studies.engine.storage.state_watcher import StateWatcher
+from studies.engine.storage.trial_folder import TrialFolder
 
 HERE = ("inline", "local")
 
@@ -25,7 +35,7 @@ HERE = ("inline", "local")
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Here, and in the workers' processes."""
-    monkeypatch.setattr("studies.engine.runtime.heartbeat.TICK", 0.05)
+    monkeypatch.setattr("studies.engine.runtime.heartbeat.POLL_SECONDS", 0.05)
     monkeypatch.setattr("studies.engine.runtime.context.CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setenv("DYNVIT_HEARTBEAT", "0.2")
     monkeypatch.setenv("DYNVIT_CHECKPOINT_MINUTES", "0")
@@ -100,7 +110,7 @@ def test_earlier_failures_do_not_count(store: Store) -> None:
 def test_what_another_worker_runs_is_watched_not_started(store: Store, tmp_path: Path) -> None:
     trials = [toy.trial("a", seconds=0.1, steps=15, side=str(tmp_path)), toy.trial("b")]
     (folder, _) = toy.place(store, *trials)
-    orphans = launcher("local", Site(store.root, store.study("toy"), {}))
+    orphans = create_launcher("local", LaunchContext(store.root, store.study("toy"), {}))
     handles = orphans.submit([Job((folder.path,), Resources())])
     while folder.state().status != "running":
         time.sleep(0.02)
@@ -114,12 +124,12 @@ def test_what_another_worker_runs_is_watched_not_started(store: Store, tmp_path:
 @pytest.mark.parametrize("on", HERE)
 def test_stop_saves_and_the_next_drive_goes_on(store: Store, on: str) -> None:
     trials = [toy.trial("a", steps=40, seconds=0.05), toy.trial("b", steps=40, seconds=0.05), toy.trial("c")]
-    stop = Stop()
+    stop = StopRequest()
 
     def press() -> None:
         while store.trial("a").state().step < 3:
             time.sleep(0.02)
-        stop.ask()
+        stop.request()
 
     thread = threading.Thread(target=press)
     thread.start()
@@ -133,16 +143,18 @@ def test_stop_saves_and_the_next_drive_goes_on(store: Store, on: str) -> None:
 
 
 def test_a_deaf_trial_is_killed_and_counts_as_stopped(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("studies.engine.execution.driver.GRACE", 0.5)
+    monkeypatch.setattr("studies.engine.execution.driver.STOP_GRACE_SECONDS", 0.5)
     (folder,) = toy.place(store, trial := toy.trial("a", fault="deaf"))
-    watch = Watch([folder])
-    stop = Stop()
-    drive = Drive([trial], watch, launcher("local", Site(store.root, store.study("toy"), {}, stop)), stop, print)
+    watch = StateWatcher([folder])
+    stop = StopRequest()
+    drive = Driver(
+        [trial], watch, create_launcher("local", LaunchContext(store.root, store.study("toy"), {}, stop)), stop, print
+    )
     while drive._step():
         if folder.state().step > 0:
-            stop.ask()
+            stop.request()
         time.sleep(0.05)
-    drive._leave()
+    drive._mark_killed()
     assert folder.state().status == "stopped"
     assert "killed" in folder.state().reason
 
@@ -150,12 +162,12 @@ def test_a_deaf_trial_is_killed_and_counts_as_stopped(store: Store, monkeypatch:
 class Barren:
     """A launcher whose processes end before they do anything, as where Python is missing on the node."""
 
-    name, steals, pack, interval = "barren", True, 1, 0.0
+    name, work_stealing, trials_per_job, interval = "barren", True, 1, 0.0
 
     def __init__(self) -> None:
         self.submitted = 0
 
-    def slots(self, resources: Resources) -> int:
+    def capacity(self, resources: Resources) -> int:
         return 1
 
     def submit(self, jobs: Sequence[Job]) -> list[Handle]:
@@ -164,7 +176,7 @@ class Barren:
 
     def poll(self, handles: Sequence[Handle]) -> dict[Handle, JobState]:
         for handle in handles:
-            handle.note = "no such file: python"
+            handle.exit_note = "no such file: python"
         return dict.fromkeys(handles, "gone")
 
     def stop(self, handles: Sequence[Handle], kill: bool = False) -> None: ...
@@ -175,16 +187,16 @@ class Barren:
 def test_workers_that_never_start_a_trial_end_the_drive(store: Store) -> None:
     (folder,) = toy.place(store, trial := toy.trial("a"))
     barren = Barren()
-    outcome = Drive([trial], Watch([folder]), barren, Stop(), print).run()
+    outcome = Driver([trial], StateWatcher([folder]), barren, StopRequest(), print).run()
     assert outcome.problem == "workers end before they start a trial: no such file: python"
-    assert barren.submitted == BARREN
+    assert barren.submitted == MAX_JOBS_WITHOUT_START
     assert not outcome.interrupted
 
 
 class Queue(Barren):
     """A batch queue: each trial in one job, which runs to its end when it is polled."""
 
-    name, steals, pack = "queue", False, 2
+    name, work_stealing, trials_per_job = "queue", False, 2
 
     def __init__(self) -> None:
         super().__init__()
@@ -197,7 +209,7 @@ class Queue(Barren):
     def poll(self, handles: Sequence[Handle]) -> dict[Handle, JobState]:
         for handle in handles:
             for folder in handle.job.folders:
-                attempt(TrialFolder(folder), Stop(), inline=True)
+                run_attempt(TrialFolder(folder), StopRequest(), inline=True)
         return dict.fromkeys(handles, "gone")
 
 
@@ -205,7 +217,7 @@ def test_a_queue_gets_each_trial_once_and_retries_alone(store: Store) -> None:
     trials = [toy.trial(f"t{i}") for i in range(5)]
     trials[1] = toy.trial("bad", fault="raise", attempts=1)
     queue = Queue()
-    outcome = Drive(trials, Watch(toy.place(store, *trials)), queue, Stop(), print).run()
+    outcome = Driver(trials, StateWatcher(toy.place(store, *trials)), queue, StopRequest(), print).run()
     assert set(statuses(outcome).values()) == {"done"}
     assert queue.jobs == [["t0", "bad"], ["t2", "t3"], ["t4"], ["bad"]]
 
@@ -223,7 +235,7 @@ class OneGpu(Queue):
 def test_out_of_memory_is_tried_once_alone_on_a_whole_gpu(store: Store) -> None:
     trial = toy.trial("a", fault="memory", resources=Resources(gpus=0.25, retries=0))
     queue = OneGpu()
-    outcome = Drive([trial], Watch(toy.place(store, trial)), queue, Stop(), print).run()
+    outcome = Driver([trial], StateWatcher(toy.place(store, trial)), queue, StopRequest(), print).run()
     assert queue.gpus == [0.25, 1]
     assert outcome.states["a"].reason == "oom"
 
@@ -231,20 +243,20 @@ def test_out_of_memory_is_tried_once_alone_on_a_whole_gpu(store: Store) -> None:
 class Greedy(Queue):
     """Ends its workers when memory runs out, and they save: what Ray's monitor does to the process around a worker."""
 
-    steals = True
+    work_stealing = True
 
     def poll(self, handles: Sequence[Handle]) -> dict[Handle, JobState]:
         for handle in handles:
-            stop = Stop()
-            stop.ask()
-            attempt(TrialFolder(handle.job.folders[0]), stop, inline=True)
-            handle.pid, handle.note = os.getpid(), "oom"
+            stop = StopRequest()
+            stop.request()
+            run_attempt(TrialFolder(handle.job.folders[0]), stop, inline=True)
+            handle.pid, handle.exit_note = os.getpid(), "oom"
         return dict.fromkeys(handles, "gone")
 
 
 def test_memory_that_always_runs_out_ends_by_the_attempts(store: Store) -> None:
     trial = toy.trial("a", resources=Resources(retries=2))
-    outcome = Drive([trial], Watch(toy.place(store, trial)), Greedy(), Stop(), print).run()
+    outcome = Driver([trial], StateWatcher(toy.place(store, trial)), Greedy(), StopRequest(), print).run()
     state = outcome.states["a"]
     assert (state.status, state.attempt, state.reason) == ("failed", 3, "oom")
 
@@ -253,7 +265,7 @@ def test_memory_that_always_runs_out_ends_by_the_attempts(store: Store) -> None:
 @pytest.mark.parametrize("fault", ["none", "deaf"])
 def test_a_trial_over_its_minutes(store: Store, on: str, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It saves and is tried again, from there; one that does not listen is ended."""
-    monkeypatch.setattr("studies.engine.runtime.heartbeat.OVERTIME_GRACE", 0.3)
+    monkeypatch.setattr("studies.engine.runtime.heartbeat.TIMEOUT_GRACE_SECONDS", 0.3)
     monkeypatch.setenv("DYNVIT_OVERTIME_SECONDS", "0.3")
     slow = toy.trial("a", steps=400, seconds=0.02, fault=fault, resources=Resources(minutes=0.02, retries=1))
     if fault == "deaf":
@@ -284,19 +296,19 @@ def test_a_full_disk_ends_the_drive_with_the_error(store: Store, monkeypatch: py
 
 
 def test_launchers_are_found_by_name(tmp_path: Path) -> None:
-    assert {"inline", "local", "ray"} <= set(names())
+    assert {"inline", "local", "ray"} <= set(launcher_names())
     with pytest.raises(LaunchError, match="no launcher inlin, did you mean inline"):
-        launcher("inlin", Site(tmp_path, tmp_path, {}))
+        create_launcher("inlin", LaunchContext(tmp_path, tmp_path, {}))
     with pytest.raises(LaunchError, match="there are inline, local"):
-        launcher("../x", Site(tmp_path, tmp_path, {}))
+        create_launcher("../x", LaunchContext(tmp_path, tmp_path, {}))
 
 
 def test_which_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert choose("local", 5) == ("local", "")
-    assert choose(None, 1)[0] == "inline"
-    assert choose(None, 5)[0] == "ray"
+    assert default_launcher("local", 5) == ("local", "")
+    assert default_launcher(None, 1)[0] == "inline"
+    assert default_launcher(None, 5)[0] == "ray"
     monkeypatch.setattr("studies.engine.jobs.launcher.find_spec", lambda name: None)
-    name, line = choose(None, 5)
+    name, line = default_launcher(None, 5)
     assert name == "inline"
     assert "ray is not installed" in line
 
@@ -308,12 +320,12 @@ def test_more_cores_than_there_are(store: Store) -> None:
 
 def test_a_watch_reads_only_what_changed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     folders = toy.place(store, *(toy.trial(f"t{i}") for i in range(4)))
-    watch = Watch(folders)
+    watch = StateWatcher(folders)
     read: list[str] = []
     real = type(folders[0]).state
     monkeypatch.setattr(type(folders[0]), "state", lambda self: read.append(self.id) or real(self))
-    watch.look()
+    watch.poll()
     assert read == []
     folders[2].set_state(State("failed", 1))
-    assert watch.look()["t2"].status == "failed"
+    assert watch.poll()["t2"].status == "failed"
     assert read == ["t2"]

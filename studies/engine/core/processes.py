@@ -1,0 +1,65 @@
+"""Processes of this machine, told apart across reboots, containers and reused process ids."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+from functools import cache
+
+
+@cache
+def machine_id() -> str:
+    """This host as far as process ids mean the same: its name and, on Linux, the process namespace."""
+    try:
+        return f"{socket.gethostname()}:{os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:
+        return socket.gethostname()
+
+
+def start_time(pid: int) -> str:
+    """When a process of this machine started, as the kernel counts; tells it from a later one with its number."""
+    fields = _stat(pid)
+    return fields[19] if fields else ""
+
+
+def is_alive(pid: int, birth: str = "") -> bool:
+    """Whether a process of this machine runs (a zombie does not), and is the one born then."""
+    if pid <= 0:
+        return False
+    if os.path.exists("/proc/self/stat"):
+        fields = _stat(pid)
+        return bool(fields) and fields[0] not in ("Z", "X") and birth in ("", fields[19])
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _stat(pid: int) -> list[str]:
+    """Fields of /proc/PID/stat from the state on; empty where there is no such process (or no /proc)."""
+    try:
+        with open(f"/proc/{pid}/stat") as f:
+            return f.read().rsplit(")", 1)[1].split()
+    except (OSError, IndexError):
+        return []
+
+
+def command_output(*command: str) -> str:
+    """Return what a program prints, stripped; empty where it is not installed, fails or hangs for 20 s."""
+    if shutil.which(command[0]) is None:
+        return ""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, stdin=subprocess.DEVNULL)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def available_cores() -> int:
+    """Return how many cores of this machine this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
