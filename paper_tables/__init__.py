@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from paper_tables.site.render_cache import Manifest, table_file
+from paper_tables.core.paths import table_file
+from paper_tables.site.render_cache import Manifest
 
 __all__ = ["Built", "build", "table_file"]
 

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 from paper_tables import Built, build
-from paper_tables.site.index import folders, gather
+from paper_tables.site.index import gather
+from paper_tables.site.records import folders
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -9,7 +9,7 @@ from paper_tables.claims.judge import VERDICTS, Judged, Tested, judge
 from paper_tables.core.text import literal, sentence
 from paper_tables.data.other_studies import Found, Library
 from paper_tables.schema.comparisons import Choice
-from paper_tables.schema.tables import Spec
+from paper_tables.schema.table_file import Spec
 from paper_tables.tables import published
 from paper_tables.tables.comparison_notes import stamp
 from paper_tables.tables.grid import Cell, Grid, Head, Row, fixed

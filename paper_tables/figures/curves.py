@@ -18,8 +18,9 @@ from paper_tables.data.frame import Arm, Frame
 from paper_tables.figures import style
 from paper_tables.figures.line import groups
 from paper_tables.schema.figures import Curves, Layers, Panel
-from paper_tables.tables.grid import Nothing, crossed
+from paper_tables.tables.grid import Nothing
 from paper_tables.tables.labels import Names, with_unit
+from paper_tables.tables.select_arms import crossed
 
 BESIDE = 6
 """A legend with more entries stands beside its panel."""

@@ -9,8 +9,9 @@ from paper_tables.core.text import plain
 from paper_tables.data.frame import Arm
 from paper_tables.figures import style
 from paper_tables.schema.figures import Dots
-from paper_tables.tables.grid import Nothing, passing
+from paper_tables.tables.grid import Nothing
 from paper_tables.tables.labels import Names, with_unit
+from paper_tables.tables.select_arms import passing
 
 MOST = 40
 """Arms that one figure can show."""

@@ -15,8 +15,9 @@ from paper_tables.data.frame import Arm
 from paper_tables.figures import style
 from paper_tables.schema.figures import Forest
 from paper_tables.schema.tables import Rows
-from paper_tables.tables.grid import ALPHA, Nothing, listed, varied
+from paper_tables.tables.grid import ALPHA, Nothing
 from paper_tables.tables.labels import Names
+from paper_tables.tables.select_arms import listed, varied
 
 HEADING = {"one": 40, "two": 84}
 """Characters of a part's heading that fit beside the labels, by the figure's width."""

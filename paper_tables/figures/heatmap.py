@@ -15,8 +15,9 @@ from paper_tables.core.text import plain
 from paper_tables.data.layer_pairs import matrix, pairs
 from paper_tables.figures import style
 from paper_tables.schema.figures import Heatmap, Panel
-from paper_tables.tables.grid import Nothing, passing
+from paper_tables.tables.grid import Nothing
 from paper_tables.tables.labels import Names, with_unit
+from paper_tables.tables.select_arms import passing
 
 READABLE = 8
 """Layers up to which the numbers stand in the cells."""

@@ -12,8 +12,9 @@ from paper_tables.figures import style
 from paper_tables.figures.curves import Track, finite, track
 from paper_tables.figures.line import groups
 from paper_tables.schema.figures import Lags, Panel
-from paper_tables.tables.grid import Nothing, passing
+from paper_tables.tables.grid import Nothing
 from paper_tables.tables.labels import Names, with_unit
+from paper_tables.tables.select_arms import passing
 
 
 def draw(spec: Lags, names: Names) -> tuple[Figure, str]:

@@ -12,8 +12,9 @@ from paper_tables.core.text import plain
 from paper_tables.data.frame import Arm, Frame
 from paper_tables.figures import style
 from paper_tables.schema.figures import Line
-from paper_tables.tables.grid import Nothing, crossed, levels
+from paper_tables.tables.grid import Nothing
 from paper_tables.tables.labels import Names, with_unit
+from paper_tables.tables.select_arms import crossed, levels
 
 
 def draw(spec: Line, names: Names) -> tuple[Figure, str]:

@@ -17,8 +17,9 @@ from paper_tables.core.text import plain, sentence
 from paper_tables.data.token_maps import GONE, KEPT, PAUSED, RESTARTED, STATES, Array, TokenMaps, read
 from paper_tables.figures import style
 from paper_tables.schema.figures import Maps, Panel
-from paper_tables.tables.grid import Nothing, passing
+from paper_tables.tables.grid import Nothing
 from paper_tables.tables.labels import Names
+from paper_tables.tables.select_arms import passing
 
 COVERS = {RESTARTED: (style.COLORS[3], 0.7), PAUSED: (style.COLORS[0], 0.85), GONE: ("#cfcfcf", 0.9)}
 """Colour and strength of what lies over a token's part of the image."""

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from paper_tables.schema.base import Entry, Name, some
 from paper_tables.schema.comparisons import Choice, Metrics, Published, Scales
-from paper_tables.schema.figures import Entry, Name, some
 
 
 class Condition(Entry):

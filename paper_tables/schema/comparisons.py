@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from paper_tables.schema.figures import Entry, Labels, Name, some
+from paper_tables.schema.base import Entry, Labels, Name, some
 
 Scales = Annotated[tuple[str, ...], BeforeValidator(lambda v: [v] if isinstance(v, str) else v)]
 Chosen = dict[str, Labels]

@@ -1,32 +1,12 @@
-"""What a table file may say about figures, and the forms that tables and figures share."""
+"""What a table file may say about figures: one class per kind; ``figures/<kind>.py`` draws it."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
-
-
-def _label(value: Any) -> Any:
-    """Levels are labels: `true` and 0.5 in YAML mean the words."""
-    return str(value).lower() if isinstance(value, bool) else str(value) if isinstance(value, int | float) else value
-
-
-def _labels(value: Any) -> Any:
-    return [_label(v) for v in value] if isinstance(value, list) else [_label(value)]
-
-
-Labels = Annotated[tuple[str, ...], BeforeValidator(_labels)]
-Filter = dict[str, Labels]
-"""`part` or an axis -> the labels that pass."""
-
-
-class Entry(BaseModel):
-    """Unknown keys are faults."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from paper_tables.schema.base import Entry, Filter, Name, some
 
 
 class Panel(Entry):
@@ -35,13 +15,6 @@ class Panel(Entry):
     title: str = ""
     filter: Filter = Field(default_factory=dict)
     color: str | None = None
-
-
-def some(found: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Checked after the items, so that a wrong item is not also called a missing one."""
-    if not found:
-        raise ValueError("needs at least one entry")
-    return found
 
 
 Panels = Annotated[tuple[Panel, ...], AfterValidator(some)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from paper_tables.schema.figures import Entry, Name
+from paper_tables.schema.base import Entry, Name
 
 
 class Verdicts(Entry):

@@ -8,7 +8,8 @@ from pydantic import TypeAdapter
 
 from paper_tables.data.frame import Frame
 from paper_tables.schema.figures import Figure
-from paper_tables.schema.tables import Column, Rows, Spec, Table
+from paper_tables.schema.table_file import Spec
+from paper_tables.schema.tables import Column, Rows, Table
 
 FIGURE: TypeAdapter[Figure] = TypeAdapter(Figure)
 USUAL_CURVES = ("val.top1", "val.loss", "train.loss")

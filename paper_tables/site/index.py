@@ -10,38 +10,19 @@ import hashlib
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from paper_tables.site import render_cache
-from paper_tables.site.render_cache import FRAMES, replace
+from paper_tables.core.paths import PACKAGE
+from paper_tables.site.records import Study, studies_in
+from paper_tables.site.render_cache import replace
 
 OUTPUTS = ("index.html", "paper.tex", "claims.md", "claims.csv")
 VERDICTS = ("reproduced", "contradicted", "inconclusive", "not run")
 
 
-@dataclass(frozen=True)
-class Study:
-    """A rendered study: the name of its folder, and what was recorded of it."""
-
-    folder: str
-    about: dict[str, Any]
-    files: tuple[str, ...]
-
-    def has(self, name: str) -> bool:
-        return name in self.files
-
-
-def folders(results: Path) -> list[Path]:
-    """The folders below it that hold a frame."""
-    found = {path.parent for file in FRAMES[:2] for path in results.glob(f"*/{file}")}
-    return sorted(found)
-
-
 def gather(results: Path) -> list[Path]:
     """Write what belongs to all studies together; files that would not change are left alone."""
-    studies = _studies(results)
+    studies = studies_in(results)
     digest = hashlib.sha256(json.dumps([[s.folder, s.about] for s in studies]).encode()).hexdigest()[:12]
     written = [results / name for name in OUTPUTS if name[:6] != "claims" or any(s.about["claims"] for s in studies)]
     for name in set(OUTPUTS) - {path.name for path in written}:
@@ -54,19 +35,9 @@ def gather(results: Path) -> list[Path]:
     return written
 
 
-def _studies(results: Path) -> list[Study]:
-    """Those with claims first, those with a single table last: a reader begins with the papers."""
-    found = []
-    for folder in folders(results):
-        record = render_cache.read(folder)
-        if record.get("about"):
-            found.append(Study(folder.name, record["about"], tuple(record.get("outputs", ()))))
-    return sorted(found, key=lambda s: (not s.about["claims"], len(s.about["tables"]) < 2, s.folder))
-
-
 def _mark(digest: str) -> str:
     """Closes each of the files; the code that wrote them is part of it."""
-    code = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(render_cache.HERE.rglob("*.j2"))))
+    code = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(PACKAGE.rglob("*.j2"))))
     code.update(Path(__file__).read_bytes() + Path(__file__).with_name("latex_document.py").read_bytes())
     return f"studies {digest} by {code.hexdigest()[:12]}"
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from paper_tables.core.text import literal, tex
-
-if TYPE_CHECKING:
-    from paper_tables.site.index import Study
+from paper_tables.site.records import Study
 
 HEAD = r"""% All tables and figures of this folder. Compile here: pdflatex paper.tex
 \documentclass[10pt,twocolumn]{article}

@@ -15,7 +15,8 @@ from paper_tables.formats import all as write
 from paper_tables.formats import provenance
 from paper_tables.schema.comparisons import Comparison
 from paper_tables.schema.published_counts import Verdicts
-from paper_tables.schema.tables import Spec, Table, read
+from paper_tables.schema.table_file import Spec, read
+from paper_tables.schema.tables import Table
 from paper_tables.site import mlflow_links, report
 from paper_tables.site.default_spec import default
 from paper_tables.site.render_cache import Rendered

@@ -5,30 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from paper_tables.core.paths import CLAIMS, PACKAGE, table_file
 from paper_tables.site import mlflow_links
 
-HERE = Path(__file__).parent.parent
 FILE = "tables/.rendered.json"
 FRAMES = ("trials.parquet", "trials.csv", "curves.parquet", "predictions.npz")
 LIBRARIES = ("matplotlib", "seaborn", "pandas", "numpy", "scipy", "jinja2")
-
-
-CLAIMS = "claims.yaml"
-"""Beside the table files: claims by study."""
-
-
-def table_file(study: str) -> Path | None:
-    """``paper_tables/<study>.yaml`` where there is one; a label (``study@gpu``) is another size, not another file."""
-    name = study.partition("@")[0]
-    path = HERE / f"{name}.yaml"
-    return path if re.fullmatch(r"[\w.-]+", name) and path.is_file() and path.name != CLAIMS else None
 
 
 @dataclass(frozen=True)
@@ -56,8 +44,8 @@ class Manifest:
         inputs["spec"] = _hash(spec) if spec else ""
         inputs["spec.name"] = spec.name if spec else ""
         inputs["claims"] = _hash(spec.with_name(CLAIMS)) if spec and spec.with_name(CLAIMS).is_file() else ""
-        for file in sorted([*HERE.rglob("*.py"), *HERE.rglob("*.j2"), *(HERE / "published").glob("*.csv")]):
-            inputs[file.relative_to(HERE).as_posix()] = _hash(file)
+        for file in sorted([*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.j2"), *(PACKAGE / "published").glob("*.csv")]):
+            inputs[file.relative_to(PACKAGE).as_posix()] = _hash(file)
         inputs.update({name: _version(name) for name in LIBRARIES})
         inputs["runs"] = hashlib.sha256(json.dumps(mlflow_links.links(folder)).encode()).hexdigest()
         return cls(folder, spec, inputs | _neighbours(folder, read(folder).get("studies", ())))

@@ -10,8 +10,9 @@ from paper_tables.data.frame import Arm
 from paper_tables.schema.tables import Column, Table
 from paper_tables.tables import notes, published
 from paper_tables.tables.cell_values import Measure, adjust, embolden
-from paper_tables.tables.grid import Cell, Grid, Head, Nothing, Row, listed, varied
+from paper_tables.tables.grid import Cell, Grid, Head, Nothing, Row
 from paper_tables.tables.labels import Names, with_unit
+from paper_tables.tables.select_arms import listed, varied
 
 Filled = tuple[Head, list[Cell]]
 

@@ -9,8 +9,9 @@ from paper_tables.data.frame import Arm
 from paper_tables.schema.tables import Crossing, Table
 from paper_tables.tables import notes
 from paper_tables.tables.cell_values import Measure, adjust, embolden, interaction
-from paper_tables.tables.grid import Cell, Grid, Head, Nothing, Row, crossed, levels
+from paper_tables.tables.grid import Cell, Grid, Head, Nothing, Row
 from paper_tables.tables.labels import Names, with_unit
+from paper_tables.tables.select_arms import crossed, levels
 
 
 def build(table: Table, names: Names) -> Grid:

@@ -11,7 +11,7 @@ import numpy as np
 from paper_tables.core.text import literal
 from paper_tables.data import curves
 from paper_tables.data.frame import Arm, Frame
-from paper_tables.schema.tables import Spec
+from paper_tables.schema.table_file import Spec
 
 RECONSTRUCTED = ("mor_vit", "edge_recvit", "tpc_vit", "tpc_deit", "tpc_lvvit", "tpc_swin")
 """Systems without official code: their name says so even where a table file forgets it."""

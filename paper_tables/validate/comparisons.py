@@ -10,7 +10,7 @@ from paper_tables.core.yaml_loader import Document, Key
 from paper_tables.data.frame import Frame
 from paper_tables.data.other_studies import RESERVED, Ambiguous, Library, select
 from paper_tables.schema.comparisons import Choice, Chosen, Comparison, Published
-from paper_tables.schema.tables import Spec
+from paper_tables.schema.table_file import Spec
 from paper_tables.tables import comparison_notes, published
 
 

@@ -9,9 +9,11 @@ from paper_tables.core.errors import Fault, TableError, nearest
 from paper_tables.core.yaml_loader import Document, Key
 from paper_tables.data.frame import Axis, Frame
 from paper_tables.data.other_studies import Library
-from paper_tables.schema.figures import Drawing, Filter, Panel
+from paper_tables.schema.base import Filter
+from paper_tables.schema.figures import Drawing, Panel
 from paper_tables.schema.published_counts import Verdicts
-from paper_tables.schema.tables import Column, Crossing, Spec, Table
+from paper_tables.schema.table_file import Spec
+from paper_tables.schema.tables import Column, Crossing, Table
 from paper_tables.tables import notes, published, published_counts
 from paper_tables.validate import comparisons
 

@@ -10,7 +10,7 @@ import synthetic_frame
 from paper_tables.core.errors import TableError
 from paper_tables.data import load
 from paper_tables.schema.tables import Rows
-from paper_tables.tables.grid import listed, varied
+from paper_tables.tables.select_arms import listed, varied
 
 
 def test_both_forms_hold_the_same(tmp_path: Path) -> None:

@@ -19,8 +19,8 @@ from paper_tables.data.token_maps import GONE, KEPT, PAUSED, RESTARTED, read, st
 from paper_tables.figures import draw
 from paper_tables.figures.token_maps import COVERS, covered
 from paper_tables.schema.figures import Drawing, Heatmap, Lags, Maps
-from paper_tables.schema.tables import Spec
-from paper_tables.schema.tables import read as read_spec
+from paper_tables.schema.table_file import Spec
+from paper_tables.schema.table_file import read as read_spec
 from paper_tables.site import render_cache
 from paper_tables.tables.grid import Nothing
 from paper_tables.tables.labels import Names

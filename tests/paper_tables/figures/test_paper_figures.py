@@ -19,7 +19,7 @@ from paper_tables.figures import curves as draw_curves
 from paper_tables.figures import dots as draw_dots
 from paper_tables.figures import draw, forest, scatter, style
 from paper_tables.schema.figures import Curves, Dots, Forest
-from paper_tables.schema.tables import read
+from paper_tables.schema.table_file import read
 from paper_tables.site.default_spec import default
 from paper_tables.tables import arm_table
 from paper_tables.tables.grid import Nothing

@@ -13,7 +13,7 @@ from paper_tables.core.errors import TableError
 from paper_tables.data.frame import Frame
 from paper_tables.data.load import load
 from paper_tables.data.other_studies import Library
-from paper_tables.schema.tables import read
+from paper_tables.schema.table_file import read
 from paper_tables.validate.table_file import check
 
 GOOD = """\

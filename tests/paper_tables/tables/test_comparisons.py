@@ -14,7 +14,7 @@ from paper_tables.core.errors import TableError
 from paper_tables.data.load import load
 from paper_tables.data.other_studies import Library
 from paper_tables.schema.comparisons import Comparison
-from paper_tables.schema.tables import read
+from paper_tables.schema.table_file import read
 from paper_tables.tables import comparison_table
 from paper_tables.tables.grid import Cell, Grid, Nothing
 from paper_tables.tables.labels import Names

@@ -14,7 +14,7 @@ import synthetic_frame
 from paper_tables import table_file
 from paper_tables.data.load import load
 from paper_tables.formats.all import write
-from paper_tables.schema.tables import read
+from paper_tables.schema.table_file import read
 from paper_tables.tables import arm_table, crossed_table
 from paper_tables.tables.labels import Names
 

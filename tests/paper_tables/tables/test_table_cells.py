@@ -16,7 +16,7 @@ from paper_tables import table_file
 from paper_tables.data.frame import Frame
 from paper_tables.data.load import load
 from paper_tables.formats.all import FORMS, write
-from paper_tables.schema.tables import Spec, read
+from paper_tables.schema.table_file import Spec, read
 from paper_tables.tables import arm_table, crossed_table
 from paper_tables.tables.grid import Cell, Grid, Nothing
 from paper_tables.tables.labels import Names

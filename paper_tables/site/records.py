@@ -1,0 +1,38 @@
+"""The rendered studies of a results folder, from what each rendering recorded. Standard library only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from paper_tables.site import render_cache
+from paper_tables.site.render_cache import FRAMES
+
+
+@dataclass(frozen=True)
+class Study:
+    """A rendered study: the name of its folder, and what was recorded of it."""
+
+    folder: str
+    about: dict[str, Any]
+    files: tuple[str, ...]
+
+    def has(self, name: str) -> bool:
+        return name in self.files
+
+
+def folders(results: Path) -> list[Path]:
+    """The folders below it that hold a frame."""
+    found = {path.parent for file in FRAMES[:2] for path in results.glob(f"*/{file}")}
+    return sorted(found)
+
+
+def studies_in(results: Path) -> list[Study]:
+    """Those with claims first, those with a single table last: a reader begins with the papers."""
+    found = []
+    for folder in folders(results):
+        record = render_cache.read(folder)
+        if record.get("about"):
+            found.append(Study(folder.name, record["about"], tuple(record.get("outputs", ()))))
+    return sorted(found, key=lambda s: (not s.about["claims"], len(s.about["tables"]) < 2, s.folder))
