@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paper_tables.core.paths import table_file
-from paper_tables.site.render_cache import Manifest
+from paper_tables.site.render_cache import RenderCache
 
 __all__ = ["Built", "build", "table_file"]
 
@@ -32,8 +32,8 @@ def build(folder: Path, spec: Path | None = None, force: bool = False) -> Built:
     table and figure are made. Raises `paper_tables.core.errors.TableError` with every fault of the table file at once.
     """
     folder = Path(folder)
-    manifest = Manifest.of(folder, spec)
-    outputs = None if force else manifest.unchanged()
+    manifest = RenderCache.of(folder, spec)
+    outputs = None if force else manifest.cached_outputs()
     fresh = outputs is not None
     if outputs is None:
         from paper_tables.site.render import render

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from paper_tables import Built, build
-from paper_tables.site.index import gather
+from paper_tables.site.index import write_index
 from paper_tables.site.records import folders
 
 
@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if given.study == "all" and not (given.results / "all").is_dir():
             return _all(given.results, given.spec, given.force)
-        _say(build(_folder(given.study, given.results), given.spec, given.force))
+        _print_outputs(build(_folder(given.study, given.results), given.spec, given.force))
     except (ValueError, OSError) as error:  # TableError is a ValueError
         print(error, file=sys.stderr)
         return 2
@@ -49,12 +49,12 @@ def _all(results: Path, spec: Path | None, force: bool) -> int:
         tables, figures = (len({file.stem for file in files}) for files in (built.tables, built.figures))
         told = "unchanged" if built.unchanged else f"{tables} tables, {figures} figures"
         print(f"{folder.name:{width}} {told}")
-    for file in gather(results):
+    for file in write_index(results):
         print(os.path.relpath(file))
     return 2 if wrong else 0
 
 
-def _say(built: Built) -> None:
+def _print_outputs(built: Built) -> None:
     for head, files in (("tables", built.tables), ("figures", built.figures), ("report", [built.report])):
         first = [file for file in files if file.suffix in (".tex", ".pdf") or head == "report"]
         if first:

@@ -32,12 +32,12 @@ class TableError(ValueError):
         super().__init__("\n".join(map(str, self.faults)) + count)
 
 
-def fault(file: Path, message: str) -> TableError:
+def file_error(file: Path, message: str) -> TableError:
     """A single fault of a whole file."""
     return TableError([Fault(str(file), 0, 0, "", message)])
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
+def suggest(word: str, known: Iterable[str]) -> str:
     """``, did you mean "…"?`` where a known name is close, else the known names."""
     names = list(dict.fromkeys(known))
     close = difflib.get_close_matches(word, names, n=1)

@@ -25,7 +25,7 @@ _TEX = {
 }  # fmt: skip
 
 
-def literal(name: str) -> str:
+def escape_markup(name: str) -> str:
     """A name from a frame: nothing in it is markup; line breaks and control characters become spaces."""
     clean = "".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in name)
     return clean.replace("$", _DOLLAR)
@@ -56,7 +56,7 @@ def _letter(c: str) -> str:
     return f"[U+{ord(c):04X}]"  # pdflatex stops at letters it has no font for
 
 
-def sentence(words: list[str], last: str = "and") -> str:
+def join_and(words: list[str], last: str = "and") -> str:
     """a, b and c"""
     if len(words) < 2:
         return "".join(words)

@@ -45,26 +45,26 @@ class Document:
     file: str
     data: Any
     marks: dict[Key, tuple[int, int]] = field(default_factory=dict)
-    borrowed: dict[str, tuple[Document, str]] = field(default_factory=dict)
+    included: dict[str, tuple[Document, str]] = field(default_factory=dict)
     """Top keys that stand in another file, under another key."""
 
-    def borrow(self, key: str, source: Document, name: str) -> None:
+    def include(self, key: str, source: Document, name: str) -> None:
         """Take `name` of another file as this one's `key`; its faults are told with that file's lines."""
-        self.data[key], self.borrowed[key] = source.data[name], (source, name)
+        self.data[key], self.included[key] = source.data[name], (source, name)
 
     def fault(self, key: Key, message: str) -> Fault:
         """A fault at a key path; where the path does not stand in the file, at its nearest parent."""
-        if key and key[0] in self.borrowed:
-            source, name = self.borrowed[str(key[0])]
+        if key and key[0] in self.included:
+            source, name = self.included[str(key[0])]
             return source.fault((name, *key[1:]), message)
         place = key
         while place and place not in self.marks:
             place = place[:-1]
         line, column = self.marks.get(place, (1, 1))
-        return Fault(self.file, line, column, spell(key), message)
+        return Fault(self.file, line, column, format_key(key), message)
 
 
-def spell(key: Key) -> str:
+def format_key(key: Key) -> str:
     """tables[0].columns[1].metric"""
     text = ""
     for step in key:
@@ -72,14 +72,14 @@ def spell(key: Key) -> str:
     return text.lstrip(".")
 
 
-def load(path: Path, name: str | None = None) -> Document:
+def load_yaml(path: Path, name: str | None = None) -> Document:
     """Read a YAML file; raises TableError where it cannot be read. `name` is how errors call the file."""
     document = Document(name or str(path), None)
     try:
         loader = _Loader(path.read_text(encoding="utf-8"))
         node = loader.get_single_node()
         if node is not None:
-            document.data = _read(loader, node, (), document)
+            document.data = _to_data(loader, node, (), document)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
@@ -89,12 +89,12 @@ def load(path: Path, name: str | None = None) -> Document:
     return document
 
 
-def _read(loader: _Loader, node: yaml.Node, key: Key, document: Document) -> Any:
+def _to_data(loader: _Loader, node: yaml.Node, key: Key, document: Document) -> Any:
     document.marks.setdefault(key, (node.start_mark.line + 1, node.start_mark.column + 1))
     if isinstance(node, yaml.MappingNode):
         return _mapping(loader, node, key, document)
     if isinstance(node, yaml.SequenceNode):
-        return [_read(loader, child, (*key, i), document) for i, child in enumerate(node.value)]
+        return [_to_data(loader, child, (*key, i), document) for i, child in enumerate(node.value)]
     return loader.construct_object(node)
 
 
@@ -106,7 +106,7 @@ def _mapping(loader: _Loader, node: yaml.MappingNode, key: Key, document: Docume
         mark = (name_node.start_mark.line + 1, name_node.start_mark.column + 1)
         if name in data:
             first = document.marks[place][0]
-            raise TableError([Fault(document.file, *mark, spell(place), f"stands twice (first in line {first})")])
+            raise TableError([Fault(document.file, *mark, format_key(place), f"stands twice (first in line {first})")])
         document.marks[place] = mark
-        data[name] = _read(loader, value_node, place, document)
+        data[name] = _to_data(loader, value_node, place, document)
     return data

@@ -40,12 +40,12 @@ class Arm:
     coords: dict[str, str]
     rows: tuple[int, ...] = field(repr=False)
 
-    def differs(self, other: Arm) -> list[str]:
+    def axes_differing_from(self, other: Arm) -> list[str]:
         """The axes in which this arm stands elsewhere than `other`; an inert axis stands nowhere."""
         return [axis for axis, level in self.coords.items() if other.coords.get(axis) != level]
 
 
-def told(part: dict[str, Any]) -> Part:
+def from_metadata(part: dict[str, Any]) -> Part:
     """As the study declares it."""
     axes = tuple(
         Axis(
@@ -59,7 +59,7 @@ def told(part: dict[str, Any]) -> Part:
     return Part(str(part["name"]), part.get("baseline"), axes)
 
 
-def seen(name: Any, rows: pd.DataFrame) -> Part:
+def from_rows(name: Any, rows: pd.DataFrame) -> Part:
     """As it can be told from its rows."""
     first = rows.loc[rows["baseline"]]
     axes = []

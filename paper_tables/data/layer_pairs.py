@@ -14,7 +14,7 @@ PAIR = re.compile(r"\.layer(\d+)\.layer(\d+)")
 COLUMNS = ["trial", "early", "late", "value"]
 
 
-def pairs(frame: Frame, arms: list[Arm], metric: str) -> pd.DataFrame:
+def pair_values(frame: Frame, arms: list[Arm], metric: str) -> pd.DataFrame:
     """One row per finished trial and pair: trial, early, late (layers from 1), the last value logged."""
     tables = []
     for name in frame.curve_metrics():

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from paper_tables.core.errors import TableError
 from paper_tables.data.frame import Arm, Frame
-from paper_tables.data.load import load
-from paper_tables.schema.comparisons import Choice, Chosen
+from paper_tables.data.load import load_frame
+from paper_tables.schema.comparisons import ArmSelector, ArmSelectors
 
-RESERVED = ("study", "part", "arm")
+SELECTOR_KEYS = ("study", "part", "arm")
 
 
 @dataclass(frozen=True)
-class Found:
+class SelectedArm:
     """An arm in its frame; `folder` is the name of the other study's folder, "" for this one's."""
 
     frame: Frame
@@ -23,12 +23,12 @@ class Found:
     folder: str = ""
 
 
-class Ambiguous(ValueError):
+class AmbiguousSelection(ValueError):
     """A selection that matches more than one arm; the message names them."""
 
 
 @dataclass
-class Library:
+class StudyFrames:
     """Frames by study name. `own` belongs to the folder that is rendered, others are read from its neighbours."""
 
     folder: Path
@@ -48,7 +48,7 @@ class Library:
             return self.own
         if study not in self.read:
             try:
-                self.read[study] = load(self.place(study))
+                self.read[study] = load_frame(self.place(study))
             except TableError:
                 self.read[study] = None
         return self.read[study]
@@ -57,27 +57,27 @@ class Library:
         """The frames of other studies that were asked for and are there."""
         return {name: frame for name, frame in self.read.items() if frame is not None}
 
-    def find(self, chosen: Chosen) -> Found | None:
+    def find(self, chosen: ArmSelector) -> SelectedArm | None:
         """The arm that a selection names; None where its study, or the arm, has no results. Raises Ambiguous."""
         study = chosen["study"][0] if "study" in chosen else ""
         frame = self.frame(study)
         if frame is None:
             return None
-        arms = select(frame, chosen)
+        arms = matching_arms(frame, chosen)
         if len(arms) > 1:
-            raise Ambiguous(f"matches {len(arms)} arms ({_listed(arms)}): name more of part, arm or axes")
+            raise AmbiguousSelection(f"matches {len(arms)} arms ({_listed(arms)}): name more of part, arm or axes")
         folder = "" if frame is self.own else self.place(study).name
-        return Found(frame, arms[0], folder) if arms else None
+        return SelectedArm(frame, arms[0], folder) if arms else None
 
-    def all(self, choice: Choice) -> list[Found]:
+    def all(self, choice: ArmSelectors) -> list[SelectedArm]:
         """What the selections of a choice find, in their order."""
         found = (self.find(chosen) for chosen in choice)
         return [one for one in found if one is not None]
 
 
-def select(frame: Frame, chosen: Chosen) -> list[Arm]:
+def matching_arms(frame: Frame, chosen: ArmSelector) -> list[Arm]:
     """The arms that fit; axes that are not named stand at their part's baseline unless the arm is named itself."""
-    named = {key: labels for key, labels in chosen.items() if key not in RESERVED}
+    named = {key: labels for key, labels in chosen.items() if key not in SELECTOR_KEYS}
 
     def fits(arm: Arm) -> bool:
         if "part" in chosen and arm.part not in chosen["part"]:
@@ -89,7 +89,9 @@ def select(frame: Frame, chosen: Chosen) -> list[Arm]:
     arms = [arm for arm in frame.arms if fits(arm)]
     if "arm" in chosen or len(arms) < 2:
         return arms
-    near = [arm for arm in arms if (base := frame.baseline(arm.part)) and set(arm.differs(base)) <= named.keys()]
+    near = [
+        arm for arm in arms if (base := frame.baseline(arm.part)) and set(arm.axes_differing_from(base)) <= named.keys()
+    ]
     return near or arms
 
 

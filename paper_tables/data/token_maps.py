@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paper_tables.core.errors import fault
+from paper_tables.core.errors import file_error
 
-KEPT, RESTARTED, PAUSED, GONE = range(4)
+ACTIVE, RESTARTED, PAUSED, PRUNED = range(4)
 STATES = ("takes part", "takes part again", "paused", "never again")
 Array = NDArray[Any]
 
@@ -45,7 +45,7 @@ class TokenMaps:
         return states(self.active)
 
 
-def read(file: Path) -> TokenMaps:
+def read_token_maps(file: Path) -> TokenMaps:
     """Raises TableError where the file is not one of token maps."""
     try:
         with np.load(file, allow_pickle=False) as found:
@@ -57,7 +57,7 @@ def read(file: Path) -> TokenMaps:
         ranks = told.get("importance", np.zeros((len(images), 0, rows * columns))) / 255.0
         ranks = ranks.reshape(len(images), len(scored), rows, columns)
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise fault(file, f"cannot be read as token maps: {error}") from error
+        raise file_error(file, f"cannot be read as token maps: {error}") from error
     if images.shape[-1] == 1:
         images = images[..., 0]
     return TokenMaps(images, active, ranks, scored, str(told.get("kind", "")))
@@ -67,4 +67,4 @@ def states(active: Array) -> Array:
     """Of bool [I, L, ...] the state of each token in each layer: KEPT, RESTARTED (out before), PAUSED, GONE."""
     before = np.logical_or.accumulate(~active, axis=1)  # out in this layer or an earlier one
     later = np.flip(np.logical_or.accumulate(np.flip(active, 1), axis=1), 1)  # in now or in a later one
-    return np.where(active, np.where(before, RESTARTED, KEPT), np.where(later, PAUSED, GONE))
+    return np.where(active, np.where(before, RESTARTED, ACTIVE), np.where(later, PAUSED, PRUNED))

@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from paper_tables.figures import curves, dots, forest, heatmap, lags, line, scatter, style, token_maps
-from paper_tables.schema.figures import Drawing
+from paper_tables.schema.figures import FigureSpec
 from paper_tables.tables.labels import Names
 
 KINDS: dict[str, Callable[[Any, Names], tuple[Figure, str]]] = {
@@ -26,7 +26,7 @@ KINDS: dict[str, Callable[[Any, Names], tuple[Figure, str]]] = {
 
 
 @dataclass(frozen=True)
-class Picture:
+class DrawnFigure:
     """A drawn figure; `words` tell what it shows to those who cannot see it."""
 
     name: str
@@ -36,9 +36,9 @@ class Picture:
     wide: bool = False
 
 
-def draw(spec: Drawing, names: Names) -> Picture:
+def draw(spec: FigureSpec, names: Names) -> DrawnFigure:
     """Raises grid.Nothing where the figure's data are missing."""
-    with style.house():
+    with style.apply_style():
         figure, words = KINDS[getattr(spec, "kind", "")](spec, names)
-        stamp = f"frame {names.frame.digest} git {names.frame.git}"
-        return Picture(spec.name, spec.caption, words, style.save(figure, stamp), spec.width == "two")
+        provenance = f"frame {names.frame.digest} git {names.frame.git}"
+        return DrawnFigure(spec.name, spec.caption, words, style.render_files(figure, provenance), spec.width == "two")

@@ -12,14 +12,14 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from paper_tables.core.text import plain
-from paper_tables.data.layer_pairs import matrix, pairs
+from paper_tables.data.layer_pairs import matrix, pair_values
 from paper_tables.figures import style
 from paper_tables.schema.figures import Heatmap, Panel
-from paper_tables.tables.grid import Nothing
+from paper_tables.tables.grid import NoData
 from paper_tables.tables.labels import Names, with_unit
-from paper_tables.tables.select_arms import passing
+from paper_tables.tables.select_arms import filter_arms
 
-READABLE = 8
+MAX_ANNOTATED_LAYERS = 8
 """Layers up to which the numbers stand in the cells."""
 Matrix = NDArray[np.float64]
 
@@ -29,10 +29,10 @@ def draw(spec: Heatmap, names: Names) -> tuple[Figure, str]:
     found = [(panel, _matrix(panel, spec, names)) for panel in spec.panels]
     shown = [(panel, values) for panel, values in found if values is not None]
     if not shown:
-        raise Nothing(f'no finished trial has logged "{spec.metric}" for pairs of layers')
+        raise NoData(f'no finished trial has logged "{spec.metric}" for pairs of layers')
     reach = max(float(np.nanmax(np.abs(values - spec.center))) for _, values in shown) or 1.0
     scale = Normalize(spec.center - reach, spec.center + reach)
-    figure, axes = style.axes(spec.width, spec.height or 6.4 / len(shown) + 0.55, len(shown), sharey=False)
+    figure, axes = style.subplots(spec.width, spec.height or 6.4 / len(shown) + 0.55, len(shown), sharey=False)
     for i, (ax, (panel, values)) in enumerate(zip(axes, shown, strict=True)):
         _panel(ax, values, scale, plain(_title(panel, names)), first=i == 0)
     bar = figure.colorbar(axes[-1].images[0], ax=axes, shrink=0.85, aspect=16, pad=0.015)
@@ -40,13 +40,13 @@ def draw(spec: Heatmap, names: Names) -> tuple[Figure, str]:
     bar.set_label(plain(with_unit(quantity.label, quantity.unit)))
     bar.outline.set_visible(False)
     bar.ax.axhline(spec.center, color="black", linewidth=0.6)
-    told = "; ".join(_say(plain(_title(panel, names)), values) for panel, values in shown)
+    told = "; ".join(_describe(plain(_title(panel, names)), values) for panel, values in shown)
     return figure, f"{quantity.label}, earlier layer by later layer, {spec.center:g} by chance. {told}."
 
 
 def _matrix(panel: Panel, spec: Heatmap, names: Names) -> Matrix | None:
-    arms = passing(names.frame, {**spec.filter, **panel.filter})
-    table = pairs(names.frame, arms, spec.metric)
+    arms = filter_arms(names.frame, {**spec.filter, **panel.filter})
+    table = pair_values(names.frame, arms, spec.metric)
     if table.empty:
         return None
     return matrix(table, int(table["late"].max()), spec.symmetric)
@@ -59,10 +59,10 @@ def _title(panel: Panel, names: Names) -> str:
 
 def _panel(ax: Axes, values: Matrix, scale: Normalize, title: str, first: bool) -> None:
     layers = len(values)
-    ax.imshow(np.ma.masked_invalid(values), norm=scale, cmap=style.PARTING, aspect="equal")
+    ax.imshow(np.ma.masked_invalid(values), norm=scale, cmap=style.DIVERGING_CMAP, aspect="equal")
     ax.set_facecolor("#f2f2f2")
     ax.grid(False)
-    ticks = range(0, layers, max(1, math.ceil(layers / READABLE)))
+    ticks = range(0, layers, max(1, math.ceil(layers / MAX_ANNOTATED_LAYERS)))
     ax.set_xticks(ticks, [str(i + 1) for i in ticks])
     ax.set_yticks(ticks, [str(i + 1) for i in ticks])
     ax.tick_params(length=0)
@@ -72,10 +72,12 @@ def _panel(ax: Axes, values: Matrix, scale: Normalize, title: str, first: bool) 
     ax.set_xlabel("later layer")
     if first:
         ax.set_ylabel("earlier layer")
-    if layers <= READABLE:
+    if layers <= MAX_ANNOTATED_LAYERS:
         for (i, j), value in np.ndenumerate(values):
             if math.isfinite(value):
-                ax.text(j, i, _short(float(value)), ha="center", va="center", fontsize=5.5, color=_ink(scale(value)))
+                ax.text(
+                    j, i, _short(float(value)), ha="center", va="center", fontsize=5.5, color=_text_color(scale(value))
+                )
 
 
 def _short(value: float) -> str:
@@ -84,10 +86,10 @@ def _short(value: float) -> str:
     return text.replace("0.", ".", 1) if abs(value) < 0.995 else text[:-1]
 
 
-def _ink(place: Any) -> str:
+def _text_color(place: Any) -> str:
     return "white" if abs(float(place) - 0.5) > 0.33 else "black"
 
 
-def _say(title: str, values: Matrix) -> str:
+def _describe(title: str, values: Matrix) -> str:
     lowest, highest = np.nanmin(values), np.nanmax(values)
     return f"{title}: {lowest:.2f} to {highest:.2f}, mean {np.nanmean(values):.2f}"

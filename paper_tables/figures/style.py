@@ -26,11 +26,11 @@ WIDTHS = {"one": 3.35, "two": 6.9}
 
 COLORS = [sns.color_palette("colorblind").as_hex()[i] for i in (0, 3, 2, 1, 7, 4, 9, 5)]
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "<"]
-LINES: list[Any] = ["-", (0, (5, 2)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)), (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1))]
-PARTING = "RdBu_r"
+LINE_STYLES: list[Any] = ["-", (0, (5, 2)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)), (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1))]
+DIVERGING_CMAP = "RdBu_r"
 """Blue below, red above: the one colour map whose middle means something."""
-RISING = "viridis"
-GREY = "#5a5a5a"
+SEQUENTIAL_CMAP = "viridis"
+GRAY = "#5a5a5a"
 FAINT = "#d9d9d9"
 
 STYLE = {
@@ -69,7 +69,7 @@ STYLE = {
 
 
 @contextmanager
-def house() -> Iterator[None]:
+def apply_style() -> Iterator[None]:
     """Nobody else's settings, and ours for nobody else."""
     with matplotlib.rc_context(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # a box in the figure says as much
@@ -78,17 +78,21 @@ def house() -> Iterator[None]:
         yield
 
 
-def axes(width: str, height: float, panels: int = 1, sharey: bool = True) -> tuple[Figure, list[Axes]]:
+def subplots(width: str, height: float, panels: int = 1, sharey: bool = True) -> tuple[Figure, list[Axes]]:
     figure, found = plt.subplots(1, panels, figsize=(WIDTHS[width], height), sharey=sharey, squeeze=False)
     return figure, list(found[0])
 
 
-def series(i: int) -> dict[str, Any]:
+def series_style(i: int) -> dict[str, Any]:
     """Colour, marker and line of the i-th series; told apart in grey too."""
-    return {"color": COLORS[i % len(COLORS)], "marker": MARKERS[i % len(MARKERS)], "linestyle": LINES[i % len(LINES)]}
+    return {
+        "color": COLORS[i % len(COLORS)],
+        "marker": MARKERS[i % len(MARKERS)],
+        "linestyle": LINE_STYLES[i % len(LINE_STYLES)],
+    }
 
 
-def within(low: float, high: float, unit: str, values: Iterable[float] = ()) -> tuple[float, float]:
+def clip_to_percent(low: float, high: float, unit: str, values: Iterable[float] = ()) -> tuple[float, float]:
     """What an axis must show of intervals: they may pass the ends of a percentage, the axis need not, unless values do
     (a gain may be negative, a cost may double)."""
     if unit != "%":
@@ -97,20 +101,20 @@ def within(low: float, high: float, unit: str, values: Iterable[float] = ()) -> 
     return max(low, min(seen)), min(high, max(seen))
 
 
-def save(figure: Figure, stamp: str) -> dict[str, bytes]:
+def render_files(figure: Figure, provenance: str) -> dict[str, bytes]:
     """pdf, svg and png without dates or versions, each carrying the stamp."""
     files = {}
     writers: dict[str, Callable[[io.BytesIO], None]] = {
         "pdf": lambda out: figure.savefig(
-            out, format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None, "Subject": stamp}
+            out, format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None, "Subject": provenance}
         ),
         "svg": lambda out: figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None}),
-        "png": lambda out: figure.savefig(out, format="png", metadata={"Software": None, "Comment": stamp}),
+        "png": lambda out: figure.savefig(out, format="png", metadata={"Software": None, "Comment": provenance}),
     }
     for ending, write in writers.items():
         out = io.BytesIO()
         write(out)
         files[ending] = out.getvalue()
-    files["svg"] += f"<!-- {stamp} -->\n".encode()
+    files["svg"] += f"<!-- {provenance} -->\n".encode()
     plt.close(figure)
     return files

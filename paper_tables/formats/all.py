@@ -5,9 +5,9 @@ from __future__ import annotations
 from paper_tables.formats import csv, html, latex, markdown
 from paper_tables.tables.grid import Grid
 
-FORMS = {"tex": latex.write, "md": markdown.write, "html": html.page, "csv": csv.write}
+FORMATS = {"tex": latex.write, "md": markdown.write, "html": html.page, "csv": csv.write}
 
 
 def write(grid: Grid) -> dict[str, bytes]:
     """File name -> contents."""
-    return {f"tables/{grid.name}.{ending}": form(grid).encode() for ending, form in FORMS.items()}
+    return {f"tables/{grid.name}.{ending}": form(grid).encode() for ending, form in FORMATS.items()}

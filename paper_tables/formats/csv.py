@@ -31,7 +31,7 @@ def write(grid: Grid) -> str:
         kept = texts[0]
         writer.writerow([*([plain(group)] if grouped else []), *texts])
     notes = [*grid.letters, *grid.notes]
-    return out.getvalue() + "".join(f"# {plain(note)}\n" for note in notes) + f"# {grid.stamp}\n"
+    return out.getvalue() + "".join(f"# {plain(note)}\n" for note in notes) + f"# {grid.provenance}\n"
 
 
 def _wide(grid: Grid, i: int) -> tuple[bool, bool]:

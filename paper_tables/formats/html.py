@@ -24,14 +24,14 @@ STYLE = (
 
 
 @dataclass(frozen=True)
-class Place:
+class LinkBase:
     """Where the page stands: how it reaches its study's report, and the folder of another study."""
 
     report: str
     results: str
 
 
-INSIDE, BESIDE = Place("", "../"), Place("../report.html", "../../")
+IN_REPORT, IN_TABLE_FILE = LinkBase("", "../"), LinkBase("../report.html", "../../")
 """The report itself, and a file in `tables`."""
 
 
@@ -40,11 +40,11 @@ def page(grid: Grid) -> str:
     title = escape(plain(grid.caption) or grid.name)
     return (
         f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{title}</title>\n<style>{STYLE}</style>\n'
-        f"{table(grid, BESIDE)}\n{notes(grid)}</html>\n<!-- {escape(grid.stamp)} -->\n"
+        f"{table(grid, IN_TABLE_FILE)}\n{notes(grid)}</html>\n<!-- {escape(grid.provenance)} -->\n"
     )
 
 
-def table(grid: Grid, place: Place = INSIDE) -> str:
+def table(grid: Grid, place: LinkBase = IN_REPORT) -> str:
     """Every number is a link to its trials."""
     lines = [f'<table id="table-{escape(grid.name)}">']
     if grid.caption:
@@ -89,7 +89,7 @@ def _numeric(head: Head) -> str:
     return "" if head.words else ' class="num"'
 
 
-def _row(grid: Grid, row: Row, above: str, place: Place) -> str:
+def _row(grid: Grid, row: Row, above: str, place: LinkBase) -> str:
     """`above` is what the first cell stands for where it is blank: a sorted row needs it."""
     cells, at = [], 0
     for cell in row.cells:
@@ -101,7 +101,7 @@ def _row(grid: Grid, row: Row, above: str, place: Place) -> str:
     return start + "".join(cells) + "</tr>"
 
 
-def _cell(grid: Grid, cell: Cell, head: Head, place: Place) -> str:
+def _cell(grid: Grid, cell: Cell, head: Head, place: LinkBase) -> str:
     names = (
         ["num"] * (not head.words) + ["prose"] * (head.kind == "prose") + ["best"] * cell.best + ["grey"] * cell.grey
     )
@@ -119,7 +119,7 @@ def _cell(grid: Grid, cell: Cell, head: Head, place: Place) -> str:
     return f"<td{attributes}>{_linked(escape(_text(cell, head)), cell, place)}{hung}</td>"
 
 
-def _linked(text: str, cell: Cell, place: Place) -> str:
+def _linked(text: str, cell: Cell, place: LinkBase) -> str:
     if not cell.trials or cell.value is None:
         return text
     report = f"{place.results}{cell.study}/report.html" if cell.study else place.report

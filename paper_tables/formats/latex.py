@@ -47,7 +47,7 @@ def write(grid: Grid) -> str:
         r"\ifdim\wd0>\linewidth\resizebox{\linewidth}{!}{\usebox0}\else\usebox0\fi\par\smallskip",
         *_notes(grid),
         rf"\end{{table{star}}}",
-        f"% {tex(grid.stamp)}",
+        f"% {tex(grid.provenance)}",
     ]
     return "\n".join(lines) + "\n"
 

@@ -23,7 +23,7 @@ def write(grid: Grid) -> str:
     lines.append("")
     lines += [f"- <sup>{letter}</sup> {safe(text)}." for text, letter in grid.letters.items()]
     lines += [f"- {safe(note)}" for note in grid.notes]
-    return "\n".join([*lines, "", f"<!-- {grid.stamp} -->", ""])
+    return "\n".join([*lines, "", f"<!-- {grid.provenance} -->", ""])
 
 
 def safe(text: str) -> str:

@@ -18,8 +18,8 @@ def _labels(value: Any) -> Any:
     return [_label(v) for v in value] if isinstance(value, list) else [_label(value)]
 
 
-Labels = Annotated[tuple[str, ...], BeforeValidator(_labels)]
-Filter = dict[str, Labels]
+LevelNames = Annotated[tuple[str, ...], BeforeValidator(_labels)]
+Filter = dict[str, LevelNames]
 """`part` or an axis -> the labels that pass."""
 
 
@@ -29,7 +29,7 @@ class Entry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def some(found: tuple[Any, ...]) -> tuple[Any, ...]:
+def non_empty(found: tuple[Any, ...]) -> tuple[Any, ...]:
     """Checked after the items, so that a wrong item is not also called a missing one."""
     if not found:
         raise ValueError("needs at least one entry")

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from paper_tables.schema.base import Entry, Name, some
-from paper_tables.schema.comparisons import Choice, Metrics, Published, Scales
+from paper_tables.schema.base import Entry, Name, non_empty
+from paper_tables.schema.comparisons import ArmSelectors, Metrics, Published, Scales
 
 
 class Condition(Entry):
@@ -18,8 +18,8 @@ class Condition(Entry):
     """
 
     metric: Metrics
-    of: Choice
-    against: Choice = ()
+    of: ArmSelectors
+    against: ArmSelectors = ()
     compare: Literal["difference", "ratio", "saving"] | None = None
     at_least: float | None = None
     at_most: float | None = None
@@ -76,6 +76,6 @@ class Claim(Entry):
     """any: for claims of an "up to"."""
     scales: Scales = ()
     """The scales at which this can be tested; at others it is not run. Empty: at any."""
-    conditions: Annotated[tuple[Condition, ...], AfterValidator(some)]
+    conditions: Annotated[tuple[Condition, ...], AfterValidator(non_empty)]
     reconstructed: bool | None = None
     note: str = ""

@@ -6,20 +6,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from paper_tables.schema.base import Entry, Labels, Name, some
+from paper_tables.schema.base import Entry, LevelNames, Name, non_empty
 
 Scales = Annotated[tuple[str, ...], BeforeValidator(lambda v: [v] if isinstance(v, str) else v)]
-Chosen = dict[str, Labels]
+ArmSelector = dict[str, LevelNames]
 """One arm: `study` (default: this one), `part`, `arm` (its label) or axes; what is not named stands at its baseline."""
 
 
-def _listed(value: Any) -> Any:
+def _as_list(value: Any) -> Any:
     return value if isinstance(value, list | tuple) else [value]
 
 
-Choice = Annotated[tuple[Chosen, ...], BeforeValidator(_listed)]
+ArmSelectors = Annotated[tuple[ArmSelector, ...], BeforeValidator(_as_list)]
 """One selection, or several: the first that has the metric is taken."""
-Metrics = Annotated[tuple[str, ...], BeforeValidator(_listed), AfterValidator(some)]
+Metrics = Annotated[tuple[str, ...], BeforeValidator(_as_list), AfterValidator(non_empty)]
 """One metric, or several names of it: the first that the results have is taken."""
 
 
@@ -49,7 +49,7 @@ class Incomparable(Entry):
     """Only where our numbers were measured at one of these scales; empty: at any."""
 
 
-class ComparedColumn(Entry):
+class ComparisonColumn(Entry):
     """A column of words (`text`), or up to four columns of numbers below one head."""
 
     text: str | None = None
@@ -72,7 +72,7 @@ class ComparedColumn(Entry):
     within: Literal["group", "table"] = "table"
 
     @model_validator(mode="after")
-    def _one(self) -> ComparedColumn:
+    def _one(self) -> ComparisonColumn:
         if self.text is not None:
             if self.metric is not None or self.published is not None:
                 raise ValueError("`text` is a column of words: no `metric`, no `published`")
@@ -88,7 +88,7 @@ class ComparedColumn(Entry):
         return tuple(kind for kind in self.show if have.get(kind, both))
 
 
-class ComparedRow(Entry):
+class ComparisonRow(Entry):
     """One line: published, measured, or both; a dash where there is nothing."""
 
     label: str = ""
@@ -98,14 +98,14 @@ class ComparedRow(Entry):
     published: Published | None = None
     every: bool = False
     """A line for every published row that matches, not for the first alone."""
-    measured: Choice = ()
+    measured: ArmSelectors = ()
     words: dict[str, str] = Field(default_factory=dict)
     reconstructed: bool | None = None
     """Default: whether the part that was measured is a reconstruction."""
     incomparable: tuple[Incomparable, ...] = ()
 
     @model_validator(mode="after")
-    def _something(self) -> ComparedRow:
+    def _something(self) -> ComparisonRow:
         if self.published is None and not self.measured:
             raise ValueError("needs `published` or `measured`")
         if not self.label and self.published is None:
@@ -115,7 +115,7 @@ class ComparedRow(Entry):
         return self
 
 
-class Sorting(Entry):
+class SortBy(Entry):
     """Lines in order of a column, inside each group; those without a number last."""
 
     by: str
@@ -123,7 +123,7 @@ class Sorting(Entry):
     descending: bool = False
 
 
-class Comparison(Entry):
+class ComparisonTable(Entry):
     """Published beside measured, in the papers' own arrangement."""
 
     name: Name
@@ -132,9 +132,9 @@ class Comparison(Entry):
     width: Literal["auto", "one", "two"] = "auto"
     method: str = "Method"
     """Head of the first column."""
-    rows: Annotated[tuple[ComparedRow, ...], AfterValidator(some)]
-    columns: Annotated[tuple[ComparedColumn, ...], AfterValidator(some)]
-    sort: Sorting | None = None
+    rows: Annotated[tuple[ComparisonRow, ...], AfterValidator(non_empty)]
+    columns: Annotated[tuple[ComparisonColumn, ...], AfterValidator(non_empty)]
+    sort: SortBy | None = None
     incomparable: tuple[Incomparable, ...] = ()
     notes: tuple[str, ...] = ("measured", "published")
     """`measured`: where, how often, on what; `published`: the sources; or sentences of your own."""

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from paper_tables.schema.base import Entry, Filter, Name, some
+from paper_tables.schema.base import Entry, Filter, Name, non_empty
 
 
 class Panel(Entry):
@@ -17,10 +17,10 @@ class Panel(Entry):
     color: str | None = None
 
 
-Panels = Annotated[tuple[Panel, ...], AfterValidator(some)]
+Panels = Annotated[tuple[Panel, ...], AfterValidator(non_empty)]
 
 
-class Drawing(Entry):
+class FigureSpec(Entry):
     """What all figures have. `width` one or two columns of a paper."""
 
     name: Name
@@ -30,7 +30,7 @@ class Drawing(Entry):
     filter: Filter = Field(default_factory=dict)
 
 
-class Line(Drawing):
+class Line(FigureSpec):
     """A metric along an axis, mean with error bars, one line per level of `color`."""
 
     kind: Literal["line"]
@@ -40,7 +40,7 @@ class Line(Drawing):
     error: Literal["t95", "sd", "none"] = "t95"
 
 
-class Scatter(Drawing):
+class Scatter(FigureSpec):
     """Two metrics, one point per arm, with the Pareto front."""
 
     kind: Literal["scatter"]
@@ -51,7 +51,7 @@ class Scatter(Drawing):
     error: Literal["t95", "sd", "none"] = "none"
 
 
-class Forest(Drawing):
+class Forest(FigureSpec):
     """Paired differences to each part's baseline, one factor at a time, with intervals."""
 
     kind: Literal["forest"]
@@ -60,14 +60,14 @@ class Forest(Drawing):
     show: Literal["paired_difference"] = "paired_difference"
 
 
-class Dots(Drawing):
+class Dots(FigureSpec):
     """Every arm with its seeds, mean and interval: the figure of a study without a table file."""
 
     kind: Literal["dots"]
     x: str
 
 
-class Curves(Drawing):
+class Curves(FigureSpec):
     """A logged metric step by step, mean over seeds with a band."""
 
     kind: Literal["curves"]
@@ -76,7 +76,7 @@ class Curves(Drawing):
     error: Literal["t95", "sd", "none"] = "t95"
 
 
-class Layers(Drawing):
+class Layers(FigureSpec):
     """A metric logged once per layer (`active.layer00`, …) at the last step, along the depth."""
 
     kind: Literal["layers"]
@@ -85,7 +85,7 @@ class Layers(Drawing):
     error: Literal["t95", "sd", "none"] = "t95"
 
 
-class Heatmap(Drawing):
+class Heatmap(FigureSpec):
     """A metric of pairs of layers (`returned.attention.layer00.layer03`, …): one matrix per panel, mean of trials."""
 
     kind: Literal["heatmap"]
@@ -96,7 +96,7 @@ class Heatmap(Drawing):
     symmetric: bool = False
 
 
-class Lags(Drawing):
+class Lags(FigureSpec):
     """The same metric by the distance of the two layers, mean over the pairs that far apart."""
 
     kind: Literal["lags"]
@@ -107,7 +107,7 @@ class Lags(Drawing):
     error: Literal["t95", "sd", "none"] = "t95"
 
 
-class Maps(Drawing):
+class Maps(FigureSpec):
     """Test images with their tokens: of each panel's arms the first that has maps.
 
     layers: which tokens took part in each layer; importance: how they ranked there; depth: in how many they took part.

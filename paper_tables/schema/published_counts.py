@@ -7,7 +7,7 @@ from pydantic import Field
 from paper_tables.schema.base import Entry, Name
 
 
-class Verdicts(Entry):
+class CountTable(Entry):
     """A table of published parameters and multiply-accumulates, each with a verdict."""
 
     name: Name

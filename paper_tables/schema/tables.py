@@ -6,13 +6,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
-from paper_tables.schema.base import Entry, Filter, Name, some
+from paper_tables.schema.base import Entry, Filter, Name, non_empty
 from paper_tables.schema.comparisons import Published
 
 Show = Literal["mean", "mean_sd", "mean_ci", "paired_difference", "mcnemar"]
 
 
-class Column(Entry):
+class ArmColumn(Entry):
     """One column: a metric of ours, or the papers' number for it."""
 
     metric: str | None = None
@@ -30,7 +30,7 @@ class Column(Entry):
     """Left out where the frame has no such metric; otherwise that is a fault."""
 
     @model_validator(mode="after")
-    def _one(self) -> Column:
+    def _one(self) -> ArmColumn:
         if (self.metric is None) == (self.published is None):
             raise ValueError("needs either `metric` or `published`")
         if self.mark == "holm" and self.show not in ("paired_difference", "mcnemar"):
@@ -38,7 +38,7 @@ class Column(Entry):
         return self
 
 
-class Crossing(Entry):
+class CrossedColumns(Entry):
     """Columns that are the levels of an axis, all of one metric."""
 
     axis: str
@@ -49,7 +49,7 @@ class Crossing(Entry):
     best: Literal["none", "bold"] = "none"
 
 
-class Rows(Entry):
+class ArmRows(Entry):
     """Which arms stand in the rows: a list of arms, or the levels of an axis."""
 
     axis: str | None = None
@@ -61,7 +61,7 @@ class Rows(Entry):
     baseline: Literal["first", "none"] = "first"
 
     @model_validator(mode="after")
-    def _alone(self) -> Rows:
+    def _alone(self) -> ArmRows:
         if self.axis is not None and self.model_fields_set - {"axis"}:
             raise ValueError("with `axis` the rows are its levels, nothing else can be said")
         if self.item == "level" and self.block != "one_at_a_time":
@@ -70,10 +70,10 @@ class Rows(Entry):
 
 
 def _kind(columns: Any) -> str:
-    return "crossing" if isinstance(columns, dict | Crossing) else "list"
+    return "crossing" if isinstance(columns, dict | CrossedColumns) else "list"
 
 
-class Table(Entry):
+class ArmTable(Entry):
     """One table, written as .tex, .md, .html and .csv."""
 
     name: Name
@@ -82,9 +82,10 @@ class Table(Entry):
     width: Literal["auto", "one", "two"] = "auto"
     """Columns of a two-column paper it stands in; auto: two where it does not fit one."""
     filter: Filter = Field(default_factory=dict)
-    rows: Rows = Rows()
+    rows: ArmRows = ArmRows()
     columns: Annotated[
-        Annotated[tuple[Column, ...], AfterValidator(some), Tag("list")] | Annotated[Crossing, Tag("crossing")],
+        Annotated[tuple[ArmColumn, ...], AfterValidator(non_empty), Tag("list")]
+        | Annotated[CrossedColumns, Tag("crossing")],
         Discriminator(_kind),
     ]
     margins: Literal["none", "difference"] = "none"
@@ -92,8 +93,8 @@ class Table(Entry):
     notes: tuple[str, ...] = ("seeds", "interval", "test", "protocol")
 
     @model_validator(mode="after")
-    def _fits(self) -> Table:
-        crossed = isinstance(self.columns, Crossing)
+    def _fits(self) -> ArmTable:
+        crossed = isinstance(self.columns, CrossedColumns)
         if crossed != (self.rows.axis is not None):
             raise ValueError("rows: {axis: …} and columns: {axis: …} go together")
         if self.margins == "difference" and not crossed:

@@ -13,36 +13,36 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from paper_tables.core.paths import PACKAGE
-from paper_tables.site.records import Study, studies_in
-from paper_tables.site.render_cache import replace
+from paper_tables.site.records import StudyRecord, studies_in
+from paper_tables.site.render_cache import write_atomic
 
 OUTPUTS = ("index.html", "paper.tex", "claims.md", "claims.csv")
 VERDICTS = ("reproduced", "contradicted", "inconclusive", "not run")
 
 
-def gather(results: Path) -> list[Path]:
+def write_index(results: Path) -> list[Path]:
     """Write what belongs to all studies together; files that would not change are left alone."""
     studies = studies_in(results)
     digest = hashlib.sha256(json.dumps([[s.folder, s.about] for s in studies]).encode()).hexdigest()[:12]
     written = [results / name for name in OUTPUTS if name[:6] != "claims" or any(s.about["claims"] for s in studies)]
     for name in set(OUTPUTS) - {path.name for path in written}:
-        if digest_of(results / name):
+        if digest_in(results / name):
             (results / name).unlink()
-    if not studies or all(digest_of(path) == _mark(digest) for path in written):
+    if not studies or all(digest_in(path) == _closing_mark(digest) for path in written):
         return written if studies else []
     for path in written:
-        replace(path, _content(path.name, studies, digest).encode())
+        write_atomic(path, _content(path.name, studies, digest).encode())
     return written
 
 
-def _mark(digest: str) -> str:
+def _closing_mark(digest: str) -> str:
     """Closes each of the files; the code that wrote them is part of it."""
     code = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(PACKAGE.rglob("*.j2"))))
     code.update(Path(__file__).read_bytes() + Path(__file__).with_name("latex_document.py").read_bytes())
     return f"studies {digest} by {code.hexdigest()[:12]}"
 
 
-def digest_of(path: Path) -> str:
+def digest_in(path: Path) -> str:
     """The mark of a file that was written here; "" for any other."""
     try:
         last = path.read_text(encoding="utf-8").rstrip().rpartition("\n")[2]
@@ -51,8 +51,8 @@ def digest_of(path: Path) -> str:
     return last.strip("%#<>!- ") if "studies " in last else ""
 
 
-def _content(name: str, studies: Sequence[Study], digest: str) -> str:
-    mark = _mark(digest)
+def _content(name: str, studies: Sequence[StudyRecord], digest: str) -> str:
+    mark = _closing_mark(digest)
     if name == "paper.tex":
         from paper_tables.site import latex_document
 
@@ -67,12 +67,12 @@ def _content(name: str, studies: Sequence[Study], digest: str) -> str:
     return f"{page}\n<!-- {mark} -->\n"
 
 
-def _counts(studies: Sequence[Study]) -> dict[str, int]:
+def _counts(studies: Sequence[StudyRecord]) -> dict[str, int]:
     verdicts = [claim["verdict"] for study in studies for claim in study.about["claims"]]
     return {verdict: verdicts.count(verdict) for verdict in VERDICTS if verdict in verdicts}
 
 
-def _markdown(studies: Sequence[Study]) -> str:
+def _markdown(studies: Sequence[StudyRecord]) -> str:
     from paper_tables.formats.markdown import safe
 
     lines = [
@@ -90,7 +90,7 @@ def _markdown(studies: Sequence[Study]) -> str:
     return f"Claims of the papers: {told}.\n\n" + "\n".join(lines) + "\n"
 
 
-def _csv(studies: Sequence[Study]) -> str:
+def _csv(studies: Sequence[StudyRecord]) -> str:
     from paper_tables.core.text import plain
 
     out = io.StringIO()

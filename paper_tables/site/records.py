@@ -11,7 +11,7 @@ from paper_tables.site.render_cache import FRAMES
 
 
 @dataclass(frozen=True)
-class Study:
+class StudyRecord:
     """A rendered study: the name of its folder, and what was recorded of it."""
 
     folder: str
@@ -28,11 +28,11 @@ def folders(results: Path) -> list[Path]:
     return sorted(found)
 
 
-def studies_in(results: Path) -> list[Study]:
+def studies_in(results: Path) -> list[StudyRecord]:
     """Those with claims first, those with a single table last: a reader begins with the papers."""
     found = []
     for folder in folders(results):
-        record = render_cache.read(folder)
+        record = render_cache.read_record(folder)
         if record.get("about"):
-            found.append(Study(folder.name, record["about"], tuple(record.get("outputs", ()))))
+            found.append(StudyRecord(folder.name, record["about"], tuple(record.get("outputs", ()))))
     return sorted(found, key=lambda s: (not s.about["claims"], len(s.about["tables"]) < 2, s.folder))

@@ -29,7 +29,7 @@ class Rendered:
 
 
 @dataclass(frozen=True)
-class Manifest:
+class RenderCache:
     """The inputs of a rendering, by content, and where its outputs are recorded."""
 
     folder: Path
@@ -37,8 +37,8 @@ class Manifest:
     inputs: dict[str, str]
 
     @classmethod
-    def of(cls, folder: Path, spec: Path | None) -> Manifest:
-        spec = spec or table_file(_study(folder))
+    def of(cls, folder: Path, spec: Path | None) -> RenderCache:
+        spec = spec or table_file(_study_name(folder))
         inputs = {name: _hash(folder / name) for name in FRAMES}
         inputs.update({f"maps/{file.name}": _hash(file) for file in sorted(folder.glob("maps/*.npz"))})
         inputs["spec"] = _hash(spec) if spec else ""
@@ -48,11 +48,11 @@ class Manifest:
             inputs[file.relative_to(PACKAGE).as_posix()] = _hash(file)
         inputs.update({name: _version(name) for name in LIBRARIES})
         inputs["runs"] = hashlib.sha256(json.dumps(mlflow_links.links(folder)).encode()).hexdigest()
-        return cls(folder, spec, inputs | _neighbours(folder, read(folder).get("studies", ())))
+        return cls(folder, spec, inputs | _other_frames(folder, read_record(folder).get("studies", ())))
 
-    def unchanged(self) -> list[str] | None:
+    def cached_outputs(self) -> list[str] | None:
         """The outputs, where they are all there as they were rendered from these inputs; else None."""
-        last = read(self.folder)
+        last = read_record(self.folder)
         outputs = last.get("outputs", {})
         if last.get("inputs") != self.inputs or not outputs:
             return None
@@ -63,20 +63,20 @@ class Manifest:
     def write(self, rendered: Rendered) -> list[str]:
         """Write the outputs, remove what an earlier rendering left behind, record both; returns the names."""
         files = rendered.files
-        for name in set(read(self.folder).get("outputs", {})) - set(files):
+        for name in set(read_record(self.folder).get("outputs", {})) - set(files):
             if _inside(name):
                 (self.folder / name).unlink(missing_ok=True)
         for name, data in files.items():
-            replace(self.folder / name, data)
+            write_atomic(self.folder / name, data)
         outputs = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
         inputs = {name: digest for name, digest in self.inputs.items() if not name.startswith("../")}
-        inputs |= _neighbours(self.folder, rendered.studies)
+        inputs |= _other_frames(self.folder, rendered.studies)
         record = {"inputs": inputs, "outputs": outputs, "studies": list(rendered.studies), "about": rendered.about}
-        replace(self.folder / FILE, (json.dumps(record, indent=1) + "\n").encode())
+        write_atomic(self.folder / FILE, (json.dumps(record, indent=1) + "\n").encode())
         return list(files)
 
 
-def read(folder: Path) -> dict[str, Any]:
+def read_record(folder: Path) -> dict[str, Any]:
     """The record of a folder's last rendering; {} where there is none."""
     try:
         last = json.loads((folder / FILE).read_bytes())
@@ -85,7 +85,7 @@ def read(folder: Path) -> dict[str, Any]:
     return last if isinstance(last, dict) else {}
 
 
-def _neighbours(folder: Path, studies: Iterable[str]) -> dict[str, str]:
+def _other_frames(folder: Path, studies: Iterable[str]) -> dict[str, str]:
     """The frames of other studies that a table draws on, wherever they might stand."""
     place = folder.resolve()
     label = place.name.partition("@")[1:]
@@ -93,7 +93,7 @@ def _neighbours(folder: Path, studies: Iterable[str]) -> dict[str, str]:
     return {f"../{name}/{file}": _hash(place.parent / name / file) for name in names for file in FRAMES}
 
 
-def _study(folder: Path) -> str:
+def _study_name(folder: Path) -> str:
     """The study's name as the plan has it; the folder's name where there is no plan."""
     try:
         return str(json.loads((folder / "plan.json").read_bytes())["study"])
@@ -120,7 +120,7 @@ def _inside(name: str) -> bool:
     return ".." not in name and (name.startswith(("tables/", "figures/")) or name == "origins.csv")
 
 
-def replace(path: Path, data: bytes) -> None:
+def write_atomic(path: Path, data: bytes) -> None:
     """Old or new, never half of one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")

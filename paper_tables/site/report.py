@@ -10,15 +10,15 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from paper_tables.core.text import literal, plain, sentence
+from paper_tables.core.text import escape_markup, join_and, plain
 from paper_tables.data.frame import Frame
-from paper_tables.figures.draw import Picture
+from paper_tables.figures.draw import DrawnFigure
 from paper_tables.formats import html
 from paper_tables.tables.grid import Grid
 from paper_tables.tables.labels import RECONSTRUCTED, Names
 
 HERE = Path(__file__).parent / "templates"
-MANY = 25
+MAX_PROBLEMS = 25
 """Lines of trouble that are listed one by one."""
 
 
@@ -34,7 +34,7 @@ def template(name: str) -> Template:
 def write(
     names: Names,
     grids: list[Grid],
-    pictures: list[Picture],
+    pictures: list[DrawnFigure],
     left_out: dict[str, str],
     claims: Grid | None,
     links: dict[str, str],
@@ -58,7 +58,7 @@ def write(
         ],
         trials=trials(names),
         metrics=shown_metrics(frame),
-        study_text=str(frame.about.get("study_text") or ""),
+        study_text=str(frame.metadata.get("study_text") or ""),
     )
 
 
@@ -71,7 +71,7 @@ def _table(grid: Grid) -> dict[str, Any]:
     }
 
 
-def _inline(picture: Picture) -> str:
+def _inline(picture: DrawnFigure) -> str:
     """As an address, not as elements: identifiers inside one SVG must not meet those of another."""
     return "data:image/svg+xml;base64," + base64.b64encode(picture.files["svg"]).decode()
 
@@ -90,17 +90,21 @@ def problems(names: Names) -> list[str]:
     for arm in frame.arms:
         other = {status: n for status, n in frame.statuses([arm]).items() if status != "done"}
         if other:
-            told = sentence([f"{n} {status}" for status, n in other.items()])
+            told = join_and([f"{n} {status}" for status, n in other.items()])
             found.append(plain(f"{names.part(arm.part)}, {names.arm(arm)}: {told} of {len(arm.rows)} trials"))
             continue
-        metrics = list(frame.about.get("metrics", {}))
+        metrics = list(frame.metadata.get("metrics", {}))
         for metric in metrics:
-            had, done = len(frame.values(arm, metric)), len(frame.done(arm))
+            had, done = len(frame.values(arm, metric)), len(frame.finished_trials(arm))
             lost = done - had
             if lost and (had or not frame.values(arm, metrics[0])):  # else it is none of this arm's metrics
                 where = plain(f"{names.part(arm.part)}, {names.arm(arm)}")
                 found.append(f"{where}: {metric} has no finite value in {lost} of {len(arm.rows)} finished trials")
-    return found if len(found) <= MANY else [*found[: MANY - 1], f"and {len(found) - MANY + 1} more arms: see Trials"]
+    return (
+        found
+        if len(found) <= MAX_PROBLEMS
+        else [*found[: MAX_PROBLEMS - 1], f"and {len(found) - MAX_PROBLEMS + 1} more arms: see Trials"]
+    )
 
 
 def facts(frame: Frame) -> list[tuple[str, str]]:
@@ -110,18 +114,18 @@ def facts(frame: Frame) -> list[tuple[str, str]]:
     gpu = frame.rows["cost.gpu_hours"].sum() if "cost.gpu_hours" in frame.rows else 0.0
     sources = {
         name: str((told or {}).get("from"))
-        for name, told in frame.about.get("metrics", {}).items()
+        for name, told in frame.metadata.get("metrics", {}).items()
         if (told or {}).get("from")
     }
     rows = [
         ("Study", frame.study),
         ("Run", frame.label),
-        ("Trials", f"{len(frame.rows)} ({len(frame.arms)} arms, seeds {sentence([str(s) for s in seeds])})"),
+        ("Trials", f"{len(frame.rows)} ({len(frame.arms)} arms, seeds {join_and([str(s) for s in seeds])})"),
         ("Metrics", "; ".join(f"{name}: {source}" for name, source in sources.items())),
-        ("Devices", sentence(frame.distinct("env.gpu") or (["CPU"] if frame.distinct("env.torch") else []))),
-        ("torch", sentence(frame.distinct("env.torch"))),
-        ("Commit", sentence(frame.distinct("env.git"))),
-        ("Source", sentence(frame.distinct("env.source"))),
+        ("Devices", join_and(frame.distinct("env.gpu") or (["CPU"] if frame.distinct("env.torch") else []))),
+        ("torch", join_and(frame.distinct("env.torch"))),
+        ("Commit", join_and(frame.distinct("env.git"))),
+        ("Source", join_and(frame.distinct("env.source"))),
         ("Time in trials", _hours(spent) + (f", {gpu:.1f} GPU-hours" if gpu and gpu >= 0.05 else "")),
         ("Frame", frame.digest),
     ]
@@ -146,12 +150,12 @@ def rebuilt(names: Names) -> list[str]:
     parts = [
         plain(names.part(p.name)).removesuffix(" (reconstructed)") for p in frame.parts if names.reconstructed(p.name)
     ]
-    text = str(frame.about.get("study_text") or "")
+    text = str(frame.metadata.get("study_text") or "")
     return parts or [name for name in RECONSTRUCTED if f"{name}_" in text]
 
 
 def shown_metrics(frame: Frame) -> list[str]:
-    return list(frame.about.get("metrics", {})) or [
+    return list(frame.metadata.get("metrics", {})) or [
         c.removeprefix("metric.") for c in frame.columns if c.startswith("metric.")
     ]
 
@@ -166,7 +170,11 @@ def trials(names: Names) -> list[dict[str, Any]]:
     known = [column.to_numpy() for column in columns if column is not None]
     kept = {name: frame.rows[name].tolist() for name in ("trial", "seed", "status")}
     for arm in frame.arms:
-        told = {"part": plain(names.part(arm.part)), "arm": plain(names.arm(arm)), "label": plain(literal(arm.label))}
+        told = {
+            "part": plain(names.part(arm.part)),
+            "arm": plain(names.arm(arm)),
+            "label": plain(escape_markup(arm.label)),
+        }
         for i in arm.rows:
             trial = str(kept["trial"][i])
             numbers = iter(known)

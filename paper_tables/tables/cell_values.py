@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from paper_tables.core.statistics import LEAST, Difference, difference, holm, paired, summarize
+from paper_tables.core.statistics import MIN_SEEDS, Difference, difference, holm, paired, summarize
 from paper_tables.data.frame import Arm, Frame
-from paper_tables.data.predictions import contrast
+from paper_tables.data.predictions import compare_predictions
 from paper_tables.schema.tables import Show
 from paper_tables.tables.grid import Cell, Row
 from paper_tables.tables.labels import Names, automatic_digits
 
-UNDER = {
+SUBHEADS = {
     "mean": "",
     "mean_sd": "mean ± sd",
     "mean_ci": "± {level} CI",
@@ -46,7 +46,7 @@ class Measure:
 
     def under(self, cells: Iterable[Cell]) -> str:
         """The line below the head; nothing where no cell has a spread."""
-        told = UNDER[self.show].format(level=f"{100 * self.level:g} %")
+        told = SUBHEADS[self.show].format(level=f"{100 * self.level:g} %")
         return told if self.show == "mcnemar" or any(cell.spread is not None for cell in cells) else ""
 
     def values(self, arm: Arm) -> dict[int, float]:
@@ -65,22 +65,24 @@ class Measure:
 
     def _mean(self, arm: Arm) -> Cell:
         values = self.values(arm)
-        done = self.frame.done(arm)
+        done = self.frame.finished_trials(arm)
         if not values:
             return Cell(note="the finished trials have no finite value" if done else "")
         summary = summarize(list(values.values()), self.level)
-        spread = {"mean": None, "mean_sd": summary.sd, "mean_ci": summary.half}[self.show]
+        spread = {"mean": None, "mean_sd": summary.sd, "mean_ci": summary.half_width}[self.show]
         lost = len(done) - len(values)
         note = f"n = {len(values)}: no finite value in {lost} finished trial{'s' * (lost > 1)}" if lost else ""
         return Cell(summary.mean, spread, self.digits, note=note, n=summary.n, trials=tuple(done))
 
     def against(self, arm: Arm, base: Arm) -> Cell:
-        return self.contrast(paired(self.values(arm), self.values(base), self.level), len(self.frame.done(arm)))
+        return self.difference_cell(
+            paired(self.values(arm), self.values(base), self.level), len(self.frame.finished_trials(arm))
+        )
 
     def images(self, arm: Arm, base: Arm) -> Cell:
         """Images that only this arm, and that only the baseline got right."""
-        one, other = self.frame.trials(arm), self.frame.trials(base)
-        found = contrast(self.frame.images, one, other) if self.frame.images else None
+        one, other = self.frame.trial_by_seed(arm), self.frame.trial_by_seed(base)
+        found = compare_predictions(self.frame.images, one, other) if self.frame.images else None
         if found is None:
             return Cell(note="no predictions were kept" if one and other else "")
         shared = len(one.keys() & other.keys())
@@ -90,16 +92,18 @@ class Measure:
             note=f"n = {found.n} pair{'s' * (found.n > 1)}" if found.n < shared else "",
         )  # fmt: skip
 
-    def contrast(self, result: Difference | None, expected: int) -> Cell:
+    def difference_cell(self, result: Difference | None, expected: int) -> Cell:
         """A difference that was taken; `expected` pairs had there been one for every finished trial."""
         if result is None:
             return Cell()
         note = ""
         if result.n < expected:
             note = f"n = {result.n} pair{'s' * (result.n > 1)}"
-        if result.n >= LEAST and result.half is None:
+        if result.n >= MIN_SEEDS and result.half_width is None:
             note = "all differences are equal: no spread to test with"
-        return Cell(result.mean, result.half, self.digits, signed=True, note=note, n=result.n, p=result.p, sd=result.sd)
+        return Cell(
+            result.mean, result.half_width, self.digits, signed=True, note=note, n=result.n, p=result.p, sd=result.sd
+        )
 
 
 def interaction(corners: list[list[Mapping[int, float]]], level: float) -> Difference | None:
@@ -118,7 +122,7 @@ def adjust(rows: Iterable[Row]) -> None:
             cell.holm = p
 
 
-def embolden(cells: Iterable[Cell], direction: str) -> None:
+def mark_best(cells: Iterable[Cell], direction: str) -> None:
     """The best as printed: equal digits are equally good; where all are equal none is best."""
     shown = [(float(cell.number()), cell) for cell in cells if cell.value is not None and not cell.text]
     if direction == "none" or len({value for value, _ in shown}) < 2:

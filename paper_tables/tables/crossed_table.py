@@ -6,18 +6,18 @@ from dataclasses import dataclass
 
 from paper_tables.core.statistics import paired
 from paper_tables.data.frame import Arm
-from paper_tables.schema.tables import Crossing, Table
+from paper_tables.schema.tables import ArmTable, CrossedColumns
 from paper_tables.tables import notes
-from paper_tables.tables.cell_values import Measure, adjust, embolden, interaction
-from paper_tables.tables.grid import Cell, Grid, Head, Nothing, Row
+from paper_tables.tables.cell_values import Measure, adjust, interaction, mark_best
+from paper_tables.tables.grid import Cell, Grid, Head, NoData, Row
 from paper_tables.tables.labels import Names, with_unit
-from paper_tables.tables.select_arms import crossed, levels
+from paper_tables.tables.select_arms import crossed_arms, levels
 
 
-def build(table: Table, names: Names) -> Grid:
+def build(table: ArmTable, names: Names) -> Grid:
     """Raises Nothing where no such arm has finished."""
     columns = table.columns
-    if not isinstance(columns, Crossing) or table.rows.axis is None:
+    if not isinstance(columns, CrossedColumns) or table.rows.axis is None:
         raise TypeError("a list of columns belongs to `listing`")
     cross = _Cross.of(table, columns, table.rows.axis, names)
     rows = [Row((Cell(text=names.level(cross.down, level)), *cross.line(level))) for level in cross.downs]
@@ -26,7 +26,7 @@ def build(table: Table, names: Names) -> Grid:
     adjust(rows)
     if columns.best == "bold":
         inner = [c for row in rows[: len(cross.downs)] for c in row.cells[1 : 1 + len(cross.acrosses)]]
-        embolden([c for c in inner if not c.signed], names.frame.direction(columns.metric))
+        mark_best([c for c in inner if not c.signed], names.frame.direction(columns.metric))
     grid = Grid(table.name, table.label, table.caption, cross.heads(rows), rows, width=table.width)
     return notes.finish(grid, table, names, cross.arms)
 
@@ -43,13 +43,13 @@ class _Cross:
     margins: bool
 
     @classmethod
-    def of(cls, table: Table, columns: Crossing, down: str, names: Names) -> _Cross:
+    def of(cls, table: ArmTable, columns: CrossedColumns, down: str, names: Names) -> _Cross:
         frame, across = names.frame, columns.axis
-        arms = crossed(frame, table.filter, (down, across))
+        arms = crossed_arms(frame, table.filter, (down, across))
         downs, acrosses = levels(frame, arms, down, table.filter), levels(frame, arms, across, table.filter)
         arms = [arm for arm in arms if arm.coords.get(down, downs[:1]) and (down in arm.coords or across in arm.coords)]
-        if not downs or not acrosses or not any(frame.done(arm) for arm in arms):
-            raise Nothing("no trial of these two axes has finished")
+        if not downs or not acrosses or not any(frame.finished_trials(arm) for arm in arms):
+            raise NoData("no trial of these two axes has finished")
         measure = Measure.of(
             names, arms, columns.metric, columns.show, columns.interval, columns.digits, scale=True
         )  # fmt: skip
@@ -110,7 +110,7 @@ class _Cross:
         if arm is None or base is None or arm == base:
             return Cell()
         result = paired(self.measure.values(arm), self.measure.values(base), self.measure.level)
-        return self.measure.contrast(result, len(self.names.frame.done(arm)))
+        return self.measure.difference_cell(result, len(self.names.frame.finished_trials(arm)))
 
     def _corner(self, low: str, high: str) -> Cell:
         left, right = self._ends(self.across, self.acrosses)
@@ -119,7 +119,7 @@ class _Cross:
         if any(len(pair) < 2 for pair in values):
             return Cell()
         result = interaction([[pair[0], pair[1]] for pair in values], self.measure.level)
-        cell = self.measure.contrast(result, result.n if result else 0)
+        cell = self.measure.difference_cell(result, result.n if result else 0)
         cell.note = cell.note or "the interaction: how much one difference depends on the other factor"
         return cell
 

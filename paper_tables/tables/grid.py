@@ -9,7 +9,7 @@ ALPHA = 0.05
 DASH = "—"
 
 
-class Nothing(Exception):
+class NoData(Exception):
     """A table or figure has no data; the message says which."""
 
 
@@ -98,17 +98,17 @@ class Grid:
     heads: tuple[Head, ...]
     rows: list[Row]
     notes: list[str] = field(default_factory=list)
-    stamp: str = ""
+    provenance: str = ""
     width: Literal["auto", "one", "two"] = "auto"
 
     def __post_init__(self) -> None:
         texts = (cell.note for row in self.rows for cell in row.cells if cell.note)
-        self.letters = {text: letter(i) for i, text in enumerate(dict.fromkeys(texts))}
+        self.letters = {text: footnote_letter(i) for i, text in enumerate(dict.fromkeys(texts))}
 
     def mark(self, cell: Cell) -> str:
         """What hangs on the cell: a star, a letter."""
         return ("*" if cell.star else "") + (self.letters[cell.note] if cell.note else "")
 
 
-def letter(i: int) -> str:
-    return (letter(i // 26 - 1) if i > 25 else "") + "abcdefghijklmnopqrstuvwxyz"[i % 26]
+def footnote_letter(i: int) -> str:
+    return (footnote_letter(i // 26 - 1) if i > 25 else "") + "abcdefghijklmnopqrstuvwxyz"[i % 26]

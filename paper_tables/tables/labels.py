@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from paper_tables.core.text import literal
-from paper_tables.data import curves
+from paper_tables.core.text import escape_markup
+from paper_tables.data.curves import CurveMetric, parse_curve_metric
 from paper_tables.data.frame import Arm, Frame
 from paper_tables.schema.table_file import Spec
 
@@ -61,7 +61,7 @@ class Names:
 
     def part(self, name: str) -> str:
         said = self.spec.parts.get(name)
-        label = (said.label if said else "") or literal(name)
+        label = (said.label if said else "") or escape_markup(name)
         return f"{label} (reconstructed)" if self.reconstructed(name) else label
 
     def reconstructed(self, part: str) -> bool:
@@ -73,14 +73,14 @@ class Names:
         if said and said.label:
             return said.label
         found = (part.axis(name) for part in self.frame.parts)
-        return literal(next((axis.label for axis in found if axis), name).replace("_", " "))
+        return escape_markup(next((axis.label for axis in found if axis), name).replace("_", " "))
 
     def level(self, axis: str, level: str) -> str:
         said = self.spec.axes.get(axis)
         label = said.levels.get(level) if said else None
         if label is None and level.lower().replace("-", "_").startswith((*RECONSTRUCTED, "tpc_")):
-            return f"{literal(level)} (reconstructed)"
-        return label or literal(level)
+            return f"{escape_markup(level)} (reconstructed)"
+        return label or escape_markup(level)
 
     def bare(self, axis: str) -> bool:
         said = self.spec.axes.get(axis)
@@ -97,37 +97,37 @@ class Names:
         """What sets the arm apart from its part's baseline; its own label where it has no axes."""
         base = self.frame.baseline(arm.part)
         if not arm.coords:
-            return literal(arm.label)
+            return escape_markup(arm.label)
         if arm.baseline and not all(self.bare(axis) for axis in arm.coords):
             return f"{self.coords(arm)} (baseline)" if len(arm.coords) == 1 else "baseline"
         if arm.baseline or base is None:
             return self.coords(arm)
-        return self.coords(arm, arm.differs(base)) or literal(arm.label)
+        return self.coords(arm, arm.axes_differing_from(base)) or escape_markup(arm.label)
 
     def metric(self, name: str) -> Quantity:
         known = METRICS.get(name)
-        taken = curves.parse(name)
+        taken = parse_curve_metric(name)
         if taken is not None and name not in self.spec.metrics:
             return self._from_curve(taken)
         if known is None:
-            words = literal(name).replace("_", " ").replace(".", " ")
+            words = escape_markup(name).replace("_", " ").replace(".", " ")
             known = Quantity(words, words)
-        told = (self.frame.about.get("metrics", {}).get(name) or {}).get("unit")
+        told = (self.frame.metadata.get("metrics", {}).get(name) or {}).get("unit")
         said = self.spec.metrics.get(name)
-        unit = known.unit if known.power is not None or not told else literal(str(told))
+        unit = known.unit if known.power is not None or not told else escape_markup(str(told))
         if said is None:
             return Quantity(known.label, known.head, unit, known.power)
         unit = unit if said.unit is None else said.unit
         return Quantity(said.label or known.label, said.head or known.head or known.label, unit, known.power)
 
-    def _from_curve(self, taken: curves.CurveMetric) -> Quantity:
+    def _from_curve(self, taken: CurveMetric) -> Quantity:
         """Jitter of validation top-1; validation top-1 after 10 % of training."""
         base = self.metric(taken.metric)
         lower = base.label[:1].lower() + base.label[1:]
-        if taken.take == "at":
+        if taken.reduction == "at":
             label = f"{base.label} after {100 * taken.share:g} % of training"
             return Quantity(label, f"{base.head} at {100 * taken.share:g} %", base.unit)
-        word = taken.take.capitalize()
+        word = taken.reduction.capitalize()
         return Quantity(f"{word} of {lower}", f"{word} of {lower}", base.unit)
 
     def scaled(self, name: str, values: Iterable[float]) -> tuple[float, str]:

@@ -8,12 +8,12 @@ from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 
-from paper_tables.core.errors import nearest
-from paper_tables.core.text import literal
+from paper_tables.core.errors import suggest
+from paper_tables.core.text import escape_markup
 from paper_tables.schema.comparisons import Published
 from paper_tables.tables.grid import Cell
 
-HERE = Path(__file__).parent.parent / "published"
+PUBLISHED = Path(__file__).parent.parent / "published"
 COLUMNS = ("params_m", "gflops", "throughput_img_s", "speedup", "top1", "top5")
 KEYS = ("paper", "table", "method", "backbone", "variant", "setting")
 
@@ -21,7 +21,7 @@ KEYS = ("paper", "table", "method", "backbone", "variant", "setting")
 @cache
 def rows(file: str) -> tuple[dict[str, str], ...]:
     """All rows of ``published/<file>.csv``; empty where there is no such file."""
-    path = HERE / f"{file}.csv"
+    path = PUBLISHED / f"{file}.csv"
     if not re.fullmatch(r"[\w-]+", file) or not path.is_file():
         return ()
     with path.open(newline="", encoding="utf-8") as f:
@@ -53,8 +53,10 @@ def cell(text: str, column: str, source: Published) -> Cell:
     if factor is not None and value is not None:
         value, digits = value * factor, digits + 1
         doubts.append(f"printed as {text}" + (f": {source.why}" if source.comparable and source.why else ""))
-    words = "" if value is not None else literal(text)
-    return Cell(value, digits=digits, text=words, grey=not source.comparable, note="; ".join(map(literal, doubts)))
+    words = "" if value is not None else escape_markup(text)
+    return Cell(
+        value, digits=digits, text=words, grey=not source.comparable, note="; ".join(map(escape_markup, doubts))
+    )
 
 
 def origin(row: dict[str, str]) -> str:
@@ -63,17 +65,17 @@ def origin(row: dict[str, str]) -> str:
     return f"{table}: {row.get('source', '')} ({row.get('confidence') or 'unrated'})"
 
 
-def fault(source: Published) -> tuple[str, str] | None:
+def problem(source: Published) -> tuple[str, str] | None:
     """What is wrong with it, as (key, message)."""
     if not rows(source.file):
-        names = sorted(path.stem for path in HERE.glob("*.csv"))
-        return "file", f"there is no published/{source.file}.csv{nearest(source.file, names)}"
+        names = sorted(path.stem for path in PUBLISHED.glob("*.csv"))
+        return "file", f"there is no published/{source.file}.csv{suggest(source.file, names)}"
     unknown = [key for key in source.where if key not in KEYS]
     if unknown:
-        return "where", f'no column "{unknown[0]}"{nearest(unknown[0], KEYS)}'
+        return "where", f'no column "{unknown[0]}"{suggest(unknown[0], KEYS)}'
     wrong = [key for key in source.factor if key not in COLUMNS]
     if wrong:
-        return "factor", f'no column of numbers "{wrong[0]}"{nearest(wrong[0], COLUMNS)}'
+        return "factor", f'no column of numbers "{wrong[0]}"{suggest(wrong[0], COLUMNS)}'
     if find(source) is None:
         return "where", f"no row of published/{source.file}.csv matches"
     return None

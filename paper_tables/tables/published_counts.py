@@ -17,7 +17,7 @@ COUNTS = ("params_m", "gflops")
 
 
 @dataclass(frozen=True)
-class Counted:
+class CountSource:
     """A row of the file: where published numbers stand, and the model that they are of."""
 
     group: str
@@ -32,9 +32,9 @@ class Counted:
         return file == self.file and all(fnmatchcase(row[key], pattern) for key, pattern in self.patterns.items())
 
 
-def counted() -> list[Counted]:
+def count_sources() -> list[CountSource]:
     return [
-        Counted(
+        CountSource(
             row["group"],
             row["model"],
             row["file"],
@@ -47,12 +47,12 @@ def counted() -> list[Counted]:
 
 
 def groups() -> list[str]:
-    return list(dict.fromkeys(row.group for row in counted() if row.group))
+    return list(dict.fromkeys(row.group for row in count_sources() if row.group))
 
 
-def belongings() -> Iterator[tuple[dict[str, str], str, Counted | None]]:
+def assigned_rows() -> Iterator[tuple[dict[str, str], str, CountSource | None]]:
     """Every published row with a count, its file, and where it belongs; None: nowhere, which a test forbids."""
-    known = counted()
+    known = count_sources()
     for file in FILES:
         for row in published.rows(file):
             if any(row[key] for key in COUNTS):

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from decimal import ROUND_DOWN, ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
 from typing import Literal
 
-Word = Literal["equal", "explained", "unexplained"]
+Outcome = Literal["equal", "explained", "unexplained"]
 
 
 @dataclass(frozen=True)
 class Verdict:
     """equal: after rounding to the printed digits. explained: not equal, `why` says why. unexplained: nobody knows."""
 
-    word: Word
+    outcome: Outcome
     why: str = ""
 
 
@@ -26,7 +26,7 @@ class Convention:
     why: str
 
 
-def judge(printed: str, measured: float, conventions: Iterable[Convention] = (), reason: str = "") -> Verdict:
+def judge_rounding(printed: str, measured: float, conventions: Iterable[Convention] = (), reason: str = "") -> Verdict:
     """`printed` as it stands in the paper; `reason` where a person found out why the two differ.
 
     A convention explains a difference only where it gives every printed digit.
@@ -38,7 +38,7 @@ def judge(printed: str, measured: float, conventions: Iterable[Convention] = (),
     for other in conventions:
         if rounds_to(other.value, printed):
             return Verdict("explained", other.why)
-    if cut_to(measured, printed):
+    if truncates_to(measured, printed):
         return Verdict("explained", "cut off instead of rounded")
     return Verdict("unexplained")
 
@@ -48,15 +48,15 @@ def rounds_to(value: float, printed: str) -> bool:
     return Decimal(printed) in {_at(value, printed, how) for how in (ROUND_HALF_UP, ROUND_HALF_EVEN)}
 
 
-def cut_to(value: float, printed: str) -> bool:
+def truncates_to(value: float, printed: str) -> bool:
     return Decimal(printed) == _at(value, printed, ROUND_DOWN)
 
 
-def digits(printed: str) -> int:
+def decimals(printed: str) -> int:
     """Behind the point."""
     return len(printed.partition(".")[2])
 
 
 def _at(value: float, printed: str, how: str) -> Decimal:
     exact = Decimal(repr(round(value, 9)))  # what is left of 22.05 in binary must not decide
-    return exact.quantize(Decimal(1).scaleb(-digits(printed)), rounding=how)
+    return exact.quantize(Decimal(1).scaleb(-decimals(printed)), rounding=how)

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 from paper_tables.data.frame import Arm, Frame
 from paper_tables.schema.base import Filter
-from paper_tables.schema.tables import Rows
+from paper_tables.schema.tables import ArmRows
 
 
-def passing(frame: Frame, chosen: Filter) -> list[Arm]:
+def filter_arms(frame: Frame, chosen: Filter) -> list[Arm]:
     """The arms that a filter lets through. An arm in which a filtered axis is inert does not pass."""
 
     def passes(arm: Arm) -> bool:
@@ -19,30 +19,30 @@ def passing(frame: Frame, chosen: Filter) -> list[Arm]:
     return [arm for arm in frame.arms if passes(arm)]
 
 
-def listed(frame: Frame, chosen: Filter, rows: Rows) -> list[Arm]:
+def listed_arms(frame: Frame, chosen: Filter, rows: ArmRows) -> list[Arm]:
     """The arms of a list, parts in order, baselines first, then axis by axis and level by level."""
-    arms = passing(frame, chosen)
+    arms = filter_arms(frame, chosen)
     if rows.arms == "baseline":
         return [arm for arm in arms if arm.baseline]
     if rows.block == "one_at_a_time":
-        arms = [arm for arm in arms if varied(frame, arm) is not None]
+        arms = [arm for arm in arms if varied_axis(frame, arm) is not None]
         arms = sorted(arms, key=lambda arm: _place(frame, arm))
     return [arm for arm in arms if rows.baseline == "first" or not arm.baseline]
 
 
-def varied(frame: Frame, arm: Arm) -> str | None:
+def varied_axis(frame: Frame, arm: Arm) -> str | None:
     """The one axis in which the arm leaves its part's baseline; "" for the baseline itself, None for more than one."""
     base = frame.baseline(arm.part)
     if base is None:
         return None
-    away = arm.differs(base)
+    away = arm.axes_differing_from(base)
     return None if len(away) > 1 else "".join(away)
 
 
 def _place(frame: Frame, arm: Arm) -> tuple[int, int, int]:
     parts = [part.name for part in frame.parts]
     part = frame.parts[parts.index(arm.part)]
-    name = varied(frame, arm) or ""
+    name = varied_axis(frame, arm) or ""
     axes = [axis.name for axis in part.axes]
     if name not in axes:
         return parts.index(arm.part), -1, 0
@@ -51,7 +51,7 @@ def _place(frame: Frame, arm: Arm) -> tuple[int, int, int]:
     return parts.index(arm.part), axes.index(name), levels.index(level) if level in levels else len(levels)
 
 
-def crossed(frame: Frame, chosen: Filter, axes: Iterable[str]) -> list[Arm]:
+def crossed_arms(frame: Frame, chosen: Filter, axes: Iterable[str]) -> list[Arm]:
     """Arms that leave their part's baseline in the given axes only."""
     free = set(axes) | (chosen.keys() - {"part"})
 
@@ -59,7 +59,9 @@ def crossed(frame: Frame, chosen: Filter, axes: Iterable[str]) -> list[Arm]:
         base = frame.baseline(arm.part)
         inside = all(arm.coords.get(k, "") in ("", *v) for k, v in chosen.items() if k != "part")
         parts = chosen.get("part")
-        return inside and (not parts or arm.part in parts) and (base is None or set(arm.differs(base)) <= free)
+        return (
+            inside and (not parts or arm.part in parts) and (base is None or set(arm.axes_differing_from(base)) <= free)
+        )
 
     return [arm for arm in frame.arms if passes(arm)]
 

@@ -17,7 +17,7 @@ import synthetic_frame
 
 from paper_tables import build, table_file
 from paper_tables.core.errors import TableError
-from paper_tables.site.index import gather
+from paper_tables.site.index import write_index
 
 COMPARED = Path(__file__).parents[1] / "support" / "compared.yaml"
 NASTY = r"50% & $x_1$ #{a}~b^c \input{x} <é> 漢| “q” µ"
@@ -149,7 +149,7 @@ def test_special_characters_everywhere(folder: Path, trials: pd.DataFrame) -> No
     text = (folder / "tables" / "t.html").read_text(encoding="utf-8")
     assert "<é>" not in text
     assert built.tables
-    gather(folder.parent)
+    write_index(folder.parent)
     assert "<é>" not in (folder.parent / "index.html").read_text(encoding="utf-8")
     if not shutil.which("pdflatex"):
         reason = "pdflatex is not installed here"

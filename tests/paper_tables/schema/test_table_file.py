@@ -11,9 +11,9 @@ import synthetic_frame
 from paper_tables import build, table_file
 from paper_tables.core.errors import TableError
 from paper_tables.data.frame import Frame
-from paper_tables.data.load import load
-from paper_tables.data.other_studies import Library
-from paper_tables.schema.table_file import read
+from paper_tables.data.load import load_frame
+from paper_tables.data.other_studies import StudyFrames
+from paper_tables.schema.table_file import read_table_file
 from paper_tables.validate.table_file import check
 
 GOOD = """\
@@ -28,21 +28,21 @@ tables:
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Frame:
-    return load(synthetic_frame.study(tmp_path_factory.mktemp("frame")))
+    return load_frame(synthetic_frame.study(tmp_path_factory.mktemp("frame")))
 
 
 def faults(text: str, results: Frame, tmp_path: Path) -> list[str]:
     path = tmp_path / "t.yaml"
     path.write_text(text)
     with pytest.raises(TableError) as caught:
-        check(*read(path, "t.yaml"), Library(tmp_path, results))
+        check(*read_table_file(path, "t.yaml"), StudyFrames(tmp_path, results))
     return str(caught.value).splitlines()
 
 
 def test_the_studys_own_file_is_right(results: Frame) -> None:
     path = table_file("redundancy_ablation@gpu")
     assert path is not None
-    check(*read(path), Library(path.parent, results))
+    check(*read_table_file(path), StudyFrames(path.parent, results))
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_yaml_1_2_words_and_numbers(tmp_path: Path) -> None:
         "study: x\ntables:\n  - name: a\n    filter: {stabilizer: off, pause: true, lr: 1e-3, n: 010}\n"
         "    columns: [{metric: top1}]\n"
     )
-    chosen = read(path)[0].tables[0].filter
+    chosen = read_table_file(path)[0].tables[0].filter
     assert chosen == {"stabilizer": ("off",), "pause": ("true",), "lr": ("0.001",), "n": ("10",)}
 
 
