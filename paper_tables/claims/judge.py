@@ -1,4 +1,4 @@
-"""Frame and claims to verdicts: reproduced, contradicted, inconclusive, not run. By rule, never by eye."""
+"""Evaluate claims on measured numbers: reproduced, contradicted, inconclusive or not run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from paper_tables.core.statistics import MIN_SEEDS, Difference, difference, paired, welch
-from paper_tables.data.other_studies import SelectedArm, StudyFrames
+from paper_tables.data.other_studies import SelectedArm, StudyFrames, first_available
 from paper_tables.schema.claims import Claim, Condition
 from paper_tables.schema.comparisons import ArmSelectors
 from paper_tables.tables.comparison_rows import COUNTED_METRICS
@@ -19,7 +19,7 @@ VERDICTS: tuple[Verdict, ...] = ("reproduced", "contradicted", "inconclusive", "
 
 @dataclass(frozen=True)
 class ConditionResult:
-    """One condition: the estimate with its interval, and what follows. `reason` where it decides nothing."""
+    """Result of one condition: estimate, interval, verdict; `reason` if it decides nothing."""
 
     condition: Condition
     verdict: Verdict
@@ -67,38 +67,28 @@ def combine_verdicts(verdicts: list[Verdict], need: Literal["all", "any"]) -> Ve
 
 
 def _test(condition: Condition, claim: Claim, library: StudyFrames) -> ConditionResult:
-    of = _with_numbers(condition, condition.of, library)
-    against = _with_numbers(condition, condition.against, library) if condition.against else None
+    of = first_available(library.all(condition.of), condition.metric)
+    against = first_available(library.all(condition.against), condition.metric)
     missing = next((c for c, f in ((condition.of, of), (condition.against, against)) if c and f is None), None)
-    blank = ConditionResult(condition, "not run", of=of[0] if of else None, against=against[0] if against else None)
+    blank = ConditionResult(
+        condition, "not run", of=of.found if of else None, against=against.found if against else None
+    )
     if of is None or missing is not None:
         return replace(blank, reason=_absence(missing or condition.of, condition, library))
     if claim.scales and blank.scale not in claim.scales:
         return replace(blank, reason=f"can be tested at scale {' or '.join(claim.scales)}")
-    exact = condition.exact if condition.exact is not None else of[1] in COUNTED_METRICS
-    theirs = str(against[0].frame.metadata.get("scale") or "") if against else blank.scale
+    exact = condition.exact if condition.exact is not None else of.metric in COUNTED_METRICS
+    theirs = str(against.found.frame.metadata.get("scale") or "") if against else blank.scale
     if not exact and theirs != blank.scale:
         return replace(blank, verdict="inconclusive", reason=f"measured at two scales, {blank.scale} and {theirs}")
-    result = quantity(condition, of[2], against[2] if against else None)
+    result = quantity(condition, of.values, against.values if against else None)
     if result is None:
         return replace(blank, verdict="inconclusive", reason="a ratio of numbers that are not positive")
-    return _decide(replace(blank, metric=of[1]), result, exact)
-
-
-def _with_numbers(
-    condition: Condition, choice: ArmSelectors, library: StudyFrames
-) -> tuple[SelectedArm, str, dict[int, float]] | None:
-    """The first selection, and in it the first metric, with finished finite numbers."""
-    for found in library.all(choice):
-        for metric in condition.metric:
-            values = found.frame.values(found.arm, metric)
-            if values:
-                return found, metric, values
-    return None
+    return _decide(replace(blank, metric=of.metric), result, exact)
 
 
 def _absence(choice: ArmSelectors, condition: Condition, library: StudyFrames) -> str:
-    """Why a selection has no number."""
+    """Return why a selector has no value."""
     found = library.all(choice)
     if not found:
         studies = [chosen["study"][0] for chosen in choice if "study" in chosen]
@@ -110,7 +100,7 @@ def _absence(choice: ArmSelectors, condition: Condition, library: StudyFrames) -
 
 
 def quantity(condition: Condition, of: Mapping[int, float], against: Mapping[int, float] | None) -> Difference | None:
-    """What is compared, with its t interval over seeds: of ratios the interval of their logarithms. None: no ratio."""
+    """Return the compared quantity with its t interval over seeds, in logarithms for ratios; None if undefined."""
     level = condition.interval
     if against is None:
         return difference(list(of.values()), level)
@@ -122,7 +112,7 @@ def quantity(condition: Condition, of: Mapping[int, float], against: Mapping[int
 
 
 def _decide(blank: ConditionResult, result: Difference, exact: bool) -> ConditionResult:
-    """The interval against the region; without an interval only counted numbers decide."""
+    """Compare the interval with the expected range; without an interval only exact metrics decide."""
     half_width = result.half_width
     if half_width is None and exact:
         half_width = 0.0
@@ -143,7 +133,7 @@ def _decide(blank: ConditionResult, result: Difference, exact: bool) -> Conditio
 
 
 def _from_log(condition: Condition, value: float) -> float:
-    """From the logarithm back to what is printed."""
+    """Convert from the logarithm to the printed value."""
     if not condition.against or condition.compare not in ("ratio", "saving"):
         return value
     return math.exp(value) if condition.compare == "ratio" else 100 * (1 - math.exp(value))

@@ -1,4 +1,4 @@
-"""Verdicts as a table: the sentence, what tests it, what was expected, what was measured, at which scale and n."""
+"""The table of claims: sentence, test, expected and measured value, scale, n and verdict."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def build(spec: Spec, names: Names, library: StudyFrames) -> tuple[Grid, list[Cl
         paper = one.claim.paper
         rows += _rows(one, names, group)
     counts = Counter(one.verdict for one in judged)
-    told = join_and([f"{counts[v]} {v}" for v in VERDICTS if counts[v]])
-    caption = f"Claims of the papers, tested by study {escape_markup(names.frame.study)}: {told}."
+    text = join_and([f"{counts[v]} {v}" for v in VERDICTS if counts[v]])
+    caption = f"Claims of the papers, tested by study {escape_markup(names.frame.study)}: {text}."
     grid = Grid("claims", "tab:claims-" + spec.study.replace("_", "-"), caption, HEADS, rows, width="two")
     grid.notes += _notes(judged, names)
     grid.provenance = provenance_line(library)
@@ -66,11 +66,11 @@ def _rows(one: ClaimResult, names: Names, group: str) -> list[Row]:
 
 
 def _aside(one: ClaimResult) -> str:
-    told = [one.claim.note.rstrip(".")] if one.claim.note else []
+    remarks = [one.claim.note.rstrip(".")] if one.claim.note else []
     row = published.find(one.claim.published) if one.claim.published else None
-    told += [f"stated in {escape_markup(row['source'])}"] if row and row.get("source") else []
-    told += ["one of the tests is enough"] if one.claim.need == "any" and len(one.tested) > 1 else []
-    return "; ".join(told)
+    remarks += [f"stated in {escape_markup(row['source'])}"] if row and row.get("source") else []
+    remarks += ["one of the tests is enough"] if one.claim.need == "any" and len(one.tested) > 1 else []
+    return "; ".join(remarks)
 
 
 def label(tested: ConditionResult, names: Names) -> str:
@@ -89,8 +89,8 @@ def label(tested: ConditionResult, names: Names) -> str:
 
 def _arm(found: SelectedArm | None, choice: ArmSelectors, names: Names) -> str:
     if found is None:
-        told = (f"{k} {'|'.join(v)}" if k not in ("part", "arm") else "|".join(v) for k, v in choice[0].items())
-        return escape_markup(", ".join(told).replace("_", " "))
+        text = (f"{k} {'|'.join(v)}" if k not in ("part", "arm") else "|".join(v) for k, v in choice[0].items())
+        return escape_markup(", ".join(text).replace("_", " "))
     known = Names(names.spec, found.frame)
     own = known.arm(found.arm)
     chosen = choice[0].keys() - {"study", "part", "arm"}
@@ -112,7 +112,7 @@ def expected(tested: ConditionResult) -> str:
 
 
 def measured(tested: ConditionResult) -> Cell:
-    """The estimate, its interval in brackets."""
+    """Return the estimate with its interval in parentheses."""
     if tested.estimate is None:
         return Cell(text="—")
     ends = [v for v in (tested.estimate, tested.low, tested.high) if v is not None]
@@ -130,12 +130,12 @@ def measured(tested: ConditionResult) -> Cell:
 
 def _notes(judged: list[ClaimResult], names: Names) -> list[str]:
     levels = sorted({c.interval for one in judged for c in one.claim.conditions})
-    told = join_and([f"{100 * level:g} %" for level in levels])
+    percentages = join_and([f"{100 * level:g} %" for level in levels])
     notes = [
-        f"In brackets the {told} Student t interval over seeds, differences paired by seed, of ratios and savings by "
-        "their logarithms; not adjusted for the number of claims. A test holds where the whole interval lies in what "
-        "is expected, fails where none of it does, and is open in between or below three seeds; parameters and "
-        "multiply-accumulates are counted, so that one trial decides."
+        f"In parentheses: {percentages} Student t interval over seeds, differences paired by seed, ratios and savings "
+        "on the log scale; not adjusted for the number of claims. A test holds if the whole interval is within the "
+        "expected range, fails if it is entirely outside, and is open otherwise or below three seeds; parameters and "
+        "multiply-accumulates are exact, so that one trial decides."
     ]
     scales = list(dict.fromkeys(escape_markup(t.scale) for one in judged for t in one.tested if t.n and t.scale))
     if scales and scales != ["imagenet"]:
@@ -157,7 +157,7 @@ def _rebuilt(one: ClaimResult, names: Names) -> bool:
 
 
 def summary(judged: list[ClaimResult], grid: Grid) -> list[dict[str, Any]]:
-    """What the list of all claims shows, as JSON."""
+    """Return the rows of the list of all claims, as JSON."""
     lines, at = [], 0
     for one in judged:
         rows = grid.rows[at : at + len(one.tested)]
@@ -167,6 +167,6 @@ def summary(judged: list[ClaimResult], grid: Grid) -> list[dict[str, Any]]:
              "scale": r.cells[5].text, "holds": r.cells[6].text, "reason": r.cells[6].note}
             for r in rows
         ]  # fmt: skip
-        told = {"name": one.claim.name, "text": one.claim.text, "paper": one.claim.paper, "where": one.claim.where}
-        lines.append({**told, "verdict": one.verdict, "need": one.claim.need, "tests": tests})
+        fields = {"name": one.claim.name, "text": one.claim.text, "paper": one.claim.paper, "where": one.claim.where}
+        lines.append({**fields, "verdict": one.verdict, "need": one.claim.need, "tests": tests})
     return lines

@@ -13,19 +13,19 @@ from numpy.typing import NDArray
 REDUCTIONS = ("jitter", "best", "last", "first", "mean", "at", "change")
 _CALL = re.compile(r"(\w+)\(\s*([^(),]+?)\s*(?:,\s*([0-9.]+)\s*)?\)")
 DEFAULT_SHARE = 0.5
-"""The share of the training, at its end, that jitter and mean look at where they are not told."""
+"""Default share of the training, at its end, used by jitter and mean."""
 
 
 @dataclass(frozen=True)
 class CurveMetric:
-    """`take` of the curve `metric`; `share` of the training: the end of it, or, for `at`, how far in."""
+    """`reduction` of the curve `metric` over the last `share` of the training; for `at`, the value at that share."""
 
     reduction: str
     metric: str
     share: float
 
     def compute(self, steps: NDArray[np.float64], values: NDArray[np.float64], highest: bool) -> float:
-        """One trial's number; NaN where the curve is too short for it."""
+        """Return one trial's value; NaN if the curve is too short."""
         if not len(values):
             return math.nan
         end = float(steps[-1])
@@ -46,7 +46,7 @@ class CurveMetric:
 
 
 def parse_curve_metric(name: str) -> CurveMetric | None:
-    """None where the name is not of this form."""
+    """Return None if the name is not of this form."""
     found = _CALL.fullmatch(name.strip())
     if found is None or found[1] not in REDUCTIONS:
         return None
@@ -55,7 +55,7 @@ def parse_curve_metric(name: str) -> CurveMetric | None:
 
 
 def per_trial(curves: pd.DataFrame, wanted: CurveMetric, highest: bool) -> dict[str, float]:
-    """trial -> its number. `curves` are those of one metric: trial, step, value."""
+    """Return trial -> value. `curves` holds one metric: columns trial, step, value."""
     found = {}
     for trial, group in curves.sort_values("step", kind="stable").groupby("trial", sort=False):
         steps, values = group["step"].to_numpy(dtype=float), group["value"].to_numpy(dtype=float)

@@ -1,4 +1,4 @@
-"""Read a study folder's frame: parquet with the study's metadata, else the CSV; checked and tidied."""
+"""Load a study folder's frame: parquet with the study's metadata, else the CSV; validated and cleaned."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TEXTS = ("study", "part", "trial", "arm", "status", "env.git", "env.source", "en
 
 
 def load_frame(folder: Path) -> Frame:
-    """The frame of a study folder: trials.parquet, else trials.csv; curves, predictions, maps where they are."""
+    """Return the frame of a study folder: trials.parquet, else trials.csv; curves, predictions and maps if present."""
     parquet, csv = folder / "trials.parquet", folder / "trials.csv"
     path = parquet if parquet.is_file() else csv
     if not path.is_file():
@@ -38,7 +38,7 @@ def load_frame(folder: Path) -> Frame:
 
 
 def tidy_frame(rows: pd.DataFrame, curves: pd.DataFrame, about: dict[str, Any], path: Path = Path("frame")) -> Frame:
-    """Check and tidy a raw frame."""
+    """Return a validated frame from raw columns."""
     if not len(rows.columns):
         rows = pd.DataFrame({name: [] for name in REQUIRED})
     missing = [name for name in REQUIRED if name not in rows]

@@ -1,4 +1,4 @@
-"""Predictions image by image, and what they say about two arms: McNemar's test, seed by seed."""
+"""Predictions per image, and McNemar's test between two arms, seed by seed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Predictions:
         return {steps[1]: ("/".join(steps), f"target/{steps[2]}") for steps in found if len(steps) == 3}
 
     def correct(self, trial: str) -> tuple[str, NDArray[np.bool_]] | None:
-        """Which images the trial's model got right, and the name of the targets they were held against."""
+        """Return the name of the targets and which images the trial's model classified correctly."""
         if trial not in self._members:
             return None
         prediction, target = self._members[trial]
@@ -47,19 +47,19 @@ class Predictions:
 
 @dataclass(frozen=True)
 class McNemarResult:
-    """Two arms on the same images, over `n` seeds: images that only the one, only the other got right, and p."""
+    """Two arms on the same images, over `n` seeds: images only one of them classified correctly, and p."""
 
     n: int
     gained: int
     lost: int
     p: float
     least: int
-    """The fewest images of any seed on which the two differ: with less than six p cannot fall below 0.05."""
+    """Smallest number of discordant images over the seeds: below six, p cannot fall below 0.05."""
 
 
 def compare_predictions(images: Predictions, arm: Mapping[int, str], base: Mapping[int, str]) -> McNemarResult | None:
-    """Arms as seed -> trial. p is the largest of the seeds', 1 where they point different ways: a difference that is
-    marked is there with every seed. None where no seed has both predictions on the same targets."""
+    """Arms as seed -> trial. p is the largest of the seeds', 1 if their signs differ: a marked difference
+    holds for every seed. None if no seed has both predictions on the same targets."""
     gained, lost, ps, signs = [], [], [], set()
     for seed in sorted(arm.keys() & base.keys()):
         mine, theirs = images.correct(arm[seed]), images.correct(base[seed])

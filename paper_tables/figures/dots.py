@@ -1,4 +1,4 @@
-"""Every arm with its seeds, its mean and its interval: what any study can show."""
+"""Every arm with its seeds, mean and interval."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from paper_tables.tables.labels import Names, with_unit
 from paper_tables.tables.select_arms import filter_arms
 
 MAX_ARMS = 40
-"""Arms that one figure can show."""
+"""Most arms in one figure."""
 
 
 def draw(spec: Dots, names: Names) -> tuple[Figure, str]:
-    """The figure and what it shows in words. Raises Nothing where no arm has the metric."""
+    """Return the figure and its alternative text. Raises NoData if no arm has the metric."""
     frame = names.frame
     arms = [arm for arm in filter_arms(frame, spec.filter) if frame.values(arm, spec.x)]
     if not arms:
@@ -46,15 +46,15 @@ def draw(spec: Dots, names: Names) -> tuple[Figure, str]:
     ax.tick_params(axis="y", length=0)
     few = f"; {len(arms)} of {every} arms, the best" if len(arms) < every else ""
     ax.set_xlabel(plain(with_unit(names.metric(spec.x).label, unit)) + few)
-    told = "; ".join(
+    means_text = "; ".join(
         f"{label}: {factor * summarize(list(frame.values(arm, spec.x).values())).mean:.3g}"
         for label, arm in zip(labels, arms, strict=True)
     )
-    return figure, f"Every arm's mean {names.metric(spec.x).label} with its seeds. {told}."
+    return figure, f"Every arm's mean {names.metric(spec.x).label} with its seeds. {means_text}."
 
 
 def _best_arms(arms: list[Arm], metric: str, names: Names) -> list[Arm]:
-    """All arms, or where they are too many the best of them, in the frame's order."""
+    """Return all arms, or the best `MAX_ARMS` of them, in the frame's order."""
     if len(arms) <= MAX_ARMS:
         return arms
     sign = 1 if names.frame.direction(metric) == "min" else -1

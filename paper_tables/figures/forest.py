@@ -1,4 +1,4 @@
-"""A forest plot: what each departure from a part's own setting changes, with intervals."""
+"""Forest plot: paired differences of arms to their part's baseline, with intervals."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from paper_tables.tables.labels import Names
 from paper_tables.tables.select_arms import listed_arms, varied_axis
 
 HEADING = {"one": 40, "two": 84}
-"""Characters of a part's heading that fit beside the labels, by the figure's width."""
+"""Characters per line of a part's heading, by the figure's width."""
 LINE = 0.85
-"""Rows that a heading's further lines take."""
+"""Height of each further line of a heading, in rows."""
 
 
 @dataclass(frozen=True)
 class Effect:
-    """An arm against its part's baseline."""
+    """Paired difference of an arm to its part's baseline."""
 
     arm: Arm
     axis: str
@@ -36,7 +36,7 @@ class Effect:
 
 
 def draw(spec: Forest, names: Names) -> tuple[Figure, str]:
-    """The figure and what it shows in words. Raises Nothing where no arm can be compared."""
+    """Return the figure and its alternative text. Raises NoData if no arm can be compared."""
     found = effects(spec, names)
     if not found:
         raise NoData(f"no finished pair of an arm and its baseline with {spec.x}")
@@ -49,12 +49,15 @@ def draw(spec: Forest, names: Names) -> tuple[Figure, str]:
         _effect(ax, effect, places[id(effect)], style.series_style(parts.index(effect.arm.part)))
     _labels(ax, found, places, headings, names)
     _axis(ax, spec, names)
-    told = "; ".join(f"{_label(names, e)}: {e.result.mean:+.2f}" for e in found)
-    return figure, f"Forest plot of paired differences in {names.metric(spec.x).label} to the baselines. {told}."
+    effects_text = "; ".join(f"{_label(names, e)}: {e.result.mean:+.2f}" for e in found)
+    return (
+        figure,
+        f"Forest plot of paired differences in {names.metric(spec.x).label} to the baselines. {effects_text}.",
+    )
 
 
 def effects(spec: Forest, names: Names) -> list[Effect]:
-    """One factor at a time, in the order of the table; Holm over all of them."""
+    """Return the effects, one factor at a time, in the order of the table; p values are Holm-adjusted over all."""
     frame = names.frame
     pairs = []
     for arm in listed_arms(frame, spec.filter, ArmRows(block="one_at_a_time", baseline="none")):
@@ -121,7 +124,7 @@ def _labels(ax: Axes, found: list[Effect], places: dict[int, float], headings: d
             0.0, middle, heading, transform=ax.get_yaxis_transform(), ha="left", va="center",
             fontstyle="italic", fontsize=7.8, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
         )  # fmt: skip
-        text.set_in_layout(False)  # else a long heading takes the plot's room
+        text.set_in_layout(False)  # otherwise a long heading would shrink the plot
 
 
 def _axis(ax: Axes, spec: Forest, names: Names) -> None:

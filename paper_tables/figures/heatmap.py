@@ -1,4 +1,4 @@
-"""Matrices over pairs of layers, one panel per arm, on one scale of colours that parts at what chance would give."""
+"""Matrices over pairs of layers, one panel per arm, with one color scale centered at the chance level."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from paper_tables.tables.labels import Names, with_unit
 from paper_tables.tables.select_arms import filter_arms
 
 MAX_ANNOTATED_LAYERS = 8
-"""Layers up to which the numbers stand in the cells."""
+"""Most layers for which numbers are printed in the cells."""
 Matrix = NDArray[np.float64]
 
 
 def draw(spec: Heatmap, names: Names) -> tuple[Figure, str]:
-    """The figure and what it shows in words; panels without data are left out. Raises Nothing where all are."""
+    """Return the figure and its alternative text; panels without data are left out. Raises NoData if all are empty."""
     found = [(panel, _matrix(panel, spec, names)) for panel in spec.panels]
     shown = [(panel, values) for panel, values in found if values is not None]
     if not shown:
@@ -40,8 +40,8 @@ def draw(spec: Heatmap, names: Names) -> tuple[Figure, str]:
     bar.set_label(plain(with_unit(quantity.label, quantity.unit)))
     bar.outline.set_visible(False)
     bar.ax.axhline(spec.center, color="black", linewidth=0.6)
-    told = "; ".join(_describe(plain(_title(panel, names)), values) for panel, values in shown)
-    return figure, f"{quantity.label}, earlier layer by later layer, {spec.center:g} by chance. {told}."
+    descriptions = "; ".join(_describe(plain(_title(panel, names)), values) for panel, values in shown)
+    return figure, f"{quantity.label}, earlier layer by later layer, {spec.center:g} by chance. {descriptions}."
 
 
 def _matrix(panel: Panel, spec: Heatmap, names: Names) -> Matrix | None:
@@ -81,7 +81,7 @@ def _panel(ax: Axes, values: Matrix, scale: Normalize, title: str, first: bool) 
 
 
 def _short(value: float) -> str:
-    """ ".31" or "−.12": the zero says nothing here."""
+    """Return ".31" or "−.12", without the leading zero."""
     text = f"{value:.2f}".replace("-", "−")
     return text.replace("0.", ".", 1) if abs(value) < 0.995 else text[:-1]
 

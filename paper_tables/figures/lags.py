@@ -1,4 +1,4 @@
-"""How long something lasts: a metric of pairs of layers against their distance, mean over seeds with a band."""
+"""A metric of pairs of layers against their distance, mean over seeds with a band."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from paper_tables.tables.select_arms import filter_arms
 
 
 def draw(spec: Lags, names: Names) -> tuple[Figure, str]:
-    """The figure and what it shows in words; panels without data are left out. Raises Nothing where all are."""
+    """Return the figure and its alternative text; panels without data are left out. Raises NoData if all are empty."""
     found = [(panel, _tracks(panel, spec, names)) for panel in spec.panels]
     shown = [(panel, tracks) for panel, tracks in found if tracks]
     if not shown:
@@ -28,9 +28,9 @@ def draw(spec: Lags, names: Names) -> tuple[Figure, str]:
         _panel(ax, plain(panel.title), tracks, spec.chance)
     quantity = names.metric(spec.metric)
     axes[0].set_ylabel(plain(with_unit(quantity.label, quantity.unit)))
-    told = [join_and([_describe(t) for t in tracks]) for _, tracks in shown]
+    descriptions = [join_and([_describe(t) for t in tracks]) for _, tracks in shown]
     chance = "" if spec.chance is None else f" By chance it would be {spec.chance:g}."
-    return figure, f"{quantity.label} against the distance of two layers. {'; '.join(told)}.{chance}"
+    return figure, f"{quantity.label} against the distance of two layers. {'; '.join(descriptions)}.{chance}"
 
 
 def _tracks(panel: Panel, spec: Lags, names: Names) -> list[Track]:

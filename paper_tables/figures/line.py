@@ -18,7 +18,7 @@ from paper_tables.tables.select_arms import crossed_arms, levels
 
 
 def draw(spec: Line, names: Names) -> tuple[Figure, str]:
-    """The figure and what it shows in words. Raises Nothing where no point can be drawn."""
+    """Return the figure and its alternative text. Raises NoData if no point can be drawn."""
     frame = names.frame
     free = [spec.x] + ([spec.color] if spec.color not in (None, "part") else [])
     arms = [arm for arm in crossed_arms(frame, spec.filter, free) if frame.values(arm, spec.y)]
@@ -55,7 +55,7 @@ def draw(spec: Line, names: Names) -> tuple[Figure, str]:
 
 
 def positions(along: list[str]) -> list[float]:
-    """Numbers where all labels are numbers, else one step each."""
+    """Return the labels as numbers if all are numbers, else 0, 1, 2, ..."""
     try:
         return [float(level) for level in along]
     except ValueError:
@@ -63,7 +63,7 @@ def positions(along: list[str]) -> list[float]:
 
 
 def groups(frame: Frame, arms: list[Arm], color: str | None) -> dict[str, list[Arm]]:
-    """The arms of each line: parts or levels in the study's order, arms in which the axis is inert last."""
+    """Return the arms of each line: parts or levels in the study's order; key "" for arms with inert axis."""
     if color is None:
         return {"": arms}
     if color == "part":
@@ -90,7 +90,7 @@ def _line(ax: Axes, where: list[float], points: list[Summary], error: str, label
 
 
 def _flat(ax: Axes, point: Summary, error: str, label: str, i: int) -> None:
-    """An arm without a place along the axis: a level line across, its interval as a band."""
+    """Draw an arm in which the axis is inert as a horizontal line with its interval as a band."""
     look = {k: v for k, v in style.series_style(i).items() if k != "marker"}
     ax.axhline(point.mean, label=label, linewidth=1.1, **look)
     half_width = spread(point, error)

@@ -29,7 +29,7 @@ class Point:
 
 
 def draw(spec: Scatter, names: Names) -> tuple[Figure, str]:
-    """The figure and what it shows in words. Raises Nothing where no arm has both metrics."""
+    """Return the figure and its alternative text. Raises NoData if no arm has both metrics."""
     frame = names.frame
     arms = [a for a in filter_arms(frame, spec.filter) if frame.values(a, spec.x) and frame.values(a, spec.y)]
     if not arms:
@@ -57,7 +57,7 @@ def draw(spec: Scatter, names: Names) -> tuple[Figure, str]:
 
 
 def front(points: list[Point], x: str, y: str) -> list[Point]:
-    """The points that no other beats in both; cheaper is better in x, more in y, unless the study says otherwise."""
+    """Return the Pareto front; smaller is better in x and larger in y unless the study says otherwise."""
     sx, sy = (-1 if x == "max" else 1), (-1 if y == "min" else 1)
     best: list[Point] = []
     for point in sorted(points, key=lambda p: (sx * p.x.mean, -sy * p.y.mean)):
@@ -119,7 +119,7 @@ def _frame(ax: Axes, spec: Scatter, names: Names, points: list[Point], units: tu
 
 
 def _legend(figure: Figure, ax: Axes, named: list[str], width: str) -> None:
-    """The parts above; beside or below, the names of the numbered points, so that no label lies on a point."""
+    """Draw the parts above, and the names of the numbered points to the right or below, not on the points."""
     handles, _ = ax.get_legend_handles_labels()
     full = Line2D([], [], marker="o", color=style.GRAY, linestyle="none", markersize=6.5, label="filled: baseline")
     figure.legend(

@@ -1,6 +1,6 @@
-"""One house style for all figures, and figures as bytes that depend on nothing but their data.
+"""One style for all figures, and figure files whose bytes depend on their data only.
 
-Colours are seaborn's colour-blind palette in an order that also differs in grey; every series has its own marker and
+Colors are seaborn's color-blind palette in an order that also differs in gray; every series has its own marker and
 line too. STIX is a Times with all signs, next to which LaTeX text looks at home (matplotlib's cmr10 has no underscore).
 """
 
@@ -28,7 +28,7 @@ COLORS = [sns.color_palette("colorblind").as_hex()[i] for i in (0, 3, 2, 1, 7, 4
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "<"]
 LINE_STYLES: list[Any] = ["-", (0, (5, 2)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)), (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1))]
 DIVERGING_CMAP = "RdBu_r"
-"""Blue below, red above: the one colour map whose middle means something."""
+"""Diverging color map: blue below the center, red above."""
 SEQUENTIAL_CMAP = "viridis"
 GRAY = "#5a5a5a"
 FAINT = "#d9d9d9"
@@ -64,15 +64,15 @@ STYLE = {
     "svg.hashsalt": "dynvit",
     "pdf.fonttype": 42,
     "text.usetex": False,
-    "text.parse_math": False,  # a dollar in somebody's label is a dollar
+    "text.parse_math": False,  # labels may contain dollars
 }
 
 
 @contextmanager
 def apply_style() -> Iterator[None]:
-    """Nobody else's settings, and ours for nobody else."""
+    """Apply the style inside the context only, independent of the user's settings."""
     with matplotlib.rc_context(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a box in the figure says as much
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # the figure shows a box instead
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)
         yield
@@ -84,7 +84,7 @@ def subplots(width: str, height: float, panels: int = 1, sharey: bool = True) ->
 
 
 def series_style(i: int) -> dict[str, Any]:
-    """Colour, marker and line of the i-th series; told apart in grey too."""
+    """Return color, marker and line style of the i-th series; distinguishable in grayscale."""
     return {
         "color": COLORS[i % len(COLORS)],
         "marker": MARKERS[i % len(MARKERS)],
@@ -93,7 +93,7 @@ def series_style(i: int) -> dict[str, Any]:
 
 
 def clip_to_percent(low: float, high: float, unit: str, values: Iterable[float] = ()) -> tuple[float, float]:
-    """What an axis must show of intervals: they may pass the ends of a percentage, the axis need not, unless values do
+    """Clip axis limits of a percentage to 0..100 even if intervals exceed them, unless values do
     (a gain may be negative, a cost may double)."""
     if unit != "%":
         return low, high
@@ -102,7 +102,7 @@ def clip_to_percent(low: float, high: float, unit: str, values: Iterable[float] 
 
 
 def render_files(figure: Figure, provenance: str) -> dict[str, bytes]:
-    """pdf, svg and png without dates or versions, each carrying the stamp."""
+    """pdf, svg and png without dates or versions, each with its provenance."""
     files = {}
     writers: dict[str, Callable[[io.BytesIO], None]] = {
         "pdf": lambda out: figure.savefig(

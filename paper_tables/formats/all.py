@@ -1,4 +1,4 @@
-"""Every table in four forms, all from the same cells, each closed by a comment that names the frame and the commit."""
+"""All table formats, made from the same cells; each file ends with a comment naming frame and commit."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ FORMATS = {"tex": latex.write, "md": markdown.write, "html": html.page, "csv": c
 
 
 def write(grid: Grid) -> dict[str, bytes]:
-    """File name -> contents."""
+    """Return file name -> contents."""
     return {f"tables/{grid.name}.{ending}": form(grid).encode() for ending, form in FORMATS.items()}

@@ -1,6 +1,6 @@
 """CSV for a spreadsheet: the printed numbers, spread and adjusted p in columns of their own.
 
-Notes and stamp follow as comments: pandas reads it with comment="#".
+Notes and provenance follow as comments: pandas reads it with comment="#".
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def write(grid: Grid) -> str:
 
 
 def _wide(grid: Grid, i: int) -> tuple[bool, bool]:
-    """Whether any cell of the column has a spread, and whether any has a p value."""
+    """Return whether any cell of the column has a spread, and whether any has a p value."""
     columns = [[cell for cell in row.cells for _ in range(cell.span)] for row in grid.rows]
     return any(row[i].spread is not None for row in columns), any(row[i].holm is not None for row in columns)
 

@@ -25,7 +25,7 @@ STYLE = (
 
 @dataclass(frozen=True)
 class LinkBase:
-    """Where the page stands: how it reaches its study's report, and the folder of another study."""
+    """Relative links from a page to its study's report and to the results folder."""
 
     report: str
     results: str
@@ -36,7 +36,7 @@ IN_REPORT, IN_TABLE_FILE = LinkBase("", "../"), LinkBase("../report.html", "../.
 
 
 def page(grid: Grid) -> str:
-    """A file of its own."""
+    """Return the table as an HTML page."""
     title = escape(plain(grid.caption) or grid.name)
     return (
         f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{title}</title>\n<style>{STYLE}</style>\n'
@@ -45,7 +45,7 @@ def page(grid: Grid) -> str:
 
 
 def table(grid: Grid, place: LinkBase = IN_REPORT) -> str:
-    """Every number is a link to its trials."""
+    """Return the ``<table>`` element; every number links to its trials."""
     lines = [f'<table id="table-{escape(grid.name)}">']
     if grid.caption:
         lines.append(f"<caption>{escape(plain(grid.caption))}</caption>")
@@ -62,7 +62,7 @@ def table(grid: Grid, place: LinkBase = IN_REPORT) -> str:
 
 
 def notes(grid: Grid) -> str:
-    """The notes as a list; empty text where there are none."""
+    """Return the notes as a list; an empty string without notes."""
     items = [f"<li><sup>{letter}</sup> {escape(plain(text))}.</li>" for text, letter in grid.letters.items()]
     items += [f"<li>{escape(plain(note))}</li>" for note in grid.notes]
     return '<ul class="notes">\n' + "\n".join(items) + "\n</ul>\n" if items else ""
@@ -90,7 +90,7 @@ def _numeric(head: Head) -> str:
 
 
 def _row(grid: Grid, row: Row, above: str, place: LinkBase) -> str:
-    """`above` is what the first cell stands for where it is blank: a sorted row needs it."""
+    """`above` is the text that a blank first cell repeats; it is shown when the table is sorted."""
     cells, at = [], 0
     for cell in row.cells:
         blank = not at and not cell.text and grid.heads[0].words

@@ -27,7 +27,7 @@ def write(grid: Grid) -> str:
 
 
 def safe(text: str) -> str:
-    """Plain text in which nothing is markup or ends the table's cell."""
+    """Return plain text with Markdown characters escaped."""
     return re.sub(r"([\\`*_<>|\[\]])", r"\\\1", plain(text))
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from paper_tables.schema.base import Entry, Filter, Name, non_empty
+from paper_tables.schema.base import AxisRef, Entry, Filter, MetricRef, Name, Reference, non_empty
 
 
 class Panel(Entry):
@@ -14,16 +14,17 @@ class Panel(Entry):
 
     title: str = ""
     filter: Filter = Field(default_factory=dict)
-    color: str | None = None
+    color: Annotated[str | None, Reference.AXIS] = None
 
 
 Panels = Annotated[tuple[Panel, ...], AfterValidator(non_empty)]
 
 
 class FigureSpec(Entry):
-    """What all figures have. `width` one or two columns of a paper."""
+    """Keys of all figures. `width`: one or two columns of a paper."""
 
     name: Name
+    kind: str
     caption: str = ""
     width: Literal["one", "two"] = "one"
     height: float | None = Field(None, gt=0.5, lt=12)
@@ -34,9 +35,9 @@ class Line(FigureSpec):
     """A metric along an axis, mean with error bars, one line per level of `color`."""
 
     kind: Literal["line"]
-    x: str
-    y: str
-    color: str | None = None
+    x: AxisRef
+    y: MetricRef
+    color: Annotated[str | None, Reference.AXIS] = None
     error: Literal["t95", "sd", "none"] = "t95"
 
 
@@ -44,8 +45,8 @@ class Scatter(FigureSpec):
     """Two metrics, one point per arm, with the Pareto front."""
 
     kind: Literal["scatter"]
-    x: str
-    y: str
+    x: MetricRef
+    y: MetricRef
     color: Literal["part"] = "part"
     frontier: bool = False
     error: Literal["t95", "sd", "none"] = "none"
@@ -55,16 +56,16 @@ class Forest(FigureSpec):
     """Paired differences to each part's baseline, one factor at a time, with intervals."""
 
     kind: Literal["forest"]
-    x: str
+    x: MetricRef
     y: tuple[Literal["part", "axis"], ...] = ("part", "axis")
     show: Literal["paired_difference"] = "paired_difference"
 
 
 class Dots(FigureSpec):
-    """Every arm with its seeds, mean and interval: the figure of a study without a table file."""
+    """Every arm with its seeds, mean and interval; the default figure of a study without a table file."""
 
     kind: Literal["dots"]
-    x: str
+    x: MetricRef
 
 
 class Curves(FigureSpec):
@@ -92,25 +93,25 @@ class Heatmap(FigureSpec):
     metric: str
     panels: Panels
     center: float
-    """What chance or indifference would give: the colours part there."""
+    """Value expected by chance: the center of the color map."""
     symmetric: bool = False
 
 
 class Lags(FigureSpec):
-    """The same metric by the distance of the two layers, mean over the pairs that far apart."""
+    """The same metric by the distance of the two layers, averaged over pairs of equal distance."""
 
     kind: Literal["lags"]
     metric: str
     panels: Panels
     chance: float | None = None
-    """A level to compare with."""
+    """Reference line."""
     error: Literal["t95", "sd", "none"] = "t95"
 
 
 class Maps(FigureSpec):
-    """Test images with their tokens: of each panel's arms the first that has maps.
+    """Test images with their tokens, from the first arm of each panel that has token maps.
 
-    layers: which tokens took part in each layer; importance: how they ranked there; depth: in how many they took part.
+    layers: active tokens of each layer; importance: rank of each token per layer; depth: layers with the token active.
     """
 
     kind: Literal["maps"]

@@ -1,4 +1,4 @@
-"""What a table file may say about published parameters and multiply-accumulates."""
+"""Tables of published parameters and multiply-accumulates."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from paper_tables.schema.base import Entry, Name
 
 
 class CountTable(Entry):
-    """A table of published parameters and multiply-accumulates, each with a verdict."""
+    """Published parameters and multiply-accumulates next to measured ones, each pair with a verdict."""
 
     name: Name
     label: str = Field("", pattern=r"^[A-Za-z0-9:._-]*$")

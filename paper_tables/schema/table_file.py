@@ -26,14 +26,14 @@ from paper_tables.schema.tables import ArmColumn, ArmRows, ArmTable, CrossedColu
 
 
 class PartLabel(Entry):
-    """How a part is called; `reconstructed` where its system has no official code."""
+    """Label of a part; `reconstructed` if its system has no official code."""
 
     label: str = ""
     reconstructed: bool = False
 
 
 class AxisLabel(Entry):
-    """How an axis and its levels are called; `bare` where the levels say enough without the axis's name."""
+    """Labels of an axis and its levels; `bare` prints the level without the name of the axis."""
 
     label: str = ""
     levels: dict[str, str] = Field(default_factory=dict)
@@ -41,7 +41,7 @@ class AxisLabel(Entry):
 
 
 class MetricLabel(Entry):
-    """How a metric is called: in figures, at the head of a column, its unit."""
+    """Label of a metric in figures, its column head in tables, its unit."""
 
     label: str = ""
     head: str = ""
@@ -61,7 +61,7 @@ AnyTable = Annotated[
     | Annotated[CountTable, Tag("verdicts")],
     Discriminator(_table_kind),
 ]
-"""A list of rows makes a comparison, the name of a group of counts a table of verdicts."""
+"""A list of rows makes a comparison, `verdicts` a table of counts; anything else is a table of arms."""
 
 
 class Spec(Entry):
@@ -77,7 +77,7 @@ class Spec(Entry):
 
 
 def read_table_file(path: Path, name: str | None = None) -> tuple[Spec, Document]:
-    """The table file and the places of its keys; raises TableError with every fault of its form."""
+    """Return the table file and the positions of its keys. Raises TableError with every error of its form."""
     document = load_yaml(path, name)
     if not isinstance(document.data, dict):
         raise TableError(
@@ -91,7 +91,7 @@ def read_table_file(path: Path, name: str | None = None) -> tuple[Spec, Document
 
 
 def _include_claims(document: Document, path: Path) -> None:
-    """Claims may stand in the table file or, by study, in claims.yaml beside it."""
+    """Take the claims from claims.yaml next to the table file, by study, unless the table file has its own."""
     file, study = path.with_name(CLAIMS), str(document.data.get("study", ""))
     if not file.is_file() or "claims" in document.data:
         return
@@ -113,7 +113,7 @@ def _to_fault(document: Document, error: dict[str, Any]) -> Fault:
 
 
 def _key_path(loc: tuple[str | int, ...], data: Any) -> Key:
-    """pydantic's location without the names of union members, which do not stand in the file."""
+    """Return pydantic's location without the names of union members, which are not keys of the file."""
     key: list[str | int] = []
     for i, step in enumerate(loc):
         inside = step in data if isinstance(data, dict) else isinstance(step, int) and isinstance(data, list)

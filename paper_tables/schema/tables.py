@@ -6,19 +6,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
-from paper_tables.schema.base import Entry, Filter, Name, non_empty
+from paper_tables.schema.base import Entry, Filter, TableEntry, non_empty
 from paper_tables.schema.comparisons import Published
 
 Show = Literal["mean", "mean_sd", "mean_ci", "paired_difference", "mcnemar"]
 
 
 class ArmColumn(Entry):
-    """One column: a metric of ours, or the papers' number for it."""
+    """One column: a measured metric, or the published number for it."""
 
     metric: str | None = None
     published: str | None = None
     head: str = ""
-    """``{unit}`` in it stands for the unit; a head without it takes the metric as it is, unscaled."""
+    """``{unit}`` in it is replaced by the unit. A head without it prints the metric unscaled."""
     over: str = ""
     show: Show = "mean"
     digits: int | None = Field(None, ge=0, le=6)
@@ -27,7 +27,7 @@ class ArmColumn(Entry):
     best: Literal["none", "bold"] = "none"
     within: Literal["part", "table"] = "part"
     optional: bool = False
-    """Left out where the frame has no such metric; otherwise that is a fault."""
+    """Left out if the frame has no such metric; otherwise a missing metric is an error."""
 
     @model_validator(mode="after")
     def _one(self) -> ArmColumn:
@@ -39,7 +39,7 @@ class ArmColumn(Entry):
 
 
 class CrossedColumns(Entry):
-    """Columns that are the levels of an axis, all of one metric."""
+    """One column per level of an axis, all of one metric."""
 
     axis: str
     metric: str
@@ -50,20 +50,20 @@ class CrossedColumns(Entry):
 
 
 class ArmRows(Entry):
-    """Which arms stand in the rows: a list of arms, or the levels of an axis."""
+    """Rows of a table: a list of arms, or the levels of an axis."""
 
     axis: str | None = None
     block: Literal["one_at_a_time"] | None = None
     arms: Literal["all", "baseline"] = "all"
     group: tuple[Literal["part", "axis"], ...] = ()
     item: Literal["level", "arm", "part", "name"] = "arm"
-    """name: the levels alone, for arms that are named by them."""
+    """name: the levels only, for arms that are named by them."""
     baseline: Literal["first", "none"] = "first"
 
     @model_validator(mode="after")
     def _alone(self) -> ArmRows:
         if self.axis is not None and self.model_fields_set - {"axis"}:
-            raise ValueError("with `axis` the rows are its levels, nothing else can be said")
+            raise ValueError("with `axis` the rows are its levels, no other key is allowed")
         if self.item == "level" and self.block != "one_at_a_time":
             raise ValueError("item: level needs block: one_at_a_time")
         return self
@@ -73,14 +73,9 @@ def _kind(columns: Any) -> str:
     return "crossing" if isinstance(columns, dict | CrossedColumns) else "list"
 
 
-class ArmTable(Entry):
+class ArmTable(TableEntry):
     """One table, written as .tex, .md, .html and .csv."""
 
-    name: Name
-    label: str = Field("", pattern=r"^[A-Za-z0-9:._-]*$")
-    caption: str = ""
-    width: Literal["auto", "one", "two"] = "auto"
-    """Columns of a two-column paper it stands in; auto: two where it does not fit one."""
     filter: Filter = Field(default_factory=dict)
     rows: ArmRows = ArmRows()
     columns: Annotated[

@@ -14,13 +14,13 @@ from paper_tables.schema.tables import ArmColumn, ArmRows, ArmTable
 FIGURE: TypeAdapter[Figure] = TypeAdapter(Figure)
 DEFAULT_CURVES = ("val.top1", "val.loss", "train.loss")
 MAX_LINES = 6
-"""Lines that panels beside each other can have."""
+"""Most lines per panel in a row of panels."""
 
 
 def default_spec(frame: Frame) -> Spec:
-    """Metrics in the study's order; the first that is better when larger or smaller is the one compared."""
-    told = list(frame.metadata.get("metrics", {}))
-    metrics = told or [c.removeprefix("metric.") for c in frame.columns if c.startswith("metric.")]
+    """Return a table of all metrics, comparing the first with a direction, and default figures."""
+    figure_specs = list(frame.metadata.get("metrics", {}))
+    metrics = figure_specs or [c.removeprefix("metric.") for c in frame.columns if c.startswith("metric.")]
     judged = [m for m in metrics if frame.direction(m) != "none"] or metrics
     tables = [_table(frame, metrics, judged[0])] if metrics else []
     return Spec(study=frame.study, tables=tuple(tables), figures=tuple(_figures(frame, judged)))
@@ -51,20 +51,20 @@ def _table(frame: Frame, metrics: list[str], main: str) -> ArmTable:
 def _figures(frame: Frame, metrics: list[str]) -> list[Figure]:
     if not metrics:
         return []
-    told: list[dict[str, object]] = [
+    figure_specs: list[dict[str, object]] = [
         {"name": "arms", "kind": "dots", "x": metrics[0], "caption": "Every arm: its seeds, their mean and interval."}
     ]
     cheap = [m for m in metrics[1:] if frame.direction(m) == "min" and "loss" not in m]
     if cheap and frame.direction(metrics[0]) == "max":
         caption = f"{metrics[0]} against {cheap[0]}; the line is the Pareto front."
-        told.append({"name": "pareto", "kind": "scatter", "x": cheap[0], "y": metrics[0], "frontier": True})
-        told[-1]["caption"] = caption
-    told += _curves(frame)
-    return [FIGURE.validate_python({"width": "two", **figure}) for figure in told]
+        figure_specs.append({"name": "pareto", "kind": "scatter", "x": cheap[0], "y": metrics[0], "frontier": True})
+        figure_specs[-1]["caption"] = caption
+    figure_specs += _curves(frame)
+    return [FIGURE.validate_python({"width": "two", **figure}) for figure in figure_specs]
 
 
 def _curves(frame: Frame) -> list[dict[str, object]]:
-    """Training along the first axis of each part: panels of one figure, or figures where there are many lines."""
+    """Return training curves along the first axis of each part: panels of one figure, several if many lines."""
     logged = [m for m in DEFAULT_CURVES if m in frame.curve_metrics()]
     parts = [part for part in frame.parts if part.axes]
     if not (logged and parts and frame.curves.loc[frame.curves["metric"] == logged[0], "step"].nunique() > 1):

@@ -1,6 +1,6 @@
-"""Everything of a results folder on one page, in one LaTeX document, and all claims in one list.
+"""Index page, LaTeX document and list of claims for all studies of a results folder.
 
-Made from what the renderings of the single studies recorded, so it costs nothing and opens no frame.
+Made from the records of the renderings, without opening a frame.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ VERDICTS = ("reproduced", "contradicted", "inconclusive", "not run")
 
 
 def write_index(results: Path) -> list[Path]:
-    """Write what belongs to all studies together; files that would not change are left alone."""
+    """Write the files about all studies, unless they are up to date; return their paths."""
     studies = studies_in(results)
     digest = hashlib.sha256(json.dumps([[s.folder, s.about] for s in studies]).encode()).hexdigest()[:12]
     written = [results / name for name in OUTPUTS if name[:6] != "claims" or any(s.about["claims"] for s in studies)]
@@ -36,14 +36,14 @@ def write_index(results: Path) -> list[Path]:
 
 
 def _closing_mark(digest: str) -> str:
-    """Closes each of the files; the code that wrote them is part of it."""
+    """Return the last line of each file: a digest of its inputs and of the code that writes it."""
     code = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(PACKAGE.rglob("*.j2"))))
     code.update(Path(__file__).read_bytes() + Path(__file__).with_name("latex_document.py").read_bytes())
     return f"studies {digest} by {code.hexdigest()[:12]}"
 
 
 def digest_in(path: Path) -> str:
-    """The mark of a file that was written here; "" for any other."""
+    """Return the digest line of a file written here; "" for other files."""
     try:
         last = path.read_text(encoding="utf-8").rstrip().rpartition("\n")[2]
     except (OSError, UnicodeDecodeError):
@@ -86,8 +86,8 @@ def _markdown(studies: Sequence[StudyRecord]) -> str:
                 rest = [test[key] for key in ("test", "expected", "measured", "n", "scale")]
                 verdict = f"**{claim['verdict']}**" if i == 0 else ""
                 lines.append("| " + " | ".join([*map(safe, [*first, *rest]), verdict]) + " |")
-    told = ", ".join(f"{n} {verdict}" for verdict, n in _counts(studies).items())
-    return f"Claims of the papers: {told}.\n\n" + "\n".join(lines) + "\n"
+    totals = ", ".join(f"{n} {verdict}" for verdict, n in _counts(studies).items())
+    return f"Claims of the papers: {totals}.\n\n" + "\n".join(lines) + "\n"
 
 
 def _csv(studies: Sequence[StudyRecord]) -> str:
@@ -99,7 +99,7 @@ def _csv(studies: Sequence[StudyRecord]) -> str:
     writer.writerow(["study", "name", "paper", "where", "claim", *keys, "verdict"])
     for study in studies:
         for claim in study.about["claims"]:
-            told = [study.folder, claim["name"], claim["paper"], claim["where"], claim["text"]]
+            left = [study.folder, claim["name"], claim["paper"], claim["where"], claim["text"]]
             for test in claim["tests"]:
-                writer.writerow(map(plain, [*told, *(test[key] for key in keys), claim["verdict"]]))
+                writer.writerow(map(plain, [*left, *(test[key] for key in keys), claim["verdict"]]))
     return out.getvalue()

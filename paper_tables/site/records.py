@@ -12,7 +12,7 @@ from paper_tables.site.render_cache import FRAMES
 
 @dataclass(frozen=True)
 class StudyRecord:
-    """A rendered study: the name of its folder, and what was recorded of it."""
+    """A rendered study: the name of its folder, its summary and its output files."""
 
     folder: str
     about: dict[str, Any]
@@ -23,13 +23,13 @@ class StudyRecord:
 
 
 def folders(results: Path) -> list[Path]:
-    """The folders below it that hold a frame."""
+    """Return the folders below `results` that contain a frame."""
     found = {path.parent for file in FRAMES[:2] for path in results.glob(f"*/{file}")}
     return sorted(found)
 
 
 def studies_in(results: Path) -> list[StudyRecord]:
-    """Those with claims first, those with a single table last: a reader begins with the papers."""
+    """Return the rendered studies: those with claims first, those with a single table last."""
     found = []
     for folder in folders(results):
         record = render_cache.read_record(folder)

@@ -1,4 +1,4 @@
-"""Everything of a study's folder: frame and table file in, files by name out."""
+"""Render a study's folder: frame and table file to the contents of all output files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Entry = TypeVar("Entry")
 
 
 def render(folder: Path, spec_file: Path | None) -> Rendered:
-    """Every output of a study's folder, the report last. Raises TableError."""
+    """Return every output of a study's folder. Raises TableError."""
     library = StudyFrames(folder, load_frame(folder))
     names = Names(_spec(library, spec_file), library.own)
     left_out: dict[str, str] = {}
@@ -63,7 +63,7 @@ def _spec(library: StudyFrames, file: Path | None) -> Spec:
 
 
 def _shown(file: Path) -> str:
-    """As one would type it, where it lies below the working directory."""
+    """Return the path relative to the working directory if it is below it."""
     here = Path.cwd()
     return str(file.resolve().relative_to(here)) if file.resolve().is_relative_to(here) else str(file)
 
@@ -77,7 +77,7 @@ def _grid(table: ArmTable | ComparisonTable | CountTable, names: Names, library:
 
 
 def _each(specs: tuple[Entry, ...], make: Callable[[Entry], Made], kind: str, left_out: dict[str, str]) -> list[Made]:
-    """What can be made; the rest by name with its reason, for the report."""
+    """Return what can be made; add the rest to `left_out` with its reason."""
     made = []
     for spec in specs:
         try:

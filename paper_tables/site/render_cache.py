@@ -1,4 +1,4 @@
-"""What was rendered from what, so that nothing is rendered twice. Standard library only."""
+"""Hashes of the inputs and outputs of a rendering, so that nothing is rendered twice. Standard library only."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LIBRARIES = ("matplotlib", "seaborn", "pandas", "numpy", "scipy", "jinja2")
 
 @dataclass(frozen=True)
 class Rendered:
-    """Contents by file name; what the list of all studies shows of them; the other studies that were asked for."""
+    """Contents by file name; `about`: summary for the index of all studies; `studies`: other studies that were used."""
 
     files: dict[str, bytes]
     about: dict[str, Any] = field(default_factory=dict)
@@ -30,7 +30,7 @@ class Rendered:
 
 @dataclass(frozen=True)
 class RenderCache:
-    """The inputs of a rendering, by content, and where its outputs are recorded."""
+    """Hashes of the inputs of a rendering, and the record of its outputs."""
 
     folder: Path
     spec: Path | None
@@ -51,7 +51,7 @@ class RenderCache:
         return cls(folder, spec, inputs | _other_frames(folder, read_record(folder).get("studies", ())))
 
     def cached_outputs(self) -> list[str] | None:
-        """The outputs, where they are all there as they were rendered from these inputs; else None."""
+        """Return the outputs if all exist unchanged since they were rendered from these inputs, else None."""
         last = read_record(self.folder)
         outputs = last.get("outputs", {})
         if last.get("inputs") != self.inputs or not outputs:
@@ -61,7 +61,7 @@ class RenderCache:
         return list(outputs)
 
     def write(self, rendered: Rendered) -> list[str]:
-        """Write the outputs, remove what an earlier rendering left behind, record both; returns the names."""
+        """Write and record the outputs, remove those of an earlier rendering; return the names."""
         files = rendered.files
         for name in set(read_record(self.folder).get("outputs", {})) - set(files):
             if _inside(name):
@@ -77,7 +77,7 @@ class RenderCache:
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """The record of a folder's last rendering; {} where there is none."""
+    """Return the record of a folder's last rendering, or {}."""
     try:
         last = json.loads((folder / FILE).read_bytes())
     except (OSError, ValueError):
@@ -86,7 +86,7 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def _other_frames(folder: Path, studies: Iterable[str]) -> dict[str, str]:
-    """The frames of other studies that a table draws on, wherever they might stand."""
+    """Return the hashes of the frames of other studies, in all folders where they may be."""
     place = folder.resolve()
     label = place.name.partition("@")[1:]
     names = dict.fromkeys(name for study in studies for name in (study + "".join(label), study))
@@ -94,7 +94,7 @@ def _other_frames(folder: Path, studies: Iterable[str]) -> dict[str, str]:
 
 
 def _study_name(folder: Path) -> str:
-    """The study's name as the plan has it; the folder's name where there is no plan."""
+    """Return the study's name from the plan, else the folder's name."""
     try:
         return str(json.loads((folder / "plan.json").read_bytes())["study"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -116,12 +116,12 @@ def _version(library: str) -> str:
 
 
 def _inside(name: str) -> bool:
-    """A record may be edited by hand: only files that a rendering makes are ever removed."""
+    """Return whether a rendering can have made the file: the record may be edited by hand."""
     return ".." not in name and (name.startswith(("tables/", "figures/")) or name == "origins.csv")
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Old or new, never half of one."""
+    """Replace a file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:

@@ -1,4 +1,4 @@
-"""The report: one HTML page with everything in it, that opens offline, sorts, prints, and never tells the time."""
+"""The report: one self-contained HTML page without dates; its tables can be sorted."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from paper_tables.tables.labels import RECONSTRUCTED, Names
 
 HERE = Path(__file__).parent / "templates"
 MAX_PROBLEMS = 25
-"""Lines of trouble that are listed one by one."""
+"""Most problems listed one by one."""
 
 
 def template(name: str) -> Template:
-    """A page; its style and its script stand in files of their own."""
+    """Return a page template; it includes the style and script templates."""
     loader = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -53,7 +53,13 @@ def write(
         claims=_table(claims) if claims else None,
         links=links,
         figures=[
-            {"name": p.name, "caption": plain(p.caption), "words": plain(p.words), "data": _inline(p), "wide": p.wide}
+            {
+                "name": p.name,
+                "caption": plain(p.caption),
+                "words": plain(p.alt_text),
+                "data": _inline(p),
+                "wide": p.wide,
+            }
             for p in pictures
         ],
         trials=trials(names),
@@ -72,32 +78,32 @@ def _table(grid: Grid) -> dict[str, Any]:
 
 
 def _inline(picture: DrawnFigure) -> str:
-    """As an address, not as elements: identifiers inside one SVG must not meet those of another."""
+    """Return the SVG as a data URL; inline elements would mix the ids of several SVGs."""
     return "data:image/svg+xml;base64," + base64.b64encode(picture.files["svg"]).decode()
 
 
 def counts(frame: Frame) -> dict[str, int]:
-    """Status -> trials, finished ones first."""
+    """Return status -> number of trials, finished ones first."""
     found = frame.statuses(frame.arms)
     return dict(sorted(found.items(), key=lambda item: (item[0] != "done", item[0])))
 
 
 def problems(names: Names) -> list[str]:
-    """What a reader must know before any number: unfinished trials, arm by arm; metrics without a value."""
+    """Return unfinished trials, arm by arm, and metrics without a value."""
     frame, found = names.frame, []
     if not frame.arms:
         return ["There are no trials in these results."]
     for arm in frame.arms:
         other = {status: n for status, n in frame.statuses([arm]).items() if status != "done"}
         if other:
-            told = join_and([f"{n} {status}" for status, n in other.items()])
-            found.append(plain(f"{names.part(arm.part)}, {names.arm(arm)}: {told} of {len(arm.rows)} trials"))
+            info = join_and([f"{n} {status}" for status, n in other.items()])
+            found.append(plain(f"{names.part(arm.part)}, {names.arm(arm)}: {info} of {len(arm.rows)} trials"))
             continue
         metrics = list(frame.metadata.get("metrics", {}))
         for metric in metrics:
             had, done = len(frame.values(arm, metric)), len(frame.finished_trials(arm))
             lost = done - had
-            if lost and (had or not frame.values(arm, metrics[0])):  # else it is none of this arm's metrics
+            if lost and (had or not frame.values(arm, metrics[0])):  # otherwise the metric does not apply to this arm
                 where = plain(f"{names.part(arm.part)}, {names.arm(arm)}")
                 found.append(f"{where}: {metric} has no finite value in {lost} of {len(arm.rows)} finished trials")
     return (
@@ -108,14 +114,14 @@ def problems(names: Names) -> list[str]:
 
 
 def facts(frame: Frame) -> list[tuple[str, str]]:
-    """Protocol and environment, from what the trials recorded."""
+    """Return protocol and environment as recorded by the trials."""
     seeds = sorted({int(s) for s in frame.rows["seed"]}) if len(frame.rows) else []
     spent = frame.rows["cost.seconds"].sum() if "cost.seconds" in frame.rows else 0.0
     gpu = frame.rows["cost.gpu_hours"].sum() if "cost.gpu_hours" in frame.rows else 0.0
     sources = {
-        name: str((told or {}).get("from"))
-        for name, told in frame.metadata.get("metrics", {}).items()
-        if (told or {}).get("from")
+        name: str((info or {}).get("from"))
+        for name, info in frame.metadata.get("metrics", {}).items()
+        if (info or {}).get("from")
     }
     rows = [
         ("Study", frame.study),
@@ -145,7 +151,7 @@ def _hours(seconds: float) -> str:
 
 
 def rebuilt(names: Names) -> list[str]:
-    """Systems in this study that are reconstructions: by their parts, else by the model names in the study's text."""
+    """Return the reconstructed systems of this study: by its parts, else by model names in the study's text."""
     frame = names.frame
     parts = [
         plain(names.part(p.name)).removesuffix(" (reconstructed)") for p in frame.parts if names.reconstructed(p.name)
@@ -161,7 +167,7 @@ def shown_metrics(frame: Frame) -> list[str]:
 
 
 def trials(names: Names) -> list[dict[str, Any]]:
-    """One line per trial."""
+    """Return one row per trial."""
     frame = names.frame
     metrics = shown_metrics(frame)
     lines: list[dict[str, Any]] = []
@@ -170,7 +176,7 @@ def trials(names: Names) -> list[dict[str, Any]]:
     known = [column.to_numpy() for column in columns if column is not None]
     kept = {name: frame.rows[name].tolist() for name in ("trial", "seed", "status")}
     for arm in frame.arms:
-        told = {
+        info = {
             "part": plain(names.part(arm.part)),
             "arm": plain(names.arm(arm)),
             "label": plain(escape_markup(arm.label)),
@@ -181,7 +187,7 @@ def trials(names: Names) -> list[dict[str, Any]]:
             values = [math.nan if column is None else float(next(numbers)[i]) for column in columns]
             shown = [f"{v:.5g}" if math.isfinite(v) else "—" for v in values]
             lines.append(
-                {"id": trial, "first": trial not in seen, **told, "seed": int(kept["seed"][i]),
+                {"id": trial, "first": trial not in seen, **info, "seed": int(kept["seed"][i]),
                  "status": kept["status"][i], "values": shown}
             )  # fmt: skip
             seen.add(trial)

@@ -1,4 +1,4 @@
-"""A table whose rows are arms: one factor at a time, all arms, or the parts' baselines beside the papers."""
+"""A table whose rows are arms: one factor at a time, all arms, or the parts' baselines with published numbers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FilledColumn = tuple[Head, list[Cell]]
 
 
 def build(table: ArmTable, names: Names) -> Grid:
-    """Raises Nothing where no arm passes the filter or none has finished."""
+    """Return the table. Raises NoData if no arm passes the filter or none has finished."""
     frame = names.frame
     arms = listed_arms(frame, table.filter, table.rows)
     if not arms:
@@ -39,13 +39,13 @@ def build(table: ArmTable, names: Names) -> Grid:
 
 
 def _known(column: ArmColumn, names: Names) -> bool:
-    """An optional column stays where the frame has its metric with at least one value."""
+    """Keep an optional column only if the frame has a value of its metric."""
     if column.metric is None or not column.optional:
         return True
     return any(names.frame.values(arm, column.metric) for arm in names.frame.arms)
 
 
-# ---- the columns of words at the left
+# ---- text columns on the left
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,9 @@ def _row_headers(table: ArmTable, names: Names, arms: list[Arm]) -> _RowHeaders:
         return _RowHeaders([_words("Method", [names.part(arm.part) for arm in arms])], group, lambda i: False)
     if item == "name":
         axes = list(dict.fromkeys(axis for arm in arms for axis in arm.coords))
-        axes = [a for a in axes if len({arm.coords.get(a) for arm in arms}) > 1] or axes  # alike: unsaid
+        axes = [
+            a for a in axes if len({arm.coords.get(a) for arm in arms}) > 1
+        ] or axes  # an axis with one level says nothing
         named = [", ".join(names.level(a, arm.coords[a]) for a in axes if a in arm.coords) for arm in arms]
         return _RowHeaders([_words(", ".join(map(names.axis, axes)), named)], group, lambda i: False)
     labels = [names.arm(arm) for arm in arms]
@@ -87,7 +89,7 @@ def _row_headers(table: ArmTable, names: Names, arms: list[Arm]) -> _RowHeaders:
 
 
 def _level(names: Names, arm: Arm, way: str | None, titled: bool) -> str:
-    """The level that sets an arm apart; of a baseline its own, where there is but one axis and no title says it."""
+    """Return the level in which the arm differs; for a baseline its own, if it has one axis and no group title."""
     if way:
         return names.level(way, arm.coords[way])
     return names.level(*next(iter(arm.coords.items()))) if len(arm.coords) == 1 and not titled else ""
@@ -104,7 +106,7 @@ def _title(names: Names, arm: Arm, with_baseline: bool) -> str:
 
 
 def _count(names: Names, arms: list[Arm]) -> FilledColumn:
-    """n as finished trials, with the planned ones where some are missing."""
+    """Return the column n: finished trials, and planned ones if some are missing."""
     cells = []
     for arm in arms:
         done, planned = len(names.frame.finished_trials(arm)), len(arm.rows)
@@ -114,7 +116,7 @@ def _count(names: Names, arms: list[Arm]) -> FilledColumn:
     return Head("n", kind="count"), cells
 
 
-# ---- the columns of numbers
+# ---- columns of numbers
 
 
 def _metric(column: ArmColumn, names: Names, arms: list[Arm]) -> FilledColumn:

@@ -1,4 +1,4 @@
-"""One arm and one metric to one cell: mean, spread, paired difference, and what must be said about them."""
+"""Cells of one metric: mean and spread of an arm, or its paired difference to the baseline."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SUBHEADS = {
 
 @dataclass(frozen=True)
 class Measure:
-    """A metric as a column shows it: how, with which factor, to how many digits."""
+    """Formats one metric as cells: what to show, scaling factor, digits."""
 
     frame: Frame
     metric: str
@@ -37,7 +37,7 @@ class Measure:
     def of(
         cls, names: Names, arms: Iterable[Arm], metric: str, show: Show, level: float, digits: int | None, scale: bool
     ) -> Measure:
-        """The factor and the digits fit all the arms of a column together."""
+        """Choose the factor and the digits so that they fit all arms of the column."""
         frame = names.frame
         means = [summarize(list(v.values())).mean for v in (frame.values(arm, metric) for arm in arms) if v]
         factor, unit = names.scaled(metric, means) if scale else (1.0, names.metric(metric).unit)
@@ -45,15 +45,15 @@ class Measure:
         return cls(frame, metric, show, level, factor, unit, fitting)
 
     def under(self, cells: Iterable[Cell]) -> str:
-        """The line below the head; nothing where no cell has a spread."""
-        told = SUBHEADS[self.show].format(level=f"{100 * self.level:g} %")
-        return told if self.show == "mcnemar" or any(cell.spread is not None for cell in cells) else ""
+        """Return the line below the head; empty if no cell has a spread."""
+        subhead = SUBHEADS[self.show].format(level=f"{100 * self.level:g} %")
+        return subhead if self.show == "mcnemar" or any(cell.spread is not None for cell in cells) else ""
 
     def values(self, arm: Arm) -> dict[int, float]:
         return {seed: self.factor * v for seed, v in self.frame.values(arm, self.metric).items()}
 
     def cell(self, arm: Arm) -> Cell:
-        """The arm by itself, or against its part's baseline."""
+        """Return the cell of an arm: its own values, or their difference to its part's baseline."""
         if self.show not in ("paired_difference", "mcnemar"):
             return self._mean(arm)
         if arm.baseline:
@@ -80,7 +80,7 @@ class Measure:
         )
 
     def images(self, arm: Arm, base: Arm) -> Cell:
-        """Images that only this arm, and that only the baseline got right."""
+        """Return the numbers of images that only this arm, and that only the baseline classified correctly."""
         one, other = self.frame.trial_by_seed(arm), self.frame.trial_by_seed(base)
         found = compare_predictions(self.frame.images, one, other) if self.frame.images else None
         if found is None:
@@ -93,7 +93,7 @@ class Measure:
         )  # fmt: skip
 
     def difference_cell(self, result: Difference | None, expected: int) -> Cell:
-        """A difference that was taken; `expected` pairs had there been one for every finished trial."""
+        """Return the cell of a difference; `expected` is the number of pairs if every finished trial had one."""
         if result is None:
             return Cell()
         note = ""
@@ -107,14 +107,14 @@ class Measure:
 
 
 def interaction(corners: list[list[Mapping[int, float]]], level: float) -> Difference | None:
-    """(a11 - a10) - (a01 - a00), paired by seed."""
+    """Return (a11 - a10) - (a01 - a00), paired by seed; None without common seeds."""
     (a00, a01), (a10, a11) = corners
     seeds = sorted(a00.keys() & a01.keys() & a10.keys() & a11.keys())
     return difference([a11[s] - a10[s] - a01[s] + a00[s] for s in seeds], level) if seeds else None
 
 
 def adjust(rows: Iterable[Row]) -> None:
-    """Holm over every marked difference of a table, each test by itself."""
+    """Set Holm-adjusted p values over all marked differences of a table, separately for each test."""
     marked = [cell for row in rows for cell in row.cells if cell.p is not None]
     for test in ("t", "mcnemar"):
         cells = [cell for cell in marked if cell.test == test]
@@ -123,7 +123,7 @@ def adjust(rows: Iterable[Row]) -> None:
 
 
 def mark_best(cells: Iterable[Cell], direction: str) -> None:
-    """The best as printed: equal digits are equally good; where all are equal none is best."""
+    """Mark the best printed numbers: equal digits are equally good; if all are equal, none is marked."""
     shown = [(float(cell.number()), cell) for cell in cells if cell.value is not None and not cell.text]
     if direction == "none" or len({value for value, _ in shown}) < 2:
         return

@@ -1,24 +1,23 @@
-"""The lines of a comparison before their numbers: the published row, the arms, and where a metric is taken from."""
+"""Rows of a comparison: the published row and the measured arms of each, before numbers are formatted."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from paper_tables.core.statistics import Summary, summarize
 from paper_tables.core.text import escape_markup
-from paper_tables.data.other_studies import SelectedArm, StudyFrames
+from paper_tables.data.other_studies import SelectedArm, StudyFrames, first_available
 from paper_tables.schema.comparisons import ComparisonRow, ComparisonTable
 from paper_tables.tables import published
 from paper_tables.tables.labels import Names
 
 COUNTED_METRICS = ("params", "params_m", "gflops", "macs", "macs_g")
-"""Counted, not sampled: the same for every seed of a static model."""
+"""Deterministic: the same for every seed of a static model."""
 
 
 @dataclass(frozen=True)
 class ComparedLine:
-    """One line before its numbers: the published row and the arms that stand in it."""
+    """One row: the published numbers and the arms to compare them with."""
 
     row: ComparisonRow
     label: str
@@ -32,18 +31,8 @@ class ComparedLine:
         return any(Names(names.spec, one.frame).reconstructed(one.arm.part) for one in self.found)
 
 
-@dataclass(frozen=True)
-class Measurement:
-    """A metric of a line: where it comes from and what it is."""
-
-    found: SelectedArm
-    metric: str
-    summary: Summary
-    trials: tuple[str, ...]
-
-
 def expand(row: ComparisonRow, library: StudyFrames) -> Iterator[ComparedLine]:
-    """One line, or with `every` one per published row."""
+    """Yield one row, or with `every` one per published row."""
     papers: list[dict[str, str] | None] = [*(published.matching(row.published) if row.published else ())]
     group = row.group
     for paper in papers if row.every else (papers[:1] or [None]):
@@ -55,7 +44,7 @@ def expand(row: ComparisonRow, library: StudyFrames) -> Iterator[ComparedLine]:
 
 
 def ordered(table: ComparisonTable, lines: list[ComparedLine]) -> list[ComparedLine]:
-    """In the file's order, or by a column inside each group."""
+    """Return the rows in the file's order, or sorted by a column inside each group."""
     sort = table.sort
     if sort is None:
         return lines
@@ -84,16 +73,3 @@ def _sortable(table: ComparisonTable, line: ComparedLine) -> float | None:
         return published.number((line.paper or {}).get(by, ""))
     got = first_available(line.found, (by,))
     return got.summary.mean if got else None
-
-
-def first_available(
-    found: tuple[SelectedArm, ...], metrics: tuple[str, ...], level: float = 0.95
-) -> Measurement | None:
-    """The first selection, and in it the first metric, with a finished finite number."""
-    for one in found:
-        for metric in metrics:
-            values = one.frame.values(one.arm, metric)
-            if values:
-                summary = summarize(list(values.values()), level)
-                return Measurement(one, metric, summary, tuple(one.frame.finished_trials(one.arm)))
-    return None

@@ -1,20 +1,18 @@
-"""Published beside measured: rows named one by one, from the papers' numbers, this study's arms or another study's."""
+"""Published and measured numbers side by side; rows name published rows and arms of this or other studies."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from paper_tables.core.text import escape_markup
-from paper_tables.data.other_studies import StudyFrames
+from paper_tables.data.other_studies import Measurement, StudyFrames, first_available
 from paper_tables.schema.comparisons import ComparisonColumn, ComparisonTable, Incomparable
 from paper_tables.tables import comparison_notes, published
 from paper_tables.tables.cell_values import mark_best
 from paper_tables.tables.comparison_rows import (
     COUNTED_METRICS,
     ComparedLine,
-    Measurement,
     expand,
-    first_available,
     ordered,
 )
 from paper_tables.tables.grid import Cell, Grid, Head, NoData, Row
@@ -25,7 +23,7 @@ HIGHER_IS_BETTER = ("top1", "top5", "images_per_second", "throughput_img_s", "sp
 
 
 def build(table: ComparisonTable, names: Names, library: StudyFrames) -> Grid:
-    """Raises Nothing where neither a published nor a measured number is there."""
+    """Return the table. Raises NoData if neither a published nor a measured number is there."""
     lines = ordered(table, [line for row in table.rows for line in expand(row, library)])
     compared = [_FilledColumn(table, column, lines, names) for column in table.columns]
     words = [column for column in compared if column.spec.text is not None]
@@ -52,7 +50,7 @@ def _label(line: ComparedLine, names: Names) -> str:
 
 
 def _count(columns: list[_FilledColumn], lines: int) -> list[Cell]:
-    """n of what was sampled; of what was counted where nothing else was measured."""
+    """Return n of the sampled metrics; of the deterministic ones if nothing else was measured."""
     cells = []
     for i in range(lines):
         found = [m for column in columns if (m := column.measured[i])]
@@ -74,7 +72,7 @@ def _head(column: ComparisonColumn, names: Names) -> str:
 
 
 class _FilledColumn:
-    """A column of the file, which becomes up to four of the table."""
+    """One column of the table file, which becomes up to four columns of the table."""
 
     def __init__(self, table: ComparisonTable, spec: ComparisonColumn, lines: list[ComparedLine], names: Names) -> None:
         self.table, self.spec, self.lines, self.names = table, spec, lines, names
@@ -115,9 +113,11 @@ class _FilledColumn:
 
     def _direction(self) -> str:
         for metric in self.spec.metric or ():
-            told = next((d for m in self.measured if m and (d := m.found.frame.direction(metric)) != "none"), "none")
-            if told != "none":
-                return told
+            direction = next(
+                (d for m in self.measured if m and (d := m.found.frame.direction(metric)) != "none"), "none"
+            )
+            if direction != "none":
+                return direction
         named = {*(self.spec.metric or ()), self.spec.published}
         return "max" if named & {*HIGHER_IS_BETTER} else "min" if named & {*LOWER_IS_BETTER} else "none"
 
@@ -142,8 +142,8 @@ class _FilledColumn:
         got = self.measured[i]
         if got is None:
             return Cell()
-        told = {"none": None, "sd": got.summary.sd, "ci": got.summary.half_width}[self.spec.spread]
-        spread = None if told is None else self.spec.factor * told
+        measured_spread = {"none": None, "sd": got.summary.sd, "ci": got.summary.half_width}[self.spec.spread]
+        spread = None if measured_spread is None else self.spec.factor * measured_spread
         note = self._lost(got)
         return Cell(
             self.spec.factor * got.summary.mean, spread, self.digits, note=note, n=got.summary.n, trials=got.trials,
@@ -169,7 +169,7 @@ class _FilledColumn:
         )  # fmt: skip
 
     def _why(self, i: int) -> str:
-        """Why the two numbers of a line cannot be compared; where nothing was measured nothing is said."""
+        """Return why the two numbers of a row are not comparable; empty if they are or nothing was measured."""
         got = self.measured[i]
         if got is None:
             return ""

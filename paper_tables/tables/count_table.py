@@ -1,11 +1,11 @@
-"""The table of verdicts: published parameters and multiply-accumulates beside the counted ones, equal or why not."""
+"""Published parameters and multiply-accumulates next to the measured ones, with a verdict on each pair."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
-from paper_tables.core.text import escape_markup, join_and
+from paper_tables.core.text import escape_markup, join_and, shorten
 from paper_tables.data.frame import Arm, Frame
 from paper_tables.schema.published_counts import CountTable
 from paper_tables.tables import published
@@ -19,7 +19,7 @@ AXIS = "model"
 MEASURED_DIGITS = 3
 """Digits of measured numbers and differences, unless the published one has more."""
 NORMS = "equal once the operations of norms are counted as fvcore does"
-HEADS = "equal with the parts that only training uses"
+HEADS = "equal including the parameters used in training only"
 
 
 SHORT_PAPER_NAMES = {
@@ -36,7 +36,7 @@ COMMON_SUFFIX = re.compile(r"_patch\d+(_window\d+)?(_224)?")
 
 @dataclass
 class CountLine:
-    """Equal numbers of one model, from one or several sources."""
+    """Equal published numbers of one model, from one or several sources."""
 
     model: str
     printed: dict[str, str]
@@ -45,7 +45,7 @@ class CountLine:
 
 
 def build(table: CountTable, names: Names) -> Grid:
-    """Raises Nothing where no model of the group was measured."""
+    """Return the table. Raises NoData if no model of the group was measured."""
     frame = names.frame
     arms = {arm.coords[AXIS]: arm for arm in frame.arms if arm.part != "speed" and AXIS in arm.coords}
     order = list(arms)
@@ -56,7 +56,7 @@ def build(table: CountTable, names: Names) -> Grid:
         line.model: arms[line.model] for line in lines if line.model in arms and frame.finished_trials(arms[line.model])
     }
     if not done:
-        raise NoData("none of these models has been counted")
+        raise NoData("none of these models has been measured")
     rows, last = [], ""
     for line in lines:
         rows.append(_row(line, frame, done.get(line.model), first=line.model != last))
@@ -72,7 +72,7 @@ def build(table: CountTable, names: Names) -> Grid:
 
 
 def _lines(group: str) -> list[CountLine]:
-    """A source that gives only one of a line's two numbers stands in that line too."""
+    """Return the rows of a group; a source that gives only one of a row's two numbers joins that row."""
     mine = [(row, source) for row, _, source in assigned_rows() if source and source.group == group and source.model]
     lines: list[CountLine] = []
     for row, source in sorted(mine, key=lambda pair: sum(not pair[0][key] for key in COUNTS)):
@@ -91,7 +91,7 @@ def _fits(line: CountLine, printed: dict[str, str], source: CountSource) -> bool
 
 
 def _paper(name: str) -> str:
-    """The paper's name without year and venue."""
+    """Return the paper's name without year and venue."""
     return SHORT_PAPER_NAMES.get(name, name.partition(" (")[0].partition(",")[0].partition(" comparison")[0])
 
 
@@ -101,20 +101,15 @@ def _row(line: CountLine, frame: Frame, arm: Arm | None, first: bool) -> Row:
     rebuilt = " (reconstructed)" if line.model.startswith(RECONSTRUCTED) else ""
     cells = [
         Cell(text=escape_markup(COMMON_SUFFIX.sub("", line.model) + rebuilt) if first else ""),
-        Cell(text=_papers(line.papers)),
+        Cell(text=escape_markup(shorten(list(dict.fromkeys(line.papers)), 2))),
     ]
     for key in COUNTS:
         cells += _cells(line, key, measured, trials)
     return Row(tuple(cells), rule=first)
 
 
-def _papers(names: list[str]) -> str:
-    kinds = list(dict.fromkeys(names))
-    return escape_markup(", ".join(kinds[:2]) + (f" and {len(kinds) - 2} more" if len(kinds) > 2 else ""))
-
-
 def _cells(line: CountLine, key: str, measured: dict[str, float], trials: tuple[str, ...]) -> list[Cell]:
-    """Published, measured, difference, verdict."""
+    """Return four cells: published, measured, difference, verdict."""
     text, factor = line.printed[key], line.source.factor if key == "gflops" else 1.0
     value = published.number(text)
     if value is None:
@@ -149,11 +144,11 @@ def _conventions(key: str, measured: dict[str, float], factor: float) -> list[Co
 def _notes(rows: list[Row], lines: list[CountLine], frame: Frame, arms: list[Arm]) -> list[str]:
     verdicts = [cell.text for row in rows for cell in row.cells if cell.text in ("equal", "differs", "unexplained")]
     counts = {outcome: verdicts.count(outcome) for outcome in ("equal", "differs", "unexplained")}
-    told = join_and([f"{n} {outcome}" for outcome, n in counts.items() if n])
+    totals = join_and([f"{n} {outcome}" for outcome, n in counts.items() if n])
     notes = [
         f"equal: after rounding to the published digits; differs: for the reason in the note; unexplained: no reason "
-        f"known. Verdicts: {told}.",
-        f"Measured: {describe_run(frame, arms)}; counted, not sampled.",
+        f"known. Verdicts: {totals}.",
+        f"Measured: {describe_run(frame, arms)}; counted, the same for every seed.",
     ]
     rebuilt = sorted({COMMON_SUFFIX.sub("", line.model) for line in lines if line.model.startswith(RECONSTRUCTED)})
     if rebuilt:

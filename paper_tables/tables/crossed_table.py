@@ -1,4 +1,4 @@
-"""A table of two axes: rows and columns are levels, the cells one metric; with margins, differences and interaction."""
+"""A table of two axes: rows and columns are levels, cells one metric; margins show differences and interaction."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from paper_tables.tables.select_arms import crossed_arms, levels
 
 
 def build(table: ArmTable, names: Names) -> Grid:
-    """Raises Nothing where no such arm has finished."""
+    """Return the table. Raises NoData if none of its arms has a finished trial."""
     columns = table.columns
     if not isinstance(columns, CrossedColumns) or table.rows.axis is None:
-        raise TypeError("a list of columns belongs to `listing`")
+        raise TypeError("a list of columns belongs to `arm_table`")
     cross = _Cross.of(table, columns, table.rows.axis, names)
     rows = [Row((Cell(text=names.level(cross.down, level)), *cross.line(level))) for level in cross.downs]
     if table.margins == "difference":
@@ -68,7 +68,7 @@ class _Cross:
         return tuple(heads)
 
     def find(self, down: str, across: str) -> Arm | None:
-        """The arm at a crossing; where one axis is inert, the arm stands at every level of it."""
+        """Return the arm at a crossing; an arm in which one axis is inert is at every level of it."""
         for arm in self.arms:
             if arm.coords.get(self.down, down) == down and arm.coords.get(self.across, across) == across:
                 return arm
@@ -97,7 +97,7 @@ class _Cross:
         return cell
 
     def bottom(self) -> list[Row]:
-        """The differences down the columns, and the interaction in the corner."""
+        """Return the row of differences between the rows, with the interaction in the corner."""
         if len(self.downs) != 2:
             return []
         low, high = self._ends(self.down, self.downs)
@@ -124,7 +124,7 @@ class _Cross:
         return cell
 
     def _ends(self, axis: str, two: list[str]) -> tuple[str, str]:
-        """(other, baseline): differences say what the part's own setting brings."""
+        """Return (other level, baseline level): differences show the effect of the baseline setting."""
         mine = {a.baseline for part in self.names.frame.parts for a in part.axes if a.name == axis}
         return (two[1], two[0]) if two[0] in mine and two[1] not in mine else (two[0], two[1])
 

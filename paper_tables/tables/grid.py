@@ -10,12 +10,12 @@ DASH = "—"
 
 
 class NoData(Exception):
-    """A table or figure has no data; the message says which."""
+    """Raised when a table or figure has no data; the message says what is missing."""
 
 
 @dataclass
 class Cell:
-    """A number with its spread, or words. Words that stand for a number (published ones) keep its value."""
+    """A number with its spread, or text. Text printed instead of a number keeps the value for sorting."""
 
     value: float | None = None
     spread: float | None = None
@@ -27,20 +27,20 @@ class Cell:
     grey: bool = False
     span: int = 1
     p: float | None = None
-    """The unadjusted p value, where this cell is to be marked."""
+    """Unadjusted p value of a cell that may be marked as significant."""
     holm: float | None = None
     test: Literal["t", "mcnemar"] = "t"
-    """Which test p is of; Holm's correction is taken over each by itself."""
+    """Test that gave p; Holm's correction is applied to each test separately."""
     least: int = 0
-    """McNemar: the fewest discordant images of any seed."""
+    """McNemar: the smallest number of discordant images over the seeds."""
     sd: float | None = None
-    """Of the paired differences, for the note on power."""
+    """Standard deviation of the paired differences, for the note on power."""
     n: int = 0
     trials: tuple[str, ...] = ()
     study: str = ""
-    """The folder of the study that the trials belong to; empty: the one that is rendered."""
+    """Folder of the study that the trials belong to; empty: the study being rendered."""
     origin: str = ""
-    """Where a published number stands."""
+    """Source of a published number."""
 
     @property
     def star(self) -> bool:
@@ -51,7 +51,7 @@ class Cell:
         return self.value is None and not self.text
 
     def number(self) -> str:
-        """The value to its digits, ASCII, without a minus on zero."""
+        """Return the value rounded to `digits`, in ASCII, without a minus sign on zero."""
         return fixed(self.value or 0.0, self.digits, self.signed)
 
     def uncertainty(self) -> str:
@@ -65,14 +65,14 @@ def fixed(value: float, digits: int, signed: bool = False) -> str:
 
 @dataclass(frozen=True)
 class Head:
-    """A column: `text`, `sub` in a smaller line below, `over` above neighbours that share it."""
+    """Column head: `text`, `sub` in a smaller line below, `over` above neighbors that share it."""
 
     text: str
     sub: str = ""
     kind: Literal["text", "prose", "number", "count"] = "number"
     over: str = ""
     share: float = 0.0
-    """Of the width that the other columns leave, for prose, which is broken into lines."""
+    """For prose, which wraps: share of the width that the other columns leave."""
 
     @property
     def words(self) -> bool:
@@ -81,7 +81,7 @@ class Head:
 
 @dataclass(frozen=True)
 class Row:
-    """Cells in the order of the heads; `group` is set on the first row of a group, `rule` starts a block in it."""
+    """Cells in the order of the heads; `group` titles the group that starts here, `rule` starts a block in it."""
 
     cells: tuple[Cell, ...]
     group: str = ""
@@ -90,7 +90,7 @@ class Row:
 
 @dataclass
 class Grid:
-    """A finished table. `notes` stand under it; `letters` are the footnotes of single cells."""
+    """A finished table. `notes` are printed below it; `letters` are the footnotes of single cells."""
 
     name: str
     label: str
@@ -106,7 +106,7 @@ class Grid:
         self.letters = {text: footnote_letter(i) for i, text in enumerate(dict.fromkeys(texts))}
 
     def mark(self, cell: Cell) -> str:
-        """What hangs on the cell: a star, a letter."""
+        """Return the superscript of a cell: star, footnote letter."""
         return ("*" if cell.star else "") + (self.letters[cell.note] if cell.note else "")
 
 

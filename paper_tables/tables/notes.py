@@ -1,7 +1,8 @@
-"""What stands under a table: seeds and n, what the spread is, which test, how it was trained, what to doubt."""
+"""Notes below a table: seeds and n, spread, test, protocol, reconstructed systems."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from statistics import median
 
 from paper_tables.core.statistics import MIN_SEEDS, detectable_effect, min_discordant_pairs
@@ -13,11 +14,11 @@ from paper_tables.tables.labels import Names
 
 KNOWN = ("seeds", "interval", "test", "protocol")
 LARGE_EFFECT = 1.5
-"""A table whose largest difference would have to exceed this many standard deviations to be marked says so."""
+"""Standard deviations: a table in which only larger differences could be significant gets a note on power."""
 
 
 def finish(grid: Grid, table: ArmTable, names: Names, arms: list[Arm]) -> Grid:
-    """Fill in the caption and put the notes under the grid."""
+    """Fill in the caption and add the notes."""
     frame = names.frame
     n = _n(frame, arms)
     caption = table.caption.replace("{n} seeds", "1 seed") if n == "1" else table.caption
@@ -36,10 +37,8 @@ def finish(grid: Grid, table: ArmTable, names: Names, arms: list[Arm]) -> Grid:
                 grid.notes.append(_protocol(table, frame))
             case _:
                 grid.notes.append(note)
-    rebuilt = list(dict.fromkeys(arm.part for arm in arms if names.reconstructed(arm.part)))
-    if rebuilt:
-        labels = [names.part(part).removesuffix(" (reconstructed)") for part in rebuilt]
-        grid.notes.append(f"Reconstructed from the text of their papers, without official code: {join_and(labels)}.")
+    reconstructed = list(dict.fromkeys(arm.part for arm in arms if names.reconstructed(arm.part)))
+    grid.notes += reconstruction_note([names.part(part).removesuffix(" (reconstructed)") for part in reconstructed])
     return grid
 
 
@@ -50,10 +49,33 @@ def _n(frame: Frame, arms: list[Arm]) -> str:
 
 def _seeds(frame: Frame, arms: list[Arm]) -> str:
     seeds = sorted({int(frame.rows["seed"].iloc[i]) for arm in arms for i in arm.rows})
-    named = f"seed{'s' * (len(seeds) > 1)} {join_and([str(s) for s in seeds])}"
     if all(len(frame.finished_trials(arm)) == len(seeds) for arm in arms):
-        return f"n = {len(seeds)} everywhere (finished trials); {named}."
-    return f"n counts finished trials; {named}."
+        return f"n = {len(seeds)} everywhere (finished trials); {describe_seeds(frame, arms)}."
+    return f"n counts finished trials; {describe_seeds(frame, arms)}."
+
+
+def describe_seeds(frame: Frame, arms: Iterable[Arm]) -> str:
+    """For example "seeds 0, 1 and 2"."""
+    seeds = sorted({int(frame.rows["seed"].iloc[i]) for arm in arms for i in arm.rows})
+    return f"seed{'s' * (len(seeds) > 1)} {join_and([str(s) for s in seeds])}"
+
+
+def describe_environment(frame: Frame) -> str:
+    """For example "on CPU with torch 2.15.0"."""
+    devices = [escape_markup(d) for d in frame.distinct("env.gpu")] or ["CPU"]
+    torch = [escape_markup(v) for v in frame.distinct("env.torch")]
+    return f"on {join_and(devices)}" + (f" with torch {join_and(torch)}" if torch else "")
+
+
+def describe_study(frame: Frame) -> str:
+    """For example "sret, scale laptop"."""
+    return escape_markup(frame.study) + (f", {escape_markup(frame.label)}" if frame.label else "")
+
+
+def reconstruction_note(labels: list[str]) -> list[str]:
+    """Return the note on reconstructed systems; no note without any."""
+    text = "Reconstructed from the text of their papers, without official code"
+    return [f"{text}: {join_and(labels)}."] if labels else []
 
 
 def _interval(table: ArmTable, cells: list[Cell]) -> list[str]:
@@ -78,19 +100,19 @@ def _test(cells: list[Cell]) -> list[str]:
     taken += " against the baseline of the same part" if any(cell.text == "ref." for cell in cells) else ""
     tested = [cell for cell in cells if cell.p is not None]
     if not tested:
-        return [f"{taken}; nothing is tested (fewer than {MIN_SEEDS} pairs, or differences without spread)."]
+        return [f"{taken}; not tested (fewer than {MIN_SEEDS} pairs, or differences without spread)."]
     family = f", Holm-corrected over the {len(tested)} differences of this table" if len(tested) > 1 else ""
     return [f"{taken}; * p < {ALPHA:g} in a paired t test{family}.", *_power(tested)]
 
 
 def _images(cells: list[Cell]) -> list[str]:
-    """McNemar's test: what the counts are, when they are marked, and when they never can be."""
-    told = [cell for cell in cells if cell.test == "mcnemar"]
-    tested = [cell for cell in told if cell.p is not None]
-    if not told:
+    """Return the notes on McNemar's test: meaning of the counts, significance, power."""
+    cells_mcnemar = [cell for cell in cells if cell.test == "mcnemar"]
+    tested = [cell for cell in cells_mcnemar if cell.p is not None]
+    if not cells_mcnemar:
         return []
     what = (
-        "gained/lost: validation images that only this arm, only the baseline of the same part got right, summed over"
+        "gained/lost: validation images that only this arm / only the baseline of its part classifies correctly, over"
     )
     if not tested:
         return [f"{what} equal seeds, with the final weights."]
@@ -103,22 +125,22 @@ def _images(cells: list[Cell]) -> list[str]:
     if weak:
         found.append(
             f"Power: {weak} of the {len(tested)} comparisons differ on fewer than {fewest} images with some seed and "
-            "could not be marked, whatever the direction."
+            "cannot be significant in either direction."
         )
     return found
 
 
 def _power(tested: list[Cell]) -> list[str]:
-    """Said where n is too small for a plausible difference ever to be marked."""
+    """Return a note if n is too small for a plausible difference to become significant."""
     n = min(cell.n for cell in tested)
     factor = detectable_effect(n, len(tested), ALPHA)
     spread = median(cell.sd or 0.0 for cell in tested)
     if factor <= LARGE_EFFECT:
         return []
     return [
-        f"Power: with {n} pairs the largest difference is marked only beyond {factor:.1f} standard deviations of the "
-        f"paired differences (about {factor * spread:.{tested[0].digits}f} at the spread seen here): "
-        "no mark is not evidence of no effect."
+        f"Power: with {n} pairs the largest difference is significant only beyond {factor:.1f} standard deviations of "
+        f"the paired differences (about {factor * spread:.{tested[0].digits}f} at the spread seen here): "
+        "a missing * is not evidence of no effect."
     ]
 
 
@@ -129,9 +151,5 @@ def _protocol(table: ArmTable, frame: Frame) -> str:
     for metric in metrics:
         source = (frame.metadata.get("metrics", {}).get(metric) or {}).get("from")
         if source in ("best", "last"):
-            taken.append(f"{escape_markup(metric)} is that of the {source} epoch")
-    study = f"Study {escape_markup(frame.study)}" + (f", {escape_markup(frame.label)}" if frame.label else "")
-    devices = [escape_markup(d) for d in frame.distinct("env.gpu")] or ["CPU"]
-    torch = [escape_markup(v) for v in frame.distinct("env.torch")]
-    made = f"on {join_and(devices)}" + (f" with torch {join_and(torch)}" if torch else "")
-    return "; ".join([f"{study}, {made}", *taken]) + "."
+            taken.append(f"{escape_markup(metric)} is taken from the {source} epoch")
+    return "; ".join([f"Study {describe_study(frame)}, {describe_environment(frame)}", *taken]) + "."

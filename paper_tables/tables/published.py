@@ -1,4 +1,4 @@
-"""Numbers from the papers, as printed there. A blank stays a blank: what is not published is never filled."""
+"""Published numbers as printed in the papers. A blank stays a blank: missing numbers are never filled in."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KEYS = ("paper", "table", "method", "backbone", "variant", "setting")
 
 @cache
 def rows(file: str) -> tuple[dict[str, str], ...]:
-    """All rows of ``published/<file>.csv``; empty where there is no such file."""
+    """Return all rows of ``published/<file>.csv``; empty if there is no such file."""
     path = PUBLISHED / f"{file}.csv"
     if not re.fullmatch(r"[\w-]+", file) or not path.is_file():
         return ()
@@ -29,7 +29,7 @@ def rows(file: str) -> tuple[dict[str, str], ...]:
 
 
 def matching(source: Published) -> list[dict[str, str]]:
-    """The rows whose columns match."""
+    """Return the rows whose columns match."""
     return [
         row
         for row in rows(source.file)
@@ -38,12 +38,12 @@ def matching(source: Published) -> list[dict[str, str]]:
 
 
 def find(source: Published) -> dict[str, str] | None:
-    """The first of them."""
+    """Return the first row that matches."""
     return next(iter(matching(source)), None)
 
 
 def cell(text: str, column: str, source: Published) -> Cell:
-    """A published number as it is printed; what a paper adds in brackets goes to the note."""
+    """Return a published number as printed; text in parentheses becomes the note."""
     value = number(text)
     text, _, aside = (text, "", "") if value is not None else text.partition(" (")
     doubts = [aside.removesuffix(")")] if aside else []
@@ -60,13 +60,13 @@ def cell(text: str, column: str, source: Published) -> Cell:
 
 
 def origin(row: dict[str, str]) -> str:
-    """Where a published row stands, for readers of the HTML."""
+    """Return the source of a published row, for tooltips in HTML."""
     table = ", ".join(row[key] for key in ("paper", "table") if row.get(key))
     return f"{table}: {row.get('source', '')} ({row.get('confidence') or 'unrated'})"
 
 
 def problem(source: Published) -> tuple[str, str] | None:
-    """What is wrong with it, as (key, message)."""
+    """Return (key, message) of an error in the reference, or None."""
     if not rows(source.file):
         names = sorted(path.stem for path in PUBLISHED.glob("*.csv"))
         return "file", f"there is no published/{source.file}.csv{suggest(source.file, names)}"
@@ -82,7 +82,7 @@ def problem(source: Published) -> tuple[str, str] | None:
 
 
 def number(text: str) -> float | None:
-    """The value of a printed number; None for words such as ``2.5x (up to)``."""
+    """Return the value of a printed number; None for text such as ``2.5x (up to)``."""
     try:
         return float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Is a published number the measured one? By arithmetic: rounding to the printed digits, then known conventions."""
+"""Compare a published number with a measured one: rounding to the printed digits, then known conventions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Outcome = Literal["equal", "explained", "unexplained"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """equal: after rounding to the printed digits. explained: not equal, `why` says why. unexplained: nobody knows."""
+    """equal: after rounding to the printed digits. explained: not equal, for the reason `why`. unexplained: neither."""
 
     outcome: Outcome
     why: str = ""
@@ -20,16 +20,16 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Convention:
-    """What else the number could be: our measurement counted in another way."""
+    """The measured number under another convention of counting."""
 
     value: float
     why: str
 
 
 def judge_rounding(printed: str, measured: float, conventions: Iterable[Convention] = (), reason: str = "") -> Verdict:
-    """`printed` as it stands in the paper; `reason` where a person found out why the two differ.
+    """Return the verdict on `printed`, the number as in the paper; `reason` is a known reason of a difference.
 
-    A convention explains a difference only where it gives every printed digit.
+    A convention explains a difference only if it gives every printed digit.
     """
     if rounds_to(measured, printed):
         return Verdict("equal")
@@ -44,7 +44,7 @@ def judge_rounding(printed: str, measured: float, conventions: Iterable[Conventi
 
 
 def rounds_to(value: float, printed: str) -> bool:
-    """A half may be rounded either way."""
+    """Return whether `value` rounds to `printed`; a half may be rounded either way."""
     return Decimal(printed) in {_at(value, printed, how) for how in (ROUND_HALF_UP, ROUND_HALF_EVEN)}
 
 
@@ -53,7 +53,7 @@ def truncates_to(value: float, printed: str) -> bool:
 
 
 def decimals(printed: str) -> int:
-    """Behind the point."""
+    """Return the number of decimals."""
     return len(printed.partition(".")[2])
 
 

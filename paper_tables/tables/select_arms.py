@@ -10,7 +10,7 @@ from paper_tables.schema.tables import ArmRows
 
 
 def filter_arms(frame: Frame, chosen: Filter) -> list[Arm]:
-    """The arms that a filter lets through. An arm in which a filtered axis is inert does not pass."""
+    """Return the arms that match the filter. An arm in which a filtered axis is inert does not match."""
 
     def passes(arm: Arm) -> bool:
         where = {"part": arm.part, **arm.coords}
@@ -20,7 +20,7 @@ def filter_arms(frame: Frame, chosen: Filter) -> list[Arm]:
 
 
 def listed_arms(frame: Frame, chosen: Filter, rows: ArmRows) -> list[Arm]:
-    """The arms of a list, parts in order, baselines first, then axis by axis and level by level."""
+    """Return the arms of a list: parts in order, baselines first, then by axis and level."""
     arms = filter_arms(frame, chosen)
     if rows.arms == "baseline":
         return [arm for arm in arms if arm.baseline]
@@ -31,12 +31,12 @@ def listed_arms(frame: Frame, chosen: Filter, rows: ArmRows) -> list[Arm]:
 
 
 def varied_axis(frame: Frame, arm: Arm) -> str | None:
-    """The one axis in which the arm leaves its part's baseline; "" for the baseline itself, None for more than one."""
+    """Return the one axis in which the arm differs from its baseline; "" for the baseline, None for several axes."""
     base = frame.baseline(arm.part)
     if base is None:
         return None
-    away = arm.axes_differing_from(base)
-    return None if len(away) > 1 else "".join(away)
+    differing = arm.axes_differing_from(base)
+    return None if len(differing) > 1 else "".join(differing)
 
 
 def _place(frame: Frame, arm: Arm) -> tuple[int, int, int]:
@@ -52,7 +52,7 @@ def _place(frame: Frame, arm: Arm) -> tuple[int, int, int]:
 
 
 def crossed_arms(frame: Frame, chosen: Filter, axes: Iterable[str]) -> list[Arm]:
-    """Arms that leave their part's baseline in the given axes only."""
+    """Return the arms that differ from their part's baseline in the given axes only."""
     free = set(axes) | (chosen.keys() - {"part"})
 
     def passes(arm: Arm) -> bool:
@@ -67,7 +67,7 @@ def crossed_arms(frame: Frame, chosen: Filter, axes: Iterable[str]) -> list[Arm]
 
 
 def levels(frame: Frame, arms: Iterable[Arm], axis: str, chosen: Filter) -> list[str]:
-    """The levels of an axis that the arms take, in the study's order."""
+    """Return the levels of an axis that occur in the arms, in the study's order."""
     taken = [arm.coords[axis] for arm in arms if axis in arm.coords]
     order = [level for part in frame.parts for a in part.axes if a.name == axis for level in a.levels]
     found = [level for level in dict.fromkeys([*order, *taken]) if level in taken]

@@ -1,4 +1,4 @@
-"""Comparisons and claims against the frames: every study, part, axis, level, metric and published row they name."""
+"""Validate comparisons and claims: every study, part, axis, level, metric and published row must exist."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def faults(spec: Spec, document: Document, library: StudyFrames) -> Iterator[Fau
         if claim.published is not None:
             yield from checked.source(claim.published, ("claims", i, "published"))
         if scale and claim.scales and scale not in claim.scales:
-            continue  # not tested here, where the axes may have other levels
+            continue  # not tested at this scale, whose axes may have other levels
         for j, condition in enumerate(claim.conditions):
             key = ("claims", i, "conditions", j)
             yield from checked.choice(condition.of, (*key, "of"))
@@ -62,13 +62,13 @@ class _Check:
             yield self.document.fault((*key, message[0]), message[1])
 
     def frames(self, choice: list[ArmSelector]) -> list[Frame]:
-        """The frames that selections draw on, as far as they are there; [] where one is missing."""
+        """Return the frames that selectors use; [] if one is missing."""
         studies = dict.fromkeys(chosen["study"][0] if "study" in chosen else "" for chosen in choice)
         found = [self.library.frame(study) for study in studies]
         return [frame for frame in found if frame is not None] if all(found) else []
 
     def metric(self, metrics: tuple[str, ...], frames: list[Frame], key: Key) -> Iterator[Fault]:
-        """At least one of the names must be known to one of the frames; a study that has not been run may know any."""
+        """Require one of the names in one of the frames; a study without results accepts any name."""
         if frames and not any(frame.has_metric(name) for frame in frames for name in metrics):
             known = [name for frame in frames for name in frame.metrics]
             hint = suggest(metrics[0], known)
@@ -96,8 +96,8 @@ class _Check:
             yield self.document.fault(key, str(error))
             return
         if _complete(frame) and not matching_arms(frame, chosen):
-            told = ", ".join(f"{name}: {'|'.join(labels)}" for name, labels in chosen.items() if name != "study")
-            yield self.document.fault(key, f"the study {frame.study} has no arm with {told or 'nothing said'}")
+            selector = ", ".join(f"{name}: {'|'.join(labels)}" for name, labels in chosen.items() if name != "study")
+            yield self.document.fault(key, f"the study {frame.study} has no arm with {selector or 'an empty selector'}")
 
     def _names(self, frame: Frame, chosen: ArmSelector, key: Key) -> Iterator[Fault]:
         parts = [part for part in frame.parts if part.name in chosen.get("part", (part.name,))]
@@ -117,7 +117,7 @@ class _Check:
 
 
 def _complete(frame: Frame) -> bool:
-    """Whether every level of every axis occurs: then an arm that is not there is not in the design either."""
+    """Return whether every level of every axis occurs: then a missing arm is not in the design."""
     arms = frame.arms
     taken = {(arm.part, axis, level) for arm in arms for axis, level in arm.coords.items()}
     declared = {(part.name, axis.name, level) for part in frame.parts for axis in part.axes for level in axis.levels}

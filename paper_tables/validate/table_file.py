@@ -1,4 +1,4 @@
-"""A table file against the frame: every part, axis, level, metric and published number it names must exist."""
+"""Validate a table file against the frame: every part, axis, level, metric and published row must exist."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from paper_tables.core.errors import Fault, TableError, suggest
 from paper_tables.core.yaml_loader import Document, Key
 from paper_tables.data.frame import Axis, Frame
 from paper_tables.data.other_studies import StudyFrames
-from paper_tables.schema.base import Filter
-from paper_tables.schema.figures import FigureSpec, Panel
+from paper_tables.schema.base import Entry, Filter, Reference
+from paper_tables.schema.figures import FigureSpec
 from paper_tables.schema.published_counts import CountTable
 from paper_tables.schema.table_file import Spec
 from paper_tables.schema.tables import ArmColumn, ArmTable, CrossedColumns
@@ -19,7 +19,7 @@ from paper_tables.validate import comparisons
 
 
 def check(spec: Spec, document: Document, library: StudyFrames) -> None:
-    """Raises TableError with all faults at once."""
+    """Raise TableError with all errors at once, if there are any."""
     faults = [*_Check(spec, document, library.own).faults(), *comparisons.faults(spec, document, library)]
     if faults:
         raise TableError(faults)
@@ -56,7 +56,7 @@ class _Check:
     def _twice(self, kind: str, names: list[str]) -> Iterator[Fault]:
         for i, name in enumerate(names):
             if name in names[:i]:
-                yield self.document.fault((kind, i, "name"), f'"{name}" stands twice')
+                yield self.document.fault((kind, i, "name"), f'"{name}" is defined twice')
 
     def _table(self, table: ArmTable, key: Key) -> Iterator[Fault]:
         yield from self._filter(table.filter, (*key, "filter"))
@@ -93,27 +93,24 @@ class _Check:
                 yield self.document.fault((*key, "published"), "the table names no `published` rows")
 
     def _figure(self, figure: FigureSpec, key: Key) -> Iterator[Fault]:
-        yield from self._filter(figure.filter, (*key, "filter"))
-        kind = getattr(figure, "kind", "")
         parts = figure.filter.get("part", ())
-        if kind == "line":
-            yield from self._axis(str(getattr(figure, "x", "")), (*key, "x"), parts)
-        elif kind in ("scatter", "forest", "dots"):
-            yield from self._metric(str(getattr(figure, "x", "")), (*key, "x"))
-        if kind in ("line", "scatter"):
-            yield from self._metric(str(getattr(figure, "y", "")), (*key, "y"))
-        color = getattr(figure, "color", None)
-        if color not in (None, "part"):
-            yield from self._axis(str(color), (*key, "color"), parts)
+        yield from self._filter(figure.filter, (*key, "filter"))
+        yield from self._references(figure, key, parts)
         for i, panel in enumerate(getattr(figure, "panels", ())):
-            yield from self._panel(panel, (*key, "panels", i), parts)
+            place = (*key, "panels", i)
+            yield from self._filter(panel.filter, (*place, "filter"))
+            yield from self._references(panel, place, panel.filter.get("part", parts))
 
-    def _panel(self, panel: Panel, key: Key, parts: tuple[str, ...]) -> Iterator[Fault]:
-        yield from self._filter(panel.filter, (*key, "filter"))
-        if panel.color not in (None, "part"):
-            yield from self._axis(str(panel.color), (*key, "color"), panel.filter.get("part", parts))
+    def _references(self, entry: Entry, key: Key, parts: tuple[str, ...]) -> Iterator[Fault]:
+        """Check the fields that are declared as `MetricRef` or `AxisRef`; `part` may be used as an axis of colors."""
+        for name, field in type(entry).model_fields.items():
+            value = getattr(entry, name)
+            if Reference.METRIC in field.metadata:
+                yield from self._metric(value, (*key, name))
+            elif Reference.AXIS in field.metadata and value not in (None, "part"):
+                yield from self._axis(value, (*key, name), parts)
 
-    # ---- names. A frame that is only a CSV may lack arms that the study has: only metrics and axes are known then.
+    # ---- names. A frame from CSV may lack arms of the study: then only metrics and axes are checked.
 
     def _metric(self, name: str, key: Key) -> Iterator[Fault]:
         if not self.frame.has_metric(name):

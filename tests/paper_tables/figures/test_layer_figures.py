@@ -17,7 +17,7 @@ from paper_tables.data.layer_pairs import by_lag, matrix, pair_values
 from paper_tables.data.load import load_frame
 from paper_tables.data.token_maps import ACTIVE, PAUSED, PRUNED, RESTARTED, read_token_maps, states
 from paper_tables.figures import draw
-from paper_tables.figures.token_maps import STATE_COLORS, overlay_states
+from paper_tables.figures.maps import STATE_COLORS, overlay_states
 from paper_tables.schema.figures import FigureSpec, Heatmap, Lags, Maps
 from paper_tables.schema.table_file import Spec, read_table_file
 from paper_tables.site import render_cache
@@ -123,11 +123,11 @@ def test_every_kind_is_drawn_with_words(names: Names) -> None:
     for spec in specs():
         picture = draw.draw(spec, names)
         assert set(picture.files) == {"pdf", "svg", "png"}
-        assert "nan" not in picture.words
-    told = {spec.name: draw.draw(spec, names).words for spec in specs()}
+        assert "nan" not in picture.alt_text
+    told = {spec.name: draw.draw(spec, names).alt_text for spec in specs()}
     assert "0.3 by chance. TPC-ViT: 0.51 to 0.71, mean 0.64" in told["h"]
     assert "0.71 at distance 1 to 0.51" in told["l"]
-    assert "58 % takes part, 8 % takes part again, 8 % paused and 25 % never again" in told["m_layers"]
+    assert "58 % active, 8 % restarted, 8 % paused and 25 % pruned" in told["m_layers"]
     assert "TPC-ViT: 1 to 3 of 3 layers" in told["m_depth"]
     assert "by attention, layers 1 and 3" in told["m_importance"]
 

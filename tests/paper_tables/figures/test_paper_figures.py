@@ -65,7 +65,7 @@ def test_every_kind_has_three_files_and_words(names: Names) -> None:
         assert picture.files["svg"].rstrip().endswith(b"git 4f2a9c1d0be7 -->")
         assert b"CreationDate" not in picture.files["pdf"]
         assert b"frame " in picture.files["png"][:2000]
-        assert "nan" not in picture.words
+        assert "nan" not in picture.alt_text
 
 
 def test_without_data_there_is_no_figure(names: Names, tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_the_studys_own_file_is_right(results: Frame) -> None:
         ("item: level", "item: row", "t.yaml:4:49  tables[0].rows.item: input should be 'level', 'arm', 'part' or 'name'"),
         ("    columns:\n      - {metric: top1, show: mean_sd}\n", "", "t.yaml:3:5  tables[0].columns: is missing"),
         ("study: redundancy", "study: redundant", 't.yaml:1:1  study: is "redundant_ablation", the results are of "redundancy_ablation"'),
-        ("name: one", "name: one\n    name: two", "t.yaml:4:5  tables[0].name: stands twice (first in line 3)"),
+        ("name: one", "name: one\n    name: two", "t.yaml:4:5  tables[0].name: is defined twice (first in line 3)"),
         ("name: one", "name: ../one", "t.yaml:3:5  tables[0].name: string should match pattern '^[A-Za-z0-9_-]+$'"),
         ("name: one", "name: one\n    filter: {part: mor}", 't.yaml:4:14  tables[0].filter.part: the study has no part "mor", did you mean "mor_vit"?'),
         ("name: one", "name: one\n    filter: {capacity: 0.7}", 't.yaml:4:14  tables[0].filter.capacity: the axis capacity has no level "0.7", did you mean "0.75"?'),
@@ -136,3 +136,11 @@ def test_build_says_it_and_writes_nothing(tmp_path: Path) -> None:
     with pytest.raises(TableError, match=r"t\.yaml:6:10 .*topl"):
         build(folder, spec)
     assert not (folder / "tables").exists()
+
+
+@pytest.mark.parametrize("text", ["study: " + "[" * 3000, "study: &x [*x]"])
+def test_too_deep_nesting_is_an_error_with_its_place(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "deep.yaml"
+    path.write_text(text)
+    with pytest.raises(TableError, match=r"t\.yaml:1:\d+  is nested more than 64 levels deep"):
+        read_table_file(path, "t.yaml")

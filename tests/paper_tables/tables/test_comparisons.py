@@ -139,5 +139,5 @@ def test_unknown_columns(results: Path) -> None:
         build(results, _file(results, row, "[{metric: topl}]", ""))
     with pytest.raises(TableError, match=r'no published column "topl", did you mean "top5"'):
         build(results, _file(results, row, "[{published: topl}]", ""))
-    with pytest.raises(TableError, match="`text` is a column of words"):
+    with pytest.raises(TableError, match="`text` is a text column"):
         build(results, _file(results, row, "[{text: setting, metric: top1}]", ""))

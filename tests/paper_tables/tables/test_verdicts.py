@@ -131,14 +131,14 @@ def test_parts_for_training_explain_a_larger_number(tmp_path):
     row = next(line for line in table if line[0].startswith(r"evo\_deit\_tiny"))
     assert row[2:4] == ["5.9", "5.717"]
     assert row[5].startswith("differs")
-    assert any("only training uses" in line for line in text)
+    assert any("used in training only" in line for line in text)
 
 
 def test_nothing_counted_is_said_in_the_report(tmp_path):
     place = folder(tmp_path, [{"name": "deit", "verdicts": "deit"}])
     build(place, place / "spec.yaml")
     assert not (place / "tables/deit.md").exists()
-    assert "none of these models has been counted" in (place / "report.html").read_text()
+    assert "none of these models has been measured" in (place / "report.html").read_text()
 
 
 def test_an_unknown_group_is_a_fault_with_its_place(tmp_path):

@@ -1,4 +1,4 @@
-"""Test images with their tokens: who takes part in which layer, how they rank there, how deep each one goes."""
+"""Test images with their tokens: active tokens per layer, importance ranks per layer, or depth of each token."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from paper_tables.tables.labels import Names
 from paper_tables.tables.select_arms import filter_arms
 
 STATE_COLORS = {RESTARTED: (style.COLORS[3], 0.7), PAUSED: (style.COLORS[0], 0.85), PRUNED: ("#cfcfcf", 0.9)}
-"""Colour and strength of what lies over a token's part of the image."""
+"""Color and opacity over a token's patch, by state."""
 MAX_CELL_INCHES = 1.0
-"""Inches of an image or map."""
+"""Largest size of an image or map, in inches."""
 MARGIN_INCHES = 1.75
-"""Inches for names on the left and the scale on the right."""
+"""Inches for labels on the left and the color bar on the right."""
 MAX_LAYERS = 12
-"""Layers that stand side by side."""
+"""Most layers side by side."""
 Shown = list[tuple[str, TokenMaps]]
 
 
 def draw(spec: Maps, names: Names) -> tuple[Figure, str]:
-    """The figure and what it shows in words; panels without maps are left out. Raises Nothing where all are."""
+    """Return the figure and its alternative text; panels without maps are left out. Raises NoData if all are."""
     shown = [(plain(panel.title), maps) for panel in spec.panels if (maps := _maps(panel, spec, names)) is not None]
     if spec.show == "importance":
         shown = [(title, maps) for title, maps in shown if maps.scored]
@@ -43,7 +43,7 @@ def draw(spec: Maps, names: Names) -> tuple[Figure, str]:
 
 
 def _maps(panel: Panel, spec: Maps, names: Names) -> TokenMaps | None:
-    """Of the first arm and trial that has some."""
+    """Return the token maps of the first arm and trial that has some."""
     arms = filter_arms(names.frame, {**spec.filter, **panel.filter})
     files = [names.frame.maps[t] for arm in arms for t in names.frame.finished_trials(arm) if t in names.frame.maps]
     return read_token_maps(files[0]) if files else None
@@ -70,9 +70,9 @@ def _layers(spec: Maps, shown: Shown) -> tuple[Figure, str]:
         _side(axes[:, 0], title)
     if spec.show == "layers":
         _legend(figure, [maps for _, maps in shown])
-    told = "; ".join(_describe(title, maps, spec.show) for title, maps in shown)
-    what = "Which tokens take part in each layer" if spec.show == "layers" else "How tokens rank in each layer"
-    return figure, f"{what}, for a few test images. {told}."
+    descriptions = "; ".join(_describe(title, maps, spec.show) for title, maps in shown)
+    what = "Active tokens of each layer" if spec.show == "layers" else "Importance rank of the tokens in each layer"
+    return figure, f"{what}, for a few test images. {descriptions}."
 
 
 def _depths(spec: Maps, shown: Shown) -> tuple[Figure, str]:
@@ -90,21 +90,21 @@ def _depths(spec: Maps, shown: Shown) -> tuple[Figure, str]:
     for row, title in enumerate(["image", *(title for title, _ in shown)]):
         axes[row][0].set_ylabel(title.replace(" (", "\n("), rotation=0, ha="right", va="center", fontsize=8)
     bar = figure.colorbar(axes[1][0].images[0], ax=list(axes.flat), shrink=0.9, aspect=18, pad=0.02)
-    bar.set_label("layers that a token goes through")
+    bar.set_label("layers with the token active")
     bar.outline.set_visible(False)
-    told = "; ".join(_describe(title, maps, "depth") for title, maps in shown)
-    return figure, f"How many layers each token of a few test images goes through. {told}."
+    descriptions = "; ".join(_describe(title, maps, "depth") for title, maps in shown)
+    return figure, f"Number of layers in which each token of a few test images is active. {descriptions}."
 
 
 def _figure(width: float, height: float) -> Figure:
-    """Closely packed."""
+    """Return a figure with small margins."""
     engine = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.015, wspace=0.0, hspace=0.0)
     figure: Figure = plt.figure(figsize=(width, height), layout=engine)
     return figure
 
 
 def _columns(maps: TokenMaps, show: str) -> list[int]:
-    """The layers to show, from 1; where there are too many, evenly chosen ones with first and last."""
+    """Return the layers to show, from 1; evenly spaced if there are more than `MAX_LAYERS`."""
     layers = list(range(1, maps.active.shape[1] + 1)) if show == "layers" else maps.scored
     if len(layers) <= MAX_LAYERS:
         return layers
@@ -149,7 +149,7 @@ def _hide_axes(ax: Axes) -> None:
 
 
 def _stack(figure: Figure, rows: Sequence[int]) -> list[Any]:
-    """A part of the figure per panel, as high as it has rows."""
+    """Return one subfigure per panel, with heights proportional to their rows."""
     return list(figure.subfigures(len(rows), 1, height_ratios=rows, squeeze=False)[:, 0])
 
 
@@ -158,7 +158,7 @@ def _side(axes: Sequence[Axes], title: str) -> None:
 
 
 def _legend(figure: Figure, shown: list[TokenMaps]) -> None:
-    """The covers that occur."""
+    """Draw the legend of the states that occur."""
     found = {int(value) for maps in shown for value in np.unique(maps.states)}
     handles = [Patch(facecolor="black", label=STATES[ACTIVE])]
     handles += [Patch(facecolor=c, alpha=a, label=STATES[v]) for v, (c, a) in STATE_COLORS.items() if v in found]
