@@ -216,18 +216,18 @@ def test_wild_words_and_one_paper(tmp_path: Path) -> None:
 
 
 def test_claims_of_all_studies_in_one_file(tmp_path: Path) -> None:
-    """By study, beside the table files; a fault is told with that file's line; a study's own claims come first."""
+    """Claims by study next to the table files; errors have that file's lines; the table file's own claims come first."""
     folder = synthetic_frame.study(tmp_path / "redundancy_ablation")
     spec, claims = tmp_path / "t.yaml", tmp_path / "claims.yaml"
     spec.write_text("study: redundancy_ablation\n")
-    told = "  - {name: c, text: t, paper: p, conditions: [{metric: top1, of: {part: %s}, at_least: 1}]}\n"
-    claims.write_text("other: []\nredundancy_ablation:\n" + told % "srt")
+    claim = "  - {name: c, text: t, paper: p, conditions: [{metric: top1, of: {part: %s}, at_least: 1}]}\n"
+    claims.write_text("other: []\nredundancy_ablation:\n" + claim % "srt")
     with pytest.raises(TableError, match=r"claims.yaml:3:\d+ .*no part \"srt\", did you mean \"sret\""):
         build(folder, spec)
-    claims.write_text("redundancy_ablation:\n" + told % "sret")
+    claims.write_text("redundancy_ablation:\n" + claim % "sret")
     build(folder, spec)
     first = (folder / "tables" / "claims.csv").read_text()
-    claims.write_text("redundancy_ablation:\n" + told.replace("at_least: 1", "at_least: 2") % "sret")
+    claims.write_text("redundancy_ablation:\n" + claim.replace("at_least: 1", "at_least: 2") % "sret")
     build(folder, spec)
     assert (folder / "tables" / "claims.csv").read_text() != first
     spec.write_text("study: redundancy_ablation\nclaims: []\n")

@@ -57,12 +57,12 @@ def write_maps(file: Path, **changes: np.ndarray) -> None:
     rng = np.random.default_rng(0)
     active = np.ones((2, 3, 4), bool)
     active[:, 1, :2], active[:, 2, 1:3] = False, False  # 0 restarts, 1 and 2 go, 3 stays
-    told = {
+    arrays = {
         "images": rng.integers(0, 255, (2, 8, 8, 1), np.uint8), "active": active, "grid": np.array([2, 2]),
         "importance": rng.integers(0, 255, (2, 2, 4), np.uint8), "scored": np.array([0, 2]),
         "kind": np.array("attention"),
     }  # fmt: skip
-    np.savez_compressed(file, **{**told, **changes})
+    np.savez_compressed(file, **{**arrays, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -124,12 +124,12 @@ def test_every_kind_is_drawn_with_words(names: Names) -> None:
         picture = draw.draw(spec, names)
         assert set(picture.files) == {"pdf", "svg", "png"}
         assert "nan" not in picture.alt_text
-    told = {spec.name: draw.draw(spec, names).alt_text for spec in specs()}
-    assert "0.3 by chance. TPC-ViT: 0.51 to 0.71, mean 0.64" in told["h"]
-    assert "0.71 at distance 1 to 0.51" in told["l"]
-    assert "58 % active, 8 % restarted, 8 % paused and 25 % pruned" in told["m_layers"]
-    assert "TPC-ViT: 1 to 3 of 3 layers" in told["m_depth"]
-    assert "by attention, layers 1 and 3" in told["m_importance"]
+    alt_text = {spec.name: draw.draw(spec, names).alt_text for spec in specs()}
+    assert "0.3 by chance. TPC-ViT: 0.51 to 0.71, mean 0.64" in alt_text["h"]
+    assert "0.71 at distance 1 to 0.51" in alt_text["l"]
+    assert "58 % active, 8 % restarted, 8 % paused and 25 % pruned" in alt_text["m_layers"]
+    assert "TPC-ViT: 1 to 3 of 3 layers" in alt_text["m_depth"]
+    assert "by attention, layers 1 and 3" in alt_text["m_importance"]
 
 
 def test_equal_inputs_equal_bytes(names: Names) -> None:
@@ -158,8 +158,8 @@ def test_new_maps_are_drawn_anew_and_damaged_ones_named(tmp_path: Path, folder: 
 
 
 def test_a_bare_axis_is_called_by_its_levels(folder: Path) -> None:
-    told = {"axes": {name: {"bare": True} for name in ("routing", "capacity")}}
-    names = Names(Spec.model_validate({"study": "redundancy_ablation", **told}), load_frame(folder))
+    labels = {"axes": {name: {"bare": True} for name in ("routing", "capacity")}}
+    names = Names(Spec.model_validate({"study": "redundancy_ablation", **labels}), load_frame(folder))
     called = {arm.label: names.arm(arm) for arm in names.frame.arms if arm.part == "mor_vit"}
     assert called["baseline"] == "expert, 0.5"
     assert called["capacity=0.25"] == "0.25"
@@ -170,9 +170,9 @@ def test_a_bare_axis_is_called_by_its_levels(folder: Path) -> None:
 def test_a_level_without_official_code_says_so(folder: Path, level: str) -> None:
     frame = load_frame(folder)
     assert Names(Spec(study="redundancy_ablation"), frame).level("model", level).endswith(" (reconstructed)")
-    told = Spec.model_validate({"study": "redundancy_ablation", "axes": {"model": {"levels": {level: "as told"}}}})
-    assert Names(told, frame).level("model", level) == "as told"
-    assert Names(told, frame).level("model", "Evo-ViT") == "Evo-ViT"
+    spec = Spec.model_validate({"study": "redundancy_ablation", "axes": {"model": {"levels": {level: "as labeled"}}}})
+    assert Names(spec, frame).level("model", level) == "as labeled"
+    assert Names(spec, frame).level("model", "Evo-ViT") == "Evo-ViT"
 
 
 def test_the_table_file_asks_for_what_the_study_measures() -> None:

@@ -175,9 +175,9 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().out.count("unchanged") == 2
     (tmp_path / "my_cost" / "trials.parquet").write_bytes(b"not parquet")
     assert main(["all", "--results", str(tmp_path)]) == 2
-    told = capsys.readouterr()
-    assert "my_cost: " in told.err
-    assert "unchanged" in told.out
+    output = capsys.readouterr()
+    assert "my_cost: " in output.err
+    assert "unchanged" in output.out
 
 
 def test_without_torch_and_without_the_network() -> None:

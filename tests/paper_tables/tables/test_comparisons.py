@@ -1,4 +1,4 @@
-"""Published beside measured: golden text, where numbers come from, what is grey, what is missing."""
+"""Comparisons: golden text, sources of numbers, gray cells, missing numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands in the cells: recomputed by hand, and in all the ways that results can be incomplete."""
+"""Cells recomputed by hand, and tables of incomplete results."""
 
 from __future__ import annotations
 
