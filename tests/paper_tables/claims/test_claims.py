@@ -216,7 +216,7 @@ def test_wild_words_and_one_paper(tmp_path: Path) -> None:
 
 
 def test_claims_of_all_studies_in_one_file(tmp_path: Path) -> None:
-    """Claims by study next to the table files; errors have that file's lines; the table file's own claims come first."""
+    """Claims by study next to the table files; errors have that file's lines; its own claims come first."""
     folder = synthetic_frame.study(tmp_path / "redundancy_ablation")
     spec, claims = tmp_path / "t.yaml", tmp_path / "claims.yaml"
     spec.write_text("study: redundancy_ablation\n")
