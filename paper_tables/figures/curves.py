@@ -113,14 +113,18 @@ def _title(panel: Panel, spec: Curves | Layers, names: Names) -> str:
     return panel.title or (names.part(parts[0]) if len(parts) == 1 and len(names.frame.parts) > 1 else "")
 
 
+def plot_track(ax: Axes, track: Track, i: int, every: int = 1) -> None:
+    """Draw the i-th line with a marker at each `every`-th point, and its band."""
+    look = style.series_style(i)
+    ax.plot(track.x, track.mean, label=track.label, markevery=every, **look)
+    low = [m - h for m, h in zip(track.mean, track.half_width, strict=True)]
+    high = [m + h for m, h in zip(track.mean, track.half_width, strict=True)]
+    ax.fill_between(track.x, low, high, color=look["color"], alpha=0.15, linewidth=0)
+
+
 def _panel(ax: Axes, tracks: list[Track], spec: Curves | Layers) -> None:
     for i, track in enumerate(tracks):
-        look = style.series_style(i)
-        every = max(1, len(track.x) // 8)
-        ax.plot(track.x, track.mean, label=track.label, markevery=every, **look)
-        low = [m - h for m, h in zip(track.mean, track.half_width, strict=True)]
-        high = [m + h for m, h in zip(track.mean, track.half_width, strict=True)]
-        ax.fill_between(track.x, low, high, color=look["color"], alpha=0.15, linewidth=0)
+        plot_track(ax, track, i, max(1, len(track.x) // 8))
     ax.set_xlabel("Epoch" if isinstance(spec, Curves) else "Layer")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7, min_n_ticks=1))
 

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from paper_tables.core.text import join_and, plain
 from paper_tables.data.layer_pairs import by_lag, pair_values
 from paper_tables.figures import style
-from paper_tables.figures.curves import Track, finite, track
+from paper_tables.figures.curves import Track, finite, plot_track, track
 from paper_tables.figures.line import groups
 from paper_tables.schema.figures import Lags, Panel
 from paper_tables.tables.grid import NoData
@@ -47,11 +47,7 @@ def _tracks(panel: Panel, spec: Lags, names: Names) -> list[Track]:
 
 def _panel(ax: Axes, title: str, tracks: list[Track], chance: float | None) -> None:
     for i, found in enumerate(tracks):
-        look = style.series_style(i)
-        ax.plot(found.x, found.mean, label=found.label, **look)
-        low = [m - h for m, h in zip(found.mean, found.half_width, strict=True)]
-        high = [m + h for m, h in zip(found.mean, found.half_width, strict=True)]
-        ax.fill_between(found.x, low, high, color=look["color"], alpha=0.15, linewidth=0)
+        plot_track(ax, found, i)
     if chance is not None:
         ax.axhline(chance, color=style.GRAY, linewidth=0.8, linestyle=(0, (2, 2)))
         ax.annotate("by chance", (0, chance), xycoords=("axes fraction", "data"), xytext=(3, -8),
