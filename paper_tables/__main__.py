@@ -9,21 +9,24 @@ import sys
 from pathlib import Path
 
 from paper_tables import Built, build
-from paper_tables.site.index import folders, gather
+from paper_tables.site.index import write_index
+from paper_tables.site.records import folders
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit codes: 0 rendered, 2 the table file, the results or the arguments are wrong."""
+    """Return the exit code: 0 rendered, 2 error in the table file, the results or the arguments."""
     parser = argparse.ArgumentParser(prog="paper_tables", description=__doc__)
     parser.add_argument("study", metavar="STUDY", help="a study's name, a folder with trials.parquet or .csv, or: all")
-    parser.add_argument("--results", type=Path, default=Path("results"), help="where studies stand (default: results)")
+    parser.add_argument(
+        "--results", type=Path, default=Path("results"), help="folder of all studies (default: results)"
+    )
     parser.add_argument("--spec", type=Path, help="table file (default: paper_tables/<study>.yaml)")
     parser.add_argument("--force", action="store_true", help="render again although nothing has changed")
     given = parser.parse_args(arguments)
     try:
         if given.study == "all" and not (given.results / "all").is_dir():
             return _all(given.results, given.spec, given.force)
-        _say(build(_folder(given.study, given.results), given.spec, given.force))
+        _print_outputs(build(_folder(given.study, given.results), given.spec, given.force))
     except (ValueError, OSError) as error:  # TableError is a ValueError
         print(error, file=sys.stderr)
         return 2
@@ -31,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _all(results: Path, spec: Path | None, force: bool) -> int:
-    """Every study that can be rendered; what cannot is said at the end of its line."""
+    """Render every study; errors are printed after the name of the study."""
     found = folders(results)
     if spec is not None:
         raise ValueError("--spec belongs to one study")
@@ -46,14 +49,14 @@ def _all(results: Path, spec: Path | None, force: bool) -> int:
             print(f"{folder.name}: {error}", file=sys.stderr)
             continue
         tables, figures = (len({file.stem for file in files}) for files in (built.tables, built.figures))
-        told = "unchanged" if built.unchanged else f"{tables} tables, {figures} figures"
-        print(f"{folder.name:{width}} {told}")
-    for file in gather(results):
+        summary = "unchanged" if built.unchanged else f"{tables} tables, {figures} figures"
+        print(f"{folder.name:{width}} {summary}")
+    for file in write_index(results):
         print(os.path.relpath(file))
     return 2 if wrong else 0
 
 
-def _say(built: Built) -> None:
+def _print_outputs(built: Built) -> None:
     for head, files in (("tables", built.tables), ("figures", built.figures), ("report", [built.report])):
         first = [file for file in files if file.suffix in (".tex", ".pdf") or head == "report"]
         if first:
@@ -63,7 +66,7 @@ def _say(built: Built) -> None:
 
 
 def _folder(study: str, results: Path) -> Path:
-    """`redundancy_ablation` below the results folder, or a path to a folder."""
+    """Return the folder of a study given by name (below the results folder) or by path."""
     if (results / study).is_dir() or not Path(study).is_dir():
         return results / study
     return Path(study)

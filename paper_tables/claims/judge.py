@@ -1,4 +1,4 @@
-"""Frame and claims to verdicts: reproduced, contradicted, inconclusive, not run. By rule, never by eye."""
+"""Evaluate claims on measured numbers: reproduced, contradicted, inconclusive or not run."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from paper_tables.core.statistics import LEAST, Difference, difference, paired, welch
-from paper_tables.data.other_studies import Found, Library
+from paper_tables.core.statistics import MIN_SEEDS, Difference, difference, paired, welch
+from paper_tables.data.other_studies import SelectedArm, StudyFrames, first_available
 from paper_tables.schema.claims import Claim, Condition
-from paper_tables.schema.comparisons import Choice
-from paper_tables.tables.comparison_rows import COUNTED
+from paper_tables.schema.comparisons import ArmSelectors
+from paper_tables.tables.comparison_rows import COUNTED_METRICS
 
 Verdict = Literal["reproduced", "contradicted", "inconclusive", "not run"]
 VERDICTS: tuple[Verdict, ...] = ("reproduced", "contradicted", "inconclusive", "not run")
 
 
 @dataclass(frozen=True)
-class Tested:
-    """One condition: the estimate with its interval, and what follows. `reason` where it decides nothing."""
+class ConditionResult:
+    """Result of one condition: estimate, interval, verdict; `reason` if it decides nothing."""
 
     condition: Condition
     verdict: Verdict
@@ -29,35 +29,35 @@ class Tested:
     high: float | None = None
     n: int = 0
     metric: str = ""
-    of: Found | None = None
-    against: Found | None = None
+    of: SelectedArm | None = None
+    against: SelectedArm | None = None
 
     @property
     def scale(self) -> str:
         frame = self.of.frame if self.of else None
-        return str(frame.about.get("scale") or "") if frame else ""
+        return str(frame.metadata.get("scale") or "") if frame else ""
 
     @property
     def trials(self) -> tuple[str, ...]:
         found = [one for one in (self.of, self.against) if one and one.folder == (self.of.folder if self.of else "")]
-        return tuple(dict.fromkeys(trial for one in found for trial in one.frame.done(one.arm)))
+        return tuple(dict.fromkeys(trial for one in found for trial in one.frame.finished_trials(one.arm)))
 
 
 @dataclass(frozen=True)
-class Judged:
+class ClaimResult:
     """A claim with the verdict over its conditions."""
 
     claim: Claim
     verdict: Verdict
-    tested: tuple[Tested, ...]
+    tested: tuple[ConditionResult, ...]
 
 
-def judge(claim: Claim, library: Library) -> Judged:
+def judge_claim(claim: Claim, library: StudyFrames) -> ClaimResult:
     tested = tuple(_test(condition, claim, library) for condition in claim.conditions)
-    return Judged(claim, combined([one.verdict for one in tested], claim.need), tested)
+    return ClaimResult(claim, combine_verdicts([one.verdict for one in tested], claim.need), tested)
 
 
-def combined(verdicts: list[Verdict], need: Literal["all", "any"]) -> Verdict:
+def combine_verdicts(verdicts: list[Verdict], need: Literal["all", "any"]) -> Verdict:
     found = set(verdicts)
     if len(found) == 1:
         return verdicts[0]
@@ -66,49 +66,41 @@ def combined(verdicts: list[Verdict], need: Literal["all", "any"]) -> Verdict:
     return next(v for v in ("contradicted", "not run", "inconclusive", "reproduced") if v in found)
 
 
-def _test(condition: Condition, claim: Claim, library: Library) -> Tested:
-    of = _with_numbers(condition, condition.of, library)
-    against = _with_numbers(condition, condition.against, library) if condition.against else None
+def _test(condition: Condition, claim: Claim, library: StudyFrames) -> ConditionResult:
+    of = first_available(library.all(condition.of), condition.metric)
+    against = first_available(library.all(condition.against), condition.metric)
     missing = next((c for c, f in ((condition.of, of), (condition.against, against)) if c and f is None), None)
-    blank = Tested(condition, "not run", of=of[0] if of else None, against=against[0] if against else None)
+    blank = ConditionResult(
+        condition, "not run", of=of.found if of else None, against=against.found if against else None
+    )
     if of is None or missing is not None:
         return replace(blank, reason=_absence(missing or condition.of, condition, library))
     if claim.scales and blank.scale not in claim.scales:
         return replace(blank, reason=f"can be tested at scale {' or '.join(claim.scales)}")
-    exact = condition.exact if condition.exact is not None else of[1] in COUNTED
-    theirs = str(against[0].frame.about.get("scale") or "") if against else blank.scale
+    exact = condition.exact if condition.exact is not None else of.metric in COUNTED_METRICS
+    theirs = str(against.found.frame.metadata.get("scale") or "") if against else blank.scale
     if not exact and theirs != blank.scale:
         return replace(blank, verdict="inconclusive", reason=f"measured at two scales, {blank.scale} and {theirs}")
-    result = quantity(condition, of[2], against[2] if against else None)
+    result = quantity(condition, of.values, against.values if against else None)
     if result is None:
         return replace(blank, verdict="inconclusive", reason="a ratio of numbers that are not positive")
-    return _decide(replace(blank, metric=of[1]), result, exact)
+    return _decide(replace(blank, metric=of.metric), result, exact)
 
 
-def _with_numbers(condition: Condition, choice: Choice, library: Library) -> tuple[Found, str, dict[int, float]] | None:
-    """The first selection, and in it the first metric, with finished finite numbers."""
-    for found in library.all(choice):
-        for metric in condition.metric:
-            values = found.frame.values(found.arm, metric)
-            if values:
-                return found, metric, values
-    return None
-
-
-def _absence(choice: Choice, condition: Condition, library: Library) -> str:
-    """Why a selection has no number."""
+def _absence(choice: ArmSelectors, condition: Condition, library: StudyFrames) -> str:
+    """Return why a selector has no value."""
     found = library.all(choice)
     if not found:
         studies = [chosen["study"][0] for chosen in choice if "study" in chosen]
         gone = [study for study in studies if library.frame(study) is None]
         return f"study {gone[0]} has no results" if gone else "no such arm in these results"
-    if not any(one.frame.done(one.arm) for one in found):
+    if not any(one.frame.finished_trials(one.arm) for one in found):
         return f"no trial of {found[0].arm.part} {found[0].arm.label} has finished"
     return f"no finite {condition.metric[0]} in {found[0].arm.part} {found[0].arm.label}"
 
 
 def quantity(condition: Condition, of: Mapping[int, float], against: Mapping[int, float] | None) -> Difference | None:
-    """What is compared, with its t interval over seeds: of ratios the interval of their logarithms. None: no ratio."""
+    """Return the compared quantity with its t interval over seeds, in logarithms for ratios; None if undefined."""
     level = condition.interval
     if against is None:
         return difference(list(of.values()), level)
@@ -119,16 +111,16 @@ def quantity(condition: Condition, of: Mapping[int, float], against: Mapping[int
     return paired(of, against, level) or welch(list(of.values()), list(against.values()), level)
 
 
-def _decide(blank: Tested, result: Difference, exact: bool) -> Tested:
-    """The interval against the region; without an interval only counted numbers decide."""
-    half = result.half
-    if half is None and exact:
-        half = 0.0
-    ends = [result.mean] if half is None else [result.mean, result.mean - half, result.mean + half]
-    estimate, *interval = (_told(blank.condition, end) for end in ends)
+def _decide(blank: ConditionResult, result: Difference, exact: bool) -> ConditionResult:
+    """Compare the interval with the expected range; without an interval only exact metrics decide."""
+    half_width = result.half_width
+    if half_width is None and exact:
+        half_width = 0.0
+    ends = [result.mean] if half_width is None else [result.mean, result.mean - half_width, result.mean + half_width]
+    estimate, *interval = (_from_log(blank.condition, end) for end in ends)
     tested = replace(blank, estimate=estimate, n=result.n)
-    if half is None:
-        few = f"n = {result.n}: no interval below {LEAST}" if result.n < LEAST else "no spread to judge by"
+    if half_width is None:
+        few = f"n = {result.n}: no interval below {MIN_SEEDS}" if result.n < MIN_SEEDS else "no spread to judge by"
         return replace(tested, verdict="inconclusive", reason=few)
     low, high = sorted(interval)
     lower, upper = blank.condition.region()
@@ -140,8 +132,8 @@ def _decide(blank: Tested, result: Difference, exact: bool) -> Tested:
     return replace(tested, verdict=verdict, reason=reason, low=low, high=high)
 
 
-def _told(condition: Condition, value: float) -> float:
-    """From the logarithm back to what is printed."""
+def _from_log(condition: Condition, value: float) -> float:
+    """Convert from the logarithm to the printed value."""
     if not condition.against or condition.compare not in ("ratio", "saving"):
         return value
     return math.exp(value) if condition.compare == "ratio" else 100 * (1 - math.exp(value))

@@ -1,17 +1,17 @@
-"""Verdicts as a table: the sentence, what tests it, what was expected, what was measured, at which scale and n."""
+"""The table of claims: sentence, test, expected and measured value, scale, n and verdict."""
 
 from __future__ import annotations
 
 from collections import Counter
 from typing import Any
 
-from paper_tables.claims.judge import VERDICTS, Judged, Tested, judge
-from paper_tables.core.text import literal, sentence
-from paper_tables.data.other_studies import Found, Library
-from paper_tables.schema.comparisons import Choice
-from paper_tables.schema.tables import Spec
+from paper_tables.claims.judge import VERDICTS, ClaimResult, ConditionResult, judge_claim
+from paper_tables.core.text import escape_markup, join_and
+from paper_tables.data.other_studies import SelectedArm, StudyFrames
+from paper_tables.schema.comparisons import ArmSelectors
+from paper_tables.schema.table_file import Spec
 from paper_tables.tables import published
-from paper_tables.tables.comparison_notes import stamp
+from paper_tables.tables.comparison_notes import provenance_line
 from paper_tables.tables.grid import Cell, Grid, Head, Row, fixed
 from paper_tables.tables.labels import Names, automatic_digits
 
@@ -28,24 +28,24 @@ HEADS = (
 HOLDS = {"reproduced": "yes", "contradicted": "no", "inconclusive": "open", "not run": "not run"}
 
 
-def build(spec: Spec, names: Names, library: Library) -> tuple[Grid, list[Judged]]:
-    judged = [judge(claim, library) for claim in spec.claims]
+def build(spec: Spec, names: Names, library: StudyFrames) -> tuple[Grid, list[ClaimResult]]:
+    judged = [judge_claim(claim, library) for claim in spec.claims]
     rows: list[Row] = []
     paper = ""
     for one in judged:
-        group = literal(one.claim.paper) if one.claim.paper != paper else ""
+        group = escape_markup(one.claim.paper) if one.claim.paper != paper else ""
         paper = one.claim.paper
         rows += _rows(one, names, group)
     counts = Counter(one.verdict for one in judged)
-    told = sentence([f"{counts[v]} {v}" for v in VERDICTS if counts[v]])
-    caption = f"Claims of the papers, tested by study {literal(names.frame.study)}: {told}."
+    text = join_and([f"{counts[v]} {v}" for v in VERDICTS if counts[v]])
+    caption = f"Claims of the papers, tested by study {escape_markup(names.frame.study)}: {text}."
     grid = Grid("claims", "tab:claims-" + spec.study.replace("_", "-"), caption, HEADS, rows, width="two")
     grid.notes += _notes(judged, names)
-    grid.stamp = stamp(library)
+    grid.provenance = provenance_line(library)
     return grid, judged
 
 
-def _rows(one: Judged, names: Names, group: str) -> list[Row]:
+def _rows(one: ClaimResult, names: Names, group: str) -> list[Row]:
     rows = []
     for i, tested in enumerate(one.tested):
         first = i == 0
@@ -57,23 +57,23 @@ def _rows(one: Judged, names: Names, group: str) -> list[Row]:
             Cell(text=expected(tested)),
             measured(tested),
             Cell(text=str(tested.n) if tested.n else "", n=tested.n),
-            Cell(text=literal(tested.scale)),
-            Cell(text=HOLDS[tested.verdict], note=literal(tested.reason)),
+            Cell(text=escape_markup(tested.scale)),
+            Cell(text=HOLDS[tested.verdict], note=escape_markup(tested.reason)),
             Cell(text=one.verdict, best=one.verdict in ("reproduced", "contradicted")) if first else Cell(),
         )
         rows.append(Row(cells, group if first else "", rule=first and not group))
     return rows
 
 
-def _aside(one: Judged) -> str:
-    told = [one.claim.note.rstrip(".")] if one.claim.note else []
+def _aside(one: ClaimResult) -> str:
+    remarks = [one.claim.note.rstrip(".")] if one.claim.note else []
     row = published.find(one.claim.published) if one.claim.published else None
-    told += [f"stated in {literal(row['source'])}"] if row and row.get("source") else []
-    told += ["one of the tests is enough"] if one.claim.need == "any" and len(one.tested) > 1 else []
-    return "; ".join(told)
+    remarks += [f"stated in {escape_markup(row['source'])}"] if row and row.get("source") else []
+    remarks += ["one of the tests is enough"] if one.claim.need == "any" and len(one.tested) > 1 else []
+    return "; ".join(remarks)
 
 
-def label(tested: Tested, names: Names) -> str:
+def label(tested: ConditionResult, names: Names) -> str:
     """ "top-1: recursion 2 − recursion 1"."""
     condition = tested.condition
     if condition.label:
@@ -87,10 +87,10 @@ def label(tested: Tested, names: Names) -> str:
     return f"{head}: {of}{sign}{against}"
 
 
-def _arm(found: Found | None, choice: Choice, names: Names) -> str:
+def _arm(found: SelectedArm | None, choice: ArmSelectors, names: Names) -> str:
     if found is None:
-        told = (f"{k} {'|'.join(v)}" if k not in ("part", "arm") else "|".join(v) for k, v in choice[0].items())
-        return literal(", ".join(told).replace("_", " "))
+        text = (f"{k} {'|'.join(v)}" if k not in ("part", "arm") else "|".join(v) for k, v in choice[0].items())
+        return escape_markup(", ".join(text).replace("_", " "))
     known = Names(names.spec, found.frame)
     own = known.arm(found.arm)
     chosen = choice[0].keys() - {"study", "part", "arm"}
@@ -99,7 +99,7 @@ def _arm(found: Found | None, choice: Choice, names: Names) -> str:
     return part if said == "baseline" else f"{part}, {said}" if len(found.frame.parts) > 1 else said
 
 
-def expected(tested: Tested) -> str:
+def expected(tested: ConditionResult) -> str:
     condition = tested.condition
     unit = " %" if condition.compare == "saving" else ""
     if condition.about is not None:
@@ -111,8 +111,8 @@ def expected(tested: Tested) -> str:
     return f"{sign} {bound:g}{around}{unit}".replace("-", "−")
 
 
-def measured(tested: Tested) -> Cell:
-    """The estimate, its interval in brackets."""
+def measured(tested: ConditionResult) -> Cell:
+    """Return the estimate with its interval in parentheses."""
     if tested.estimate is None:
         return Cell(text="—")
     ends = [v for v in (tested.estimate, tested.low, tested.high) if v is not None]
@@ -128,36 +128,36 @@ def measured(tested: Tested) -> Cell:
     return Cell(tested.estimate, text=text + unit, n=tested.n, digits=digits, trials=tested.trials, study=folder)
 
 
-def _notes(judged: list[Judged], names: Names) -> list[str]:
+def _notes(judged: list[ClaimResult], names: Names) -> list[str]:
     levels = sorted({c.interval for one in judged for c in one.claim.conditions})
-    told = sentence([f"{100 * level:g} %" for level in levels])
+    percentages = join_and([f"{100 * level:g} %" for level in levels])
     notes = [
-        f"In brackets the {told} Student t interval over seeds, differences paired by seed, of ratios and savings by "
-        "their logarithms; not adjusted for the number of claims. A test holds where the whole interval lies in what "
-        "is expected, fails where none of it does, and is open in between or below three seeds; parameters and "
-        "multiply-accumulates are counted, so that one trial decides."
+        f"In parentheses: {percentages} Student t interval over seeds, differences paired by seed, ratios and savings "
+        "on the log scale; not adjusted for the number of claims. A test holds if the whole interval is within the "
+        "expected range, fails if it is entirely outside, and is open otherwise or below three seeds; parameters and "
+        "multiply-accumulates are exact, so that one trial decides."
     ]
-    scales = list(dict.fromkeys(literal(t.scale) for one in judged for t in one.tested if t.n and t.scale))
+    scales = list(dict.fromkeys(escape_markup(t.scale) for one in judged for t in one.tested if t.n and t.scale))
     if scales and scales != ["imagenet"]:
         notes.append(
-            f"Verdicts on what was run, scale {sentence(scales)}; the papers speak of ImageNet-1K at full size."
+            f"Verdicts on what was run, scale {join_and(scales)}; the papers speak of ImageNet-1K at full size."
         )
     rebuilt = [one.claim for one in judged if _rebuilt(one, names)]
     if rebuilt:
-        papers = list(dict.fromkeys(literal(claim.paper) for claim in rebuilt))
-        notes.append(f"Tested with reconstructions, without official code: {sentence(papers)}.")
+        papers = list(dict.fromkeys(escape_markup(claim.paper) for claim in rebuilt))
+        notes.append(f"Tested with reconstructions, without official code: {join_and(papers)}.")
     return notes
 
 
-def _rebuilt(one: Judged, names: Names) -> bool:
+def _rebuilt(one: ClaimResult, names: Names) -> bool:
     if one.claim.reconstructed is not None:
         return one.claim.reconstructed
     found = [f for tested in one.tested for f in (tested.of, tested.against) if f]
     return any(Names(names.spec, f.frame).reconstructed(f.arm.part) for f in found)
 
 
-def summary(judged: list[Judged], grid: Grid) -> list[dict[str, Any]]:
-    """What the list of all claims shows, as JSON."""
+def summary(judged: list[ClaimResult], grid: Grid) -> list[dict[str, Any]]:
+    """Return the rows of the list of all claims, as JSON."""
     lines, at = [], 0
     for one in judged:
         rows = grid.rows[at : at + len(one.tested)]
@@ -167,6 +167,6 @@ def summary(judged: list[Judged], grid: Grid) -> list[dict[str, Any]]:
              "scale": r.cells[5].text, "holds": r.cells[6].text, "reason": r.cells[6].note}
             for r in rows
         ]  # fmt: skip
-        told = {"name": one.claim.name, "text": one.claim.text, "paper": one.claim.paper, "where": one.claim.where}
-        lines.append({**told, "verdict": one.verdict, "need": one.claim.need, "tests": tests})
+        fields = {"name": one.claim.name, "text": one.claim.text, "paper": one.claim.paper, "where": one.claim.where}
+        lines.append({**fields, "verdict": one.verdict, "need": one.claim.need, "tests": tests})
     return lines

@@ -1,4 +1,4 @@
-"""Faults of a table file or a frame: all of them at once, each with file, line, column and key path."""
+"""Errors of a table file or a frame: all at once, each with file, line, column and key path."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Fault:
 
 
 class TableError(ValueError):
-    """The table file or the frame is wrong."""
+    """Raised for an invalid table file or frame."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults = sorted(set(faults))
@@ -32,15 +32,15 @@ class TableError(ValueError):
         super().__init__("\n".join(map(str, self.faults)) + count)
 
 
-def fault(file: Path, message: str) -> TableError:
-    """A single fault of a whole file."""
+def file_error(file: Path, message: str) -> TableError:
+    """Return an error about a whole file."""
     return TableError([Fault(str(file), 0, 0, "", message)])
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """``, did you mean "…"?`` where a known name is close, else the known names."""
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Return ``, did you mean "…"?`` if a known name is close, else the list of known names."""
     names = list(dict.fromkeys(known))
-    close = difflib.get_close_matches(word, names, n=1)
+    close = difflib.get_close_matches(name, names, n=1)
     if close:
         return f', did you mean "{close[0]}"?'
     return f"; known: {', '.join(names)}" if names else ""

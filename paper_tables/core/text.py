@@ -1,6 +1,6 @@
-r"""Text that goes to LaTeX and to plain readers alike.
+r"""Text for LaTeX and for plain formats.
 
-Words of a table file may hold mathematics between dollars (``$\Delta$``). Names that come from a frame are passed
+Texts of a table file may contain mathematics between dollars (``$\Delta$``). Names that come from a frame are passed
 through `literal` first, so that a dollar in a user's label stays a dollar.
 """
 
@@ -25,14 +25,14 @@ _TEX = {
 }  # fmt: skip
 
 
-def literal(name: str) -> str:
-    """A name from a frame: nothing in it is markup; line breaks and control characters become spaces."""
+def escape_markup(name: str) -> str:
+    """Return a name from a frame with no markup: dollars are kept, control characters become spaces."""
     clean = "".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in name)
     return clean.replace("$", _DOLLAR)
 
 
 def plain(text: str) -> str:
-    """For Markdown, HTML, CSV and figures."""
+    """Return the text for Markdown, HTML, CSV and figures."""
     return _MATH.sub(lambda m: _sign(m[1]), text).replace(_DOLLAR, "$")
 
 
@@ -43,7 +43,7 @@ def _sign(math: str) -> str:
 
 
 def tex(text: str) -> str:
-    """For LaTeX: everything outside mathematics escaped."""
+    """Return the text for LaTeX, with everything outside mathematics escaped."""
     pieces = _MATH.split(text)
     return "".join(f"${piece}$" if i % 2 else "".join(map(_letter, piece)) for i, piece in enumerate(pieces))
 
@@ -56,8 +56,14 @@ def _letter(c: str) -> str:
     return f"[U+{ord(c):04X}]"  # pdflatex stops at letters it has no font for
 
 
-def sentence(words: list[str], last: str = "and") -> str:
-    """a, b and c"""
-    if len(words) < 2:
-        return "".join(words)
-    return f"{', '.join(words[:-1])} {last} {words[-1]}"
+def join_and(items: list[str], last: str = "and") -> str:
+    """Return ``a, b and c``."""
+    if len(items) < 2:
+        return "".join(items)
+    return f"{', '.join(items[:-1])} {last} {items[-1]}"
+
+
+def shorten(items: list[str], most: int, separator: str = ", ") -> str:
+    """Return ``a, b and 3 more`` for more than `most` items, else all of them."""
+    rest = len(items) - most
+    return separator.join(items[:most]) + (f" and {rest} more" if rest > 0 else "")

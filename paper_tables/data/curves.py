@@ -10,54 +10,54 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-TAKES = ("jitter", "best", "last", "first", "mean", "at", "change")
+REDUCTIONS = ("jitter", "best", "last", "first", "mean", "at", "change")
 _CALL = re.compile(r"(\w+)\(\s*([^(),]+?)\s*(?:,\s*([0-9.]+)\s*)?\)")
-LATE = 0.5
-"""The share of the training, at its end, that jitter and mean look at where they are not told."""
+DEFAULT_SHARE = 0.5
+"""Default share of the training, at its end, used by jitter and mean."""
 
 
 @dataclass(frozen=True)
 class CurveMetric:
-    """`take` of the curve `metric`; `share` of the training: the end of it, or, for `at`, how far in."""
+    """`reduction` of the curve `metric` over the last `share` of the training; for `at`, the value at that share."""
 
-    take: str
+    reduction: str
     metric: str
     share: float
 
-    def of(self, steps: NDArray[np.float64], values: NDArray[np.float64], highest: bool) -> float:
-        """One trial's number; NaN where the curve is too short for it."""
+    def compute(self, steps: NDArray[np.float64], values: NDArray[np.float64], highest: bool) -> float:
+        """Return one trial's value; NaN if the curve is too short."""
         if not len(values):
             return math.nan
         end = float(steps[-1])
-        if self.take == "at":
+        if self.reduction == "at":
             reached = values[steps <= self.share * end]
             return float(reached[-1]) if len(reached) else math.nan
-        if self.take in ("last", "first"):
-            return float(values[-1 if self.take == "last" else 0])
-        if self.take == "change":
+        if self.reduction in ("last", "first"):
+            return float(values[-1 if self.reduction == "last" else 0])
+        if self.reduction == "change":
             return float(values[-1] - values[0]) if len(values) > 1 else math.nan
-        if self.take == "best":
+        if self.reduction == "best":
             return float(np.nanmax(values) if highest else np.nanmin(values)) if np.isfinite(values).any() else math.nan
         late = values[steps > (1 - self.share) * end]
-        if self.take == "mean":
+        if self.reduction == "mean":
             return float(late.mean()) if len(late) else math.nan
         changes = np.diff(late)
         return float(np.sqrt(np.mean(changes**2))) if len(changes) > 1 else math.nan
 
 
-def parse(name: str) -> CurveMetric | None:
-    """None where the name is not of this form."""
+def parse_curve_metric(name: str) -> CurveMetric | None:
+    """Return None if the name is not of this form."""
     found = _CALL.fullmatch(name.strip())
-    if found is None or found[1] not in TAKES:
+    if found is None or found[1] not in REDUCTIONS:
         return None
-    share = float(found[3]) if found[3] else LATE
+    share = float(found[3]) if found[3] else DEFAULT_SHARE
     return CurveMetric(found[1], found[2], share) if 0 < share <= 1 else None
 
 
 def per_trial(curves: pd.DataFrame, wanted: CurveMetric, highest: bool) -> dict[str, float]:
-    """trial -> its number. `curves` are those of one metric: trial, step, value."""
+    """Return trial -> value. `curves` holds one metric: columns trial, step, value."""
     found = {}
     for trial, group in curves.sort_values("step", kind="stable").groupby("trial", sort=False):
         steps, values = group["step"].to_numpy(dtype=float), group["value"].to_numpy(dtype=float)
-        found[str(trial)] = wanted.of(steps, values, highest)
+        found[str(trial)] = wanted.compute(steps, values, highest)
     return found

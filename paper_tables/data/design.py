@@ -1,4 +1,4 @@
-"""What a frame's rows are of: parts, axes, arms."""
+"""Parts, axes and arms of a study, as declared in a frame or inferred from its rows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the study; `baseline` is the label of its baseline arm, None where it has none."""
+    """A part of the study; `baseline` is the label of its baseline arm, or None."""
 
     name: str
     baseline: str | None
@@ -40,13 +40,13 @@ class Arm:
     coords: dict[str, str]
     rows: tuple[int, ...] = field(repr=False)
 
-    def differs(self, other: Arm) -> list[str]:
-        """The axes in which this arm stands elsewhere than `other`; an inert axis stands nowhere."""
+    def axes_differing_from(self, other: Arm) -> list[str]:
+        """Return the axes in which this arm has another level than `other`; inert axes are ignored."""
         return [axis for axis, level in self.coords.items() if other.coords.get(axis) != level]
 
 
-def told(part: dict[str, Any]) -> Part:
-    """As the study declares it."""
+def from_metadata(part: dict[str, Any]) -> Part:
+    """Return the part as the study declares it."""
     axes = tuple(
         Axis(
             str(a["name"]),
@@ -59,8 +59,8 @@ def told(part: dict[str, Any]) -> Part:
     return Part(str(part["name"]), part.get("baseline"), axes)
 
 
-def seen(name: Any, rows: pd.DataFrame) -> Part:
-    """As it can be told from its rows."""
+def from_rows(name: Any, rows: pd.DataFrame) -> Part:
+    """Return the part as inferred from its rows."""
     first = rows.loc[rows["baseline"]]
     axes = []
     for column in (c for c in map(str, rows.columns) if c.startswith("axis.") and (rows[c] != "").any()):

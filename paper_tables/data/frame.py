@@ -1,8 +1,8 @@
-"""The frame: one row per planned trial, and the curves. The only thing known about how results were made.
+"""The frame: one row per planned trial, and the curves. All that is known about how results were made.
 
 Columns: study, part, trial, arm, baseline, seed, status, attempts, axis.<name> (label, empty where inert),
 metric.<name>, cost.seconds, cost.gpu_hours, cost.peak_memory_mb, model.params, model.gflops, env.git, env.source,
-env.gpu, env.torch, started, ended. Order of axes and levels and the direction of metrics ride in the parquet's
+env.gpu, env.torch, started, ended. Order of axes and levels and the direction of metrics are in the parquet's
 metadata under ``dynvit``; a frame that is only a CSV has them in order of appearance.
 """
 
@@ -19,57 +19,60 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from paper_tables.data import curves as curve_metrics
-from paper_tables.data.design import Arm, Axis, Part, seen, told
-from paper_tables.data.predictions import Images
+from paper_tables.core.text import shorten
+from paper_tables.data.curves import parse_curve_metric, per_trial
+from paper_tables.data.design import Arm, Axis, Part, from_metadata, from_rows
+from paper_tables.data.predictions import Predictions
 
 __all__ = ["Arm", "Axis", "Frame", "Part"]
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A loaded and checked frame."""
+    """A loaded and validated frame."""
 
     rows: pd.DataFrame
     curves: pd.DataFrame
-    about: dict[str, Any]
+    metadata: dict[str, Any]
     declared: bool
-    """Whether parts, axes and metrics come from the study (parquet) rather than from what appears (CSV)."""
+    """Whether parts, axes and metrics are declared by the study (parquet) rather than inferred (CSV)."""
     maps: dict[str, Path] = field(default_factory=dict)
     """Trial -> its token maps, for figures."""
-    images: Images | None = None
-    """The trials' predictions image by image, where they were kept."""
+    images: Predictions | None = None
+    """The trials' predictions per image, if they were saved."""
 
     @cached_property
     def study(self) -> str:
         names = self.rows["study"].unique()
-        return str(self.about.get("study") or (names[0] if len(names) else ""))
+        return str(self.metadata.get("study") or (names[0] if len(names) else ""))
 
     @cached_property
     def title(self) -> str:
-        return str(self.about.get("title") or self.study)
+        return str(self.metadata.get("title") or self.study)
 
     @cached_property
     def label(self) -> str:
-        """What sets this run of the study apart: its scale, a patch."""
-        scale, label = self.about.get("scale"), self.about.get("label")
+        """Scale and label of this run of the study."""
+        scale, label = self.metadata.get("scale"), self.metadata.get("label")
         return ", ".join([f"scale {scale}"] * bool(scale) + [str(label)] * bool(label and label != scale))
 
     @cached_property
     def digest(self) -> str:
-        """Names the contents, whatever file they came from."""
-        text = self.rows.to_csv(index=False) + self.curves.to_csv(index=False) + json.dumps(self.about, sort_keys=True)
+        """Hash of the contents, independent of the file format."""
+        text = (
+            self.rows.to_csv(index=False) + self.curves.to_csv(index=False) + json.dumps(self.metadata, sort_keys=True)
+        )
         images = self.images.path.read_bytes() if self.images else b""
         return hashlib.sha256(text.encode() + images).hexdigest()[:12]
 
     @cached_property
     def git(self) -> str:
-        """The commits that made the results, + where files had been edited; `unknown` where the frame does not say."""
+        """Commits that produced the results, with + for uncommitted edits; `unknown` if not recorded."""
         found = [sha[:12] + "+" * sha.endswith("+") for sha in self.distinct("env.git")]
-        return ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "") or "unknown"
+        return shorten(found, 3) or "unknown"
 
     def distinct(self, column: str) -> list[str]:
-        """The values of a text column, in order of appearance, without blanks."""
+        """Return the distinct values of a text column, in order of appearance, without blanks."""
         if column not in self.rows:
             return []
         return [str(v) for v in self.rows[column].unique() if str(v)]
@@ -80,13 +83,13 @@ class Frame:
 
     @cached_property
     def axes(self) -> list[str]:
-        """Every axis of the study, in the frame's order."""
+        """All axes of the study, in the frame's order."""
         return [c.removeprefix("axis.") for c in self.columns if c.startswith("axis.")]
 
     @cached_property
     def parts(self) -> list[Part]:
-        found = [seen(name, group) for name, group in self.rows.groupby("part", sort=False)]
-        declared = [told(part) for part in self.about.get("parts", [])]
+        found = [from_rows(name, group) for name, group in self.rows.groupby("part", sort=False)]
+        declared = [from_metadata(part) for part in self.metadata.get("parts", [])]
         names = {part.name for part in declared}
         return declared + [part for part in found if part.name not in names]
 
@@ -95,7 +98,7 @@ class Frame:
 
     @cached_property
     def arms(self) -> list[Arm]:
-        """Parts in the study's order, in each the baseline first."""
+        """All arms: parts in the study's order, in each the baseline first."""
         arms = []
         for (part, label), group in self.rows.reset_index(drop=True).groupby(["part", "arm"], sort=False):
             first = group.iloc[0]
@@ -111,26 +114,26 @@ class Frame:
 
     @cached_property
     def metrics(self) -> list[str]:
-        """Every metric a table may name, the study's own first."""
+        """All metrics that a table may name, the study's own first."""
         own = [c.removeprefix("metric.") for c in self.columns if c.startswith("metric.")]
         other = [c.split(".", 1)[1] for c in self.columns if c.startswith(("model.", "cost."))]
         derived = ["params_m"] if "model.params" in self.rows else []
-        return list(dict.fromkeys([*self.about.get("metrics", {}), *own, *other, *derived]))
+        return list(dict.fromkeys([*self.metadata.get("metrics", {}), *own, *other, *derived]))
 
-    def knows(self, metric: str) -> bool:
-        """Whether it is a metric, or is taken from a curve that was logged; a frame without curves may know any."""
-        taken = curve_metrics.parse(metric)
+    def has_metric(self, metric: str) -> bool:
+        """Return whether it is a metric or reduces a logged curve; any curve is accepted if none were saved."""
+        taken = parse_curve_metric(metric)
         return metric in self.metrics if taken is None else not self._curves or taken.metric in self._curves
 
     def direction(self, metric: str) -> str:
-        """max, min or none."""
-        taken = curve_metrics.parse(metric)
+        """Return "max", "min" or "none"."""
+        taken = parse_curve_metric(metric)
         if taken is not None:
-            return "min" if taken.take == "jitter" else self.direction(taken.metric.removeprefix("val."))
-        return str((self.about.get("metrics", {}).get(metric) or {}).get("direction") or "none")
+            return "min" if taken.reduction == "jitter" else self.direction(taken.metric.removeprefix("val."))
+        return str((self.metadata.get("metrics", {}).get(metric) or {}).get("direction") or "none")
 
     def values(self, arm: Arm, metric: str) -> dict[int, float]:
-        """seed -> value, of finished trials that have a finite one."""
+        """Return seed -> value of finished trials with a finite value."""
         column = self._numbers(metric)
         found = {}
         for i in arm.rows:
@@ -138,12 +141,12 @@ class Frame:
                 found[int(self._seeds[i])] = float(column[i])
         return found
 
-    def trials(self, arm: Arm) -> dict[int, str]:
-        """seed -> finished trial."""
+    def trial_by_seed(self, arm: Arm) -> dict[int, str]:
+        """Return seed -> id of the finished trial."""
         return {int(self._seeds[i]): self._trials[i] for i in arm.rows if self._done[i]}
 
-    def done(self, arm: Arm) -> list[str]:
-        """The ids of the arm's finished trials."""
+    def finished_trials(self, arm: Arm) -> list[str]:
+        """Return the ids of the arm's finished trials."""
         return [self._trials[i] for i in arm.rows if self._done[i]]
 
     def statuses(self, arms: Iterable[Arm]) -> dict[str, int]:
@@ -158,8 +161,8 @@ class Frame:
         return [str(status) for status in self.rows["status"]]
 
     def curve(self, arm: Arm, metric: str) -> pd.DataFrame:
-        """step, trial, value of the arm's finished trials."""
-        return self._curves.get(metric, self.curves.iloc[:0]).loc[lambda c: c["trial"].isin(self.done(arm))]
+        """Return step, trial, value of the arm's finished trials."""
+        return self._curves.get(metric, self.curves.iloc[:0]).loc[lambda c: c["trial"].isin(self.finished_trials(arm))]
 
     def curve_metrics(self) -> list[str]:
         return sorted(self._curves)
@@ -195,8 +198,8 @@ class Frame:
                 return self.rows[column].to_numpy()
         if metric == "params_m" and "model.params" in self.rows:
             return self.rows["model.params"].to_numpy() / 1e6
-        taken = curve_metrics.parse(metric)
+        taken = parse_curve_metric(metric)
         if taken is not None and taken.metric in self._curves:
-            found = curve_metrics.per_trial(self._curves[taken.metric], taken, self.direction(metric) != "min")
+            found = per_trial(self._curves[taken.metric], taken, self.direction(metric) != "min")
             return np.array([found.get(trial, np.nan) for trial in self._trials])
         return np.full(len(self.rows), np.nan)

@@ -14,8 +14,8 @@ PAIR = re.compile(r"\.layer(\d+)\.layer(\d+)")
 COLUMNS = ["trial", "early", "late", "value"]
 
 
-def pairs(frame: Frame, arms: list[Arm], metric: str) -> pd.DataFrame:
-    """One row per finished trial and pair: trial, early, late (layers from 1), the last value logged."""
+def pair_values(frame: Frame, arms: list[Arm], metric: str) -> pd.DataFrame:
+    """Return one row per finished trial and pair: trial, early, late (layers from 1), last logged value."""
     tables = []
     for name in frame.curve_metrics():
         found = PAIR.fullmatch(name.removeprefix(metric)) if name.startswith(metric) else None
@@ -29,7 +29,7 @@ def pairs(frame: Frame, arms: list[Arm], metric: str) -> pd.DataFrame:
 
 
 def matrix(table: pd.DataFrame, layers: int, symmetric: bool) -> NDArray[np.float64]:
-    """Mean over trials, ``[early, late]``; NaN where there is none."""
+    """Return the mean over trials, ``[early, late]``; NaN without data."""
     found = np.full((layers, layers), np.nan)
     means = table.groupby(["early", "late"], as_index=False)["value"].mean()
     early, late = means["early"].to_numpy(dtype=int) - 1, means["late"].to_numpy(dtype=int) - 1
@@ -40,6 +40,6 @@ def matrix(table: pd.DataFrame, layers: int, symmetric: bool) -> NDArray[np.floa
 
 
 def by_lag(table: pd.DataFrame) -> pd.DataFrame:
-    """x (how many layers later), trial, value: mean over a trial's pairs that far apart."""
-    told = table.assign(x=table["late"] - table["early"])
-    return told.groupby(["x", "trial"])["value"].mean().reset_index()
+    """Return x (distance in layers), trial, value: mean over a trial's pairs of that distance."""
+    lagged = table.assign(x=table["late"] - table["early"])
+    return lagged.groupby(["x", "trial"])["value"].mean().reset_index()

@@ -1,4 +1,4 @@
-"""Read a study folder's frame: parquet with the study's metadata, else the CSV; checked and tidied."""
+"""Load a study folder's frame: parquet with the study's metadata, else the CSV; validated and cleaned."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Any
 
 import pandas as pd
 
-from paper_tables.core.errors import fault
+from paper_tables.core.errors import file_error
 from paper_tables.data.frame import Frame
-from paper_tables.data.predictions import FILE, Images
+from paper_tables.data.predictions import FILE, Predictions
 
-NEEDED = ("study", "part", "trial", "arm", "baseline", "seed", "status")
+REQUIRED = ("study", "part", "trial", "arm", "baseline", "seed", "status")
 NUMBERS = ("metric.", "cost.", "model.")
 TEXTS = ("study", "part", "trial", "arm", "status", "env.git", "env.source", "env.gpu", "env.torch")
 
 
-def load(folder: Path) -> Frame:
-    """The frame of a study folder: trials.parquet, else trials.csv; curves, predictions, maps where they are."""
+def load_frame(folder: Path) -> Frame:
+    """Return the frame of a study folder: trials.parquet, else trials.csv; curves, predictions and maps if present."""
     parquet, csv = folder / "trials.parquet", folder / "trials.csv"
     path = parquet if parquet.is_file() else csv
     if not path.is_file():
-        raise fault(
+        raise file_error(
             folder,
             "no results here (no trials.parquet, no trials.csv): run the study, or python -m studies tables STUDY",
         )
@@ -31,19 +31,19 @@ def load(folder: Path) -> Frame:
         rows, about = _parquet(parquet) if path == parquet else (_csv(csv), {})
         curves = _parquet(folder / "curves.parquet")[0] if (folder / "curves.parquet").is_file() else pd.DataFrame()
     except (OSError, ValueError) as error:
-        raise fault(path, f"cannot be read as a frame: {str(error).splitlines()[0]}") from error
-    images = Images(folder / FILE) if (folder / FILE).is_file() else None
+        raise file_error(path, f"cannot be read as a frame: {str(error).splitlines()[0]}") from error
+    images = Predictions(folder / FILE) if (folder / FILE).is_file() else None
     maps = {f.stem: f for f in sorted(folder.glob("maps/*.npz"))}
-    return replace(frame(rows, curves, about, path), maps=maps, images=images)
+    return replace(tidy_frame(rows, curves, about, path), maps=maps, images=images)
 
 
-def frame(rows: pd.DataFrame, curves: pd.DataFrame, about: dict[str, Any], path: Path = Path("frame")) -> Frame:
-    """Check and tidy a raw frame."""
+def tidy_frame(rows: pd.DataFrame, curves: pd.DataFrame, about: dict[str, Any], path: Path = Path("frame")) -> Frame:
+    """Return a validated frame from raw columns."""
     if not len(rows.columns):
-        rows = pd.DataFrame({name: [] for name in NEEDED})
-    missing = [name for name in NEEDED if name not in rows]
+        rows = pd.DataFrame({name: [] for name in REQUIRED})
+    missing = [name for name in REQUIRED if name not in rows]
     if missing:
-        raise fault(path, f"not a results frame: no column {', '.join(missing)}")
+        raise file_error(path, f"not a results frame: no column {', '.join(missing)}")
     rows = rows.copy()
     for name in rows.columns:
         if name in TEXTS or name.startswith("axis."):

@@ -1,21 +1,24 @@
-"""The frames a table may draw on, the study's own and those of studies beside it; and one arm out of them."""
+"""Frames that a table may use, of its own study and of other studies; selection of one arm from them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 
 from paper_tables.core.errors import TableError
+from paper_tables.core.statistics import Summary, summarize
+from paper_tables.core.text import shorten
 from paper_tables.data.frame import Arm, Frame
-from paper_tables.data.load import load
-from paper_tables.schema.comparisons import Choice, Chosen
+from paper_tables.data.load import load_frame
+from paper_tables.schema.comparisons import ArmSelector, ArmSelectors
 
-RESERVED = ("study", "part", "arm")
+SELECTOR_KEYS = ("study", "part", "arm")
 
 
 @dataclass(frozen=True)
-class Found:
+class SelectedArm:
     """An arm in its frame; `folder` is the name of the other study's folder, "" for this one's."""
 
     frame: Frame
@@ -23,61 +26,64 @@ class Found:
     folder: str = ""
 
 
-class Ambiguous(ValueError):
-    """A selection that matches more than one arm; the message names them."""
+class AmbiguousSelection(ValueError):
+    """Raised for a selector that matches more than one arm; the message names them."""
 
 
 @dataclass
-class Library:
-    """Frames by study name. `own` belongs to the folder that is rendered, others are read from its neighbours."""
+class StudyFrames:
+    """Frames by study name. `own` is that of the rendered folder, others are read from sibling folders."""
 
     folder: Path
     own: Frame
     read: dict[str, Frame | None] = field(default_factory=dict)
 
     def place(self, study: str) -> Path:
-        """Where the other study's results stand: under the label of ours if there is such a folder, else without."""
+        """Return the other study's folder: with the label of ours if it exists, else without a label."""
         _, at, label = self.folder.resolve().name.partition("@")
-        beside = self.folder.resolve().parent
-        labelled = beside / f"{study}{at}{label}"
-        return labelled if labelled.is_dir() else beside / study
+        parent = self.folder.resolve().parent
+        labeled = parent / f"{study}{at}{label}"
+        return labeled if labeled.is_dir() else parent / study
 
     def frame(self, study: str) -> Frame | None:
-        """None where that study has no results."""
+        """Return the frame of a study; None if it has no results."""
         if study in ("", self.own.study.partition("@")[0]):
             return self.own
         if study not in self.read:
             try:
-                self.read[study] = load(self.place(study))
+                self.read[study] = load_frame(self.place(study))
             except TableError:
                 self.read[study] = None
         return self.read[study]
 
     def others(self) -> dict[str, Frame]:
-        """The frames of other studies that were asked for and are there."""
+        """Return the frames of other studies that were used."""
         return {name: frame for name, frame in self.read.items() if frame is not None}
 
-    def find(self, chosen: Chosen) -> Found | None:
-        """The arm that a selection names; None where its study, or the arm, has no results. Raises Ambiguous."""
+    def find(self, chosen: ArmSelector) -> SelectedArm | None:
+        """Return the selected arm; None if its study or the arm has no results. Raises AmbiguousSelection."""
         study = chosen["study"][0] if "study" in chosen else ""
         frame = self.frame(study)
         if frame is None:
             return None
-        arms = select(frame, chosen)
+        arms = matching_arms(frame, chosen)
         if len(arms) > 1:
-            raise Ambiguous(f"matches {len(arms)} arms ({_listed(arms)}): name more of part, arm or axes")
+            labels = [f"{arm.part} {arm.label}" for arm in arms]
+            raise AmbiguousSelection(
+                f"matches {len(arms)} arms ({shorten(labels, 4, '; ')}): name more of part, arm or axes"
+            )
         folder = "" if frame is self.own else self.place(study).name
-        return Found(frame, arms[0], folder) if arms else None
+        return SelectedArm(frame, arms[0], folder) if arms else None
 
-    def all(self, choice: Choice) -> list[Found]:
-        """What the selections of a choice find, in their order."""
+    def all(self, choice: ArmSelectors) -> list[SelectedArm]:
+        """Return the arms that the selectors find, in their order."""
         found = (self.find(chosen) for chosen in choice)
         return [one for one in found if one is not None]
 
 
-def select(frame: Frame, chosen: Chosen) -> list[Arm]:
-    """The arms that fit; axes that are not named stand at their part's baseline unless the arm is named itself."""
-    named = {key: labels for key, labels in chosen.items() if key not in RESERVED}
+def matching_arms(frame: Frame, chosen: ArmSelector) -> list[Arm]:
+    """Return the arms that match. Axes not named are at their part's baseline unless `arm` names the arm."""
+    named = {key: labels for key, labels in chosen.items() if key not in SELECTOR_KEYS}
 
     def fits(arm: Arm) -> bool:
         if "part" in chosen and arm.part not in chosen["part"]:
@@ -89,10 +95,30 @@ def select(frame: Frame, chosen: Chosen) -> list[Arm]:
     arms = [arm for arm in frame.arms if fits(arm)]
     if "arm" in chosen or len(arms) < 2:
         return arms
-    near = [arm for arm in arms if (base := frame.baseline(arm.part)) and set(arm.differs(base)) <= named.keys()]
+    near = [
+        arm for arm in arms if (base := frame.baseline(arm.part)) and set(arm.axes_differing_from(base)) <= named.keys()
+    ]
     return near or arms
 
 
-def _listed(arms: Iterable[Arm]) -> str:
-    labels = [f"{arm.part} {arm.label}" for arm in arms]
-    return "; ".join(labels[:4]) + ("; ..." if len(labels) > 4 else "")
+@dataclass(frozen=True)
+class Measurement:
+    """A metric of a selected arm: seed -> value, and the summary over seeds."""
+
+    found: SelectedArm
+    metric: str
+    values: dict[int, float]
+    summary: Summary
+
+    @property
+    def trials(self) -> tuple[str, ...]:
+        return tuple(self.found.frame.finished_trials(self.found.arm))
+
+
+def first_available(found: Iterable[SelectedArm], metrics: Iterable[str], level: float = 0.95) -> Measurement | None:
+    """Return the first arm, and for it the first metric, with finite values of finished trials."""
+    for arm, metric in product(found, metrics):
+        values = arm.frame.values(arm.arm, metric)
+        if values:
+            return Measurement(arm, metric, values, summarize(list(values.values()), level))
+    return None

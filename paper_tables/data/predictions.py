@@ -1,4 +1,4 @@
-"""Predictions image by image, and what they say about two arms: McNemar's test, seed by seed."""
+"""Predictions per image, and McNemar's test between two arms, seed by seed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FILE = "predictions.npz"
 
 
 @dataclass(frozen=True)
-class Images:
+class Predictions:
     """A study's predictions.npz: members ``prediction/<trial>/<target>`` and ``target/<target>``."""
 
     path: Path
@@ -35,8 +35,8 @@ class Images:
         found = (name.split("/") for name in self._file if name.startswith("prediction/"))
         return {steps[1]: ("/".join(steps), f"target/{steps[2]}") for steps in found if len(steps) == 3}
 
-    def right(self, trial: str) -> tuple[str, NDArray[np.bool_]] | None:
-        """Which images the trial's model got right, and the name of the targets they were held against."""
+    def correct(self, trial: str) -> tuple[str, NDArray[np.bool_]] | None:
+        """Return the name of the targets and which images the trial's model classified correctly."""
         if trial not in self._members:
             return None
         prediction, target = self._members[trial]
@@ -46,23 +46,23 @@ class Images:
 
 
 @dataclass(frozen=True)
-class Contrast:
-    """Two arms on the same images, over `n` seeds: images that only the one, only the other got right, and p."""
+class McNemarResult:
+    """Two arms on the same images, over `n` seeds: images only one of them classified correctly, and p."""
 
     n: int
     gained: int
     lost: int
     p: float
     least: int
-    """The fewest images of any seed on which the two differ: with less than six p cannot fall below 0.05."""
+    """Smallest number of discordant images over the seeds: below six, p cannot fall below 0.05."""
 
 
-def contrast(images: Images, arm: Mapping[int, str], base: Mapping[int, str]) -> Contrast | None:
-    """Arms as seed -> trial. p is the largest of the seeds', 1 where they point different ways: a difference that is
-    marked is there with every seed. None where no seed has both predictions on the same targets."""
+def compare_predictions(images: Predictions, arm: Mapping[int, str], base: Mapping[int, str]) -> McNemarResult | None:
+    """Arms as seed -> trial. p is the largest of the seeds', 1 if their signs differ: a marked difference
+    holds for every seed. None if no seed has both predictions on the same targets."""
     gained, lost, ps, signs = [], [], [], set()
     for seed in sorted(arm.keys() & base.keys()):
-        mine, theirs = images.right(arm[seed]), images.right(base[seed])
+        mine, theirs = images.correct(arm[seed]), images.correct(base[seed])
         if mine is None or theirs is None or mine[0] != theirs[0]:
             continue
         gained.append(int((mine[1] & ~theirs[1]).sum()))
@@ -72,4 +72,4 @@ def contrast(images: Images, arm: Mapping[int, str], base: Mapping[int, str]) ->
     if not ps:
         return None
     least = min(g + x for g, x in zip(gained, lost, strict=True))
-    return Contrast(len(ps), sum(gained), sum(lost), max(ps) if len(signs) == 1 else 1.0, least)
+    return McNemarResult(len(ps), sum(gained), sum(lost), max(ps) if len(signs) == 1 else 1.0, least)

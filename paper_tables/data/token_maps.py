@@ -1,6 +1,6 @@
-"""A trial's token maps (``maps/<trial>.npz``): images, which tokens took part in which layer, how they ranked.
+"""A trial's token maps (``maps/<trial>.npz``): images, active tokens per layer, importance ranks.
 
-images uint8 [I, H, W, C], active bool [I, L, N], grid int [2]; perhaps importance uint8 [I, S, N], 255 for an image's
+images uint8 [I, H, W, C], active bool [I, L, N], grid int [2]; optional importance uint8 [I, S, N], 255 for an image's
 highest rank, of the layers scored int [S], with the kind of score.
 """
 
@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paper_tables.core.errors import fault
+from paper_tables.core.errors import file_error
 
-KEPT, RESTARTED, PAUSED, GONE = range(4)
-STATES = ("takes part", "takes part again", "paused", "never again")
+ACTIVE, RESTARTED, PAUSED, PRUNED = range(4)
+STATES = ("active", "restarted", "paused", "pruned")
 Array = NDArray[Any]
 
 
@@ -37,7 +37,7 @@ class TokenMaps:
 
     @property
     def depth(self) -> Array:
-        """In how many layers each token took part."""
+        """Number of layers in which each token is active."""
         return np.asarray(self.active.sum(1))
 
     @property
@@ -45,26 +45,26 @@ class TokenMaps:
         return states(self.active)
 
 
-def read(file: Path) -> TokenMaps:
-    """Raises TableError where the file is not one of token maps."""
+def read_token_maps(file: Path) -> TokenMaps:
+    """Return the token maps of a file. Raises TableError if it is not a file of token maps."""
     try:
         with np.load(file, allow_pickle=False) as found:
-            told = {name: found[name] for name in found.files}
-        rows, columns = (int(n) for n in told["grid"])
-        images, active = told["images"] / 255.0, told["active"].astype(bool)
+            arrays = {name: found[name] for name in found.files}
+        rows, columns = (int(n) for n in arrays["grid"])
+        images, active = arrays["images"] / 255.0, arrays["active"].astype(bool)
         active = active.reshape(*active.shape[:2], rows, columns)
-        scored = [int(i) + 1 for i in told.get("scored", ())]
-        ranks = told.get("importance", np.zeros((len(images), 0, rows * columns))) / 255.0
+        scored = [int(i) + 1 for i in arrays.get("scored", ())]
+        ranks = arrays.get("importance", np.zeros((len(images), 0, rows * columns))) / 255.0
         ranks = ranks.reshape(len(images), len(scored), rows, columns)
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise fault(file, f"cannot be read as token maps: {error}") from error
+        raise file_error(file, f"cannot be read as token maps: {error}") from error
     if images.shape[-1] == 1:
         images = images[..., 0]
-    return TokenMaps(images, active, ranks, scored, str(told.get("kind", "")))
+    return TokenMaps(images, active, ranks, scored, str(arrays.get("kind", "")))
 
 
 def states(active: Array) -> Array:
-    """Of bool [I, L, ...] the state of each token in each layer: KEPT, RESTARTED (out before), PAUSED, GONE."""
-    before = np.logical_or.accumulate(~active, axis=1)  # out in this layer or an earlier one
-    later = np.flip(np.logical_or.accumulate(np.flip(active, 1), axis=1), 1)  # in now or in a later one
-    return np.where(active, np.where(before, RESTARTED, KEPT), np.where(later, PAUSED, GONE))
+    """Return the state of each token from bool [I, L, ...]: ACTIVE, RESTARTED (paused before), PAUSED or PRUNED."""
+    before = np.logical_or.accumulate(~active, axis=1)  # inactive in this layer or an earlier one
+    later = np.flip(np.logical_or.accumulate(np.flip(active, 1), axis=1), 1)  # active now or in a later layer
+    return np.where(active, np.where(before, RESTARTED, ACTIVE), np.where(later, PAUSED, PRUNED))

@@ -1,44 +1,30 @@
-"""Figures by kind, as bytes in three formats with a description in words."""
+"""Draw a figure by its kind: ``kind: line`` calls `draw` of ``figures/line.py``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from importlib import import_module
 
-from matplotlib.figure import Figure
-
-from paper_tables.figures import curves, dots, forest, heatmap, lags, line, scatter, style, token_maps
-from paper_tables.schema.figures import Drawing
+from paper_tables.figures import style
+from paper_tables.schema.figures import FigureSpec
 from paper_tables.tables.labels import Names
-
-KINDS: dict[str, Callable[[Any, Names], tuple[Figure, str]]] = {
-    "line": line.draw,
-    "scatter": scatter.draw,
-    "forest": forest.draw,
-    "dots": dots.draw,
-    "curves": curves.draw,
-    "layers": curves.draw,
-    "heatmap": heatmap.draw,
-    "lags": lags.draw,
-    "maps": token_maps.draw,
-}
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A drawn figure; `words` tell what it shows to those who cannot see it."""
+class DrawnFigure:
+    """A drawn figure as file contents; `alt_text` describes it for screen readers."""
 
     name: str
     caption: str
-    words: str
+    alt_text: str
     files: dict[str, bytes]
     wide: bool = False
 
 
-def draw(spec: Drawing, names: Names) -> Picture:
-    """Raises grid.Nothing where the figure's data are missing."""
-    with style.house():
-        figure, words = KINDS[getattr(spec, "kind", "")](spec, names)
-        stamp = f"frame {names.frame.digest} git {names.frame.git}"
-        return Picture(spec.name, spec.caption, words, style.save(figure, stamp), spec.width == "two")
+def draw(spec: FigureSpec, names: Names) -> DrawnFigure:
+    """Return the drawn figure. Raises NoData if its data are missing."""
+    with style.apply_style():
+        figure, alt_text = import_module(f"paper_tables.figures.{spec.kind}").draw(spec, names)
+        provenance = f"frame {names.frame.digest} git {names.frame.git}"
+        files = style.render_files(figure, provenance)
+        return DrawnFigure(spec.name, spec.caption, alt_text, files, spec.width == "two")

@@ -1,4 +1,4 @@
-"""A forest plot: what each departure from a part's own setting changes, with intervals."""
+"""Forest plot: paired differences of arms to their part's baseline, with intervals."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from paper_tables.core.text import plain
 from paper_tables.data.frame import Arm
 from paper_tables.figures import style
 from paper_tables.schema.figures import Forest
-from paper_tables.schema.tables import Rows
-from paper_tables.tables.grid import ALPHA, Nothing, listed, varied
+from paper_tables.schema.tables import ArmRows
+from paper_tables.tables.grid import ALPHA, NoData
 from paper_tables.tables.labels import Names
+from paper_tables.tables.select_arms import listed_arms, varied_axis
 
 HEADING = {"one": 40, "two": 84}
-"""Characters of a part's heading that fit beside the labels, by the figure's width."""
+"""Characters per line of a part's heading, by the figure's width."""
 LINE = 0.85
-"""Rows that a heading's further lines take."""
+"""Height of each further line of a heading, in rows."""
 
 
 @dataclass(frozen=True)
 class Effect:
-    """An arm against its part's baseline."""
+    """Paired difference of an arm to its part's baseline."""
 
     arm: Arm
     axis: str
@@ -35,32 +36,35 @@ class Effect:
 
 
 def draw(spec: Forest, names: Names) -> tuple[Figure, str]:
-    """The figure and what it shows in words. Raises Nothing where no arm can be compared."""
+    """Return the figure and its alternative text. Raises NoData if no arm can be compared."""
     found = effects(spec, names)
     if not found:
-        raise Nothing(f"no finished pair of an arm and its baseline with {spec.x}")
+        raise NoData(f"no finished pair of an arm and its baseline with {spec.x}")
     headings = _headings(found, names, HEADING.get(spec.width, 84))
     places = _places(found, headings)
-    figure, (ax,) = style.axes(spec.width, spec.height or 0.6 + 0.165 * (max(places.values()) + 2))
+    figure, (ax,) = style.subplots(spec.width, spec.height or 0.6 + 0.165 * (max(places.values()) + 2))
     parts = list(dict.fromkeys(e.arm.part for e in found))
-    ax.axvline(0, color=style.GREY, linewidth=0.8, zorder=1)
+    ax.axvline(0, color=style.GRAY, linewidth=0.8, zorder=1)
     for effect in found:
-        _effect(ax, effect, places[id(effect)], style.series(parts.index(effect.arm.part)))
+        _effect(ax, effect, places[id(effect)], style.series_style(parts.index(effect.arm.part)))
     _labels(ax, found, places, headings, names)
     _axis(ax, spec, names)
-    told = "; ".join(f"{_label(names, e)}: {e.result.mean:+.2f}" for e in found)
-    return figure, f"Forest plot of paired differences in {names.metric(spec.x).label} to the baselines. {told}."
+    effects_text = "; ".join(f"{_label(names, e)}: {e.result.mean:+.2f}" for e in found)
+    return (
+        figure,
+        f"Forest plot of paired differences in {names.metric(spec.x).label} to the baselines. {effects_text}.",
+    )
 
 
 def effects(spec: Forest, names: Names) -> list[Effect]:
-    """One factor at a time, in the order of the table; Holm over all of them."""
+    """Return the effects, one factor at a time, in the order of the table; p values are Holm-adjusted over all."""
     frame = names.frame
     pairs = []
-    for arm in listed(frame, spec.filter, Rows(block="one_at_a_time", baseline="none")):
+    for arm in listed_arms(frame, spec.filter, ArmRows(block="one_at_a_time", baseline="none")):
         base = frame.baseline(arm.part)
         result = base and paired(frame.values(arm, spec.x), frame.values(base, spec.x))
         if result:
-            pairs.append((arm, varied(frame, arm) or "", result))
+            pairs.append((arm, varied_axis(frame, arm) or "", result))
     adjusted = holm([result.p for _, _, result in pairs])
     return [Effect(arm, axis, result, p) for (arm, axis, result), p in zip(pairs, adjusted, strict=True)]
 
@@ -90,9 +94,14 @@ def _places(found: list[Effect], headings: dict[str, str]) -> dict[int, float]:
 
 def _effect(ax: Axes, effect: Effect, y: float, look: dict[str, str]) -> None:
     marked = effect.holm is not None and effect.holm < ALPHA
-    half = effect.result.half
-    if half is not None:
-        ax.plot([effect.result.mean - half, effect.result.mean + half], [y, y], color=look["color"], linewidth=1.2)
+    half_width = effect.result.half_width
+    if half_width is not None:
+        ax.plot(
+            [effect.result.mean - half_width, effect.result.mean + half_width],
+            [y, y],
+            color=look["color"],
+            linewidth=1.2,
+        )
     ax.plot(
         effect.result.mean, y, marker=look["marker"], color=look["color"], linestyle="none", markersize=4.8,
         markerfacecolor=look["color"] if marked else "white", markeredgewidth=1.1, zorder=3,
@@ -115,7 +124,7 @@ def _labels(ax: Axes, found: list[Effect], places: dict[int, float], headings: d
             0.0, middle, heading, transform=ax.get_yaxis_transform(), ha="left", va="center",
             fontstyle="italic", fontsize=7.8, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
         )  # fmt: skip
-        text.set_in_layout(False)  # else a long heading takes the plot's room
+        text.set_in_layout(False)  # otherwise a long heading would shrink the plot
 
 
 def _axis(ax: Axes, spec: Forest, names: Names) -> None:
@@ -124,7 +133,7 @@ def _axis(ax: Axes, spec: Forest, names: Names) -> None:
     ax.set_xlabel(plain(f"Difference in {quantity.label[:1].lower()}{quantity.label[1:]} to the baseline{unit}"))
     ax.grid(axis="y", visible=False)
     kinds = [
-        Line2D([], [], marker="o", color=style.GREY, linestyle="none", label=f"p < {ALPHA:g} after Holm"),
-        Line2D([], [], marker="o", color=style.GREY, linestyle="none", markerfacecolor="white", label="not marked"),
+        Line2D([], [], marker="o", color=style.GRAY, linestyle="none", label=f"p < {ALPHA:g} after Holm"),
+        Line2D([], [], marker="o", color=style.GRAY, linestyle="none", markerfacecolor="white", label="not marked"),
     ]
     ax.figure.legend(handles=kinds, loc="outside upper right", ncols=2, columnspacing=1.2, handletextpad=0.2)

@@ -12,22 +12,23 @@ from paper_tables.core.text import plain
 from paper_tables.data.frame import Arm, Frame
 from paper_tables.figures import style
 from paper_tables.schema.figures import Line
-from paper_tables.tables.grid import Nothing, crossed, levels
+from paper_tables.tables.grid import NoData
 from paper_tables.tables.labels import Names, with_unit
+from paper_tables.tables.select_arms import crossed_arms, levels
 
 
 def draw(spec: Line, names: Names) -> tuple[Figure, str]:
-    """The figure and what it shows in words. Raises Nothing where no point can be drawn."""
+    """Return the figure and its alternative text. Raises NoData if no point can be drawn."""
     frame = names.frame
     free = [spec.x] + ([spec.color] if spec.color not in (None, "part") else [])
-    arms = [arm for arm in crossed(frame, spec.filter, free) if frame.values(arm, spec.y)]
+    arms = [arm for arm in crossed_arms(frame, spec.filter, free) if frame.values(arm, spec.y)]
     along = levels(frame, arms, spec.x, spec.filter)
     if not along:
-        raise Nothing(f"no finished trial with {spec.y} along {spec.x}")
+        raise NoData(f"no finished trial with {spec.y} along {spec.x}")
     factor, unit = names.scaled(spec.y, [v for arm in arms for v in frame.values(arm, spec.y).values()])
     points = {id(arm): summarize([factor * v for v in frame.values(arm, spec.y).values()]) for arm in arms}
     at = positions(along)
-    figure, (ax,) = style.axes(spec.width, spec.height or 2.5)
+    figure, (ax,) = style.subplots(spec.width, spec.height or 2.5)
     words: list[str] = []
     order: list[str] = []
     lines = groups(frame, arms, spec.color)
@@ -40,7 +41,7 @@ def draw(spec: Line, names: Names) -> tuple[Figure, str]:
             where = [at[along.index(arm.coords[spec.x])] + shift for arm in on]
             _line(ax, where, [points[id(arm)] for arm in on], spec.error, label, i)
             order.append(label)
-            words.append(_say(names, spec, label, [(arm.coords[spec.x], points[id(arm)]) for arm in on]))
+            words.append(_describe(names, spec, label, [(arm.coords[spec.x], points[id(arm)]) for arm in on]))
         for arm in inert:
             note = f"{label}: {names.axis(spec.x)} inert" if label else names.arm(arm)
             _flat(ax, points[id(arm)], spec.error, plain(note), i)
@@ -54,7 +55,7 @@ def draw(spec: Line, names: Names) -> tuple[Figure, str]:
 
 
 def positions(along: list[str]) -> list[float]:
-    """Numbers where all labels are numbers, else one step each."""
+    """Return the labels as numbers if all are numbers, else 0, 1, 2, ..."""
     try:
         return [float(level) for level in along]
     except ValueError:
@@ -62,7 +63,7 @@ def positions(along: list[str]) -> list[float]:
 
 
 def groups(frame: Frame, arms: list[Arm], color: str | None) -> dict[str, list[Arm]]:
-    """The arms of each line: parts or levels in the study's order, arms in which the axis is inert last."""
+    """Return the arms of each line: parts or levels in the study's order; key "" for arms with inert axis."""
     if color is None:
         return {"": arms}
     if color == "part":
@@ -73,7 +74,7 @@ def groups(frame: Frame, arms: list[Arm], color: str | None) -> dict[str, list[A
 
 
 def spread(point: Summary, error: str) -> float:
-    return float({"t95": point.half, "sd": point.sd, "none": None}[error] or 0.0)
+    return float({"t95": point.half_width, "sd": point.sd, "none": None}[error] or 0.0)
 
 
 def _label(names: Names, color: str | None, level: str) -> str:
@@ -84,20 +85,20 @@ def _label(names: Names, color: str | None, level: str) -> str:
 
 def _line(ax: Axes, where: list[float], points: list[Summary], error: str, label: str, i: int) -> None:
     means, spreads = [p.mean for p in points], [spread(p, error) for p in points]
-    look: dict[str, Any] = style.series(i)
+    look: dict[str, Any] = style.series_style(i)
     ax.errorbar(where, means, yerr=spreads, capsize=2.2, elinewidth=0.8, capthick=0.8, label=label or None, **look)
 
 
 def _flat(ax: Axes, point: Summary, error: str, label: str, i: int) -> None:
-    """An arm without a place along the axis: a level line across, its interval as a band."""
-    look = {k: v for k, v in style.series(i).items() if k != "marker"}
+    """Draw an arm in which the axis is inert as a horizontal line with its interval as a band."""
+    look = {k: v for k, v in style.series_style(i).items() if k != "marker"}
     ax.axhline(point.mean, label=label, linewidth=1.1, **look)
-    half = spread(point, error)
-    if half:
-        ax.axhspan(point.mean - half, point.mean + half, color=look["color"], alpha=0.10, linewidth=0)
+    half_width = spread(point, error)
+    if half_width:
+        ax.axhspan(point.mean - half_width, point.mean + half_width, color=look["color"], alpha=0.10, linewidth=0)
 
 
-def _say(names: Names, spec: Line, label: str, points: list[tuple[str, Summary]]) -> str:
+def _describe(names: Names, spec: Line, label: str, points: list[tuple[str, Summary]]) -> str:
     values = ", ".join(f"{plain(names.level(spec.x, level))}: {point.mean:.2f}" for level, point in points)
     return f"{label}: {values}" if label else values
 

@@ -14,8 +14,9 @@ from paper_tables.core.text import plain
 from paper_tables.data.frame import Arm
 from paper_tables.figures import style
 from paper_tables.schema.figures import Scatter
-from paper_tables.tables.grid import Nothing, passing
+from paper_tables.tables.grid import NoData
 from paper_tables.tables.labels import Names, with_unit
+from paper_tables.tables.select_arms import filter_arms
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,11 @@ class Point:
 
 
 def draw(spec: Scatter, names: Names) -> tuple[Figure, str]:
-    """The figure and what it shows in words. Raises Nothing where no arm has both metrics."""
+    """Return the figure and its alternative text. Raises NoData if no arm has both metrics."""
     frame = names.frame
-    arms = [a for a in passing(frame, spec.filter) if frame.values(a, spec.x) and frame.values(a, spec.y)]
+    arms = [a for a in filter_arms(frame, spec.filter) if frame.values(a, spec.x) and frame.values(a, spec.y)]
     if not arms:
-        raise Nothing(f"no finished trial with both {spec.x} and {spec.y}")
+        raise NoData(f"no finished trial with both {spec.x} and {spec.y}")
     fx, ux = names.scaled(spec.x, [v for arm in arms for v in frame.values(arm, spec.x).values()])
     fy, uy = names.scaled(spec.y, [v for arm in arms for v in frame.values(arm, spec.y).values()])
     points = [
@@ -44,7 +45,7 @@ def draw(spec: Scatter, names: Names) -> tuple[Figure, str]:
         for arm in arms
     ]
     best = front(points, frame.direction(spec.x), frame.direction(spec.y)) if spec.frontier else []
-    figure, (ax,) = style.axes(spec.width, spec.height or 3.4)
+    figure, (ax,) = style.subplots(spec.width, spec.height or 3.4)
     _points(ax, points, spec.error, names)
     _front(ax, best)
     _frame(ax, spec, names, points, (ux, uy))
@@ -56,7 +57,7 @@ def draw(spec: Scatter, names: Names) -> tuple[Figure, str]:
 
 
 def front(points: list[Point], x: str, y: str) -> list[Point]:
-    """The points that no other beats in both; cheaper is better in x, more in y, unless the study says otherwise."""
+    """Return the Pareto front; smaller is better in x and larger in y unless the study says otherwise."""
     sx, sy = (-1 if x == "max" else 1), (-1 if y == "min" else 1)
     best: list[Point] = []
     for point in sorted(points, key=lambda p: (sx * p.x.mean, -sy * p.y.mean)):
@@ -71,7 +72,7 @@ def _name(names: Names, point: Point) -> str:
 
 def _points(ax: Axes, points: list[Point], error: str, names: Names) -> None:
     for i, part in enumerate(dict.fromkeys(p.arm.part for p in points)):
-        look = style.series(i)
+        look = style.series_style(i)
         for filled in (False, True):
             mine = [p for p in points if p.arm.part == part and p.arm.baseline == filled]
             ax.scatter(
@@ -86,19 +87,21 @@ def _points(ax: Axes, points: list[Point], error: str, names: Names) -> None:
                 label=None if filled else plain(names.part(part)),
             )
             for p in mine if error != "none" else []:
-                half = (p.y.half if error == "t95" else p.y.sd) or 0.0
-                ax.errorbar(p.x.mean, p.y.mean, yerr=half, color=look["color"], elinewidth=0.6, alpha=0.6, zorder=2)
+                half_width = (p.y.half_width if error == "t95" else p.y.sd) or 0.0
+                ax.errorbar(
+                    p.x.mean, p.y.mean, yerr=half_width, color=look["color"], elinewidth=0.6, alpha=0.6, zorder=2
+                )
 
 
 def _front(ax: Axes, best: list[Point]) -> None:
     if not best:
         return
-    ax.plot([p.x.mean for p in best], [p.y.mean for p in best], color=style.GREY, linewidth=0.9, zorder=2)
+    ax.plot([p.x.mean for p in best], [p.y.mean for p in best], color=style.GRAY, linewidth=0.9, zorder=2)
     for i, p in enumerate(best, 1):
         ax.annotate(
             str(i), (p.x.mean, p.y.mean), (0, 7), textcoords="offset points", ha="center", va="bottom",
             fontsize=7.5, fontweight="bold", zorder=6,
-            bbox={"boxstyle": "circle,pad=0.12", "facecolor": "white", "edgecolor": style.GREY, "linewidth": 0.5},
+            bbox={"boxstyle": "circle,pad=0.12", "facecolor": "white", "edgecolor": style.GRAY, "linewidth": 0.5},
         )  # fmt: skip
 
 
@@ -116,9 +119,9 @@ def _frame(ax: Axes, spec: Scatter, names: Names, points: list[Point], units: tu
 
 
 def _legend(figure: Figure, ax: Axes, named: list[str], width: str) -> None:
-    """The parts above; beside or below, the names of the numbered points, so that no label lies on a point."""
+    """Draw the parts above, and the names of the numbered points to the right or below, not on the points."""
     handles, _ = ax.get_legend_handles_labels()
-    full = Line2D([], [], marker="o", color=style.GREY, linestyle="none", markersize=6.5, label="filled: baseline")
+    full = Line2D([], [], marker="o", color=style.GRAY, linestyle="none", markersize=6.5, label="filled: baseline")
     figure.legend(
         handles=[*handles, full], loc="outside upper center", ncols=2 if width == "one" else 4, columnspacing=1.5
     )

@@ -1,6 +1,6 @@
-"""One house style for all figures, and figures as bytes that depend on nothing but their data.
+"""One style for all figures, and figure files whose bytes depend on their data only.
 
-Colours are seaborn's colour-blind palette in an order that also differs in grey; every series has its own marker and
+Colors are seaborn's color-blind palette in an order that also differs in gray; every series has its own marker and
 line too. STIX is a Times with all signs, next to which LaTeX text looks at home (matplotlib's cmr10 has no underscore).
 """
 
@@ -26,11 +26,11 @@ WIDTHS = {"one": 3.35, "two": 6.9}
 
 COLORS = [sns.color_palette("colorblind").as_hex()[i] for i in (0, 3, 2, 1, 7, 4, 9, 5)]
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "<"]
-LINES: list[Any] = ["-", (0, (5, 2)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)), (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1))]
-PARTING = "RdBu_r"
-"""Blue below, red above: the one colour map whose middle means something."""
-RISING = "viridis"
-GREY = "#5a5a5a"
+LINE_STYLES: list[Any] = ["-", (0, (5, 2)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)), (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1))]
+DIVERGING_CMAP = "RdBu_r"
+"""Diverging color map: blue below the center, red above."""
+SEQUENTIAL_CMAP = "viridis"
+GRAY = "#5a5a5a"
 FAINT = "#d9d9d9"
 
 STYLE = {
@@ -64,32 +64,36 @@ STYLE = {
     "svg.hashsalt": "dynvit",
     "pdf.fonttype": 42,
     "text.usetex": False,
-    "text.parse_math": False,  # a dollar in somebody's label is a dollar
+    "text.parse_math": False,  # labels may contain dollars
 }
 
 
 @contextmanager
-def house() -> Iterator[None]:
-    """Nobody else's settings, and ours for nobody else."""
+def apply_style() -> Iterator[None]:
+    """Apply the style inside the context only, independent of the user's settings."""
     with matplotlib.rc_context(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a box in the figure says as much
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # the figure shows a box instead
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)
         yield
 
 
-def axes(width: str, height: float, panels: int = 1, sharey: bool = True) -> tuple[Figure, list[Axes]]:
+def subplots(width: str, height: float, panels: int = 1, sharey: bool = True) -> tuple[Figure, list[Axes]]:
     figure, found = plt.subplots(1, panels, figsize=(WIDTHS[width], height), sharey=sharey, squeeze=False)
     return figure, list(found[0])
 
 
-def series(i: int) -> dict[str, Any]:
-    """Colour, marker and line of the i-th series; told apart in grey too."""
-    return {"color": COLORS[i % len(COLORS)], "marker": MARKERS[i % len(MARKERS)], "linestyle": LINES[i % len(LINES)]}
+def series_style(i: int) -> dict[str, Any]:
+    """Return color, marker and line style of the i-th series; distinguishable in grayscale."""
+    return {
+        "color": COLORS[i % len(COLORS)],
+        "marker": MARKERS[i % len(MARKERS)],
+        "linestyle": LINE_STYLES[i % len(LINE_STYLES)],
+    }
 
 
-def within(low: float, high: float, unit: str, values: Iterable[float] = ()) -> tuple[float, float]:
-    """What an axis must show of intervals: they may pass the ends of a percentage, the axis need not, unless values do
+def clip_to_percent(low: float, high: float, unit: str, values: Iterable[float] = ()) -> tuple[float, float]:
+    """Clip axis limits of a percentage to 0..100 even if intervals exceed them, unless values do
     (a gain may be negative, a cost may double)."""
     if unit != "%":
         return low, high
@@ -97,20 +101,20 @@ def within(low: float, high: float, unit: str, values: Iterable[float] = ()) -> 
     return max(low, min(seen)), min(high, max(seen))
 
 
-def save(figure: Figure, stamp: str) -> dict[str, bytes]:
-    """pdf, svg and png without dates or versions, each carrying the stamp."""
+def render_files(figure: Figure, provenance: str) -> dict[str, bytes]:
+    """pdf, svg and png without dates or versions, each with its provenance."""
     files = {}
     writers: dict[str, Callable[[io.BytesIO], None]] = {
         "pdf": lambda out: figure.savefig(
-            out, format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None, "Subject": stamp}
+            out, format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None, "Subject": provenance}
         ),
         "svg": lambda out: figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None}),
-        "png": lambda out: figure.savefig(out, format="png", metadata={"Software": None, "Comment": stamp}),
+        "png": lambda out: figure.savefig(out, format="png", metadata={"Software": None, "Comment": provenance}),
     }
     for ending, write in writers.items():
         out = io.BytesIO()
         write(out)
         files[ending] = out.getvalue()
-    files["svg"] += f"<!-- {stamp} -->\n".encode()
+    files["svg"] += f"<!-- {provenance} -->\n".encode()
     plt.close(figure)
     return files

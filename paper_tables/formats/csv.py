@@ -1,6 +1,6 @@
 """CSV for a spreadsheet: the printed numbers, spread and adjusted p in columns of their own.
 
-Notes and stamp follow as comments: pandas reads it with comment="#".
+Notes and provenance follow as comments: pandas reads it with comment="#".
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ def write(grid: Grid) -> str:
         kept = texts[0]
         writer.writerow([*([plain(group)] if grouped else []), *texts])
     notes = [*grid.letters, *grid.notes]
-    return out.getvalue() + "".join(f"# {plain(note)}\n" for note in notes) + f"# {grid.stamp}\n"
+    return out.getvalue() + "".join(f"# {plain(note)}\n" for note in notes) + f"# {grid.provenance}\n"
 
 
 def _wide(grid: Grid, i: int) -> tuple[bool, bool]:
-    """Whether any cell of the column has a spread, and whether any has a p value."""
+    """Return whether any cell of the column has a spread, and whether any has a p value."""
     columns = [[cell for cell in row.cells for _ in range(cell.span)] for row in grid.rows]
     return any(row[i].spread is not None for row in columns), any(row[i].holm is not None for row in columns)
 

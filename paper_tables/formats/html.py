@@ -24,28 +24,28 @@ STYLE = (
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where the page stands: how it reaches its study's report, and the folder of another study."""
+class LinkBase:
+    """Relative links from a page to its study's report and to the results folder."""
 
     report: str
     results: str
 
 
-INSIDE, BESIDE = Place("", "../"), Place("../report.html", "../../")
+IN_REPORT, IN_TABLE_FILE = LinkBase("", "../"), LinkBase("../report.html", "../../")
 """The report itself, and a file in `tables`."""
 
 
 def page(grid: Grid) -> str:
-    """A file of its own."""
+    """Return the table as an HTML page."""
     title = escape(plain(grid.caption) or grid.name)
     return (
         f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{title}</title>\n<style>{STYLE}</style>\n'
-        f"{table(grid, BESIDE)}\n{notes(grid)}</html>\n<!-- {escape(grid.stamp)} -->\n"
+        f"{table(grid, IN_TABLE_FILE)}\n{notes(grid)}</html>\n<!-- {escape(grid.provenance)} -->\n"
     )
 
 
-def table(grid: Grid, place: Place = INSIDE) -> str:
-    """Every number is a link to its trials."""
+def table(grid: Grid, place: LinkBase = IN_REPORT) -> str:
+    """Return the ``<table>`` element; every number links to its trials."""
     lines = [f'<table id="table-{escape(grid.name)}">']
     if grid.caption:
         lines.append(f"<caption>{escape(plain(grid.caption))}</caption>")
@@ -62,7 +62,7 @@ def table(grid: Grid, place: Place = INSIDE) -> str:
 
 
 def notes(grid: Grid) -> str:
-    """The notes as a list; empty text where there are none."""
+    """Return the notes as a list; an empty string without notes."""
     items = [f"<li><sup>{letter}</sup> {escape(plain(text))}.</li>" for text, letter in grid.letters.items()]
     items += [f"<li>{escape(plain(note))}</li>" for note in grid.notes]
     return '<ul class="notes">\n' + "\n".join(items) + "\n</ul>\n" if items else ""
@@ -89,8 +89,8 @@ def _numeric(head: Head) -> str:
     return "" if head.words else ' class="num"'
 
 
-def _row(grid: Grid, row: Row, above: str, place: Place) -> str:
-    """`above` is what the first cell stands for where it is blank: a sorted row needs it."""
+def _row(grid: Grid, row: Row, above: str, place: LinkBase) -> str:
+    """`above` is the text that a blank first cell repeats; it is shown when the table is sorted."""
     cells, at = [], 0
     for cell in row.cells:
         blank = not at and not cell.text and grid.heads[0].words
@@ -101,7 +101,7 @@ def _row(grid: Grid, row: Row, above: str, place: Place) -> str:
     return start + "".join(cells) + "</tr>"
 
 
-def _cell(grid: Grid, cell: Cell, head: Head, place: Place) -> str:
+def _cell(grid: Grid, cell: Cell, head: Head, place: LinkBase) -> str:
     names = (
         ["num"] * (not head.words) + ["prose"] * (head.kind == "prose") + ["best"] * cell.best + ["grey"] * cell.grey
     )
@@ -119,7 +119,7 @@ def _cell(grid: Grid, cell: Cell, head: Head, place: Place) -> str:
     return f"<td{attributes}>{_linked(escape(_text(cell, head)), cell, place)}{hung}</td>"
 
 
-def _linked(text: str, cell: Cell, place: Place) -> str:
+def _linked(text: str, cell: Cell, place: LinkBase) -> str:
     if not cell.trials or cell.value is None:
         return text
     report = f"{place.results}{cell.study}/report.html" if cell.study else place.report

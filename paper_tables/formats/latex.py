@@ -1,7 +1,7 @@
 r"""LaTeX: booktabs rules, siunitx columns, notes as wide as the table. Needs booktabs, siunitx, xcolor, graphicx.
 
-Settings stand inside the table, so that it looks the same in any document. What was tried: `mode=text` brings bitmap
-fonts for ± and −; text after a number makes siunitx overfull, so marks hang in the column gap by ``\rlap``.
+Settings are inside the table, so that it looks the same in any document. `mode=text` would give bitmap fonts for
+± and −; text after a number would make siunitx overfull, so marks are put into the column gap with ``\rlap``.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ def write(grid: Grid) -> str:
         r"\ifdim\wd0>\linewidth\resizebox{\linewidth}{!}{\usebox0}\else\usebox0\fi\par\smallskip",
         *_notes(grid),
         rf"\end{{table{star}}}",
-        f"% {tex(grid.stamp)}",
+        f"% {tex(grid.provenance)}",
     ]
     return "\n".join(lines) + "\n"
 
 
 def _fitting(grid: Grid) -> tuple[str, tuple[str, int, int, float]]:
-    """The width it stands in and the largest size that fits it; auto: one column where that is not tiny."""
+    """Return the table width and the largest font size that fits; auto: one column unless the font were tiny."""
     least = LEAST_PROSE * sum(head.kind == "prose" for head in grid.heads)
     chosen = ("one", "two") if grid.width == "auto" else (grid.width,)
     for width in chosen:
@@ -64,7 +64,7 @@ def _fitting(grid: Grid) -> tuple[str, tuple[str, int, int, float]]:
 
 
 def _width(grid: Grid, points: int, gap: int, letter: float) -> float:
-    """An estimate in points, from the letters of the widest cell of each column; prose takes what is left."""
+    """Estimate the width in points from the widest cell of each column; prose columns take the rest."""
     letters = 0.0
     for i, head in enumerate(grid.heads):
         if head.kind == "prose":
@@ -104,7 +104,7 @@ def _column(grid: Grid, i: int, head: Head, prose: float) -> str:
 
 
 def _column_cells(grid: Grid, i: int) -> list[Cell]:
-    """The cells that stand in column i alone."""
+    """Return the cells of column i that do not span several columns."""
     found = []
     for row in grid.rows:
         at = 0
@@ -169,14 +169,14 @@ def _cell(grid: Grid, cell: Cell, numeric: bool) -> str:
 
 
 def _flat(cell: Cell) -> str:
-    """siunitx drops an uncertainty of zero, but a spread that rounds to zero was measured."""
+    """Return a number whose spread rounds to zero as math, since siunitx drops an uncertainty of zero; else ""."""
     if cell.value is None or cell.text or cell.spread is None or float(cell.uncertainty()) > 0:
         return ""
     return rf"${cell.number()}\pm{cell.uncertainty()}$"
 
 
 def _number(cell: Cell) -> str:
-    """76.12(10)"""
+    """Return a number for siunitx: ``76.12(10)``."""
     return cell.number() + (f"({_uncertainty(cell)})" if cell.spread is not None else "")
 
 

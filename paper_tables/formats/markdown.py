@@ -23,11 +23,11 @@ def write(grid: Grid) -> str:
     lines.append("")
     lines += [f"- <sup>{letter}</sup> {safe(text)}." for text, letter in grid.letters.items()]
     lines += [f"- {safe(note)}" for note in grid.notes]
-    return "\n".join([*lines, "", f"<!-- {grid.stamp} -->", ""])
+    return "\n".join([*lines, "", f"<!-- {grid.provenance} -->", ""])
 
 
 def safe(text: str) -> str:
-    """Plain text in which nothing is markup or ends the table's cell."""
+    """Return plain text with Markdown characters escaped."""
     return re.sub(r"([\\`*_<>|\[\]])", r"\\\1", plain(text))
 
 

@@ -1,4 +1,4 @@
-"""origins.csv: for every number of every table the trials it comes from, or where it was published."""
+"""origins.csv: the trials or the publication that each number of each table comes from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a table file may say about claims: sentences of a paper, each with a rule that our numbers meet or do not."""
+"""Claims: sentences of a paper, each with conditions on measured numbers."""
 
 from __future__ import annotations
 
@@ -6,33 +6,33 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from paper_tables.schema.comparisons import Choice, Metrics, Published, Scales
-from paper_tables.schema.figures import Entry, Name, some
+from paper_tables.schema.base import Entry, Name, non_empty
+from paper_tables.schema.comparisons import ArmSelectors, Metrics, Published, Scales
 
 
 class Condition(Entry):
-    """A quantity and where it must lie. It holds where its whole interval does, fails where none of it does.
+    """A quantity and its expected range. It holds if its whole interval is inside, fails if all of it is outside.
 
-    The quantity is the metric of the arm `of`, or, with `against`, what sets the two apart, paired by seed:
+    The quantity is the metric of the arm `of`, or, with `against`, the comparison of the two, paired by seed:
     difference (of - against), ratio (of / against) or saving (100 * (1 - of / against), in per cent).
     """
 
     metric: Metrics
-    of: Choice
-    against: Choice = ()
+    of: ArmSelectors
+    against: ArmSelectors = ()
     compare: Literal["difference", "ratio", "saving"] | None = None
     at_least: float | None = None
     at_most: float | None = None
     about: float | None = None
     between: tuple[float, float] | None = None
     tolerance: float = Field(0.0, ge=0)
-    """By how much the bound may be missed; around `about` it is needed."""
+    """Widens the range; required with `about`."""
     exact: bool | None = None
-    """Counted, not sampled: one trial decides. Default: parameters and multiply-accumulates."""
+    """Deterministic: one trial decides. Default: parameters and multiply-accumulates."""
     interval: float = Field(0.95, gt=0, lt=1)
     digits: int | None = Field(None, ge=0, le=6)
     label: str = ""
-    """What is measured, in words; default: from the arms."""
+    """Description of what is measured; default: built from the arms."""
 
     @model_validator(mode="after")
     def _rule(self) -> Condition:
@@ -50,7 +50,7 @@ class Condition(Entry):
         return self
 
     def region(self) -> tuple[float, float]:
-        """Where the quantity must lie, tolerance included."""
+        """Return the range that the quantity must lie in, tolerance included."""
         inf = float("inf")
         if self.about is not None:
             return self.about - self.tolerance, self.about + self.tolerance
@@ -62,20 +62,20 @@ class Condition(Entry):
 
 
 class Claim(Entry):
-    """A sentence of a paper and what it takes for our numbers to bear it out."""
+    """A sentence of a paper and the conditions under which measured numbers reproduce it."""
 
     name: Name
     text: str = Field(min_length=1)
-    """In the paper's words where they are known."""
+    """Quoted from the paper where possible."""
     paper: str = Field(min_length=1)
     where: str = ""
     """Abstract, table, figure."""
     published: Published | None = None
-    """The row of ``published/`` that states it; its source stands in the note."""
+    """The row of ``published/`` that states it; its source is given in the note."""
     need: Literal["all", "any"] = "all"
-    """any: for claims of an "up to"."""
+    """any: for claims with "up to"."""
     scales: Scales = ()
-    """The scales at which this can be tested; at others it is not run. Empty: at any."""
-    conditions: Annotated[tuple[Condition, ...], AfterValidator(some)]
+    """Scales at which the claim can be tested; at others it is not run. Empty: all."""
+    conditions: Annotated[tuple[Condition, ...], AfterValidator(non_empty)]
     reconstructed: bool | None = None
     note: str = ""

@@ -1,4 +1,4 @@
-"""What a table file may say about other people's numbers, and about tables that set ours beside them."""
+"""Published numbers, and tables that compare them with measured ones."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from paper_tables.schema.figures import Entry, Labels, Name, some
+from paper_tables.schema.base import Entry, LevelNames, TableEntry, non_empty
 
 Scales = Annotated[tuple[str, ...], BeforeValidator(lambda v: [v] if isinstance(v, str) else v)]
-Chosen = dict[str, Labels]
-"""One arm: `study` (default: this one), `part`, `arm` (its label) or axes; what is not named stands at its baseline."""
+ArmSelector = dict[str, LevelNames]
+"""One arm: `study` (default: this one), `part`, `arm` (its label) or axes; other axes are at their baseline."""
 
 
-def _listed(value: Any) -> Any:
+def _as_list(value: Any) -> Any:
     return value if isinstance(value, list | tuple) else [value]
 
 
-Choice = Annotated[tuple[Chosen, ...], BeforeValidator(_listed)]
-"""One selection, or several: the first that has the metric is taken."""
-Metrics = Annotated[tuple[str, ...], BeforeValidator(_listed), AfterValidator(some)]
-"""One metric, or several names of it: the first that the results have is taken."""
+ArmSelectors = Annotated[tuple[ArmSelector, ...], BeforeValidator(_as_list)]
+"""One or several selectors: the first with a value of the metric is used."""
+Metrics = Annotated[tuple[str, ...], BeforeValidator(_as_list), AfterValidator(non_empty)]
+"""One metric, or several names of it: the first with a value is used."""
 
 
 class Published(Entry):
@@ -31,7 +31,7 @@ class Published(Entry):
     comparable: bool = True
     why: str = ""
     factor: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
-    """Column -> what its number is multiplied with to count as ours do (FLOPs that are two per MAC: 0.5)."""
+    """Column -> factor that converts its number to our way of counting (FLOPs at two per MAC: 0.5)."""
 
     @model_validator(mode="after")
     def _reason(self) -> Published:
@@ -41,16 +41,16 @@ class Published(Entry):
 
 
 class Incomparable(Entry):
-    """Published and measured numbers of these metrics are set grey, with the reason as a note."""
+    """Print published and measured numbers of these metrics in gray, with the reason as a note."""
 
     metrics: Metrics
     why: str = Field(min_length=1)
     scales: Scales = ()
-    """Only where our numbers were measured at one of these scales; empty: at any."""
+    """Only if our numbers were measured at one of these scales; empty: at any scale."""
 
 
-class ComparedColumn(Entry):
-    """A column of words (`text`), or up to four columns of numbers below one head."""
+class ComparisonColumn(Entry):
+    """A text column (`text`), or up to four columns of numbers under one head."""
 
     text: str | None = None
     """The row's own `words`, else this column of the published row (backbone, setting, ...)."""
@@ -67,74 +67,70 @@ class ComparedColumn(Entry):
     spread: Literal["none", "sd", "ci"] = "none"
     interval: float = Field(0.95, gt=0, lt=1)
     factor: float = Field(1.0, gt=0)
-    """What our numbers are multiplied with (parameters in millions: 1e-6)."""
+    """Factor for the measured numbers (parameters in millions: 1e-6)."""
     best: Literal["none", "bold"] = "none"
     within: Literal["group", "table"] = "table"
 
     @model_validator(mode="after")
-    def _one(self) -> ComparedColumn:
+    def _one(self) -> ComparisonColumn:
         if self.text is not None:
             if self.metric is not None or self.published is not None:
-                raise ValueError("`text` is a column of words: no `metric`, no `published`")
+                raise ValueError("`text` is a text column: no `metric`, no `published`")
             return self
         if self.metric is None and self.published is None:
             raise ValueError("needs `text`, `metric` or `published`")
         return self
 
     def parts(self) -> tuple[str, ...]:
-        """What is shown, without what this column cannot have."""
+        """Return the kinds of `show` that this column has data for."""
         have = {"published": self.published is not None, "measured": self.metric is not None}
         both = all(have.values())
         return tuple(kind for kind in self.show if have.get(kind, both))
 
 
-class ComparedRow(Entry):
-    """One line: published, measured, or both; a dash where there is nothing."""
+class ComparisonRow(Entry):
+    """One row: published, measured, or both; a dash for missing numbers."""
 
     label: str = ""
-    """``{variant}`` and other columns of the published row may stand in it."""
+    """``{variant}`` and other columns of the published row are filled in."""
     group: str = ""
     """Starts a group with this title."""
     published: Published | None = None
     every: bool = False
-    """A line for every published row that matches, not for the first alone."""
-    measured: Choice = ()
+    """One row for every published row that matches instead of for the first only."""
+    measured: ArmSelectors = ()
     words: dict[str, str] = Field(default_factory=dict)
     reconstructed: bool | None = None
-    """Default: whether the part that was measured is a reconstruction."""
+    """Default: whether the measured part is a reconstruction."""
     incomparable: tuple[Incomparable, ...] = ()
 
     @model_validator(mode="after")
-    def _something(self) -> ComparedRow:
+    def _something(self) -> ComparisonRow:
         if self.published is None and not self.measured:
             raise ValueError("needs `published` or `measured`")
         if not self.label and self.published is None:
             raise ValueError("needs a `label`")
         if self.every and (self.measured or self.published is None):
-            raise ValueError("every: true makes lines of published rows alone")
+            raise ValueError("every: true makes rows of published numbers only")
         return self
 
 
-class Sorting(Entry):
-    """Lines in order of a column, inside each group; those without a number last."""
+class SortBy(Entry):
+    """Sort the rows of each group by a column; rows without a number come last."""
 
     by: str
     of: Literal["published", "measured"] = "published"
     descending: bool = False
 
 
-class Comparison(Entry):
-    """Published beside measured, in the papers' own arrangement."""
+class ComparisonTable(TableEntry):
+    """Published and measured numbers side by side, one row per entry of `rows`."""
 
-    name: Name
-    label: str = Field("", pattern=r"^[A-Za-z0-9:._-]*$")
-    caption: str = ""
-    width: Literal["auto", "one", "two"] = "auto"
     method: str = "Method"
     """Head of the first column."""
-    rows: Annotated[tuple[ComparedRow, ...], AfterValidator(some)]
-    columns: Annotated[tuple[ComparedColumn, ...], AfterValidator(some)]
-    sort: Sorting | None = None
+    rows: Annotated[tuple[ComparisonRow, ...], AfterValidator(non_empty)]
+    columns: Annotated[tuple[ComparisonColumn, ...], AfterValidator(non_empty)]
+    sort: SortBy | None = None
     incomparable: tuple[Incomparable, ...] = ()
     notes: tuple[str, ...] = ("measured", "published")
-    """`measured`: where, how often, on what; `published`: the sources; or sentences of your own."""
+    """`measured`: study, seeds and device; `published`: the sources; anything with a space: printed as it is."""

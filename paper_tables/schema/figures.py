@@ -1,32 +1,12 @@
-"""What a table file may say about figures, and the forms that tables and figures share."""
+"""What a table file may say about figures: one class per kind; ``figures/<kind>.py`` draws it."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
-
-
-def _label(value: Any) -> Any:
-    """Levels are labels: `true` and 0.5 in YAML mean the words."""
-    return str(value).lower() if isinstance(value, bool) else str(value) if isinstance(value, int | float) else value
-
-
-def _labels(value: Any) -> Any:
-    return [_label(v) for v in value] if isinstance(value, list) else [_label(value)]
-
-
-Labels = Annotated[tuple[str, ...], BeforeValidator(_labels)]
-Filter = dict[str, Labels]
-"""`part` or an axis -> the labels that pass."""
-
-
-class Entry(BaseModel):
-    """Unknown keys are faults."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from paper_tables.schema.base import AxisRef, Entry, Filter, MetricRef, Name, Reference, non_empty
 
 
 class Panel(Entry):
@@ -34,67 +14,61 @@ class Panel(Entry):
 
     title: str = ""
     filter: Filter = Field(default_factory=dict)
-    color: str | None = None
+    color: Annotated[str | None, Reference.AXIS] = None
 
 
-def some(found: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Checked after the items, so that a wrong item is not also called a missing one."""
-    if not found:
-        raise ValueError("needs at least one entry")
-    return found
+Panels = Annotated[tuple[Panel, ...], AfterValidator(non_empty)]
 
 
-Panels = Annotated[tuple[Panel, ...], AfterValidator(some)]
-
-
-class Drawing(Entry):
-    """What all figures have. `width` one or two columns of a paper."""
+class FigureSpec(Entry):
+    """Keys of all figures. `width`: one or two columns of a paper."""
 
     name: Name
+    kind: str
     caption: str = ""
     width: Literal["one", "two"] = "one"
     height: float | None = Field(None, gt=0.5, lt=12)
     filter: Filter = Field(default_factory=dict)
 
 
-class Line(Drawing):
+class Line(FigureSpec):
     """A metric along an axis, mean with error bars, one line per level of `color`."""
 
     kind: Literal["line"]
-    x: str
-    y: str
-    color: str | None = None
+    x: AxisRef
+    y: MetricRef
+    color: Annotated[str | None, Reference.AXIS] = None
     error: Literal["t95", "sd", "none"] = "t95"
 
 
-class Scatter(Drawing):
+class Scatter(FigureSpec):
     """Two metrics, one point per arm, with the Pareto front."""
 
     kind: Literal["scatter"]
-    x: str
-    y: str
+    x: MetricRef
+    y: MetricRef
     color: Literal["part"] = "part"
     frontier: bool = False
     error: Literal["t95", "sd", "none"] = "none"
 
 
-class Forest(Drawing):
+class Forest(FigureSpec):
     """Paired differences to each part's baseline, one factor at a time, with intervals."""
 
     kind: Literal["forest"]
-    x: str
+    x: MetricRef
     y: tuple[Literal["part", "axis"], ...] = ("part", "axis")
     show: Literal["paired_difference"] = "paired_difference"
 
 
-class Dots(Drawing):
-    """Every arm with its seeds, mean and interval: the figure of a study without a table file."""
+class Dots(FigureSpec):
+    """Every arm with its seeds, mean and interval; the default figure of a study without a table file."""
 
     kind: Literal["dots"]
-    x: str
+    x: MetricRef
 
 
-class Curves(Drawing):
+class Curves(FigureSpec):
     """A logged metric step by step, mean over seeds with a band."""
 
     kind: Literal["curves"]
@@ -103,7 +77,7 @@ class Curves(Drawing):
     error: Literal["t95", "sd", "none"] = "t95"
 
 
-class Layers(Drawing):
+class Layers(FigureSpec):
     """A metric logged once per layer (`active.layer00`, …) at the last step, along the depth."""
 
     kind: Literal["layers"]
@@ -112,32 +86,32 @@ class Layers(Drawing):
     error: Literal["t95", "sd", "none"] = "t95"
 
 
-class Heatmap(Drawing):
+class Heatmap(FigureSpec):
     """A metric of pairs of layers (`returned.attention.layer00.layer03`, …): one matrix per panel, mean of trials."""
 
     kind: Literal["heatmap"]
     metric: str
     panels: Panels
     center: float
-    """What chance or indifference would give: the colours part there."""
+    """Value expected by chance: the center of the color map."""
     symmetric: bool = False
 
 
-class Lags(Drawing):
-    """The same metric by the distance of the two layers, mean over the pairs that far apart."""
+class Lags(FigureSpec):
+    """The same metric by the distance of the two layers, averaged over pairs of equal distance."""
 
     kind: Literal["lags"]
     metric: str
     panels: Panels
     chance: float | None = None
-    """A level to compare with."""
+    """Reference line."""
     error: Literal["t95", "sd", "none"] = "t95"
 
 
-class Maps(Drawing):
-    """Test images with their tokens: of each panel's arms the first that has maps.
+class Maps(FigureSpec):
+    """Test images with their tokens, from the first arm of each panel that has token maps.
 
-    layers: which tokens took part in each layer; importance: how they ranked there; depth: in how many they took part.
+    layers: active tokens of each layer; importance: rank of each token per layer; depth: layers with the token active.
     """
 
     kind: Literal["maps"]

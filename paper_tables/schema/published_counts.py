@@ -1,14 +1,14 @@
-"""What a table file may say about published parameters and multiply-accumulates."""
+"""Tables of published parameters and multiply-accumulates."""
 
 from __future__ import annotations
 
 from pydantic import Field
 
-from paper_tables.schema.figures import Entry, Name
+from paper_tables.schema.base import Entry, Name
 
 
-class Verdicts(Entry):
-    """A table of published parameters and multiply-accumulates, each with a verdict."""
+class CountTable(Entry):
+    """Published parameters and multiply-accumulates next to measured ones, each pair with a verdict."""
 
     name: Name
     label: str = Field("", pattern=r"^[A-Za-z0-9:._-]*$")

@@ -8,41 +8,42 @@ from pydantic import TypeAdapter
 
 from paper_tables.data.frame import Frame
 from paper_tables.schema.figures import Figure
-from paper_tables.schema.tables import Column, Rows, Spec, Table
+from paper_tables.schema.table_file import Spec
+from paper_tables.schema.tables import ArmColumn, ArmRows, ArmTable
 
 FIGURE: TypeAdapter[Figure] = TypeAdapter(Figure)
-USUAL_CURVES = ("val.top1", "val.loss", "train.loss")
-FEW = 6
-"""Lines that panels beside each other can have."""
+DEFAULT_CURVES = ("val.top1", "val.loss", "train.loss")
+MAX_LINES = 6
+"""Most lines per panel in a row of panels."""
 
 
-def default(frame: Frame) -> Spec:
-    """Metrics in the study's order; the first that is better when larger or smaller is the one compared."""
-    told = list(frame.about.get("metrics", {}))
-    metrics = told or [c.removeprefix("metric.") for c in frame.columns if c.startswith("metric.")]
+def default_spec(frame: Frame) -> Spec:
+    """Return a table of all metrics, comparing the first with a direction, and default figures."""
+    figure_specs = list(frame.metadata.get("metrics", {}))
+    metrics = figure_specs or [c.removeprefix("metric.") for c in frame.columns if c.startswith("metric.")]
     judged = [m for m in metrics if frame.direction(m) != "none"] or metrics
     tables = [_table(frame, metrics, judged[0])] if metrics else []
     return Spec(study=frame.study, tables=tuple(tables), figures=tuple(_figures(frame, judged)))
 
 
-def _table(frame: Frame, metrics: list[str], main: str) -> Table:
+def _table(frame: Frame, metrics: list[str], main: str) -> ArmTable:
     columns = []
     for metric in metrics:
         best = "none" if frame.direction(metric) == "none" else "bold"
         show = "mean_sd" if metric == main or frame.direction(metric) == "max" else "mean"
-        columns.append(Column.model_validate({"metric": metric, "show": show, "best": best}))
+        columns.append(ArmColumn.model_validate({"metric": metric, "show": show, "best": best}))
         compared = any(frame.baseline(part.name) for part in frame.parts) and len(frame.arms) > len(frame.parts)
         if metric == main and compared:
             columns.append(
-                Column.model_validate(
+                ArmColumn.model_validate(
                     {"metric": main, "head": f"$\\Delta$ {main}", "show": "paired_difference", "mark": "holm"}
                 )
             )
-    return Table(
+    return ArmTable(
         name="results",
         label="tab:" + re.sub(r"[^A-Za-z0-9]+", "-", frame.study.partition("@")[0]),
         caption="{title}: all arms ({n} seeds).",
-        rows=Rows(group=("part",) if len(frame.parts) > 1 else ()),
+        rows=ArmRows(group=("part",) if len(frame.parts) > 1 else ()),
         columns=tuple(columns),
     )
 
@@ -50,27 +51,27 @@ def _table(frame: Frame, metrics: list[str], main: str) -> Table:
 def _figures(frame: Frame, metrics: list[str]) -> list[Figure]:
     if not metrics:
         return []
-    told: list[dict[str, object]] = [
+    figure_specs: list[dict[str, object]] = [
         {"name": "arms", "kind": "dots", "x": metrics[0], "caption": "Every arm: its seeds, their mean and interval."}
     ]
     cheap = [m for m in metrics[1:] if frame.direction(m) == "min" and "loss" not in m]
     if cheap and frame.direction(metrics[0]) == "max":
         caption = f"{metrics[0]} against {cheap[0]}; the line is the Pareto front."
-        told.append({"name": "pareto", "kind": "scatter", "x": cheap[0], "y": metrics[0], "frontier": True})
-        told[-1]["caption"] = caption
-    told += _curves(frame)
-    return [FIGURE.validate_python({"width": "two", **figure}) for figure in told]
+        figure_specs.append({"name": "pareto", "kind": "scatter", "x": cheap[0], "y": metrics[0], "frontier": True})
+        figure_specs[-1]["caption"] = caption
+    figure_specs += _curves(frame)
+    return [FIGURE.validate_python({"width": "two", **figure}) for figure in figure_specs]
 
 
 def _curves(frame: Frame) -> list[dict[str, object]]:
-    """Training along the first axis of each part: panels of one figure, or figures where there are many lines."""
-    logged = [m for m in USUAL_CURVES if m in frame.curve_metrics()]
+    """Return training curves along the first axis of each part: panels of one figure, several if many lines."""
+    logged = [m for m in DEFAULT_CURVES if m in frame.curve_metrics()]
     parts = [part for part in frame.parts if part.axes]
     if not (logged and parts and frame.curves.loc[frame.curves["metric"] == logged[0], "step"].nunique() > 1):
         return []
     about = {"kind": "curves", "metric": logged[0], "caption": "Training, along the first axis of each part."}
     panels = [{"filter": {"part": part.name}, "color": part.axes[0].name} for part in parts]
-    if len(parts) == 1 or all(len(part.axes[0].levels) <= FEW for part in parts):
+    if len(parts) == 1 or all(len(part.axes[0].levels) <= MAX_LINES for part in parts):
         return [{**about, "name": "training", "panels": panels[:3]}]
     names = ["training" if i == 0 else f"training_{i + 1}" for i in range(len(panels))]
     return [{**about, "name": name, "panels": [panel]} for name, panel in zip(names, panels, strict=True)]

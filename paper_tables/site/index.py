@@ -1,6 +1,6 @@
-"""Everything of a results folder on one page, in one LaTeX document, and all claims in one list.
+"""Index page, LaTeX document and list of claims for all studies of a results folder.
 
-Made from what the renderings of the single studies recorded, so it costs nothing and opens no frame.
+Made from the records of the renderings, without opening a frame.
 """
 
 from __future__ import annotations
@@ -10,69 +10,40 @@ import hashlib
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from paper_tables.site import render_cache
-from paper_tables.site.render_cache import FRAMES, replace
+from paper_tables.core.paths import PACKAGE
+from paper_tables.site.records import StudyRecord, studies_in
+from paper_tables.site.render_cache import write_atomic
 
 OUTPUTS = ("index.html", "paper.tex", "claims.md", "claims.csv")
 VERDICTS = ("reproduced", "contradicted", "inconclusive", "not run")
 
 
-@dataclass(frozen=True)
-class Study:
-    """A rendered study: the name of its folder, and what was recorded of it."""
-
-    folder: str
-    about: dict[str, Any]
-    files: tuple[str, ...]
-
-    def has(self, name: str) -> bool:
-        return name in self.files
-
-
-def folders(results: Path) -> list[Path]:
-    """The folders below it that hold a frame."""
-    found = {path.parent for file in FRAMES[:2] for path in results.glob(f"*/{file}")}
-    return sorted(found)
-
-
-def gather(results: Path) -> list[Path]:
-    """Write what belongs to all studies together; files that would not change are left alone."""
-    studies = _studies(results)
+def write_index(results: Path) -> list[Path]:
+    """Write the files about all studies, unless they are up to date; return their paths."""
+    studies = studies_in(results)
     digest = hashlib.sha256(json.dumps([[s.folder, s.about] for s in studies]).encode()).hexdigest()[:12]
     written = [results / name for name in OUTPUTS if name[:6] != "claims" or any(s.about["claims"] for s in studies)]
     for name in set(OUTPUTS) - {path.name for path in written}:
-        if digest_of(results / name):
+        if digest_in(results / name):
             (results / name).unlink()
-    if not studies or all(digest_of(path) == _mark(digest) for path in written):
+    if not studies or all(digest_in(path) == _closing_mark(digest) for path in written):
         return written if studies else []
     for path in written:
-        replace(path, _content(path.name, studies, digest).encode())
+        write_atomic(path, _content(path.name, studies, digest).encode())
     return written
 
 
-def _studies(results: Path) -> list[Study]:
-    """Those with claims first, those with a single table last: a reader begins with the papers."""
-    found = []
-    for folder in folders(results):
-        record = render_cache.read(folder)
-        if record.get("about"):
-            found.append(Study(folder.name, record["about"], tuple(record.get("outputs", ()))))
-    return sorted(found, key=lambda s: (not s.about["claims"], len(s.about["tables"]) < 2, s.folder))
-
-
-def _mark(digest: str) -> str:
-    """Closes each of the files; the code that wrote them is part of it."""
-    code = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(render_cache.HERE.rglob("*.j2"))))
+def _closing_mark(digest: str) -> str:
+    """Return the last line of each file: a digest of its inputs and of the code that writes it."""
+    code = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(PACKAGE.rglob("*.j2"))))
     code.update(Path(__file__).read_bytes() + Path(__file__).with_name("latex_document.py").read_bytes())
     return f"studies {digest} by {code.hexdigest()[:12]}"
 
 
-def digest_of(path: Path) -> str:
-    """The mark of a file that was written here; "" for any other."""
+def digest_in(path: Path) -> str:
+    """Return the digest line of a file written here; "" for other files."""
     try:
         last = path.read_text(encoding="utf-8").rstrip().rpartition("\n")[2]
     except (OSError, UnicodeDecodeError):
@@ -80,8 +51,8 @@ def digest_of(path: Path) -> str:
     return last.strip("%#<>!- ") if "studies " in last else ""
 
 
-def _content(name: str, studies: Sequence[Study], digest: str) -> str:
-    mark = _mark(digest)
+def _content(name: str, studies: Sequence[StudyRecord], digest: str) -> str:
+    mark = _closing_mark(digest)
     if name == "paper.tex":
         from paper_tables.site import latex_document
 
@@ -96,12 +67,12 @@ def _content(name: str, studies: Sequence[Study], digest: str) -> str:
     return f"{page}\n<!-- {mark} -->\n"
 
 
-def _counts(studies: Sequence[Study]) -> dict[str, int]:
+def _counts(studies: Sequence[StudyRecord]) -> dict[str, int]:
     verdicts = [claim["verdict"] for study in studies for claim in study.about["claims"]]
     return {verdict: verdicts.count(verdict) for verdict in VERDICTS if verdict in verdicts}
 
 
-def _markdown(studies: Sequence[Study]) -> str:
+def _markdown(studies: Sequence[StudyRecord]) -> str:
     from paper_tables.formats.markdown import safe
 
     lines = [
@@ -115,11 +86,11 @@ def _markdown(studies: Sequence[Study]) -> str:
                 rest = [test[key] for key in ("test", "expected", "measured", "n", "scale")]
                 verdict = f"**{claim['verdict']}**" if i == 0 else ""
                 lines.append("| " + " | ".join([*map(safe, [*first, *rest]), verdict]) + " |")
-    told = ", ".join(f"{n} {verdict}" for verdict, n in _counts(studies).items())
-    return f"Claims of the papers: {told}.\n\n" + "\n".join(lines) + "\n"
+    totals = ", ".join(f"{n} {verdict}" for verdict, n in _counts(studies).items())
+    return f"Claims of the papers: {totals}.\n\n" + "\n".join(lines) + "\n"
 
 
-def _csv(studies: Sequence[Study]) -> str:
+def _csv(studies: Sequence[StudyRecord]) -> str:
     from paper_tables.core.text import plain
 
     out = io.StringIO()
@@ -128,7 +99,7 @@ def _csv(studies: Sequence[Study]) -> str:
     writer.writerow(["study", "name", "paper", "where", "claim", *keys, "verdict"])
     for study in studies:
         for claim in study.about["claims"]:
-            told = [study.folder, claim["name"], claim["paper"], claim["where"], claim["text"]]
+            left = [study.folder, claim["name"], claim["paper"], claim["where"], claim["text"]]
             for test in claim["tests"]:
-                writer.writerow(map(plain, [*told, *(test[key] for key in keys), claim["verdict"]]))
+                writer.writerow(map(plain, [*left, *(test[key] for key in keys), claim["verdict"]]))
     return out.getvalue()

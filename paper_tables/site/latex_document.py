@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from paper_tables.core.text import literal, tex
-
-if TYPE_CHECKING:
-    from paper_tables.site.index import Study
+from paper_tables.core.text import escape_markup, tex
+from paper_tables.site.records import StudyRecord
 
 HEAD = r"""% All tables and figures of this folder. Compile here: pdflatex paper.tex
 \documentclass[10pt,twocolumn]{article}
@@ -24,17 +21,17 @@ HEAD = r"""% All tables and figures of this folder. Compile here: pdflatex paper
 """
 
 
-def document(studies: Sequence[Study]) -> str:
+def document(studies: Sequence[StudyRecord]) -> str:
     return HEAD + "".join(map(_section, studies)) + "\\end{document}\n"
 
 
-def _section(study: Study) -> str:
+def _section(study: StudyRecord) -> str:
     about = study.about
-    label = f" ({literal(about['label'])})" if about["label"] else ""
-    counts = ", ".join(f"{n} {literal(status)}" for status, n in about["counts"].items())
+    label = f" ({escape_markup(about['label'])})" if about["label"] else ""
+    counts = ", ".join(f"{n} {escape_markup(status)}" for status, n in about["counts"].items())
     lines = [
-        rf"\section*{{{tex(literal(about['title']) + label)}}}",
-        tex(f"Study {literal(about['study'])}: {counts or 'no trials'}. Frame {about['digest']}."),
+        rf"\section*{{{tex(escape_markup(about['title']) + label)}}}",
+        tex(f"Study {escape_markup(about['study'])}: {counts or 'no trials'}. Frame {about['digest']}."),
     ]
     claims = [{"name": "claims"}] if study.has("tables/claims.tex") else []
     lines += [rf"\input{{{study.folder}/tables/{table['name']}.tex}}" for table in [*about["tables"], *claims]]

@@ -1,4 +1,4 @@
-"""Where MLflow shows a trial, if its results were mirrored to a server. Standard library only."""
+"""Links from trials to their runs on an MLflow server. Standard library only."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ MIRROR = ".mirror.json"
 
 
 def links(folder: Path) -> dict[str, str]:
-    """Trial -> the address of its run; nothing for a database in a file, which no browser opens."""
+    """Return trial -> URL of its run; empty for a file store, which no browser can open."""
     try:
         mirror = json.loads((folder / MIRROR).read_bytes())
         server, trials = _address(str(mirror["uri"])), mirror["trials"].items()
-        return {name: f"{server}/#/runs/{told['run']}" for name, told in trials if server and told["run"]}
+        return {name: f"{server}/#/runs/{run['run']}" for name, run in trials if server and run["run"]}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
 
 def _address(uri: str) -> str:
-    """Without user and password."""
+    """Return the URL without user and password."""
     parts = urlsplit(uri)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         return ""

@@ -1,4 +1,4 @@
-"""Everything of a study's folder: frame and table file in, files by name out."""
+"""Render a study's folder: frame and table file to the contents of all output files."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from typing import TypeVar
 
 from paper_tables.claims import table as claims_table
 from paper_tables.core.text import plain, tex
-from paper_tables.data.load import load
-from paper_tables.data.other_studies import Library
+from paper_tables.data.load import load_frame
+from paper_tables.data.other_studies import StudyFrames
 from paper_tables.figures import draw
 from paper_tables.formats import all as write
 from paper_tables.formats import provenance
-from paper_tables.schema.comparisons import Comparison
-from paper_tables.schema.published_counts import Verdicts
-from paper_tables.schema.tables import Spec, Table, read
+from paper_tables.schema.comparisons import ComparisonTable
+from paper_tables.schema.published_counts import CountTable
+from paper_tables.schema.table_file import Spec, read_table_file
+from paper_tables.schema.tables import ArmTable
 from paper_tables.site import mlflow_links, report
-from paper_tables.site.default_spec import default
+from paper_tables.site.default_spec import default_spec
 from paper_tables.site.render_cache import Rendered
 from paper_tables.tables import arm_table, comparison_table, count_table, crossed_table
-from paper_tables.tables.grid import Grid, Nothing
+from paper_tables.tables.grid import Grid, NoData
 from paper_tables.tables.labels import Names
 from paper_tables.validate.table_file import check
 
@@ -29,8 +30,8 @@ Entry = TypeVar("Entry")
 
 
 def render(folder: Path, spec_file: Path | None) -> Rendered:
-    """Every output of a study's folder, the report last. Raises TableError."""
-    library = Library(folder, load(folder))
+    """Return every output of a study's folder. Raises TableError."""
+    library = StudyFrames(folder, load_frame(folder))
     names = Names(_spec(library, spec_file), library.own)
     left_out: dict[str, str] = {}
     grids = _each(names.spec.tables, lambda table: _grid(table, names, library), "table", left_out)
@@ -53,34 +54,34 @@ def render(folder: Path, spec_file: Path | None) -> Rendered:
     return Rendered(files, about, tuple(sorted(library.read)))
 
 
-def _spec(library: Library, file: Path | None) -> Spec:
+def _spec(library: StudyFrames, file: Path | None) -> Spec:
     if file is None:
-        return default(library.own)
-    spec, document = read(file, _shown(file))
+        return default_spec(library.own)
+    spec, document = read_table_file(file, _shown(file))
     check(spec, document, library)
     return spec
 
 
 def _shown(file: Path) -> str:
-    """As one would type it, where it lies below the working directory."""
+    """Return the path relative to the working directory if it is below it."""
     here = Path.cwd()
     return str(file.resolve().relative_to(here)) if file.resolve().is_relative_to(here) else str(file)
 
 
-def _grid(table: Table | Comparison | Verdicts, names: Names, library: Library) -> Grid:
-    if isinstance(table, Verdicts):
+def _grid(table: ArmTable | ComparisonTable | CountTable, names: Names, library: StudyFrames) -> Grid:
+    if isinstance(table, CountTable):
         return count_table.build(table, names)
-    if isinstance(table, Comparison):
+    if isinstance(table, ComparisonTable):
         return comparison_table.build(table, names, library)
     return arm_table.build(table, names) if table.rows.axis is None else crossed_table.build(table, names)
 
 
 def _each(specs: tuple[Entry, ...], make: Callable[[Entry], Made], kind: str, left_out: dict[str, str]) -> list[Made]:
-    """What can be made; the rest by name with its reason, for the report."""
+    """Return what can be made; add the rest to `left_out` with its reason."""
     made = []
     for spec in specs:
         try:
             made.append(make(spec))
-        except Nothing as nothing:
+        except NoData as nothing:
             left_out[f"{kind} {getattr(spec, 'name', '')}"] = str(nothing)
     return made

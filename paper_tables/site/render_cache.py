@@ -1,39 +1,27 @@
-"""What was rendered from what, so that nothing is rendered twice. Standard library only."""
+"""Hashes of the inputs and outputs of a rendering, so that nothing is rendered twice. Standard library only."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from paper_tables.core.paths import CLAIMS, PACKAGE, table_file
 from paper_tables.site import mlflow_links
 
-HERE = Path(__file__).parent.parent
 FILE = "tables/.rendered.json"
 FRAMES = ("trials.parquet", "trials.csv", "curves.parquet", "predictions.npz")
 LIBRARIES = ("matplotlib", "seaborn", "pandas", "numpy", "scipy", "jinja2")
 
 
-CLAIMS = "claims.yaml"
-"""Beside the table files: claims by study."""
-
-
-def table_file(study: str) -> Path | None:
-    """``paper_tables/<study>.yaml`` where there is one; a label (``study@gpu``) is another size, not another file."""
-    name = study.partition("@")[0]
-    path = HERE / f"{name}.yaml"
-    return path if re.fullmatch(r"[\w.-]+", name) and path.is_file() and path.name != CLAIMS else None
-
-
 @dataclass(frozen=True)
 class Rendered:
-    """Contents by file name; what the list of all studies shows of them; the other studies that were asked for."""
+    """Contents by file name; `about`: summary for the index of all studies; `studies`: other studies that were used."""
 
     files: dict[str, bytes]
     about: dict[str, Any] = field(default_factory=dict)
@@ -41,30 +29,30 @@ class Rendered:
 
 
 @dataclass(frozen=True)
-class Manifest:
-    """The inputs of a rendering, by content, and where its outputs are recorded."""
+class RenderCache:
+    """Hashes of the inputs of a rendering, and the record of its outputs."""
 
     folder: Path
     spec: Path | None
     inputs: dict[str, str]
 
     @classmethod
-    def of(cls, folder: Path, spec: Path | None) -> Manifest:
-        spec = spec or table_file(_study(folder))
+    def of(cls, folder: Path, spec: Path | None) -> RenderCache:
+        spec = spec or table_file(_study_name(folder))
         inputs = {name: _hash(folder / name) for name in FRAMES}
         inputs.update({f"maps/{file.name}": _hash(file) for file in sorted(folder.glob("maps/*.npz"))})
         inputs["spec"] = _hash(spec) if spec else ""
         inputs["spec.name"] = spec.name if spec else ""
         inputs["claims"] = _hash(spec.with_name(CLAIMS)) if spec and spec.with_name(CLAIMS).is_file() else ""
-        for file in sorted([*HERE.rglob("*.py"), *HERE.rglob("*.j2"), *(HERE / "published").glob("*.csv")]):
-            inputs[file.relative_to(HERE).as_posix()] = _hash(file)
+        for file in sorted([*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.j2"), *(PACKAGE / "published").glob("*.csv")]):
+            inputs[file.relative_to(PACKAGE).as_posix()] = _hash(file)
         inputs.update({name: _version(name) for name in LIBRARIES})
         inputs["runs"] = hashlib.sha256(json.dumps(mlflow_links.links(folder)).encode()).hexdigest()
-        return cls(folder, spec, inputs | _neighbours(folder, read(folder).get("studies", ())))
+        return cls(folder, spec, inputs | _other_frames(folder, read_record(folder).get("studies", ())))
 
-    def unchanged(self) -> list[str] | None:
-        """The outputs, where they are all there as they were rendered from these inputs; else None."""
-        last = read(self.folder)
+    def cached_outputs(self) -> list[str] | None:
+        """Return the outputs if all exist unchanged since they were rendered from these inputs, else None."""
+        last = read_record(self.folder)
         outputs = last.get("outputs", {})
         if last.get("inputs") != self.inputs or not outputs:
             return None
@@ -73,23 +61,23 @@ class Manifest:
         return list(outputs)
 
     def write(self, rendered: Rendered) -> list[str]:
-        """Write the outputs, remove what an earlier rendering left behind, record both; returns the names."""
+        """Write and record the outputs, remove those of an earlier rendering; return the names."""
         files = rendered.files
-        for name in set(read(self.folder).get("outputs", {})) - set(files):
+        for name in set(read_record(self.folder).get("outputs", {})) - set(files):
             if _inside(name):
                 (self.folder / name).unlink(missing_ok=True)
         for name, data in files.items():
-            replace(self.folder / name, data)
+            write_atomic(self.folder / name, data)
         outputs = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
         inputs = {name: digest for name, digest in self.inputs.items() if not name.startswith("../")}
-        inputs |= _neighbours(self.folder, rendered.studies)
+        inputs |= _other_frames(self.folder, rendered.studies)
         record = {"inputs": inputs, "outputs": outputs, "studies": list(rendered.studies), "about": rendered.about}
-        replace(self.folder / FILE, (json.dumps(record, indent=1) + "\n").encode())
+        write_atomic(self.folder / FILE, (json.dumps(record, indent=1) + "\n").encode())
         return list(files)
 
 
-def read(folder: Path) -> dict[str, Any]:
-    """The record of a folder's last rendering; {} where there is none."""
+def read_record(folder: Path) -> dict[str, Any]:
+    """Return the record of a folder's last rendering, or {}."""
     try:
         last = json.loads((folder / FILE).read_bytes())
     except (OSError, ValueError):
@@ -97,16 +85,16 @@ def read(folder: Path) -> dict[str, Any]:
     return last if isinstance(last, dict) else {}
 
 
-def _neighbours(folder: Path, studies: Iterable[str]) -> dict[str, str]:
-    """The frames of other studies that a table draws on, wherever they might stand."""
+def _other_frames(folder: Path, studies: Iterable[str]) -> dict[str, str]:
+    """Return the hashes of the frames of other studies, in all folders where they may be."""
     place = folder.resolve()
     label = place.name.partition("@")[1:]
     names = dict.fromkeys(name for study in studies for name in (study + "".join(label), study))
     return {f"../{name}/{file}": _hash(place.parent / name / file) for name in names for file in FRAMES}
 
 
-def _study(folder: Path) -> str:
-    """The study's name as the plan has it; the folder's name where there is no plan."""
+def _study_name(folder: Path) -> str:
+    """Return the study's name from the plan, else the folder's name."""
     try:
         return str(json.loads((folder / "plan.json").read_bytes())["study"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -128,12 +116,12 @@ def _version(library: str) -> str:
 
 
 def _inside(name: str) -> bool:
-    """A record may be edited by hand: only files that a rendering makes are ever removed."""
+    """Return whether a rendering can have made the file: the record may be edited by hand."""
     return ".." not in name and (name.startswith(("tables/", "figures/")) or name == "origins.csv")
 
 
-def replace(path: Path, data: bytes) -> None:
-    """Old or new, never half of one."""
+def write_atomic(path: Path, data: bytes) -> None:
+    """Replace a file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:

@@ -1,4 +1,4 @@
-"""The report: one HTML page with everything in it, that opens offline, sorts, prints, and never tells the time."""
+"""The report: one self-contained HTML page without dates; its tables can be sorted."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from paper_tables.core.text import literal, plain, sentence
+from paper_tables.core.text import escape_markup, join_and, plain
 from paper_tables.data.frame import Frame
-from paper_tables.figures.draw import Picture
+from paper_tables.figures.draw import DrawnFigure
 from paper_tables.formats import html
 from paper_tables.tables.grid import Grid
 from paper_tables.tables.labels import RECONSTRUCTED, Names
 
 HERE = Path(__file__).parent / "templates"
-MANY = 25
-"""Lines of trouble that are listed one by one."""
+MAX_PROBLEMS = 25
+"""Most problems listed one by one."""
 
 
 def template(name: str) -> Template:
-    """A page; its style and its script stand in files of their own."""
+    """Return a page template; it includes the style and script templates."""
     loader = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -34,7 +34,7 @@ def template(name: str) -> Template:
 def write(
     names: Names,
     grids: list[Grid],
-    pictures: list[Picture],
+    pictures: list[DrawnFigure],
     left_out: dict[str, str],
     claims: Grid | None,
     links: dict[str, str],
@@ -53,12 +53,18 @@ def write(
         claims=_table(claims) if claims else None,
         links=links,
         figures=[
-            {"name": p.name, "caption": plain(p.caption), "words": plain(p.words), "data": _inline(p), "wide": p.wide}
+            {
+                "name": p.name,
+                "caption": plain(p.caption),
+                "words": plain(p.alt_text),
+                "data": _inline(p),
+                "wide": p.wide,
+            }
             for p in pictures
         ],
         trials=trials(names),
         metrics=shown_metrics(frame),
-        study_text=str(frame.about.get("study_text") or ""),
+        study_text=str(frame.metadata.get("study_text") or ""),
     )
 
 
@@ -71,57 +77,61 @@ def _table(grid: Grid) -> dict[str, Any]:
     }
 
 
-def _inline(picture: Picture) -> str:
-    """As an address, not as elements: identifiers inside one SVG must not meet those of another."""
+def _inline(picture: DrawnFigure) -> str:
+    """Return the SVG as a data URL; inline elements would mix the ids of several SVGs."""
     return "data:image/svg+xml;base64," + base64.b64encode(picture.files["svg"]).decode()
 
 
 def counts(frame: Frame) -> dict[str, int]:
-    """Status -> trials, finished ones first."""
+    """Return status -> number of trials, finished ones first."""
     found = frame.statuses(frame.arms)
     return dict(sorted(found.items(), key=lambda item: (item[0] != "done", item[0])))
 
 
 def problems(names: Names) -> list[str]:
-    """What a reader must know before any number: unfinished trials, arm by arm; metrics without a value."""
+    """Return unfinished trials, arm by arm, and metrics without a value."""
     frame, found = names.frame, []
     if not frame.arms:
         return ["There are no trials in these results."]
     for arm in frame.arms:
         other = {status: n for status, n in frame.statuses([arm]).items() if status != "done"}
         if other:
-            told = sentence([f"{n} {status}" for status, n in other.items()])
-            found.append(plain(f"{names.part(arm.part)}, {names.arm(arm)}: {told} of {len(arm.rows)} trials"))
+            info = join_and([f"{n} {status}" for status, n in other.items()])
+            found.append(plain(f"{names.part(arm.part)}, {names.arm(arm)}: {info} of {len(arm.rows)} trials"))
             continue
-        metrics = list(frame.about.get("metrics", {}))
+        metrics = list(frame.metadata.get("metrics", {}))
         for metric in metrics:
-            had, done = len(frame.values(arm, metric)), len(frame.done(arm))
+            had, done = len(frame.values(arm, metric)), len(frame.finished_trials(arm))
             lost = done - had
-            if lost and (had or not frame.values(arm, metrics[0])):  # else it is none of this arm's metrics
+            if lost and (had or not frame.values(arm, metrics[0])):  # otherwise the metric does not apply to this arm
                 where = plain(f"{names.part(arm.part)}, {names.arm(arm)}")
                 found.append(f"{where}: {metric} has no finite value in {lost} of {len(arm.rows)} finished trials")
-    return found if len(found) <= MANY else [*found[: MANY - 1], f"and {len(found) - MANY + 1} more arms: see Trials"]
+    return (
+        found
+        if len(found) <= MAX_PROBLEMS
+        else [*found[: MAX_PROBLEMS - 1], f"and {len(found) - MAX_PROBLEMS + 1} more arms: see Trials"]
+    )
 
 
 def facts(frame: Frame) -> list[tuple[str, str]]:
-    """Protocol and environment, from what the trials recorded."""
+    """Return protocol and environment as recorded by the trials."""
     seeds = sorted({int(s) for s in frame.rows["seed"]}) if len(frame.rows) else []
     spent = frame.rows["cost.seconds"].sum() if "cost.seconds" in frame.rows else 0.0
     gpu = frame.rows["cost.gpu_hours"].sum() if "cost.gpu_hours" in frame.rows else 0.0
     sources = {
-        name: str((told or {}).get("from"))
-        for name, told in frame.about.get("metrics", {}).items()
-        if (told or {}).get("from")
+        name: str((info or {}).get("from"))
+        for name, info in frame.metadata.get("metrics", {}).items()
+        if (info or {}).get("from")
     }
     rows = [
         ("Study", frame.study),
         ("Run", frame.label),
-        ("Trials", f"{len(frame.rows)} ({len(frame.arms)} arms, seeds {sentence([str(s) for s in seeds])})"),
+        ("Trials", f"{len(frame.rows)} ({len(frame.arms)} arms, seeds {join_and([str(s) for s in seeds])})"),
         ("Metrics", "; ".join(f"{name}: {source}" for name, source in sources.items())),
-        ("Devices", sentence(frame.distinct("env.gpu") or (["CPU"] if frame.distinct("env.torch") else []))),
-        ("torch", sentence(frame.distinct("env.torch"))),
-        ("Commit", sentence(frame.distinct("env.git"))),
-        ("Source", sentence(frame.distinct("env.source"))),
+        ("Devices", join_and(frame.distinct("env.gpu") or (["CPU"] if frame.distinct("env.torch") else []))),
+        ("torch", join_and(frame.distinct("env.torch"))),
+        ("Commit", join_and(frame.distinct("env.git"))),
+        ("Source", join_and(frame.distinct("env.source"))),
         ("Time in trials", _hours(spent) + (f", {gpu:.1f} GPU-hours" if gpu and gpu >= 0.05 else "")),
         ("Frame", frame.digest),
     ]
@@ -141,23 +151,23 @@ def _hours(seconds: float) -> str:
 
 
 def rebuilt(names: Names) -> list[str]:
-    """Systems in this study that are reconstructions: by their parts, else by the model names in the study's text."""
+    """Return the reconstructed systems of this study: by its parts, else by model names in the study's text."""
     frame = names.frame
     parts = [
         plain(names.part(p.name)).removesuffix(" (reconstructed)") for p in frame.parts if names.reconstructed(p.name)
     ]
-    text = str(frame.about.get("study_text") or "")
+    text = str(frame.metadata.get("study_text") or "")
     return parts or [name for name in RECONSTRUCTED if f"{name}_" in text]
 
 
 def shown_metrics(frame: Frame) -> list[str]:
-    return list(frame.about.get("metrics", {})) or [
+    return list(frame.metadata.get("metrics", {})) or [
         c.removeprefix("metric.") for c in frame.columns if c.startswith("metric.")
     ]
 
 
 def trials(names: Names) -> list[dict[str, Any]]:
-    """One line per trial."""
+    """Return one row per trial."""
     frame = names.frame
     metrics = shown_metrics(frame)
     lines: list[dict[str, Any]] = []
@@ -166,14 +176,18 @@ def trials(names: Names) -> list[dict[str, Any]]:
     known = [column.to_numpy() for column in columns if column is not None]
     kept = {name: frame.rows[name].tolist() for name in ("trial", "seed", "status")}
     for arm in frame.arms:
-        told = {"part": plain(names.part(arm.part)), "arm": plain(names.arm(arm)), "label": plain(literal(arm.label))}
+        info = {
+            "part": plain(names.part(arm.part)),
+            "arm": plain(names.arm(arm)),
+            "label": plain(escape_markup(arm.label)),
+        }
         for i in arm.rows:
             trial = str(kept["trial"][i])
             numbers = iter(known)
             values = [math.nan if column is None else float(next(numbers)[i]) for column in columns]
             shown = [f"{v:.5g}" if math.isfinite(v) else "—" for v in values]
             lines.append(
-                {"id": trial, "first": trial not in seen, **told, "seed": int(kept["seed"][i]),
+                {"id": trial, "first": trial not in seen, **info, "seed": int(kept["seed"][i]),
                  "status": kept["status"][i], "values": shown}
             )  # fmt: skip
             seen.add(trial)

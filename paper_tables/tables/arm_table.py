@@ -1,35 +1,36 @@
-"""A table whose rows are arms: one factor at a time, all arms, or the parts' baselines beside the papers."""
+"""A table whose rows are arms: one factor at a time, all arms, or the parts' baselines with published numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from paper_tables.core.text import sentence
+from paper_tables.core.text import join_and
 from paper_tables.data.frame import Arm
-from paper_tables.schema.tables import Column, Table
+from paper_tables.schema.tables import ArmColumn, ArmTable
 from paper_tables.tables import notes, published
-from paper_tables.tables.cell_values import Measure, adjust, embolden
-from paper_tables.tables.grid import Cell, Grid, Head, Nothing, Row, listed, varied
+from paper_tables.tables.cell_values import Measure, adjust, mark_best
+from paper_tables.tables.grid import Cell, Grid, Head, NoData, Row
 from paper_tables.tables.labels import Names, with_unit
+from paper_tables.tables.select_arms import listed_arms, varied_axis
 
-Filled = tuple[Head, list[Cell]]
+FilledColumn = tuple[Head, list[Cell]]
 
 
-def build(table: Table, names: Names) -> Grid:
-    """Raises Nothing where no arm passes the filter or none has finished."""
+def build(table: ArmTable, names: Names) -> Grid:
+    """Return the table. Raises NoData if no arm passes the filter or none has finished."""
     frame = names.frame
-    arms = listed(frame, table.filter, table.rows)
+    arms = listed_arms(frame, table.filter, table.rows)
     if not arms:
-        raise Nothing("the results hold no such trial")
-    if not any(frame.done(arm) for arm in arms):
-        raise Nothing(f"no trial has finished ({sentence([f'{n} {s}' for s, n in frame.statuses(arms).items()])})")
-    stub = _stub(table, names, arms)
-    measured = [column for column in table.columns if isinstance(column, Column) and _known(column, names)]
+        raise NoData("the results hold no such trial")
+    if not any(frame.finished_trials(arm) for arm in arms):
+        raise NoData(f"no trial has finished ({join_and([f'{n} {s}' for s, n in frame.statuses(arms).items()])})")
+    row_headers = _row_headers(table, names, arms)
+    measured = [column for column in table.columns if isinstance(column, ArmColumn) and _known(column, names)]
     columns = [_metric(c, names, arms) if c.metric else _paper(c, table, arms) for c in measured]
-    body = [*stub.columns, _count(names, arms), *columns]
+    body = [*row_headers.columns, _count(names, arms), *columns]
     rows = [
-        Row(tuple(cells[i] for _, cells in body), stub.group(i), stub.rule(i))
+        Row(tuple(cells[i] for _, cells in body), row_headers.group(i), row_headers.rule(i))
         for i in range(len(arms))
     ]  # fmt: skip
     adjust(rows)
@@ -37,26 +38,26 @@ def build(table: Table, names: Names) -> Grid:
     return notes.finish(grid, table, names, arms)
 
 
-def _known(column: Column, names: Names) -> bool:
-    """An optional column stays where the frame has its metric with at least one value."""
+def _known(column: ArmColumn, names: Names) -> bool:
+    """Keep an optional column only if the frame has a value of its metric."""
     if column.metric is None or not column.optional:
         return True
     return any(names.frame.values(arm, column.metric) for arm in names.frame.arms)
 
 
-# ---- the columns of words at the left
+# ---- text columns on the left
 
 
 @dataclass(frozen=True)
-class _Stub:
-    columns: list[Filled]
+class _RowHeaders:
+    columns: list[FilledColumn]
     group: Callable[[int], str]
     rule: Callable[[int], bool]
 
 
-def _stub(table: Table, names: Names, arms: list[Arm]) -> _Stub:
+def _row_headers(table: ArmTable, names: Names, arms: list[Arm]) -> _RowHeaders:
     frame, item, titled = names.frame, table.rows.item, "part" in table.rows.group
-    ways = [varied(frame, arm) for arm in arms]
+    ways = [varied_axis(frame, arm) for arm in arms]
 
     def new(i: int) -> bool:
         return i == 0 or arms[i].part != arms[i - 1].part
@@ -71,28 +72,30 @@ def _stub(table: Table, names: Names, arms: list[Arm]) -> _Stub:
         ]
         settings = [_level(names, arm, way, titled) for arm, way in zip(arms, ways, strict=True)]
         columns = [_words("Factor", factors), _words("Setting", settings)]
-        return _Stub(columns, group, lambda i: not new(i) and ways[i] != ways[i - 1])
+        return _RowHeaders(columns, group, lambda i: not new(i) and ways[i] != ways[i - 1])
     if item == "part":
-        return _Stub([_words("Method", [names.part(arm.part) for arm in arms])], group, lambda i: False)
+        return _RowHeaders([_words("Method", [names.part(arm.part) for arm in arms])], group, lambda i: False)
     if item == "name":
         axes = list(dict.fromkeys(axis for arm in arms for axis in arm.coords))
-        axes = [a for a in axes if len({arm.coords.get(a) for arm in arms}) > 1] or axes  # alike: unsaid
+        axes = [
+            a for a in axes if len({arm.coords.get(a) for arm in arms}) > 1
+        ] or axes  # an axis with one level says nothing
         named = [", ".join(names.level(a, arm.coords[a]) for a in axes if a in arm.coords) for arm in arms]
-        return _Stub([_words(", ".join(map(names.axis, axes)), named)], group, lambda i: False)
+        return _RowHeaders([_words(", ".join(map(names.axis, axes)), named)], group, lambda i: False)
     labels = [names.arm(arm) for arm in arms]
     if not titled and len({arm.part for arm in arms}) > 1:
         labels = [f"{names.part(arm.part)}: {label}" for arm, label in zip(arms, labels, strict=True)]
-    return _Stub([_words("Setting", labels)], group, lambda i: False)
+    return _RowHeaders([_words("Setting", labels)], group, lambda i: False)
 
 
 def _level(names: Names, arm: Arm, way: str | None, titled: bool) -> str:
-    """The level that sets an arm apart; of a baseline its own, where there is but one axis and no title says it."""
+    """Return the level in which the arm differs; for a baseline its own, if it has one axis and no group title."""
     if way:
         return names.level(way, arm.coords[way])
     return names.level(*next(iter(arm.coords.items()))) if len(arm.coords) == 1 and not titled else ""
 
 
-def _words(head: str, texts: list[str]) -> Filled:
+def _words(head: str, texts: list[str]) -> FilledColumn:
     return Head(head, kind="text"), [Cell(text=text) for text in texts]
 
 
@@ -102,21 +105,21 @@ def _title(names: Names, arm: Arm, with_baseline: bool) -> str:
     return f"{title}; baseline: {names.coords(base)}" if with_baseline and base and base.coords else title
 
 
-def _count(names: Names, arms: list[Arm]) -> Filled:
-    """n as finished trials, with the planned ones where some are missing."""
+def _count(names: Names, arms: list[Arm]) -> FilledColumn:
+    """Return the column n: finished trials, and planned ones if some are missing."""
     cells = []
     for arm in arms:
-        done, planned = len(names.frame.done(arm)), len(arm.rows)
+        done, planned = len(names.frame.finished_trials(arm)), len(arm.rows)
         other = {s: n for s, n in names.frame.statuses([arm]).items() if s != "done"}
-        note = sentence([f"{n} {s}" for s, n in other.items()])
+        note = join_and([f"{n} {s}" for s, n in other.items()])
         cells.append(Cell(text=f"{done}" if done == planned else f"{done}/{planned}", note=note, n=done))
     return Head("n", kind="count"), cells
 
 
-# ---- the columns of numbers
+# ---- columns of numbers
 
 
-def _metric(column: Column, names: Names, arms: list[Arm]) -> Filled:
+def _metric(column: ArmColumn, names: Names, arms: list[Arm]) -> FilledColumn:
     metric = column.metric or ""
     scale = not column.head or "{unit}" in column.head
     measure = Measure.of(names, arms, metric, column.show, column.interval, column.digits, scale)
@@ -127,13 +130,13 @@ def _metric(column: Column, names: Names, arms: list[Arm]) -> Filled:
         scopes = {arm.part for arm in arms} if column.within == "part" else {""}
         for scope in sorted(scopes):
             mine = [c for arm, c in zip(arms, cells, strict=True) if scope in ("", arm.part)]
-            embolden(mine, names.frame.direction(metric))
+            mark_best(mine, names.frame.direction(metric))
     default = with_unit(names.metric(metric).head, "{unit}" if measure.unit else "")
     head = (column.head or default).replace("{unit}", measure.unit)
     return Head(head, measure.under(cells), over=column.over.replace("{unit}", measure.unit)), cells
 
 
-def _paper(column: Column, table: Table, arms: list[Arm]) -> Filled:
+def _paper(column: ArmColumn, table: ArmTable, arms: list[Arm]) -> FilledColumn:
     name = column.published or ""
     cells = []
     for arm in arms:

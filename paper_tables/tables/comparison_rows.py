@@ -1,30 +1,29 @@
-"""The lines of a comparison before their numbers: the published row, the arms, and where a metric is taken from."""
+"""Rows of a comparison: the published row and the measured arms of each, before numbers are formatted."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from paper_tables.core.statistics import Summary, summarize
-from paper_tables.core.text import literal
-from paper_tables.data.other_studies import Found, Library
-from paper_tables.schema.comparisons import ComparedRow, Comparison
+from paper_tables.core.text import escape_markup
+from paper_tables.data.other_studies import SelectedArm, StudyFrames, first_available
+from paper_tables.schema.comparisons import ComparisonRow, ComparisonTable
 from paper_tables.tables import published
 from paper_tables.tables.labels import Names
 
-COUNTED = ("params", "params_m", "gflops", "macs", "macs_g")
-"""Counted, not sampled: the same for every seed of a static model."""
+COUNTED_METRICS = ("params", "params_m", "gflops", "macs", "macs_g")
+"""Deterministic: the same for every seed of a static model."""
 
 
 @dataclass(frozen=True)
-class Line:
-    """One line before its numbers: the published row and the arms that stand in it."""
+class ComparedLine:
+    """One row: the published numbers and the arms to compare them with."""
 
-    row: ComparedRow
+    row: ComparisonRow
     label: str
     group: str
     paper: dict[str, str] | None
-    found: tuple[Found, ...]
+    found: tuple[SelectedArm, ...]
 
     def reconstructed(self, names: Names) -> bool:
         if self.row.reconstructed is not None:
@@ -32,39 +31,29 @@ class Line:
         return any(Names(names.spec, one.frame).reconstructed(one.arm.part) for one in self.found)
 
 
-@dataclass(frozen=True)
-class Measured:
-    """A metric of a line: where it comes from and what it is."""
-
-    found: Found
-    metric: str
-    summary: Summary
-    trials: tuple[str, ...]
-
-
-def expand(row: ComparedRow, library: Library) -> Iterator[Line]:
-    """One line, or with `every` one per published row."""
+def expand(row: ComparisonRow, library: StudyFrames) -> Iterator[ComparedLine]:
+    """Yield one row, or with `every` one per published row."""
     papers: list[dict[str, str] | None] = [*(published.matching(row.published) if row.published else ())]
     group = row.group
     for paper in papers if row.every else (papers[:1] or [None]):
         label = row.label or (paper or {}).get("variant") or (paper or {}).get("method") or ""
         for key, value in (paper or {}).items():
-            label = label.replace(f"{{{key}}}", literal(value))
-        yield Line(row, label, group, paper, tuple(library.all(row.measured)))
+            label = label.replace(f"{{{key}}}", escape_markup(value))
+        yield ComparedLine(row, label, group, paper, tuple(library.all(row.measured)))
         group = ""
 
 
-def ordered(table: Comparison, lines: list[Line]) -> list[Line]:
-    """In the file's order, or by a column inside each group."""
+def ordered(table: ComparisonTable, lines: list[ComparedLine]) -> list[ComparedLine]:
+    """Return the rows in the file's order, or sorted by a column inside each group."""
     sort = table.sort
     if sort is None:
         return lines
-    blocks: list[list[Line]] = []
+    blocks: list[list[ComparedLine]] = []
     for line in lines:
         blocks += [[]] if line.group or not blocks else []
         blocks[-1].append(line)
 
-    def key(line: Line) -> tuple[bool, float]:
+    def key(line: ComparedLine) -> tuple[bool, float]:
         value = _sortable(table, line)
         return value is None, (value or 0.0) * (-1 if sort.descending else 1)
 
@@ -72,25 +61,15 @@ def ordered(table: Comparison, lines: list[Line]) -> list[Line]:
     for block in blocks:
         group, block = block[0].group, sorted(block, key=key)
         found += [
-            Line(line.row, line.label, group if i == 0 else "", line.paper, line.found) for i, line in enumerate(block)
+            ComparedLine(line.row, line.label, group if i == 0 else "", line.paper, line.found)
+            for i, line in enumerate(block)
         ]
     return found
 
 
-def _sortable(table: Comparison, line: Line) -> float | None:
+def _sortable(table: ComparisonTable, line: ComparedLine) -> float | None:
     by = table.sort.by if table.sort else ""
     if table.sort and table.sort.of == "published":
         return published.number((line.paper or {}).get(by, ""))
-    got = take(line.found, (by,))
+    got = first_available(line.found, (by,))
     return got.summary.mean if got else None
-
-
-def take(found: tuple[Found, ...], metrics: tuple[str, ...], level: float = 0.95) -> Measured | None:
-    """The first selection, and in it the first metric, with a finished finite number."""
-    for one in found:
-        for metric in metrics:
-            values = one.frame.values(one.arm, metric)
-            if values:
-                summary = summarize(list(values.values()), level)
-                return Measured(one, metric, summary, tuple(one.frame.done(one.arm)))
-    return None

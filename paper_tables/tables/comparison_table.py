@@ -1,26 +1,31 @@
-"""Published beside measured: rows named one by one, from the papers' numbers, this study's arms or another study's."""
+"""Published and measured numbers side by side; rows name published rows and arms of this or other studies."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from paper_tables.core.text import literal
-from paper_tables.data.other_studies import Library
-from paper_tables.schema.comparisons import ComparedColumn, Comparison, Incomparable
+from paper_tables.core.text import escape_markup
+from paper_tables.data.other_studies import Measurement, StudyFrames, first_available
+from paper_tables.schema.comparisons import ComparisonColumn, ComparisonTable, Incomparable
 from paper_tables.tables import comparison_notes, published
-from paper_tables.tables.cell_values import embolden
-from paper_tables.tables.comparison_rows import COUNTED, Line, Measured, expand, ordered, take
-from paper_tables.tables.grid import Cell, Grid, Head, Nothing, Row
+from paper_tables.tables.cell_values import mark_best
+from paper_tables.tables.comparison_rows import (
+    COUNTED_METRICS,
+    ComparedLine,
+    expand,
+    ordered,
+)
+from paper_tables.tables.grid import Cell, Grid, Head, NoData, Row
 from paper_tables.tables.labels import Names, automatic_digits
 
-SMALLER = (*COUNTED, "loss", "seconds", "peak_memory_mb", "latency_ms")
-LARGER = ("top1", "top5", "images_per_second", "throughput_img_s", "speedup")
+LOWER_IS_BETTER = (*COUNTED_METRICS, "loss", "seconds", "peak_memory_mb", "latency_ms")
+HIGHER_IS_BETTER = ("top1", "top5", "images_per_second", "throughput_img_s", "speedup")
 
 
-def build(table: Comparison, names: Names, library: Library) -> Grid:
-    """Raises Nothing where neither a published nor a measured number is there."""
+def build(table: ComparisonTable, names: Names, library: StudyFrames) -> Grid:
+    """Return the table. Raises NoData if neither a published nor a measured number is there."""
     lines = ordered(table, [line for row in table.rows for line in expand(row, library)])
-    compared = [_Column(table, column, lines, names) for column in table.columns]
+    compared = [_FilledColumn(table, column, lines, names) for column in table.columns]
     words = [column for column in compared if column.spec.text is not None]
     numbers = [column for column in compared if column.spec.text is None]
     method = [Cell(text=_label(line, names)) for line in lines]
@@ -34,22 +39,22 @@ def build(table: Comparison, names: Names, library: Library) -> Grid:
             heads.append(head)
             body.append(cells)
     if not any(cell.value is not None or cell.text for cells in body[1 + len(words) :] for cell in cells):
-        raise Nothing("neither a published nor a measured number")
+        raise NoData("neither a published nor a measured number")
     rows = [Row(tuple(cells[i] for cells in body), line.group) for i, line in enumerate(lines)]
     grid = Grid(table.name, table.label, table.caption, tuple(heads), rows, width=table.width)
     return comparison_notes.finish(grid, table, names, library, lines, [m for c in numbers for m in c.measured if m])
 
 
-def _label(line: Line, names: Names) -> str:
+def _label(line: ComparedLine, names: Names) -> str:
     return f"{line.label} (reconstructed)" if line.reconstructed(names) else line.label
 
 
-def _count(columns: list[_Column], lines: int) -> list[Cell]:
-    """n of what was sampled; of what was counted where nothing else was measured."""
+def _count(columns: list[_FilledColumn], lines: int) -> list[Cell]:
+    """Return n of the sampled metrics; of the deterministic ones if nothing else was measured."""
     cells = []
     for i in range(lines):
         found = [m for column in columns if (m := column.measured[i])]
-        sampled = [m.summary.n for m in found if m.metric not in COUNTED]
+        sampled = [m.summary.n for m in found if m.metric not in COUNTED_METRICS]
         n = max(sampled or [m.summary.n for m in found], default=0)
         cells.append(Cell(text=str(n) if found else "", n=n))
     return cells
@@ -58,7 +63,7 @@ def _count(columns: list[_Column], lines: int) -> list[Cell]:
 # ---- columns
 
 
-def _head(column: ComparedColumn, names: Names) -> str:
+def _head(column: ComparisonColumn, names: Names) -> str:
     if column.head:
         return column.head
     if column.text is not None:
@@ -66,19 +71,19 @@ def _head(column: ComparedColumn, names: Names) -> str:
     return names.metric(column.metric[0] if column.metric else column.published or "").head
 
 
-class _Column:
-    """A column of the file, which becomes up to four of the table."""
+class _FilledColumn:
+    """One column of the table file, which becomes up to four columns of the table."""
 
-    def __init__(self, table: Comparison, spec: ComparedColumn, lines: list[Line], names: Names) -> None:
+    def __init__(self, table: ComparisonTable, spec: ComparisonColumn, lines: list[ComparedLine], names: Names) -> None:
         self.table, self.spec, self.lines, self.names = table, spec, lines, names
         metrics = spec.metric or ()
-        self.measured = [take(line.found, metrics, spec.interval) if metrics else None for line in lines]
+        self.measured = [first_available(line.found, metrics, spec.interval) if metrics else None for line in lines]
         means = [spec.factor * m.summary.mean for m in self.measured if m]
         self.digits = automatic_digits(means) if spec.digits is None else spec.digits
 
     def words(self) -> list[Cell]:
         key = self.spec.text or ""
-        texts = [line.row.words.get(key) or literal((line.paper or {}).get(key, "")) for line in self.lines]
+        texts = [line.row.words.get(key) or escape_markup((line.paper or {}).get(key, "")) for line in self.lines]
         return [Cell(text=text) for text in texts]
 
     def filled(self) -> Iterator[tuple[Head, list[Cell]]]:
@@ -87,7 +92,7 @@ class _Column:
         made = {kind: [self._cell(kind, i) for i in range(len(self.lines))] for kind in kinds}
         for kind in kinds:
             if self.spec.best == "bold" and kind in ("published", "measured"):
-                self._embolden(made[kind])
+                self._mark_best(made[kind])
             over = _head(self.spec, self.names)
             sub = self._under(made[kind]) if kind == "measured" else ""
             yield (Head(heads[kind], sub, over=over) if len(kinds) > 1 else Head(over, sub)), made[kind]
@@ -97,22 +102,24 @@ class _Column:
             return ""
         return "± sd" if self.spec.spread == "sd" else f"± {100 * self.spec.interval:g} % CI"
 
-    def _embolden(self, cells: list[Cell]) -> None:
+    def _mark_best(self, cells: list[Cell]) -> None:
         direction = self._direction()
         scopes: list[list[Cell]] = [[]]
         for line, cell in zip(self.lines, cells, strict=True):
             scopes += [[]] if line.group and self.spec.within == "group" else []
             scopes[-1].append(cell)
         for scope in scopes:
-            embolden(scope, direction)
+            mark_best(scope, direction)
 
     def _direction(self) -> str:
         for metric in self.spec.metric or ():
-            told = next((d for m in self.measured if m and (d := m.found.frame.direction(metric)) != "none"), "none")
-            if told != "none":
-                return told
+            direction = next(
+                (d for m in self.measured if m and (d := m.found.frame.direction(metric)) != "none"), "none"
+            )
+            if direction != "none":
+                return direction
         named = {*(self.spec.metric or ()), self.spec.published}
-        return "max" if named & {*LARGER} else "min" if named & {*SMALLER} else "none"
+        return "max" if named & {*HIGHER_IS_BETTER} else "min" if named & {*LOWER_IS_BETTER} else "none"
 
     def _cell(self, kind: str, i: int) -> Cell:
         if kind == "published":
@@ -135,15 +142,15 @@ class _Column:
         got = self.measured[i]
         if got is None:
             return Cell()
-        told = {"none": None, "sd": got.summary.sd, "ci": got.summary.half}[self.spec.spread]
-        spread = None if told is None else self.spec.factor * told
+        measured_spread = {"none": None, "sd": got.summary.sd, "ci": got.summary.half_width}[self.spec.spread]
+        spread = None if measured_spread is None else self.spec.factor * measured_spread
         note = self._lost(got)
         return Cell(
             self.spec.factor * got.summary.mean, spread, self.digits, note=note, n=got.summary.n, trials=got.trials,
             study=got.found.folder,
         )  # fmt: skip
 
-    def _lost(self, got: Measured) -> str:
+    def _lost(self, got: Measurement) -> str:
         planned = len(got.found.arm.rows)
         return f"n = {got.summary.n} of {planned} trials" if got.summary.n < planned else ""
 
@@ -162,11 +169,11 @@ class _Column:
         )  # fmt: skip
 
     def _why(self, i: int) -> str:
-        """Why the two numbers of a line cannot be compared; where nothing was measured nothing is said."""
+        """Return why the two numbers of a row are not comparable; empty if they are or nothing was measured."""
         got = self.measured[i]
         if got is None:
             return ""
-        scale = str(got.found.frame.about.get("scale") or "")
+        scale = str(got.found.frame.metadata.get("scale") or "")
         rules: tuple[Incomparable, ...] = (*self.lines[i].row.incomparable, *self.table.incomparable)
         named = {*(self.spec.metric or ()), self.spec.published}
         fitting = (r.why for r in rules if named & {*r.metrics} and (not r.scales or scale in r.scales))

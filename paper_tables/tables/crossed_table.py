@@ -1,4 +1,4 @@
-"""A table of two axes: rows and columns are levels, the cells one metric; with margins, differences and interaction."""
+"""A table of two axes: rows and columns are levels, cells one metric; margins show differences and interaction."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ from dataclasses import dataclass
 
 from paper_tables.core.statistics import paired
 from paper_tables.data.frame import Arm
-from paper_tables.schema.tables import Crossing, Table
+from paper_tables.schema.tables import ArmTable, CrossedColumns
 from paper_tables.tables import notes
-from paper_tables.tables.cell_values import Measure, adjust, embolden, interaction
-from paper_tables.tables.grid import Cell, Grid, Head, Nothing, Row, crossed, levels
+from paper_tables.tables.cell_values import Measure, adjust, interaction, mark_best
+from paper_tables.tables.grid import Cell, Grid, Head, NoData, Row
 from paper_tables.tables.labels import Names, with_unit
+from paper_tables.tables.select_arms import crossed_arms, levels
 
 
-def build(table: Table, names: Names) -> Grid:
-    """Raises Nothing where no such arm has finished."""
+def build(table: ArmTable, names: Names) -> Grid:
+    """Return the table. Raises NoData if none of its arms has a finished trial."""
     columns = table.columns
-    if not isinstance(columns, Crossing) or table.rows.axis is None:
-        raise TypeError("a list of columns belongs to `listing`")
+    if not isinstance(columns, CrossedColumns) or table.rows.axis is None:
+        raise TypeError("a list of columns belongs to `arm_table`")
     cross = _Cross.of(table, columns, table.rows.axis, names)
     rows = [Row((Cell(text=names.level(cross.down, level)), *cross.line(level))) for level in cross.downs]
     if table.margins == "difference":
@@ -25,7 +26,7 @@ def build(table: Table, names: Names) -> Grid:
     adjust(rows)
     if columns.best == "bold":
         inner = [c for row in rows[: len(cross.downs)] for c in row.cells[1 : 1 + len(cross.acrosses)]]
-        embolden([c for c in inner if not c.signed], names.frame.direction(columns.metric))
+        mark_best([c for c in inner if not c.signed], names.frame.direction(columns.metric))
     grid = Grid(table.name, table.label, table.caption, cross.heads(rows), rows, width=table.width)
     return notes.finish(grid, table, names, cross.arms)
 
@@ -42,13 +43,13 @@ class _Cross:
     margins: bool
 
     @classmethod
-    def of(cls, table: Table, columns: Crossing, down: str, names: Names) -> _Cross:
+    def of(cls, table: ArmTable, columns: CrossedColumns, down: str, names: Names) -> _Cross:
         frame, across = names.frame, columns.axis
-        arms = crossed(frame, table.filter, (down, across))
+        arms = crossed_arms(frame, table.filter, (down, across))
         downs, acrosses = levels(frame, arms, down, table.filter), levels(frame, arms, across, table.filter)
         arms = [arm for arm in arms if arm.coords.get(down, downs[:1]) and (down in arm.coords or across in arm.coords)]
-        if not downs or not acrosses or not any(frame.done(arm) for arm in arms):
-            raise Nothing("no trial of these two axes has finished")
+        if not downs or not acrosses or not any(frame.finished_trials(arm) for arm in arms):
+            raise NoData("no trial of these two axes has finished")
         measure = Measure.of(
             names, arms, columns.metric, columns.show, columns.interval, columns.digits, scale=True
         )  # fmt: skip
@@ -67,7 +68,7 @@ class _Cross:
         return tuple(heads)
 
     def find(self, down: str, across: str) -> Arm | None:
-        """The arm at a crossing; where one axis is inert, the arm stands at every level of it."""
+        """Return the arm at a crossing; an arm in which one axis is inert is at every level of it."""
         for arm in self.arms:
             if arm.coords.get(self.down, down) == down and arm.coords.get(self.across, across) == across:
                 return arm
@@ -96,7 +97,7 @@ class _Cross:
         return cell
 
     def bottom(self) -> list[Row]:
-        """The differences down the columns, and the interaction in the corner."""
+        """Return the row of differences between the rows, with the interaction in the corner."""
         if len(self.downs) != 2:
             return []
         low, high = self._ends(self.down, self.downs)
@@ -109,7 +110,7 @@ class _Cross:
         if arm is None or base is None or arm == base:
             return Cell()
         result = paired(self.measure.values(arm), self.measure.values(base), self.measure.level)
-        return self.measure.contrast(result, len(self.names.frame.done(arm)))
+        return self.measure.difference_cell(result, len(self.names.frame.finished_trials(arm)))
 
     def _corner(self, low: str, high: str) -> Cell:
         left, right = self._ends(self.across, self.acrosses)
@@ -118,12 +119,12 @@ class _Cross:
         if any(len(pair) < 2 for pair in values):
             return Cell()
         result = interaction([[pair[0], pair[1]] for pair in values], self.measure.level)
-        cell = self.measure.contrast(result, result.n if result else 0)
+        cell = self.measure.difference_cell(result, result.n if result else 0)
         cell.note = cell.note or "the interaction: how much one difference depends on the other factor"
         return cell
 
     def _ends(self, axis: str, two: list[str]) -> tuple[str, str]:
-        """(other, baseline): differences say what the part's own setting brings."""
+        """Return (other level, baseline level): differences show the effect of the baseline setting."""
         mine = {a.baseline for part in self.names.frame.parts for a in part.axes if a.name == axis}
         return (two[1], two[0]) if two[0] in mine and two[1] not in mine else (two[0], two[1])
 

@@ -1,4 +1,4 @@
-"""How things are called in print: parts, axes, levels, arms, metrics, and in which power of ten a metric is printed."""
+"""Printed names of parts, axes, levels, arms and metrics, and the power of ten in which a metric is printed."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from paper_tables.core.text import literal
-from paper_tables.data import curves
+from paper_tables.core.text import escape_markup
+from paper_tables.data.curves import CurveMetric, parse_curve_metric
 from paper_tables.data.frame import Arm, Frame
-from paper_tables.schema.tables import Spec
+from paper_tables.schema.table_file import Spec
 
 RECONSTRUCTED = ("mor_vit", "edge_recvit", "tpc_vit", "tpc_deit", "tpc_lvvit", "tpc_swin")
-"""Systems without official code: their name says so even where a table file forgets it."""
+"""Systems without official code: labeled as reconstructed even if the table file does not say so."""
 
 PREFIXES = {0: "", 3: "k", 6: "M", 9: "G", 12: "T"}
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """A metric in print. `power` is set where it counts things: its values are in 10^power of them."""
+    """A printed metric. `power` is set for counts: values are in units of 10^power."""
 
     label: str
     head: str
@@ -54,37 +54,37 @@ METRICS = {
 
 @dataclass(frozen=True)
 class Names:
-    """The table file's words where it has some, else the study's, else the bare names."""
+    """Labels from the table file, else from the study, else the plain names."""
 
     spec: Spec
     frame: Frame
 
     def part(self, name: str) -> str:
-        said = self.spec.parts.get(name)
-        label = (said.label if said else "") or literal(name)
+        given = self.spec.parts.get(name)
+        label = (given.label if given else "") or escape_markup(name)
         return f"{label} (reconstructed)" if self.reconstructed(name) else label
 
     def reconstructed(self, part: str) -> bool:
-        said = self.spec.parts.get(part)
-        return said.reconstructed if said else part.startswith(RECONSTRUCTED)
+        given = self.spec.parts.get(part)
+        return given.reconstructed if given else part.startswith(RECONSTRUCTED)
 
     def axis(self, name: str) -> str:
-        said = self.spec.axes.get(name)
-        if said and said.label:
-            return said.label
+        given = self.spec.axes.get(name)
+        if given and given.label:
+            return given.label
         found = (part.axis(name) for part in self.frame.parts)
-        return literal(next((axis.label for axis in found if axis), name).replace("_", " "))
+        return escape_markup(next((axis.label for axis in found if axis), name).replace("_", " "))
 
     def level(self, axis: str, level: str) -> str:
-        said = self.spec.axes.get(axis)
-        label = said.levels.get(level) if said else None
+        given = self.spec.axes.get(axis)
+        label = given.levels.get(level) if given else None
         if label is None and level.lower().replace("-", "_").startswith((*RECONSTRUCTED, "tpc_")):
-            return f"{literal(level)} (reconstructed)"
-        return label or literal(level)
+            return f"{escape_markup(level)} (reconstructed)"
+        return label or escape_markup(level)
 
     def bare(self, axis: str) -> bool:
-        said = self.spec.axes.get(axis)
-        return said is not None and said.bare
+        given = self.spec.axes.get(axis)
+        return given is not None and given.bare
 
     def setting(self, axis: str, level: str) -> str:
         return self.level(axis, level) if self.bare(axis) else f"{self.axis(axis)} {self.level(axis, level)}"
@@ -94,44 +94,44 @@ class Names:
         return ", ".join(self.setting(a, arm.coords[a]) for a in chosen if a in arm.coords)
 
     def arm(self, arm: Arm) -> str:
-        """What sets the arm apart from its part's baseline; its own label where it has no axes."""
+        """Return the settings in which the arm differs from its baseline; its own label if it has no axes."""
         base = self.frame.baseline(arm.part)
         if not arm.coords:
-            return literal(arm.label)
+            return escape_markup(arm.label)
         if arm.baseline and not all(self.bare(axis) for axis in arm.coords):
             return f"{self.coords(arm)} (baseline)" if len(arm.coords) == 1 else "baseline"
         if arm.baseline or base is None:
             return self.coords(arm)
-        return self.coords(arm, arm.differs(base)) or literal(arm.label)
+        return self.coords(arm, arm.axes_differing_from(base)) or escape_markup(arm.label)
 
     def metric(self, name: str) -> Quantity:
         known = METRICS.get(name)
-        taken = curves.parse(name)
+        taken = parse_curve_metric(name)
         if taken is not None and name not in self.spec.metrics:
             return self._from_curve(taken)
         if known is None:
-            words = literal(name).replace("_", " ").replace(".", " ")
+            words = escape_markup(name).replace("_", " ").replace(".", " ")
             known = Quantity(words, words)
-        told = (self.frame.about.get("metrics", {}).get(name) or {}).get("unit")
-        said = self.spec.metrics.get(name)
-        unit = known.unit if known.power is not None or not told else literal(str(told))
-        if said is None:
+        declared = (self.frame.metadata.get("metrics", {}).get(name) or {}).get("unit")
+        given = self.spec.metrics.get(name)
+        unit = known.unit if known.power is not None or not declared else escape_markup(str(declared))
+        if given is None:
             return Quantity(known.label, known.head, unit, known.power)
-        unit = unit if said.unit is None else said.unit
-        return Quantity(said.label or known.label, said.head or known.head or known.label, unit, known.power)
+        unit = unit if given.unit is None else given.unit
+        return Quantity(given.label or known.label, given.head or known.head or known.label, unit, known.power)
 
-    def _from_curve(self, taken: curves.CurveMetric) -> Quantity:
-        """Jitter of validation top-1; validation top-1 after 10 % of training."""
+    def _from_curve(self, taken: CurveMetric) -> Quantity:
+        """For example "Jitter of validation top-1", "Validation top-1 after 10 % of training"."""
         base = self.metric(taken.metric)
         lower = base.label[:1].lower() + base.label[1:]
-        if taken.take == "at":
+        if taken.reduction == "at":
             label = f"{base.label} after {100 * taken.share:g} % of training"
             return Quantity(label, f"{base.head} at {100 * taken.share:g} %", base.unit)
-        word = taken.take.capitalize()
-        return Quantity(f"{word} of {lower}", f"{word} of {lower}", base.unit)
+        reduction = taken.reduction.capitalize()
+        return Quantity(f"{reduction} of {lower}", f"{reduction} of {lower}", base.unit)
 
     def scaled(self, name: str, values: Iterable[float]) -> tuple[float, str]:
-        """The factor to print a metric with, and its unit: numbers of things in k, M or G so that they read well."""
+        """Return the scaling factor and unit of a metric: counts are printed in k, M or G."""
         quantity = self.metric(name)
         if quantity.power is None:
             return 1.0, quantity.unit
@@ -146,6 +146,6 @@ def with_unit(label: str, unit: str) -> str:
 
 
 def automatic_digits(values: Iterable[float]) -> int:
-    """Three significant digits of a middling value."""
+    """Return the decimals that give three significant digits of the median."""
     sizes = [abs(v) for v in values if v and math.isfinite(v)]
     return min(max(2 - math.floor(math.log10(float(np.median(sizes)))), 0), 4) if sizes else 2

@@ -1,28 +1,29 @@
-"""What stands under a table: seeds and n, what the spread is, which test, how it was trained, what to doubt."""
+"""Notes below a table: seeds and n, spread, test, protocol, reconstructed systems."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from statistics import median
 
-from paper_tables.core.statistics import LEAST, discordant, needed
-from paper_tables.core.text import literal, sentence
+from paper_tables.core.statistics import MIN_SEEDS, detectable_effect, min_discordant_pairs
+from paper_tables.core.text import escape_markup, join_and
 from paper_tables.data.frame import Arm, Frame
-from paper_tables.schema.tables import Crossing, Table
+from paper_tables.schema.tables import ArmTable, CrossedColumns
 from paper_tables.tables.grid import ALPHA, Cell, Grid
 from paper_tables.tables.labels import Names
 
 KNOWN = ("seeds", "interval", "test", "protocol")
-TOO_MUCH = 1.5
-"""A table whose largest difference would have to exceed this many standard deviations to be marked says so."""
+LARGE_EFFECT = 1.5
+"""Standard deviations: a table in which only larger differences could be significant gets a note on power."""
 
 
-def finish(grid: Grid, table: Table, names: Names, arms: list[Arm]) -> Grid:
-    """Fill in the caption and put the notes under the grid."""
+def finish(grid: Grid, table: ArmTable, names: Names, arms: list[Arm]) -> Grid:
+    """Fill in the caption and add the notes."""
     frame = names.frame
     n = _n(frame, arms)
     caption = table.caption.replace("{n} seeds", "1 seed") if n == "1" else table.caption
-    grid.caption = caption.replace("{n}", n).replace("{title}", literal(frame.title))
-    grid.stamp = f"frame {frame.digest} git {frame.git}"
+    grid.caption = caption.replace("{n}", n).replace("{title}", escape_markup(frame.title))
+    grid.provenance = f"frame {frame.digest} git {frame.git}"
     cells = [cell for row in grid.rows for cell in row.cells]
     for note in table.notes:
         match note:
@@ -36,38 +37,59 @@ def finish(grid: Grid, table: Table, names: Names, arms: list[Arm]) -> Grid:
                 grid.notes.append(_protocol(table, frame))
             case _:
                 grid.notes.append(note)
-    rebuilt = list(dict.fromkeys(arm.part for arm in arms if names.reconstructed(arm.part)))
-    if rebuilt:
-        labels = [names.part(part).removesuffix(" (reconstructed)") for part in rebuilt]
-        grid.notes.append(f"Reconstructed from the text of their papers, without official code: {sentence(labels)}.")
+    reconstructed = list(dict.fromkeys(arm.part for arm in arms if names.reconstructed(arm.part)))
+    grid.notes += reconstruction_note([names.part(part).removesuffix(" (reconstructed)") for part in reconstructed])
     return grid
 
 
 def _n(frame: Frame, arms: list[Arm]) -> str:
-    counts = sorted({len(frame.done(arm)) for arm in arms if frame.done(arm)})
+    counts = sorted({len(frame.finished_trials(arm)) for arm in arms if frame.finished_trials(arm)})
     return f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}" if counts else "0"
 
 
 def _seeds(frame: Frame, arms: list[Arm]) -> str:
     seeds = sorted({int(frame.rows["seed"].iloc[i]) for arm in arms for i in arm.rows})
-    named = f"seed{'s' * (len(seeds) > 1)} {sentence([str(s) for s in seeds])}"
-    if all(len(frame.done(arm)) == len(seeds) for arm in arms):
-        return f"n = {len(seeds)} everywhere (finished trials); {named}."
-    return f"n counts finished trials; {named}."
+    if all(len(frame.finished_trials(arm)) == len(seeds) for arm in arms):
+        return f"n = {len(seeds)} everywhere (finished trials); {describe_seeds(frame, arms)}."
+    return f"n counts finished trials; {describe_seeds(frame, arms)}."
 
 
-def _interval(table: Table, cells: list[Cell]) -> list[str]:
-    columns = [table.columns] if isinstance(table.columns, Crossing) else table.columns
+def describe_seeds(frame: Frame, arms: Iterable[Arm]) -> str:
+    """For example "seeds 0, 1 and 2"."""
+    seeds = sorted({int(frame.rows["seed"].iloc[i]) for arm in arms for i in arm.rows})
+    return f"seed{'s' * (len(seeds) > 1)} {join_and([str(s) for s in seeds])}"
+
+
+def describe_environment(frame: Frame) -> str:
+    """For example "on CPU with torch 2.15.0"."""
+    devices = [escape_markup(d) for d in frame.distinct("env.gpu")] or ["CPU"]
+    torch = [escape_markup(v) for v in frame.distinct("env.torch")]
+    return f"on {join_and(devices)}" + (f" with torch {join_and(torch)}" if torch else "")
+
+
+def describe_study(frame: Frame) -> str:
+    """For example "sret, scale laptop"."""
+    return escape_markup(frame.study) + (f", {escape_markup(frame.label)}" if frame.label else "")
+
+
+def reconstruction_note(labels: list[str]) -> list[str]:
+    """Return the note on reconstructed systems; no note without any."""
+    text = "Reconstructed from the text of their papers, without official code"
+    return [f"{text}: {join_and(labels)}."] if labels else []
+
+
+def _interval(table: ArmTable, cells: list[Cell]) -> list[str]:
+    columns = [table.columns] if isinstance(table.columns, CrossedColumns) else table.columns
     spreads = []
     if any(c.show == "mean_sd" for c in columns):
         spreads.append("sd: sample standard deviation over seeds")
     intervals = {c.interval for c in columns if c.show in ("mean_ci", "paired_difference")}
-    if table.margins == "difference" and isinstance(table.columns, Crossing):
+    if table.margins == "difference" and isinstance(table.columns, CrossedColumns):
         intervals.add(table.columns.interval)
     spreads += [f"CI: half the width of the {100 * level:g}\u00a0% Student t interval" for level in sorted(intervals)]
     shown = any(cell.spread is not None for cell in cells)
-    few = any(0 < cell.n < LEAST and cell.value is not None for cell in cells)
-    tail = [f"No spread is given below n = {LEAST}."] if few and spreads else []
+    few = any(0 < cell.n < MIN_SEEDS and cell.value is not None for cell in cells)
+    tail = [f"No spread is given below n = {MIN_SEEDS}."] if few and spreads else []
     return [" ".join([f"{'; '.join(spreads)}."] * bool(shown and spreads) + tail)] if shown or tail else []
 
 
@@ -78,19 +100,19 @@ def _test(cells: list[Cell]) -> list[str]:
     taken += " against the baseline of the same part" if any(cell.text == "ref." for cell in cells) else ""
     tested = [cell for cell in cells if cell.p is not None]
     if not tested:
-        return [f"{taken}; nothing is tested (fewer than {LEAST} pairs, or differences without spread)."]
+        return [f"{taken}; not tested (fewer than {MIN_SEEDS} pairs, or differences without spread)."]
     family = f", Holm-corrected over the {len(tested)} differences of this table" if len(tested) > 1 else ""
     return [f"{taken}; * p < {ALPHA:g} in a paired t test{family}.", *_power(tested)]
 
 
 def _images(cells: list[Cell]) -> list[str]:
-    """McNemar's test: what the counts are, when they are marked, and when they never can be."""
-    told = [cell for cell in cells if cell.test == "mcnemar"]
-    tested = [cell for cell in told if cell.p is not None]
-    if not told:
+    """Return the notes on McNemar's test: meaning of the counts, significance, power."""
+    cells_mcnemar = [cell for cell in cells if cell.test == "mcnemar"]
+    tested = [cell for cell in cells_mcnemar if cell.p is not None]
+    if not cells_mcnemar:
         return []
     what = (
-        "gained/lost: validation images that only this arm, only the baseline of the same part got right, summed over"
+        "gained/lost: validation images that only this arm / only the baseline of its part classifies correctly, over"
     )
     if not tested:
         return [f"{what} equal seeds, with the final weights."]
@@ -98,40 +120,36 @@ def _images(cells: list[Cell]) -> list[str]:
     found = [
         f"{what} equal seeds, with the final weights; * p < {ALPHA:g} with every seed in McNemar's exact test{family}."
     ]
-    fewest = discordant(len(tested), ALPHA)
+    fewest = min_discordant_pairs(len(tested), ALPHA)
     weak = sum(cell.least < fewest for cell in tested)
     if weak:
         found.append(
             f"Power: {weak} of the {len(tested)} comparisons differ on fewer than {fewest} images with some seed and "
-            "could not be marked, whatever the direction."
+            "cannot be significant in either direction."
         )
     return found
 
 
 def _power(tested: list[Cell]) -> list[str]:
-    """Said where n is too small for a plausible difference ever to be marked."""
+    """Return a note if n is too small for a plausible difference to become significant."""
     n = min(cell.n for cell in tested)
-    factor = needed(n, len(tested), ALPHA)
+    factor = detectable_effect(n, len(tested), ALPHA)
     spread = median(cell.sd or 0.0 for cell in tested)
-    if factor <= TOO_MUCH:
+    if factor <= LARGE_EFFECT:
         return []
     return [
-        f"Power: with {n} pairs the largest difference is marked only beyond {factor:.1f} standard deviations of the "
-        f"paired differences (about {factor * spread:.{tested[0].digits}f} at the spread seen here): "
-        "no mark is not evidence of no effect."
+        f"Power: with {n} pairs the largest difference is significant only beyond {factor:.1f} standard deviations of "
+        f"the paired differences (about {factor * spread:.{tested[0].digits}f} at the spread seen here): "
+        "a missing * is not evidence of no effect."
     ]
 
 
-def _protocol(table: Table, frame: Frame) -> str:
-    columns = [table.columns] if isinstance(table.columns, Crossing) else table.columns
+def _protocol(table: ArmTable, frame: Frame) -> str:
+    columns = [table.columns] if isinstance(table.columns, CrossedColumns) else table.columns
     metrics = list(dict.fromkeys(c.metric for c in columns if c.metric))
     taken = []
     for metric in metrics:
-        source = (frame.about.get("metrics", {}).get(metric) or {}).get("from")
+        source = (frame.metadata.get("metrics", {}).get(metric) or {}).get("from")
         if source in ("best", "last"):
-            taken.append(f"{literal(metric)} is that of the {source} epoch")
-    study = f"Study {literal(frame.study)}" + (f", {literal(frame.label)}" if frame.label else "")
-    devices = [literal(d) for d in frame.distinct("env.gpu")] or ["CPU"]
-    torch = [literal(v) for v in frame.distinct("env.torch")]
-    made = f"on {sentence(devices)}" + (f" with torch {sentence(torch)}" if torch else "")
-    return "; ".join([f"{study}, {made}", *taken]) + "."
+            taken.append(f"{escape_markup(metric)} is taken from the {source} epoch")
+    return "; ".join([f"Study {describe_study(frame)}, {describe_environment(frame)}", *taken]) + "."

@@ -1,4 +1,4 @@
-"""Numbers from the papers, as printed there. A blank stays a blank: what is not published is never filled."""
+"""Published numbers as printed in the papers. A blank stays a blank: missing numbers are never filled in."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 
-from paper_tables.core.errors import nearest
-from paper_tables.core.text import literal
+from paper_tables.core.errors import suggest
+from paper_tables.core.text import escape_markup
 from paper_tables.schema.comparisons import Published
 from paper_tables.tables.grid import Cell
 
-HERE = Path(__file__).parent.parent / "published"
+PUBLISHED = Path(__file__).parent.parent / "published"
 COLUMNS = ("params_m", "gflops", "throughput_img_s", "speedup", "top1", "top5")
 KEYS = ("paper", "table", "method", "backbone", "variant", "setting")
 
 
 @cache
 def rows(file: str) -> tuple[dict[str, str], ...]:
-    """All rows of ``published/<file>.csv``; empty where there is no such file."""
-    path = HERE / f"{file}.csv"
+    """Return all rows of ``published/<file>.csv``; empty if there is no such file."""
+    path = PUBLISHED / f"{file}.csv"
     if not re.fullmatch(r"[\w-]+", file) or not path.is_file():
         return ()
     with path.open(newline="", encoding="utf-8") as f:
@@ -29,7 +29,7 @@ def rows(file: str) -> tuple[dict[str, str], ...]:
 
 
 def matching(source: Published) -> list[dict[str, str]]:
-    """The rows whose columns match."""
+    """Return the rows whose columns match."""
     return [
         row
         for row in rows(source.file)
@@ -38,12 +38,12 @@ def matching(source: Published) -> list[dict[str, str]]:
 
 
 def find(source: Published) -> dict[str, str] | None:
-    """The first of them."""
+    """Return the first row that matches."""
     return next(iter(matching(source)), None)
 
 
 def cell(text: str, column: str, source: Published) -> Cell:
-    """A published number as it is printed; what a paper adds in brackets goes to the note."""
+    """Return a published number as printed; text in parentheses becomes the note."""
     value = number(text)
     text, _, aside = (text, "", "") if value is not None else text.partition(" (")
     doubts = [aside.removesuffix(")")] if aside else []
@@ -53,34 +53,36 @@ def cell(text: str, column: str, source: Published) -> Cell:
     if factor is not None and value is not None:
         value, digits = value * factor, digits + 1
         doubts.append(f"printed as {text}" + (f": {source.why}" if source.comparable and source.why else ""))
-    words = "" if value is not None else literal(text)
-    return Cell(value, digits=digits, text=words, grey=not source.comparable, note="; ".join(map(literal, doubts)))
+    words = "" if value is not None else escape_markup(text)
+    return Cell(
+        value, digits=digits, text=words, grey=not source.comparable, note="; ".join(map(escape_markup, doubts))
+    )
 
 
 def origin(row: dict[str, str]) -> str:
-    """Where a published row stands, for readers of the HTML."""
+    """Return the source of a published row, for tooltips in HTML."""
     table = ", ".join(row[key] for key in ("paper", "table") if row.get(key))
     return f"{table}: {row.get('source', '')} ({row.get('confidence') or 'unrated'})"
 
 
-def fault(source: Published) -> tuple[str, str] | None:
-    """What is wrong with it, as (key, message)."""
+def problem(source: Published) -> tuple[str, str] | None:
+    """Return (key, message) of an error in the reference, or None."""
     if not rows(source.file):
-        names = sorted(path.stem for path in HERE.glob("*.csv"))
-        return "file", f"there is no published/{source.file}.csv{nearest(source.file, names)}"
+        names = sorted(path.stem for path in PUBLISHED.glob("*.csv"))
+        return "file", f"there is no published/{source.file}.csv{suggest(source.file, names)}"
     unknown = [key for key in source.where if key not in KEYS]
     if unknown:
-        return "where", f'no column "{unknown[0]}"{nearest(unknown[0], KEYS)}'
+        return "where", f'no column "{unknown[0]}"{suggest(unknown[0], KEYS)}'
     wrong = [key for key in source.factor if key not in COLUMNS]
     if wrong:
-        return "factor", f'no column of numbers "{wrong[0]}"{nearest(wrong[0], COLUMNS)}'
+        return "factor", f'no column of numbers "{wrong[0]}"{suggest(wrong[0], COLUMNS)}'
     if find(source) is None:
         return "where", f"no row of published/{source.file}.csv matches"
     return None
 
 
 def number(text: str) -> float | None:
-    """The value of a printed number; None for words such as ``2.5x (up to)``."""
+    """Return the value of a printed number; None for text such as ``2.5x (up to)``."""
     try:
         return float(text)
     except ValueError:

@@ -1,6 +1,6 @@
-"""Which arm of the study `cost` a published count belongs to: ``published/counted.csv``, first row that matches wins.
+"""Which arm of the study `cost` a published count belongs to: the first row of ``published/counted.csv`` that matches.
 
-Columns: group, model (the arm's level; empty where a number has no arm, and why_params says why), the file and patterns
+Columns: group, model (the arm's level; empty: no arm, see why_params), the file and patterns
 for its columns, flops_per_mac (empty: 1), why_params and why_gflops: known reasons of a difference.
 """
 
@@ -17,24 +17,24 @@ COUNTS = ("params_m", "gflops")
 
 
 @dataclass(frozen=True)
-class Counted:
-    """A row of the file: where published numbers stand, and the model that they are of."""
+class CountSource:
+    """A row of the file: a pattern for published rows, and the model that they describe."""
 
     group: str
     model: str
     file: str
     patterns: dict[str, str]
     factor: float
-    """Operations that the source counts for one multiply-accumulate."""
+    """Operations per multiply-accumulate as the source counts them."""
     why: dict[str, str]
 
     def matches(self, file: str, row: dict[str, str]) -> bool:
         return file == self.file and all(fnmatchcase(row[key], pattern) for key, pattern in self.patterns.items())
 
 
-def counted() -> list[Counted]:
+def count_sources() -> list[CountSource]:
     return [
-        Counted(
+        CountSource(
             row["group"],
             row["model"],
             row["file"],
@@ -47,12 +47,12 @@ def counted() -> list[Counted]:
 
 
 def groups() -> list[str]:
-    return list(dict.fromkeys(row.group for row in counted() if row.group))
+    return list(dict.fromkeys(row.group for row in count_sources() if row.group))
 
 
-def belongings() -> Iterator[tuple[dict[str, str], str, Counted | None]]:
-    """Every published row with a count, its file, and where it belongs; None: nowhere, which a test forbids."""
-    known = counted()
+def assigned_rows() -> Iterator[tuple[dict[str, str], str, CountSource | None]]:
+    """Yield every published row with a count, its file and its assignment (a test forbids None)."""
+    known = count_sources()
     for file in FILES:
         for row in published.rows(file):
             if any(row[key] for key in COUNTS):

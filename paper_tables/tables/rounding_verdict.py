@@ -1,4 +1,4 @@
-"""Is a published number the measured one? By arithmetic: rounding to the printed digits, then known conventions."""
+"""Compare a published number with a measured one: rounding to the printed digits, then known conventions."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from dataclasses import dataclass
 from decimal import ROUND_DOWN, ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
 from typing import Literal
 
-Word = Literal["equal", "explained", "unexplained"]
+Outcome = Literal["equal", "explained", "unexplained"]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """equal: after rounding to the printed digits. explained: not equal, `why` says why. unexplained: nobody knows."""
+    """equal: after rounding to the printed digits. explained: not equal, for the reason `why`. unexplained: neither."""
 
-    word: Word
+    outcome: Outcome
     why: str = ""
 
 
 @dataclass(frozen=True)
 class Convention:
-    """What else the number could be: our measurement counted in another way."""
+    """The measured number under another convention of counting."""
 
     value: float
     why: str
 
 
-def judge(printed: str, measured: float, conventions: Iterable[Convention] = (), reason: str = "") -> Verdict:
-    """`printed` as it stands in the paper; `reason` where a person found out why the two differ.
+def judge_rounding(printed: str, measured: float, conventions: Iterable[Convention] = (), reason: str = "") -> Verdict:
+    """Return the verdict on `printed`, the number as in the paper; `reason` is a known reason of a difference.
 
-    A convention explains a difference only where it gives every printed digit.
+    A convention explains a difference only if it gives every printed digit.
     """
     if rounds_to(measured, printed):
         return Verdict("equal")
@@ -38,25 +38,25 @@ def judge(printed: str, measured: float, conventions: Iterable[Convention] = (),
     for other in conventions:
         if rounds_to(other.value, printed):
             return Verdict("explained", other.why)
-    if cut_to(measured, printed):
+    if truncates_to(measured, printed):
         return Verdict("explained", "cut off instead of rounded")
     return Verdict("unexplained")
 
 
 def rounds_to(value: float, printed: str) -> bool:
-    """A half may be rounded either way."""
+    """Return whether `value` rounds to `printed`; a half may be rounded either way."""
     return Decimal(printed) in {_at(value, printed, how) for how in (ROUND_HALF_UP, ROUND_HALF_EVEN)}
 
 
-def cut_to(value: float, printed: str) -> bool:
+def truncates_to(value: float, printed: str) -> bool:
     return Decimal(printed) == _at(value, printed, ROUND_DOWN)
 
 
-def digits(printed: str) -> int:
-    """Behind the point."""
+def decimals(printed: str) -> int:
+    """Return the number of decimals."""
     return len(printed.partition(".")[2])
 
 
 def _at(value: float, printed: str, how: str) -> Decimal:
     exact = Decimal(repr(round(value, 9)))  # what is left of 22.05 in binary must not decide
-    return exact.quantize(Decimal(1).scaleb(-digits(printed)), rounding=how)
+    return exact.quantize(Decimal(1).scaleb(-decimals(printed)), rounding=how)

@@ -1,23 +1,25 @@
-"""A table file against the frame: every part, axis, level, metric and published number it names must exist."""
+"""Validate a table file against the frame: every part, axis, level, metric and published row must exist."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from paper_tables.core.errors import Fault, TableError, nearest
+from paper_tables.core.errors import Fault, TableError, suggest
 from paper_tables.core.yaml_loader import Document, Key
 from paper_tables.data.frame import Axis, Frame
-from paper_tables.data.other_studies import Library
-from paper_tables.schema.figures import Drawing, Filter, Panel
-from paper_tables.schema.published_counts import Verdicts
-from paper_tables.schema.tables import Column, Crossing, Spec, Table
+from paper_tables.data.other_studies import StudyFrames
+from paper_tables.schema.base import Entry, Filter, Reference
+from paper_tables.schema.figures import FigureSpec
+from paper_tables.schema.published_counts import CountTable
+from paper_tables.schema.table_file import Spec
+from paper_tables.schema.tables import ArmColumn, ArmTable, CrossedColumns
 from paper_tables.tables import notes, published, published_counts
 from paper_tables.validate import comparisons
 
 
-def check(spec: Spec, document: Document, library: Library) -> None:
-    """Raises TableError with all faults at once."""
+def check(spec: Spec, document: Document, library: StudyFrames) -> None:
+    """Raise TableError with all errors at once, if there are any."""
     faults = [*_Check(spec, document, library.own).faults(), *comparisons.faults(spec, document, library)]
     if faults:
         raise TableError(faults)
@@ -40,10 +42,10 @@ class _Check:
                 yield self.document.fault(("tables", i, "name"), '"claims" is the table of the claims')
         yield from self._twice("claims", [c.name for c in self.spec.claims])
         for i, table in enumerate(self.spec.tables):
-            if isinstance(table, Table):
+            if isinstance(table, ArmTable):
                 yield from self._table(table, ("tables", i))
-            elif isinstance(table, Verdicts) and table.verdicts not in published_counts.groups():
-                hint = nearest(table.verdicts, published_counts.groups())
+            elif isinstance(table, CountTable) and table.verdicts not in published_counts.groups():
+                hint = suggest(table.verdicts, published_counts.groups())
                 yield self.document.fault(("tables", i, "verdicts"), f'no group "{table.verdicts}" of counts{hint}')
         for i, figure in enumerate(self.spec.figures):
             yield from self._figure(figure, ("figures", i))
@@ -54,25 +56,25 @@ class _Check:
     def _twice(self, kind: str, names: list[str]) -> Iterator[Fault]:
         for i, name in enumerate(names):
             if name in names[:i]:
-                yield self.document.fault((kind, i, "name"), f'"{name}" stands twice')
+                yield self.document.fault((kind, i, "name"), f'"{name}" is defined twice')
 
-    def _table(self, table: Table, key: Key) -> Iterator[Fault]:
+    def _table(self, table: ArmTable, key: Key) -> Iterator[Fault]:
         yield from self._filter(table.filter, (*key, "filter"))
-        if isinstance(table.columns, Crossing):
+        if isinstance(table.columns, CrossedColumns):
             yield from self._crossing(table, table.columns, key)
         else:
             for i, column in enumerate(table.columns):
                 yield from self._column(column, table, (*key, "columns", i))
         for part, source in table.published.items():
             yield from self._part(part, (*key, "published", part))
-            message = published.fault(source)
+            message = published.problem(source)
             if message:
                 yield self.document.fault((*key, "published", part, message[0]), message[1])
         for i, note in enumerate(table.notes):
             if " " not in note and note not in notes.KNOWN:
-                yield self.document.fault((*key, "notes", i), f'"{note}" is no known note{nearest(note, notes.KNOWN)}')
+                yield self.document.fault((*key, "notes", i), f'"{note}" is no known note{suggest(note, notes.KNOWN)}')
 
-    def _crossing(self, table: Table, columns: Crossing, key: Key) -> Iterator[Fault]:
+    def _crossing(self, table: ArmTable, columns: CrossedColumns, key: Key) -> Iterator[Fault]:
         yield from self._metric(columns.metric, (*key, "columns", "metric"))
         parts = table.filter.get("part", ())
         if len(parts) != 1 and len(self.frame.parts) > 1:
@@ -80,48 +82,45 @@ class _Check:
         for axis, where in ((table.rows.axis, "rows"), (columns.axis, "columns")):
             yield from self._axis(axis or "", (*key, where, "axis"), parts)
 
-    def _column(self, column: Column, table: Table, key: Key) -> Iterator[Fault]:
+    def _column(self, column: ArmColumn, table: ArmTable, key: Key) -> Iterator[Fault]:
         if column.metric is not None and not column.optional:
             yield from self._metric(column.metric, (*key, "metric"))
         if column.published is not None:
             if column.published not in published.COLUMNS:
-                hint = nearest(column.published, published.COLUMNS)
+                hint = suggest(column.published, published.COLUMNS)
                 yield self.document.fault((*key, "published"), f'no published column "{column.published}"{hint}')
             if not table.published:
                 yield self.document.fault((*key, "published"), "the table names no `published` rows")
 
-    def _figure(self, figure: Drawing, key: Key) -> Iterator[Fault]:
-        yield from self._filter(figure.filter, (*key, "filter"))
-        kind = getattr(figure, "kind", "")
+    def _figure(self, figure: FigureSpec, key: Key) -> Iterator[Fault]:
         parts = figure.filter.get("part", ())
-        if kind == "line":
-            yield from self._axis(str(getattr(figure, "x", "")), (*key, "x"), parts)
-        elif kind in ("scatter", "forest", "dots"):
-            yield from self._metric(str(getattr(figure, "x", "")), (*key, "x"))
-        if kind in ("line", "scatter"):
-            yield from self._metric(str(getattr(figure, "y", "")), (*key, "y"))
-        color = getattr(figure, "color", None)
-        if color not in (None, "part"):
-            yield from self._axis(str(color), (*key, "color"), parts)
+        yield from self._filter(figure.filter, (*key, "filter"))
+        yield from self._references(figure, key, parts)
         for i, panel in enumerate(getattr(figure, "panels", ())):
-            yield from self._panel(panel, (*key, "panels", i), parts)
+            place = (*key, "panels", i)
+            yield from self._filter(panel.filter, (*place, "filter"))
+            yield from self._references(panel, place, panel.filter.get("part", parts))
 
-    def _panel(self, panel: Panel, key: Key, parts: tuple[str, ...]) -> Iterator[Fault]:
-        yield from self._filter(panel.filter, (*key, "filter"))
-        if panel.color not in (None, "part"):
-            yield from self._axis(str(panel.color), (*key, "color"), panel.filter.get("part", parts))
+    def _references(self, entry: Entry, key: Key, parts: tuple[str, ...]) -> Iterator[Fault]:
+        """Check the fields that are declared as `MetricRef` or `AxisRef`; `part` may be used as an axis of colors."""
+        for name, field in type(entry).model_fields.items():
+            value = getattr(entry, name)
+            if Reference.METRIC in field.metadata:
+                yield from self._metric(value, (*key, name))
+            elif Reference.AXIS in field.metadata and value not in (None, "part"):
+                yield from self._axis(value, (*key, name), parts)
 
-    # ---- names. A frame that is only a CSV may lack arms that the study has: only metrics and axes are known then.
+    # ---- names. A frame from CSV may lack arms of the study: then only metrics and axes are checked.
 
     def _metric(self, name: str, key: Key) -> Iterator[Fault]:
-        if not self.frame.knows(name):
-            hint = nearest(name, self.frame.metrics)
+        if not self.frame.has_metric(name):
+            hint = suggest(name, self.frame.metrics)
             yield self.document.fault(key, f'the results have no metric "{name}"{hint}')
 
     def _part(self, name: str, key: Key) -> Iterator[Fault]:
         names = [part.name for part in self.frame.parts]
         if self.frame.declared and name not in names:
-            yield self.document.fault(key, f'the study has no part "{name}"{nearest(name, names)}')
+            yield self.document.fault(key, f'the study has no part "{name}"{suggest(name, names)}')
 
     def _axes(self, parts: tuple[str, ...]) -> dict[str, list[Axis]]:
         found: dict[str, list[Axis]] = {}
@@ -137,7 +136,7 @@ class _Check:
         known = self._axes(parts)
         if name not in known:
             where = f"part {parts[0]}" if len(parts) == 1 else "study"
-            yield self.document.fault(key, f'the {where} has no axis "{name}"{nearest(name, known)}')
+            yield self.document.fault(key, f'the {where} has no axis "{name}"{suggest(name, known)}')
 
     def _filter(self, chosen: Filter, key: Key) -> Iterator[Fault]:
         parts = chosen.get("part", ())
@@ -149,5 +148,5 @@ class _Check:
             levels = [level for axis in known.get(name, []) for level in axis.levels]
             for level in chosen[name]:
                 if self.frame.declared and levels and level not in levels:
-                    hint = nearest(level, levels)
+                    hint = suggest(level, levels)
                     yield self.document.fault((*key, name), f'the axis {name} has no level "{level}"{hint}')

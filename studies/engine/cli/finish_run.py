@@ -97,10 +97,10 @@ def render(store: Store, folder: Path, say: Any) -> None:
     try:
         collect(store, folder)
         from paper_tables import build
-        from paper_tables.site.index import gather
+        from paper_tables.site.index import write_index
 
         built = build(folder)
-        gather(store.root)
+        write_index(store.root)
     except Exception as error:  # a wrong table file must not hide that the trials are done
         say("tables", f"not rendered: {str(error).strip() or type(error).__name__}")
         return

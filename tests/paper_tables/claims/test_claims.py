@@ -13,25 +13,27 @@ import synthetic_frame
 from scipy import stats as scipy_stats
 
 from paper_tables import build
-from paper_tables.claims.judge import Judged, combined, judge
+from paper_tables.claims.judge import ClaimResult, combine_verdicts, judge_claim
 from paper_tables.core.errors import TableError
 from paper_tables.core.statistics import welch
-from paper_tables.core.yaml_loader import load
-from paper_tables.data.load import frame
-from paper_tables.data.other_studies import Library
+from paper_tables.core.yaml_loader import load_yaml
+from paper_tables.data.load import tidy_frame
+from paper_tables.data.other_studies import StudyFrames
 from paper_tables.schema.claims import Claim
 
 A, B = {"arm": "a"}, {"arm": "b"}
 
 
-def library(a: list[float], b: list[float], metric: str = "top1", shift: int = 0, scale: str = "laptop") -> Library:
+def library(a: list[float], b: list[float], metric: str = "top1", shift: int = 0, scale: str = "laptop") -> StudyFrames:
     """Arms a and b; the seeds of b start at `shift`."""
     rows = [
         {"study": "s", "part": "p", "trial": f"{arm}{seed}", "arm": arm, "baseline": arm == "b", "seed": seed,
          "status": "done", f"metric.{metric}": value}
         for arm, values, first in (("a", a, 0), ("b", b, shift)) for seed, value in enumerate(values, first)
     ]  # fmt: skip
-    return Library(Path("nowhere/s"), frame(pd.DataFrame(rows), pd.DataFrame(), {"study": "s", "scale": scale}))
+    return StudyFrames(
+        Path("nowhere/s"), tidy_frame(pd.DataFrame(rows), pd.DataFrame(), {"study": "s", "scale": scale})
+    )
 
 
 def claim(*conditions: dict[str, Any], **more: Any) -> Claim:
@@ -39,8 +41,8 @@ def claim(*conditions: dict[str, Any], **more: Any) -> Claim:
     return Claim.model_validate({"name": "c", "text": "t", "paper": "p", "conditions": filled, **more})
 
 
-def one(lib: Library, **condition: Any) -> Judged:
-    return judge(claim(condition), lib)
+def one(lib: StudyFrames, **condition: Any) -> ClaimResult:
+    return judge_claim(claim(condition), lib)
 
 
 TWO_MORE = library([72.0, 72.2, 71.9], [70.0, 70.1, 70.0])  # differences 2.0, 2.1, 1.9: 2.0 +- 0.25
@@ -66,9 +68,9 @@ TWO_MORE = library([72.0, 72.2, 71.9], [70.0, 70.1, 70.0])  # differences 2.0, 2
 def test_the_interval_against_the_bound(rule: dict[str, Any], verdict: str) -> None:
     tested = one(TWO_MORE, **rule).tested[0]
     assert tested.verdict == verdict
-    half = scipy_stats.t.ppf(0.975, 2) * 0.1 / math.sqrt(3)
+    half_width = scipy_stats.t.ppf(0.975, 2) * 0.1 / math.sqrt(3)
     assert tested.estimate == pytest.approx(2.0)
-    assert (tested.low, tested.high) == (pytest.approx(2 - half), pytest.approx(2 + half))
+    assert (tested.low, tested.high) == (pytest.approx(2 - half_width), pytest.approx(2 + half_width))
     assert tested.n == 3
     assert tested.trials == ("a0", "a1", "a2", "b0", "b1", "b2")
 
@@ -77,11 +79,11 @@ def test_ratio_and_saving_by_logarithms() -> None:
     lib = library([250.0, 260.0, 240.0], [100.0, 100.0, 100.0], "speed")
     ratio = one(lib, metric="speed", compare="ratio", at_least=2).tested[0]
     logs = np.log([2.5, 2.6, 2.4])
-    half = scipy_stats.t.ppf(0.975, 2) * logs.std(ddof=1) / math.sqrt(3)
+    half_width = scipy_stats.t.ppf(0.975, 2) * logs.std(ddof=1) / math.sqrt(3)
     assert ratio.estimate == pytest.approx(math.exp(logs.mean()))
     assert (ratio.low, ratio.high) == (
-        pytest.approx(math.exp(logs.mean() - half)),
-        pytest.approx(math.exp(logs.mean() + half)),
+        pytest.approx(math.exp(logs.mean() - half_width)),
+        pytest.approx(math.exp(logs.mean() + half_width)),
     )
     saving = one(lib, metric="speed", of=B, against=A, compare="saving", between=(50, 70)).tested[0]
     assert saving.verdict == "reproduced"
@@ -126,7 +128,7 @@ def test_not_run_says_why() -> None:
         "no finite top5 in p a": one(lib, metric="top5", against=(), at_least=0),
         "study other has no results": one(lib, of={"study": "other", "arm": "a"}, against=(), at_least=0),
         "no such arm in these results": one(lib, of={"arm": "c"}, against=(), at_least=0),
-        "can be tested at scale gpu or imagenet": judge(
+        "can be tested at scale gpu or imagenet": judge_claim(
             claim({"at_least": 0, "against": ()}, scales=["gpu", "imagenet"]), lib
         ),
     }
@@ -154,8 +156,8 @@ def test_not_finite_and_not_positive() -> None:
     ],
 )
 def test_all_or_any(verdicts: list[Any], every: str, some: str) -> None:
-    assert combined(verdicts, "all") == every
-    assert combined(verdicts, "any") == some
+    assert combine_verdicts(verdicts, "all") == every
+    assert combine_verdicts(verdicts, "any") == some
 
 
 @pytest.mark.parametrize(
@@ -214,18 +216,18 @@ def test_wild_words_and_one_paper(tmp_path: Path) -> None:
 
 
 def test_claims_of_all_studies_in_one_file(tmp_path: Path) -> None:
-    """By study, beside the table files; a fault is told with that file's line; a study's own claims come first."""
+    """Claims by study next to the table files; errors have that file's lines; its own claims come first."""
     folder = synthetic_frame.study(tmp_path / "redundancy_ablation")
     spec, claims = tmp_path / "t.yaml", tmp_path / "claims.yaml"
     spec.write_text("study: redundancy_ablation\n")
-    told = "  - {name: c, text: t, paper: p, conditions: [{metric: top1, of: {part: %s}, at_least: 1}]}\n"
-    claims.write_text("other: []\nredundancy_ablation:\n" + told % "srt")
+    claim = "  - {name: c, text: t, paper: p, conditions: [{metric: top1, of: {part: %s}, at_least: 1}]}\n"
+    claims.write_text("other: []\nredundancy_ablation:\n" + claim % "srt")
     with pytest.raises(TableError, match=r"claims.yaml:3:\d+ .*no part \"srt\", did you mean \"sret\""):
         build(folder, spec)
-    claims.write_text("redundancy_ablation:\n" + told % "sret")
+    claims.write_text("redundancy_ablation:\n" + claim % "sret")
     build(folder, spec)
     first = (folder / "tables" / "claims.csv").read_text()
-    claims.write_text("redundancy_ablation:\n" + told.replace("at_least: 1", "at_least: 2") % "sret")
+    claims.write_text("redundancy_ablation:\n" + claim.replace("at_least: 1", "at_least: 2") % "sret")
     build(folder, spec)
     assert (folder / "tables" / "claims.csv").read_text() != first
     spec.write_text("study: redundancy_ablation\nclaims: []\n")
@@ -235,6 +237,6 @@ def test_claims_of_all_studies_in_one_file(tmp_path: Path) -> None:
 
 def test_every_study_with_claims_is_there() -> None:
     here = Path(__file__).parents[3]
-    named = load(here / "paper_tables" / "claims.yaml").data
+    named = load_yaml(here / "paper_tables" / "claims.yaml").data
     assert named
     assert all((here / place / f"{study}.yaml").is_file() for study in named for place in ("studies", "paper_tables"))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats as reference
 
-from paper_tables.core.statistics import difference, holm, needed, paired, quantile, summarize
+from paper_tables.core.statistics import detectable_effect, difference, holm, paired, summarize, t_quantile
 
 
 def test_interval_is_students() -> None:
@@ -17,13 +17,13 @@ def test_interval_is_students() -> None:
     low, high = reference.t.interval(0.95, 3, np.mean(values), reference.sem(values))
     assert found.mean == pytest.approx(np.mean(values))
     assert found.sd == pytest.approx(np.std(values, ddof=1))
-    assert found.half == pytest.approx((high - low) / 2)
+    assert found.half_width == pytest.approx((high - low) / 2)
 
 
 def test_no_spread_below_three() -> None:
     for values in ([1.0], [1.0, 2.0]):
         found = summarize(values)
-        assert (found.n, found.sd, found.half) == (len(values), None, None)
+        assert (found.n, found.sd, found.half_width) == (len(values), None, None)
         assert difference(values).p is None
 
 
@@ -35,14 +35,14 @@ def test_paired_by_seed_whatever_the_order() -> None:
     assert found.n == 3
     assert found.p == pytest.approx(test.pvalue)
     interval = test.confidence_interval(0.95)
-    assert found.half == pytest.approx((interval.high - interval.low) / 2)
+    assert found.half_width == pytest.approx((interval.high - interval.low) / 2)
     assert paired(arm, {9: 1.0}) is None
 
 
 def test_equal_differences_are_no_certainty() -> None:
     for values in ([0.1 + 0.2, 0.3, 0.3], [0.833333, 0.833334, 0.833333], [0.0, 0.0, 0.0]):
         found = difference(values)
-        assert (found.half, found.p) == (None, None)
+        assert (found.half_width, found.p) == (None, None)
 
 
 def test_holm() -> None:
@@ -58,12 +58,12 @@ def test_holm() -> None:
 def test_needed_is_where_the_test_turns() -> None:
     """A difference of exactly the needed size has p = alpha / tests."""
     n, tests = 5, 8
-    factor = needed(n, tests)
+    factor = detectable_effect(n, tests)
     values = np.array([-1.0, -0.5, 0.0, 0.5, 1.0])
     shifted = values + factor * values.std(ddof=1)
     found = difference(list(shifted))
     assert found.p == pytest.approx(0.05 / tests)
-    assert quantile(3, 0.95) == pytest.approx(4.302652729911275)
+    assert t_quantile(3, 0.95) == pytest.approx(4.302652729911275)
 
 
 @pytest.mark.parametrize("n", [3, 5])
@@ -73,6 +73,6 @@ def test_coverage(n: int) -> None:
     hits = 0
     for _ in range(4000):
         found = summarize(list(rng.normal(1.0, 2.0, n)))
-        assert found.half is not None
-        hits += abs(found.mean - 1.0) <= found.half
+        assert found.half_width is not None
+        hits += abs(found.mean - 1.0) <= found.half_width
     assert math.isclose(hits / 4000, 0.95, abs_tol=0.012)

@@ -9,39 +9,39 @@ import synthetic_frame
 
 from paper_tables.core.errors import TableError
 from paper_tables.data import load
-from paper_tables.schema.tables import Rows
-from paper_tables.tables.grid import listed, varied
+from paper_tables.schema.tables import ArmRows
+from paper_tables.tables.select_arms import listed_arms, varied_axis
 
 
 def test_both_forms_hold_the_same(tmp_path: Path) -> None:
     trials, curves = synthetic_frame.frames()
-    full = load.load(synthetic_frame.write(tmp_path / "a", trials, curves, synthetic_frame.about()))
-    bare = load.load(synthetic_frame.write(tmp_path / "b", trials, curves))
+    full = load.load_frame(synthetic_frame.write(tmp_path / "a", trials, curves, synthetic_frame.about()))
+    bare = load.load_frame(synthetic_frame.write(tmp_path / "b", trials, curves))
     assert full.declared
     assert not bare.declared
     assert [a.coords for a in full.arms] == [a.coords for a in bare.arms]
     for arm, same in zip(full.arms, bare.arms, strict=True):
         assert full.values(arm, "top1") == bare.values(same, "top1")
-    assert full.digest == load.load(tmp_path / "a").digest
+    assert full.digest == load.load_frame(tmp_path / "a").digest
 
 
 def test_words_that_look_like_nothing_stay_words(tmp_path: Path) -> None:
     """`none` and `off` are levels; an empty cell is an inert axis."""
-    bare = load.load(synthetic_frame.write(tmp_path, synthetic_frame.frames()[0]))
+    bare = load.load_frame(synthetic_frame.write(tmp_path, synthetic_frame.frames()[0]))
     assert {a.coords.get("slices") for a in bare.arms} >= {"none", "half", None}
     assert {a.coords.get("stabilizer") for a in bare.arms} >= {"off", None}
 
 
 def test_one_factor_at_a_time(tmp_path: Path) -> None:
-    found = load.load(synthetic_frame.study(tmp_path))
-    arms = listed(found, {}, Rows(block="one_at_a_time", item="level"))
+    found = load.load_frame(synthetic_frame.study(tmp_path))
+    arms = listed_arms(found, {}, ArmRows(block="one_at_a_time", item="level"))
     assert len(found.arms) == 23
-    assert [(a.part, varied(found, a)) for a in arms] == (
+    assert [(a.part, varied_axis(found, a)) for a in arms] == (
         [("sret", "")] + [("sret", "recursion")] * 2 + [("sret", "slices")] * 3
         + [("mor_vit", "")] + [("mor_vit", "routing")] + [("mor_vit", "capacity")] * 3
         + [("tpc_vit", "")] + [("tpc_vit", "pause")] + [("tpc_vit", "smoothing")] * 3 + [("tpc_vit", "stabilizer")] * 3
     )  # fmt: skip
-    slices = [a.coords["slices"] for a in arms if varied(found, a) == "slices"]
+    slices = [a.coords["slices"] for a in arms if varied_axis(found, a) == "slices"]
     assert slices == ["none", "half", "double"]  # the study's order, not the alphabet's
 
 
@@ -49,26 +49,26 @@ def test_only_finished_trials_with_finite_values_count(tmp_path: Path) -> None:
     trials, _ = synthetic_frame.frames()
     trials.loc[0, "status"] = "failed"
     trials.loc[1, "metric.top1"] = float("inf")
-    found = load.load(synthetic_frame.write(tmp_path, trials, None, synthetic_frame.about()))
+    found = load.load_frame(synthetic_frame.write(tmp_path, trials, None, synthetic_frame.about()))
     base = found.baseline("sret")
     assert base is not None
     assert list(found.values(base, "top1")) == [2]
-    assert len(found.done(base)) == 2
+    assert len(found.finished_trials(base)) == 2
 
 
 def test_parameters_in_millions_come_from_the_count(tmp_path: Path) -> None:
     trials, _ = synthetic_frame.frames()
-    found = load.load(synthetic_frame.write(tmp_path, trials.drop(columns="metric.params_m")))
+    found = load.load_frame(synthetic_frame.write(tmp_path, trials.drop(columns="metric.params_m")))
     assert found.values(found.arms[0], "params_m")[0] == pytest.approx(0.131)
     assert "params_m" in found.metrics
 
 
 def test_no_frame_and_a_wrong_one(tmp_path: Path) -> None:
     with pytest.raises(TableError, match="no results here"):
-        load.load(tmp_path)
+        load.load_frame(tmp_path)
     (tmp_path / "trials.csv").write_text("a,b\n1,2\n")
     with pytest.raises(TableError, match=r"trials\.csv.*no column study, part"):
-        load.load(tmp_path)
+        load.load_frame(tmp_path)
     (tmp_path / "trials.parquet").write_bytes(b"PAR1 cut short")
     with pytest.raises(TableError, match=r"trials\.parquet.*cannot be read"):
-        load.load(tmp_path)
+        load.load_frame(tmp_path)

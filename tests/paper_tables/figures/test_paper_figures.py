@@ -9,20 +9,20 @@ from pathlib import Path
 import pytest
 import synthetic_frame
 from hypothesis import given
-from hypothesis import strategies as some
+from hypothesis import strategies as st
 
 from paper_tables import table_file
 from paper_tables.core.statistics import Summary
 from paper_tables.data.frame import Arm
-from paper_tables.data.load import load
+from paper_tables.data.load import load_frame
 from paper_tables.figures import curves as draw_curves
 from paper_tables.figures import dots as draw_dots
 from paper_tables.figures import draw, forest, scatter, style
 from paper_tables.schema.figures import Curves, Dots, Forest
-from paper_tables.schema.tables import read
-from paper_tables.site.default_spec import default
+from paper_tables.schema.table_file import read_table_file
+from paper_tables.site.default_spec import default_spec
 from paper_tables.tables import arm_table
-from paper_tables.tables.grid import Nothing
+from paper_tables.tables.grid import NoData
 from paper_tables.tables.labels import Names
 
 
@@ -30,7 +30,7 @@ from paper_tables.tables.labels import Names
 def names(tmp_path_factory: pytest.TempPathFactory) -> Names:
     path = table_file("redundancy_ablation")
     assert path is not None
-    return Names(read(path)[0], load(synthetic_frame.study(tmp_path_factory.mktemp("f"))))
+    return Names(read_table_file(path)[0], load_frame(synthetic_frame.study(tmp_path_factory.mktemp("f"))))
 
 
 def test_the_forest_is_the_table(names: Names) -> None:
@@ -40,11 +40,11 @@ def test_the_forest_is_the_table(names: Names) -> None:
     cells = [row.cells[4] for row in grid.rows if row.cells[4].text != "ref."]
     effects = forest.effects(spec, names)
     assert [e.result.mean for e in effects] == [c.value for c in cells]
-    assert [e.result.half for e in effects] == [c.spread for c in cells]
+    assert [e.result.half_width for e in effects] == [c.spread for c in cells]
     assert [e.holm for e in effects] == [c.holm for c in cells]
 
 
-Numbers = some.lists(some.tuples(some.integers(0, 9), some.integers(0, 9)), min_size=1, max_size=12)
+Numbers = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=12)
 
 
 @given(Numbers)
@@ -65,15 +65,15 @@ def test_every_kind_has_three_files_and_words(names: Names) -> None:
         assert picture.files["svg"].rstrip().endswith(b"git 4f2a9c1d0be7 -->")
         assert b"CreationDate" not in picture.files["pdf"]
         assert b"frame " in picture.files["png"][:2000]
-        assert "nan" not in picture.words
+        assert "nan" not in picture.alt_text
 
 
 def test_without_data_there_is_no_figure(names: Names, tmp_path: Path) -> None:
     trials, _ = synthetic_frame.frames()
     trials["metric.top1"] = float("nan")
-    bare = Names(names.spec, load(synthetic_frame.write(tmp_path, trials, None, synthetic_frame.about())))
+    bare = Names(names.spec, load_frame(synthetic_frame.write(tmp_path, trials, None, synthetic_frame.about())))
     for spec in names.spec.figures:
-        with pytest.raises(Nothing):
+        with pytest.raises(NoData):
             draw.draw(spec, bare)
 
 
@@ -95,15 +95,15 @@ def curved(tmp_path: Path, ends: dict[str, list[float]]) -> Names:
         place = curves.loc[mine, "trial"].factorize()[0] % len(values)
         risen = 1 - 0.5 ** curves.loc[mine, "step"]
         curves.loc[mine, "value"] = risen * [values[i] for i in place]
-    loaded = load(synthetic_frame.write(tmp_path, trials, curves, synthetic_frame.about()))
-    return Names(default(loaded), loaded)
+    loaded = load_frame(synthetic_frame.write(tmp_path, trials, curves, synthetic_frame.about()))
+    return Names(default_spec(loaded), loaded)
 
 
 def test_no_curve_ends_outside_of_its_panel(tmp_path: Path) -> None:
     """One part's curves lie together at the top, another's far apart: each panel shows its own."""
     names = curved(tmp_path, {"sret": [98.0, 98.4], "mor_vit": [40.0, 90.0], "tpc_vit": [97.0, 97.5]})
     spec = next(f for f in names.spec.figures if isinstance(f, Curves))
-    with style.house():
+    with style.apply_style():
         figure, _ = draw_curves.draw(spec, names)
         axes = figure.axes
         assert len(axes) == 3
@@ -115,29 +115,29 @@ def test_no_curve_ends_outside_of_its_panel(tmp_path: Path) -> None:
 
 
 def test_a_part_of_many_lines_has_a_figure_of_its_own(names: Names) -> None:
-    few = [f for f in default(names.frame).figures if isinstance(f, Curves)]
+    few = [f for f in default_spec(names.frame).figures if isinstance(f, Curves)]
     assert [f.name for f in few] == ["training"]
     wider = replace(names.frame)  # its cached parts are its own
     parts = [replace(p, axes=(replace(p.axes[0], levels=tuple("abcdefgh")), *p.axes[1:])) for p in names.frame.parts]
     wider.__dict__["parts"] = parts
-    many = [f for f in default(wider).figures if isinstance(f, Curves)]
+    many = [f for f in default_spec(wider).figures if isinstance(f, Curves)]
     assert [(f.name, len(f.panels)) for f in many] == [("training", 1), ("training_2", 1), ("training_3", 1)]
 
 
 def test_percentages_end_at_a_hundred() -> None:
-    assert style.within(-20.0, 130.0, "%") == (0.0, 100.0)
-    assert style.within(90.0, 97.0, "%") == (90.0, 97.0)
-    assert style.within(-20.0, 130.0, "") == (-20.0, 130.0)
-    assert style.within(-20.0, 130.0, "%", [50.0]) == (0.0, 100.0)
-    assert style.within(110.0, 150.0, "%", [120.0, 140.0]) == (110.0, 140.0)  # a cost in per cent of another
-    assert style.within(-9.0, -1.0, "%", [-8.0, -2.0]) == (-8.0, -1.0)
+    assert style.clip_to_percent(-20.0, 130.0, "%") == (0.0, 100.0)
+    assert style.clip_to_percent(90.0, 97.0, "%") == (90.0, 97.0)
+    assert style.clip_to_percent(-20.0, 130.0, "") == (-20.0, 130.0)
+    assert style.clip_to_percent(-20.0, 130.0, "%", [50.0]) == (0.0, 100.0)
+    assert style.clip_to_percent(110.0, 150.0, "%", [120.0, 140.0]) == (110.0, 140.0)  # a cost in per cent of another
+    assert style.clip_to_percent(-9.0, -1.0, "%", [-8.0, -2.0]) == (-8.0, -1.0)
 
 
 @pytest.mark.parametrize("end", [math.nan, math.inf])
 def test_a_part_that_has_diverged_has_no_panel(tmp_path: Path, end: float) -> None:
     names = curved(tmp_path, {"sret": [end], "mor_vit": [40.0, 90.0]})
     spec = next(f for f in names.spec.figures if isinstance(f, Curves))
-    with style.house():
+    with style.apply_style():
         assert len(draw_curves.draw(spec, names)[0].axes) == 2
 
 
@@ -145,9 +145,9 @@ def test_costs_above_a_hundred_per_cent_are_seen(tmp_path: Path) -> None:
     trials, curves = synthetic_frame.frames()
     trials["metric.top1"] += 100
     curves.loc[curves["metric"] == "val.top1", "value"] += 100
-    found = load(synthetic_frame.write(tmp_path, trials, curves, synthetic_frame.about()))
-    names = Names(default(found), found)
-    with style.house():
+    found = load_frame(synthetic_frame.write(tmp_path, trials, curves, synthetic_frame.about()))
+    names = Names(default_spec(found), found)
+    with style.apply_style():
         dots, _ = draw_dots.draw(next(f for f in names.spec.figures if isinstance(f, Dots)), names)
         lines, _ = draw_curves.draw(next(f for f in names.spec.figures if isinstance(f, Curves)), names)
         low, high = dots.axes[0].get_xlim()

@@ -10,9 +10,9 @@ import synthetic_frame
 from paper_tables import build, table_file
 from paper_tables.core.errors import TableError
 from paper_tables.data.frame import Frame
-from paper_tables.data.load import load
-from paper_tables.data.other_studies import Library
-from paper_tables.schema.tables import read
+from paper_tables.data.load import load_frame
+from paper_tables.data.other_studies import StudyFrames
+from paper_tables.schema.table_file import read_table_file
 from paper_tables.validate.table_file import check
 
 GOOD = """\
@@ -27,21 +27,21 @@ tables:
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Frame:
-    return load(synthetic_frame.study(tmp_path_factory.mktemp("frame")))
+    return load_frame(synthetic_frame.study(tmp_path_factory.mktemp("frame")))
 
 
 def faults(text: str, results: Frame, tmp_path: Path) -> list[str]:
     path = tmp_path / "t.yaml"
     path.write_text(text)
     with pytest.raises(TableError) as caught:
-        check(*read(path, "t.yaml"), Library(tmp_path, results))
+        check(*read_table_file(path, "t.yaml"), StudyFrames(tmp_path, results))
     return str(caught.value).splitlines()
 
 
 def test_the_studys_own_file_is_right(results: Frame) -> None:
     path = table_file("redundancy_ablation@gpu")
     assert path is not None
-    check(*read(path), Library(path.parent, results))
+    check(*read_table_file(path), StudyFrames(path.parent, results))
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_the_studys_own_file_is_right(results: Frame) -> None:
         ("item: level", "item: row", "t.yaml:4:49  tables[0].rows.item: input should be 'level', 'arm', 'part' or 'name'"),
         ("    columns:\n      - {metric: top1, show: mean_sd}\n", "", "t.yaml:3:5  tables[0].columns: is missing"),
         ("study: redundancy", "study: redundant", 't.yaml:1:1  study: is "redundant_ablation", the results are of "redundancy_ablation"'),
-        ("name: one", "name: one\n    name: two", "t.yaml:4:5  tables[0].name: stands twice (first in line 3)"),
+        ("name: one", "name: one\n    name: two", "t.yaml:4:5  tables[0].name: is defined twice (first in line 3)"),
         ("name: one", "name: ../one", "t.yaml:3:5  tables[0].name: string should match pattern '^[A-Za-z0-9_-]+$'"),
         ("name: one", "name: one\n    filter: {part: mor}", 't.yaml:4:14  tables[0].filter.part: the study has no part "mor", did you mean "mor_vit"?'),
         ("name: one", "name: one\n    filter: {capacity: 0.7}", 't.yaml:4:14  tables[0].filter.capacity: the axis capacity has no level "0.7", did you mean "0.75"?'),
@@ -124,7 +124,7 @@ def test_yaml_1_2_words_and_numbers(tmp_path: Path) -> None:
         "study: x\ntables:\n  - name: a\n    filter: {stabilizer: off, pause: true, lr: 1e-3, n: 010}\n"
         "    columns: [{metric: top1}]\n"
     )
-    chosen = read(path)[0].tables[0].filter
+    chosen = read_table_file(path)[0].tables[0].filter
     assert chosen == {"stabilizer": ("off",), "pause": ("true",), "lr": ("0.001",), "n": ("10",)}
 
 
@@ -135,3 +135,11 @@ def test_build_says_it_and_writes_nothing(tmp_path: Path) -> None:
     with pytest.raises(TableError, match=r"t\.yaml:6:10 .*topl"):
         build(folder, spec)
     assert not (folder / "tables").exists()
+
+
+@pytest.mark.parametrize("text", ["study: " + "[" * 3000, "study: &x [*x]"])
+def test_too_deep_nesting_is_an_error_with_its_place(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "deep.yaml"
+    path.write_text(text)
+    with pytest.raises(TableError, match=r"t\.yaml:1:\d+  is nested more than 64 levels deep"):
+        read_table_file(path, "t.yaml")

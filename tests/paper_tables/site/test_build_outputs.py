@@ -134,7 +134,7 @@ def test_an_empty_frame(tmp_path: Path) -> None:
     built = build(synthetic_frame.write(tmp_path / "toy", toy().iloc[:0], None, META))
     assert "There are no trials in these results." in built.report.read_text()
     bare = build(synthetic_frame.write(tmp_path / "redundancy_ablation", pd.DataFrame(), None, synthetic_frame.about()))
-    assert "Left out" in bare.report.read_text()
+    assert "Omitted" in bare.report.read_text()
 
 
 def test_one_part_only_leaves_the_others_tables_out(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import synthetic_frame
 from paper_tables import build
 from paper_tables.__main__ import main
 from paper_tables.site import render_cache
-from paper_tables.site.index import digest_of, gather
+from paper_tables.site.index import digest_in, write_index
 from paper_tables.site.mlflow_links import links
 
 ROOT = Path(__file__).parents[3]
@@ -39,7 +39,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     synthetic_cost.study(root / "other_cost")
     build(root / "redundancy_ablation", SPEC)
     build(root / "my_study@50% & more_")
-    gather(root)
+    write_index(root)
     return root
 
 
@@ -47,7 +47,7 @@ def test_a_study_without_a_finished_trial_stands_in_the_index_too(tmp_path: Path
     trials, curves = synthetic_frame.frames()
     synthetic_frame.write(tmp_path / "begun", trials.assign(status="failed"), curves, synthetic_frame.about())
     build(tmp_path / "begun")
-    gather(tmp_path)
+    write_index(tmp_path)
     assert f'<td class="num">0</td><td>{len(trials)} failed</td>' in (tmp_path / "index.html").read_text()
 
 
@@ -59,7 +59,7 @@ def test_paper_compiles(results: Path, tmp_path: Path) -> None:
     for folder in ("redundancy_ablation", "plain"):
         shutil.copytree(results / "redundancy_ablation", tmp_path / folder)
     build(tmp_path / "plain", render_cache.table_file("redundancy_ablation"))
-    gather(tmp_path)
+    write_index(tmp_path)
     for _ in range(2):
         done = subprocess.run(
             ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"],
@@ -87,16 +87,16 @@ def test_claims_in_one_list(results: Path) -> None:
 
 def test_nothing_is_written_twice(results: Path) -> None:
     before = {name: (results / name).stat().st_mtime_ns for name in ("index.html", "paper.tex", "claims.md")}
-    gather(results)
+    write_index(results)
     assert {name: (results / name).stat().st_mtime_ns for name in before} == before
 
 
 def test_files_of_somebody_else_stay(tmp_path: Path) -> None:
     build(synthetic_frame.study(tmp_path / "redundancy_ablation"))
     (tmp_path / "claims.md").write_text("my own notes on the claims of these studies \n")
-    assert {p.name for p in gather(tmp_path)} == {"index.html", "paper.tex"}
+    assert {p.name for p in write_index(tmp_path)} == {"index.html", "paper.tex"}
     assert (tmp_path / "claims.md").read_text().startswith("my own")
-    assert digest_of(tmp_path / "claims.md") == ""
+    assert digest_in(tmp_path / "claims.md") == ""
 
 
 def test_same_frames_same_bytes(results: Path, tmp_path: Path) -> None:
@@ -109,9 +109,10 @@ def test_same_frames_same_bytes(results: Path, tmp_path: Path) -> None:
                 shutil.copy(file, other / folder.name)
     code = (
         "import sys; from pathlib import Path\n"
-        "from paper_tables import build; from paper_tables.site.index import gather\n"
+        "from paper_tables import build; from paper_tables.site.index import write_index\n"
         "root = Path(sys.argv[1])\n"
-        "build(root / 'redundancy_ablation', Path(sys.argv[2])); build(root / 'my_study@50% & more_'); gather(root)"
+        "build(root / 'redundancy_ablation', Path(sys.argv[2])); build(root / 'my_study@50% & more_'); "
+        "write_index(root)"
     )
     env = {**os.environ, "PYTHONHASHSEED": "5", "TZ": "Asia/Tokyo", "LC_ALL": "C"}
     subprocess.run([sys.executable, "-c", code, str(other), str(SPEC)], cwd=ROOT, env=env, check=True, timeout=120)
@@ -174,9 +175,9 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().out.count("unchanged") == 2
     (tmp_path / "my_cost" / "trials.parquet").write_bytes(b"not parquet")
     assert main(["all", "--results", str(tmp_path)]) == 2
-    told = capsys.readouterr()
-    assert "my_cost: " in told.err
-    assert "unchanged" in told.out
+    output = capsys.readouterr()
+    assert "my_cost: " in output.err
+    assert "unchanged" in output.out
 
 
 def test_without_torch_and_without_the_network() -> None:

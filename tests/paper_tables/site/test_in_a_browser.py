@@ -13,7 +13,7 @@ import synthetic_frame
 from browser import Browser
 
 from paper_tables import build
-from paper_tables.site.index import gather
+from paper_tables.site.index import write_index
 
 SPEC = Path(__file__).parents[1] / "support" / "compared.yaml"
 CONTRAST = """
@@ -53,7 +53,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / ".mirror.json").write_text(json.dumps(mirror))
     build(synthetic_frame.study(root / "redundancy_ablation@gpu"))
     build(folder, SPEC)
-    gather(root)
+    write_index(root)
     return root
 
 

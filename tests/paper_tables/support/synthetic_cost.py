@@ -1,4 +1,4 @@
-"""A cost study beside the synthetic ablation: one trial per model, parameters and multiply-accumulates."""
+"""A cost study next to the synthetic ablation: one trial per model, parameters and multiply-accumulates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Published beside measured: golden text, where numbers come from, what is grey, what is missing."""
+"""Comparisons: golden text, sources of numbers, gray cells, missing numbers."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import synthetic_frame
 
 from paper_tables import build
 from paper_tables.core.errors import TableError
-from paper_tables.data.load import load
-from paper_tables.data.other_studies import Library
-from paper_tables.schema.comparisons import Comparison
-from paper_tables.schema.tables import read
+from paper_tables.data.load import load_frame
+from paper_tables.data.other_studies import StudyFrames
+from paper_tables.schema.comparisons import ComparisonTable
+from paper_tables.schema.table_file import read_table_file
 from paper_tables.tables import comparison_table
-from paper_tables.tables.grid import Cell, Grid, Nothing
+from paper_tables.tables.grid import Cell, Grid, NoData
 from paper_tables.tables.labels import Names
 
 SPEC = Path(__file__).parents[1] / "support" / "compared.yaml"
@@ -40,10 +40,10 @@ def test_as_before(file: str, results: Path) -> None:
 
 
 def grid(folder: Path, rows: str, columns: str = "[{metric: top1, published: top1}]", more: str = "") -> Grid:
-    spec, _ = read(_file(folder, rows, columns, more))
-    library = Library(folder, load(folder))
+    spec, _ = read_table_file(_file(folder, rows, columns, more))
+    library = StudyFrames(folder, load_frame(folder))
     table = spec.tables[0]
-    assert isinstance(table, Comparison)
+    assert isinstance(table, ComparisonTable)
     return comparison_table.build(table, Names(spec, library.own), library)
 
 
@@ -91,7 +91,7 @@ def test_a_study_that_was_not_run_leaves_a_dash(results: Path) -> None:
     assert made["Top-1 publ."].value == 76.0
     assert made["Top-1 meas."].empty
     assert made["Top-1 diff."].empty
-    with pytest.raises(Nothing):
+    with pytest.raises(NoData):
         grid(results, "{label: a, measured: {study: nowhere, part: x}}", "[{metric: top1}]")
 
 
@@ -139,5 +139,5 @@ def test_unknown_columns(results: Path) -> None:
         build(results, _file(results, row, "[{metric: topl}]", ""))
     with pytest.raises(TableError, match=r'no published column "topl", did you mean "top5"'):
         build(results, _file(results, row, "[{published: topl}]", ""))
-    with pytest.raises(TableError, match="`text` is a column of words"):
+    with pytest.raises(TableError, match="`text` is a text column"):
         build(results, _file(results, row, "[{text: setting, metric: top1}]", ""))

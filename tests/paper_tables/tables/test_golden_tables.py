@@ -12,9 +12,9 @@ import pytest
 import synthetic_frame
 
 from paper_tables import table_file
-from paper_tables.data.load import load
+from paper_tables.data.load import load_frame
 from paper_tables.formats.all import write
-from paper_tables.schema.tables import read
+from paper_tables.schema.table_file import read_table_file
 from paper_tables.tables import arm_table, crossed_table
 from paper_tables.tables.labels import Names
 
@@ -25,9 +25,9 @@ GOLDEN = Path(__file__).parents[2] / "golden" / "paper_tables"
 def test_as_before(name: str, tmp_path: Path) -> None:
     path = table_file("redundancy_ablation")
     assert path is not None
-    spec, _ = read(path)
+    spec, _ = read_table_file(path)
     table = next(t for t in spec.tables if t.name == name)
-    names = Names(spec, load(synthetic_frame.study(tmp_path)))
+    names = Names(spec, load_frame(synthetic_frame.study(tmp_path)))
     made = write((arm_table if table.rows.axis is None else crossed_table).build(table, names))
     for file, data in made.items():
         golden = GOLDEN / Path(file).name

@@ -10,10 +10,10 @@ import synthetic_frame
 from scipy.stats import binomtest
 
 from paper_tables import build
-from paper_tables.core.statistics import discordant, mcnemar
+from paper_tables.core.statistics import mcnemar, min_discordant_pairs
 from paper_tables.data.frame import Frame
-from paper_tables.data.load import load
-from paper_tables.data.predictions import Images, contrast
+from paper_tables.data.load import load_frame
+from paper_tables.data.predictions import Predictions, compare_predictions
 
 SPEC = """\
 study: redundancy_ablation
@@ -33,7 +33,7 @@ def write(folder: Path, frame: Frame, images: int = 200, worse: float = 0.15, wi
     target = rng.integers(0, 10, images).astype(np.uint8)
     members = {"target/abcd1234": target}
     for arm in frame.arms:
-        for seed, trial in frame.trials(arm).items():
+        for seed, trial in frame.trial_by_seed(arm).items():
             if trial == without:
                 continue
             wrong = np.arange(images) % 20 == seed
@@ -50,7 +50,7 @@ def test_exact_p(gained: int, lost: int) -> None:
 
 def test_fewest_images_that_can_be_marked() -> None:
     for tests in (1, 2, 5, 40):
-        least = discordant(tests)
+        least = min_discordant_pairs(tests)
         assert tests * mcnemar(0, least) < 0.05 <= tests * mcnemar(0, least - 1)
 
 
@@ -63,31 +63,31 @@ def test_every_seed_must_show_it(tmp_path: Path) -> None:
         members[f"prediction/{trial}/t"] = said
     members["prediction/a3/t"], members["prediction/b3/u"] = other, base[:5]
     np.savez(tmp_path / "p.npz", **members)  # type: ignore[arg-type]
-    images = Images(tmp_path / "p.npz")
-    one = contrast(images, {0: "a0", 2: "a2"}, {0: "b0", 2: "b2"})
+    images = Predictions(tmp_path / "p.npz")
+    one = compare_predictions(images, {0: "a0", 2: "a2"}, {0: "b0", 2: "b2"})
     assert one is not None
     assert (one.n, one.gained, one.lost, one.least) == (2, 20, 8, 14)
     assert one.p == pytest.approx(binomtest(4, 14).pvalue)
-    both_ways = contrast(images, {0: "a0", 1: "a1"}, {0: "b0", 1: "b1"})
+    both_ways = compare_predictions(images, {0: "a0", 1: "a1"}, {0: "b0", 1: "b1"})
     assert both_ways is not None
     assert both_ways.p == 1.0
-    assert contrast(images, {3: "a3"}, {3: "b3"}) is None  # other targets
-    assert contrast(images, {0: "a0"}, {1: "b1"}) is None  # no common seed
-    assert contrast(images, {0: "gone"}, {0: "b0"}) is None
+    assert compare_predictions(images, {3: "a3"}, {3: "b3"}) is None  # other targets
+    assert compare_predictions(images, {0: "a0"}, {1: "b1"}) is None  # no common seed
+    assert compare_predictions(images, {0: "gone"}, {0: "b0"}) is None
 
 
 def test_in_a_table(tmp_path: Path) -> None:
     folder = synthetic_frame.study(tmp_path / "redundancy_ablation")
     (tmp_path / "t.yaml").write_text(SPEC)
-    before = load(folder).digest
-    write(folder, load(folder))
-    assert load(folder).digest != before
+    before = load_frame(folder).digest
+    write(folder, load_frame(folder))
+    assert load_frame(folder).digest != before
     build(folder, tmp_path / "t.yaml")
     text = (folder / "tables" / "images.md").read_text()
     assert "| recursion | 1 | 3 | 94.3 | +0/−90\\* |" in text
     assert "McNemar's exact test, Holm-corrected over the 5 comparisons" in text
-    assert "could not be marked" not in text
-    write(folder, load(folder), worse=0.02, images=100)
+    assert "cannot be significant" not in text
+    write(folder, load_frame(folder), worse=0.02, images=100)
     assert not build(folder, tmp_path / "t.yaml").unchanged
     text = (folder / "tables" / "images.md").read_text()
     assert "\\*" not in text.partition("* p <")[0].partition("gained")[2].partition("- n =")[0]
@@ -99,8 +99,8 @@ def test_without_predictions(tmp_path: Path) -> None:
     (tmp_path / "t.yaml").write_text(SPEC)
     build(folder, tmp_path / "t.yaml")
     assert "no predictions were kept" in (folder / "tables" / "images.md").read_text()
-    frame = load(folder)
-    write(folder, frame, without=frame.trials(frame.arms[1])[0])
+    frame = load_frame(folder)
+    write(folder, frame, without=frame.trial_by_seed(frame.arms[1])[0])
     build(folder, tmp_path / "t.yaml")
     assert "n = 2 pairs" in (folder / "tables" / "images.md").read_text()
     (folder / "predictions.npz").write_bytes(b"half of a file")

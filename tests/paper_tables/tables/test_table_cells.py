@@ -1,4 +1,4 @@
-"""What stands in the cells: recomputed by hand, and in all the ways that results can be incomplete."""
+"""Cells recomputed by hand, and tables of incomplete results."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from scipy import stats as reference
 
 from paper_tables import table_file
 from paper_tables.data.frame import Frame
-from paper_tables.data.load import load
-from paper_tables.formats.all import FORMS, write
-from paper_tables.schema.tables import Spec, read
+from paper_tables.data.load import load_frame
+from paper_tables.formats.all import FORMATS, write
+from paper_tables.schema.table_file import Spec, read_table_file
 from paper_tables.tables import arm_table, crossed_table
-from paper_tables.tables.grid import Cell, Grid, Nothing
+from paper_tables.tables.grid import Cell, Grid, NoData
 from paper_tables.tables.labels import Names
 
 Edit = Callable[[pd.DataFrame], pd.DataFrame]
@@ -26,13 +26,15 @@ Edit = Callable[[pd.DataFrame], pd.DataFrame]
 
 def results(tmp_path: Path, edit: Edit | None = None) -> Frame:
     trials, curves = synthetic_frame.frames()
-    return load(synthetic_frame.write(tmp_path, edit(trials) if edit else trials, curves, synthetic_frame.about()))
+    return load_frame(
+        synthetic_frame.write(tmp_path, edit(trials) if edit else trials, curves, synthetic_frame.about())
+    )
 
 
 def own_spec() -> Spec:
     path = table_file("redundancy_ablation")
     assert path is not None
-    return read(path)[0]
+    return read_table_file(path)[0]
 
 
 def grid(frame: Frame, name: str, spec: Spec | None = None) -> Grid:
@@ -117,7 +119,7 @@ def test_published_is_grey_with_its_reason_and_never_filled(tmp_path: Path) -> N
         assert row[5].empty
     assert sret[6].empty
     assert (mor[6].text, tpc[6].text) == ("2.0x", "+250%")
-    text = FORMS["tex"](found)
+    text = FORMATS["tex"](found)
     assert text.count("{---}") == 5
     assert "MoR-ViT (reconstructed)" in text
 
@@ -126,7 +128,7 @@ def test_every_table_with_a_reconstruction_says_so(tmp_path: Path) -> None:
     frame = results(tmp_path)
     for table in own_spec().tables:
         made = grid(frame, table.name)
-        for form in FORMS.values():
+        for form in FORMATS.values():
             assert ("econstructed" in form(made)) == (table.name != "recursion_by_slices")
 
 
@@ -177,7 +179,7 @@ def test_one_seed_only(tmp_path: Path) -> None:
         made = grid(frame, table.name)
         assert not [c for row in made.rows for c in row.cells if c.spread is not None or c.star]
         assert write(made)
-    assert any("nothing is tested" in note for note in grid(frame, "redundancy").notes)
+    assert any("not tested" in note for note in grid(frame, "redundancy").notes)
 
 
 def test_metric_is_nan(tmp_path: Path) -> None:
@@ -189,22 +191,22 @@ def test_metric_is_nan(tmp_path: Path) -> None:
     found = grid(results(tmp_path, edit), "redundancy")
     assert cell(found, ("baseline",), "Top-1 (%)").note == "n = 2: no finite value in 1 finished trial"
     assert cell(found, ("recursion", "1"), "Images/s").note == "the finished trials have no finite value"
-    for form in FORMS.values():
+    for form in FORMATS.values():
         assert "nan" not in form(found).lower().replace("resonance", "")
 
 
 def test_all_failed(tmp_path: Path) -> None:
     frame = results(tmp_path, lambda t: t.assign(status="failed"))
-    with pytest.raises(Nothing, match="no trial has finished \\(57 failed\\)"):
+    with pytest.raises(NoData, match="no trial has finished \\(57 failed\\)"):
         grid(frame, "redundancy")
-    with pytest.raises(Nothing):
+    with pytest.raises(NoData):
         grid(frame, "recursion_by_slices")
 
 
 def test_power_note_only_where_n_is_small(tmp_path: Path) -> None:
     few = grid(results(tmp_path / "3"), "redundancy")
     assert any(note.startswith("Power: with 3 pairs") for note in few.notes)
-    many = load(synthetic_frame.study(tmp_path / "12", seeds=12))
+    many = load_frame(synthetic_frame.study(tmp_path / "12", seeds=12))
     assert not any(note.startswith("Power") for note in grid(many, "redundancy").notes)
 
 
@@ -217,15 +219,15 @@ def test_names_with_everything_latex_dislikes(tmp_path: Path) -> None:
     trials, curves = synthetic_frame.frames()
     about = synthetic_frame.about()
     about["parts"][0]["axes"][1]["levels"][1] = nasty
-    found = grid(load(synthetic_frame.write(tmp_path, edit(trials), curves, about)), "redundancy")
-    tex = FORMS["tex"](found)
+    found = grid(load_frame(synthetic_frame.write(tmp_path, edit(trials), curves, about)), "redundancy")
+    tex = FORMATS["tex"](found)
     assert r"50\% \& \$x\_1\$ \#\{a\}\textasciitilde{}b\textasciicircum{}c \textbackslash{}input\{x\}" in tex
     assert "[U+6F22]" in tex
-    html = FORMS["html"](found)
+    html = FORMATS["html"](found)
     assert "50% &amp; $x_1$" in html
     assert "&lt;é&gt;" in html
-    line = next(row for row in FORMS["md"](found).splitlines() if "50%" in row)
+    line = next(row for row in FORMATS["md"](found).splitlines() if "50%" in row)
     assert len(re.findall(r"(?<!\\)\|", line)) == len(found.heads) + 1
     csv_file = tmp_path / "t.csv"
-    csv_file.write_text(FORMS["csv"](found))
+    csv_file.write_text(FORMATS["csv"](found))
     assert nasty in set(pd.read_csv(csv_file)["Setting"])

@@ -9,13 +9,13 @@ import yaml
 from paper_tables import build
 from paper_tables.core.errors import TableError
 from paper_tables.tables import published, published_counts
-from paper_tables.tables.rounding_verdict import Convention, judge
+from paper_tables.tables.rounding_verdict import Convention, judge_rounding
 
 ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize(
-    ("printed", "measured", "word"),
+    ("printed", "measured", "outcome"),
     [
         ("4.6", 4.598882304, "equal"),
         ("22", 22.050664, "equal"),
@@ -29,27 +29,27 @@ ROOT = Path(__file__).parents[3]
         ("2.99", 2.980897728, "unexplained"),
     ],
 )
-def test_a_number_is_equal_after_rounding_to_its_printed_digits(printed, measured, word):
-    assert judge(printed, measured).word == word
+def test_a_number_is_equal_after_rounding_to_its_printed_digits(printed, measured, outcome):
+    assert judge_rounding(printed, measured).outcome == outcome
 
 
 def test_a_convention_explains_only_what_it_gives_to_every_digit():
     norms = Convention(4.608338, "with norms")
-    assert judge("4.608", 4.598882, [norms]).why == "with norms"
-    assert judge("4.609", 4.598882, [norms]).word == "unexplained"
-    assert judge("4.6", 4.598882, [norms]).word == "equal"  # ours comes first
+    assert judge_rounding("4.608", 4.598882, [norms]).why == "with norms"
+    assert judge_rounding("4.609", 4.598882, [norms]).outcome == "unexplained"
+    assert judge_rounding("4.6", 4.598882, [norms]).outcome == "equal"  # ours comes first
 
 
 def test_a_known_reason_goes_before_arithmetic_but_not_before_equality():
-    assert judge("2.9", 2.98, reason="because").why == "because"
-    assert judge("3.0", 2.98, reason="because").word == "equal"
+    assert judge_rounding("2.9", 2.98, reason="because").why == "because"
+    assert judge_rounding("3.0", 2.98, reason="because").outcome == "equal"
 
 
 # ---- where published numbers belong
 
 
 def test_every_published_count_belongs_to_a_model_or_says_why_not():
-    rows = list(published_counts.belongings())
+    rows = list(published_counts.assigned_rows())
     assert len(rows) > 300
     assert [row for row, _, belongs in rows if belongs is None] == []
     lost = [belongs.patterns for _, _, belongs in rows if not belongs.model and not belongs.why["params_m"]]
@@ -57,15 +57,15 @@ def test_every_published_count_belongs_to_a_model_or_says_why_not():
 
 
 def test_no_row_of_the_file_is_idle():
-    used = [belongs for _, _, belongs in published_counts.belongings()]
-    idle = [row.patterns for row in published_counts.counted() if row not in used]
+    used = [belongs for _, _, belongs in published_counts.assigned_rows()]
+    idle = [row.patterns for row in published_counts.count_sources() if row not in used]
     assert idle == []
 
 
 def test_every_model_of_the_file_is_counted_by_the_study():
     study = yaml.safe_load((ROOT / "studies/cost.yaml").read_text())
     levels = {str(v) for part in ("ours", "timm", "settings") for v in study["parts"][part]["axes"]["model"]["values"]}
-    assert {row.model for row in published_counts.counted() if row.model} <= levels
+    assert {row.model for row in published_counts.count_sources() if row.model} <= levels
 
 
 def test_a_published_number_with_words_in_it_is_no_number():
@@ -131,14 +131,14 @@ def test_parts_for_training_explain_a_larger_number(tmp_path):
     row = next(line for line in table if line[0].startswith(r"evo\_deit\_tiny"))
     assert row[2:4] == ["5.9", "5.717"]
     assert row[5].startswith("differs")
-    assert any("only training uses" in line for line in text)
+    assert any("used in training only" in line for line in text)
 
 
 def test_nothing_counted_is_said_in_the_report(tmp_path):
     place = folder(tmp_path, [{"name": "deit", "verdicts": "deit"}])
     build(place, place / "spec.yaml")
     assert not (place / "tables/deit.md").exists()
-    assert "none of these models has been counted" in (place / "report.html").read_text()
+    assert "none of these models has been measured" in (place / "report.html").read_text()
 
 
 def test_an_unknown_group_is_a_fault_with_its_place(tmp_path):

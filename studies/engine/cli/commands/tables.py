@@ -35,13 +35,13 @@ def render(store: Store, plan: PlanFile, spec: Path | None = None, force: bool =
     if spec is not None and not spec.is_file():
         raise UsageError(f"{spec}: no such file")
     from paper_tables import build
-    from paper_tables.site.index import gather
+    from paper_tables.site.index import write_index
 
     try:
         frame = collect(store, plan.folder)
         _say("frame", f"{_near(frame)}  {coverage(store, plan)}")
         built = build(plan.folder, spec, force)
-        gather(store.root)
+        write_index(store.root)
     except ValueError as error:  # TableError: every fault of the table file, with its place
         raise UsageError(str(error)) from error
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Test images with their tokens: who takes part in which layer, how they rank there, how deep each one goes."""
+"""Test images with their tokens: active tokens per layer, importance ranks per layer, or depth of each token."""
 
 from __future__ import annotations
 
@@ -13,39 +13,40 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 
-from paper_tables.core.text import plain, sentence
-from paper_tables.data.token_maps import GONE, KEPT, PAUSED, RESTARTED, STATES, Array, TokenMaps, read
+from paper_tables.core.text import join_and, plain
+from paper_tables.data.token_maps import ACTIVE, PAUSED, PRUNED, RESTARTED, STATES, Array, TokenMaps, read_token_maps
 from paper_tables.figures import style
 from paper_tables.schema.figures import Maps, Panel
-from paper_tables.tables.grid import Nothing, passing
+from paper_tables.tables.grid import NoData
 from paper_tables.tables.labels import Names
+from paper_tables.tables.select_arms import filter_arms
 
-COVERS = {RESTARTED: (style.COLORS[3], 0.7), PAUSED: (style.COLORS[0], 0.85), GONE: ("#cfcfcf", 0.9)}
-"""Colour and strength of what lies over a token's part of the image."""
-LARGEST = 1.0
-"""Inches of an image or map."""
-SIDES = 1.75
-"""Inches for names on the left and the scale on the right."""
-MOST = 12
-"""Layers that stand side by side."""
+STATE_COLORS = {RESTARTED: (style.COLORS[3], 0.7), PAUSED: (style.COLORS[0], 0.85), PRUNED: ("#cfcfcf", 0.9)}
+"""Color and opacity over a token's patch, by state."""
+MAX_CELL_INCHES = 1.0
+"""Largest size of an image or map, in inches."""
+MARGIN_INCHES = 1.75
+"""Inches for labels on the left and the color bar on the right."""
+MAX_LAYERS = 12
+"""Most layers side by side."""
 Shown = list[tuple[str, TokenMaps]]
 
 
 def draw(spec: Maps, names: Names) -> tuple[Figure, str]:
-    """The figure and what it shows in words; panels without maps are left out. Raises Nothing where all are."""
+    """Return the figure and its alternative text; panels without maps are left out. Raises NoData if all are."""
     shown = [(plain(panel.title), maps) for panel in spec.panels if (maps := _maps(panel, spec, names)) is not None]
     if spec.show == "importance":
         shown = [(title, maps) for title, maps in shown if maps.scored]
     if not shown:
-        raise Nothing("no finished trial has left token maps")
+        raise NoData("no finished trial has left token maps")
     return _depths(spec, shown) if spec.show == "depth" else _layers(spec, shown)
 
 
 def _maps(panel: Panel, spec: Maps, names: Names) -> TokenMaps | None:
-    """Of the first arm and trial that has some."""
-    arms = passing(names.frame, {**spec.filter, **panel.filter})
-    files = [names.frame.maps[t] for arm in arms for t in names.frame.done(arm) if t in names.frame.maps]
-    return read(files[0]) if files else None
+    """Return the token maps of the first arm and trial that has some."""
+    arms = filter_arms(names.frame, {**spec.filter, **panel.filter})
+    files = [names.frame.maps[t] for arm in arms for t in names.frame.finished_trials(arm) if t in names.frame.maps]
+    return read_token_maps(files[0]) if files else None
 
 
 def _layers(spec: Maps, shown: Shown) -> tuple[Figure, str]:
@@ -53,7 +54,7 @@ def _layers(spec: Maps, shown: Shown) -> tuple[Figure, str]:
     columns = [_columns(maps, spec.show) for _, maps in shown]
     rows = [min(spec.images, len(maps.images)) for _, maps in shown]
     wide = 1 + max(len(layers) for layers in columns)
-    cell = min((style.WIDTHS[spec.width] - 0.25) / wide, LARGEST)
+    cell = min((style.WIDTHS[spec.width] - 0.25) / wide, MAX_CELL_INCHES)
     height = spec.height or cell * sum(rows) + 0.17 * len(shown) + 0.25 * (spec.show == "layers")
     figure = _figure(cell * wide + 0.25, height)
     for part, (title, maps), layers, count in zip(_stack(figure, rows), shown, columns, rows, strict=True):
@@ -69,58 +70,58 @@ def _layers(spec: Maps, shown: Shown) -> tuple[Figure, str]:
         _side(axes[:, 0], title)
     if spec.show == "layers":
         _legend(figure, [maps for _, maps in shown])
-    told = "; ".join(_say(title, maps, spec.show) for title, maps in shown)
-    what = "Which tokens take part in each layer" if spec.show == "layers" else "How tokens rank in each layer"
-    return figure, f"{what}, for a few test images. {told}."
+    descriptions = "; ".join(_describe(title, maps, spec.show) for title, maps in shown)
+    what = "Active tokens of each layer" if spec.show == "layers" else "Importance rank of the tokens in each layer"
+    return figure, f"{what}, for a few test images. {descriptions}."
 
 
 def _depths(spec: Maps, shown: Shown) -> tuple[Figure, str]:
     """One column per image; the images, then a row per panel, all on one scale."""
     count = min(spec.images, *(len(maps.images) for _, maps in shown))
-    cell = min((style.WIDTHS[spec.width] - SIDES) / count, LARGEST)
-    figure = _figure(cell * count + SIDES, spec.height or cell * (1 + len(shown)))
+    cell = min((style.WIDTHS[spec.width] - MARGIN_INCHES) / count, MAX_CELL_INCHES)
+    figure = _figure(cell * count + MARGIN_INCHES, spec.height or cell * (1 + len(shown)))
     axes = figure.subplots(1 + len(shown), count, squeeze=False)
     scale = Normalize(0, max(maps.active.shape[1] for _, maps in shown))
     for i in range(count):
         _image(axes[0][i], shown[0][1].images[i])
         for row, (_, maps) in enumerate(shown, 1):
-            axes[row][i].imshow(maps.depth[i], norm=scale, cmap=style.RISING, interpolation="nearest")
-            _bare(axes[row][i])
+            axes[row][i].imshow(maps.depth[i], norm=scale, cmap=style.SEQUENTIAL_CMAP, interpolation="nearest")
+            _hide_axes(axes[row][i])
     for row, title in enumerate(["image", *(title for title, _ in shown)]):
         axes[row][0].set_ylabel(title.replace(" (", "\n("), rotation=0, ha="right", va="center", fontsize=8)
     bar = figure.colorbar(axes[1][0].images[0], ax=list(axes.flat), shrink=0.9, aspect=18, pad=0.02)
-    bar.set_label("layers that a token goes through")
+    bar.set_label("layers with the token active")
     bar.outline.set_visible(False)
-    told = "; ".join(_say(title, maps, "depth") for title, maps in shown)
-    return figure, f"How many layers each token of a few test images goes through. {told}."
+    descriptions = "; ".join(_describe(title, maps, "depth") for title, maps in shown)
+    return figure, f"Number of layers in which each token of a few test images is active. {descriptions}."
 
 
 def _figure(width: float, height: float) -> Figure:
-    """Closely packed."""
+    """Return a figure with small margins."""
     engine = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.015, wspace=0.0, hspace=0.0)
     figure: Figure = plt.figure(figsize=(width, height), layout=engine)
     return figure
 
 
 def _columns(maps: TokenMaps, show: str) -> list[int]:
-    """The layers to show, from 1; where there are too many, evenly chosen ones with first and last."""
+    """Return the layers to show, from 1; evenly spaced if there are more than `MAX_LAYERS`."""
     layers = list(range(1, maps.active.shape[1] + 1)) if show == "layers" else maps.scored
-    if len(layers) <= MOST:
+    if len(layers) <= MAX_LAYERS:
         return layers
-    return [layers[round(i)] for i in np.linspace(0, len(layers) - 1, MOST)]
+    return [layers[round(i)] for i in np.linspace(0, len(layers) - 1, MAX_LAYERS)]
 
 
 def _cell(ax: Axes, maps: TokenMaps, image: int, layer: int, show: str) -> None:
     ax.set_axis_on()
     if show == "importance":
         ranks = maps.importance[image, maps.scored.index(layer)]
-        ax.imshow(ranks, vmin=0, vmax=1, cmap=style.RISING, interpolation="nearest")
+        ax.imshow(ranks, vmin=0, vmax=1, cmap=style.SEQUENTIAL_CMAP, interpolation="nearest")
     else:
-        ax.imshow(covered(maps.images[image], maps.states[image, layer - 1]), interpolation="nearest")
-    _bare(ax)
+        ax.imshow(overlay_states(maps.images[image], maps.states[image, layer - 1]), interpolation="nearest")
+    _hide_axes(ax)
 
 
-def covered(image: Array, state: Array) -> Array:
+def overlay_states(image: Array, state: Array) -> Array:
     """The image as RGB, enlarged to whole pixels per token, covered according to each token's state."""
     rgb = np.repeat(image[..., None], 3, 2) if image.ndim == 2 else image
     rows, columns = state.shape
@@ -128,7 +129,7 @@ def covered(image: Array, state: Array) -> Array:
     y, x = (np.arange(each * n) * size // (each * n) for n, size in zip(state.shape, rgb.shape[:2], strict=True))
     rgb = rgb[y][:, x].astype(float)
     fine = state.repeat(each, 0).repeat(each, 1)
-    for value, (color, strength) in COVERS.items():
+    for value, (color, strength) in STATE_COLORS.items():
         inside = fine == value
         rgb[inside] = (1 - strength) * rgb[inside] + strength * np.array(to_rgb(color))
     return np.asarray(rgb)
@@ -136,10 +137,10 @@ def covered(image: Array, state: Array) -> Array:
 
 def _image(ax: Axes, image: Array) -> None:
     ax.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    _bare(ax)
+    _hide_axes(ax)
 
 
-def _bare(ax: Axes) -> None:
+def _hide_axes(ax: Axes) -> None:
     ax.set_xticks([])
     ax.set_yticks([])
     ax.grid(False)
@@ -148,7 +149,7 @@ def _bare(ax: Axes) -> None:
 
 
 def _stack(figure: Figure, rows: Sequence[int]) -> list[Any]:
-    """A part of the figure per panel, as high as it has rows."""
+    """Return one subfigure per panel, with heights proportional to their rows."""
     return list(figure.subfigures(len(rows), 1, height_ratios=rows, squeeze=False)[:, 0])
 
 
@@ -157,17 +158,17 @@ def _side(axes: Sequence[Axes], title: str) -> None:
 
 
 def _legend(figure: Figure, shown: list[TokenMaps]) -> None:
-    """The covers that occur."""
+    """Draw the legend of the states that occur."""
     found = {int(value) for maps in shown for value in np.unique(maps.states)}
-    handles = [Patch(facecolor="black", label=STATES[KEPT])]
-    handles += [Patch(facecolor=c, alpha=a, label=STATES[v]) for v, (c, a) in COVERS.items() if v in found]
+    handles = [Patch(facecolor="black", label=STATES[ACTIVE])]
+    handles += [Patch(facecolor=c, alpha=a, label=STATES[v]) for v, (c, a) in STATE_COLORS.items() if v in found]
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), handlelength=1.2)
 
 
-def _say(title: str, maps: TokenMaps, show: str) -> str:
+def _describe(title: str, maps: TokenMaps, show: str) -> str:
     if show == "depth":
         return f"{title}: {maps.depth.min()} to {maps.depth.max()} of {maps.active.shape[1]} layers"
     if show == "importance":
-        return f"{title}: by {maps.kind}, layers {sentence([str(i) for i in maps.scored])}"
-    counts = [f"{100 * (maps.states == v).mean():.0f} % {STATES[v]}" for v in (KEPT, RESTARTED, PAUSED, GONE)]
-    return f"{title}: {sentence(counts)}"
+        return f"{title}: by {maps.kind}, layers {join_and([str(i) for i in maps.scored])}"
+    counts = [f"{100 * (maps.states == v).mean():.0f} % {STATES[v]}" for v in (ACTIVE, RESTARTED, PAUSED, PRUNED)]
+    return f"{title}: {join_and(counts)}"

@@ -1,0 +1,57 @@
+"""What tables, figures and claims share in a table file: names, filters, non-empty lists, no unknown keys."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+
+
+def _label(value: Any) -> Any:
+    """Levels are labels: `true` and 0.5 in YAML mean the strings."""
+    return str(value).lower() if isinstance(value, bool) else str(value) if isinstance(value, int | float) else value
+
+
+def _labels(value: Any) -> Any:
+    return [_label(v) for v in value] if isinstance(value, list) else [_label(value)]
+
+
+LevelNames = Annotated[tuple[str, ...], BeforeValidator(_labels)]
+Filter = dict[str, LevelNames]
+"""`part` or an axis -> the levels that are kept."""
+
+
+class Reference(Enum):
+    """What a string field names in the results; ``validate/table_file.py`` checks it."""
+
+    METRIC = "metric"
+    AXIS = "axis"
+
+
+MetricRef = Annotated[str, Reference.METRIC]
+AxisRef = Annotated[str, Reference.AXIS]
+
+
+class Entry(BaseModel):
+    """Base of all entries of a table file; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def non_empty(found: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Validate after the items, so that a wrong item is not also reported as missing."""
+    if not found:
+        raise ValueError("needs at least one entry")
+    return found
+
+
+class TableEntry(Entry):
+    """Keys of all tables. `width` in columns of a two-column paper; auto: two if the table does not fit one."""
+
+    name: Name
+    label: str = Field("", pattern=r"^[A-Za-z0-9:._-]*$")
+    caption: str = ""
+    width: Literal["auto", "one", "two"] = "auto"

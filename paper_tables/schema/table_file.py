@@ -1,0 +1,158 @@
+"""A whole table file: labels, tables, figures, claims; read from YAML with a located error for every fault."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError
+
+from paper_tables.core.errors import Fault, TableError, suggest
+from paper_tables.core.paths import CLAIMS
+from paper_tables.core.yaml_loader import Document, Key, load_yaml
+from paper_tables.schema.base import Entry
+from paper_tables.schema.claims import Claim, Condition
+from paper_tables.schema.comparisons import (
+    ComparisonColumn,
+    ComparisonRow,
+    ComparisonTable,
+    Incomparable,
+    Published,
+    SortBy,
+)
+from paper_tables.schema.figures import Figure, Panel
+from paper_tables.schema.published_counts import CountTable
+from paper_tables.schema.tables import ArmColumn, ArmRows, ArmTable, CrossedColumns
+
+
+class PartLabel(Entry):
+    """Label of a part; `reconstructed` if its system has no official code."""
+
+    label: str = ""
+    reconstructed: bool = False
+
+
+class AxisLabel(Entry):
+    """Labels of an axis and its levels; `bare` prints the level without the name of the axis."""
+
+    label: str = ""
+    levels: dict[str, str] = Field(default_factory=dict)
+    bare: bool = False
+
+
+class MetricLabel(Entry):
+    """Label of a metric in figures, its column head in tables, its unit."""
+
+    label: str = ""
+    head: str = ""
+    unit: str | None = None
+
+
+def _table_kind(table: Any) -> str:
+    if isinstance(table, CountTable) or (isinstance(table, dict) and "verdicts" in table):
+        return "verdicts"
+    rows = table.get("rows") if isinstance(table, dict) else getattr(table, "rows", None)
+    return "comparison" if isinstance(rows, list | tuple) else "table"
+
+
+AnyTable = Annotated[
+    Annotated[ArmTable, Tag("table")]
+    | Annotated[ComparisonTable, Tag("comparison")]
+    | Annotated[CountTable, Tag("verdicts")],
+    Discriminator(_table_kind),
+]
+"""A list of rows makes a comparison, `verdicts` a table of counts; anything else is a table of arms."""
+
+
+class Spec(Entry):
+    """A whole table file."""
+
+    study: str
+    parts: dict[str, PartLabel] = Field(default_factory=dict)
+    axes: dict[str, AxisLabel] = Field(default_factory=dict)
+    metrics: dict[str, MetricLabel] = Field(default_factory=dict)
+    tables: tuple[AnyTable, ...] = ()
+    figures: tuple[Figure, ...] = ()
+    claims: tuple[Claim, ...] = ()
+
+
+def read_table_file(path: Path, name: str | None = None) -> tuple[Spec, Document]:
+    """Return the table file and the positions of its keys. Raises TableError with every error of its form."""
+    document = load_yaml(path, name)
+    if not isinstance(document.data, dict):
+        raise TableError(
+            [Fault(document.file, 1, 1, "", "a table file is a mapping with `study`, `tables`, `figures`")]
+        )
+    _include_claims(document, path)
+    try:
+        return Spec.model_validate(document.data), document
+    except ValidationError as error:
+        raise TableError([_to_fault(document, dict(e)) for e in error.errors()]) from error
+
+
+def _include_claims(document: Document, path: Path) -> None:
+    """Take the claims from claims.yaml next to the table file, by study, unless the table file has its own."""
+    file, study = path.with_name(CLAIMS), str(document.data.get("study", ""))
+    if not file.is_file() or "claims" in document.data:
+        return
+    claims = load_yaml(file, str(Path(document.file).with_name(CLAIMS)))
+    if isinstance(claims.data, dict) and study in claims.data:
+        document.include("claims", claims, study)
+
+
+def _to_fault(document: Document, error: dict[str, Any]) -> Fault:
+    key = _key_path(error["loc"], document.data)
+    if error["type"] == "extra_forbidden":
+        message = "unknown key" + suggest(str(key[-1]), _KEYS)
+    elif error["type"] == "missing":
+        message = "is missing"
+    else:
+        message = str(error["msg"]).removeprefix("Value error, ")
+        message = message[:1].lower() + message[1:]
+    return document.fault(key, message)
+
+
+def _key_path(loc: tuple[str | int, ...], data: Any) -> Key:
+    """Return pydantic's location without the names of union members, which are not keys of the file."""
+    key: list[str | int] = []
+    for i, step in enumerate(loc):
+        inside = step in data if isinstance(data, dict) else isinstance(step, int) and isinstance(data, list)
+        if inside:
+            data = data[step]
+        elif i < len(loc) - 1 or not isinstance(data, dict) or step in _TAGS:
+            continue
+        key.append(step)
+    return tuple(key)
+
+
+_TAGS = ("list", "crossing", "table", "comparison", "verdicts")
+
+
+def _keys() -> list[str]:
+    models: list[type[BaseModel]] = [
+        PartLabel,
+        AxisLabel,
+        MetricLabel,
+        Published,
+        ArmColumn,
+        CrossedColumns,
+        ArmRows,
+        ArmTable,
+        Panel,
+    ]
+    models += [
+        Spec,
+        CountTable,
+        ComparisonTable,
+        ComparisonRow,
+        ComparisonColumn,
+        SortBy,
+        Incomparable,
+        Claim,
+        Condition,
+    ]
+    models += list(get_args(get_args(Figure)[0]))
+    return list(dict.fromkeys(name for model in models for name in model.model_fields))
+
+
+_KEYS = _keys()

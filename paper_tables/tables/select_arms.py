@@ -1,0 +1,74 @@
+"""Which arms a table or figure shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from paper_tables.data.frame import Arm, Frame
+from paper_tables.schema.base import Filter
+from paper_tables.schema.tables import ArmRows
+
+
+def filter_arms(frame: Frame, chosen: Filter) -> list[Arm]:
+    """Return the arms that match the filter. An arm in which a filtered axis is inert does not match."""
+
+    def passes(arm: Arm) -> bool:
+        where = {"part": arm.part, **arm.coords}
+        return all(where.get(key) in labels for key, labels in chosen.items())
+
+    return [arm for arm in frame.arms if passes(arm)]
+
+
+def listed_arms(frame: Frame, chosen: Filter, rows: ArmRows) -> list[Arm]:
+    """Return the arms of a list: parts in order, baselines first, then by axis and level."""
+    arms = filter_arms(frame, chosen)
+    if rows.arms == "baseline":
+        return [arm for arm in arms if arm.baseline]
+    if rows.block == "one_at_a_time":
+        arms = [arm for arm in arms if varied_axis(frame, arm) is not None]
+        arms = sorted(arms, key=lambda arm: _place(frame, arm))
+    return [arm for arm in arms if rows.baseline == "first" or not arm.baseline]
+
+
+def varied_axis(frame: Frame, arm: Arm) -> str | None:
+    """Return the one axis in which the arm differs from its baseline; "" for the baseline, None for several axes."""
+    base = frame.baseline(arm.part)
+    if base is None:
+        return None
+    differing = arm.axes_differing_from(base)
+    return None if len(differing) > 1 else "".join(differing)
+
+
+def _place(frame: Frame, arm: Arm) -> tuple[int, int, int]:
+    parts = [part.name for part in frame.parts]
+    part = frame.parts[parts.index(arm.part)]
+    name = varied_axis(frame, arm) or ""
+    axes = [axis.name for axis in part.axes]
+    if name not in axes:
+        return parts.index(arm.part), -1, 0
+    levels = part.axes[axes.index(name)].levels
+    level = arm.coords[name]
+    return parts.index(arm.part), axes.index(name), levels.index(level) if level in levels else len(levels)
+
+
+def crossed_arms(frame: Frame, chosen: Filter, axes: Iterable[str]) -> list[Arm]:
+    """Return the arms that differ from their part's baseline in the given axes only."""
+    free = set(axes) | (chosen.keys() - {"part"})
+
+    def passes(arm: Arm) -> bool:
+        base = frame.baseline(arm.part)
+        inside = all(arm.coords.get(k, "") in ("", *v) for k, v in chosen.items() if k != "part")
+        parts = chosen.get("part")
+        return (
+            inside and (not parts or arm.part in parts) and (base is None or set(arm.axes_differing_from(base)) <= free)
+        )
+
+    return [arm for arm in frame.arms if passes(arm)]
+
+
+def levels(frame: Frame, arms: Iterable[Arm], axis: str, chosen: Filter) -> list[str]:
+    """Return the levels of an axis that occur in the arms, in the study's order."""
+    taken = [arm.coords[axis] for arm in arms if axis in arm.coords]
+    order = [level for part in frame.parts for a in part.axes if a.name == axis for level in a.levels]
+    found = [level for level in dict.fromkeys([*order, *taken]) if level in taken]
+    return [level for level in found if axis not in chosen or level in chosen[axis]]
