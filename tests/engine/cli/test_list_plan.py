@@ -13,9 +13,10 @@ from click.testing import CliRunner, Result
 from finished_trial import finish
 from study_text import STUDY, write
 
-from studies.engine.cli import text as view
 from studies.engine.cli.main import cli
+from studies.engine.cli.plan_report import plan_lines
 from studies.engine.cli.study_lookup import plan_selection
+from studies.engine.core.formatting import duration
 from studies.engine.core.trial import State
 from studies.engine.planning.selection import Selection
 from studies.engine.storage import plan_file
@@ -43,8 +44,8 @@ def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     return store
 
 
-def without_room(text: str) -> str:
-    """Less the last line, which says how much room the disk has."""
+def without_free_space(text: str) -> str:
+    """Drop the last line, which says how much space the disk has."""
     *lines, last = text.splitlines()
     assert last.startswith("results   ")
     assert last.endswith(" free")
@@ -54,14 +55,14 @@ def without_room(text: str) -> str:
 def test_the_plan_of_a_study_half_done(begun: Store) -> None:
     shown = run("plan", "small")
     assert shown.exit_code == 0
-    golden_text.same("plan.txt", without_room(shown.output))
+    golden_text.same("plan.txt", without_free_space(shown.output))
 
 
 def test_the_plan_at_another_scale_and_of_a_few_arms(begun: Store) -> None:
     shown = run("plan", "small", "--scale", "large", "--only", "recursion=1,3", "--seeds", "0,2")
-    golden_text.same("plan_large.txt", without_room(shown.output))
-    anew = run("plan", "small", "--rerun", "all", "--only", "part=net")
-    golden_text.same("plan_anew.txt", without_room(anew.output))
+    golden_text.same("plan_large.txt", without_free_space(shown.output))
+    restart = run("plan", "small", "--rerun", "all", "--only", "part=net")
+    golden_text.same("plan_restart.txt", without_free_space(restart.output))
 
 
 def test_the_plan_of_the_redundancy_study(tmp_path: Path) -> None:
@@ -73,9 +74,9 @@ def test_the_plan_of_the_redundancy_study(tmp_path: Path) -> None:
 
 def test_a_narrow_terminal_cuts_lines_and_a_file_gets_them_whole(begun: Store) -> None:
     made = plan_selection(Selection("small"))
-    assert max(map(len, view.plan_lines(made, 30)[2:-4])) <= 30
-    assert any(line.endswith("…") for line in view.plan_lines(made, 30))
-    assert view.plan_lines(made, 200) == view.plan_lines(made)
+    assert max(map(len, plan_lines(made, 30)[2:-4])) <= 30
+    assert any(line.endswith("…") for line in plan_lines(made, 30))
+    assert plan_lines(made, 200) == plan_lines(made)
 
 
 def test_the_plan_for_programs(begun: Store) -> None:
@@ -169,4 +170,4 @@ def test_listing_imports_nothing_heavy() -> None:
     ],
 )
 def test_durations(seconds: float, text: str) -> None:
-    assert view.duration(seconds) == text
+    assert duration(seconds) == text

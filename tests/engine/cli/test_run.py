@@ -212,7 +212,7 @@ def test_a_disk_that_is_full_from_the_start(shell: Shell, monkeypatch: pytest.Mo
     monkeypatch.setattr(os, "replace", replace)
     got = shell.run()
     assert got.code == 2
-    assert "No space left on device; what is done is kept" in got.err
+    assert "No space left on device; finished trials are kept" in got.err
     assert got.err.count("\n") == 1
 
 
@@ -266,7 +266,7 @@ def test_ctrl_c_once_saves_and_the_command_goes_on(shell: Shell, on: str) -> Non
     os.killpg(process.pid, signal.SIGINT)
     out = process.communicate(timeout=60)[0]
     assert process.returncode == 130, out
-    assert "stopped   the same command goes on from here" in out
+    assert "stopped   the same command continues from here" in out
     assert "Traceback" not in out
     assert list(shell.store.trials.glob("*/ckpt/last.pt"))
     assert not list(shell.store.trials.glob("*/claim"))
@@ -303,7 +303,7 @@ def test_status(shell: Shell) -> None:
     shell.run("--seeds", "0")
     got = shell("status", "small")
     assert got.code == 0
-    assert got.out.startswith("small  4 trials: done 2, missing 2   (nobody is running it)\n")
+    assert got.out.startswith("small  4 trials: done 2, missing 2   (not running)\n")
     assert "depth=2" in got.out
     told = json.loads(shell("status", "small", "--json").out)
     assert told["counts"] == {"done": 2, "planned": 2}
@@ -368,7 +368,7 @@ def test_logs(shell: Shell) -> None:
     assert got.out == (shell.store.trial(names[0]).attempt_folder(0) / "log.txt").read_text()
     assert shell("logs", names[0], "--follow").out == got.out
     assert "told to raise" in shell("logs", "small").out
-    assert shell("logs", "").err == f" is the beginning of 4 trials: {', '.join(names)}\n"
+    assert shell("logs", "").err == f" matches 4 trials: {', '.join(names)}\n"
     assert shell("logs", "zzz").code == 2
     missing = shell("logs", names[0], "--attempt", "7")
     assert (missing.code, missing.err) == (2, f"{names[0]} has attempts 0 to 0, not 7\n")

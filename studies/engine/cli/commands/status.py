@@ -21,17 +21,17 @@ from studies.engine.results.study_status import Standing, counted, named
 from studies.engine.storage.plan_file import read_plan
 from studies.engine.storage.trial_folder import Store
 
-EVERY = 1.0
-WORST = 10
+REFRESH_SECONDS = 1.0
+FAILED_SHOWN = 10
 
 
 @click.command()
 @click.argument("study", metavar="STUDY")
-@click.option("--watch", is_flag=True, help="Stay, until nothing runs any more.")
-@click.option("--json", "as_json", is_flag=True, help="For programs: counts and every trial.")
+@click.option("--watch", is_flag=True, help="Keep showing until nothing is running.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: counts and every trial.")
 @results_option
 def command(study: str, watch: bool, as_json: bool, results: Path) -> int:
-    """Where STUDY stands; a name shows it at every scale that was run, NAME@LABEL only that one."""
+    """Show the progress of STUDY: NAME at every scale that was run, NAME@LABEL only that one."""
     store = Store(results)
     folders = named(store.root, study)
     if not folders:
@@ -50,14 +50,14 @@ def command(study: str, watch: bool, as_json: bool, results: Path) -> int:
 
 
 def _watch(standings: list[Standing], console: Console) -> None:
-    """Until no driver and no worker is left; Ctrl-C leaves, the trials do not notice."""
+    """Refresh until no driver and no worker is left; Ctrl-C ends the display, not the trials."""
     try:
         with Live(console=console, auto_refresh=False, transient=True) as live:
             while any(s.driver() is not None or s.watch.count()["running"] for s in standings):
                 shown = Group(*[picture(s, whole=False) for s in standings])
                 if console.is_terminal:
                     live.update(shown, refresh=True)
-                time.sleep(EVERY)
+                time.sleep(REFRESH_SECONDS)
                 for standing in standings:
                     standing.watch.look()
     except KeyboardInterrupt:
@@ -65,18 +65,18 @@ def _watch(standings: list[Standing], console: Console) -> None:
 
 
 def picture(standing: Standing, whole: bool) -> Group:
-    """Headline, what runs, what failed; whole: the arms too."""
+    """Render headline, running and failed trials; whole: the arms too."""
     states, labels = standing.watch.look(), standing.labels
     running = [(name, state) for name, state in states.items() if state.status == "running"]
     failed = [(name, state) for name, state in states.items() if state.status in ("failed", "lost")]
     parts: list[Any] = [Text(_headline(standing))]
     if running:
         parts.append(rows(running, labels))
-    for name, state in failed[:WORST]:
+    for name, state in failed[:FAILED_SHOWN]:
         line = f"  {name}  {labels[name]}  {state.status}: {state.reason}"
         parts.append(Text(line, style="red", no_wrap=True, overflow="ellipsis"))
-    if len(failed) > WORST:
-        parts.append(Text(f"  and {len(failed) - WORST} more failed"))
+    if len(failed) > FAILED_SHOWN:
+        parts.append(Text(f"  and {len(failed) - FAILED_SHOWN} more failed"))
     if whole:
         parts += [Text(), _arms(standing)]
     return Group(*parts)
@@ -85,7 +85,7 @@ def picture(standing: Standing, whole: bool) -> Group:
 def _headline(standing: Standing) -> str:
     count = standing.watch.count()
     held = standing.driver()
-    by = f"run by process {held['pid']} on {held['host']}" if held else "nobody is running it"
+    by = f"run by process {held['pid']} on {held['host']}" if held else "not running"
     if jobs := job_lookup.jobs(standing.store.root, standing.watch.folders.keys()):
         waiting = sum(job.waits for job in jobs.values())
         by += f"; in the queue: {waiting} waiting, {len(jobs) - waiting} running"

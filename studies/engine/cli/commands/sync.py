@@ -23,7 +23,7 @@ from studies.engine.storage.trial_folder import Store
 def command(study: str | None, all_: bool, **chosen: Any) -> int:
     """Bring MLflow up to date with the trial folders of STUDY (or STUDY@LABEL), or fill a new database.
 
-    What MLflow has stays as it is, what it lacks is added. To a server: set MLFLOW_TRACKING_URI to its address.
+    Existing runs are kept and completed. For a server set MLFLOW_TRACKING_URI to its address.
     """
     selection = Selection(study or "", **chosen)
     if all_ == bool(study):
@@ -36,7 +36,7 @@ def command(study: str | None, all_: bool, **chosen: Any) -> int:
 
 
 def sync(store: Store, plan: PlanFile) -> bool:
-    """One study; says what came of it."""
+    """Synchronize one study and report the result."""
     from studies.engine.tracking.mirror import Mirror
 
     began = time.monotonic()
