@@ -333,7 +333,7 @@ def test_the_picture_fits_the_terminal(shell: Shell, width: int) -> None:
     from studies.engine.cli.commands.status import picture
     from studies.engine.core.trial import State
     from studies.engine.execution.progress import Progress
-    from studies.engine.results.study_status import Standing
+    from studies.engine.results.study_status import StudyStatus
     from studies.engine.runtime.context import Stop
     from studies.engine.storage.plan_file import read_plan
 
@@ -347,12 +347,12 @@ def test_the_picture_fits_the_terminal(shell: Shell, width: int) -> None:
             folder.claim()
         reason = "ValueError: " + "what went wrong is a long story " * 6 if status == "failed" else ""
         folder.set_state(State(status, 1, 41, 100, latest=latest, reason=reason, device="cuda:0"))  # type: ignore[arg-type]
-    standing = Standing(shell.store, read_plan(shell.store.study("small")))
+    status = StudyStatus(shell.store, read_plan(shell.store.study("small")))
     console = Console(file=io.StringIO(), width=width, height=20, force_terminal=True, color_system=None)
     with console.capture() as got:
-        console.print(picture(standing, whole=True))
-        progress = Progress(standing.watch, standing.labels, Stop(), console)
-        console.print(progress._picture(standing.watch.look()))
+        console.print(picture(status, whole=True))
+        progress = Progress(status.watch, status.labels, Stop(), console)
+        console.print(progress._picture(status.watch.look()))
     lines = got.get().splitlines()
     assert max(map(len, lines)) <= width
     assert sum("41/100" in line and "top1 61.25" in line for line in lines) == 4

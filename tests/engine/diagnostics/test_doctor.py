@@ -83,7 +83,7 @@ def test_a_finished_study_is_fine(store: Store, mlflow_database: Callable[[Path]
 def test_no_results_folder_is_no_fault(store: Store) -> None:
     result = run(store)
     assert result.return_value == 0
-    assert "is not there yet" in result.output
+    assert "does not exist yet" in result.output
     assert not store.root.exists()
 
 

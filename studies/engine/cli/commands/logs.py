@@ -10,7 +10,7 @@ import click
 
 from studies.engine.cli.options import UsageError, results_option
 from studies.engine.launchers.slurm import job_lookup
-from studies.engine.results.study_status import Standing, named
+from studies.engine.results.study_status import StudyStatus, find_folders
 from studies.engine.storage.plan_file import read_plan
 from studies.engine.storage.state_watcher import SETTLED
 from studies.engine.storage.trial_folder import Store, TrialFolder
@@ -33,11 +33,11 @@ def command(trial: str, attempt: int | None, follow: bool, results: Path) -> int
         raise UsageError(f"{trial} matches {len(found)} trials: {shown}")
     if found:
         return _show(store.trial(found[0]), attempt, follow)
-    folders = named(store.root, trial)
+    folders = find_folders(store.root, trial)
     if not folders:
         raise UsageError(f"no trial id begins with {trial} and no study of that name was run in {results}")
     for folder in folders:
-        _ends(Standing(store, read_plan(folder)))
+        _ends(StudyStatus(store, read_plan(folder)))
     return 0
 
 
@@ -106,13 +106,13 @@ def _print(file: Path, position: int) -> int:
     return position + len(text)
 
 
-def _ends(standing: Standing) -> None:
-    labels = standing.labels
-    shown = [(n, s) for n, s in standing.watch.look().items() if s.status in ("running", "failed", "lost")]
+def _ends(status: StudyStatus) -> None:
+    labels = status.labels
+    shown = [(n, s) for n, s in status.watch.look().items() if s.status in ("running", "failed", "lost")]
     if not shown:
-        click.echo(f"{standing.plan.full_name}: nothing is running and nothing has failed")
+        click.echo(f"{status.plan.full_name}: nothing is running and nothing has failed")
     for name, state in shown[:SHOWN]:
-        file = standing.store.trial(name).attempt_folder(max(0, state.attempt - 1)) / "log.txt"
+        file = status.store.trial(name).attempt_folder(max(0, state.attempt - 1)) / "log.txt"
         click.echo(f"== {name}  {labels[name]}  {state.status}  {file}")
         lines = file.read_text(errors="replace").splitlines() if file.exists() else []
         for line in lines[-TAIL:]:

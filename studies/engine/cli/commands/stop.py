@@ -11,7 +11,7 @@ from studies.engine.cli.options import UsageError, results_option
 from studies.engine.core.formatting import count
 from studies.engine.execution import study_lock
 from studies.engine.launchers.slurm import job_lookup
-from studies.engine.results.study_status import Standing, named
+from studies.engine.results.study_status import StudyStatus, find_folders
 from studies.engine.storage.lease import HEARTBEAT_SECONDS
 from studies.engine.storage.plan_file import read_plan
 from studies.engine.storage.trial_folder import Store
@@ -24,14 +24,14 @@ from studies.engine.storage.trial_folder import Store
 def command(study: str, wait: float, results: Path) -> int:
     """Ask the running trials of STUDY to save and stop; `run` continues from there."""
     store = Store(results)
-    folders = named(store.root, study)
+    folders = find_folders(store.root, study)
     if not folders:
         raise UsageError(f"{study} has not been run in {results}")
-    standings = [Standing(store, read_plan(folder)) for folder in folders]
-    drivers = [s for s in standings if study_lock.ask_to_stop(s.plan.folder)]  # first, so that they start no others
-    trials = {name for s in standings for name in s.watch.folders}
+    statuses = [StudyStatus(store, read_plan(folder)) for folder in folders]
+    drivers = [s for s in statuses if study_lock.ask_to_stop(s.plan.folder)]  # first, so that they start no others
+    trials = {name for s in statuses for name in s.watch.folders}
     withdrawn = job_lookup.withdraw(store.root, trials)
-    asked = sum(_ask(s) for s in standings)
+    asked = sum(_ask(s) for s in statuses)
     if withdrawn:
         click.echo(f"removed {count(withdrawn, 'waiting trial')} from the queue")
     if not asked and not drivers and not job_lookup.jobs(store.root, trials):
@@ -40,20 +40,20 @@ def command(study: str, wait: float, results: Path) -> int:
     click.echo(f"asked {count(asked, 'running trial')} to save and stop")
     until = time.monotonic() + wait
     while time.monotonic() < until:
-        busy = any(s.driver() for s in drivers) or any(_runs(s) for s in standings)
+        busy = any(s.driver() for s in drivers) or any(_runs(s) for s in statuses)
         if not busy and not job_lookup.jobs(store.root, trials):
             click.echo("stopped; `run` continues from here")
             return 0
-        sum(_ask(s) for s in standings)  # trials that a job has started meanwhile
+        sum(_ask(s) for s in statuses)  # trials that a job has started meanwhile
         time.sleep(1.0 if withdrawn else 0.3)
     click.echo(f"some have not stopped after {wait:g} s (workers check every {HEARTBEAT_SECONDS:g} s)")
     return 1
 
 
-def _ask(standing: Standing) -> int:
-    return sum(folder.ask_to_stop() for folder in standing.watch.folders.values())
+def _ask(status: StudyStatus) -> int:
+    return sum(folder.ask_to_stop() for folder in status.watch.folders.values())
 
 
-def _runs(standing: Standing) -> bool:
-    standing.watch.look()
-    return standing.watch.count()["running"] > 0
+def _runs(status: StudyStatus) -> bool:
+    status.watch.look()
+    return status.watch.count()["running"] > 0
