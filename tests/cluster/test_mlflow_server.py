@@ -30,7 +30,7 @@ from studies.engine.tracking import background as mirroring
 from studies.engine.jobs.launcher import local
 finish.render = lambda store, folder, say: None
 local.cores = lambda: 24
-mirroring.EVERY = 0.5
+mirroring.INTERVAL_SECONDS = 0.5
 cli.main()
 """
 """`studies` that starts 24 trials at once; tables are not what is tested here."""

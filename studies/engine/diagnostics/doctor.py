@@ -202,13 +202,13 @@ def tracking(store: Store, plans: list[PlanFile]) -> Iterator[Finding]:
         return
     uri = mlflow_uri.default(store.root)
     if not mlflow_uri.answers(uri):
-        text = f"no server answers at {mlflow_uri.shown(uri)} (MLFLOW_TRACKING_URI)"
+        text = f"no server answers at {mlflow_uri.without_password(uri)} (MLFLOW_TRACKING_URI)"
         yield Finding("tracking", "attention", text, "start it, or unset MLFLOW_TRACKING_URI; then studies sync --all")
         return
     quiet = [plan for plan in plans if study_lock.running(plan.folder) is None]  # a driver is updating the others now
-    behind = [plan.full_name for plan in quiet if Mirror(store, plan.folder).behind()]
+    behind = [plan.full_name for plan in quiet if Mirror(store, plan.folder).is_behind()]
     if behind:
-        text = f"{mlflow_uri.shown(uri)} is behind for {first_few(behind)}"
+        text = f"{mlflow_uri.without_password(uri)} is behind for {first_few(behind)}"
         yield Finding("tracking", "note", text, "studies sync --all")
     else:
-        yield Finding("tracking", "fine", f"{mlflow_uri.shown(uri)} is up to date")
+        yield Finding("tracking", "fine", f"{mlflow_uri.without_password(uri)} is up to date")

@@ -142,7 +142,7 @@ def _drive(
     detach: bool,
 ) -> Outcome:
     from studies.engine.execution.driver import Drive
-    from studies.engine.tracking.background import Mirroring
+    from studies.engine.tracking.background import BackgroundMirror
 
     chosen = {trial.folder_id: trial for trial in plan.selected}
     watch = Watch([store.trial(i) for i in chosen])
@@ -150,7 +150,7 @@ def _drive(
     made: Launcher = launcher(name, site)
     try:
         lives_on = isinstance(made, Batch)
-        with Progress(watch, labels, site.stop, console, lives_on) as progress, Mirroring(mirror):
+        with Progress(watch, labels, site.stop, console, lives_on) as progress, BackgroundMirror(mirror):
             return Drive(trials, watch, made, site.stop, progress.say).run(detach)
     finally:
         made.close()

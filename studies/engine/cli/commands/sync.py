@@ -39,7 +39,7 @@ def sync(store: Store, plan: PlanFile) -> bool:
     """Synchronize one study and report the result."""
     from studies.engine.tracking.mirror import Mirror
 
-    began = time.monotonic()
+    started = time.monotonic()
     mirror = Mirror(store, plan.folder)
     if sys.stderr.isatty():
         click.echo(f"{plan.full_name}: reading", nl=False, err=True)
@@ -49,5 +49,5 @@ def sync(store: Store, plan: PlanFile) -> bool:
     if not done:
         click.echo(f"mlflow    {plan.full_name}: {mirror.problem}", err=True)
         return False
-    click.echo(f"mlflow    {mirror.where}  {mirror.told} trials in {time.monotonic() - began:.1f} s")
+    click.echo(f"mlflow    {mirror.where}  {mirror.synced} trials in {time.monotonic() - started:.1f} s")
     return True
