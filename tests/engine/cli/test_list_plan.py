@@ -80,10 +80,10 @@ def test_a_narrow_terminal_cuts_lines_and_a_file_gets_them_whole(begun: Store) -
 
 
 def test_the_plan_for_programs(begun: Store) -> None:
-    told = json.loads(run("plan", "small", "--json").output)
-    assert (told["study"], told["label"], told["scale"]) == ("small", "", "tiny")
-    assert len(told["trials"]) == 12
-    first, fourth = told["trials"][0], told["trials"][3]
+    shown = json.loads(run("plan", "small", "--json").output)
+    assert (shown["study"], shown["label"], shown["scale"]) == ("small", "", "tiny")
+    assert len(shown["trials"]) == 12
+    first, fourth = shown["trials"][0], shown["trials"][3]
     assert (first["part"], first["arm"], first["seed"], first["status"], first["run"]) == (
         "net",
         "baseline",
@@ -93,7 +93,7 @@ def test_the_plan_for_programs(begun: Store) -> None:
     )
     assert (fourth["status"], fourth["run"], fourth["anew"]) == ("failed", True, False)
     assert first["config"]["train"]["epochs"] == 2
-    assert told["estimate"]["measured_on"] == 3
+    assert shown["estimate"]["measured_on"] == 3
 
 
 def test_a_wrong_file_ends_with_2_and_nothing_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +112,7 @@ def test_a_wrong_file_ends_with_2_and_nothing_on_disk(tmp_path: Path, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("typed", "told"),
+    ("typed", "message"),
     [
         (["rnu", "redundancy_ablation"], 'no command rnu, did you mean "run"?'),
         (["plan", "redundancy_ablation", "--on", "rayy"], 'no launcher rayy, did you mean "ray"?'),
@@ -126,12 +126,12 @@ def test_a_wrong_file_ends_with_2_and_nothing_on_disk(tmp_path: Path, monkeypatc
     ],
 )
 def test_a_slip_on_the_command_line_is_one_line_and_exit_code_2(
-    typed: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    typed: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     shown = subprocess.run([sys.executable, "-m", "studies", *typed], capture_output=True, text=True)
     assert shown.returncode == 2
-    assert told in shown.stderr
+    assert message in shown.stderr
     assert "Traceback" not in shown.stderr
     assert not [*tmp_path.iterdir()]
 
@@ -139,12 +139,12 @@ def test_a_slip_on_the_command_line_is_one_line_and_exit_code_2(
 def test_list_counts_arms_trials_and_what_is_done(begun: Store, tmp_path: Path) -> None:
     (tmp_path / "studies" / "broken.yaml").write_text("study: broken\n")
     golden_text.same("list.txt", run("list").output)
-    told = {row["study"]: row for row in json.loads(run("list", "--json").output)}
-    assert told["small"]["done"] == 3
-    assert told["small"]["failed"] == 1
-    assert told["small"]["scales"] == ["tiny", "large"]
-    assert told["broken"]["trials"] is None
-    assert len(told["broken"]["errors"]) == 2
+    shown = {row["study"]: row for row in json.loads(run("list", "--json").output)}
+    assert shown["small"]["done"] == 3
+    assert shown["small"]["failed"] == 1
+    assert shown["small"]["scales"] == ["tiny", "large"]
+    assert shown["broken"]["trials"] is None
+    assert len(shown["broken"]["errors"]) == 2
 
 
 def test_listing_imports_nothing_heavy() -> None:

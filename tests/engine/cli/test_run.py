@@ -102,7 +102,7 @@ class Shell:
         return self.process
 
     def running(self, count: int = 1) -> None:
-        """Wait until so many trials have taken a step."""
+        """Wait until that many trials have taken a step."""
         assert self.process is not None
         until(
             lambda: (
@@ -168,7 +168,7 @@ def test_only_what_is_missing_runs(shell: Shell) -> None:
     assert got.code == 0
 
 
-def test_rerun_begins_anew_and_keeps_the_old(shell: Shell) -> None:
+def test_rerun_restarts_and_keeps_the_old_files(shell: Shell) -> None:
     shell.run()
     got = shell.run("--rerun", "all")
     assert got.out.startswith("plan      4 trials")
@@ -179,7 +179,7 @@ def test_rerun_begins_anew_and_keeps_the_old(shell: Shell) -> None:
         assert len(list(folder.events())) == 4
 
 
-def test_a_second_driver_is_told_who_runs(shell: Shell) -> None:
+def test_a_second_driver_learns_which_process_runs(shell: Shell) -> None:
     folder = shell.store.study("small")
     folder.mkdir(parents=True)
     token = Claim(folder / "driver").take()
@@ -305,10 +305,10 @@ def test_status(shell: Shell) -> None:
     assert got.code == 0
     assert got.out.startswith("small  4 trials: done 2, missing 2   (not running)\n")
     assert "depth=2" in got.out
-    told = json.loads(shell("status", "small", "--json").out)
-    assert told["counts"] == {"done": 2, "planned": 2}
-    assert told["driver"] is None
-    assert {trial["status"] for trial in told["trials"] if trial["seed"] == 0} == {"done"}
+    shown = json.loads(shell("status", "small", "--json").out)
+    assert shown["counts"] == {"done": 2, "planned": 2}
+    assert shown["driver"] is None
+    assert {trial["status"] for trial in shown["trials"] if trial["seed"] == 0} == {"done"}
 
 
 def test_status_of_labels_and_of_nothing(shell: Shell) -> None:
@@ -387,8 +387,8 @@ def test_stop_from_another_shell(shell: Shell) -> None:
     process = shell.background("--set", "train.seconds=0.05", "--set", "train.steps=2000", on="local")
     shell.running(2)
     name = next(shell.results.glob("small*")).name
-    told = json.loads(shell("status", name, "--json").out)
-    assert told["driver"]["pid"] == process.pid
+    shown = json.loads(shell("status", name, "--json").out)
+    assert shown["driver"]["pid"] == process.pid
     out: list[str] = []
     reader = threading.Thread(target=lambda: out.append(process.communicate(timeout=60)[0]))
     reader.start()

@@ -1,4 +1,4 @@
-"""doctor where several machines share a results folder: clocks, versions, what waits for nobody; what --fix does."""
+"""doctor for machines that share a results folder: clocks, versions, trials without a driver, --fix."""
 
 from __future__ import annotations
 

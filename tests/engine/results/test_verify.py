@@ -121,8 +121,8 @@ def test_a_bundle_that_was_changed_is_refused(bundle: Path, studies: Callable[..
 
     code, out = studies("verify", str(rewritten(bundle, spoil, sums=False)))
     assert code == 2
-    for told in ("trials.csv has changed", "report.html is missing", "more.txt is not part of the export"):
-        assert told in out
+    for message in ("trials.csv has changed", "report.html is missing", "more.txt is not part of the export"):
+        assert message in out
     bundle.write_bytes(bundle.read_bytes()[:500])
     assert studies("verify", str(bundle))[0] == 2
     assert studies("verify", str(bundle.with_name("none.zip")))[0] == 2
@@ -136,7 +136,7 @@ def test_nothing_lands_outside(name: str, bundle: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("evil.txt"))
 
 
-def test_a_trial_that_fails_now_is_told(bundle: Path, studies: Callable[..., Typed]) -> None:
+def test_a_trial_that_fails_now_is_reported(bundle: Path, studies: Callable[..., Typed]) -> None:
     def fault(files: dict[str, bytes]) -> None:
         for name in [name for name in files if name.endswith("/spec.json")]:
             spec = json.loads(files[name])
