@@ -4,7 +4,7 @@
     python benchmarks/campaign_cifar10.py redundancy_ablation --minutes 25 --seeds 0 --at-once 8
     PYTHONPATH=. python benchmarks/campaign_cifar10.py --pack campaign.tar.gz ...     where nothing is installed
 
-First one epoch of the baseline is timed with as many trials at once as later; the other arms' epochs are reckoned from
+First one epoch of the baseline is timed with as many trials at once as later; the other arms' epochs are estimated from
 it by their multiply-accumulates. That gives the number of epochs (or --epochs says it), and every trial runs with it,
 the baselines first. What is not done in time saves and stops; the same command with those --epochs goes on. Needs torch
 and timm: neither Ray, MLflow, SLURM nor pydantic; without pyarrow the frame waits for a machine that has it. --pack
@@ -26,7 +26,7 @@ from pathlib import Path
 
 from studies.engine.core.trial import Trial
 from studies.engine.planning.forecast import gpus
-from studies.engine.planning.forecast.requirements import reckon
+from studies.engine.planning.forecast.requirements import forecast
 from studies.engine.planning.plan import Plan, make_plan
 from studies.engine.results.collect import collect
 from studies.engine.storage.plan_file import write_plan
@@ -130,8 +130,8 @@ def fitting(
     run(same, probes, given.at_once, given.device, ends)
     seconds = [float((probes.trial(t.folder_id).result() or {})["cost"]["seconds"]) for t in same]
     epoch = sum(seconds) / len(seconds) * given.at_once / len(same)
-    reckoning = reckon(trial.trials, study.task, given.results, gpus.find(None), count=True)
-    needs = {} if reckoning is None else {k: n.seconds for k, n in reckoning.needs.items() if n.seconds}
+    expected = forecast(trial.trials, study.task, given.results, gpus.find(None), profile=True)
+    needs = {} if expected is None else {k: n.seconds for k, n in expected.requirements.items() if n.seconds}
     base = needs.get(baseline.folder_id)
     folders = {t.folder_id for t in trial.trials if t.seed in seeds}
     work = sum(needs.get(f, base) / base if base else 1.0 for f in folders)

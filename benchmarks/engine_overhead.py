@@ -2,7 +2,7 @@
 
     python benchmarks/engine_overhead.py [--trials 115]
 
-Seconds are wall clock; CPU seconds stand beside them, as they do not depend on what else the machine does.
+Seconds are wall clock; CPU seconds are given too, as they do not depend on the machine's other load.
 """
 
 from __future__ import annotations

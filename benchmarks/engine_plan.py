@@ -99,7 +99,7 @@ def main() -> None:
         wall, cpu, made = timed(lambda: plan("wide"))
         rows.append((f"{len(made.trials)} trials, all done", wall, cpu))
         wall, cpu, made = timed(lambda: plan("other"))
-        rows.append((f"{len(made.trials)} trials beside as many of another study", wall, cpu))
+        rows.append((f"{len(made.trials)} trials next to as many of another study", wall, cpu))
         rows.append(("studies list", *verb("list", "--results", str(results))))
         rows.append(
             ("studies plan redundancy_ablation", *verb("plan", "redundancy_ablation", "--results", str(results)))

@@ -26,11 +26,11 @@ from studies.engine.tracking.mirror import Mirror
 
 BARE = """
 from studies.engine.cli import finish_run as finish, main as cli
-from studies.engine.tracking import background as mirroring
-from studies.engine.jobs.launcher import local
+from studies.engine.tracking import background
+from studies.engine.launchers import local
 finish.render = lambda store, folder, say: None
 local.cores = lambda: 24
-mirroring.EVERY = 0.5
+background.INTERVAL_SECONDS = 0.5
 cli.main()
 """
 """`studies` that starts 24 trials at once; tables are not what is tested here."""

@@ -127,7 +127,7 @@ def from_another_shell(farm: Farm, folder: Path) -> None:
     told = play.studies("logs", record.tasks[-1][0], "--results", "results")
     assert told.returncode == 2 and "PENDING" in told.stdout, told.stdout
     told = play.studies("stop", "shell", "--results", "results")
-    assert told.returncode == 0 and "out of the queue" in told.stdout and "stopped" in told.stdout, told.stdout
+    assert told.returncode == 0 and "from the queue" in told.stdout and "stopped" in told.stdout, told.stdout
     assert play.queued() == []
     told = play.studies("run", study, *few, "--on", "inline")
     assert told.returncode == 0 and "10/10 trials, 0 failed" in told.stdout, told.stdout

@@ -13,17 +13,16 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def launch_options(command: F) -> F:
+    """Add the options that choose and configure the launcher."""
     for option in (
         click.option("--launch", multiple=True, metavar="KEY=VALUE", help="Option of the launcher: partition=gpu."),
         click.option(
             "--cluster",
             metavar="FILE|NAME",
             envvar="DYNVIT_CLUSTER",
-            help="SLURM options of a site; a NAME stands for ~/.config/dynvit/clusters/NAME.yaml.",
+            help="SLURM options of a cluster; NAME means ~/.config/dynvit/clusters/NAME.yaml.",
         ),
-        click.option(
-            "--on", metavar="|".join(launcher_names()), help="Launcher; the default is Ray where it is installed."
-        ),
+        click.option("--on", metavar="|".join(launcher_names()), help="Launcher; default: Ray if it is installed."),
     ):
         command = option(command)
     return command

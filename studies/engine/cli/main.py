@@ -1,4 +1,4 @@
-"""The command line: verbs are found by file name in ``verbs/`` and imported only when called."""
+"""The command line. A command is a file in `commands/`, imported only when it is called."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from studies.engine.cli.options import UsageError
 from studies.engine.core.errors import StudyError
 from studies.engine.core.suggest import suggest_or_list
 
-VERBS = {
+COMMANDS = {
     "list": "the studies, their arms and trials",
     "plan": "what a run would do, without doing it",
-    "run": "make it so: launch what is missing, then tables, figures and report",
-    "status": "where a study stands",
+    "run": "run everything that is missing, then tables, figures and report",
+    "status": "the progress of a study",
     "logs": "a trial's log",
-    "stop": "ask the running trials of a study to save and stop",
+    "stop": "stop the running trials of a study after saving them",
     "tables": "collect results and render tables, figures and report",
     "sync": "bring MLflow up to date with the trial folders",
-    "recipes": "how papers train, setting by setting beside ours",
+    "recipes": "training recipes of papers, compared with ours setting by setting",
     "export": "a zip with everything needed to check or repeat a study",
-    "verify": "run some trials of an export again and say which numbers agree",
-    "doctor": "leftovers, stale claims, orphans, disk and versions",
+    "verify": "rerun some trials of an export and compare the numbers",
+    "doctor": "check temporary files, stale claims, orphaned workers, disk and versions",
 }
 
 
-class _Verbs(click.Group):
+class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(VERBS)
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in VERBS:
+        if cmd_name not in COMMANDS:
             return None
         command: click.Command = import_module(f"studies.engine.cli.commands.{cmd_name}").command
         return command
@@ -41,8 +41,8 @@ class _Verbs(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in VERBS and not args[0].startswith("-"):
-            ctx.fail(f"no command {args[0]}{suggest_or_list(args[0], VERBS)}")
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            ctx.fail(f"no command {args[0]}{suggest_or_list(args[0], COMMANDS)}")
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -54,10 +54,10 @@ class _Verbs(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl(list(VERBS.items()))
+            formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 def cli() -> None:
     """Run ablation studies and regenerate the papers' tables."""
 

@@ -21,7 +21,7 @@ import click
 F = TypeVar("F", bound=Callable[..., Any])
 
 study_argument = click.argument("study", metavar="STUDY")
-"""A name in studies/ (the package's or the current folder's), or a path to a .yaml file."""
+"""A name in `studies/` (of the current folder or of the package), or a path to a .yaml file."""
 
 results_option = click.option(
     "--results",
@@ -37,29 +37,29 @@ device_option = click.option(
     "--device",
     metavar="NAME|TFLOPS:GB",
     envvar="DYNVIT_DEVICE",
-    help="The GPU to reckon with: h200, a100, ... or its sustained speed and memory, 60:80; also $DYNVIT_DEVICE.",
+    help="GPU to estimate for: h200, a100, ... or its sustained speed and memory, 60:80; also $DYNVIT_DEVICE.",
 )
 
 
 def label_options(command: F) -> F:
-    """What decides which folder a study's results stand in."""
+    """Add the options that determine the results folder of a study."""
     for option in (
-        click.option("--smoke", is_flag=True, help="Minimal: one seed, one epoch, few images. Kept apart as @smoke."),
+        click.option("--smoke", is_flag=True, help="One seed, one epoch, few images. Results go to STUDY@smoke."),
         click.option(
             "--set",
             "overrides",
             multiple=True,
             metavar="KEY=VALUE",
-            help="Set a config key everywhere (PART.KEY=VALUE: in one part). Kept apart as @set-....",
+            help="Set a config key everywhere (PART.KEY=VALUE: in one part). Results go to STUDY@set-....",
         ),
-        click.option("--scale", metavar="SCALE", help="Size of the study; without it the file's default_scale."),
+        click.option("--scale", metavar="SCALE", help="Size of the study; default: the file's default_scale."),
     ):
         command = option(command)
     return command
 
 
 def selection_options(command: F) -> F:
-    """`label_options`, and which of the study's trials."""
+    """Add `label_options` and the options that select trials."""
     for option in (
         click.option("--seeds", metavar="0,1", help="Only these seeds."),
         click.option(
@@ -74,7 +74,7 @@ def selection_options(command: F) -> F:
 
 
 class UsageError(click.ClickException):
-    """Wrong study file or arguments: printed as it is, exit code 2."""
+    """The study file or the arguments are wrong; the message is printed as it is, exit code 2."""
 
     exit_code = 2
 

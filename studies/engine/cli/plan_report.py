@@ -1,39 +1,165 @@
-"""What a plan's reader should know besides counts: the recipes its trials follow, and what speaks against a setting."""
+"""The text of `studies plan`: arms and their states, what is to run and what it takes, recipes, warnings."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
+from studies.engine.cli.text import GAP, table
 from studies.engine.core.config import canonical_json
+from studies.engine.core.formatting import count, duration, first_few, size
 from studies.engine.core.trial import Trial
 from studies.engine.planning.plan import Plan
 from studies.engine.study import recipes
 
-SHOWN = 6
-"""Settings of a recipe that are named as other than the recipe has them."""
+ORDER = ("done", "running", "queued", "preempted", "stopped", "lost", "failed", "missing")
+SETTINGS_SHOWN = 6
+"""Settings in which a study differs from its recipe that are named."""
 
 
-def remarks(plan: Plan) -> list[str]:
-    """Lines below a plan's counts."""
-    arms = list({(t.arm.part, t.arm.label): t for t in plan.selected}.values())
-    return [*_recipes(arms), *cautions(plan)]
+def plan_lines(plan: Plan, width: int | None = None) -> list[str]:
+    """Return the plan itself, without recipes and warnings."""
+    return [_head(plan), "", *_arms(plan, width), "", *_totals(plan)]
 
 
-def cautions(plan: Plan) -> list[str]:
-    """Each text once, with the arms that it is about."""
-    found: dict[str, list[str]] = {}
-    heard: dict[str, list[str]] = {}
-    for trial in {(t.arm.part, t.arm.label): t for t in plan.selected}.values():
+def plan_notes(plan: Plan) -> list[str]:
+    """Return the lines below a plan's totals: recipes and warnings."""
+    return [*_recipes(_one_per_arm(plan)), *warnings(plan)]
+
+
+def warnings(plan: Plan) -> list[str]:
+    """Return what the task objects to in configs that it accepts: each text once, with its arms."""
+    arms_of: dict[str, list[str]] = {}
+    answers: dict[str, list[str]] = {}
+    for trial in _one_per_arm(plan):
         key = canonical_json({part: trial.config.get(part) for part in ("train", "data", "source")})
-        if key not in heard:
-            heard[key] = plan.study.task.cautions(trial.config)
-        for text in heard[key]:
-            found.setdefault(text, []).append(f"{trial.arm.part} {trial.arm.label}")
-    return [f"caution   {text}   [{_some(arms)}]" for text, arms in found.items()]
+        if key not in answers:
+            answers[key] = plan.study.task.cautions(trial.config)
+        for text in answers[key]:
+            arms_of.setdefault(text, []).append(f"{trial.arm.part} {trial.arm.label}")
+    return [f"warning   {text}   [{first_few(arms, 2)}]" for text, arms in arms_of.items()]
+
+
+def results_line(root: Path) -> str:
+    """Return where results go and how much space is free there."""
+    existing = root
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    return f"results   {root}   {size(shutil.disk_usage(existing).free)} free"
+
+
+def _one_per_arm(plan: Plan) -> list[Trial]:
+    return list({(t.arm.part, t.arm.label): t for t in plan.selected}.values())
+
+
+# ---- arms and states
+
+
+def _head(plan: Plan) -> str:
+    parts = {t.arm.part for t in plan.selected}
+    arms = {(t.arm.part, t.arm.label) for t in plan.selected}
+    seeds = {t.seed for t in plan.selected}
+    states = Counter(_status(plan, t) for t in plan.selected)
+    counts = ", ".join(f"{states[status]} {status}" for status in _in_order({"done", "failed", "missing", *states}))
+    of = f" of {len(plan.trials)}" if len(plan.selected) < len(plan.trials) else ""
+    return (
+        f"{plan.full_name}  {count(len(parts), 'part')}, {count(len(arms), 'arm')} x {count(len(seeds), 'seed')}"
+        f" = {count(len(plan.selected), 'trial')}{of}   ({counts})"
+    )
+
+
+def _status(plan: Plan, trial: Trial) -> str:
+    """Return the status; a trial without a folder is called missing."""
+    status = plan.state(trial).status
+    return "missing" if status == "planned" else status
+
+
+def _in_order(statuses: Iterable[str]) -> list[str]:
+    return sorted(statuses, key=ORDER.index)
+
+
+def _arms(plan: Plan, width: int | None) -> list[str]:
+    arms: dict[tuple[str, str], list[Trial]] = {}
+    for trial in plan.selected:
+        arms.setdefault((trial.arm.part, trial.arm.label), []).append(trial)
+    rows, last = [["part", "arm", "seeds", "state"]], ""
+    for (part, arm), trials in arms.items():
+        states = Counter(_status(plan, trial) for trial in trials)
+        text = ", ".join(f"{status} {states[status]}" for status in _in_order(states))
+        rows.append([part if part != last else "", arm, str(len(trials)), text])
+        last = part
+    return [GAP + line for line in table(rows, right=[2], width=width and width - len(GAP))]
+
+
+# ---- totals
+
+
+def _totals(plan: Plan) -> Iterator[str]:
+    yield f"to run    {_to_run(plan)}"
+    if plan.restart:
+        yield f"restart   {count(len(plan.restart), 'trial')}; previous files are kept under attempts/"
+    if plan.to_run:
+        yield f"cost      {_cost(plan)}"
+        yield from _resources(plan)
+    yield f"reused    {count(plan.reused, 'trial')} from another study   stale code {plan.stale}"
+
+
+def _to_run(plan: Plan) -> str:
+    if not plan.to_run:
+        return "nothing, " + ("all others are running" if plan.running else "all done")
+    gpus = plan.to_run[0].resources.gpus
+    text = count(len(plan.to_run), "trial")
+    if gpus:
+        each = f"{gpus:g} GPU{'s' if gpus > 1 else ''} each"
+        text += f", {int(1 / gpus)} at a time on a GPU ({each})" if gpus <= 0.5 else f" ({each})"
+    return text + (f"; {len(plan.running)} running" if plan.running else "")
+
+
+def _cost(plan: Plan) -> str:
+    estimate = plan.estimate
+    if estimate is None or not estimate.seconds_per_trial:
+        return "not measured yet"
+    hours = estimate.gpu_hours
+    total = f"{hours:.1f} GPU-hours" if hours else f"{duration(estimate.seconds)} one after another"
+    basis = []
+    if estimate.measured_on:
+        device = f", {estimate.device}" if estimate.device else ""
+        basis.append(f"measured on {count(estimate.measured_on, 'trial')}{device}")
+    if estimate.forecast:
+        which = "" if estimate.forecast == len(plan.to_run) else f" for {count(estimate.forecast, 'trial')}"
+        basis.append(f"estimated{which} from multiply-accumulates: {estimate.assumptions}")
+    if estimate.unknown:
+        basis.append(f"without {count(estimate.unknown, 'trial')} of unknown cost")
+    return f"{total}   [{duration(estimate.seconds_per_trial)} per trial, {'; '.join(basis)}]"
+
+
+def _resources(plan: Plan) -> Iterator[str]:
+    """Yield memory, models without cost data, and arms that do not fit their resources."""
+    estimate = plan.estimate
+    if estimate is None:
+        return
+    if estimate.memory_gb is not None:
+        available = "" if estimate.memory_available is None else f" of {estimate.memory_available:g} GB"
+        where = f"{available}{' on a GPU' if plan.to_run[0].resources.gpus else ''}"
+        yield f"memory    up to about {estimate.memory_gb:.1f} GB{where} ({estimate.memory_of})"
+    if estimate.unprofiled:
+        have = "has" if estimate.unprofiled == 1 else "have"
+        models = count(estimate.unprofiled, "model")
+        yield f"unprofiled {models} {have} no cost data; --count profiles them here (imports torch, a second each)"
+    yield from (f"          {line}" for line in estimate.failures)
+    if estimate.violations:
+        cases = count(len(estimate.violations), "case")
+        yield f"does not fit: {cases}; raise the resources, or choose smaller settings"
+        yield from (f"          {line}" for line in estimate.violations)
+
+
+# ---- recipes
 
 
 def _recipes(arms: list[Trial]) -> Iterator[str]:
-    """A line for each recipe; of its settings those that every one of its arms has otherwise."""
+    """Yield a line for each recipe, with the settings that every one of its arms changes."""
     following: dict[str, list[Trial]] = {}
     for trial in arms:
         if name := str(trial.config.get("recipe", "")):
@@ -43,10 +169,5 @@ def _recipes(arms: list[Trial]) -> Iterator[str]:
             continue
         changed = [dict.fromkeys(recipes.overridden(trial.config, name)) for trial in trials]
         common = [key for key in changed[0] if all(key in other for other in changed)]
-        more = f" and {len(common) - SHOWN} more" if len(common) > SHOWN else ""
-        but = f", but {', '.join(common[:SHOWN])}{more}" if common else ""
-        yield f"recipe    {name}: {recipes.find(name).title}{but}"
-
-
-def _some(arms: list[str]) -> str:
-    return ", ".join(arms[:2]) + (f" and {len(arms) - 2} more" if len(arms) > 2 else "")
+        exceptions = f", but {first_few(common, SETTINGS_SHOWN)}" if common else ""
+        yield f"recipe    {name}: {recipes.find(name).title}{exceptions}"

@@ -1,4 +1,4 @@
-"""The data sets of a study against what it expects of them, each once, by the task's own `inspect(config)`."""
+"""Check the data sets of a study, each once, with the task's own `inspect(config)`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from studies.engine.runtime.task_loader import build
 if TYPE_CHECKING:
     from studies.engine.planning.plan import Plan
 
-BESIDE = ("augment", "limit", "val_limit", "in_memory")
-"""Keys of `data` that ask for no other files."""
+IGNORED = ("augment", "limit", "val_limit", "in_memory")
+"""Keys of `data` that do not change which files are read."""
 
 
 def check(plan: Plan) -> Iterator[Finding]:
@@ -27,7 +27,7 @@ def check(plan: Plan) -> Iterator[Finding]:
     for trial in plan.selected:
         for config, first in _readers(trial.config):
             data = config.get("data", {})
-            key = to_yaml({name: value for name, value in data.items() if name not in BESIDE})
+            key = to_yaml({name: value for name, value in data.items() if name not in IGNORED})
             if key in seen:
                 continue
             seen.add(key)
@@ -37,7 +37,7 @@ def check(plan: Plan) -> Iterator[Finding]:
 
 
 def _readers(config: Config) -> Iterator[tuple[Config, str]]:
-    """The config, and before it one that has its source for data, where there is a source to be trained on first."""
+    """Yield the config, preceded by that of its source data set if it trains on one first."""
     source = config.get("source", {})
     if source.get("epochs"):
         yield {**{key: value for key, value in config.items() if key != "source"}, "data": source["data"]}, " first"
@@ -45,6 +45,6 @@ def _readers(config: Config) -> Iterator[tuple[Config, str]]:
 
 
 def _name(data: dict[str, Any]) -> str:
-    told = [str(data.get("name", "data"))]
-    told += [f"{key} {data[key]}" for key in ("root", "repository", "labels", "image_size") if data.get(key)]
-    return ", ".join(told)
+    texts = [str(data.get("name", "data"))]
+    texts += [f"{key} {data[key]}" for key in ("root", "repository", "labels", "image_size") if data.get(key)]
+    return ", ".join(texts)

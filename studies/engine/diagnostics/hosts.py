@@ -1,6 +1,6 @@
-"""What differs between the machines that share a results folder, and what waits there for nobody: for `doctor`.
+"""Differences between the machines that share a results folder, and trials that wait without a driver.
 
-Each trial's env.json and state.json say where it ran, with what, and what the clock there said.
+Each trial's env.json and state.json record host, versions and clock.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from studies.engine.core.files import read_json
+from studies.engine.core.formatting import first_few
 from studies.engine.core.trial import State
 from studies.engine.execution import study_lock
 from studies.engine.launchers.slurm.submissions import read_submissions
@@ -21,19 +22,19 @@ from studies.engine.storage.lease import HEARTBEAT_SECONDS, STALE_AFTER
 from studies.engine.storage.plan_file import PlanFile
 from studies.engine.storage.results_dir import Store
 
-SKEW = STALE_AFTER * HEARTBEAT_SECONDS / 10
-"""Seconds between two clocks that are worth a word; at ten times as many the living look dead."""
+MAX_SKEW = STALE_AFTER * HEARTBEAT_SECONDS / 10
+"""Seconds between two clocks that are reported; at ten times as many, live workers look dead."""
 DAY = 24 * 3600.0
 RECENT = 30 * 24 * 3600.0
-"""Seconds: what a machine had installed longer ago is history."""
+"""Seconds: older environments of a machine are ignored."""
 CODE_AGE = 3600.0
-"""A snapshot younger than this may be that of a driver which is about to start."""
+"""Seconds: a younger snapshot may belong to a driver that is about to start."""
 
 Env = dict[str, Any]
 
 
-def skew(store: Store) -> float:
-    """Seconds that this machine's clock is ahead of the one that stamps files in the results folder."""
+def clock_skew(store: Store) -> float:
+    """Return the seconds by which this machine's clock is ahead of the file system's."""
     probe = store.root / f".probe.{os.getpid()}.{os.urandom(3).hex()}"
     try:
         before = time.time()
@@ -45,21 +46,21 @@ def skew(store: Store) -> float:
     return max(before - stamped, 0.0) or min(after - stamped, 0.0)
 
 
-def clocks(store: Store) -> dict[str, float]:
-    """The same of the hosts that run trials now, by what they write into state.json."""
+def remote_clock_skews(store: Store) -> dict[str, float]:
+    """Return the same for hosts that run trials now, from their heartbeats in state.json."""
     found: dict[str, float] = {}
     for folder in store.trials.glob("*"):
         file = folder / "state.json"
         raw = read_json(file) or {}
         if raw.get("status") == "running" and store.trial(folder.name).has_live_worker():
             ahead = float(raw.get("heartbeat") or 0.0) - file.stat().st_mtime
-            if abs(ahead) < DAY:  # else it is no heartbeat
+            if abs(ahead) < DAY:  # otherwise it is no heartbeat
                 found[str(raw.get("host", ""))] = ahead
     return found
 
 
 def environments(store: Store, now: float) -> dict[str, Env]:
-    """host -> what its latest attempt ran with; attempts on this machine tell of the past, not of what is here now."""
+    """Return host -> environment of its latest attempt."""
     latest: dict[str, tuple[float, Env]] = {}
     for folder in store.trials.glob("*"):
         state = read_json(folder / "state.json") or {}
@@ -72,7 +73,7 @@ def environments(store: Store, now: float) -> dict[str, Env]:
 
 
 def differences(environments: Mapping[str, Env], here: Env) -> Iterator[str]:
-    """ "torch 2.15.0 on login, 2.14.0 on node3": everything that is not the same wherever it is known."""
+    """Yield "torch 2.15.0 on login, 2.14.0 on node3" for everything that differs between hosts."""
     every = {**{host: _flat(env) for host, env in environments.items()}, socket.gethostname(): _flat(here)}
     for name in sorted({name for flat in every.values() for name in flat}):
         hosts: dict[str, list[str]] = {}
@@ -80,12 +81,12 @@ def differences(environments: Mapping[str, Env], here: Env) -> Iterator[str]:
             if name in flat:
                 hosts.setdefault(flat[name], []).append(host)
         if len(hosts) > 1:
-            parts = [f"{version} on {_listed(where)}" for version, where in sorted(hosts.items())]
+            parts = [f"{version} on {first_few(where)}" for version, where in sorted(hosts.items())]
             yield f"{name} {', '.join(parts)}"
 
 
 def waiting(store: Store, plans: list[PlanFile]) -> dict[str, int]:
-    """Study -> trials that are queued though no driver is at work on them and no job of a queue has them."""
+    """Return study -> number of queued trials that neither a driver nor a job in a queue will run."""
     submitted = {trial for record in read_submissions(store.root) for task in record.tasks for trial in task}
     found: dict[str, int] = {}
     for plan in plans:
@@ -99,8 +100,8 @@ def waiting(store: Store, plans: list[PlanFile]) -> dict[str, int]:
     return found
 
 
-def old_code(store: Store, plans: list[PlanFile], states: Mapping[str, State]) -> list[Path]:
-    """Snapshots whose code no trial ran with, and which nobody may be about to use."""
+def unused_snapshots(store: Store, plans: list[PlanFile], states: Mapping[str, State]) -> list[Path]:
+    """Return code snapshots that no trial used and that no driver or job may be about to use."""
     busy = (
         any(study_lock.running_driver(plan.folder) is not None for plan in plans)
         or next(read_submissions(store.root), None) is not None
@@ -124,7 +125,3 @@ def _flat(env: Env) -> dict[str, str]:
     packages = env.get("packages") if isinstance(env.get("packages"), dict) else {}
     python = {"python": str(env["python"])} if env.get("python") else {}
     return {**python, **{str(k): str(v) for k, v in (packages or {}).items()}}
-
-
-def _listed(hosts: list[str]) -> str:
-    return ", ".join(hosts[:3]) + (f" and {len(hosts) - 3} more" if len(hosts) > 3 else "")

@@ -12,7 +12,7 @@ MODULE = b"studies.engine.worker"
 
 
 def orphans(store: Store) -> Iterator[tuple[int, str]]:
-    """Process id and trial of every worker on this results folder whose parent is not the one that started it."""
+    """Yield process id and trial of every worker on this results folder that has lost its parent process."""
     for pid in sorted(int(name) for name in _processes()):
         arguments = _read(pid, "cmdline").split(b"\0")
         if MODULE not in arguments:
@@ -30,7 +30,7 @@ def _processes() -> list[str]:
 
 
 def _starter(pid: int) -> int:
-    """Who started it, as it was told; its parent where it was not."""
+    """Return the process that started it: DYNVIT_PARENT, or else its parent."""
     for entry in _read(pid, "environ").split(b"\0"):
         if entry.startswith(b"DYNVIT_PARENT="):
             return int(entry.partition(b"=")[2] or 0)

@@ -1,4 +1,4 @@
-"""`doctor --fix`: removes what no live process needs and writes down what is so; one line for each thing it did."""
+"""`doctor --fix`: remove what no live process needs, correct outdated states; one line for each action."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from studies.engine.core.files import read_json
 from studies.engine.diagnostics import hosts
 from studies.engine.diagnostics.orphans import orphans
-from studies.engine.diagnostics.trial_check import leftovers
+from studies.engine.diagnostics.trial_check import temp_files
 from studies.engine.storage import plan_file
 from studies.engine.storage.lease import Lease
 from studies.engine.storage.plan_file import PlanFile
@@ -22,44 +22,44 @@ from studies.engine.storage.results_dir import Store
 from studies.engine.storage.state_watcher import StateWatcher
 
 
-def mend(store: Store) -> Iterator[str]:
-    """OSError where something cannot be removed."""
-    for path in leftovers(store.root, time.time()):
+def repair(store: Store) -> Iterator[str]:
+    """Repair the results folder and yield what was done. OSError if something cannot be removed."""
+    for path in temp_files(store.root, time.time()):
         _remove(path)
-        yield f"removed {path.relative_to(store.root)}, half written by a process that is gone"
+        yield f"removed {path.relative_to(store.root)}, left half-written by a dead process"
     yield from _lost(store)
     yield from _claims(store)
     for pid, trial in orphans(store):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGTERM)
-            yield f"asked worker {pid} (trial {trial}), whose driver is gone, to save and end"
+            yield f"asked worker {pid} (trial {trial}), whose driver is gone, to save and exit"
     plans = list(_plans(store))
     states = StateWatcher([store.trial(path.name) for path in store.trials.glob("*") if path.is_dir()]).poll()
-    for path in hosts.old_code(store, plans, states):
+    for path in hosts.unused_snapshots(store, plans, states):
         size = sum(file.lstat().st_size for file in path.rglob("*") if file.is_file())
         shutil.rmtree(path)
-        yield f"removed code/{path.name}, a copy of the code that no trial ran with ({size / 1e6:.1f} MB)"
+        yield f"removed code/{path.name}, a code snapshot that no trial used ({size / 1e6:.1f} MB)"
 
 
 def _lost(store: Store) -> Iterator[str]:
-    """Trials that say they run: `run` would find out by itself, a reader of state.json would not."""
+    """Mark trials as lost that claim to run: `run` would notice, a reader of state.json would not."""
     for path in sorted(store.trials.glob("*")):
         folder = store.trial(path.name)
         if (read_json(folder.state_file) or {}).get("status") != "running":
             continue
         state = folder.state()
         if state.status == "lost" and folder.set_state_if_idle(replace(state, ended=state.ended or state.heartbeat)):
-            yield f"marked trial {folder.id} as lost, its worker is gone; the next run goes on from its checkpoint"
+            yield f"marked trial {folder.id} as lost, its worker is dead; the next run resumes from its checkpoint"
 
 
 def _claims(store: Store) -> Iterator[str]:
     for file in [*store.trials.glob("*/claim"), *store.root.glob("*/driver")]:
         holder = Lease(file).owner() or {}
-        token = Lease(file).acquire()  # as a worker would: nothing is taken from the living
+        token = Lease(file).acquire()  # as a worker would: a live claim is never taken
         if token is not None:
             Lease(file).release(token)
             who = f"process {holder.get('pid')} on {holder.get('host')}"
-            yield f"removed {file.relative_to(store.root)}, the claim of {who}, which is gone"
+            yield f"removed {file.relative_to(store.root)}, the claim of {who}, which is dead"
 
 
 def _plans(store: Store) -> Iterator[PlanFile]:

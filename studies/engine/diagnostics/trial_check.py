@@ -1,4 +1,4 @@
-"""One trial folder looked at closely, and files that a killed process left half-written."""
+"""Checks of one trial folder, and temporary files left by killed processes."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from studies.engine.storage.lease import HEARTBEAT_SECONDS, STALE_AFTER, Lease
 from studies.engine.storage.trial_folder import TrialFolder, parse_event
 
 OLD_SECONDS = 6 * STALE_AFTER * HEARTBEAT_SECONDS
-"""A temporary file that nobody has written to for so long is nobody's."""
+"""A temporary file that was not written to for this long has no live writer."""
 TEMPORARY = re.compile(
     r"\.(.+\.\d+(\.[0-9a-f]{6})?|claim\.(stale\.)?[0-9a-f]{32}|driver\.(stale\.)?[0-9a-f]{32})|gang-[0-9a-f]{12}"
 )
-"""Names that `write_atomic`, checkpoints, snapshots, renderings, claims and gangs give to what is not finished."""
+"""Names of unfinished files of `write_atomic`, checkpoints, snapshots, renderings, claims and rendezvous."""
 
 Problem = tuple[Path, str, str]
-"""File, what is wrong with it, what to do."""
+"""File, what is wrong, what to do."""
 
 
 @dataclass
-class Examined:
+class TrialCheck:
     id: str
     status: Status = "planned"
     size: int = 0
     claimed: bool = False
-    stuck: bool = False
-    """Says that it runs, and nobody works on it."""
+    stale_running: bool = False
+    """Its state is running, but no live worker holds it."""
     stale_claim: bool = False
     problems: list[Problem] = field(default_factory=list)
 
 
-def examine(path: Path) -> Examined:
-    folder, found = TrialFolder(path), Examined(path.name)
+def check_trial(path: Path) -> TrialCheck:
+    folder, found = TrialFolder(path), TrialCheck(path.name)
     try:
         found.size = sum(file.lstat().st_size for file in path.rglob("*"))
         claim = Lease(folder.lease_file)
@@ -45,7 +45,7 @@ def examine(path: Path) -> Examined:
         found.stale_claim = folder.lease_file.exists() and not found.claimed
         found.status = folder.state().status
         written = read_json(folder.state_file) or {}
-        found.stuck = written.get("status") == "running" and found.status == "lost"
+        found.stale_running = written.get("status") == "running" and found.status == "lost"
         found.problems = [*_objects(folder), *_events(folder, found.claimed)]
     except OSError as error:
         where = Path(error.filename or path)
@@ -54,12 +54,12 @@ def examine(path: Path) -> Examined:
 
 
 def _objects(folder: TrialFolder) -> list[Problem]:
-    """The files that hold one JSON object each."""
-    again = "then type the same `studies run` again"
+    """Check the files that hold one JSON object each."""
+    then = "then repeat the same `studies run`"
     remedies = {
-        folder.spec_file: f"rm -r {folder.path}, {again}",
-        folder.state_file: f"rm {folder.state_file}, {again}",
-        folder.result_file: f"rm {folder.result_file}, {again}",
+        folder.spec_file: f"rm -r {folder.path}, {then}",
+        folder.state_file: f"rm {folder.state_file}, {then}",
+        folder.result_file: f"rm {folder.result_file}, {then}",
     }
     problems: list[Problem] = []
     for file, remedy in remedies.items():
@@ -78,7 +78,7 @@ def _objects(folder: TrialFolder) -> list[Problem]:
 
 
 def _events(folder: TrialFolder, live: bool) -> list[Problem]:
-    """Damaged lines; a last one without its end is being written, or cut by the next attempt."""
+    """Find damaged lines; an incomplete last one is being written, or is cut off by the next attempt."""
     if not folder.events_file.exists():
         return []
     with open(folder.events_file, "rb") as f:
@@ -90,8 +90,8 @@ def _events(folder: TrialFolder, live: bool) -> list[Problem]:
     return [(folder.events_file, f"{lines} cannot be read", remedy)]
 
 
-def leftovers(root: Path, now: float) -> list[Path]:
-    """Temporary files and folders below a results folder that nobody writes to any more."""
+def temp_files(root: Path, now: float) -> list[Path]:
+    """Return temporary files and folders below a results folder that no process writes to any more."""
     found: list[Path] = []
     for place, folders, files in os.walk(root):
         for name in [*folders, *files]:

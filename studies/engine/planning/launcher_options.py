@@ -1,6 +1,6 @@
-"""--on, --cluster, --launch: which launcher, and with which options; shared by the verbs that launch or show it.
+"""Which launcher runs the trials, and with which options.
 
-A cluster's profile lays over the study's `resources.launcher`, the command line over both.
+A cluster profile overrides the study's `resources.launcher`; the command line overrides both.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from studies.engine.planning.overrides import parse_override
 
 
 def preferred(on: str | None, cluster: str | None, trials: Sequence[Trial]) -> str | None:
-    """The launcher that is asked for: by name, by a cluster's profile, by the study's resources."""
+    """Return the requested launcher: by name, by a cluster profile, or by the study's resources; None: no request."""
     if on and on not in launcher_names():
         raise StudyError([Problem("--on", f"no launcher {on}{suggest_or_list(on, launcher_names())}")])
     if on or cluster:
@@ -29,7 +29,11 @@ def preferred(on: str | None, cluster: str | None, trials: Sequence[Trial]) -> s
 
 
 def options(trials: Sequence[Trial], name: str, cluster: str | None, typed: Sequence[str]) -> dict[str, Any]:
-    """The launcher's options; Refused with every problem of profile and command line."""
+    """Return the launcher's options.
+
+    Raises:
+        StudyError: with every problem of profile and command line.
+    """
     given = _normal(next((t.resources.launcher[name] for t in trials if name in t.resources.launcher), {}))
     problems: list[Problem] = []
     over: dict[str, Any] = {}
@@ -70,7 +74,7 @@ def _slurm_issues(given: Mapping[str, Any], path: tuple[str, ...] = ()) -> list[
 
 
 def _normal(given: Mapping[str, Any]) -> dict[str, Any]:
-    """One spelling for each option, so that the later one wins."""
+    """Spell every option with underscores, so that later ones override earlier ones."""
     return {key.replace("-", "_"): value for key, value in given.items()}
 
 

@@ -22,7 +22,7 @@ from studies.engine.planning import identity
 from studies.engine.planning.choice import chosen
 from studies.engine.planning.forecast import gpus as devices
 from studies.engine.planning.forecast.estimate import Estimate, estimate
-from studies.engine.planning.forecast.requirements import reckon
+from studies.engine.planning.forecast.requirements import forecast
 from studies.engine.planning.overrides import make_label
 from studies.engine.storage import plan_file
 from studies.engine.storage.code_snapshot import fingerprint, root
@@ -163,12 +163,12 @@ def _arm_suffix(names: Sequence[str], of: int) -> str:
     return f"   [{names[0]}" + (f" and {len(names) - 1} more]" if len(names) > 1 else "]")
 
 
-def _estimate(plan: Plan, store: Store, gpu: devices.Device, count: bool) -> Estimate | None:
+def _estimate(plan: Plan, store: Store, gpu: devices.Gpu, count: bool) -> Estimate | None:
     if not plan.to_run:
         return None
     done = [t for t in plan.trials if plan.state(t).status == "done"]
-    reckoning = reckon((*plan.to_run, *done), plan.study.task, store.root, gpu, count)
-    return estimate(plan.to_run, done, plan.states, store, reckoning)
+    expected = forecast((*plan.to_run, *done), plan.study.task, store.root, gpu, count)
+    return estimate(plan.to_run, done, plan.states, store, expected)
 
 
 def _trials(

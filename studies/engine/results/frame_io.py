@@ -1,4 +1,4 @@
-"""The frame on disk: trials.csv, trials.parquet, curves.parquet; equal content gives equal bytes."""
+"""Write the frame: trials.csv, trials.parquet, curves.parquet; equal content gives equal bytes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FLOATS = ("metric.", "cost.", "model.")
 
 
 def write(folder: Path, plan: PlanFile, rows: list[Row], curves: Curves) -> Path:
-    """All three files, each replaced atomically and only where its bytes change; the path of trials.csv."""
+    """Write all three files, each atomically and only if its bytes change; return the path of trials.csv."""
     path = folder / "trials.csv"
     _replace(folder / "curves.parquet", _parquet(_curve_table(curves, plan)))
     _replace(folder / "trials.parquet", _parquet(_row_table(rows, plan)))
@@ -31,14 +31,14 @@ def write(folder: Path, plan: PlanFile, rows: list[Row], curves: Curves) -> Path
 
 
 def metadata(plan: PlanFile) -> dict[str, Any]:
-    """What a table needs to know of the study beyond the rows."""
-    told = {key: getattr(plan, key) for key in ("study", "title", "label", "scale", "task", "study_text")}
+    """Return what tables need besides the rows."""
+    fields = {key: getattr(plan, key) for key in ("study", "title", "label", "scale", "task", "study_text")}
     metrics = {k: {"from": m.source, "direction": m.direction, "unit": m.unit} for k, m in plan.metrics.items()}
-    return {"frame": FRAME_VERSION, **told, "metrics": metrics, "parts": [asdict(part) for part in plan.parts]}
+    return {"frame": FRAME_VERSION, **fields, "metrics": metrics, "parts": [asdict(part) for part in plan.parts]}
 
 
 def csv_text(rows: list[Row]) -> str:
-    """Floats in their shortest exact form, absent values empty."""
+    """Format rows as CSV: floats in their shortest exact form, missing values empty."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     if rows:

@@ -1,7 +1,7 @@
 """predictions.npz of a study: the finished trials' predictions in one file, each target once. Standard library only.
 
-Members are `prediction/<trial>/<target>` and `target/<target>`, a target being named by its content; every one is an
-array as numpy writes it, so `numpy.load` reads the file. Equal predictions give equal bytes.
+Members are `prediction/<trial>/<target>` and `target/<target>`, where a target is named by the hash of its content.
+They are arrays in numpy's format, so `numpy.load` reads the file. Equal predictions give equal bytes.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def gather(trials: Sequence[TrialFolder], folder: Path) -> None:
-    """Write the study's file; gone where no finished trial has predictions, untouched where it is up to date."""
+    """Write the study's file if it is out of date; remove it if no finished trial has predictions."""
     target = folder / NAME
     found = [trial for trial in trials if trial.predictions_file.is_file()]
     if not found:
         target.unlink(missing_ok=True)
     elif not _current(target, found):
-        write_atomic(target, _packed(found))
+        write_atomic(target, _archive(found))
 
 
 def _current(target: Path, trials: Sequence[TrialFolder]) -> bool:
-    """Whether the file has these very trials and none of them is newer."""
+    """Whether the file has exactly these trials and none of them is newer."""
     try:
         written = target.stat().st_mtime_ns
         with zipfile.ZipFile(target) as archive:
@@ -40,14 +40,14 @@ def _current(target: Path, trials: Sequence[TrialFolder]) -> bool:
     return names == {t.id for t in trials} and all(t.predictions_file.stat().st_mtime_ns < written for t in trials)
 
 
-def _packed(trials: Sequence[TrialFolder]) -> bytes:
+def _archive(trials: Sequence[TrialFolder]) -> bytes:
     members: dict[str, bytes] = {}
     for trial in trials:
         try:
             with zipfile.ZipFile(trial.predictions_file) as archive:
                 prediction, target = (archive.read(f"{name}.npy") for name in ("prediction", "target"))
         except (OSError, zipfile.BadZipFile, KeyError):
-            continue  # a file that somebody else put there, or half of one
+            continue  # a foreign or incomplete file
         name = hashlib.sha256(target).hexdigest()[:8]
         members[f"target/{name}.npy"] = target
         members[f"prediction/{trial.id}/{name}.npy"] = prediction

@@ -26,7 +26,7 @@ class Reading:
     state: State
     status: Status
     result: dict[str, Any]
-    """Empty unless the trial is done: a half-trained number must never enter a mean."""
+    """Empty unless the trial is done: a number of a half-trained model must never enter a mean."""
     env: dict[str, Any]
     latest: dict[str, float] = field(default_factory=dict)
     """The last logged value of every event key."""
@@ -34,7 +34,7 @@ class Reading:
 
 @dataclass
 class Curves:
-    """The columns of curves.parquet; trial and metric as indices into their names."""
+    """The columns of curves.parquet; trial and metric are indices into their names."""
 
     trials: list[str] = field(default_factory=list)
     metrics: dict[str, int] = field(default_factory=dict)
@@ -44,7 +44,7 @@ class Curves:
     value: array[float] = field(default_factory=lambda: array("d"))
 
     def add(self, trial: str, events: Iterable[Event]) -> None:
-        """A trial's events, once per (metric, step): the last one written wins."""
+        """Add a trial's events, once per (metric, step): the last one written counts."""
         points = {(name, event.step): value for event in events for name, value in event.metrics.items()}
         for name, _ in points:
             self.metrics.setdefault(name, len(self.metrics))
@@ -57,12 +57,13 @@ class Curves:
 
 
 def read_all(store: Store, plan: PlanFile, curves: Curves | None = None) -> dict[str, Reading]:
-    """The planned trials' folders, each read once, by folder id in the frame's order."""
+    """Read the planned trials' folders, each once; by folder id, in the order of the frame."""
     folders = dict.fromkeys(trial.folder for trial in ordered(plan))
     return {name: read(store.trial(name), plan, curves) for name in folders}
 
 
 def read(folder: TrialFolder, plan: PlanFile, curves: Curves | None = None) -> Reading:
+    """Read one trial folder; curves: also add its events to them."""
     state, result = folder.state(), folder.result()
     status: Status = "lost" if state.status == "done" and result is None else state.status
     env = read_json(folder.attempt_folder(max(state.attempt - 1, 0)) / "env.json")
@@ -78,7 +79,7 @@ def read(folder: TrialFolder, plan: PlanFile, curves: Curves | None = None) -> R
 
 
 def ordered(plan: PlanFile) -> list[PlannedTrial]:
-    """The plan's order of parts and arms, then by seed, whatever order the seeds were planned in."""
+    """Sort trials by the plan's order of parts and arms, then by seed."""
     parts = {part.name: i for i, part in enumerate(plan.parts)}
     arms: dict[tuple[str, str], int] = {}
     for t in plan.trials:
@@ -87,7 +88,7 @@ def ordered(plan: PlanFile) -> list[PlannedTrial]:
 
 
 def rows(plan: PlanFile, readings: dict[str, Reading]) -> list[Row]:
-    """One row per planned trial; metrics only of finished ones."""
+    """Return one row per planned trial; metrics only of finished ones."""
     axes = list(dict.fromkeys(axis.name for part in plan.parts for axis in part.axes))
     return [_row(plan, axes, trial, readings[trial.folder]) for trial in ordered(plan)]
 
@@ -118,7 +119,7 @@ def _row(plan: PlanFile, axes: list[str], trial: PlannedTrial, got: Reading) -> 
 
 
 def value(name: str, metric: PlannedMetric, got: Reading) -> float | None:
-    """A declared metric of a finished trial: from the result, or the last value of an event key."""
+    """Return a declared metric of a finished trial: from the result, or the last value of an event key."""
     if got.status != "done":
         return None
     if key := _event_key(metric):
@@ -134,13 +135,13 @@ def _event_key(metric: PlannedMetric) -> str | None:
 
 
 def environment(env: dict[str, Any]) -> Row:
-    """The env.* columns of an env.json; absent ones stay empty."""
+    """Return the env.* columns of an env.json; missing ones stay empty."""
     packages = env.get("packages") or {}
     git = env.get("git")
     if isinstance(git, dict):
         git = f"{git.get('sha') or ''}{'+' if git.get('dirty') else ''}"
     found = {"git": git, "source": env.get("source"), "gpu": env.get("gpu"), "torch": packages.get("torch")}
-    return {f"env.{key}": str(told) if told else None for key, told in found.items()}
+    return {f"env.{key}": str(value) if value else None for key, value in found.items()}
 
 
 def _number(value: object) -> float | None:

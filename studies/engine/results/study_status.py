@@ -1,4 +1,4 @@
-"""How a study stands, from plan.json and the trial folders alone: what `status`, `stop` and `logs` look at."""
+"""The progress of a study, from plan.json and the trial folders alone: for `status`, `stop` and `logs`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from studies.engine.storage.plan_file import PlanFile, PlannedTrial
 from studies.engine.storage.results_dir import Store
 from studies.engine.storage.state_watcher import StateWatcher
 
-WORDS = {"planned": "missing"}
+DISPLAY_NAMES = {"planned": "missing"}
 
 
-class Standing:
+class StudyStatus:
     """One study folder."""
 
     def __init__(self, store: Store, plan: PlanFile) -> None:
@@ -26,14 +26,14 @@ class Standing:
 
     @property
     def labels(self) -> dict[str, str]:
-        """folder id -> "part arm s0" of the first arm it serves."""
+        """folder id -> "part arm s0" of the first arm that uses it."""
         return {t.folder: f"{t.part} {t.arm} s{t.seed}" for t in reversed(self.plan.trials)}
 
     def driver(self) -> dict[str, Any] | None:
         return study_lock.running_driver(self.plan.folder)
 
     def arms(self) -> Iterator[tuple[str, str, Counter[str]]]:
-        """Part, arm, and how many of its seeds stand how; in the plan's order."""
+        """Yield part, arm, and how many of its seeds have which status, in the plan's order."""
         states = self.watch.poll()
         found: dict[tuple[str, str], Counter[str]] = {}
         for trial in self.plan.trials:
@@ -52,14 +52,14 @@ class Standing:
         }
 
 
-def counted(count: Mapping[Any, int]) -> str:
+def format_counts(count: Mapping[Any, int]) -> str:
     """ "done 3, failed 1, missing 1"."""
     order = ("done", *(status for status in STATUSES if status != "done"))
-    return ", ".join(f"{WORDS.get(status, status)} {count[status]}" for status in order if count.get(status))
+    return ", ".join(f"{DISPLAY_NAMES.get(status, status)} {count[status]}" for status in order if count.get(status))
 
 
-def named(results: Path, study: str) -> list[Path]:
-    """The study folders that a name on the command line means: ``name@label`` that one, ``name`` it and its labels."""
+def find_folders(results: Path, study: str) -> list[Path]:
+    """Return the study folders of a name on the command line: ``name@label`` that one, ``name`` also all its labels."""
     from studies.engine.storage.plan_file import folders
 
     name = Path(study).stem if study.endswith((".yaml", ".yml")) else study
@@ -67,6 +67,6 @@ def named(results: Path, study: str) -> list[Path]:
 
 
 def _row(trial: PlannedTrial, states: Mapping[str, State]) -> dict[str, Any]:
-    told = asdict(states[trial.folder])
+    state = asdict(states[trial.folder])
     place = {"part": trial.part, "arm": trial.arm, "seed": trial.seed, "trial": trial.folder}
-    return place | told
+    return place | state

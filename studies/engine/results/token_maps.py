@@ -1,6 +1,6 @@
-"""Token maps that trials left behind, gathered in the study folder: of each arm the first finished seed's.
+"""Collect token maps in the study folder, one per arm: those of its first finished seed.
 
-They go along with the frame, for figures; no number is read from them.
+They accompany the frame, for figures; no number is read from them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FOLDER = "maps"
 
 
 def gather(store: Store, plan: PlanFile, readings: Mapping[str, Reading], folder: Path) -> list[Path]:
-    """``maps/<trial>.npz`` in the study folder; what no arm needs any more goes."""
+    """Copy them to ``maps/<trial>.npz`` in the study folder and remove those that no arm uses any more."""
     chosen = _chosen(store, plan, readings)
     place = folder / FOLDER
     for old in place.glob("*.npz"):
@@ -38,7 +38,7 @@ def gather(store: Store, plan: PlanFile, readings: Mapping[str, Reading], folder
 
 
 def _chosen(store: Store, plan: PlanFile, readings: Mapping[str, Reading]) -> dict[str, Path]:
-    """Trial -> its file, one per arm that has any."""
+    """Return trial -> file, one per arm that has any."""
     seen: dict[tuple[str, str], str] = {}
     for trial in sorted(plan.trials, key=lambda t: t.seed):
         arm = trial.part, trial.arm

@@ -1,4 +1,4 @@
-"""MLflow kept up to date beside the running trials, by a thread: a slow or absent server never holds anything up."""
+"""Keep MLflow up to date while trials run, in a thread: a slow or absent server never delays a trial."""
 
 from __future__ import annotations
 
@@ -7,27 +7,31 @@ import time
 
 from studies.engine.tracking.mirror import Mirror
 
-EVERY, SHARE, PATIENCE = 5.0, 20, 60.0
-"""Seconds between two updates, or SHARE times what the last one took; seconds to wait for one under way at the end."""
+INTERVAL_SECONDS = 5.0
+"""Between two updates, at least."""
+PAUSE_FACTOR = 20
+"""Pause after an update, in units of its duration: an update takes at most 1/20 of the time."""
+JOIN_SECONDS = 60.0
+"""To wait at the end for an update in progress."""
 
 
-class Mirroring:
+class BackgroundMirror:
     def __init__(self, mirror: Mirror) -> None:
         self._mirror = mirror
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mlflow", daemon=True)
 
-    def __enter__(self) -> Mirroring:
+    def __enter__(self) -> BackgroundMirror:
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._end.set()
-        self._thread.join(PATIENCE)
+        self._thread.join(JOIN_SECONDS)
 
     def _run(self) -> None:
-        pause = EVERY
+        pause = INTERVAL_SECONDS
         while not self._end.wait(pause):
-            began = time.monotonic()
+            started = time.monotonic()
             self._mirror.update()
-            pause = max(EVERY, SHARE * (time.monotonic() - began))
+            pause = max(INTERVAL_SECONDS, PAUSE_FACTOR * (time.monotonic() - started))

@@ -1,8 +1,8 @@
-"""Trial folders -> MLflow, by one writer at a time.
+"""Mirror trial folders to MLflow, one writer at a time.
 
-The trial folder is the truth; what stands in MLflow can be thrown away and told again. Nothing that goes wrong here
-reaches a trial: `Mirror.update` remembers, says one line, and tries again the next time. The only file that imports
-MLflow, and only where there is something to tell.
+The trial folders are the source of truth; what MLflow has can be deleted and written again. Errors here never reach a
+trial: `Mirror.update` reports one line and tries again the next time. This is the only file that imports MLflow, and
+only if there is something to write.
 """
 
 from __future__ import annotations
@@ -21,92 +21,92 @@ from studies.engine.storage.results_dir import Store
 from studies.engine.storage.trial_folder import TrialFolder
 from studies.engine.tracking import mlflow_uri, run_records
 from studies.engine.tracking.mlflow_runs import Runs
-from studies.engine.tracking.run_records import ENDED, Point, Wanted, milliseconds
+from studies.engine.tracking.run_records import ENDED, Point, RunRecord, milliseconds
 from studies.engine.tracking.sync_state import (
-    Memory,
-    Seen,
-    Told,
-    began,
-    identity,
+    FileStamps,
+    SyncedRun,
+    SyncState,
+    file_stamps,
+    first_event_time,
+    inode,
     log_tail,
-    news,
-    signature,
+    new_events,
     sources,
 )
 
-GIVE_UP_AFTER = 3  # failures within one pass: then it is not the trial's fault
-PATIENCE = 120.0
-"""Seconds `close` waits for another writer; `update` does not wait."""
+GIVE_UP_AFTER = 3  # failures within one pass: the server is at fault, not a trial
+LOCK_SECONDS = 120.0
+"""How long `close` waits for another writer; `update` does not wait."""
 
 
-class Unavailable(Exception):
+class MlflowUnavailable(Exception):
     """MLflow cannot be reached or used at all; the message is for the user."""
 
 
 _opened: dict[str, int | None] = {}
-"""The database file behind a URI when this process first used it: MLflow holds on to that one, deleted or not."""
+"""Inode of the database file when this process first used the URI: MLflow keeps it open even if it is deleted."""
 
 
 @dataclass(frozen=True)
-class Due:
-    """A trial with news for MLflow."""
+class PendingRun:
+    """A trial whose run in MLflow is out of date."""
 
     folder: TrialFolder
-    wanted: Wanted
-    seen: Seen
+    record: RunRecord
+    seen: FileStamps
 
 
 class Mirror:
-    """One study folder and its MLflow experiment."""
+    """Mirrors one study folder to its MLflow experiment."""
 
     def __init__(
         self, store: Store, folder: Path, uri: str | None = None, say: Callable[[str], None] | None = None
     ) -> None:
-        """say: gets one line for each new problem."""
+        """say: called with one line for each new problem."""
         self.store, self.folder = store, folder
         self.uri = uri or mlflow_uri.default(store.root)
         self.problem = ""
-        """Why the last attempt failed, empty where it did not."""
+        """Why the last update failed; empty if it did not."""
         self._say = say
         self._runs: Runs | None = None
 
     @property
     def where(self) -> str:
         """For the user: ``sqlite:////…/mlflow.db  experiment redundancy_ablation``."""
-        return f"{mlflow_uri.shown(self.uri)}  experiment {self.folder.name}"
+        return f"{mlflow_uri.without_password(self.uri)}  experiment {self.folder.name}"
 
     @property
-    def told(self) -> int:
-        """Trials that MLflow knows."""
-        return len(Memory.load(self.folder).trials)
+    def synced(self) -> int:
+        """Number of trials that MLflow has."""
+        return len(SyncState.load(self.folder).trials)
 
-    def behind(self) -> bool:
-        """Whether MLflow lacks something, as far as can be told without importing it."""
-        return self._anything(read_plan(self.folder), final=True)
+    def is_behind(self) -> bool:
+        """Whether MLflow lacks something, as far as is known without importing it."""
+        return self._is_out_of_date(read_plan(self.folder), final=True)
 
     def update(self) -> bool:
-        """Tell MLflow what is new; True where it now knows. Never raises."""
+        """Write what is new to MLflow; return whether that succeeded. Never raises."""
         return self._guarded(final=False)
 
     def close(self) -> bool:
-        """The same, and the parent run: aggregates over seeds, tables and figures. Call it once those are rendered."""
+        """Update, and write the parent run: means over seeds, tables and figures. Call it after they are rendered."""
         return self._guarded(final=True)
 
     def sync(self) -> bool:
-        """Forget what MLflow was told and tell it all again: what it has stays as it is, what it lacks is added."""
-        (self.folder / Memory.NAME).unlink(missing_ok=True)
+        """Compare everything again: existing runs are kept and completed."""
+        (self.folder / SyncState.NAME).unlink(missing_ok=True)
         self._runs = None
         return self.close()
 
-    # ---- when
+    # ---- when to write
 
     def _guarded(self, final: bool) -> bool:
         try:
-            done = self._bring(final)
+            done = self._write_if_needed(final)
         except Exception as error:
             problem = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
             if not mlflow_uri.answers(self.uri):
-                problem = f"no MLflow server answers at {mlflow_uri.shown(self.uri)}"
+                problem = f"no MLflow server answers at {mlflow_uri.without_password(self.uri)}"
             if problem != self.problem and self._say is not None:
                 self._say(f"{problem} (`python -m studies sync {self.folder.name}` catches up)")
             self.problem = problem
@@ -114,83 +114,83 @@ class Mirror:
         self.problem = ""
         return done
 
-    def _bring(self, final: bool) -> bool:
+    def _write_if_needed(self, final: bool) -> bool:
         plan = read_plan(self.folder)
-        if not self._anything(plan, final):
+        if not self._is_out_of_date(plan, final):
             return True
         if not mlflow_uri.answers(self.uri):
-            raise Unavailable
+            raise MlflowUnavailable
 
         from filelock import FileLock, Timeout
 
         try:
-            with FileLock(mlflow_uri.lock(self.uri, self.folder), timeout=PATIENCE if final else 0):
+            with FileLock(mlflow_uri.lock(self.uri, self.folder), timeout=LOCK_SECONDS if final else 0):
                 self._write(plan, final)
         except Timeout:
             if final:
-                raise Unavailable("another process has been writing to MLflow for two minutes") from None
+                raise MlflowUnavailable("another process has been writing to MLflow for two minutes") from None
             return False
         return True
 
-    def _anything(self, plan: PlanFile, final: bool) -> bool:
-        """Whether there is something to tell, as far as that can be known without importing MLflow."""
-        memory = Memory.load(self.folder)
+    def _is_out_of_date(self, plan: PlanFile, final: bool) -> bool:
+        """Whether there is something to write, as far as is known without importing MLflow."""
+        state = SyncState.load(self.folder)
         token = mlflow_uri.token(self.uri, self.folder.name)
-        if memory.uri != self.uri or token not in (None, memory.token):
-            memory = Memory()
-        parent_due = final and memory.parent.seen != signature(output_files(self.folder))
-        return parent_due or next(self._due(plan, memory), None) is not None
+        if state.uri != self.uri or token not in (None, state.token):
+            state = SyncState()
+        parent_due = final and state.parent.seen != file_stamps(output_files(self.folder))
+        return parent_due or next(self._due(plan, state), None) is not None
 
-    def _due(self, plan: PlanFile, memory: Memory) -> Iterator[Due]:
-        """The trials whose runs are not as they should be."""
+    def _due(self, plan: PlanFile, state: SyncState) -> Iterator[PendingRun]:
+        """Yield the trials whose runs are out of date."""
         served: dict[str, list[PlannedTrial]] = {}
         for trial in plan.trials:
             served.setdefault(trial.folder, []).append(trial)
         for name, arms in served.items():
-            folder, told = self.store.trial(name), memory.trials.get(name, Told())
-            seen = signature(sources(folder))  # before reading, so that what changes meanwhile is seen the next time
-            current = told.parent == memory.parent.run
-            if current and told.seen == seen and told.status in ENDED:
+            folder, synced = self.store.trial(name), state.trials.get(name, SyncedRun())
+            seen = file_stamps(sources(folder))  # before reading, so that a change meanwhile is noticed next time
+            current = synced.parent == state.parent.run
+            if current and synced.seen == seen and synced.status in ENDED:
                 continue
             got = read(folder, plan)
             if got.state.attempt == 0 and got.status != "done":
-                continue  # not started: MLflow need not know
-            wanted = run_records.trial_run(plan, arms, got, folder.spec() or {}, began(folder))
-            if not (current and told.seen[:1] == seen[:1] and told.digest == wanted.digest):
-                yield Due(folder, wanted, seen)
+                continue  # not started: no run in MLflow yet
+            record = run_records.trial_run(plan, arms, got, folder.spec() or {}, first_event_time(folder))
+            if not (current and synced.seen[:1] == seen[:1] and synced.digest == record.digest):
+                yield PendingRun(folder, record, seen)
 
-    # ---- what
+    # ---- what to write
 
     def _write(self, plan: PlanFile, final: bool) -> None:
         runs = self._open()
-        memory = Memory.load(self.folder)
-        if (memory.uri, memory.token) != (self.uri, runs.token):
-            memory = Memory(uri=self.uri, token=runs.token)
+        state = SyncState.load(self.folder)
+        if (state.uri, state.token) != (self.uri, runs.token):
+            state = SyncState(uri=self.uri, token=runs.token)
         try:
-            if final or not memory.parent.run:
-                self._tell_parent(plan, memory, runs)
+            if final or not state.parent.run:
+                self._push_parent(plan, state, runs)
             else:
-                memory.parent.seen = []  # whoever closes looks again
-            self._tell_trials(list(self._due(plan, memory)), memory, runs)
+                state.parent.seen = []  # compared again by the next `close`
+            self._push_trials(list(self._due(plan, state)), state, runs)
         finally:
-            memory.save(self.folder)
+            state.save(self.folder)
 
     def _open(self) -> Runs:
         file = mlflow_uri.database(self.uri)
         if self._runs is None:
             place = mlflow_uri.artifacts(self.uri, self.store.root, self.folder.name)
             self._runs = Runs(*_mlflow(self.uri), self.folder.name, place)
-        if _opened.setdefault(self.uri, identity(file)) != identity(file):
-            raise Unavailable(f"{file} was replaced while it was in use: the next run fills the new one")
+        if _opened.setdefault(self.uri, inode(file)) != inode(file):
+            raise MlflowUnavailable(f"{file} was replaced while it was in use: the next run fills the new one")
         return self._runs
 
-    def _tell_trials(self, due: Sequence[Due], memory: Memory, runs: Runs) -> None:
+    def _push_trials(self, due: Sequence[PendingRun], state: SyncState, runs: Runs) -> None:
         failures: list[Exception] = []
         for trial in due:
-            told = memory.trials.pop(trial.folder.id, Told())
+            synced = state.trials.pop(trial.folder.id, SyncedRun())
             try:
-                memory.trials[trial.folder.id] = self._tell_trial(trial, told, memory.parent.run, runs)
-            except Exception as error:  # the run is found again by its tag
+                state.trials[trial.folder.id] = self._push_trial(trial, synced, state.parent.run, runs)
+            except Exception as error:  # its run is found again by its tag
                 runs.forget(trial.folder.id)
                 failures.append(error)
                 if len(failures) == GIVE_UP_AFTER:
@@ -198,61 +198,61 @@ class Mirror:
         if failures:
             raise failures[0]
 
-    def _tell_trial(self, trial: Due, told: Told, parent: str, runs: Runs) -> Told:
-        folder, wanted, born = trial.folder, trial.wanted, trial.wanted.tags["began"]
-        if not told.run and (found := runs.trials.get(folder.id)):
-            same = found.params == wanted.params  # else written by another version: params cannot be changed
-            told = Told(run=found.id, began=found.tags.get("began", "") if same else "never")
-        if told.run and told.began not in ("", born):
-            runs.delete(told.run)  # the trial was started over: its old curve is not this trial's
-            told = Told()
-        news_of_it = (told.digest, told.parent) != (wanted.digest, parent)
-        if not told.run:
-            told = Told(run=runs.create(wanted, parent))
-            runs.file(told.run, folder.spec_file)
-        elif news_of_it:
-            runs.describe(told.run, wanted, parent)
-        events, offset = news(folder, told.offset)
+    def _push_trial(self, trial: PendingRun, synced: SyncedRun, parent: str, runs: Runs) -> SyncedRun:
+        folder, record, began = trial.folder, trial.record, trial.record.tags["began"]
+        if not synced.run and (found := runs.trials.get(folder.id)):
+            same = found.params == record.params  # otherwise of another version: params cannot be changed
+            synced = SyncedRun(run=found.id, began=found.tags.get("began", "") if same else "never")
+        if synced.run and synced.began not in ("", began):
+            runs.delete(synced.run)  # the trial restarted from scratch: the old curve is not its curve
+            synced = SyncedRun()
+        changed = (synced.digest, synced.parent) != (record.digest, parent)
+        if not synced.run:
+            synced = SyncedRun(run=runs.create(record, parent))
+            runs.file(synced.run, folder.spec_file)
+        elif changed:
+            runs.describe(synced.run, record, parent)
+        events, offset = new_events(folder, synced.offset)
         points = [Point(k, v, milliseconds(e.time), e.step) for e in events for k, v in e.metrics.items()]
-        runs.points(told.run, points)
-        if news_of_it and wanted.status in ENDED:
-            runs.file(told.run, folder.result_file)
-            runs.text(told.run, "log.txt", log_tail(folder))
-        return Told(told.run, parent, wanted.digest, wanted.status, born, offset, trial.seen)
+        runs.points(synced.run, points)
+        if changed and record.status in ENDED:
+            runs.file(synced.run, folder.result_file)
+            runs.text(synced.run, "log.txt", log_tail(folder))
+        return SyncedRun(synced.run, parent, record.digest, record.status, began, offset, trial.seen)
 
-    def _tell_parent(self, plan: PlanFile, memory: Memory, runs: Runs) -> None:
-        """The parent is replaced where its history is not the beginning of what it should be (a trial ran again)."""
+    def _push_parent(self, plan: PlanFile, state: SyncState, runs: Runs) -> None:
+        """Write the parent run; replace it if its history is no longer valid (a trial was rerun)."""
         readings = read_all(self.store, plan)
         points = run_records.aggregates(plan, rows(plan, readings), readings)
         history = run_records.history(points)
-        wanted = run_records.study_run(plan, readings, history)
-        told, seen = memory.parent, signature(output_files(self.folder))
-        if not told.run and runs.parent is not None:
-            told = Told(run=runs.parent.id, history=runs.parent.tags.get("aggregates", ""))
-        known = int(told.history.partition(" ")[0] or 0)
-        if told.history and told.history != run_records.history(points[:known]):
-            runs.delete(told.run)
-            told, known = Told(), 0
-        if not told.run:
-            told = Told(run=runs.create(wanted, ""))
-        elif told.digest != wanted.digest:
-            runs.describe(told.run, wanted, "")
-        runs.points(told.run, points[known:])
-        if told.seen != seen:
-            runs.files(told.run, self.folder, output_files(self.folder))
-        memory.parent = Told(told.run, "", wanted.digest, wanted.status, seen=seen, history=history)
+        record = run_records.study_run(plan, readings, history)
+        synced, seen = state.parent, file_stamps(output_files(self.folder))
+        if not synced.run and runs.parent is not None:
+            synced = SyncedRun(run=runs.parent.id, history=runs.parent.tags.get("aggregates", ""))
+        known = int(synced.history.partition(" ")[0] or 0)
+        if synced.history and synced.history != run_records.history(points[:known]):
+            runs.delete(synced.run)
+            synced, known = SyncedRun(), 0
+        if not synced.run:
+            synced = SyncedRun(run=runs.create(record, ""))
+        elif synced.digest != record.digest:
+            runs.describe(synced.run, record, "")
+        runs.points(synced.run, points[known:])
+        if synced.seen != seen:
+            runs.files(synced.run, self.folder, output_files(self.folder))
+        state.parent = SyncedRun(synced.run, "", record.digest, record.status, seen=seen, history=history)
 
 
 def _mlflow(uri: str) -> tuple[Any, Any]:
-    """A client and MLflow's entities, with the chatter of MLflow and alembic off."""
+    """Return a client and MLflow's entities; the log output of MLflow and alembic is turned off."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # 7 would be four minutes with a server that died
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")  # 120 with one that hangs
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # default 7: four minutes with a dead server
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")  # default 120, for a hanging server
     try:
         from mlflow import MlflowClient, entities
     except ImportError as error:
-        raise Unavailable(f"{error.name or 'mlflow'} is not installed, so MLflow shows nothing of this study") from None
+        raise MlflowUnavailable(f"{error.name or 'mlflow'} is not installed: no MLflow for this study") from None
     for name, level in (("mlflow", logging.WARNING), ("alembic", logging.WARNING), ("urllib3", logging.ERROR)):
         logging.getLogger(name).setLevel(level)
     return MlflowClient(tracking_uri=uri), entities

@@ -1,4 +1,4 @@
-"""The runs of one MLflow experiment: what `track` asks of a client, and how it fits into its limits."""
+"""The runs of one MLflow experiment, written in batches within MLflow's limits."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from studies.engine.tracking import mlflow_uri
-from studies.engine.tracking.run_records import ENDED, Point, Wanted, legal
+from studies.engine.tracking.run_records import ENDED, Point, RunRecord, sanitize
 
 METRICS_PER_BATCH, PARAMS_PER_BATCH, RUNS_PER_PAGE = 1000, 100, 1000
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Found:
-    """A run that MLflow has."""
+class ExistingRun:
+    """A run in MLflow."""
 
     id: str
     tags: dict[str, str]
@@ -27,13 +27,13 @@ class Found:
 
 
 class Runs:
-    """Opens (or makes) the experiment; what it holds already is listed once."""
+    """Opens or creates the experiment and lists its runs once."""
 
     def __init__(self, client: Any, entities: Any, experiment: str, artifacts: str | None) -> None:
         """client: an MlflowClient, entities: `mlflow.entities`, artifacts: their folder (a server has its own)."""
         self._client, self._entities = client, entities
-        self.trials: dict[str, Found] = {}
-        self.parent: Found | None = None
+        self.trials: dict[str, ExistingRun] = {}
+        self.parent: ExistingRun | None = None
         self.token = uuid.uuid4().hex
         found = self._client.get_experiment_by_name(experiment)
         if found is None:
@@ -44,67 +44,67 @@ class Runs:
         if found.lifecycle_stage == "active":
             self.token = found.tags.get(mlflow_uri.TOKEN, self.token)
             for run in self._list():
-                self._know(run)
-        else:  # it keeps its name for itself, and would bring back the runs that we had deleted too
+                self._register(run)
+        else:  # deleted: its name stays taken, and restoring also restores deleted runs
             self._client.restore_experiment(self._experiment)
             for run in self._list():
                 self.delete(run.id)
         if found.tags.get(mlflow_uri.TOKEN) != self.token:
             self._client.set_experiment_tag(self._experiment, mlflow_uri.TOKEN, self.token)
 
-    def _list(self, query: str = "") -> list[Found]:
-        """The active runs."""
-        listed: list[Found] = []
+    def _list(self, query: str = "") -> list[ExistingRun]:
+        """Return the active runs."""
+        listed: list[ExistingRun] = []
         page = None
         while True:
             runs = self._client.search_runs([self._experiment], query, max_results=RUNS_PER_PAGE, page_token=page)
-            listed += [Found(run.info.run_id, run.data.tags, run.data.params) for run in runs]
+            listed += [ExistingRun(run.info.run_id, run.data.tags, run.data.params) for run in runs]
             page = runs.token
             if not page:
                 return listed
 
-    def _know(self, run: Found) -> None:
+    def _register(self, run: ExistingRun) -> None:
         if run.tags.get("kind") == "study":
             self.parent = run
         elif "trial_id" in run.tags:
             self.trials[run.tags["trial_id"]] = run
 
     def forget(self, trial: str) -> None:
-        """After a failure: look again whether MLflow has it."""
+        """Look up a trial's run again after a failure."""
         self.trials.pop(trial, None)
-        with contextlib.suppress(Exception):  # the failure itself is being reported
+        with contextlib.suppress(Exception):  # the first failure is reported already
             for run in self._list(f"tags.trial_id = '{trial}'"):
-                self._know(run)
+                self._register(run)
 
-    def create(self, wanted: Wanted, parent: str) -> str:
-        """A run with its params, tags, name and status."""
-        tags = _tags(wanted, parent)
-        run = self._client.create_run(self._experiment, start_time=wanted.start, tags=tags, run_name=wanted.name)
-        found = Found(str(run.info.run_id), tags, wanted.params)
-        self._know(found)
-        for params in _chunks(list(wanted.params.items()), PARAMS_PER_BATCH):
+    def create(self, record: RunRecord, parent: str) -> str:
+        """Create a run with its params, tags, name and status; return its id."""
+        tags = _tags(record, parent)
+        run = self._client.create_run(self._experiment, start_time=record.start, tags=tags, run_name=record.name)
+        found = ExistingRun(str(run.info.run_id), tags, record.params)
+        self._register(found)
+        for params in _chunks(list(record.params.items()), PARAMS_PER_BATCH):
             self._client.log_batch(found.id, params=[self._entities.Param(k, v) for k, v in params])
-        if wanted.status != "RUNNING":
-            self._status(found.id, wanted)
+        if record.status != "RUNNING":
+            self._status(found.id, record)
         return found.id
 
-    def describe(self, run: str, wanted: Wanted, parent: str) -> None:
-        """Bring tags, name, status and end of a run up to date."""
-        tags = [self._entities.RunTag(k, v) for k, v in _tags(wanted, parent).items()]
+    def describe(self, run: str, record: RunRecord, parent: str) -> None:
+        """Update tags, name, status and end of a run."""
+        tags = [self._entities.RunTag(k, v) for k, v in _tags(record, parent).items()]
         self._client.log_batch(run, tags=tags)
-        self._client.update_run(run, name=wanted.name)
-        self._status(run, wanted)
+        self._client.update_run(run, name=record.name)
+        self._status(run, record)
 
-    def _status(self, run: str, wanted: Wanted) -> None:
-        if wanted.status in ENDED:
-            self._client.set_terminated(run, status=wanted.status, end_time=wanted.end)
+    def _status(self, run: str, record: RunRecord) -> None:
+        if record.status in ENDED:
+            self._client.set_terminated(run, status=record.status, end_time=record.end)
         else:
-            self._client.update_run(run, status=wanted.status)
+            self._client.update_run(run, status=record.status)
 
     def points(self, run: str, points: Sequence[Point]) -> None:
-        """Rows that MLflow has already are ignored by it."""
+        """Log metric values; MLflow ignores rows that it has already."""
         for chunk in _chunks(points, METRICS_PER_BATCH):
-            metrics = [self._entities.Metric(legal(p.key), p.value, p.time, p.step) for p in chunk]
+            metrics = [self._entities.Metric(sanitize(p.key), p.value, p.time, p.step) for p in chunk]
             self._client.log_batch(run, metrics=metrics)
 
     def delete(self, run: str) -> None:
@@ -115,7 +115,7 @@ class Runs:
             self._client.log_artifact(run, str(path), under)
 
     def files(self, run: str, root: Path, paths: Sequence[Path]) -> None:
-        """Each under the folder it has below root."""
+        """Log files under their folders relative to root."""
         for path in paths:
             under = path.parent.relative_to(root).as_posix()
             self.file(run, path, None if under == "." else under)
@@ -127,8 +127,8 @@ class Runs:
             self.file(run, path)
 
 
-def _tags(wanted: Wanted, parent: str) -> dict[str, str]:
-    return {**wanted.tags, "mlflow.parentRunId": parent} if parent else dict(wanted.tags)
+def _tags(record: RunRecord, parent: str) -> dict[str, str]:
+    return {**record.tags, "mlflow.parentRunId": parent} if parent else dict(record.tags)
 
 
 def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

@@ -1,4 +1,4 @@
-"""Where MLflow is, and what can be told of it without importing it."""
+"""Where MLflow is, and what is known of it without importing it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import urllib.request
 from pathlib import Path
 
 TOKEN = "dynvit.mirror"
-"""The experiment's tag that tells one database from another."""
+"""Tag of the experiment that identifies the database."""
 PROBE_SECONDS, ANSWER_SECONDS = 3.0, 10.0
-"""To connect; and to get any answer at all: a server that hangs accepts connections."""
+"""Timeouts to connect, and to get any answer: a hanging server still accepts connections."""
 
 
 def default(results: Path) -> str:
-    """MLFLOW_TRACKING_URI where it names a server, else a database in the results folder."""
+    """Return MLFLOW_TRACKING_URI if it names a server, else the database in the results folder."""
     asked = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
     return asked if is_server(asked) else f"sqlite:///{results.resolve() / 'mlflow.db'}"
 
@@ -29,29 +29,29 @@ def is_server(uri: str) -> bool:
 
 
 def artifacts(uri: str, results: Path, experiment: str) -> str | None:
-    """The folder of an experiment's artifacts; a server decides itself."""
+    """Return the artifact folder of an experiment; None for a server, which has its own."""
     return None if is_server(uri) else str(results.resolve() / "mlartifacts" / experiment)
 
 
 def database(uri: str) -> Path | None:
-    """The database's file, None where it is none."""
+    """Return the database file; None for a server."""
     return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
 
 
 def lock(uri: str, folder: Path) -> Path:
-    """Of the one writer: beside a database file, else in the study folder."""
+    """Return the lock file of the writer: next to a database file, else in the study folder."""
     file = database(uri)
     return file.with_name(f"{file.name}.lock") if file else folder / ".mirror.lock"
 
 
 def answers(uri: str) -> bool:
-    """Whether a server answers where one should be; a client of a dead or hanging one would try for minutes."""
+    """Whether the server answers (always true for a file); MLflow's client would retry a dead one for minutes."""
     if not is_server(uri):
         return True
     parts = urllib.parse.urlsplit(uri)
     host = parts.hostname or ""
     if urllib.request.getproxies().get(parts.scheme) and not urllib.request.proxy_bypass(host):
-        return True  # only the proxy can tell
+        return True  # only the proxy knows
     try:
         port = parts.port or (443 if parts.scheme == "https" else 80)
         with socket.create_connection((host, port), timeout=PROBE_SECONDS):
@@ -60,21 +60,21 @@ def answers(uri: str) -> bool:
         with urllib.request.urlopen(path, timeout=ANSWER_SECONDS):
             return True
     except urllib.error.HTTPError:
-        return True  # an answer, if not the one to that question
+        return True  # any answer will do
     except urllib.error.URLError as error:
-        return isinstance(error.reason, ssl.SSLError)  # whether to trust it is for MLflow to say
+        return isinstance(error.reason, ssl.SSLError)  # MLflow decides whether to trust it
     except (OSError, ValueError, http.client.HTTPException):
         return False
 
 
-def shown(uri: str) -> str:
-    """The URI without a password."""
+def without_password(uri: str) -> str:
+    """Return the URI without a password."""
     parts = urllib.parse.urlsplit(uri)
     return uri.replace(f"{parts.username or ''}:{parts.password}@", "…@") if parts.password else uri
 
 
 def token(uri: str, experiment: str) -> str | None:
-    """The experiment's token in a database file, empty where there is none; None where only MLflow can tell."""
+    """Return the experiment's token in a database file, empty if there is none; None for a server."""
     path = database(uri)
     if path is None:
         return None

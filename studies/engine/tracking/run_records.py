@@ -1,7 +1,7 @@
-"""What MLflow should say of a trial and of a study, as pure functions of what lies on disk.
+"""The MLflow runs of a trial and of a study, as pure functions of the files on disk.
 
-An experiment is a study folder. A run is a trial folder, only one where it serves several arms (its tag `also` names
-the others). The parent run holds every arm's mean over seeds. Nothing here knows more of MLflow than its limits.
+A study folder is an experiment, a trial folder a run (one run even if several arms use it: tag `also` names the
+others). The parent run holds every arm's mean over seeds. Of MLflow only its limits are used here.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from studies.engine.results.readings import Reading, Row
 from studies.engine.storage.plan_file import PlanFile, PlannedTrial
 
 KEY_LIMIT, PARAM_LIMIT, TAG_LIMIT = 250, 6000, 8000
-INTERVAL_FROM = 3  # seeds; below, an interval would say nothing
+MIN_SEEDS_FOR_INTERVAL = 3
 MLFLOW_STATUS: dict[Status, str] = {
     "planned": "SCHEDULED",
     "queued": "SCHEDULED",
@@ -37,8 +37,8 @@ ENDED = ("FINISHED", "FAILED", "KILLED")
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """A run as it should be, its metrics apart."""
+class RunRecord:
+    """A run as it should be, without its metrics."""
 
     name: str
     status: str
@@ -49,8 +49,8 @@ class Wanted:
 
     @property
     def digest(self) -> str:
-        told = json.dumps([self.name, self.status, self.end, self.tags, self.params], sort_keys=True)
-        return hashlib.sha256(told.encode()).hexdigest()[:16]
+        text = json.dumps([self.name, self.status, self.end, self.tags, self.params], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,13 @@ class Point:
     step: int
 
 
-def trial_run(plan: PlanFile, arms: Sequence[PlannedTrial], got: Reading, spec: dict[str, Any], born: str) -> Wanted:
-    """arms: the planned trials this folder serves. born: when its events began, which tells a restart from scratch."""
+def trial_run(
+    plan: PlanFile, arms: Sequence[PlannedTrial], got: Reading, spec: dict[str, Any], began: str
+) -> RunRecord:
+    """Describe a trial's run.
+
+    arms: the planned trials that use this folder. began: time of its first event; it changes when a trial restarts.
+    """
     first, state = arms[0], got.state
     status = MLFLOW_STATUS[got.status]
     tags = {
@@ -79,23 +84,23 @@ def trial_run(plan: PlanFile, arms: Sequence[PlannedTrial], got: Reading, spec: 
         "source": str(got.env.get("source") or ""),
         "gpu": str(got.env.get("gpu") or ""),
         "attempts": str(state.attempt),
-        "began": born,
+        "began": began,
         "reason": "" if got.status == "done" else state.reason,
         "also": "; ".join(f"{t.part}/{t.arm}" for t in arms[1:]),
     }
     params = {"task": spec.get("task"), "seed": spec.get("seed"), **dict(flat(spec.get("config") or {}))}
-    return Wanted(
+    return RunRecord(
         name=f"{first.part} {first.arm} s{first.seed}",
         status=status,
         start=milliseconds(state.started),
         end=milliseconds(max(state.ended, state.heartbeat, state.started)) if status in ENDED else None,
-        tags={key: cut(text, TAG_LIMIT) for key, text in tags.items()},
-        params=legal_params(params),
+        tags={key: truncate(text, TAG_LIMIT) for key, text in tags.items()},
+        params=sanitize_params(params),
     )
 
 
-def study_run(plan: PlanFile, readings: dict[str, Reading], aggregates: str) -> Wanted:
-    """The parent run. aggregates: how many points its history has, and their digest."""
+def study_run(plan: PlanFile, readings: dict[str, Reading], aggregates: str) -> RunRecord:
+    """Describe the parent run. aggregates: number of points of its history, and their digest."""
     states = {got.status for got in readings.values()}
     if states & {"running", "preempted"}:
         status = "RUNNING"
@@ -107,7 +112,7 @@ def study_run(plan: PlanFile, readings: dict[str, Reading], aggregates: str) -> 
         status = "FINISHED" if states == {"done"} else "SCHEDULED"
     started = [got.state.started for got in readings.values() if got.state.started]
     ended = max((got.state.ended for got in readings.values()), default=0.0)
-    told = {
+    tags = {
         "kind": "study",
         "study": plan.study,
         "title": plan.title,
@@ -118,17 +123,17 @@ def study_run(plan: PlanFile, readings: dict[str, Reading], aggregates: str) -> 
         "done": str(sum(got.status == "done" for got in readings.values())),
         "aggregates": aggregates,
     }
-    return Wanted(
+    return RunRecord(
         name=plan.full_name,
         status=status,
         start=milliseconds(min(started, default=0.0)),
         end=milliseconds(ended) if status in ENDED else None,
-        tags={key: cut(text, TAG_LIMIT) for key, text in told.items()},
+        tags={key: truncate(text, TAG_LIMIT) for key, text in tags.items()},
     )
 
 
 def aggregates(plan: PlanFile, rows: Sequence[Row], readings: dict[str, Reading]) -> list[Point]:
-    """Mean, t interval and n of every arm as its seeds came in (step = n), in order of time."""
+    """Return mean, t interval and n of every arm after each finished seed (step = n), in order of time."""
     ended = {name: got.state.ended for name, got in readings.items()}
     finished = [row for row in rows if row["status"] == "done"]
     finished.sort(key=lambda row: (ended[str(row["trial"])], str(row["trial"])))
@@ -137,7 +142,7 @@ def aggregates(plan: PlanFile, rows: Sequence[Row], readings: dict[str, Reading]
     for row in finished:
         for name in plan.metrics:
             if isinstance(value := row[f"metric.{name}"], float):
-                key = legal(f"{row['part']}/{row['arm']}/{name}")
+                key = sanitize(f"{row['part']}/{row['arm']}/{name}")
                 seeds = values.setdefault(key, [])
                 seeds.append(value)
                 time = milliseconds(ended[str(row["trial"])])
@@ -146,16 +151,16 @@ def aggregates(plan: PlanFile, rows: Sequence[Row], readings: dict[str, Reading]
 
 
 def history(points: Sequence[Point]) -> str:
-    """How many points, and their digest: tells whether what is there is the beginning of what should be."""
-    told = json.dumps([(p.key, p.value, p.time, p.step) for p in points])
-    return f"{len(points)} {hashlib.sha256(told.encode()).hexdigest()[:16]}"
+    """Return the number of points and their digest, to test whether an existing history is a prefix of this one."""
+    text = json.dumps([(p.key, p.value, p.time, p.step) for p in points])
+    return f"{len(points)} {hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
 def summary(values: Sequence[float]) -> Iterator[tuple[str, float]]:
-    """mean and n; from three values on the 95 % Student t interval."""
+    """Yield mean and n; from three values on also the 95 % Student t interval."""
     yield "mean", fmean(values)
     yield "n", float(len(values))
-    if len(values) >= INTERVAL_FROM and all(map(math.isfinite, values)):
+    if len(values) >= MIN_SEEDS_FOR_INTERVAL and all(map(math.isfinite, values)):
         from scipy.special import stdtrit
 
         half = float(stdtrit(len(values) - 1, 0.975)) * stdev(values) / math.sqrt(len(values))
@@ -163,12 +168,12 @@ def summary(values: Sequence[float]) -> Iterator[tuple[str, float]]:
         yield "ci_high", fmean(values) + half
 
 
-# ---- names and values that MLflow takes
+# ---- names and values that MLflow accepts
 
 
-def legal(key: str) -> str:
-    """A key as MLflow allows it: ``recursion=1, slices=none`` reads ``recursion:1 slices:none``. Where more than that
-    has to go, a few characters of a hash keep different keys apart."""
+def sanitize(key: str) -> str:
+    """Return a key that MLflow accepts: ``recursion=1, slices=none`` becomes ``recursion:1 slices:none``. If more has
+    to be replaced, a short hash keeps different keys distinct."""
     plain = re.sub(r", *", " ", key.replace("=", ":")) if ":" not in key else key
     safe = posixpath.normpath(re.sub(r"[^\w\-. :/]", "_", plain, flags=re.ASCII)).lstrip("/.")
     if safe == plain and len(safe) < KEY_LIMIT - 20:  # room for .ci_high
@@ -176,12 +181,12 @@ def legal(key: str) -> str:
     return f"{safe[: KEY_LIMIT - 30]}-{hashlib.sha256(key.encode()).hexdigest()[:6]}"
 
 
-def legal_params(config: dict[str, Any]) -> dict[str, str]:
-    return {legal(key): cut(_value(value), PARAM_LIMIT) for key, value in config.items()}
+def sanitize_params(config: dict[str, Any]) -> dict[str, str]:
+    return {sanitize(key): truncate(_value(value), PARAM_LIMIT) for key, value in config.items()}
 
 
-def cut(text: str, limit: int) -> str:
-    """The text, or as much of it as fits and a word on how much is missing."""
+def truncate(text: str, limit: int) -> str:
+    """Return the text, or as much as fits and a note on how much is missing."""
     note = f" … ({len(text)} characters, cut)"
     return text if len(text) <= limit else text[: limit - len(note)] + note
 

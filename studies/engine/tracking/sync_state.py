@@ -1,5 +1,7 @@
-""".mirror.json of a study folder: what MLflow has been told, so that nothing is told twice and a finished study costs
-nothing. Losing it costs time only: runs are found by their tag and replayed, and MLflow ignores rows it has."""
+""".mirror.json of a study folder: what MLflow has, so that nothing is written twice and a finished study costs nothing.
+
+Losing it costs time only: runs are found by their tags and replayed, and MLflow ignores rows that it has.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +18,12 @@ from studies.engine.storage.trial_folder import Event, TrialFolder, parse_event
 
 LOG_TAIL = 64 * 1024
 """Bytes of a trial's log that go to MLflow."""
-Seen = list[list[int]]
+FileStamps = list[list[int]]
 
 
 @dataclass
-class Told:
-    """One run."""
+class SyncedRun:
+    """State of one run in MLflow."""
 
     run: str = ""
     parent: str = ""
@@ -29,31 +31,31 @@ class Told:
     """Of name, status, tags and params."""
     status: str = ""
     began: str = ""
-    """The time of the first event: another one means that the trial began anew."""
+    """Time of the first event: it changes when the trial restarts from scratch."""
     offset: int = 0
     """Bytes of events.jsonl that MLflow has."""
-    seen: Seen = field(default_factory=list)
-    """Of the files when they were last looked at."""
+    seen: FileStamps = field(default_factory=list)
+    """Of the trial's files when they were last read."""
     history: str = ""
-    """Of the parent's aggregates: how many points, and their digest."""
+    """Of the parent's aggregates: number of points, and their digest."""
 
 
 @dataclass
-class Memory:
+class SyncState:
     NAME: ClassVar[str] = ".mirror.json"
 
     token: str = ""
-    """The experiment's own mark: a new database has another."""
+    """Identifies the experiment: a new database has another token."""
     uri: str = ""
-    parent: Told = field(default_factory=Told)
-    trials: dict[str, Told] = field(default_factory=dict)
+    parent: SyncedRun = field(default_factory=SyncedRun)
+    trials: dict[str, SyncedRun] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, folder: Path) -> Memory:
+    def load(cls, folder: Path) -> SyncState:
         raw = read_json(folder / cls.NAME) or {}
         try:
-            trials = {name: Told(**told) for name, told in raw["trials"].items()}
-            return cls(raw["token"], raw["uri"], Told(**raw["parent"]), trials)
+            trials = {name: SyncedRun(**run) for name, run in raw["trials"].items()}
+            return cls(raw["token"], raw["uri"], SyncedRun(**raw["parent"]), trials)
         except (KeyError, TypeError, AttributeError):
             return cls()
 
@@ -61,13 +63,13 @@ class Memory:
         write_atomic(folder / self.NAME, json.dumps(dataclasses.asdict(self)) + "\n", durable=False)
 
 
-def signature(files: Sequence[Path]) -> Seen:
-    """Changes when a file is replaced, written to or gone; costs no reading."""
+def file_stamps(files: Sequence[Path]) -> FileStamps:
+    """Return inode, size and time of files: they change when a file is replaced, written to or deleted."""
     return [_stat(file) for file in files]
 
 
-def identity(file: Path | None) -> int | None:
-    """Changes when the file is another one; None where there is none."""
+def inode(file: Path | None) -> int | None:
+    """Return the inode of a file, None if there is none."""
     return next(iter(_stat(file)), None) if file else None
 
 
@@ -80,12 +82,12 @@ def _stat(file: Path) -> list[int]:
 
 
 def sources(folder: TrialFolder) -> list[Path]:
-    """What a trial's run is made of; the events come first."""
+    """Return the files that a trial's run is made of, the events first."""
     return [folder.events_file, folder.state_file, folder.result_file]
 
 
 def log_tail(folder: TrialFolder) -> str:
-    """The end of the latest attempt's log."""
+    """Return the end of the latest attempt's log."""
     log = folder.attempt_folder(max(folder.state().attempt - 1, 0)) / "log.txt"
     try:
         with open(log, "rb") as f:
@@ -96,13 +98,13 @@ def log_tail(folder: TrialFolder) -> str:
         return ""
 
 
-def began(folder: TrialFolder) -> str:
-    """The time of the first event, empty while there is none."""
+def first_event_time(folder: TrialFolder) -> str:
+    """Return the time of the first event, empty while there is none."""
     return next((f"{event.time:.3f}" for event in folder.events()), "")
 
 
-def news(folder: TrialFolder, offset: int) -> tuple[list[Event], int]:
-    """The events after a byte offset, and the new offset; a line being written waits for the next time."""
+def new_events(folder: TrialFolder, offset: int) -> tuple[list[Event], int]:
+    """Return the events after a byte offset, and the new offset; an incomplete line is left for the next time."""
     events: list[Event] = []
     try:
         with open(folder.events_file, "rb") as f:

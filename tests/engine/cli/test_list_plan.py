@@ -13,8 +13,8 @@ from click.testing import CliRunner, Result
 from finished_trial import finish
 from study_text import STUDY, write
 
-from studies.engine.cli import text as view
 from studies.engine.cli.main import cli
+from studies.engine.cli.plan_report import plan_lines
 from studies.engine.cli.study_lookup import plan_selection
 from studies.engine.core.formatting import duration
 from studies.engine.core.trial import State
@@ -44,8 +44,8 @@ def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     return store
 
 
-def without_room(text: str) -> str:
-    """Less the last line, which says how much room the disk has."""
+def without_free_space(text: str) -> str:
+    """Drop the last line, which says how much space the disk has."""
     *lines, last = text.splitlines()
     assert last.startswith("results   ")
     assert last.endswith(" free")
@@ -55,14 +55,14 @@ def without_room(text: str) -> str:
 def test_the_plan_of_a_study_half_done(begun: Store) -> None:
     shown = run("plan", "small")
     assert shown.exit_code == 0
-    golden_text.same("plan.txt", without_room(shown.output))
+    golden_text.same("plan.txt", without_free_space(shown.output))
 
 
 def test_the_plan_at_another_scale_and_of_a_few_arms(begun: Store) -> None:
     shown = run("plan", "small", "--scale", "large", "--only", "recursion=1,3", "--seeds", "0,2")
-    golden_text.same("plan_large.txt", without_room(shown.output))
-    anew = run("plan", "small", "--rerun", "all", "--only", "part=net")
-    golden_text.same("plan_anew.txt", without_room(anew.output))
+    golden_text.same("plan_large.txt", without_free_space(shown.output))
+    restart = run("plan", "small", "--rerun", "all", "--only", "part=net")
+    golden_text.same("plan_restart.txt", without_free_space(restart.output))
 
 
 def test_the_plan_of_the_redundancy_study(tmp_path: Path) -> None:
@@ -74,16 +74,16 @@ def test_the_plan_of_the_redundancy_study(tmp_path: Path) -> None:
 
 def test_a_narrow_terminal_cuts_lines_and_a_file_gets_them_whole(begun: Store) -> None:
     made = plan_selection(Selection("small"))
-    assert max(map(len, view.plan_lines(made, 30)[2:-4])) <= 30
-    assert any(line.endswith("…") for line in view.plan_lines(made, 30))
-    assert view.plan_lines(made, 200) == view.plan_lines(made)
+    assert max(map(len, plan_lines(made, 30)[2:-4])) <= 30
+    assert any(line.endswith("…") for line in plan_lines(made, 30))
+    assert plan_lines(made, 200) == plan_lines(made)
 
 
 def test_the_plan_for_programs(begun: Store) -> None:
-    told = json.loads(run("plan", "small", "--json").output)
-    assert (told["study"], told["label"], told["scale"]) == ("small", "", "tiny")
-    assert len(told["trials"]) == 12
-    first, fourth = told["trials"][0], told["trials"][3]
+    shown = json.loads(run("plan", "small", "--json").output)
+    assert (shown["study"], shown["label"], shown["scale"]) == ("small", "", "tiny")
+    assert len(shown["trials"]) == 12
+    first, fourth = shown["trials"][0], shown["trials"][3]
     assert (first["part"], first["arm"], first["seed"], first["status"], first["run"]) == (
         "net",
         "baseline",
@@ -93,7 +93,7 @@ def test_the_plan_for_programs(begun: Store) -> None:
     )
     assert (fourth["status"], fourth["run"], fourth["anew"]) == ("failed", True, False)
     assert first["config"]["train"]["epochs"] == 2
-    assert told["estimate"]["measured_on"] == 3
+    assert shown["estimate"]["measured_on"] == 3
 
 
 def test_a_wrong_file_ends_with_2_and_nothing_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +112,7 @@ def test_a_wrong_file_ends_with_2_and_nothing_on_disk(tmp_path: Path, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("typed", "told"),
+    ("typed", "message"),
     [
         (["rnu", "redundancy_ablation"], 'no command rnu, did you mean "run"?'),
         (["plan", "redundancy_ablation", "--on", "rayy"], 'no launcher rayy, did you mean "ray"?'),
@@ -126,12 +126,12 @@ def test_a_wrong_file_ends_with_2_and_nothing_on_disk(tmp_path: Path, monkeypatc
     ],
 )
 def test_a_slip_on_the_command_line_is_one_line_and_exit_code_2(
-    typed: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    typed: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     shown = subprocess.run([sys.executable, "-m", "studies", *typed], capture_output=True, text=True)
     assert shown.returncode == 2
-    assert told in shown.stderr
+    assert message in shown.stderr
     assert "Traceback" not in shown.stderr
     assert not [*tmp_path.iterdir()]
 
@@ -139,12 +139,12 @@ def test_a_slip_on_the_command_line_is_one_line_and_exit_code_2(
 def test_list_counts_arms_trials_and_what_is_done(begun: Store, tmp_path: Path) -> None:
     (tmp_path / "studies" / "broken.yaml").write_text("study: broken\n")
     golden_text.same("list.txt", run("list").output)
-    told = {row["study"]: row for row in json.loads(run("list", "--json").output)}
-    assert told["small"]["done"] == 3
-    assert told["small"]["failed"] == 1
-    assert told["small"]["scales"] == ["tiny", "large"]
-    assert told["broken"]["trials"] is None
-    assert len(told["broken"]["errors"]) == 2
+    shown = {row["study"]: row for row in json.loads(run("list", "--json").output)}
+    assert shown["small"]["done"] == 3
+    assert shown["small"]["failed"] == 1
+    assert shown["small"]["scales"] == ["tiny", "large"]
+    assert shown["broken"]["trials"] is None
+    assert len(shown["broken"]["errors"]) == 2
 
 
 def test_listing_imports_nothing_heavy() -> None:

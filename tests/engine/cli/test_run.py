@@ -102,7 +102,7 @@ class Shell:
         return self.process
 
     def running(self, count: int = 1) -> None:
-        """Wait until so many trials have taken a step."""
+        """Wait until that many trials have taken a step."""
         assert self.process is not None
         until(
             lambda: (
@@ -168,7 +168,7 @@ def test_only_what_is_missing_runs(shell: Shell) -> None:
     assert got.code == 0
 
 
-def test_rerun_begins_anew_and_keeps_the_old(shell: Shell) -> None:
+def test_rerun_restarts_and_keeps_the_old_files(shell: Shell) -> None:
     shell.run()
     got = shell.run("--rerun", "all")
     assert got.out.startswith("plan      4 trials")
@@ -179,7 +179,7 @@ def test_rerun_begins_anew_and_keeps_the_old(shell: Shell) -> None:
         assert len(list(folder.events())) == 4
 
 
-def test_a_second_driver_is_told_who_runs(shell: Shell) -> None:
+def test_a_second_driver_learns_which_process_runs(shell: Shell) -> None:
     folder = shell.store.study("small")
     folder.mkdir(parents=True)
     token = Lease(folder / "driver").acquire()
@@ -212,7 +212,7 @@ def test_a_disk_that_is_full_from_the_start(shell: Shell, monkeypatch: pytest.Mo
     monkeypatch.setattr(os, "replace", replace)
     got = shell.run()
     assert got.code == 2
-    assert "No space left on device; what is done is kept" in got.err
+    assert "No space left on device; finished trials are kept" in got.err
     assert got.err.count("\n") == 1
 
 
@@ -238,7 +238,7 @@ def test_tables_and_mlflow_in_trouble_do_not_hide_the_trials(shell: Shell, monke
     from studies.engine.cli import finish_run
 
     monkeypatch.undo()
-    monkeypatch.setattr("studies.engine.tracking.mirror.Mirror._bring", lambda self, final: 1 / 0)
+    monkeypatch.setattr("studies.engine.tracking.mirror.Mirror._write_if_needed", lambda self, final: 1 / 0)
     monkeypatch.setattr("paper_tables.build", lambda folder: 1 / 0)
     assert finish_run.render.__module__ == "studies.engine.cli.finish_run"
     shell._patch = monkeypatch
@@ -266,7 +266,7 @@ def test_ctrl_c_once_saves_and_the_command_goes_on(shell: Shell, on: str) -> Non
     os.killpg(process.pid, signal.SIGINT)
     out = process.communicate(timeout=60)[0]
     assert process.returncode == 130, out
-    assert "stopped   the same command goes on from here" in out
+    assert "stopped   the same command continues from here" in out
     assert "Traceback" not in out
     assert list(shell.store.trials.glob("*/ckpt/last.pt"))
     assert not list(shell.store.trials.glob("*/claim"))
@@ -303,12 +303,12 @@ def test_status(shell: Shell) -> None:
     shell.run("--seeds", "0")
     got = shell("status", "small")
     assert got.code == 0
-    assert got.out.startswith("small  4 trials: done 2, missing 2   (nobody is running it)\n")
+    assert got.out.startswith("small  4 trials: done 2, missing 2   (not running)\n")
     assert "depth=2" in got.out
-    told = json.loads(shell("status", "small", "--json").out)
-    assert told["counts"] == {"done": 2, "planned": 2}
-    assert told["driver"] is None
-    assert {trial["status"] for trial in told["trials"] if trial["seed"] == 0} == {"done"}
+    shown = json.loads(shell("status", "small", "--json").out)
+    assert shown["counts"] == {"done": 2, "planned": 2}
+    assert shown["driver"] is None
+    assert {trial["status"] for trial in shown["trials"] if trial["seed"] == 0} == {"done"}
 
 
 def test_status_of_labels_and_of_nothing(shell: Shell) -> None:
@@ -334,7 +334,7 @@ def test_the_picture_fits_the_terminal(shell: Shell, width: int) -> None:
     from studies.engine.core.stop import StopRequest
     from studies.engine.core.trial import State
     from studies.engine.execution.progress import Progress
-    from studies.engine.results.study_status import Standing
+    from studies.engine.results.study_status import StudyStatus
     from studies.engine.storage.plan_file import read_plan
 
     shell.run()
@@ -347,12 +347,12 @@ def test_the_picture_fits_the_terminal(shell: Shell, width: int) -> None:
             folder.acquire_lease()
         reason = "ValueError: " + "what went wrong is a long story " * 6 if status == "failed" else ""
         folder.set_state(State(status, 1, 41, 100, latest=latest, reason=reason, device="cuda:0"))  # type: ignore[arg-type]
-    standing = Standing(shell.store, read_plan(shell.store.study("small")))
+    status = StudyStatus(shell.store, read_plan(shell.store.study("small")))
     console = Console(file=io.StringIO(), width=width, height=20, force_terminal=True, color_system=None)
     with console.capture() as got:
-        console.print(picture(standing, whole=True))
-        progress = Progress(standing.watch, standing.labels, StopRequest(), console)
-        console.print(progress._picture(standing.watch.poll()))
+        console.print(picture(status, whole=True))
+        progress = Progress(status.watch, status.labels, StopRequest(), console)
+        console.print(progress._picture(status.watch.poll()))
     lines = got.get().splitlines()
     assert max(map(len, lines)) <= width
     assert sum("41/100" in line and "top1 61.25" in line for line in lines) == 4
@@ -368,7 +368,7 @@ def test_logs(shell: Shell) -> None:
     assert got.out == (shell.store.trial(names[0]).attempt_folder(0) / "log.txt").read_text()
     assert shell("logs", names[0], "--follow").out == got.out
     assert "told to raise" in shell("logs", "small").out
-    assert shell("logs", "").err == f" is the beginning of 4 trials: {', '.join(names)}\n"
+    assert shell("logs", "").err == f" matches 4 trials: {', '.join(names)}\n"
     assert shell("logs", "zzz").code == 2
     missing = shell("logs", names[0], "--attempt", "7")
     assert (missing.code, missing.err) == (2, f"{names[0]} has attempts 0 to 0, not 7\n")
@@ -387,8 +387,8 @@ def test_stop_from_another_shell(shell: Shell) -> None:
     process = shell.background("--set", "train.seconds=0.05", "--set", "train.steps=2000", on="local")
     shell.running(2)
     name = next(shell.results.glob("small*")).name
-    told = json.loads(shell("status", name, "--json").out)
-    assert told["driver"]["pid"] == process.pid
+    shown = json.loads(shell("status", name, "--json").out)
+    assert shown["driver"]["pid"] == process.pid
     out: list[str] = []
     reader = threading.Thread(target=lambda: out.append(process.communicate(timeout=60)[0]))
     reader.start()

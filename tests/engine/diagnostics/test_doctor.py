@@ -83,7 +83,7 @@ def test_a_finished_study_is_fine(store: Store, mlflow_database: Callable[[Path]
 def test_no_results_folder_is_no_fault(store: Store) -> None:
     result = run(store)
     assert result.return_value == 0
-    assert "is not there yet" in result.output
+    assert "does not exist yet" in result.output
     assert not store.root.exists()
 
 
@@ -145,7 +145,7 @@ def test_half_written_files_are_found_and_cleaned(store: Store) -> None:
     assert run(store, "--clean").return_value == 0
     gone = before - {p for p in store.root.rglob("*") if p.is_file()}
     assert gone == {*left, snapshot / "studies" / "x.py"}
-    assert young.exists(), "somebody may be writing it"
+    assert young.exists(), "a process may be writing it"
 
 
 def _written(path: Path) -> Path:

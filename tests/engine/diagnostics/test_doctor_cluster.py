@@ -1,4 +1,4 @@
-"""doctor where several machines share a results folder: clocks, versions, what waits for nobody; what --fix does."""
+"""doctor for machines that share a results folder: clocks, versions, trials without a driver, --fix."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def trial(store: Store, plan: dict[str, Any], index: int) -> TrialFolder:
 @pytest.mark.usefixtures("plan")
 def test_clocks_that_agree(store: Store) -> None:
     assert found(store, "fine")["clock"].text == "within 5 s of the file system's"
-    assert abs(hosts.skew(store)) < 1
+    assert abs(hosts.clock_skew(store)) < 1
     assert not list(store.root.glob(".probe*"))
 
 
@@ -152,12 +152,12 @@ def test_copies_of_the_code_that_nobody_needs(
     env.write_text(json.dumps({**json.loads(env.read_text()), "code": named.name}))
     assert "code" not in found(store, "note"), "they are new: a driver may be about to use them"
     monkeypatch.setattr(hosts, "CODE_AGE", -1.0)
-    assert found(store, "note")["code"].text == "1 copy of the code that no trial ran with"
+    assert found(store, "note")["code"].text == "1 code snapshot that no trial used"
     record = submissions.create_submission(store.root, "toy", [])
     assert "code" not in found(store, "note"), "a job in a queue will start from one of them"
     record.remove()
     output = fix(store).output
-    assert f"removed code/{unused.name}, a copy of the code that no trial ran with" in output
+    assert f"removed code/{unused.name}, a code snapshot that no trial used" in output
     assert used.is_dir() and named.is_dir() and not unused.exists()
     assert "fixed 1" in output
     assert "nothing to fix" in fix(store).output

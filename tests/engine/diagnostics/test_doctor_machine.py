@@ -68,11 +68,11 @@ def test_the_disk_is_measured_against_what_is_missing(store: Store, monkeypatch:
     assert "disk" not in wrong(store)
     need = 6 * 1_000_000
     usage = doctor.shutil.disk_usage(store.root)
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: usage._replace(free=doctor.TIGHT + need - 1))
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: usage._replace(free=doctor.MIN_FREE_BYTES + need - 1))
     found = wrong(store)
     assert set(found) == {"disk"}
     assert "about 6 MB needed for 6 more" in found["disk"].text
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: usage._replace(free=doctor.TIGHT + 2 * need))
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: usage._replace(free=doctor.MIN_FREE_BYTES + 2 * need))
     assert "disk" not in wrong(store)
 
 

@@ -117,7 +117,7 @@ def test_five_thousand_waiting_trials_are_light(tmp_path: Path, queue: Path) -> 
     times = [float(text) for text in asked.read_text().split()]
     driver.send_signal(signal.SIGINT)
     assert driver.wait(60) == 130
-    assert "detached  5000 trials go on in the queue" in (tmp_path / "said").read_text()
+    assert "detached  5000 trials continue in the queue" in (tmp_path / "said").read_text()
     print(f"{memory:.0f} MB, a question every {(times[-1] - times[0]) / (len(times) - 1):.2f} s")
     assert memory < 300
     assert min(b - a for a, b in pairwise(times)) > 0.9 * POLL

@@ -1,4 +1,4 @@
-"""`studies verify`: checksums, a sample run again with the bundle's code, and which numbers agree."""
+"""`studies verify`: checksums, a sample rerun with the bundle's code, and which numbers agree."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from studies.engine.cli import main
-from studies.engine.results.bundle.open import Damaged, unpack
+from studies.engine.results.bundle.open import CorruptBundle, unpack
 from studies.engine.results.bundle.rerun import compare, sample
 from studies.engine.storage.code_snapshot import root
 
@@ -62,7 +62,7 @@ def bundle(tmp_path: Path, studies: Callable[..., Typed]) -> Path:
 
 
 def rewritten(bundle: Path, change: Callable[[dict[str, bytes]], None], sums: bool = True) -> Path:
-    """The bundle with other contents, its checksums made anew if asked."""
+    """The bundle with other contents, its checksums renewed if asked."""
     with zipfile.ZipFile(bundle) as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
     change(files)
@@ -83,7 +83,7 @@ def rewritten(bundle: Path, change: Callable[[dict[str, bytes]], None], sums: bo
 def test_the_numbers_come_out_again(bundle: Path, tmp_path: Path, studies: Callable[..., Typed]) -> None:
     code, out = studies("verify", str(bundle), "--results", str(tmp_path / "again"))
     assert code == 0, out
-    assert "small, 6 trials with results, checksums right" in out
+    assert "small, 6 trials with results, checksums match" in out
     assert "of the bundle" in out
     assert "verified  3 of 3 trials agree (6 in the bundle)" in out
     assert len(list((tmp_path / "again" / "trials").iterdir())) == 3
@@ -121,8 +121,8 @@ def test_a_bundle_that_was_changed_is_refused(bundle: Path, studies: Callable[..
 
     code, out = studies("verify", str(rewritten(bundle, spoil, sums=False)))
     assert code == 2
-    for told in ("trials.csv has changed", "report.html is missing", "more.txt is not of the export"):
-        assert told in out
+    for message in ("trials.csv has changed", "report.html is missing", "more.txt is not part of the export"):
+        assert message in out
     bundle.write_bytes(bundle.read_bytes()[:500])
     assert studies("verify", str(bundle))[0] == 2
     assert studies("verify", str(bundle.with_name("none.zip")))[0] == 2
@@ -131,12 +131,12 @@ def test_a_bundle_that_was_changed_is_refused(bundle: Path, studies: Callable[..
 @pytest.mark.parametrize("name", ["../evil.txt", "/tmp/evil.txt", "small/../../evil.txt"])
 def test_nothing_lands_outside(name: str, bundle: Path, tmp_path: Path) -> None:
     other = rewritten(bundle, lambda files: files.update({name: b"x"}), sums=False)
-    with pytest.raises(Damaged, match="outside"):
+    with pytest.raises(CorruptBundle, match="outside"):
         unpack(other, tmp_path / "in" / "side")
     assert not list(tmp_path.rglob("evil.txt"))
 
 
-def test_a_trial_that_fails_now_is_told(bundle: Path, studies: Callable[..., Typed]) -> None:
+def test_a_trial_that_fails_now_is_reported(bundle: Path, studies: Callable[..., Typed]) -> None:
     def fault(files: dict[str, bytes]) -> None:
         for name in [name for name in files if name.endswith("/spec.json")]:
             spec = json.loads(files[name])
@@ -171,5 +171,5 @@ def test_what_is_compared() -> None:
     }
     now = {"metrics": {"best": {"top1": 90.9}, "images_per_second": 20.0, "bad": math.nan}, "cost": {"params": 5}}
     found = {n.name: n.verdict for n in compare(then, now, 0.0)}
-    assert found == {"best.top1": "differs", "images_per_second": "clocked", "bad": "equal", "cost.params": "equal"}
+    assert found == {"best.top1": "differs", "images_per_second": "timing", "bad": "equal", "cost.params": "equal"}
     assert {n.name: n.verdict for n in compare(then, now, 0.02)}["best.top1"] == "close"

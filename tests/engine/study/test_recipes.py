@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from studies.engine.catalog.tasks import load_task
 from studies.engine.cli.commands.recipes import command
-from studies.engine.cli.plan_report import remarks
+from studies.engine.cli.plan_report import plan_notes
 from studies.engine.core.errors import StudyError
 from studies.engine.planning.plan import make_plan
 from studies.engine.storage.results_dir import Store
@@ -126,18 +126,18 @@ def test_recipes_as_levels_of_an_axis(tmp_path: Path) -> None:
     one, other = (trial.config for trial in plan.trials)
     assert (one["train"]["lr"], other["train"]["lr"]) == (5e-4, 1.6e-3)
     assert one["train"]["batch_size"] == other["train"]["batch_size"] == 256
-    assert remarks(plan) == [
+    assert plan_notes(plan) == [
         "recipe    deit: DeiT, 300 epochs from scratch, but train.batch_size 256",
         "recipe    lv_vit: LV-ViT, 300 epochs from scratch, token labelling, but train.batch_size 256",
     ]
 
 
 @pytest.mark.usefixtures("data_here")
-def test_cautions_before_a_launch(tmp_path: Path) -> None:
+def test_warnings_before_a_launch(tmp_path: Path) -> None:
     model = "data.name: folder, model.name: dynamicvit_deit_small_patch16_224"
     text = f"base: {{recipe: dynamic_vit, {model}, train.batch_size: 64}}\n"
     plan = make_plan(parser.load(study(tmp_path, text)), Store(tmp_path))
-    (line,) = [line for line in remarks(plan) if line.startswith("caution")]
+    (line,) = [line for line in plan_notes(plan) if line.startswith("warning")]
     assert "meant for batches of 1024, train.batch_size is 64: by linear scaling it were 6.25e-05" in line
     assert line.endswith("[s baseline]")
 
@@ -146,9 +146,9 @@ def test_a_folder_that_is_not_here(tmp_path: Path) -> None:
     file = study(
         tmp_path, f"base: {{data: {{name: folder, root: {tmp_path}/none}}, model.name: vit_tiny_patch16_224}}\n"
     )
-    (line,) = remarks(make_plan(parser.load(file), Store(tmp_path)))
+    (line,) = plan_notes(make_plan(parser.load(file), Store(tmp_path)))
     assert line.startswith(
-        f"caution   no folder {tmp_path}/none for the data set folder; it must be where the trials run"
+        f"warning   no folder {tmp_path}/none for the data set folder; it must be where the trials run"
     )
 
 

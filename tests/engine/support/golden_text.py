@@ -1,4 +1,4 @@
-"""Texts kept beside the tests. DYNVIT_UPDATE_GOLDEN=1 writes them anew; read the difference before you commit it."""
+"""Expected texts in tests/golden. DYNVIT_UPDATE_GOLDEN=1 rewrites them; read the difference before you commit it."""
 
 from __future__ import annotations
 

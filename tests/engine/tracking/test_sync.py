@@ -1,4 +1,4 @@
-"""MLflow can be thrown away: `sync` tells it everything again, and telling twice changes nothing."""
+"""MLflow can be deleted: `sync` writes everything again, and writing twice changes nothing."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def everything(store: Store) -> dict[str, Any]:
 
 
 def lived(store: Store) -> Path:
-    """A study mirrored while it ran: piecemeal, with a failure, a resumed trial and one that began anew."""
+    """A study mirrored while it ran: piecemeal, with a failure, a resumed trial and one that restarted."""
     plan = made.make_plan(seeds=3)
     plan["trials"] = plan["trials"][:7]
     folder = made.write_plan(store, plan)
@@ -115,7 +115,7 @@ def test_it_comes_back_the_same_without_being_asked(store: Store, mlflow_databas
     assert everything(store) == before
 
 
-def test_telling_twice_changes_nothing(store: Store) -> None:
+def test_syncing_twice_changes_nothing(store: Store) -> None:
     folder = lived(store)
     before = everything(store)
     mirror = Mirror(store, folder)
@@ -155,7 +155,7 @@ def test_a_lost_memory_costs_only_time(store: Store) -> None:
 
 
 def test_params_of_another_version_are_replaced(store: Store) -> None:
-    """Params cannot be changed in MLflow; a run that has others is made anew."""
+    """Params cannot be changed in MLflow; a run that has others is replaced."""
     folder = lived(store)
     trial = next(store.trials.iterdir())
     spec = trial / "spec.json"
@@ -173,8 +173,8 @@ def test_a_deleted_experiment_is_restored(store: Store) -> None:
     assert everything(store) == before
 
 
-def test_a_database_deleted_while_in_use_is_said(store: Store) -> None:
-    """MLflow keeps the deleted file open, so what this process told it would be lost in silence."""
+def test_a_database_deleted_while_in_use_is_reported(store: Store) -> None:
+    """MLflow keeps the deleted file open, so what this process writes would be lost silently."""
     folder = lived(store)
     said: list[str] = []
     mirror = Mirror(store, folder, say=said.append)

@@ -1,4 +1,4 @@
-"""The mirror against real MLflow databases: what it tells, and when."""
+"""The mirror against real MLflow databases: what it writes, and when."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import made_study as made
 import pytest
-from mlflow_reader import client, close, history, runs
+from mirrored_runs import client, close, history, runs
 from scipy import stats
 
 from studies.engine.core.trial import State
@@ -31,7 +31,7 @@ def plan() -> dict[str, Any]:
     return made.make_plan(seeds=1)
 
 
-def test_a_trials_run_says_what_the_folder_says(store: Store, plan: dict[str, Any]) -> None:
+def test_a_trials_run_has_what_its_folder_has(store: Store, plan: dict[str, Any]) -> None:
     folder = made.run_all(store, plan)
     close(store, folder)
     found = runs(store)
@@ -96,7 +96,7 @@ def test_no_interval_below_three_seeds(store: Store) -> None:
     [
         (State("failed", 1, started=5, ended=9, reason="ValueError: x"), "FAILED"),
         (State("stopped", 1, started=5, ended=9), "KILLED"),
-        (State("running", 1, started=5, heartbeat=9), "KILLED"),  # nobody holds the claim: lost
+        (State("running", 1, started=5, heartbeat=9), "KILLED"),  # no worker holds the claim: lost
         (State("preempted", 1, started=5), "SCHEDULED"),
     ],
 )
@@ -114,7 +114,7 @@ def test_status_comes_from_the_state(store: Store, plan: dict[str, Any], state: 
     assert found[trial.id].data.tags["reason"].startswith(state.reason)
 
 
-def test_what_is_new_is_told_and_nothing_twice(store: Store, plan: dict[str, Any]) -> None:
+def test_news_is_written_and_nothing_twice(store: Store, plan: dict[str, Any]) -> None:
     folder = made.write_plan(store, plan)
     trial = made.create(store, plan["trials"][0])
     mirror = Mirror(store, folder)

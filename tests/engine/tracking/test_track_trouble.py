@@ -1,4 +1,4 @@
-"""The mirror when there is nothing to tell, nobody to tell it to, or something in the way."""
+"""The mirror without news, without a server, or with something in the way."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any
 
 import made_study as made
 import pytest
+from mirrored_runs import client, close, history, runs
 from mlflow import MlflowClient
-from mlflow_reader import client, close, history, runs
 
 from studies.engine.results.collect import collect
 from studies.engine.storage.results_dir import Store
@@ -175,7 +175,7 @@ def test_a_deleted_run_comes_back(store: Store, plan: dict[str, Any], monkeypatc
     made.finish(store.trial(second), made.START + 5001)
     mirror = Mirror(store, folder)
     assert not mirror.close(), "MLflow refuses to write to it"
-    assert runs(store)[second].info.end_time == round((made.START + 5001) * 1000), "the others are told all the same"
+    assert runs(store)[second].info.end_time == round((made.START + 5001) * 1000), "the others are written all the same"
     assert mirror.close()
     assert len(history(store, runs(store)[first], "train.loss")) == 3
 
@@ -185,14 +185,14 @@ def test_a_lone_failure_does_not_hide_the_rest(
 ) -> None:
     folder = made.run_all(store, plan)
     poisoned = plan["trials"][5]["folder"]
-    real = Mirror._tell_trial
+    real = Mirror._push_trial
 
-    def tell(self: Mirror, trial: track.Due, *args: Any) -> Any:
+    def push(self: Mirror, trial: track.PendingRun, *args: Any) -> Any:
         if trial.folder.id == poisoned:
             raise ValueError("poison")
         return real(self, trial, *args)
 
-    monkeypatch.setattr(Mirror, "_tell_trial", tell)
+    monkeypatch.setattr(Mirror, "_push_trial", push)
     mirror = Mirror(store, folder)
     assert not mirror.update()
     assert mirror.problem == "poison"

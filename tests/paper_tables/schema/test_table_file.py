@@ -1,5 +1,6 @@
 """A wrong table file: every fault at once, each with its place and what would be right."""
 
+# ruff: noqa: E501
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,1 +1,1 @@
-"""One file per verb of the command line; each defines `command`."""
+"""One file per command; each defines `command`."""

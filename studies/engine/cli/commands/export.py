@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +10,19 @@ import click
 from studies.engine.cli.commands.tables import render
 from studies.engine.cli.options import UsageError, label_options, results_option, study_argument
 from studies.engine.cli.study_lookup import find_run
+from studies.engine.cli.text import near
 from studies.engine.planning.selection import Selection
 from studies.engine.results.bundle.export import export, unfinished
 
 
 @click.command()
 @study_argument
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Zip to write; default in the study's folder.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Zip to write; default: in the study's folder.")
 @click.option("--spec", type=click.Path(path_type=Path), help="Table file; default paper_tables/STUDY.yaml.")
 @label_options
 @results_option
 def command(output: Path | None, spec: Path | None, **chosen: Any) -> int:
-    """A zip to check or repeat STUDY (or STUDY@LABEL): study, frames, configs, code, tables, figures, checksums."""
+    """Write a zip to check or repeat STUDY (or STUDY@LABEL): configs, results, code, tables, figures, checksums."""
     selection = Selection(**chosen)
     plan = find_run(selection)
     target = output or plan.folder / f"{plan.full_name}.zip"
@@ -35,9 +35,8 @@ def command(output: Path | None, spec: Path | None, **chosen: Any) -> int:
         count = export(selection.store, plan, target, spec or table_file(plan.study))
     except OSError as error:
         raise UsageError(f"{error.filename or target}: {error.strerror or error}") from error
-    near = os.path.relpath(target)
     size = target.stat().st_size / 2**20
-    click.echo(f"export    {target if near.startswith('..') else near}  {count} files, {size:.1f} MB")
+    click.echo(f"export    {near(target)}  {count} files, {size:.1f} MB")
     if missing := len(unfinished(selection.store, plan)):
         click.echo(f"          {missing} of {len(plan.trials)} trials have no result; the checklist says so", err=True)
     return 0

@@ -1,4 +1,4 @@
-"""``studies list``: the studies there are, and how far each has come."""
+"""``studies list``: all studies and their progress."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ import click
 from studies.engine.cli import text
 from studies.engine.cli.options import results_option
 from studies.engine.core.formatting import count
-from studies.engine.planning import launcher_options
 from studies.engine.storage import plan_file
 from studies.engine.storage.results_dir import Store
 from studies.engine.study import design, parser, study_files
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @results_option
 def command(as_json: bool, results: Path) -> int:
-    """The studies in studies/, their arms and trials, at their default scale."""
+    """List the studies in `studies/`, their arms and trials, at their default scale."""
     store = Store(results)
     found = [_row(file, store) for file in study_files.names().values()]
     if as_json:
@@ -39,8 +38,8 @@ def command(as_json: bool, results: Path) -> int:
 
 
 def _row(file: Path, store: Store) -> dict[str, Any]:
-    """Read without looking at models: what `plan` would find wrong there is not this table's matter."""
-    study, problems = parser.draft(file, thorough=False, further=[launcher_options.check_document])
+    """Read one study without checking model options, which `plan` does."""
+    study, problems = parser.draft(file, thorough=False)
     row: dict[str, Any] = {"study": file.stem, "file": str(file), "errors": [str(problem) for problem in problems]}
     if study is None or problems:
         wrong = f"{count(len(problems), 'error')}; `studies plan {file.stem}` shows them"
@@ -61,7 +60,7 @@ def _row(file: Path, store: Store) -> dict[str, Any]:
 
 
 def _states(store: Store, study: str, wanted: set[tuple[str, str, int]]) -> list[str]:
-    """How the study's trials stand, by what the last run has planned."""
+    """Return the statuses of the wanted trials, as far as a run has planned them."""
     try:
         plan = plan_file.read_plan(store.study(study))
     except FileNotFoundError:

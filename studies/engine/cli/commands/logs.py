@@ -10,35 +10,35 @@ import click
 
 from studies.engine.cli.options import UsageError, results_option
 from studies.engine.launchers.slurm import job_lookup
-from studies.engine.results.study_status import Standing, named
+from studies.engine.results.study_status import StudyStatus, find_folders
 from studies.engine.storage.plan_file import read_plan
 from studies.engine.storage.results_dir import Store
 from studies.engine.storage.state_watcher import INACTIVE
 from studies.engine.storage.trial_folder import TrialFolder
 
-TAIL, MOST = 10, 10
-"""Of a study: lines per trial, trials."""
+TAIL, SHOWN = 10, 10
+"""For a study: lines per trial, trials shown."""
 
 
 @click.command()
 @click.argument("trial", metavar="TRIAL")
-@click.option("--attempt", type=int, metavar="N", help="Counted from 0; without it the latest.")
-@click.option("--follow", "-f", is_flag=True, help="Stay and show what is written, until the trial has ended.")
+@click.option("--attempt", type=int, metavar="N", help="Counted from 0; default: the latest.")
+@click.option("--follow", "-f", is_flag=True, help="Keep printing until the trial has ended.")
 @results_option
 def command(trial: str, attempt: int | None, follow: bool, results: Path) -> int:
-    """The log of TRIAL, the beginning of an id that is unique; of a study: how its running and failed trials end."""
+    """Show the log of TRIAL (the beginning of its id is enough); of a study: the end of each running or failed log."""
     store = Store(results)
     found = _matching(store, trial)
     if len(found) > 1:
         shown = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
-        raise UsageError(f"{trial} is the beginning of {len(found)} trials: {shown}")
+        raise UsageError(f"{trial} matches {len(found)} trials: {shown}")
     if found:
         return _show(store.trial(found[0]), attempt, follow)
-    folders = named(store.root, trial)
+    folders = find_folders(store.root, trial)
     if not folders:
-        raise UsageError(f"no trial begins with {trial} and no study of that name was run in {results}")
+        raise UsageError(f"no trial id begins with {trial} and no study of that name was run in {results}")
     for folder in folders:
-        _ends(Standing(store, read_plan(folder)))
+        _ends(StudyStatus(store, read_plan(folder)))
     return 0
 
 
@@ -75,7 +75,7 @@ def _show(folder: TrialFolder, attempt: int | None, follow: bool) -> int:
 
 
 def _wait_in_queue(folder: TrialFolder) -> None:
-    """Until it has begun or no job has it any more; says what the scheduler says, when that changes."""
+    """Wait until the trial starts or no job has it any more; report the scheduler's state when it changes."""
     before = ""
     while _latest(folder) < 0 and (job := _job(folder)) is not None:
         if str(job) != before:
@@ -96,7 +96,7 @@ def _latest(folder: TrialFolder) -> int:
 
 
 def _print(file: Path, position: int) -> int:
-    """What was added since; where it ends now."""
+    """Print what was added since `position`; return the new end."""
     try:
         with open(file, "rb") as f:
             f.seek(position)
@@ -107,16 +107,16 @@ def _print(file: Path, position: int) -> int:
     return position + len(text)
 
 
-def _ends(standing: Standing) -> None:
-    labels = standing.labels
-    told = [(n, s) for n, s in standing.watch.poll().items() if s.status in ("running", "failed", "lost")]
-    if not told:
-        click.echo(f"{standing.plan.full_name}: nothing is running and nothing failed")
-    for name, state in told[:MOST]:
-        file = standing.store.trial(name).attempt_folder(max(0, state.attempt - 1)) / "log.txt"
+def _ends(status: StudyStatus) -> None:
+    labels = status.labels
+    shown = [(n, s) for n, s in status.watch.poll().items() if s.status in ("running", "failed", "lost")]
+    if not shown:
+        click.echo(f"{status.plan.full_name}: nothing is running and nothing has failed")
+    for name, state in shown[:SHOWN]:
+        file = status.store.trial(name).attempt_folder(max(0, state.attempt - 1)) / "log.txt"
         click.echo(f"== {name}  {labels[name]}  {state.status}  {file}")
         lines = file.read_text(errors="replace").splitlines() if file.exists() else []
         for line in lines[-TAIL:]:
             click.echo(f"   {line}")
-    if len(told) > MOST:
-        click.echo(f"and {len(told) - MOST} more")
+    if len(shown) > SHOWN:
+        click.echo(f"and {len(shown) - SHOWN} more")

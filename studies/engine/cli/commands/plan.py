@@ -7,13 +7,14 @@ from typing import Any, cast
 
 import click
 
-from studies.engine.cli import text
 from studies.engine.cli.launch_options import launch_options
 from studies.engine.cli.options import device_option, results_option, selection_options, study_argument
-from studies.engine.cli.plan_report import remarks
+from studies.engine.cli.plan_report import plan_lines, plan_notes, results_line
 from studies.engine.cli.study_lookup import plan_selection
+from studies.engine.cli.text import terminal_width
 from studies.engine.core.trial import Trial
 from studies.engine.planning import launcher_options
+from studies.engine.planning.forecast.estimate import Estimate
 from studies.engine.planning.plan import RERUNS, Plan, Rerun
 from studies.engine.planning.selection import Selection
 
@@ -21,12 +22,12 @@ from studies.engine.planning.selection import Selection
 @click.command()
 @study_argument
 @selection_options
-@click.option("--rerun", type=click.Choice(RERUNS), help="As in `run`: what would begin anew.")
+@click.option("--rerun", type=click.Choice(RERUNS), help="As in `run`: show what would restart.")
 @device_option
-@click.option("--count", is_flag=True, help="Count models that nobody has counted yet, for time and memory.")
+@click.option("--count", is_flag=True, help="Profile models without cost data, for time and memory.")
 @launch_options
-@click.option("--sbatch", is_flag=True, help="The sbatch file that SLURM would get, one for each set of resources.")
-@click.option("--json", "as_json", is_flag=True, help="For programs: every trial with its config and state.")
+@click.option("--sbatch", is_flag=True, help="Show the sbatch file for SLURM, one for each set of resources.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: every trial with its config and state.")
 @results_option
 def command(
     on: str | None,
@@ -39,9 +40,9 @@ def command(
     as_json: bool,
     **chosen: Any,
 ) -> int:
-    """Show what `run` would launch and what that takes, and check STUDY while at it. Writes what --count counts only.
+    """Check STUDY and show what `run` would launch and what that takes. Writes nothing, except for --count.
 
-    Exit code 2 where an arm does not fit its resources.
+    Exit code 2 if an arm does not fit its resources.
     """
     selection = Selection(**chosen)
     plan = plan_selection(selection, cast("Rerun | None", rerun), device, count)
@@ -50,17 +51,17 @@ def command(
     if sbatch:
         click.echo(_sbatch(plan, options))
         return 0
-    code = 2 if plan.estimate is not None and plan.estimate.misfits else 0
+    code = 2 if plan.estimate is not None and plan.estimate.violations else 0
     if as_json:
         click.echo(json.dumps(_as_json(plan), indent=1, ensure_ascii=False))
         return code
-    lines = [*text.plan_lines(plan, text.terminal_width()), text.results_line(selection.store.root)]
-    click.echo("\n".join([*lines, *remarks(plan)]))
+    lines = [*plan_lines(plan, terminal_width()), results_line(selection.store.root), *plan_notes(plan)]
+    click.echo("\n".join(lines))
     return code
 
 
 def _sbatch(plan: Plan, options: dict[str, Any]) -> str:
-    """What `run --on slurm` would hand in, but for names that are made at that moment."""
+    """Return what `run --on slurm` would submit, except for names that are chosen at that moment."""
     from studies.engine.jobs.launcher import LaunchContext
     from studies.engine.launchers.slurm import launcher
 
@@ -72,9 +73,23 @@ def _sbatch(plan: Plan, options: dict[str, Any]) -> str:
     return "\n\n".join(texts) if texts else "nothing to run"
 
 
+def _estimate_json(estimate: Estimate | None) -> dict[str, Any] | None:
+    """Return the estimate under keys that scripts rely on."""
+    if estimate is None:
+        return None
+    published = {
+        "forecast": "reckoned",
+        "assumptions": "basis",
+        "memory_available": "room_gb",
+        "violations": "misfits",
+        "unprofiled": "uncounted",
+        "failures": "refused",
+    }
+    return {published.get(name, name): value for name, value in vars(estimate).items()}
+
+
 def _as_json(plan: Plan) -> dict[str, Any]:
     to_run = {trial.folder_id for trial in plan.to_run}
-    guess = plan.estimate
     return {
         "study": plan.study.name,
         "label": plan.label,
@@ -82,8 +97,8 @@ def _as_json(plan: Plan) -> dict[str, Any]:
         "folder": str(plan.folder),
         "reused": plan.reused,
         "stale": plan.stale,
-        "remarks": remarks(plan),
-        "estimate": None if guess is None else dict(vars(guess)),
+        "remarks": plan_notes(plan),
+        "estimate": _estimate_json(plan.estimate),
         "trials": [
             {
                 "trial": trial.id,

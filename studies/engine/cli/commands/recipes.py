@@ -1,4 +1,4 @@
-"""``studies recipes [NAME]``: how papers train, setting by setting beside what we do."""
+"""``studies recipes [NAME]``: training recipes of papers, compared with ours setting by setting."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from studies.engine.study import recipes
 
 HEAD = """# Recipes
 
-How the papers train, as presets: `recipe: NAME` in a study, or `--set recipe=NAME`; everything the study says itself
-stands above it. `studies plan` names the recipe and what the study has otherwise. Made from `dynvit/recipes/*.yaml` by
-`python -m studies recipes --markdown`; a test compares.
+How the papers train, as presets: `recipe: NAME` in a study, or `--set recipe=NAME`; the study's own settings override
+it. `studies plan` names the recipe and the settings in which the study differs. Generated from `dynvit/recipes/*.yaml`
+by `python -m studies recipes --markdown`; a test compares.
 
 The learning rate follows the batch where the source scales it: `train.lr` is for `train.lr_batch` images.
 
@@ -25,9 +25,9 @@ evaluation crops 0.9 of the resized image, DeiT and its descendants 0.875.
 
 @click.command()
 @click.argument("name", required=False)
-@click.option("--markdown", is_flag=True, help="All of them as docs/recipes.md has them.")
+@click.option("--markdown", is_flag=True, help="Print all of them as in docs/recipes.md.")
 def command(name: str | None, markdown: bool) -> int:
-    """The recipes there are, or one of them beside its source."""
+    """List the recipes, or compare one of them with its source."""
     if markdown:
         click.echo("\n".join([HEAD, *(recipes.markdown(one) for one in recipes.names())]), nl=False)
         return 0

@@ -17,82 +17,82 @@ from rich.text import Text
 from studies.engine.cli.options import UsageError, results_option
 from studies.engine.execution.progress import running_table
 from studies.engine.launchers.slurm import job_lookup
-from studies.engine.results.study_status import Standing, counted, named
+from studies.engine.results.study_status import StudyStatus, find_folders, format_counts
 from studies.engine.storage.plan_file import read_plan
 from studies.engine.storage.results_dir import Store
 
-EVERY = 1.0
-WORST = 10
+REFRESH_SECONDS = 1.0
+FAILED_SHOWN = 10
 
 
 @click.command()
 @click.argument("study", metavar="STUDY")
-@click.option("--watch", is_flag=True, help="Stay, until nothing runs any more.")
-@click.option("--json", "as_json", is_flag=True, help="For programs: counts and every trial.")
+@click.option("--watch", is_flag=True, help="Keep showing until nothing is running.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: counts and every trial.")
 @results_option
 def command(study: str, watch: bool, as_json: bool, results: Path) -> int:
-    """Where STUDY stands; a name shows it at every scale that was run, NAME@LABEL only that one."""
+    """Show the progress of STUDY: NAME at every scale that was run, NAME@LABEL only that one."""
     store = Store(results)
-    folders = named(store.root, study)
+    folders = find_folders(store.root, study)
     if not folders:
         raise UsageError(f"{study} has not been run in {results}")
-    standings = [Standing(store, read_plan(folder)) for folder in folders]
+    statuses = [StudyStatus(store, read_plan(folder)) for folder in folders]
     if as_json:
-        found = [standing.as_json() for standing in standings]
+        found = [status.as_json() for status in statuses]
         click.echo(json.dumps(found[0] if len(found) == 1 else found, indent=1))
         return 0
     console = Console(file=sys.stdout, highlight=False)
     if watch:
-        _watch(standings, console)
-    for standing in standings:
-        console.print(picture(standing, whole=True))
+        _watch(statuses, console)
+    for status in statuses:
+        console.print(picture(status, whole=True))
     return 0
 
 
-def _watch(standings: list[Standing], console: Console) -> None:
-    """Until no driver and no worker is left; Ctrl-C leaves, the trials do not notice."""
+def _watch(statuses: list[StudyStatus], console: Console) -> None:
+    """Refresh until no driver and no worker is left; Ctrl-C ends the display, not the trials."""
     try:
         with Live(console=console, auto_refresh=False, transient=True) as live:
-            while any(s.driver() is not None or s.watch.counts()["running"] for s in standings):
-                shown = Group(*[picture(s, whole=False) for s in standings])
+            while any(s.driver() is not None or s.watch.counts()["running"] for s in statuses):
+                shown = Group(*[picture(s, whole=False) for s in statuses])
                 if console.is_terminal:
                     live.update(shown, refresh=True)
-                time.sleep(EVERY)
-                for standing in standings:
-                    standing.watch.poll()
+                time.sleep(REFRESH_SECONDS)
+                for status in statuses:
+                    status.watch.poll()
     except KeyboardInterrupt:
         return
 
 
-def picture(standing: Standing, whole: bool) -> Group:
-    """Headline, what runs, what failed; whole: the arms too."""
-    states, labels = standing.watch.poll(), standing.labels
+def picture(status: StudyStatus, whole: bool) -> Group:
+    """Render headline, running and failed trials; whole: the arms too."""
+    states, labels = status.watch.poll(), status.labels
     running = [(name, state) for name, state in states.items() if state.status == "running"]
     failed = [(name, state) for name, state in states.items() if state.status in ("failed", "lost")]
-    parts: list[Any] = [Text(_headline(standing))]
+    parts: list[Any] = [Text(_headline(status))]
     if running:
         parts.append(running_table(running, labels))
-    for name, state in failed[:WORST]:
+    for name, state in failed[:FAILED_SHOWN]:
         line = f"  {name}  {labels[name]}  {state.status}: {state.reason}"
         parts.append(Text(line, style="red", no_wrap=True, overflow="ellipsis"))
-    if len(failed) > WORST:
-        parts.append(Text(f"  and {len(failed) - WORST} more failed"))
+    if len(failed) > FAILED_SHOWN:
+        parts.append(Text(f"  and {len(failed) - FAILED_SHOWN} more failed"))
     if whole:
-        parts += [Text(), _arms(standing)]
+        parts += [Text(), _arms(status)]
     return Group(*parts)
 
 
-def _headline(standing: Standing) -> str:
-    count = standing.watch.counts()
-    held = standing.driver()
-    by = f"run by process {held['pid']} on {held['host']}" if held else "nobody is running it"
-    if jobs := job_lookup.find_jobs(standing.store.root, standing.watch.folders.keys()):
+def _headline(status: StudyStatus) -> str:
+    count = status.watch.counts()
+    held = status.driver()
+    by = f"run by process {held['pid']} on {held['host']}" if held else "not running"
+    if jobs := job_lookup.find_jobs(status.store.root, status.watch.folders.keys()):
         waiting = sum(job.is_waiting for job in jobs.values())
         by += f"; in the queue: {waiting} waiting, {len(jobs) - waiting} running"
-    return f"{standing.plan.full_name}  {sum(count.values())} trials: {counted(count)}   ({by})"
+    return f"{status.plan.full_name}  {sum(count.values())} trials: {format_counts(count)}   ({by})"
 
 
-def _arms(standing: Standing) -> Table:
+def _arms(status: StudyStatus) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True, overflow="ellipsis")
@@ -100,7 +100,7 @@ def _arms(standing: Standing) -> Table:
     table.add_column(no_wrap=True)
     table.add_row("  part", "arm", "seeds", "state", style="bold")
     before = ""
-    for part, arm, count in standing.arms():
-        table.add_row(f"  {part}" if part != before else "", Text(arm), str(sum(count.values())), counted(count))
+    for part, arm, count in status.arms():
+        table.add_row(f"  {part}" if part != before else "", Text(arm), str(sum(count.values())), format_counts(count))
         before = part
     return table

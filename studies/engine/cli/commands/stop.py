@@ -1,4 +1,4 @@
-"""``studies stop STUDY``: through files, so from any shell and for any launcher."""
+"""``studies stop STUDY``: through files, so it works from any shell and for any launcher."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from pathlib import Path
 import click
 
 from studies.engine.cli.options import UsageError, results_option
+from studies.engine.core.formatting import count
 from studies.engine.execution import study_lock
 from studies.engine.launchers.slurm import job_lookup
-from studies.engine.results.study_status import Standing, named
+from studies.engine.results.study_status import StudyStatus, find_folders
 from studies.engine.storage.lease import HEARTBEAT_SECONDS
 from studies.engine.storage.plan_file import read_plan
 from studies.engine.storage.results_dir import Store
@@ -18,41 +19,41 @@ from studies.engine.storage.results_dir import Store
 
 @click.command()
 @click.argument("study", metavar="STUDY")
-@click.option("--wait", type=float, default=60.0, show_default=True, help="Seconds to wait for them to end.")
+@click.option("--wait", type=float, default=60.0, show_default=True, help="Seconds to wait until they have stopped.")
 @results_option
 def command(study: str, wait: float, results: Path) -> int:
-    """Ask the running trials of STUDY to save and stop; `run` goes on from there."""
+    """Ask the running trials of STUDY to save and stop; `run` continues from there."""
     store = Store(results)
-    folders = named(store.root, study)
+    folders = find_folders(store.root, study)
     if not folders:
         raise UsageError(f"{study} has not been run in {results}")
-    standings = [Standing(store, read_plan(folder)) for folder in folders]
-    drivers = [s for s in standings if study_lock.request_stop(s.plan.folder)]  # first, lest it start others
-    trials = {name for s in standings for name in s.watch.folders}
+    statuses = [StudyStatus(store, read_plan(folder)) for folder in folders]
+    drivers = [s for s in statuses if study_lock.request_stop(s.plan.folder)]  # first, so that they start no others
+    trials = {name for s in statuses for name in s.watch.folders}
     withdrawn = job_lookup.cancel_waiting(store.root, trials)
-    asked = sum(_ask(s) for s in standings)
+    asked = sum(_ask(s) for s in statuses)
     if withdrawn:
-        click.echo(f"took {withdrawn} waiting trial{'' if withdrawn == 1 else 's'} out of the queue")
+        click.echo(f"removed {count(withdrawn, 'waiting trial')} from the queue")
     if not asked and not drivers and not job_lookup.find_jobs(store.root, trials):
-        click.echo("stopped; `run` goes on from here" if withdrawn else f"nothing of {study} is running")
+        click.echo("stopped; `run` continues from here" if withdrawn else f"nothing of {study} is running")
         return 0
-    click.echo(f"asked {asked} running trial{'' if asked == 1 else 's'} to save and stop")
+    click.echo(f"asked {count(asked, 'running trial')} to save and stop")
     until = time.monotonic() + wait
     while time.monotonic() < until:
-        busy = any(s.driver() for s in drivers) or any(_runs(s) for s in standings)
+        busy = any(s.driver() for s in drivers) or any(_runs(s) for s in statuses)
         if not busy and not job_lookup.find_jobs(store.root, trials):
-            click.echo("stopped; `run` goes on from here")
+            click.echo("stopped; `run` continues from here")
             return 0
-        sum(_ask(s) for s in standings)  # those that a job began meanwhile
+        sum(_ask(s) for s in statuses)  # trials that a job has started meanwhile
         time.sleep(1.0 if withdrawn else 0.3)
-    click.echo(f"some have not stopped after {wait:g} s (their workers look for this every {HEARTBEAT_SECONDS:g} s)")
+    click.echo(f"some have not stopped after {wait:g} s (workers check every {HEARTBEAT_SECONDS:g} s)")
     return 1
 
 
-def _ask(standing: Standing) -> int:
-    return sum(folder.request_stop() for folder in standing.watch.folders.values())
+def _ask(status: StudyStatus) -> int:
+    return sum(folder.request_stop() for folder in status.watch.folders.values())
 
 
-def _runs(standing: Standing) -> bool:
-    standing.watch.poll()
-    return standing.watch.counts()["running"] > 0
+def _runs(status: StudyStatus) -> bool:
+    status.watch.poll()
+    return status.watch.counts()["running"] > 0

@@ -23,7 +23,7 @@ from studies.engine.storage.results_dir import Store
 def command(study: str | None, all_: bool, **chosen: Any) -> int:
     """Bring MLflow up to date with the trial folders of STUDY (or STUDY@LABEL), or fill a new database.
 
-    What MLflow has stays as it is, what it lacks is added. To a server: set MLFLOW_TRACKING_URI to its address.
+    Existing runs are kept and completed. For a server set MLFLOW_TRACKING_URI to its address.
     """
     selection = Selection(study or "", **chosen)
     if all_ == bool(study):
@@ -36,10 +36,10 @@ def command(study: str | None, all_: bool, **chosen: Any) -> int:
 
 
 def sync(store: Store, plan: PlanFile) -> bool:
-    """One study; says what came of it."""
+    """Synchronize one study and report the result."""
     from studies.engine.tracking.mirror import Mirror
 
-    began = time.monotonic()
+    started = time.monotonic()
     mirror = Mirror(store, plan.folder)
     if sys.stderr.isatty():
         click.echo(f"{plan.full_name}: reading", nl=False, err=True)
@@ -49,5 +49,5 @@ def sync(store: Store, plan: PlanFile) -> bool:
     if not done:
         click.echo(f"mlflow    {plan.full_name}: {mirror.problem}", err=True)
         return False
-    click.echo(f"mlflow    {mirror.where}  {mirror.told} trials in {time.monotonic() - began:.1f} s")
+    click.echo(f"mlflow    {mirror.where}  {mirror.synced} trials in {time.monotonic() - started:.1f} s")
     return True

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import click
 
-from studies.engine.cli.finish_run import shown
 from studies.engine.cli.options import UsageError, label_options, results_option, study_argument
 from studies.engine.cli.study_lookup import find_run
+from studies.engine.cli.text import format_files, near
 from studies.engine.planning.selection import Selection
 from studies.engine.results.collect import collect
 from studies.engine.storage.plan_file import PlanFile
@@ -20,7 +19,7 @@ from studies.engine.storage.results_dir import Store
 @click.command()
 @study_argument
 @click.option("--spec", type=click.Path(path_type=Path), help="Table file; default paper_tables/STUDY.yaml.")
-@click.option("--force", is_flag=True, help="Render again although nothing has changed.")
+@click.option("--force", is_flag=True, help="Render even if nothing has changed.")
 @label_options
 @results_option
 def command(spec: Path | None, force: bool, **chosen: Any) -> int:
@@ -31,7 +30,7 @@ def command(spec: Path | None, force: bool, **chosen: Any) -> int:
 
 
 def render(store: Store, plan: PlanFile, spec: Path | None = None, force: bool = False) -> None:
-    """Frame, tables, figures, report; says where they are. UsageError where the table file is wrong."""
+    """Write frame, tables, figures and report, and print where they are. UsageError if the table file is wrong."""
     if spec is not None and not spec.is_file():
         raise UsageError(f"{spec}: no such file")
     from paper_tables import build
@@ -39,20 +38,20 @@ def render(store: Store, plan: PlanFile, spec: Path | None = None, force: bool =
 
     try:
         frame = collect(store, plan.folder)
-        _say("frame", f"{_near(frame)}  {coverage(store, plan)}")
+        _say("frame", f"{near(frame)}  {coverage(store, plan)}")
         built = build(plan.folder, spec, force)
         write_index(store.root)
-    except ValueError as error:  # TableError: every fault of the table file, with its place
+    except ValueError as error:  # TableError: all errors of the table file, with their positions
         raise UsageError(str(error)) from error
     except OSError as error:
         raise UsageError(f"{error.filename or plan.folder}: {error.strerror or error}") from error
     for head, files in (("tables", built.tables), ("figures", built.figures), ("report", [built.report])):
         if files:
-            _say(head, shown(files) + ("  unchanged" if built.unchanged else ""))
+            _say(head, format_files(files) + ("  unchanged" if built.unchanged else ""))
 
 
 def coverage(store: Store, plan: PlanFile) -> str:
-    """ "115 trials", and how many of them have no result yet."""
+    """Return "115 trials", and how many of them have no result yet."""
     folders = {trial.folder for trial in plan.trials}
     missing = sum(store.trial(folder).result() is None for folder in folders)
     return f"{len(folders)} trials" + (f", {missing} without a result" if missing else "")
@@ -60,8 +59,3 @@ def coverage(store: Store, plan: PlanFile) -> str:
 
 def _say(head: str, text: str) -> None:
     click.echo(f"{head:10}{text}")
-
-
-def _near(path: Path) -> str:
-    near = os.path.relpath(path)
-    return str(path) if near.startswith("..") else near

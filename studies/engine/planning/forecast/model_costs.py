@@ -1,13 +1,13 @@
-"""What training each model takes, counted once and kept: model_costs.json beside this file, and one in the results.
+"""What training each model costs per image, profiled once and kept.
 
-The file beside this one holds every model of the studies in `studies/` (benchmarks/model_costs.py writes it); what it
-lacks `studies plan --count` counts on this machine and keeps in the results folder.
+`model_costs.json` in this folder has every model of the studies in `studies/` (benchmarks/model_costs.py writes it);
+`studies plan --count` profiles others on this machine and keeps them in the results folder.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,26 +16,30 @@ from studies.engine.catalog.tasks import Weigh
 from studies.engine.core.files import read_json, write_atomic
 
 SHIPPED = Path(__file__).with_name("model_costs.json")
-KEPT = ".model_costs.json"
+CACHE = ".model_costs.json"
+"""In the results folder."""
 
 
 @dataclass(frozen=True)
-class Weight:
-    """Of one image in training, but for `params` and `ops`."""
+class ModelCost:
+    """Of one image in training, except `params` and `ops`."""
 
     params: float
     macs: float
-    """Forward."""
+    """Multiply-accumulates of the forward pass."""
     saved: float
-    """Bytes kept for the backward pass in float32."""
+    """Bytes that autograd keeps for the backward pass in float32."""
     saved_amp: float
     """The same under bfloat16 autocast."""
     ops: float
     """Operators of a forward pass."""
 
 
+NO_COST = ModelCost(0, 0, 0, 0, 0)
+
+
 @dataclass(frozen=True)
-class Load:
+class ModelSpec:
     """A model at the size at which a trial trains it."""
 
     options: Mapping[str, Any]
@@ -44,37 +48,33 @@ class Load:
     classes: int
 
     def key(self, defaults: Mapping[str, Any]) -> str:
-        """The name and what differs from its defaults: an option added since, at its default, changes nothing."""
-        told = {k: v for k, v in self.options.items() if k != "name" and (k not in defaults or defaults[k] != v)}
-        words = [f"{k}={json.dumps(v, separators=(',', ':'))}" for k, v in sorted(told.items())]
-        return " ".join([str(self.options["name"]), f"{self.channels}x{self.size}", f"{self.classes} classes", *words])
+        """Name and non-default options: an option that was added later, at its default, keeps the key."""
+        changed = {k: v for k, v in self.options.items() if k != "name" and (k not in defaults or defaults[k] != v)}
+        texts = [f"{k}={json.dumps(v, separators=(',', ':'))}" for k, v in sorted(changed.items())]
+        return " ".join([str(self.options["name"]), f"{self.channels}x{self.size}", f"{self.classes} classes", *texts])
 
 
-def known(results: Path) -> dict[str, Weight]:
-    """By key; what was counted here wins."""
-    found: dict[str, Weight] = {}
-    for file in (SHIPPED, results / KEPT):
-        for key, value in (read_json(file) or {}).items():
-            found[key] = Weight(**value)
-    return found
+def load(results: Path) -> dict[str, ModelCost]:
+    """Return the known costs by key; those profiled on this machine take precedence."""
+    files = (SHIPPED, results / CACHE)
+    return {key: ModelCost(**value) for file in files for key, value in (read_json(file) or {}).items()}
 
 
-def count(weigh: Weigh, loads: Iterable[tuple[str, Load]], file: Path) -> tuple[dict[str, Weight], dict[str, str]]:
-    """Count these models with a task's `weigh` and add them to the file. Also why some could not be counted."""
-    found, refused = {}, {}
-    for key, load in loads:
+def profile(weigh: Weigh, specs: Mapping[str, ModelSpec], results: Path) -> dict[str, str]:
+    """Profile models with the task's function, add them to the cache, and return why some could not be profiled."""
+    found, failures = {}, {}
+    for key, spec in specs.items():
         try:
-            found[key] = Weight(**weigh(load.options, load.size, load.channels, load.classes))
-        except Exception as error:  # a model that cannot be built would fail as a trial too, with the same words
-            refused[key] = f"{type(error).__name__}: {error}"
-    kept = {**(read_json(file) or {}), **{key: asdict(weight) for key, weight in found.items()}}
-    write(file, kept)
-    return found, refused
+            found[key] = asdict(ModelCost(**weigh(spec.options, spec.size, spec.channels, spec.classes)))
+        except Exception as error:  # a model that cannot be built would fail as a trial too, with the same message
+            failures[key] = f"{type(error).__name__}: {error}"
+    write(results / CACHE, {**(read_json(results / CACHE) or {}), **found})
+    return failures
 
 
-def write(file: Path, kept: Mapping[str, Any]) -> None:
-    """One model a line, in order, so that a change shows as one."""
-    whole = {key: {name: round(value) for name, value in kept[key].items()} for key in sorted(kept)}
-    lines = [f" {json.dumps(key)}: {json.dumps(value)}" for key, value in whole.items()]
+def write(file: Path, costs: Mapping[str, Any]) -> None:
+    """Write one model per line, sorted, so that a change is one line of a diff."""
+    rounded = {key: {name: round(value) for name, value in costs[key].items()} for key in sorted(costs)}
+    lines = [f" {json.dumps(key)}: {json.dumps(value)}" for key, value in rounded.items()]
     file.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(file, "{\n" + ",\n".join(lines) + "\n}\n")

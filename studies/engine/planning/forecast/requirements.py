@@ -1,158 +1,108 @@
-"""Time and memory of trials before any has run: from counted models, and a stated assumption about the device.
-
-A step takes 3 x 2 x multiply-accumulates x images (forward, and twice that backward) at the device's sustained speed,
-but no less than starting its operators does. Memory is weights, gradients and two moments in float32, and what autograd
-keeps for each image. Where trials have been measured their times stand, and these numbers only bring them to others.
-"""
+"""Time and memory of trials before any has run, from profiled models and the table of assumptions."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from studies.engine.catalog.tasks import Task, Work
+from studies.engine.catalog.tasks import Task
 from studies.engine.core.trial import Resources, Trial
-from studies.engine.planning.forecast import model_costs
-from studies.engine.planning.forecast.gpus import CORE_TFLOPS, Device
-from studies.engine.planning.forecast.model_costs import Load, Weight
-
-START_SECONDS = 8e-6
-"""To start one operator, on the CPU's side."""
-BYTES_A_PARAMETER = 16
-WORKSPACE = 1.2
-"""Of what autograd keeps: buffers of the backward pass, fragments."""
-RUNTIME_GB = 0.6
-"""Libraries, the CUDA context."""
+from studies.engine.planning.forecast import assumptions, model_costs
+from studies.engine.planning.forecast.gpus import Gpu
+from studies.engine.planning.forecast.model_costs import NO_COST, ModelCost, ModelSpec
 
 
 @dataclass(frozen=True)
-class Need:
+class Requirement:
     """Of one trial."""
 
     seconds: float | None
     """None where the config does not say how many images there are."""
     memory_gb: float
-    """Of each of its processes: on the GPU where it has one, else of the machine."""
+    """Of each of its processes: on the GPU where it has one, else in the machine."""
 
 
 @dataclass(frozen=True)
-class Reckoning:
-    device: Device
-    needs: Mapping[str, Need]
-    """By folder id, of the trials whose models are counted."""
-    uncounted: Mapping[str, Load]
-    """Models not counted yet, by key."""
-    refused: Mapping[str, str] = field(default_factory=dict)
-    """Why some could not be counted."""
-
-    @property
-    def cpu(self) -> str:
-        return f"{1e3 * CORE_TFLOPS:g} GFLOP/s a core assumed"
-
-    def misfits(
-        self, trials: Iterable[Trial], seconds: Mapping[str, float | None], memory_gb: Mapping[str, float | None]
-    ) -> Iterator[str]:
-        """A line for every way in which an arm does not fit its resources; by folder id what it is thought to take."""
-        told = set()
-        for trial in trials:
-            arm = f"{trial.arm.part} {trial.arm.label}"
-            if arm not in told:
-                told.add(arm)
-                need = seconds[trial.folder_id], memory_gb[trial.folder_id]
-                yield from (f"{arm}: {line}" for line in _misfits(trial.resources, *need, self.device))
+class Forecast:
+    gpu: Gpu
+    requirements: Mapping[str, Requirement]
+    """By folder id, of the trials whose models are profiled."""
+    unprofiled: Mapping[str, ModelSpec]
+    """Models without cost data, by key."""
+    failures: Mapping[str, str] = field(default_factory=dict)
+    """Why some of them could not be profiled."""
 
 
-def reckon(trials: Sequence[Trial], task: Task, results: Path, device: Device, count: bool = False) -> Reckoning | None:
-    """None for a task that does not say what its trials amount to."""
+def forecast(trials: Sequence[Trial], task: Task, results: Path, gpu: Gpu, profile: bool = False) -> Forecast | None:
+    """Forecast each trial; profile: profile models without cost data on this machine first (imports torch).
+
+    None for a task that does not describe the work of its trials.
+    """
     if task.reckoning is None:
         return None
     work, weigh = task.reckoning
-    found = _Reckoner(work, model_costs.known(results), device)
-    needs = {trial.folder_id: need for trial in trials if (need := found.need(trial)) is not None}
-    if count and found.uncounted:
-        counted, refused = model_costs.count(weigh, found.uncounted.items(), results / model_costs.KEPT)
-        again = reckon(trials, task, results, device) if counted else None
-        return replace(again or Reckoning(device, needs, found.uncounted), refused=refused)
-    return Reckoning(device, needs, found.uncounted)
+    workloads = {key: work(config) for key, config in {id(t.config): t.config for t in trials}.items()}
+    found, unprofiled = _requirements(trials, workloads, model_costs.load(results), gpu)
+    failures: dict[str, str] = {}
+    if profile and unprofiled:
+        failures = model_costs.profile(weigh, unprofiled, results)
+        found, unprofiled = _requirements(trials, workloads, model_costs.load(results), gpu)
+    return Forecast(gpu, found, unprofiled, failures)
 
 
-class _Reckoner:
-    """Remembers what arms have in common: seeds of an arm share its config object."""
-
-    def __init__(self, work: Work, known: Mapping[str, Weight], device: Device) -> None:
-        self.work, self.known, self.device = work, known, device
-        self.uncounted: dict[str, Load] = {}
-        self._needs: dict[int, Need | None] = {}
-
-    def need(self, trial: Trial) -> Need | None:
-        key = id(trial.config)
-        if key not in self._needs:
-            self._needs[key] = self._need(trial)
-        return self._needs[key]
-
-    def _need(self, trial: Trial) -> Need | None:
-        work = self.work(trial.config)
-        model = self._weight(trial, "model", work)
-        teacher = self._weight(trial, "teacher.model", work) if _name(trial.config, "teacher.model") else NOTHING
-        if model is None or teacher is None:
-            return None
-        return Need(
-            _seconds(work, model, teacher, trial.resources, self.device),
-            _memory_gb(work, model, teacher, trial.resources),
-        )
-
-    def _weight(self, trial: Trial, field: str, work: Mapping[str, Any]) -> Weight | None:
-        load = Load(_get(trial.config, field), work["size"], work["channels"], work["classes"])
-        key = load.key(_get(trial.defaults, field))
-        if key not in self.known:
-            self.uncounted[key] = load
-        return self.known.get(key)
+def _requirements(
+    trials: Sequence[Trial], workloads: Mapping[int, Mapping[str, Any]], costs: Mapping[str, ModelCost], gpu: Gpu
+) -> tuple[dict[str, Requirement], dict[str, ModelSpec]]:
+    """Return requirements by folder id, and unprofiled models by key. The seeds of an arm share their config."""
+    by_config: dict[int, Requirement | None] = {}
+    unprofiled: dict[str, ModelSpec] = {}
+    for trial in trials:
+        if id(trial.config) not in by_config:
+            work = workloads[id(trial.config)]
+            specs = [_spec(trial, "model", work)]
+            if _get(trial.config, "teacher.model").get("name"):
+                specs.append(_spec(trial, "teacher.model", work))
+            unprofiled |= {key: spec for key, spec in specs if key not in costs}
+            model, teacher = [*(costs.get(key) for key, _ in specs), NO_COST][:2]
+            by_config[id(trial.config)] = None if model is None or teacher is None else Requirement(
+                _seconds(work, model, teacher, trial.resources, gpu), _memory_gb(work, model, teacher, trial.resources)
+            )  # fmt: skip
+    found = {trial.folder_id: by_config[id(trial.config)] for trial in trials}
+    return {name: one for name, one in found.items() if one is not None}, unprofiled
 
 
-NOTHING = Weight(0, 0, 0, 0, 0)
+def _spec(trial: Trial, field: str, work: Mapping[str, Any]) -> tuple[str, ModelSpec]:
+    spec = ModelSpec(_get(trial.config, field), work["size"], work["channels"], work["classes"])
+    return spec.key(_get(trial.defaults, field)), spec
 
 
 def _seconds(
-    work: Mapping[str, Any], model: Weight, teacher: Weight, resources: Resources, device: Device
+    work: Mapping[str, Any], model: ModelCost, teacher: ModelCost, resources: Resources, gpu: Gpu
 ) -> float | None:
     if work["images"] is None:
         return None
     trained = 3 * model.macs * work["images"] + 3 * teacher.macs * work["taught"]
-    seen = model.macs * work["seen"] + teacher.macs * work["images"]
-    products = 2 * (trained + seen)
-    starting = 3 * model.ops * work["steps"] * START_SECONDS
+    evaluated = model.macs * work["seen"] + teacher.macs * work["images"]
+    operations = 2 * (trained + evaluated)
+    starting = 3 * model.ops * work["steps"] * assumptions.OPERATOR_SECONDS
     if resources.gpus:
-        return float(max(products / (device.tflops * 1e12 * resources.gpus * resources.nodes), starting))
+        return float(max(operations / (gpu.tflops * 1e12 * resources.gpus * resources.nodes), starting))
     cores = max(1, resources.cpus) * resources.world
-    return float(products / (CORE_TFLOPS * 1e12 * cores) + starting)
+    return float(operations / (assumptions.CPU_CORE_TFLOPS * 1e12 * cores) + starting)
 
 
-def _memory_gb(work: Mapping[str, Any], model: Weight, teacher: Weight, resources: Resources) -> float:
+def _memory_gb(work: Mapping[str, Any], model: ModelCost, teacher: ModelCost, resources: Resources) -> float:
     saved = model.saved_amp if work["amp"] and resources.gpus else model.saved
-    share = work["batch"] / resources.world
-    parameters = (BYTES_A_PARAMETER + 4 * work["copies"]) * model.params + 4 * teacher.params
-    return float(RUNTIME_GB + (parameters + WORKSPACE * saved * share + work["held"]) / 1e9)
-
-
-def _misfits(resources: Resources, seconds: float | None, memory: float | None, device: Device) -> Iterator[str]:
-    if memory is not None and resources.gpus:
-        room = device.memory_gb * min(1.0, resources.gpus)
-        if memory > room:
-            share = f"{resources.gpus:g} of {device.called}" if resources.gpus < 1 else device.called
-            yield f"about {memory:.1f} GB, {share} has {room:g} GB"
-    elif memory is not None and resources.memory_gb is not None and memory * resources.per_node > resources.memory_gb:
-        yield f"about {memory * resources.per_node:.1f} GB, resources.memory_gb is {resources.memory_gb:g}"
-    if resources.minutes is not None and seconds is not None and seconds > 60 * resources.minutes:
-        yield f"about {seconds / 60:.0f} minutes, resources.minutes is {resources.minutes:g}"
-
-
-def _name(config: Mapping[str, Any], field: str) -> str:
-    return str(_get(config, field).get("name", ""))
+    images = work["batch"] / resources.world
+    parameters = (assumptions.BYTES_PER_PARAMETER + 4 * work["copies"]) * model.params + 4 * teacher.params
+    activations = assumptions.ACTIVATION_OVERHEAD * saved * images
+    return float(assumptions.RUNTIME_GB + (parameters + activations + work["held"]) / 1e9)
 
 
 def _get(config: Mapping[str, Any], field: str) -> Mapping[str, Any]:
+    """Return the mapping at a dotted key, empty where there is none."""
     found: Any = config
     for step in field.split("."):
         found = found.get(step, {}) if isinstance(found, Mapping) else {}

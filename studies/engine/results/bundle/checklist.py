@@ -1,4 +1,4 @@
-"""The README of an export: what is in it, a reproducibility checklist filled in from the trials, how to repeat them."""
+"""The README of an export: contents, a reproducibility checklist filled in from the trials, how to repeat them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CONTENTS = {
     "plan.json": "the arms and trials that follow from it",
     "trials.csv": "one row per trial (also as parquet); the tables are made from nothing else",
     "curves.parquet": "every logged value: trial, metric, step, value",
-    "predictions.npz": "what every trial's model said of every validation image",
+    "predictions.npz": "every trial's predictions on the validation images",
     "maps/": "the tokens of a few test images, of one trial per arm; for figures",
     "trials/": "per trial: full config (spec.json), result, environment",
     "environments.json": "the distinct environments and how many trials ran in each",
@@ -30,7 +30,7 @@ CONTENTS = {
 
 
 def readme(plan: PlanFile, readings: Readings, specs: Mapping[str, dict[str, Any]], files: Iterable[str]) -> str:
-    """Markdown. A box is ticked only where the trials show it."""
+    """Return Markdown. A box is ticked only if the trials prove it."""
     names = list(files)
     contents = [f"- `{n}` {text}" for n, text in CONTENTS.items() if any(f.startswith(n) for f in names)]
     boxes = [f"- [{'x' if ok else ' '}] {text}" for ok, text in checks(plan, readings, specs, names)]
@@ -55,7 +55,7 @@ def readme(plan: PlanFile, readings: Readings, specs: Mapping[str, dict[str, Any
             f"    python -m paper_tables --results .. {plan.full_name}{table_file}",
             "",
             "The second line renders tables and figures again from the frame. From outside, `python -m studies verify`",
-            "with the zip runs some of its trials again and says which numbers agree.",
+            "with the zip reruns some of its trials and compares the numbers.",
             "",
             "## To repeat",
             "",
@@ -66,7 +66,7 @@ def readme(plan: PlanFile, readings: Readings, specs: Mapping[str, dict[str, Any
 
 
 def _options(plan: PlanFile) -> str:
-    """As they were typed, except for the values of --set, which only the configs of the trials have."""
+    """Return the options as typed, except the values of --set, which only the trials' configs have."""
     scale = f" --scale {plan.scale}" if plan.scale else ""
     smoke = " --smoke" if "smoke" in plan.label.split("-") else ""
     return scale + smoke + (" --set KEY=VALUE (see trials/)" if "set-" in plan.label else "")
@@ -75,7 +75,7 @@ def _options(plan: PlanFile) -> str:
 def checks(
     plan: PlanFile, readings: Readings, specs: Mapping[str, dict[str, Any]], files: list[str]
 ) -> list[tuple[bool, str]]:
-    """What a reviewer asks, whether it holds, and the facts."""
+    """Return for each requirement whether it holds, and the facts."""
     done = [got for got in readings.values() if got.status == "done"]
     seeds = {arm: sorted(t.seed for t in plan.trials if (t.part, t.arm) == arm) for arm in _arms(plan)}
     distinct = {tuple(s) for s in seeds.values()}
@@ -95,20 +95,20 @@ def checks(
         (all(specs.get(name) for name in readings), f"Full config of every trial ({len(specs)} spec.json)"),
         (len(sources) == 1, f"One version of the code: {', '.join(sorted(sources)) or 'none'}"),
         (bool(sources) and len(kept) == len(sources), "That code is included"),
-        (len(git) == 1 and all(g and not g.endswith("+") for g in git), f"Clean commit: {_counted(git)}"),
+        (len(git) == 1 and all(g and not g.endswith("+") for g in git), f"Clean commit: {_tally(git)}"),
         (all(got.env.get("packages") for got in done), f"Package versions recorded: {_packages(done)}"),
-        (all(got.env for got in done), f"Hardware recorded: {_counted(Counter(_hardware(got.env) for got in done))}"),
+        (all(got.env for got in done), f"Hardware recorded: {_tally(Counter(_hardware(got.env) for got in done))}"),
         (True, f"Compute: {_compute(done)}"),
         (True, f"Data: {_data(specs.values())}"),
-        (True, f"Trials that were interrupted or failed and went on: {restarted}"),
+        (True, f"Trials that continued after an interruption or failure: {restarted}"),
     ]
 
 
 def environments(readings: Readings) -> list[dict[str, Any]]:
-    """The distinct environments without process and command, the most frequent first."""
-    apart = ("command", "host", "device")
+    """Return the distinct environments without host, device and command, the most frequent first."""
+    ignored = ("command", "host", "device")
     found = Counter(
-        json.dumps({k: v for k, v in got.env.items() if k not in apart}, sort_keys=True)
+        json.dumps({k: v for k, v in got.env.items() if k not in ignored}, sort_keys=True)
         for got in readings.values()
         if got.env
     )
@@ -147,12 +147,12 @@ def _data(specs: Iterable[Mapping[str, Any]]) -> str:
         ", ".join(f"{k} {v}" for k, v in flat(spec.get("config", {}).get("data") or {}) if v not in (None, ""))
         for spec in specs
     )
-    return _counted(found) if any(found) else "the configs name none"
+    return _tally(found) if any(found) else "none named in the configs"
 
 
-def _counted(found: Mapping[str, int]) -> str:
-    told = [f"{what or 'unknown'}" + (f" ({n} trials)" if len(found) > 1 else "") for what, n in sorted(found.items())]
-    return "; ".join(told) or "none"
+def _tally(found: Mapping[str, int]) -> str:
+    parts = [f"{what or 'unknown'}" + (f" ({n} trials)" if len(found) > 1 else "") for what, n in sorted(found.items())]
+    return "; ".join(parts) or "none"
 
 
 def _list(seeds: Iterable[int]) -> str:

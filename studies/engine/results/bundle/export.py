@@ -1,4 +1,4 @@
-"""A zip with everything needed to check or repeat a study; equal content gives equal bytes."""
+"""Export a study as a zip with everything needed to check or repeat it; equal content gives equal bytes."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from studies.engine.storage.results_dir import Store
 from studies.engine.storage.trial_folder import TrialFolder
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
-SUMS = "SHA256SUMS"
+CHECKSUMS = "SHA256SUMS"
 
 
 def export(store: Store, plan: PlanFile, target: Path, tables: Path | None = None) -> int:
-    """Write the zip; the number of files in it. tables: the table file that the tables were rendered from."""
+    """Write the zip and return the number of its files. tables: the table file that the tables were rendered from."""
     files = dict(sorted(gather(store, plan, tables).items()))
-    files[SUMS] = sums(files)
-    write_atomic(target, packed(files, plan.full_name))
+    files[CHECKSUMS] = checksums(files)
+    write_atomic(target, zip_bytes(files, plan.full_name))
     return len(files)
 
 
 def gather(store: Store, plan: PlanFile, tables: Path | None) -> dict[str, bytes]:
-    """Every file but the checksums, by its name in the zip."""
+    """Return every file except the checksums, by its name in the zip."""
     files = {f"study/{Path(plan.study_file).name}": plan.study_text.encode()}
     data = [file for kind in ("*.parquet", "*.npz", "maps/*.npz") for file in sorted(plan.folder.glob(kind))]
     for path in [*output_files(plan.folder), *data]:
@@ -44,7 +44,7 @@ def gather(store: Store, plan: PlanFile, tables: Path | None) -> dict[str, bytes
     for name, got in readings.items():
         folder = store.trial(name)
         specs[name] = folder.spec() or {}
-        for path in _told(folder, got.state.attempt):
+        for path in _trial_files(folder, got.state.attempt):
             files[f"trials/{name}/{path.name}"] = path.read_bytes()
     for source, snapshot in _snapshots(store, {str(got.env.get("source")) for got in readings.values()}).items():
         files |= {f"code/{source}/{name}": body for name, body in _code(snapshot)}
@@ -53,13 +53,13 @@ def gather(store: Store, plan: PlanFile, tables: Path | None) -> dict[str, bytes
     return files
 
 
-def sums(files: dict[str, bytes]) -> bytes:
-    """As `sha256sum -c` reads it."""
+def checksums(files: dict[str, bytes]) -> bytes:
+    """Return the checksums as `sha256sum -c` reads them."""
     return "".join(f"{hashlib.sha256(body).hexdigest()}  {name}\n" for name, body in files.items()).encode()
 
 
-def packed(files: dict[str, bytes], top: str) -> bytes:
-    """A zip without dates, owners and order of its own; everything below one folder."""
+def zip_bytes(files: dict[str, bytes], top: str) -> bytes:
+    """Return a zip with fixed dates, owners and order, everything under one folder."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         for name, body in sorted(files.items()):
@@ -69,15 +69,15 @@ def packed(files: dict[str, bytes], top: str) -> bytes:
     return out.getvalue()
 
 
-def _told(folder: TrialFolder, attempts: int) -> Iterator[Path]:
-    """What a reader needs of a trial: what was asked, what came out, where it ran. The curves are in the frame."""
+def _trial_files(folder: TrialFolder, attempts: int) -> Iterator[Path]:
+    """Yield a trial's config, result and environment. The curves are in the frame."""
     for path in (folder.spec_file, folder.result_file, folder.attempt_folder(max(attempts - 1, 0)) / "env.json"):
         if path.is_file():
             yield path
 
 
 def _snapshots(store: Store, sources: set[str]) -> dict[str, Path]:
-    """Fingerprint -> a copy of that code; made here where trials ran in the driver's own process, which keeps none."""
+    """Return fingerprint -> code snapshot; taken now if trials ran in the driver's own process, which keeps none."""
     if fingerprint(root()) in sources:
         take(store.root)
     found = {str((read_json(file) or {}).get("source")): file.parent for file in store.root.glob(f"code/*/{SOURCE}")}
@@ -91,5 +91,5 @@ def _code(snapshot: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def unfinished(store: Store, plan: PlanFile) -> list[PlannedTrial]:
-    """Planned trials without a result."""
+    """Return planned trials without a result."""
     return [trial for trial in plan.trials if store.trial(trial.folder).result() is None]

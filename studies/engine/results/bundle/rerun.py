@@ -1,4 +1,4 @@
-"""Run a bundle's trials again and hold the new numbers against the old ones."""
+"""Rerun trials of a bundle and compare the new numbers with the old ones."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from studies.engine.results.bundle.open import Bundle
 from studies.engine.storage.code_snapshot import root
 from studies.engine.storage.results_dir import Store
 
-CLOCKED = ("second", "memory", "latency", "speed", "throughput", "time")
-"""What a metric's name has in it that depends on the machine and the moment: shown, never compared."""
+TIMING_WORDS = ("second", "memory", "latency", "speed", "throughput", "time")
+"""Parts of the names of metrics that depend on the machine and its load: shown, never compared."""
 
-Verdict = Literal["equal", "close", "differs", "missing", "clocked"]
+Verdict = Literal["equal", "close", "differs", "missing", "timing"]
 
 
 @dataclass(frozen=True)
@@ -32,16 +32,16 @@ class Number:
     verdict: Verdict
 
     @property
-    def apart(self) -> float:
-        """Relative to the larger of the two."""
+    def relative_difference(self) -> float:
+        """Difference relative to the larger of the two."""
         if self.now is None or math.isnan(self.then) or math.isnan(self.now):
             return math.nan
         return abs(self.then - self.now) / (max(abs(self.then), abs(self.now)) or 1.0)
 
 
 @dataclass(frozen=True)
-class Repeated:
-    """A trial that was run again; `reason` where it did not come to an end."""
+class RerunResult:
+    """A trial that was rerun; `reason` if it did not finish."""
 
     trial: str
     numbers: tuple[Number, ...] = ()
@@ -55,44 +55,48 @@ class Repeated:
         return not self.reason and not any(n.verdict in ("differs", "missing") for n in self.numbers)
 
 
-def sample(bundle: Bundle, count: int, pick: int) -> list[str]:
-    """So many of the bundle's trials by lot, in the plan's order; the same `pick` draws the same ones."""
+def sample(bundle: Bundle, count: int, seed: int) -> list[str]:
+    """Draw `count` random trials of the bundle, in the plan's order; `seed` determines which."""
     found = bundle.trials()
-    drawn = set(random.Random(pick).sample(found, min(count, len(found))))
+    drawn = set(random.Random(seed).sample(found, min(count, len(found))))
     return [trial for trial in found if trial in drawn]
 
 
 @dataclass(frozen=True)
-class How:
-    """On what, with how many threads, and with whose code a trial is run again; what still agrees."""
+class RerunOptions:
+    """Device, threads and code of a rerun, and the tolerance of the comparison."""
 
     device: str = "cpu"
     cpus: int = 1
     own_code: bool = False
     tolerance: float = 0.0
+    """Relative difference that still counts as agreement."""
 
 
-def repeat(bundle: Bundle, trial: str, results: Path, how: How) -> Repeated:
-    """Run the trial in a process of its own and compare."""
+def rerun(bundle: Bundle, trial: str, results: Path, options: RerunOptions) -> RerunResult:
+    """Rerun a trial in its own process and compare."""
     folder = Store(results).trial(trial)
     folder.create(bundle.spec(trial) or {})
-    code = (None if how.own_code else bundle.code(trial)) or root()
-    given = {"PYTHONPATH": str(code), "PYTHONSAFEPATH": "1"}  # safe: else the current folder's code would come first
-    given |= {"OMP_NUM_THREADS": str(how.cpus), "MKL_NUM_THREADS": str(how.cpus)}  # sums depend on it
-    given |= {"CUDA_VISIBLE_DEVICES": ""} if how.device == "cpu" else {}
+    code = (None if options.own_code else bundle.code(trial)) or root()
+    given = {"PYTHONPATH": str(code), "PYTHONSAFEPATH": "1"}  # otherwise the current folder's code would come first
+    given |= {
+        "OMP_NUM_THREADS": str(options.cpus),
+        "MKL_NUM_THREADS": str(options.cpus),
+    }  # the order of summation depends on it
+    given |= {"CUDA_VISIBLE_DEVICES": ""} if options.device == "cpu" else {}
     subprocess.run(
-        [sys.executable, "-m", "studies.engine.worker", "--device", how.device, str(folder.path)],
+        [sys.executable, "-m", "studies.engine.worker", "--device", options.device, str(folder.path)],
         env={**os.environ, **given}, cwd=results, capture_output=True, check=False,
     )  # fmt: skip
     result = folder.result()
     if result is None:
         state = folder.state()
-        return Repeated(trial, reason=f"{state.status}: {state.reason or 'its process ended without a word'}")
-    return Repeated(trial, compare(bundle.result(trial) or {}, result, how.tolerance))
+        return RerunResult(trial, reason=f"{state.status}: {state.reason or 'process ended without writing a status'}")
+    return RerunResult(trial, compare(bundle.result(trial) or {}, result, options.tolerance))
 
 
 def compare(then: Mapping[str, Any], now: Mapping[str, Any], tolerance: float) -> tuple[Number, ...]:
-    """Every number of the metrics, and parameters and multiply-accumulates of the cost."""
+    """Compare every number of the metrics, and parameters and multiply-accumulates of the cost."""
     new = dict(_numbers(now.get("metrics") or {}))
     old = dict(_numbers(then.get("metrics") or {}))
     for key in ("params", "gflops"):
@@ -102,14 +106,14 @@ def compare(then: Mapping[str, Any], now: Mapping[str, Any], tolerance: float) -
 
 
 def _number(name: str, then: float, now: float | None, tolerance: float) -> Number:
-    if any(word in name for word in CLOCKED):
-        return Number(name, then, now, "clocked")
+    if any(word in name for word in TIMING_WORDS):
+        return Number(name, then, now, "timing")
     if now is None:
         return Number(name, then, now, "missing")
     if then == now or (math.isnan(then) and math.isnan(now)):
         return Number(name, then, now, "equal")
-    apart = Number(name, then, now, "differs")
-    return Number(name, then, now, "close") if apart.apart <= tolerance else apart
+    number = Number(name, then, now, "differs")
+    return Number(name, then, now, "close") if number.relative_difference <= tolerance else number
 
 
 def _numbers(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:

@@ -1,4 +1,4 @@
-"""What an MLflow database in a results folder says, for the tests of the mirror."""
+"""Reads the MLflow database of a results folder, for the tests of the mirror."""
 
 from __future__ import annotations
 

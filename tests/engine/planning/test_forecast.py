@@ -1,4 +1,4 @@
-"""What a plan says about time and memory before anything has run, and what it refuses."""
+"""What a plan says about time and memory before anything has run, and which arms do not fit."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def studies(*arguments: str) -> Result:
 
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The small study, its task saying what trials amount to; no model is counted yet."""
+    """The small study, with a task that describes its work; no model is profiled yet."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DYNVIT_RESULTS", raising=False)
     monkeypatch.delenv("DYNVIT_DEVICE", raising=False)
@@ -69,40 +69,40 @@ def line(shown: Result, word: str) -> str:
     return next(text for text in shown.output.splitlines() if text.startswith(word))
 
 
-def test_what_nobody_counted_is_said(small: Path) -> None:
+def test_models_without_cost_data_are_reported(small: Path) -> None:
     shown = studies("plan", "small", *SMALL)
     assert shown.exit_code == 0
     assert line(shown, "cost") == "cost      not measured yet"
-    assert "--count counts them here" in line(shown, "uncounted")
+    assert "--count profiles them here" in line(shown, "unprofiled")
     assert not (small / "results").exists()
 
 
-def test_counting_once_is_enough(small: Path) -> None:
+def test_a_model_is_profiled_once(small: Path) -> None:
     with_resources(small, "{gpus: 1}")
     shown = studies("plan", "small", *SMALL, "--count", "--device", "60:80")
     assert "ValueError: three is too many" in shown.output
-    kept = json.loads((small / "results" / model_costs.KEPT).read_text())
+    kept = json.loads((small / "results" / model_costs.CACHE).read_text())
     assert {value["macs"] for value in kept.values()} == {1e9, 2e9}
     assert all("recursion=3" not in key for key in kept)
     again = studies("plan", "small", *SMALL, "--device", "60:80")
     assert line(again, "cost") == line(shown, "cost")
     assert "60 TFLOP/s as given" in line(again, "cost")
-    assert "1 model" in line(again, "uncounted")
+    assert "1 model" in line(again, "unprofiled")
 
 
 def test_the_numbers(small: Path) -> None:
     with_resources(small, "{gpus: 0.5, nodes: 1}")
     plan_selection(Selection("small", scale="tiny"), count=True)
-    guess = plan_selection(Selection("small", scale="tiny", only=("part=rate",)), device="60:80").estimate
-    assert guess is not None
+    estimate = plan_selection(Selection("small", scale="tiny", only=("part=rate",)), device="60:80").estimate
+    assert estimate is not None
     passes, epochs = 2, 2  # sret_tiny's own recursion; the scale's epochs
-    assert guess.seconds_per_trial == pytest.approx(6 * 1e9 * passes * 1_000_000 * epochs / (60e12 * 0.5))
-    assert guess.gpu_hours == pytest.approx(guess.seconds * 0.5 / 3600)
-    assert guess.memory_gb == pytest.approx(0.6 + passes * (16 + 1.2 * 0.1 * 100))
-    assert (guess.measured_on, guess.reckoned, guess.unknown, guess.room_gb) == (0, 4, 0, 40)
+    assert estimate.seconds_per_trial == pytest.approx(6 * 1e9 * passes * 1_000_000 * epochs / (60e12 * 0.5))
+    assert estimate.gpu_hours == pytest.approx(estimate.seconds * 0.5 / 3600)
+    assert estimate.memory_gb == pytest.approx(0.6 + passes * (16 + 1.2 * 0.1 * 100))
+    assert (estimate.measured_on, estimate.forecast, estimate.unknown, estimate.memory_available) == (0, 4, 0, 40)
 
 
-def test_what_does_not_fit_is_refused_with_the_reason(small: Path) -> None:
+def test_an_arm_that_does_not_fit_is_reported_with_the_reason(small: Path) -> None:
     with_resources(small, "{gpus: 0.5, minutes: 1}")
     plan_selection(Selection("small", scale="tiny"), count=True)
     shown = studies("plan", "small", *SMALL, "--device", "a10")
@@ -132,7 +132,7 @@ def test_run_refuses_it_for_a_device_that_was_named(small: Path) -> None:
     assert not (small / "results" / "trials").exists()
 
 
-def test_measured_trials_stand_and_correct_the_others(small: Path) -> None:
+def test_measured_trials_count_and_correct_the_forecast_of_others(small: Path) -> None:
     with_resources(small, "{gpus: 0}")
     first = plan_selection(Selection("small", scale="tiny"), count=True)
     rate = [t for t in first.trials if t.arm.part == "rate"]
@@ -141,7 +141,7 @@ def test_measured_trials_stand_and_correct_the_others(small: Path) -> None:
     finish(Store(Path("results")), rate[0], seconds=3 * alone.seconds_per_trial)
     after = plan_selection(Selection("small", scale="tiny", only=("part=net",))).estimate
     assert after is not None
-    assert (after.measured_on, after.reckoned, after.unknown) == (1, 6, 0)  # the mean for recursion=3
+    assert (after.measured_on, after.forecast, after.unknown) == (1, 6, 0)  # the mean for recursion=3
     of_passes = (2 + 1 + 2) / 3 / 2
     known = (after.seconds - 2 * 3 * alone.seconds_per_trial) / 6
     assert known == pytest.approx(3 * alone.seconds_per_trial * of_passes, rel=0.01)
@@ -154,7 +154,7 @@ def test_devices() -> None:
     assert gpus.find("h200").memory_gb == 141
     assert not gpus.find(None).named
     assert (gpus.find("60:80").tflops, gpus.find("60:80").memory_gb) == (60, 80)
-    spoken = [gpus.find(name).called for name in ("t4", "h100", "rtx4090", "60:11", "60:24")]
+    spoken = [gpus.find(name).with_article for name in ("t4", "h100", "rtx4090", "60:11", "60:24")]
     assert spoken == ["a t4", "an h100", "an rtx4090", "an 11 GB", "a 24 GB"]
     for wrong in ("h300", "60", "0:80", "60:80:1"):
         with pytest.raises(ValueError, match=wrong):
@@ -169,19 +169,19 @@ def test_an_unknown_device_is_an_argument_error(small: Path) -> None:
 # ---- the models of the studies
 
 
-def test_every_model_of_every_study_is_counted() -> None:
-    """Else: python benchmarks/model_costs.py."""
+def test_every_model_of_every_study_is_profiled() -> None:
+    """Otherwise run: python benchmarks/model_costs.py."""
     missing = {}
     for name in ("redundancy_ablation", "sret", "evo_vit", "mor_vit", "tpc_vit", "token_redundancy", "cifar10"):
         study = plan_selection(Selection(name, results=Path("nowhere"))).study
         for scale in study.scales:
-            guess = plan_selection(Selection(name, results=Path("nowhere"), scale=scale)).estimate
-            missing[f"{name}@{scale}"] = None if guess is None else (guess.uncounted, guess.unknown)
+            estimate = plan_selection(Selection(name, results=Path("nowhere"), scale=scale)).estimate
+            missing[f"{name}@{scale}"] = None if estimate is None else (estimate.unprofiled, estimate.unknown)
     assert set(missing.values()) == {(0, 0)}, missing
 
 
 def test_published_sizes_are_met() -> None:
-    known = model_costs.known(Path("nowhere"))
+    known = model_costs.load(Path("nowhere"))
     plain = next(v for k, v in known.items() if k == "deit_tiny_patch16_224 3x224 1000 classes")
     assert (plain.params, plain.macs) == (5717416, 1253683200)
     assert plain.saved_amp < plain.saved
@@ -196,9 +196,9 @@ def test_no_torch_and_no_time(small: Path) -> None:
     )
     subprocess.run([sys.executable, "-c", script], check=True)
     plan = plan_selection(Selection("redundancy_ablation", results=Path("nowhere"), scale="imagenet"))
-    from studies.engine.planning.forecast.requirements import reckon
+    from studies.engine.planning.forecast.requirements import forecast
 
     trials = plan.trials * 100
     started = time.process_time()
-    reckon(trials, plan.study.task, Path("nowhere"), gpus.find(None))
+    forecast(trials, plan.study.task, Path("nowhere"), gpus.find(None))
     assert time.process_time() - started < 0.5  # 11500 trials
