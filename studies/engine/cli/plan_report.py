@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from studies.engine.core.trial import Trial
-from studies.engine.planning.identity import canonical_json
 from studies.engine.planning.plan import Plan
 from studies.engine.study import recipes
 
@@ -22,12 +21,10 @@ def remarks(plan: Plan) -> list[str]:
 def cautions(plan: Plan) -> list[str]:
     """Each text once, with the arms that it is about."""
     found: dict[str, list[str]] = {}
-    heard: dict[str, list[str]] = {}
-    for trial in {(t.arm.part, t.arm.label): t for t in plan.selected}.values():
-        key = canonical_json({part: trial.config.get(part) for part in ("train", "data", "source")})
-        if key not in heard:
-            heard[key] = plan.study.task.cautions(trial.config)
-        for text in heard[key]:
+    arms = list({(t.arm.part, t.arm.label): t for t in plan.selected}.values())
+    answers = plan.study.task.check([trial.config for trial in arms])
+    for trial, answer in zip(arms, answers, strict=True):
+        for text in answer.cautions:
             found.setdefault(text, []).append(f"{trial.arm.part} {trial.arm.label}")
     return [f"caution   {text}   [{_some(arms)}]" for text, arms in found.items()]
 

@@ -29,6 +29,7 @@ from studies.engine.study import design
 from studies.engine.study.model import Sized, Study
 from studies.engine.study.resolver import Resolver
 from studies.engine.study.settings import patch
+from studies.engine.study.validation import cannot_be_built
 
 Rerun = Literal["failed", "stale", "all"]
 RERUNS: tuple[Rerun, ...] = ("failed", "stale", "all")
@@ -106,11 +107,10 @@ def make_plan(
 
 def _obey(study: Study, trials: Iterable[Trial]) -> None:
     """StudyError where a task's own rules refuse what --set has made of an arm; the file's arms were checked before."""
-    resolver = Resolver(study.task)
     arms = {(trial.arm.part, trial.arm.label): trial.config for trial in trials}
     wrong: dict[str, list[str]] = {}
-    for arm, config in arms.items():
-        if text := resolver.refusal(config):
+    for arm, answer in zip(arms, study.task.check([*arms.values()]), strict=True):
+        for text in [answer.refusal] if answer.refusal else cannot_be_built(arms[arm], answer).values():
             wrong.setdefault(text, []).append(" ".join(arm))
     if wrong:
         raise StudyError(Problem("--set", text + _of_which(names, len(arms))) for text, names in wrong.items())
@@ -142,7 +142,7 @@ def arms(
         for point in design.expand(part):
             settings = (*part.base, *design.patches(part, point), *over)
             config = resolver.config(settings)
-            if last and (more := study.task.smaller(config)):
+            if last and (more := study.task.check([config])[0].smoke):
                 config = resolver.config((*settings, *patch(more, ("--smoke",))))
             arm = Arm(part.name, point.label, point.coords, config, point.is_baseline, point.blocks)
             yield arm, resolver.defaults(resolver.model_names(settings))

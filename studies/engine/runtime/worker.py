@@ -23,7 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from studies.engine.catalog.tasks import load_task
+from studies.engine.catalog.tasks import run_task
 from studies.engine.core.trial import State, Status
 from studies.engine.runtime.context import Abandoned, Stop, TrialContext
 from studies.engine.runtime.distributed import env
@@ -169,7 +169,7 @@ def _call(spec: dict[str, Any], context: TrialContext) -> dict[str, Any]:
     """The task's result as it will be read back: {"metrics": {...}, "cost": {...}}."""
     if "task" not in spec or "config" not in spec:
         raise ValueError("spec.json is missing or damaged")
-    result = load_task(spec["task"]).run(spec["config"], context)
+    result = run_task(spec["task"], spec["config"], context)
     if not isinstance(result, dict) or not isinstance(result.get("metrics"), dict):
         raise TypeError(
             'a task returns {"metrics": {...}, "cost": {...}}' + f", this one returned {type(result).__name__}"

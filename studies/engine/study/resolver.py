@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from studies.engine.catalog import models
-from studies.engine.catalog.tasks import ModelField, Task, build, defaults
+from studies.engine.catalog.tasks import ModelField, Task, defaults
 from studies.engine.core.trial import Config
 from studies.engine.core.typing_check import Misfit, conform, fields, near, plain
 from studies.engine.planning.identity import flat
@@ -89,14 +89,6 @@ class Resolver:
 
     def model_of(self, key: str, names: Mapping[str, str]) -> str:
         return next((name for field, name in names.items() if key.startswith(f"{field}.")), "")
-
-    def refusal(self, config: Config) -> str | None:
-        """What the task's own rules (`__post_init__`) say against a config whose settings all fit."""
-        try:
-            build(self.task.config, config)
-        except ValueError as error:
-            return str(error)
-        return None
 
     # ---- one setting
 

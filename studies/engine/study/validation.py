@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
+import re
 from collections.abc import Iterator
 from itertools import combinations
 from typing import Any
 
+from studies.engine.catalog.tasks import Answer
 from studies.engine.core.errors import Problem
-from studies.engine.core.typing_check import fields, near
+from studies.engine.core.trial import Config
+from studies.engine.core.typing_check import near
 from studies.engine.core.yaml_loader import Document
 from studies.engine.planning.identity import canonical_json
 from studies.engine.study.design import Point, baseline, excluded, expand, patches, settle
-from studies.engine.study.model import Part, Setting, Study
+from studies.engine.study.model import Part, Patch, Setting, Study
 from studies.engine.study.resolver import Resolver
 from studies.engine.study.scales import SCALE_KEYS
 from studies.engine.study.settings import KeyPath
@@ -108,29 +110,45 @@ def _clash(a: Setting, b: Setting) -> bool:
 def _whole_configs(
     part: Part, points: tuple[Point, ...], where: KeyPath, document: Document, resolver: Resolver
 ) -> Iterator[Problem]:
-    """The task's own rules, and arms that differ in name alone."""
+    """The task's own rules, models that cannot be built, and arms that differ in name alone."""
     arms: dict[str, Point] = {}
-    rules = _has_rules(resolver.task.config)
-    for point in points:
-        config = resolver.config((*part.base, *patches(part, point)))
-        refusal = resolver.refusal(config) if rules else None
-        if refusal:
-            place = (*where, "base") if point.is_baseline else _moved(part, point, where)
-            yield document.problem(place, f"arm {point.label}: {refusal}")
+    configs = [resolver.config((*part.base, *patches(part, point))) for point in points]
+    unbuilt: set[tuple[int, str]] = set()
+    for point, config, answer in zip(points, configs, resolver.task.check(configs), strict=True):
+        place = (*where, "base") if point.is_baseline else _moved(part, point, where)
+        if answer.refusal:
+            yield document.problem(place, f"arm {point.label}: {answer.refusal}")
+        for key, text in cannot_be_built(config, answer).items():
+            setting = _setting_of_model((*part.base, *patches(part, point)), key, answer.models[key])
+            if (id(setting), text) not in unbuilt:  # once, though every arm may share it
+                unbuilt.add((id(setting), text))
+                text = f"arm {point.label}: {text}"
+                yield problem_of(setting, (), text, False, document) if setting else document.problem(place, text)
         twin = arms.setdefault(canonical_json(config), point)
         if twin is not point:
             text = f"arms {twin.label} and {point.label} are the same: their levels set the same values"
             yield document.problem(_moved(part, point, where), text, at_key=True)
 
 
+def cannot_be_built(config: Config, answer: Answer) -> dict[str, str]:
+    """By model field, why the task's trial would fail when it builds the model."""
+    found = {}
+    for key, reason in answer.models.items():
+        options: Any = config
+        for step in key.split("."):
+            options = options[step]
+        found[key] = f"{options['name']} cannot be built: {reason}"
+    return found
+
+
+def _setting_of_model(patch: Patch, key: str, reason: str) -> Setting | None:
+    """The setting to point at: the last one of a model option that the constructor's reason names, or of any option."""
+    about = [setting for setting in patch if setting.key.startswith(f"{key}.")]
+    named = [setting for setting in about if re.search(rf"\b{setting.key.split('.')[-1]}\b", reason)]
+    return (named or about)[-1] if about else None
+
+
 def _moved(part: Part, point: Point, where: KeyPath) -> KeyPath:
     """The last axis in which an arm leaves the baseline."""
     moved = [name for name, level in point.coords if level not in (None, part.axes[name].baseline)]
     return (*where, "axes", moved[-1]) if moved else where
-
-
-def _has_rules(config: Any) -> bool:
-    """Whether a config class or one inside it has rules of its own; else building every arm's config would be idle."""
-    if not (isinstance(config, type) and dataclasses.is_dataclass(config)):
-        return False
-    return hasattr(config, "__post_init__") or any(_has_rules(kind) for _, kind in fields(config).values())

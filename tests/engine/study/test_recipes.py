@@ -58,7 +58,7 @@ def test_a_recipe_fits_the_task_and_its_model(name: str) -> None:
     told = patch({"recipe": name, "model.name": MODELS[name]}, ("base",))
     assert [misfit.text for _, misfit in resolver.misfits(told)] == []
     config = resolver.config(told)
-    assert resolver.refusal(config) is None
+    assert resolver.task.check([config])[0].refusal is None
     assert recipes.overridden(config, name) == []
     found = recipes.find(name)
     assert found.source

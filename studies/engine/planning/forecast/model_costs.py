@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from studies.engine.catalog.tasks import Weigh
+from studies.engine.catalog.tasks import Task
 from studies.engine.storage.trial_folder import read_json, write_atomic
 
 SHIPPED = Path(__file__).with_name("model_costs.json")
@@ -59,14 +59,15 @@ def known(results: Path) -> dict[str, Weight]:
     return found
 
 
-def count(weigh: Weigh, loads: Iterable[tuple[str, Load]], file: Path) -> tuple[dict[str, Weight], dict[str, str]]:
-    """Count these models with a task's `weigh` and add them to the file. Also why some could not be counted."""
+def count(task: Task, loads: Iterable[tuple[str, Load]], file: Path) -> tuple[dict[str, Weight], dict[str, str]]:
+    """Count these models as the task counts them and add them to the file. Also why some could not be counted."""
     found, refused = {}, {}
     for key, load in loads:
-        try:
-            found[key] = Weight(**weigh(load.options, load.size, load.channels, load.classes))
-        except Exception as error:  # a model that cannot be built would fail as a trial too, with the same words
-            refused[key] = f"{type(error).__name__}: {error}"
+        counted = task.weigh(load.options, load.size, load.channels, load.classes)
+        if isinstance(counted, str):  # a model that cannot be built would fail as a trial too, for the same reason
+            refused[key] = counted
+        else:
+            found[key] = Weight(**counted)
     kept = {**(read_json(file) or {}), **{key: asdict(weight) for key, weight in found.items()}}
     write(file, kept)
     return found, refused

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from studies.engine.catalog.tasks import Task, Work
+from studies.engine.catalog.tasks import Answer, Task
 from studies.engine.core.trial import Resources, Trial
 from studies.engine.planning.forecast import model_costs
 from studies.engine.planning.forecast.gpus import CORE_TFLOPS, Device
@@ -66,13 +66,14 @@ class Reckoning:
 
 def reckon(trials: Sequence[Trial], task: Task, results: Path, device: Device, count: bool = False) -> Reckoning | None:
     """None for a task that does not say what its trials amount to."""
-    if task.reckoning is None:
+    if not {"work", "weigh"} <= task.offers:
         return None
-    work, weigh = task.reckoning
-    found = _Reckoner(work, model_costs.known(results), device)
+    configs = {id(trial.config): trial.config for trial in trials}
+    answers = dict(zip(configs, task.check([*configs.values()]), strict=True))
+    found = _Reckoner(answers, model_costs.known(results), device)
     needs = {trial.folder_id: need for trial in trials if (need := found.need(trial)) is not None}
     if count and found.uncounted:
-        counted, refused = model_costs.count(weigh, found.uncounted.items(), results / model_costs.KEPT)
+        counted, refused = model_costs.count(task, found.uncounted.items(), results / model_costs.KEPT)
         again = reckon(trials, task, results, device) if counted else None
         return replace(again or Reckoning(device, needs, found.uncounted), refused=refused)
     return Reckoning(device, needs, found.uncounted)
@@ -81,8 +82,8 @@ def reckon(trials: Sequence[Trial], task: Task, results: Path, device: Device, c
 class _Reckoner:
     """Remembers what arms have in common: seeds of an arm share its config object."""
 
-    def __init__(self, work: Work, known: Mapping[str, Weight], device: Device) -> None:
-        self.work, self.known, self.device = work, known, device
+    def __init__(self, answers: Mapping[int, Answer], known: Mapping[str, Weight], device: Device) -> None:
+        self.answers, self.known, self.device = answers, known, device
         self.uncounted: dict[str, Load] = {}
         self._needs: dict[int, Need | None] = {}
 
@@ -93,7 +94,9 @@ class _Reckoner:
         return self._needs[key]
 
     def _need(self, trial: Trial) -> Need | None:
-        work = self.work(trial.config)
+        work = self.answers[id(trial.config)].work
+        if work is None:  # refused by the task's rules
+            return None
         model = self._weight(trial, "model", work)
         teacher = self._weight(trial, "teacher.model", work) if _name(trial.config, "teacher.model") else NOTHING
         if model is None or teacher is None:

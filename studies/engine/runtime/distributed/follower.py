@@ -111,11 +111,11 @@ def follow(folder: Path, ranks: Ranks, device: str, stop: Stop, parents: Parents
     link = Link(connection, parents)
     start = link.take(leader.GO)
     try:
-        from studies.engine.catalog.tasks import load_task
+        from studies.engine.catalog.tasks import run_task
 
         spec = start["spec"]
         context = FollowerContext(folder, int(spec.get("seed", 0)), device, ranks, link, start)
-        load_task(spec["task"]).run(spec["config"], context)
+        run_task(spec["task"], spec["config"], context)
         link.send({leader.DONE: True})
     except BaseException as error:
         if any(cls.__name__ == "Stopped" for cls in type(error).__mro__):
