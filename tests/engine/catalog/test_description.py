@@ -134,7 +134,7 @@ def test_a_model_that_cannot_be_built_is_an_error_at_its_line(tmp_path: Path, mo
     shallow = STUDY.replace("depth: 12}", "depth: 3}").replace("[depth, lr]", "[lr]")
     depth = "  depth: {key: model.depth, values: [12, 3], baseline: 12}\n"
     (tmp_path / "small.yaml").write_text(shallow.replace(depth, ""))
-    assert f"small.yaml:5:88  base.model.depth: arm baseline: {REASON}" in plan()
+    assert f"small.yaml:5:96  base.model.depth: arm baseline: {REASON}" in plan()
 
 
 def test_set_may_not_make_a_model_impossible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
