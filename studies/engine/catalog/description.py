@@ -106,10 +106,13 @@ def current(renew: bool = False) -> Dynvit:
 
 
 def write_shipped() -> None:
-    """Write the shipped copy from the sources as they are."""
+    """Write the shipped copy from the sources as they are: one line per class, model, task and recipe."""
     dynvit = current(renew=True)
-    content = {"fingerprint": dynvit.source, **dynvit.child.ask("describe")}
-    SHIPPED.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    parts = [f'"fingerprint": "{dynvit.source}"']
+    for name, entries in dynvit.child.ask("describe").items():
+        lines = [f"{json.dumps(key)}: {json.dumps(entry, ensure_ascii=False)}" for key, entry in entries.items()]
+        parts.append(f'"{name}": {{\n ' + ",\n ".join(lines) + "\n}")
+    SHIPPED.write_text("{\n" + ",\n".join(parts) + "\n}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
