@@ -34,7 +34,7 @@ def study_text(name: str, arms_per_axis: int, seeds: int, epochs: int) -> str:
 study: {name}
 task: classify
 seeds: [{", ".join(map(str, range(seeds)))}]
-base: {{model.name: sret_tiny, train.epochs: {epochs}}}
+base: {{model.name: sret_tiny, data.image_size: 32, train.epochs: {epochs}}}
 axes:
   lr: {{key: train.lr, values: [{values}], baseline: 0.001}}
   decay: {{key: train.weight_decay, values: [{decay}], baseline: 0.01}}

@@ -19,18 +19,25 @@ def find_root(data: Data, must_exist: bool = True) -> Path:
         raise FileNotFoundError(
             f"where is {data.name}? Set data.root, or {VARIABLE} to a folder with {data.name}/ in it"
         )
-    given = Path(data.root or data.name).expanduser()
-    places = [given] if data.root else []
-    if not given.is_absolute():
-        places.append((Path(base).expanduser() if base else cache()) / given)
-    for place in places:
+    tried = places(data)
+    for place in tried:
         if place.is_dir():
             return place.resolve()
     if must_exist:
-        tried = " or ".join(str(place.absolute()) for place in places)
-        hint = "" if base or given.is_absolute() else f" ({VARIABLE} is not set)"
-        raise FileNotFoundError(f"no folder {tried} for the data set {data.name}{hint}")
-    return places[-1].absolute()
+        names = " or ".join(str(place.absolute()) for place in tried)
+        hint = "" if base or tried[0].is_absolute() else f" ({VARIABLE} is not set)"
+        raise FileNotFoundError(f"no folder {names} for the data set {data.name}{hint}")
+    return tried[-1].absolute()
+
+
+def places(data: Data) -> list[Path]:
+    """Return the folders where the data set may be, in order."""
+    base = os.environ.get(VARIABLE)
+    given = Path(data.root or data.name).expanduser()
+    found = [given] if data.root else []
+    if not given.is_absolute():
+        found.append((Path(base).expanduser() if base else cache()) / given)
+    return found
 
 
 def cache() -> Path:

@@ -1,19 +1,21 @@
 """A task: a Python file with `Config`, `REVISION`, `SMOKE` and `run(config, context)`.
 
-Reading a task's Config never imports the package around it (no torch); `Task.run` does. Standard library only, because
-workers on machines without the rest of the project's dependencies come through here.
+Tasks of dynvit are described and asked without importing them (`description`); a task file given by its path is loaded
+by `runtime.task_loader`, as the worker does it.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from importlib.util import find_spec
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
+from studies.engine.catalog import description
+from studies.engine.catalog.child import AnswerError
+from studies.engine.catalog.fingerprint import package_folder
 from studies.engine.core.suggest import suggest_or_list
 from studies.engine.core.typing_check import fields, to_json
 from studies.engine.runtime.task_loader import TaskError, build, is_packaged, load_file
@@ -21,11 +23,8 @@ from studies.engine.runtime.task_loader import TaskError, build, is_packaged, lo
 GIVEN = ("img_size", "in_chans", "num_classes", "drop_path_rate")
 """Model options that a task sets itself, from its data and recipe, unless its Config's model field says otherwise."""
 
-
-Work = Callable[[Mapping[str, Any]], Mapping[str, Any]]
-Weigh = Callable[[Mapping[str, Any], int, int, int], Mapping[str, float]]
-
-Inspect = Callable[[Any], list[tuple[Literal["fine", "note", "attention"], str, str]]]
+Finding = tuple[Literal["fine", "note", "attention"], str, str]
+"""Level, what was found, what to do."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,22 @@ class ModelField:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """What a task says of one resolved config."""
+
+    refusal: str | None = None
+    """Why its rules (`__post_init__`) refuse the config."""
+    models: Mapping[str, str] = field(default_factory=dict)
+    """By model field, why its model cannot be built."""
+    cautions: Sequence[str] = ()
+    """What is allowed and likely a mistake."""
+    work: Mapping[str, Any] | None = None
+    """Images, steps and batches of a training."""
+    smoke: Mapping[str, Any] = field(default_factory=dict)
+    """What `--smoke` sets in such a config."""
+
+
+@dataclass(frozen=True)
 class Task:
     name: str
     """``classify``, or the file's name for a task outside the package; part of every trial's identity."""
@@ -47,56 +62,79 @@ class Task:
     config: type
     revision: int
     smoke: Mapping[str, Any]
+    offers: frozenset[str] = frozenset()
+    """Which of cautions, work, weigh, inspect, smoke the task answers."""
 
-    def smaller(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
-        """What `--smoke` sets besides in a config that is what it is: a task may offer `smoke(config)`."""
-        ask = getattr(load_file(self.path), "smoke", None)
-        return ask(config) if callable(ask) else {}
+    def check(self, configs: Sequence[Mapping[str, Any]]) -> list[Answer]:
+        """Return what the task says of each resolved config; of a packaged task, all new ones in one question."""
+        if is_packaged(self.ref):
+            found = description.current().check(self.name, configs)
+            return [Answer(**{k: v for k, v in answer.items() if k != "folders"}) for answer in found]
+        return [self._check_own(config) for config in configs]
 
-    def cautions(self, config: Mapping[str, Any]) -> list[str]:
-        """What the task has to say against a config that it takes all the same."""
-        say = getattr(sys.modules.get(self.config.__module__), "cautions", None)
-        return [str(text) for text in say(build(self.config, config))] if callable(say) else []
-
-    @property
-    def reckoning(self) -> tuple[Work, Weigh] | None:
-        """What a task may offer for plans: `work(config)`, images, steps and batches of a trial by its resolved config;
-        `weigh(options, size, channels, classes)`, what training a model takes, for which torch is imported."""
+    def _check_own(self, config: Mapping[str, Any]) -> Answer:
+        try:
+            built = build(self.config, config) if "cautions" in self.offers or _has_rules(self.config) else None
+        except ValueError as error:
+            return Answer(refusal=str(error))
         module = load_file(self.path)
-        work, weigh = getattr(module, "work", None), getattr(module, "weigh", None)
-        return (work, weigh) if callable(work) and callable(weigh) else None
+        return Answer(
+            cautions=[str(text) for text in module.cautions(built)] if "cautions" in self.offers else (),
+            work=module.work(config) if "work" in self.offers else None,
+            smoke=module.smoke(config) if "smoke" in self.offers else {},
+        )
 
-    @property
-    def inspect(self) -> Inspect | None:
-        """What a task may offer for `studies doctor --data`: `inspect(config)` looks at the data set of a config."""
-        found = getattr(load_file(self.path), "inspect", None)
-        return found if callable(found) else None
+    def weigh(self, options: Mapping[str, Any], size: int, channels: int, classes: int) -> Mapping[str, float] | str:
+        """Return what training a model takes, or why that cannot be counted."""
+        if is_packaged(self.ref):
+            arguments = {"options": options, "size": size, "channels": channels, "classes": classes}
+            try:
+                counted: Mapping[str, float] = description.current().child.ask("weigh", task=self.name, **arguments)
+            except AnswerError as error:
+                return error.text
+            return counted
+        try:
+            found: Mapping[str, float] = load_file(self.path).weigh(options, size, channels, classes)
+        except Exception as error:
+            return f"{type(error).__name__}: {error}"
+        return found
+
+    def inspect(self, config: Mapping[str, Any]) -> list[Finding]:
+        """Return what the task finds in the data set of a config; it must offer ``inspect``."""
+        if is_packaged(self.ref):
+            found = description.current().child.ask("inspect", task=self.name, config=config)
+            return [(level, text, remedy) for level, text, remedy in found]
+        return list(load_file(self.path).inspect(build(self.config, config)))
 
     @property
     def models(self) -> tuple[ModelField, ...]:
         return tuple(_model_fields(self.config))
 
 
+OFFERS = ("cautions", "work", "weigh", "inspect", "smoke")
+
+
 def load_task(ref: str, relative_to: Path | None = None) -> Task:
-    """`ref` is a name (``dynvit/tasks/NAME.py``) or a path to a .py file, relative to the folder `relative_to`."""
+    """Return the task of a name (``dynvit/tasks/NAME.py``), or of a .py file relative to the folder `relative_to`."""
     path = _find(ref, relative_to)
-    module = load_file(path)
-    config, run = getattr(module, "Config", None), getattr(module, "run", None)
-    revision, smoke = getattr(module, "REVISION", None), getattr(module, "SMOKE", None)
-    if not (isinstance(config, type) and dataclasses.is_dataclass(config)):
-        raise TaskError(f"{path} defines no dataclass Config")
-    if not callable(run) or not isinstance(revision, int) or not isinstance(smoke, dict):
-        raise TaskError(f"{path} must define run(config, context), REVISION (a whole number) and SMOKE (a dict)")
-    packaged = is_packaged(ref)
-    return Task(ref if packaged else path.name, ref if packaged else str(path), path, config, revision, smoke)
+    if is_packaged(ref):
+        dynvit = description.current(renew=True)
+        if ref not in dynvit.configs:
+            raise TaskError(f"{path} must define a dataclass Config and run(config, context)")
+        found = dynvit.description["tasks"][ref]
+        offers = frozenset(found["answers"])
+        return Task(ref, ref, path, dynvit.configs[ref], found["revision"], found["smoke"], offers)
+    module = _task_module(path)
+    offers = frozenset(name for name in OFFERS if callable(getattr(module, name, None)))
+    return Task(path.name, str(path), path, module.Config, module.REVISION, module.SMOKE, offers)
 
 
 def task_names() -> list[str]:
-    return sorted(p.stem for p in _package().glob("*.py") if not p.stem.startswith("_"))
+    return sorted(p.stem for p in (package_folder() / "tasks").glob("*.py") if not p.stem.startswith("_"))
 
 
 def defaults(config: type) -> dict[str, Any]:
-    """The resolved default config, as JSON sees it."""
+    """Return the resolved default config, as JSON has it."""
     value: dict[str, Any] = to_json(build(config, to_json(config())))
     return value
 
@@ -107,25 +145,37 @@ def _find(ref: str, relative_to: Path | None) -> Path:
         if not path.is_file():
             raise TaskError(f"no task file {path}")
         return path
-    path = _package() / f"{ref}.py"
+    try:
+        path = package_folder() / "tasks" / f"{ref}.py"
+    except FileNotFoundError as error:
+        raise TaskError(str(error)) from None
     if ref.startswith("_") or not path.is_file():
         raise TaskError(f"no task {ref}{suggest_or_list(ref, task_names())}")
     return path
 
 
-def _package() -> Path:
-    """dynvit/tasks, found without importing dynvit."""
-    spec = find_spec("dynvit")
-    if spec is None or not spec.submodule_search_locations:
-        raise TaskError("the package dynvit is not installed")
-    return Path(next(iter(spec.submodule_search_locations))) / "tasks"
+def _task_module(path: Path) -> ModuleType:
+    """Return the module in a task file; TaskError for one that lacks what a task needs."""
+    module = load_file(path)
+    config, run = getattr(module, "Config", None), getattr(module, "run", None)
+    revision, smoke = getattr(module, "REVISION", None), getattr(module, "SMOKE", None)
+    if not (isinstance(config, type) and dataclasses.is_dataclass(config)):
+        raise TaskError(f"{path} defines no dataclass Config")
+    if not callable(run) or not isinstance(revision, int) or not isinstance(smoke, dict):
+        raise TaskError(f"{path} must define run(config, context), REVISION (a whole number) and SMOKE (a dict)")
+    return module
 
 
-def _model_fields(config: type, prefix: str = "") -> list[ModelField]:
-    found = []
-    for key, (field, kind) in fields(config).items():
-        if field.metadata.get("kind") == "model":
-            found.append(ModelField(prefix + key, tuple(field.metadata.get("given", GIVEN))))
+def _model_fields(config: type, prefix: str = "") -> Iterator[ModelField]:
+    for key, (item, kind) in fields(config).items():
+        if item.metadata.get("kind") == "model":
+            yield ModelField(prefix + key, tuple(item.metadata.get("given", GIVEN)))
         elif isinstance(kind, type) and dataclasses.is_dataclass(kind):
-            found.extend(_model_fields(kind, f"{prefix}{key}."))
-    return found
+            yield from _model_fields(kind, f"{prefix}{key}.")
+
+
+def _has_rules(config: Any) -> bool:
+    """Return whether a config class or one inside it has rules of its own; else building a config finds nothing."""
+    if not (isinstance(config, type) and dataclasses.is_dataclass(config)):
+        return False
+    return hasattr(config, "__post_init__") or any(_has_rules(kind) for _, kind in fields(config).values())

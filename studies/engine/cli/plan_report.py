@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from studies.engine.cli.text import GAP, table
-from studies.engine.core.config import canonical_json
 from studies.engine.core.formatting import count, duration, first_few, size
 from studies.engine.core.trial import Trial
 from studies.engine.planning.plan import Plan
@@ -32,12 +31,9 @@ def plan_notes(plan: Plan) -> list[str]:
 def warnings(plan: Plan) -> list[str]:
     """Return what the task objects to in configs that it accepts: each text once, with its arms."""
     arms_of: dict[str, list[str]] = {}
-    answers: dict[str, list[str]] = {}
-    for trial in _one_per_arm(plan):
-        key = canonical_json({part: trial.config.get(part) for part in ("train", "data", "source")})
-        if key not in answers:
-            answers[key] = plan.study.task.cautions(trial.config)
-        for text in answers[key]:
+    trials = _one_per_arm(plan)
+    for trial, answer in zip(trials, plan.study.task.check([trial.config for trial in trials]), strict=True):
+        for text in answer.cautions:
             arms_of.setdefault(text, []).append(f"{trial.arm.part} {trial.arm.label}")
     return [f"warning   {text}   [{first_few(arms, 2)}]" for text, arms in arms_of.items()]
 

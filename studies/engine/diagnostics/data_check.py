@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from studies.engine.core.trial import Config
 from studies.engine.core.typing_check import to_yaml
 from studies.engine.diagnostics.doctor import Finding
-from studies.engine.runtime.task_loader import build
 
 if TYPE_CHECKING:
     from studies.engine.planning.plan import Plan
@@ -18,10 +17,10 @@ IGNORED = ("augment", "limit", "val_limit", "in_memory")
 
 
 def check(plan: Plan) -> Iterator[Finding]:
-    """Findings for every data set that a trial of the plan reads. Torch is imported here."""
-    inspect = plan.study.task.inspect
-    if inspect is None:
-        yield Finding("data", "note", f"the task {plan.study.task.name} offers no check of its data")
+    """Findings for every data set that a trial of the plan reads. A task of dynvit is asked in a child process."""
+    task = plan.study.task
+    if "inspect" not in task.offers:
+        yield Finding("data", "note", f"the task {task.name} offers no check of its data")
         return
     seen = set()
     for trial in plan.selected:
@@ -32,7 +31,7 @@ def check(plan: Plan) -> Iterator[Finding]:
                 continue
             seen.add(key)
             yield Finding("data", "fine", f"{_name(data)}, as {trial.arm.part} {trial.arm.label} reads it{first}")
-            for level, text, remedy in inspect(build(plan.study.task.config, config)):
+            for level, text, remedy in task.inspect(config):
                 yield Finding("data", level, text, remedy)
 
 

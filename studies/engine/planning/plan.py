@@ -29,8 +29,8 @@ from studies.engine.storage.code_snapshot import fingerprint, root
 from studies.engine.storage.plan_file import folder_name
 from studies.engine.storage.results_dir import Store
 from studies.engine.study.arms import ResolvedArm
-from studies.engine.study.config_checks import check_configs
 from studies.engine.study.model import ScaledStudy, Study
+from studies.engine.study.validation import cannot_be_built
 
 Rerun = Literal["failed", "stale", "all"]
 RERUNS: tuple[Rerun, ...] = ("failed", "stale", "all")
@@ -149,9 +149,9 @@ def _check_task_rules(study: Study, trials: Iterable[Trial]) -> None:
     """Raise StudyError where --set makes an arm violate the task's own rules; the file's arms were checked before."""
     arms = {f"{trial.arm.part} {trial.arm.label}": trial.config for trial in trials}
     wrong: dict[str, list[str]] = {}
-    for arm, violation in zip(arms, check_configs(study.task, list(arms.values())), strict=True):
-        if violation:
-            wrong.setdefault(violation, []).append(arm)
+    for (arm, config), answer in zip(arms.items(), study.task.check([*arms.values()]), strict=True):
+        for text in [answer.refusal] if answer.refusal else cannot_be_built(config, answer).values():
+            wrong.setdefault(text, []).append(arm)
     if wrong:
         raise StudyError(Problem("--set", text + _arm_suffix(names, len(arms))) for text, names in wrong.items())
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from studies.engine.core.trial import Config
-from studies.engine.study.config_checks import smoke_settings
 from studies.engine.study.design import DesignPoint, expand, patches
 from studies.engine.study.parts import Part, Patch
 from studies.engine.study.resolver import Resolver, SettingIssue
@@ -41,11 +40,11 @@ def resolve_arms(
         if part.valid:
             wanted += [(part, point, (*part.base, *patches(part, point), *over)) for point in expand(part)]
     resolved = [resolver.resolve(settings) for _, _, settings in wanted]
-    if smoke:
-        further = smoke_settings(resolver.task, [found.config for found in resolved])
-        for i, ((_, _, settings), more) in enumerate(zip(wanted, further, strict=True)):
-            if more:
-                smaller = resolver.resolve((*settings, *patch(more, ("--smoke",))))
+    if smoke and "smoke" in resolver.task.offers:
+        answers = resolver.task.check([found.config for found in resolved])
+        for i, ((_, _, settings), answer) in enumerate(zip(wanted, answers, strict=True)):
+            if answer.smoke:
+                smaller = resolver.resolve((*settings, *patch(answer.smoke, ("--smoke",))))
                 resolved[i] = smaller._replace(defaults=resolved[i].defaults)
     return tuple(
         ResolvedArm(part, point, found.config, found.defaults, found.issues)

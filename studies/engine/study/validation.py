@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 
-from studies.engine.core.config import canonical_json
+from studies.engine.catalog.tasks import Answer
+from studies.engine.core.config import canonical_json, get
 from studies.engine.core.errors import Problem
 from studies.engine.core.suggest import suggest
+from studies.engine.core.trial import Config
+from studies.engine.core.typing_check import Issue
 from studies.engine.core.yaml_loader import Document
 from studies.engine.study.arms import ResolvedArm
-from studies.engine.study.config_checks import check_configs
-from studies.engine.study.design import DesignPoint, baseline, complete, excluded
+from studies.engine.study.design import DesignPoint, baseline, complete, excluded, patches
 from studies.engine.study.model import Study
 from studies.engine.study.parts import KeyPath, Part, Setting
 from studies.engine.study.resolver import SettingIssue
@@ -22,6 +25,7 @@ def check(study: Study, document: Document) -> list[Problem]:
     """Return what is wrong with the study's settings, at any of its scales."""
     found: list[Problem] = []
     complete_arms: list[tuple[ResolvedArm, KeyPath]] = []
+    reported: set[tuple[Setting | None, str]] = set()
     for scale, scaled in study.scaled.items():
         arms: dict[str, list[ResolvedArm]] = {part.name: [] for part in scaled.parts}
         for arm in study.arms(scale):
@@ -37,12 +41,39 @@ def check(study: Study, document: Document) -> list[Problem]:
             found.extend(wrong or _twins(arms[part.name], path, document))
             if not wrong:
                 complete_arms += [(arm, path) for arm in arms[part.name]]
-    violations = check_configs(study.task, [arm.config for arm, _ in complete_arms])
-    for (arm, path), violation in zip(complete_arms, violations, strict=True):
-        if violation:
-            place = (*path, "base") if arm.point.is_baseline else _last_varied(arm, path)
-            found.append(document.problem(place, f"arm {arm.point.label}: {violation}"))
+    answers = study.task.check([arm.config for arm, _ in complete_arms])
+    for (arm, path), answer in zip(complete_arms, answers, strict=True):
+        place = (*path, "base") if arm.point.is_baseline else _last_varied(arm, path)
+        if answer.refusal:
+            found.append(document.problem(place, f"arm {arm.point.label}: {answer.refusal}"))
+        found.extend(_models(arm, place, answer, document, reported))
     return found
+
+
+def _models(
+    arm: ResolvedArm, place: KeyPath, answer: Answer, document: Document, reported: set[tuple[Setting | None, str]]
+) -> Iterator[Problem]:
+    """Yield models of an arm that cannot be built: each setting and reason once, though many arms may share them."""
+    for key, text in cannot_be_built(arm.config, answer).items():
+        setting = _setting_of_model((*arm.part.base, *patches(arm.part, arm.point)), key, answer.models[key])
+        if (setting, text) not in reported:
+            reported.add((setting, text))
+            text = f"arm {arm.point.label}: {text}"
+            yield (
+                _problem(SettingIssue(setting, Issue((), text)), document) if setting else document.problem(place, text)
+            )
+
+
+def cannot_be_built(config: Config, answer: Answer) -> dict[str, str]:
+    """Return by model field why a trial would fail when it builds the model."""
+    return {key: f"{get(config, key)['name']} cannot be built: {reason}" for key, reason in answer.models.items()}
+
+
+def _setting_of_model(settings: Sequence[Setting], key: str, reason: str) -> Setting | None:
+    """Return the last setting of a model option that the constructor's reason names, else the last of any option."""
+    options = [setting for setting in settings if setting.key.startswith(f"{key}.")]
+    named = [setting for setting in options if re.search(rf"\b{setting.key.split('.')[-1]}\b", reason)]
+    return (named or options)[-1] if options else None
 
 
 def _issues_of_levels(part: Part, study: Study, document: Document) -> Iterator[Problem]:

@@ -20,7 +20,6 @@ from studies.engine.core.errors import StudyError
 from studies.engine.planning.plan import make_plan
 from studies.engine.storage.results_dir import Store
 from studies.engine.study import parser, recipes
-from studies.engine.study.config_checks import check_configs
 from studies.engine.study.resolver import Resolver
 from studies.engine.study.settings import patch
 
@@ -58,7 +57,7 @@ def test_a_recipe_fits_the_task_and_its_model(name: str) -> None:
     resolver = Resolver(load_task("classify"))
     config, _, issues = resolver.resolve(patch({"recipe": name, "model.name": MODELS[name]}, ("base",)))
     assert [issue.text for _, issue in issues] == []
-    assert check_configs(resolver.task, [config]) == [None]
+    assert resolver.task.check([config])[0].refusal is None
     assert recipes.overridden(config, name) == []
     found = recipes.find(name)
     assert found.source

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from studies.engine.catalog.tasks import Weigh
+from studies.engine.catalog.tasks import Task
 from studies.engine.core.files import read_json, write_atomic
 
 SHIPPED = Path(__file__).with_name("model_costs.json")
@@ -60,14 +60,15 @@ def load(results: Path) -> dict[str, ModelCost]:
     return {key: ModelCost(**value) for file in files for key, value in (read_json(file) or {}).items()}
 
 
-def profile(weigh: Weigh, specs: Mapping[str, ModelSpec], results: Path) -> dict[str, str]:
-    """Profile models with the task's function, add them to the cache, and return why some could not be profiled."""
+def profile(task: Task, specs: Mapping[str, ModelSpec], results: Path) -> dict[str, str]:
+    """Profile models as the task does, add them to the cache, and return why some could not be profiled."""
     found, failures = {}, {}
     for key, spec in specs.items():
-        try:
-            found[key] = asdict(ModelCost(**weigh(spec.options, spec.size, spec.channels, spec.classes)))
-        except Exception as error:  # a model that cannot be built would fail as a trial too, with the same message
-            failures[key] = f"{type(error).__name__}: {error}"
+        cost = task.weigh(spec.options, spec.size, spec.channels, spec.classes)
+        if isinstance(cost, str):  # a model that cannot be built would fail as a trial too, for the same reason
+            failures[key] = cost
+        else:
+            found[key] = asdict(ModelCost(**cost))
     write(results / CACHE, {**(read_json(results / CACHE) or {}), **found})
     return failures
 

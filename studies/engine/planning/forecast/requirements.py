@@ -40,20 +40,20 @@ def forecast(trials: Sequence[Trial], task: Task, results: Path, gpu: Gpu, profi
 
     None for a task that does not describe the work of its trials.
     """
-    if task.reckoning is None:
+    if not {"work", "weigh"} <= task.offers:
         return None
-    work, weigh = task.reckoning
-    workloads = {key: work(config) for key, config in {id(t.config): t.config for t in trials}.items()}
+    configs = {id(trial.config): trial.config for trial in trials}
+    workloads = {key: answer.work for key, answer in zip(configs, task.check([*configs.values()]), strict=True)}
     found, unprofiled = _requirements(trials, workloads, model_costs.load(results), gpu)
     failures: dict[str, str] = {}
     if profile and unprofiled:
-        failures = model_costs.profile(weigh, unprofiled, results)
+        failures = model_costs.profile(task, unprofiled, results)
         found, unprofiled = _requirements(trials, workloads, model_costs.load(results), gpu)
     return Forecast(gpu, found, unprofiled, failures)
 
 
 def _requirements(
-    trials: Sequence[Trial], workloads: Mapping[int, Mapping[str, Any]], costs: Mapping[str, ModelCost], gpu: Gpu
+    trials: Sequence[Trial], workloads: Mapping[int, Mapping[str, Any] | None], costs: Mapping[str, ModelCost], gpu: Gpu
 ) -> tuple[dict[str, Requirement], dict[str, ModelSpec]]:
     """Return requirements by folder id, and unprofiled models by key. The seeds of an arm share their config."""
     by_config: dict[int, Requirement | None] = {}
@@ -61,6 +61,9 @@ def _requirements(
     for trial in trials:
         if id(trial.config) not in by_config:
             work = workloads[id(trial.config)]
+            if work is None:
+                by_config[id(trial.config)] = None
+                continue
             specs = [_spec(trial, "model", work)]
             if _get(trial.config, "teacher.model").get("name"):
                 specs.append(_spec(trial, "teacher.model", work))

@@ -1,15 +1,17 @@
-"""Task files: read without their package, run with it."""
+"""Tasks: those of dynvit described and asked, a file of the user's loaded."""
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from studies.engine.catalog.tasks import defaults, load_task
-from studies.engine.runtime.task_loader import TaskError, build, run_task
+from studies.engine.catalog.tasks import Answer, TaskError, build, defaults, load_task, run_task
+from studies.engine.core.typing_check import fields, type_name
 
 TASK = """
 from __future__ import annotations
@@ -80,6 +82,70 @@ def test_an_unknown_name_gets_the_nearest_one(tmp_path: Path) -> None:
         load_task("clasify")
     with pytest.raises(TaskError, match="no task file"):
         load_task("gone.py", tmp_path)
+
+
+RULES = """
+def cautions(config): return [f"{config.inner.steps} steps are few"] if config.inner.steps < 3 else []
+def smoke(config): return {"inner.steps": 1}
+"""
+
+
+def test_a_file_answers_in_this_process(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(TASK)
+    assert load_task("mine.py", tmp_path).check([{"inner": {"steps": 2}}]) == [Answer()]
+    (tmp_path / "mine.py").write_text(TASK + RULES)
+    few, enough, wrong = load_task("mine.py", tmp_path).check(
+        [{"inner": {"steps": 2}}, {"inner": {"steps": 7}}, {"inner": {"steps": "x"}}]
+    )
+    assert (few.cautions, few.smoke, few.work) == (["2 steps are few"], {"inner.steps": 1}, None)
+    assert (enough.cautions, enough.refusal) == ([], None)
+    assert wrong.refusal == 'inner.steps: "x" is not a whole number'
+
+
+def test_a_packaged_task_is_described_as_python_has_it() -> None:
+    from importlib import import_module
+
+    for name in ("classify", "cost", "redundancy"):
+        task, module = load_task(name), import_module(f"dynvit.tasks.{name}")
+        assert (task.revision, task.smoke) == (module.REVISION, module.SMOKE)
+        assert defaults(task.config) == defaults(module.Config)
+        assert _types(task.config) == _types(module.Config)
+        assert [(m.key, m.given) for m in task.models] == [*_models(module.Config)]
+
+
+def _types(config: type, prefix: str = "") -> dict[str, str]:
+    """Dotted key -> type, as messages name it."""
+    found = {}
+    for key, (_, kind) in fields(config).items():
+        found[prefix + key] = type_name(kind)
+        if dataclasses.is_dataclass(kind):
+            found |= _types(kind, f"{prefix}{key}.")  # type: ignore[arg-type]
+    return found
+
+
+def _models(config: type, prefix: str = "") -> Iterator[tuple[str, tuple[str, ...]]]:
+    for key, (field, kind) in fields(config).items():
+        if field.metadata.get("kind") == "model":
+            yield prefix + key, field.metadata["given"]
+        elif dataclasses.is_dataclass(kind):
+            yield from _models(kind, f"{prefix}{key}.")  # type: ignore[arg-type]
+
+
+def test_a_packaged_task_answers_by_its_own_rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = load_task("classify")
+    whole = defaults(task.config)
+    small = {**whole, "train": {**whole["train"], "epochs": -1, "ema": 2.0}}
+    files = {**whole, "data": {**whole["data"], "name": "folder"}}
+    nested = {**whole, "data": {**whole["data"], "limit": 0}}
+    monkeypatch.setenv("DYNVIT_DATA", str(tmp_path))
+    fine, refused, absent, wrong = task.check([whole, small, files, nested])
+    assert (fine.refusal, fine.cautions, fine.models) == (None, (), {})
+    assert fine.work is not None and fine.work["classes"] == 10
+    assert refused.refusal is not None and refused.refusal.count("; ") == 1
+    assert f"no folder {tmp_path}/folder" in absent.cautions[0]
+    assert wrong.refusal == "data: limit must be at least 1, got 0"
+    (tmp_path / "folder").mkdir()
+    assert task.check([files])[0].cautions == ()  # not the answer of before
 
 
 def test_reading_a_task_imports_nothing_beyond_the_standard_library() -> None:

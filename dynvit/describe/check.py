@@ -1,0 +1,133 @@
+"""Answers about resolved configs, by the code that will run them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from dynvit.data import paths
+from dynvit.describe.json_schema import plain
+from dynvit.describe.tasks import build_config, model_keys, task_module
+from dynvit.models.build import build
+
+FILES = ("folder", "tar", "wds")
+"""Names of data sets that are folders of files."""
+IN_PLACE = {
+    getattr(Tensor, f"{name}_") for name in ("normal", "uniform", "erfinv", "clamp", "zero", "fill", "mul", "add")
+}
+"""What initialization of weights is made of."""
+
+
+def check(task: str, config: dict[str, Any]) -> dict[str, Any]:
+    """Return what a task says of a config.
+
+    refusal: why its rules refuse the config, or None; then nothing else is asked.
+    models: by config key, why a model cannot be built.
+    cautions: what is allowed and likely a mistake. folders: what they depend on besides the config.
+    work: what a training amounts to. smoke: what `--smoke` sets in such a config.
+    """
+    module = task_module(task)
+    built, refusals = build_config(module.Config, config)
+    if refusals:
+        return {"refusal": "; ".join(refusals)}
+    answer: dict[str, Any] = {"refusal": None}
+    if faults := {key: text for key, options in _models(module, config) if (text := _build_error(options))}:
+        answer["models"] = faults
+    if hasattr(module, "cautions") and (cautions := module.cautions(built)):
+        answer["cautions"] = cautions
+    if folders := _folders(built):
+        answer["folders"] = folders
+    for question in ("work", "smoke"):
+        if hasattr(module, question):
+            answer[question] = plain(getattr(module, question)(config))
+    return answer
+
+
+def inspect_data(task: str, config: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Return what the task finds in the data set of a config: (fine, note or attention; what; what to do)."""
+    module = task_module(task)
+    built, refusals = build_config(module.Config, config)
+    if refusals:
+        raise ValueError("; ".join(refusals))
+    return [tuple(finding) for finding in module.inspect(built)]
+
+
+def weigh(task: str, options: dict[str, Any], size: int, channels: int, classes: int) -> dict[str, float]:
+    """Return what a training step of a model takes."""
+    return dict(task_module(task).weigh(options, size, channels, classes))
+
+
+# ---- models
+
+
+def _models(module: ModuleType, config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the config key of each model that a trial builds, and as JSON the arguments it is built with."""
+    inputs = _model_inputs(module, config)
+    for key in model_keys(module.Config):
+        options: Any = config
+        for step in key.split("."):
+            options = options.get(step, {})
+        if options.get("name"):
+            given = {k: v for k, v in inputs.items() if key == "model" or k != "drop_path_rate"}
+            yield key, json.dumps([options, given], sort_keys=True)
+
+
+def _model_inputs(module: ModuleType, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that the task sets itself: from its data, or as its config has them."""
+    if hasattr(module, "work"):
+        work = module.work(config)
+        given = {"num_classes": work["classes"], "in_chans": work["channels"], "img_size": work["size"]}
+        drop_path = config["train"]["drop_path"]
+        return {**given, **({"drop_path_rate": drop_path} if drop_path else {})}
+    given = {"num_classes": config["num_classes"], "in_chans": config["in_chans"], "img_size": config["image_size"]}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+@cache
+def _build_error(arguments: str) -> str:
+    """Return why a model cannot be built, in the constructor's words; empty where it can, or where that is not known.
+
+    Built on the meta device, which takes neither memory nor time for weights. What fails there is built on the CPU
+    before it is refused; a constructor that reads values of its weights cannot be tried.
+    """
+    for device in ("meta", "cpu"):
+        options, given = json.loads(arguments)
+        try:
+            with torch.device(device), SkipInit():
+                build(options, **given)
+        except Exception as error:
+            if device == "meta" and "meta" not in str(error).lower():
+                continue
+            return "" if device == "meta" else str(error) or type(error).__name__
+        return ""
+    raise AssertionError("unreachable")
+
+
+class SkipInit(TorchFunctionMode):
+    """Leaves weights on the meta device uninitialized: most of the time of building there goes into it."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function in IN_PLACE and args[0].is_meta and not any(isinstance(other, Tensor) for other in args[1:]):
+            return args[0]
+        return function(*args, **(kwargs or {}))
+
+
+# ---- data
+
+
+def _folders(config: Any) -> dict[str, Any]:
+    """Return the folders where data sets of files are sought, whether each is there, and what these places hang on."""
+    data = [config.data] if hasattr(config, "data") else []
+    if getattr(getattr(config, "source", None), "epochs", 0):
+        data.append(config.source.data)
+    places = {str(p.absolute()): p.is_dir() for d in data if d.name in FILES for p in paths.places(d)}
+    environ = {name: os.environ.get(name) for name in (paths.VARIABLE, "XDG_CACHE_HOME")}
+    return {"cwd": os.getcwd(), "environ": environ, "places": places} if places else {}
