@@ -19,7 +19,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,10 @@ from dynvit.context import Silent
 from dynvit.profiling.interleaved_timing import quartiles, timed
 from dynvit.profiling.macs import complexity
 from dynvit.tasks.classify import Augment, Config, Data, Train
-from dynvit.train.training import Training
+from dynvit.train.distributed import ProcessGroup
+from dynvit.train.loop import update
+from dynvit.train.mixup import BatchAugmentation
+from dynvit.train.state import Clock, build, build_state
 
 TRUNK = "deit_tiny_patch16_224"
 METHODS: dict[str, dict[str, Any]] = {
@@ -84,29 +86,24 @@ class Trainee:
             data=Data("folder", root=root, image_size=32, augment=Augment(4, True, auto=auto)),
             train=Train(epochs=10_000, batch_size=args.batch, compile=args.compile, clip_grad=1.0, deterministic=False),
         )
-        self.training = Training(config, Silent(device=args.device))
-        self.training.prepare()
-        self.training.announce(config.train.epochs - 1)  # where schedules have come to their end
-        self.training.model.train()
-        self.batches = cycle_of(self.training)
+        self.config, context = config, Silent(device=args.device)
+        model, self.data = build(config, context)
+        self.state = build_state(model, self.data, config, context, ProcessGroup(context), Clock())
+        self.state.notify_epoch(config.train.epochs - 1, config.train.epochs)  # where schedules have ended
+        self.state.model.train()
+        self.forward = torch.compile(self.state.model) if args.compile else self.state.model
+        self.augmentation = BatchAugmentation(config, self.data.classes, seed=0)
+        self.batches = (batch for epoch in cycle(range(100)) for batch in self.data.train(epoch))
 
     def update(self, _: Tensor) -> None:
-        self.training.update(*next(self.batches))
+        update(self.state, self.forward, self.augmentation, *next(self.batches), self.data.steps, self.config)
 
     def draw(self, _: Tensor) -> None:
         next(self.batches)
 
     def macs(self) -> float:
         """G per image, at inference."""
-        self.training.model.eval()
-        found = complexity(self.training.model, self.training.data.sample(4)).gmacs
-        self.training.model.train()
-        return float(found)
-
-
-def cycle_of(training: Training) -> Iterator[tuple[Tensor, Tensor]]:
-    for epoch in cycle(range(100)):
-        yield from training.data.train(epoch)
+        return float(complexity(self.state.model, self.data.sample(4)).gmacs)
 
 
 def compare(name: str, trunk: Trainee, args: argparse.Namespace, root: str) -> dict[str, Any]:

@@ -1,38 +1,36 @@
-"""Where a data set's files are: `data.root`, or under the folder that DYNVIT_DATA names."""
+"""Location of a data set's files: `data.root`, or a folder under $DYNVIT_DATA."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from dynvit.tasks.classify import Data
+from dynvit.config.data import Data
 
 VARIABLE = "DYNVIT_DATA"
 
 
 def find_root(data: Data, must_exist: bool = True) -> Path:
-    """The folder of the data set. FileNotFoundError says which places were tried."""
+    """Return the folder of the data set. Raises FileNotFoundError naming the places that were tried."""
     base = os.environ.get(VARIABLE)
     if must_exist and not data.root and not base:
         raise FileNotFoundError(
-            f"where is {data.name}? Set data.root, or {VARIABLE} to a folder with {data.name}/ in it"
+            f"data set {data.name} not found: set data.root, or {VARIABLE} to a folder with {data.name}/ in it"
         )
     given = Path(data.root or data.name).expanduser()
-    places = [given] if data.root else []
+    candidates = [given] if data.root else []
     if not given.is_absolute():
-        places.append((Path(base).expanduser() if base else cache()) / given)
-    for place in places:
-        if place.is_dir():
-            return place.resolve()
+        candidates.append((Path(base).expanduser() if base else cache_folder()) / given)
+    for folder in candidates:
+        if folder.is_dir():
+            return folder.resolve()
     if must_exist:
-        tried = " or ".join(str(place.absolute()) for place in places)
+        tried = " or ".join(str(folder.absolute()) for folder in candidates)
         hint = "" if base or given.is_absolute() else f" ({VARIABLE} is not set)"
         raise FileNotFoundError(f"no folder {tried} for the data set {data.name}{hint}")
-    return places[-1].absolute()
+    return candidates[-1].absolute()
 
 
-def cache() -> Path:
-    """Where downloads go when the user names no place."""
+def cache_folder() -> Path:
+    """Return the folder for downloads when neither data.root nor DYNVIT_DATA is set."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dynvit"

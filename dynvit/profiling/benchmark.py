@@ -6,24 +6,22 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from dynvit.config.cost import Config
 from dynvit.context import Context
-from dynvit.models.build import build
+from dynvit.models.build import build_model
 from dynvit.profiling.activation_memory import forward_peak
 from dynvit.profiling.hardware import place
 from dynvit.profiling.interleaved_timing import Race, largest, race, runs
 from dynvit.profiling.macs import complexity, count_macs, evaluating, parameters
 from dynvit.profiling.norm_ops import NormCounter
-from dynvit.profiling.peak_memory import forget_peak, peak_mb
+from dynvit.profiling.peak_memory import peak_mb, reset_peak
 from dynvit.profiling.traced_ops import traced
 from dynvit.trunks import trunk_of
-
-if TYPE_CHECKING:
-    from dynvit.tasks.cost import Config
 
 Options = dict[str, Any]
 Metrics = dict[str, float]
@@ -42,7 +40,7 @@ class Measuring:
     def run(self) -> dict[str, Any]:
         started = time.perf_counter()
         with _threads(self.config.threads):
-            forget_peak(self.device)
+            reset_peak(self.device)
             self._count()
             if self.config.operators or self.config.memory_batch or self.config.timing.enabled:
                 self._run_it()
@@ -99,7 +97,7 @@ class Measuring:
         size = size or self.config.image_size
         if size is not None:
             given["img_size"] = size
-        return build(options, **given).eval()
+        return build_model(options, **given).eval()
 
     # ---- what needs the model to run
 

@@ -70,7 +70,7 @@ class Task:
 
     def cautions(self, config: Mapping[str, Any]) -> list[str]:
         """What the task has to say against a config that it takes all the same."""
-        say = getattr(sys.modules.get(self.config.__module__), "cautions", None)
+        say = getattr(_load(self.path, _version(self.path)), "cautions", None)
         return [str(text) for text in say(build(self.config, config))] if callable(say) else []
 
     @property

@@ -8,7 +8,7 @@ import pytest
 import torch
 from made_images import CLASSES, COUNTS, folders, images, shards, tar_of_folders, tar_of_tars, tar_per_class
 
-from dynvit.data import load
+from dynvit.data.factory import load_data
 from dynvit.tasks.classify import Augment, Data
 
 FORMS = {
@@ -29,7 +29,7 @@ def quiet(tmp_path, monkeypatch):
 
 def opened(name, root, batch=6, **options):
     options = {"image_size": 8, "in_memory": "never", "augment": Augment(scale=(1.0, 1.0)), **options}
-    return load(Data(name=name, root=str(root), **options), batch, 5, 0, "cpu")
+    return load_data(Data(name=name, root=str(root), **options), batch, 5, 0, "cpu")
 
 
 def content(batches):
@@ -130,7 +130,7 @@ def hub(monkeypatch):
 
 
 def test_hub(hub):
-    data = load(
+    data = load_data(
         Data(name="hfds", repository="us/tiny", image_size=8, in_memory="never", augment=Augment(scale=(1.0, 1.0))),
         6, 5, 0, "cpu",
     )  # fmt: skip
@@ -138,7 +138,7 @@ def test_hub(hub):
     assert content(data.train(0)) == wanted("train")
     assert content(data.validation()) == wanted("test")
     with pytest.raises(ValueError, match=r"us/tiny has no split dev: Unknown split"):
-        load(Data(name="hfds", repository="us/tiny", splits=("train", "dev")), 6, 5, 0, "cpu")
+        load_data(Data(name="hfds", repository="us/tiny", splits=("train", "dev")), 6, 5, 0, "cpu")
 
 
 def test_hub_without_its_package(monkeypatch):
@@ -147,7 +147,7 @@ def test_hub_without_its_package(monkeypatch):
     monkeypatch.delitem(sys.modules, "datasets", raising=False)
     monkeypatch.setattr(hub, "find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match="pip install datasets"):
-        load(Data(name="hfds", repository="us/tiny"), 6, 5, 0, "cpu")
+        load_data(Data(name="hfds", repository="us/tiny"), 6, 5, 0, "cpu")
 
 
 # ---- what cannot be read
@@ -188,7 +188,7 @@ def test_a_tar_file_that_ends_too_early(tmp_path):
     data = opened("tar", tmp_path, max_corrupt=1)
     file = tmp_path / "train.tar"
     with open(file, "r+b") as f:
-        f.truncate(data.train_set.listing.source.members[-1].offset + 10)
+        f.truncate(data.train_set.split.source.members[-1].offset + 10)
     list(data.train(0))
     assert [why.endswith("ends within cat/7.png") for why in data.corrupt.found.values()] == [True]
 
@@ -204,7 +204,7 @@ def test_expectations(tmp_path):
     with pytest.raises(ValueError, match=r"data\.images expects 25 training images, folder has 24"):
         opened("folder", tmp_path, images=25)
     with pytest.raises(ValueError, match=r"data\.classes expects 9 classes, digits has 10"):
-        load(Data(classes=9), 6, 5, 0, "cpu")
+        load_data(Data(classes=9), 6, 5, 0, "cpu")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from torch import nn
 
 import dynvit
 from dynvit.context import Silent
-from dynvit.models.build import build
+from dynvit.models.build import build_model
 from dynvit.profiling.activation_memory import forward_peak
 from dynvit.profiling.interleaved_timing import Race, Seconds, largest, race, runs
 from dynvit.profiling.traced_ops import traced
@@ -72,16 +72,16 @@ def test_the_study_counts_every_model_of_ours():
 
 
 def test_a_model_of_any_size_is_built_without_one():
-    model = build({"name": "tiny_vit_5m_224"}, img_size=64, num_classes=3)
+    model = build_model({"name": "tiny_vit_5m_224"}, img_size=64, num_classes=3)
     assert model.eval()(torch.zeros(1, 3, 64, 64)).shape == (1, 3)
-    assert build(small("deit_tiny_patch16_224"), img_size=32).patch_embed.num_patches == 16
-    assert build(small("deit_tiny_patch16_224", img_size=16), img_size=32).patch_embed.num_patches == 4
+    assert build_model(small("deit_tiny_patch16_224"), img_size=32).patch_embed.num_patches == 16
+    assert build_model(small("deit_tiny_patch16_224", img_size=16), img_size=32).patch_embed.num_patches == 4
     with pytest.raises(TypeError, match="img_size"):
-        build({"name": "tiny_vit_5m_224", "img_size": 64})
+        build_model({"name": "tiny_vit_5m_224", "img_size": 64})
     with pytest.raises(TypeError, match="keep_rat"):
-        build(small("evit_deit_tiny_patch16_224", keep_rat=0.5), img_size=32)
+        build_model(small("evit_deit_tiny_patch16_224", keep_rat=0.5), img_size=32)
     with pytest.raises(ValueError, match="needs a name"):
-        build({}, img_size=32)
+        build_model({}, img_size=32)
 
 
 # ---- timm's models: complexity as published, every token active
@@ -128,7 +128,7 @@ def test_deit3_costs_what_deit_costs():
     ],
 )
 def test_every_token_of_a_timm_model_is_active(name, size, layers):
-    model = build({"name": name}, img_size=size, num_classes=10).eval()
+    model = build_model({"name": name}, img_size=size, num_classes=10).eval()
     with torch.no_grad(), dynvit.trace_tokens(model) as trace:
         model(torch.randn(2, 3, size, size))
     assert [active.shape[1] for active in trace.active] == layers
@@ -152,7 +152,7 @@ def test_every_token_of_a_timm_model_is_active(name, size, layers):
 )
 def test_counting_on_shapes_is_counting(model):
     found = run(Config(model=model, image_size=64, num_classes=7), Silent())["metrics"]
-    real = build(model, img_size=64, num_classes=7).eval()
+    real = build_model(model, img_size=64, num_classes=7).eval()
     assert next(real.parameters()).device.type == "cpu"
     assert found["gflops"] == dynvit.complexity(real, torch.randn(1, 3, 64, 64)).gmacs
     assert found["params_m"] == sum(p.numel() for p in real.parameters()) / 1e6
@@ -163,7 +163,7 @@ def test_a_dynamic_model_is_counted_image_by_image():
     found = run(Config(model=model, image_size=32, counted_images=3), Silent(seed=3))["metrics"]
     torch.manual_seed(3)
     images = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(3))
-    expected = dynvit.complexity(build(model, img_size=32, num_classes=1000), images)
+    expected = dynvit.complexity(build_model(model, img_size=32, num_classes=1000), images)
     assert found["gflops"] == expected.gmacs
     assert found["gflops"] < found["trunk_gflops"]
     assert found["mac_ratio"] == found["trunk_gflops"] / found["gflops"]
@@ -180,7 +180,7 @@ def test_norms_are_counted_as_fvcore_does():
     found = run(Config(model={"name": "deit_small_patch16_224"}), Silent())["metrics"]
     assert found["gflops_norms"] == 25 * 197 * 384 * 5 / 1e9
     found = run(Config(model={"name": "levit_128s"}, image_size=64), Silent())["metrics"]
-    real, elements = build({"name": "levit_128s"}, img_size=64).eval(), []
+    real, elements = build_model({"name": "levit_128s"}, img_size=64).eval(), []
     for module in real.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.register_forward_hook(lambda module, args, out: elements.append(out.numel()))

@@ -10,6 +10,9 @@ from torch import nn
 from dynvit import Output
 from dynvit.context import Silent
 from dynvit.tasks.classify import Augment, Config, Data, Evaluation, Train
+from dynvit.train.distributed import ProcessGroup
+from dynvit.train.loop import fit
+from dynvit.train.state import Clock, build, build_state
 
 MODEL = "small_dynamic_for_tests"
 
@@ -70,6 +73,19 @@ def config(model=None, data=None, **train):
         train=Train(**{"epochs": 3, "batch_size": 32, "warmup_epochs": 1, "lr": 1e-2, **train}),
         evaluation=Evaluation(batch_size=64, timed_batches=3, timed_batch_size=16, counted_images=2),
     )
+
+
+def prepared(options, context):
+    """The state before the first epoch, and the data."""
+    model, data = build(options, context)
+    return build_state(model, data, options, context, ProcessGroup(context), Clock()), data
+
+
+def fitted(options, context):
+    """The state after the last epoch."""
+    state, data = prepared(options, context)
+    fit(state, data, options, context, ProcessGroup(context))
+    return state
 
 
 class Folder(Silent):

@@ -8,18 +8,17 @@ import sys
 import pytest
 import timm
 import torch
-from small_task import MODEL, Folder, SmallDynamic, config, numbers, register, replaced
+from small_task import MODEL, Folder, SmallDynamic, config, numbers, prepared, register, replaced
 
 import dynvit
 from dynvit.context import Silent
-from dynvit.models.build import fitted
+from dynvit.models.build import build_model
 from dynvit.tasks import classify
 from dynvit.tasks.classify import Config, Data, Evaluation, Train, run
-from dynvit.train.amp import precision
+from dynvit.train.amp import amp_dtype
 from dynvit.train.evaluate import evaluate, throughput
 from dynvit.train.metrics import NotFinite
-from dynvit.train.optimizer import optimiser, scheduler
-from dynvit.train.training import Training
+from dynvit.train.optimizer import build_optimizer, build_scheduler
 
 register()
 
@@ -130,7 +129,7 @@ def test_not_finite_loss_names_step_and_terms():
 
 def test_no_checkpoint_of_lost_weights(tmp_path, monkeypatch):
     """Where the loss is looked at rarely (on a GPU), a save looks first."""
-    monkeypatch.setattr("dynvit.train.training.CHECK_EVERY", {"cpu": 1000})
+    monkeypatch.setattr("dynvit.train.loop.CHECK_EVERY", {"cpu": 1000})
     context = Folder(tmp_path, save_at=(16,))
     with pytest.raises(NotFinite, match="epoch 2, step 4"):
         run(config({"poison": 14}), context)
@@ -206,14 +205,14 @@ def test_bfloat16_trains():
 
 
 def test_amp_choice():
-    assert precision("auto", "cpu") is None
-    assert precision("off", "cuda:0") is None
-    assert precision("bfloat16", "cpu") is torch.bfloat16
+    assert amp_dtype("auto", "cpu") is None
+    assert amp_dtype("off", "cuda:0") is None
+    assert amp_dtype("bfloat16", "cpu") is torch.bfloat16
 
 
 def test_optimiser_spares_biases_and_norms():
     model = timm.create_model("deit_tiny_patch16_224", embed_dim=12, depth=1, num_heads=2)
-    found = optimiser(model, Train(weight_decay=0.1))
+    found = build_optimizer(model, Train(weight_decay=0.1))
     decayed = {id(p) for group in found.param_groups if group["weight_decay"] for p in group["params"]}
     assert id(model.blocks[0].mlp.fc1.weight) in decayed
     assert not {id(model.pos_embed), id(model.cls_token), id(model.norm.weight), id(model.head.bias)} & decayed
@@ -228,7 +227,7 @@ def test_schedules(schedule, rates):
     parameter = torch.nn.Parameter(torch.zeros(2, 2))
     options = Train(lr=1.0, min_lr=0.0, warmup_epochs=0, epochs=2, schedule=schedule, optimizer="sgd")
     found = torch.optim.SGD([parameter], lr=1.0)
-    plan = scheduler(found, options, 4)
+    plan = build_scheduler(found, options, 4)
     reached = []
     for update in (0, 2, 4, 6, 8):
         plan.step_update(update)
@@ -253,11 +252,11 @@ def test_wrong_configs(changes, error, message):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"train": Train(epochs=-1, warmup_epochs=0)}, "train.epochs is not negative, but -1"),
-        ({"train": Train(batch_size=0)}, "train.batch_size is 1 or more, not 0$"),
-        ({"train": Train(lr=-1.0)}, "train.lr is not negative, but -1"),
-        ({"train": Train(drop_path=1.0)}, "train.drop_path is a share from 0 to below 1, not 1"),
-        ({"data": Data(image_size=0)}, "data.image_size is 1 or more, not 0"),
+        ({"train": Train(epochs=-1, warmup_epochs=0)}, "train.epochs must be >= 0, got -1"),
+        ({"train": Train(batch_size=0)}, "train.batch_size must be >= 1, got 0$"),
+        ({"train": Train(lr=-1.0)}, "train.lr must be >= 0, got -1"),
+        ({"train": Train(drop_path=1.0)}, "train.drop_path must be from 0 to below 1, got 1"),
+        ({"data": Data(image_size=0)}, "data.image_size must be >= 1, got 0"),
         ({"data": Data(labels=(0, 11))}, "data.labels: digits has the classes 0 to 9, not 11"),
     ],
 )
@@ -281,10 +280,9 @@ def test_smoke_patch_names_real_keys():
 
 
 def test_drop_path_reaches_the_model():
-    training = Training(config(drop_path=0.25), Silent())
-    training._build()
-    assert training.model.rate == 0.25
-    assert fitted({"name": MODEL, "drop_path_rate": 0.5}, training.data, 0.25).rate == 0.5
+    state, _ = prepared(config(drop_path=0.25), Silent())
+    assert state.model.rate == 0.25
+    assert build_model({"name": MODEL, "drop_path_rate": 0.5}, drop_path_rate=0.25).rate == 0.5
 
 
 def test_folder_task(tmp_path, monkeypatch):

@@ -138,7 +138,7 @@ def test_cautions_before_a_launch(tmp_path: Path) -> None:
     text = f"base: {{recipe: dynamic_vit, {model}, train.batch_size: 64}}\n"
     plan = make_plan(parser.load(study(tmp_path, text)), Store(tmp_path))
     (line,) = [line for line in remarks(plan) if line.startswith("caution")]
-    assert "meant for batches of 1024, train.batch_size is 64: by linear scaling it were 6.25e-05" in line
+    assert "meant for batches of 1024, train.batch_size is 64: linear scaling would give 6.25e-05" in line
     assert line.endswith("[s baseline]")
 
 
@@ -162,7 +162,7 @@ def test_a_folder_that_is_not_here(tmp_path: Path) -> None:
         ),
         (
             "base: {recipe: deit, train: {accumulate: 3}}\n",
-            r"s\.yaml:4:7  base: arm baseline: train\.batch_size 1024 cannot be cut into train\.accumulate 3 parts",
+            r"s\.yaml:4:7  base: arm baseline: train\.batch_size 1024 is not divisible into train\.accumulate 3 parts",
         ),
     ],
 )
