@@ -16,7 +16,7 @@ from dynvit.config.workload import work
 from dynvit.context import Context
 from dynvit.data.inspect import inspect_data
 from dynvit.profiling import training_cost
-from dynvit.tasks import transfer
+from dynvit.train import transfer
 from dynvit.train.loop import fit
 from dynvit.train.result import measure
 from dynvit.train.session import training_session

@@ -11,9 +11,9 @@ import dynvit.models  # noqa: F401
 from dynvit.checkpoint.load import InitError, classifier_prefixes, transfer_weights
 from dynvit.config.warnings import warnings
 from dynvit.context import Silent, Stopped
-from dynvit.tasks import transfer as module
 from dynvit.tasks.classify import Augment, Config, Data, Evaluation, Mix, Source, Teacher, Train, inspect, run, work
 from dynvit.train import loop
+from dynvit.train import transfer as module
 from dynvit.train.distributed import ProcessGroup
 from dynvit.train.state import Clock, build
 
