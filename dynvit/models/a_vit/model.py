@@ -17,7 +17,7 @@ from torch import Tensor
 from dynvit.layers.intermediates import Intermediates
 from dynvit.layers.no_dropout import without_idle_dropout
 from dynvit.layers.option_checks import check_not_negative, check_positive
-from dynvit.models.a_vit.halting import Account, Gate, LiveRows, divergence, masked_block, prior
+from dynvit.models.a_vit.halting import HaltingScore, HaltingState, LiveRows, divergence, masked_block, prior
 from dynvit.models.lv_vit.model import on_grid
 from dynvit.output import Output
 from dynvit.registry import register
@@ -32,7 +32,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 class AViT(Intermediates, VisionTransformer):
     """A-ViT on DeiT; no parameter is added.
 
-    gate_scale, gate_center, eps: of the halting score (``dynvit.models.a_vit.halting.Gate``).
+    gate_scale, gate_center, eps: of the halting score (``dynvit.models.a_vit.halting.HaltingScore``).
     ponder_weight, distribution_weight: of the two losses; prior_mean: the layer around which tokens should halt.
     exact: False trains by the paper's intent: the prior is a distribution, and the halting scores that are compared
         with it are those of all images' patches. True restores the released code, whose prior does not sum to 1 and
@@ -83,7 +83,7 @@ class AViT(Intermediates, VisionTransformer):
         )  # fmt: skip
         without_idle_dropout(self)
         self.img_size, self.exact, self.early_exit = img_size, exact, early_exit
-        self.gate = Gate(gate_scale, gate_center, eps)
+        self.halting_score = HaltingScore(gate_scale, gate_center, eps)
         self.register_buffer("prior", prior(depth, prior_mean, exact), persistent=False)
         self.weights = {"ponder": ponder_weight, "distribution": distribution_weight}
         self.trace: TokenTrace | None = None
@@ -104,10 +104,10 @@ class AViT(Intermediates, VisionTransformer):
         """Logits ``[B, K]``; in training an ``Output``; its ``extra`` has `depth` and `ponder` of all tokens."""
         if not self.training:
             return self.forward_head(self.norm(self._evaluate(x, class_only=True)))
-        out_BTC, account, scores_LBT = self._masked(self._pos_embed(self.patch_embed(x)))
+        out_BTC, halting, scores_LBT = self._masked(self._pos_embed(self.patch_embed(x)))
         logits = self.forward_head(self.norm(out_BTC))
-        losses = {"ponder": account.ponder.mean(), "distribution": self._distribution(scores_LBT)}
-        extra = {"depth": account.blocks, "ponder": account.ponder}
+        losses = {"ponder": halting.ponder.mean(), "distribution": self._distribution(scores_LBT)}
+        extra = {"depth": halting.blocks, "ponder": halting.ponder}
         return Output(logits, losses, extra, dict(self.weights))
 
     def forward_features(self, x: Tensor) -> Tensor:
@@ -122,13 +122,13 @@ class AViT(Intermediates, VisionTransformer):
             return self._masked(x_BTC)[0]
         return self._gathered(x_BTC, class_only)
 
-    def _masked(self, x_BTC: Tensor, states: list[Tensor] | None = None) -> tuple[Tensor, Account, list[Tensor]]:
+    def _masked(self, x_BTC: Tensor, states: list[Tensor] | None = None) -> tuple[Tensor, HaltingState, list[Tensor]]:
         """Dense shapes. Returns outputs, accounts, and every block's own halting scores ``[B, T]``.
 
         states: filled with those after each block, a stopped token keeping its last.
         """
         active_BT = torch.ones_like(x_BTC[..., 0], dtype=torch.bool)
-        account, out_BTC, scores = Account.open(x_BTC), torch.zeros_like(x_BTC), []
+        halting, out_BTC, scores = HaltingState.init(x_BTC), torch.zeros_like(x_BTC), []
         for layer, block in enumerate(self.blocks):
             if self.grad_checkpointing and self.training:
                 x_BTC = checkpoint(masked_block, block, x_BTC, active_BT)
@@ -136,29 +136,29 @@ class AViT(Intermediates, VisionTransformer):
                 x_BTC = masked_block(block, x_BTC, active_BT)
             if states is not None:
                 states.append(torch.where(active_BT[..., None], x_BTC, states[-1] if states else x_BTC))
-            scores.append(self.gate(x_BTC))
+            scores.append(self.halting_score(x_BTC))
             self._record(active_BT, scores[-1] * active_BT)
-            weight_BT, stops_BT = account.pay(self._due(layer, scores[-1]), self.gate.eps, active_BT)
+            weight_BT, stops_BT = halting.update(self._due(layer, scores[-1]), self.halting_score.eps, active_BT)
             out_BTC = out_BTC + weight_BT[..., None].to(x_BTC.dtype) * x_BTC
             active_BT = active_BT & ~stops_BT
             if self.early_exit and not self.training:
                 active_BT = active_BT & active_BT[:, :1]
-        return out_BTC, account, scores
+        return out_BTC, halting, scores
 
     def _gathered(self, x_BTC: Tensor, class_only: bool) -> Tensor:
         """Blocks on the active tokens alone: of even shape until the first one stops, then one row of all images."""
         B, T, C = x_BTC.shape
         out = x_BTC.new_zeros(B, 1 if class_only else T, C)
         token_F = torch.arange(B * T, device=x_BTC.device)
-        rows_FC, account, layout = x_BTC.flatten(0, 1), Account.open(x_BTC.flatten(0, 1)), None
+        rows_FC, halting, layout = x_BTC.flatten(0, 1), HaltingState.init(x_BTC.flatten(0, 1)), None
         for layer, block in enumerate(self.blocks):
             if layout is None:
                 rows_FC = block(rows_FC.view(B, T, C)).flatten(0, 1)
             else:
                 rows_FC = layout.run(block, rows_FC)
-            score_F = self.gate(rows_FC)
+            score_F = self.halting_score(rows_FC)
             self._record_rows(token_F, score_F, (B, T))
-            weight_F, stops_F = account.pay(self._due(layer, score_F), self.gate.eps)
+            weight_F, stops_F = halting.update(self._due(layer, score_F), self.halting_score.eps)
             _collect(out, weight_F, rows_FC, token_F, T)
             if layer + 1 == len(self.blocks):
                 break
@@ -170,7 +170,7 @@ class AViT(Intermediates, VisionTransformer):
                 break
             if len(going) < len(token_F):
                 token_F, rows_FC = token_F[going], rows_FC.index_select(0, going)
-                account.select(going)
+                halting.select(going)
                 layout = LiveRows(token_F // T, B)
         return out
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from dynvit.layers.option_checks import check_not_negative, check_positive
 from dynvit.models.dynamic_vit.loss import distilled, kept_share
-from dynvit.models.dynamic_vit.pruning import Pruned
+from dynvit.models.dynamic_vit.pruning import PruningMixin
 from dynvit.models.lv_vit.model import LVViT, on_grid
 from dynvit.output import Output
 from dynvit.registry import register
@@ -31,10 +31,10 @@ LVVIT: dict[str, dict[str, Any]] = {
 }
 
 
-class Taught(Pruned):
+class DistillationMixin(PruningMixin):
     """Training of a pruned transformer: losses, teacher, the trunk's own learning rate."""
 
-    def _teach(
+    def _set_losses(
         self, ratio_weight: float, distill_weight: float, token_weight: float, freeze_epochs: int, trunk_scale: float
     ) -> None:
         check_not_negative(
@@ -86,11 +86,11 @@ class Taught(Pruned):
         logits, extra = self._student(self.norm(x_BTC))
         extra["kept"] = masks[-1].detach() > 0.5
         if self.teacher is not None:
-            extra |= self._ask(x)
+            extra |= self._teacher_targets(x)
         return Output(logits, {"ratio": kept_share(masks, self.ratios)}, extra, dict(self.weights), distilled)
 
     @torch.no_grad()
-    def _ask(self, x: Tensor) -> dict[str, Tensor]:
+    def _teacher_targets(self, x: Tensor) -> dict[str, Tensor]:
         teacher = self.teacher.eval()
         features_BTC = teacher.forward_features(x)
         tokens = teacher.aux_head(features_BTC[:, 1:]) if isinstance(self, LVViT) else features_BTC[:, 1:]
@@ -105,7 +105,7 @@ class Taught(Pruned):
         return on_grid(dict(state_dict), self)
 
 
-class DynamicViT(Taught, VisionTransformer):
+class DynamicViT(DistillationMixin, VisionTransformer):
     """DynamicViT on DeiT, at any grid.
 
     keep_ratio: share of the patch tokens kept by each location, so that its powers are left; or the shares left.
@@ -152,13 +152,13 @@ class DynamicViT(Taught, VisionTransformer):
         )  # fmt: skip
         self.img_size = img_size
         self._prune(keep_ratio, locations, predictor_eps)
-        self._teach(ratio_weight, distill_weight, token_weight, freeze_epochs, trunk_scale)
+        self._set_losses(ratio_weight, distill_weight, token_weight, freeze_epochs, trunk_scale)
 
     def _student(self, x_BTC: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         return self.forward_head(x_BTC), {"tokens": x_BTC[:, 1:]}
 
 
-class DynamicLVViT(Taught, LVViT):
+class DynamicLVViT(DistillationMixin, LVViT):
     """DynamicViT on LV-ViT; options as there and in ``DynamicViT``. Training uses the class head, without MixToken."""
 
     def __init__(
@@ -190,7 +190,7 @@ class DynamicLVViT(Taught, LVViT):
             stem_width, stem_strides, skip_lam, w_dense=0.0, mix_token=False,
         )  # fmt: skip
         self._prune(keep_ratio, locations, predictor_eps)
-        self._teach(ratio_weight, distill_weight, token_weight, freeze_epochs, trunk_scale)
+        self._set_losses(ratio_weight, distill_weight, token_weight, freeze_epochs, trunk_scale)
 
     def _student(self, x_BTC: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         return self.head(self.head_drop(x_BTC[:, 0])), {"aux": self.aux_head(x_BTC[:, 1:])}

@@ -24,7 +24,7 @@ from dynvit.tokens import TokenTrace
 Noise = Callable[[int, Tensor], Tensor]  # stage, log-probabilities [B, N, 2] -> Gumbel noise of that shape
 
 
-class Pruned(Intermediates):
+class PruningMixin(Intermediates):
     """Mixin before a ``VisionTransformer``; tokens are ``[class, patches]``, T counts both."""
 
     static_cost = True

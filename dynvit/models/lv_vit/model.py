@@ -33,7 +33,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-class Shrink(nn.Module):
+class DividedBranch(nn.Module):
     """Divides a residual branch."""
 
     def __init__(self, by: float) -> None:
@@ -49,7 +49,7 @@ class LVBlock(Block):
 
     def __init__(self, *args: Any, skip_lam: float = 1.0, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.ls1, self.ls2, self.share = Shrink(skip_lam), Shrink(skip_lam), 1 / skip_lam
+        self.ls1, self.ls2, self.share = DividedBranch(skip_lam), DividedBranch(skip_lam), 1 / skip_lam
 
     def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
         y = self.drop_path1(self.attn(self.norm1(x), attn_mask=attn_mask, is_causal=is_causal))

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from dynvit.layers.option_checks import check_choices, check_not_negative, check_positive
 from dynvit.models.mor_vit import expert_choice, token_choice
-from dynvit.models.mor_vit.cached_kv_block import FrozenBlock
+from dynvit.models.mor_vit.cached_kv_block import CachedKVBlock
 from dynvit.models.mor_vit.depth_router import (
     DepthChoice,
     DepthRouter,
@@ -31,7 +31,7 @@ from dynvit.models.mor_vit.depth_router import (
     z_loss,
 )
 from dynvit.models.mor_vit.expert_router import ExpertRouter, capacities, kept_tokens
-from dynvit.models.mor_vit.forward_record import Passage
+from dynvit.models.mor_vit.forward_record import ForwardRecord
 from dynvit.models.mor_vit.recursive_stack import RecursiveStack
 from dynvit.models.mor_vit.weight_sharing import make_schedule, source_layers
 from dynvit.output import Output
@@ -120,7 +120,7 @@ class MoRViT(VisionTransformer):
 
         layers = len(schedule.layers)
         drops = [drop_path_rate * i / max(layers - 1, 1) for i in range(layers)]
-        block = partial(FrozenBlock, embed_dim, num_heads, mlp_ratio, qkv_bias=True, norm_layer=norm)
+        block = partial(CachedKVBlock, embed_dim, num_heads, mlp_ratio, qkv_bias=True, norm_layer=norm)
         self.blocks = RecursiveStack(schedule, block, context, drops)
         self.blocks.apply(init_weights_vit_timm)
         self.feature_info = [
@@ -154,7 +154,7 @@ class MoRViT(VisionTransformer):
 
     def forward(self, images: Tensor) -> Tensor | Output:
         """Logits ``[B, K]``; in training with a router an ``Output`` with its losses and ``extra["depth"]`` [B, N]."""
-        x_BMC, choice, passage = self._propagate(images)
+        x_BMC, choice, record = self._propagate(images)
         logits = self.forward_head(self.norm(x_BMC))
         extra = {}
         if self.confidence and self.routing == "token":
@@ -162,8 +162,8 @@ class MoRViT(VisionTransformer):
             logits = logits * extra["confidence"][:, None].to(logits.dtype)
         if not self.training or self.routing == "off":
             return logits
-        losses = self._losses(choice, passage)
-        extra["depth"] = sum(active_BN.int() for active_BN in passage.active)
+        losses = self._losses(choice, record)
+        extra["depth"] = sum(active_BN.int() for active_BN in record.active)
         return Output(logits, losses, extra, {name: self.weights[name] for name in losses})
 
     def forward_features(self, images: Tensor) -> Tensor:
@@ -172,25 +172,25 @@ class MoRViT(VisionTransformer):
 
     def _propagate(
         self, images: Tensor, states: list[Tensor] | None = None
-    ) -> tuple[Tensor, DepthChoice | None, Passage]:
+    ) -> tuple[Tensor, DepthChoice | None, ForwardRecord]:
         """Tokens after the last layer. states: filled with those after each layer, which needs masked execution."""
         x_BMC = self._pos_embed(self.patch_embed(images))
-        passage = Passage(watched=self.training or self.trace is not None, states=states)
+        record = ForwardRecord(watched=self.training or self.trace is not None, states=states)
         masked = self.execution == "masked" or states is not None
         choice = None
         if self.routing == "expert":
             run = expert_choice.run_masked if masked else expert_choice.run_gathered
-            x_BMC = run(self.blocks, self.router, x_BMC, self._kept(x_BMC.shape[1] - 1), passage)
+            x_BMC = run(self.blocks, self.router, x_BMC, self._kept(x_BMC.shape[1] - 1), record)
         elif self.routing == "off":
-            x_BMC = token_choice.run_plain(self.blocks, x_BMC, passage)
+            x_BMC = token_choice.run_plain(self.blocks, x_BMC, record)
         else:
             choice = self.router(x_BMC)
             run = token_choice.run_masked if masked or self.training else token_choice.run_gathered
-            x_BMC = run(self.blocks, x_BMC, choice, passage)
+            x_BMC = run(self.blocks, x_BMC, choice, record)
         if self.trace is not None:
-            for active_BN, scores_BN in zip(passage.active, passage.scores, strict=True):
+            for active_BN, scores_BN in zip(record.active, record.scores, strict=True):
                 self.trace.record(active_BN, scores_BN)
-        return x_BMC, choice, passage
+        return x_BMC, choice, record
 
     def _kept(self, tokens: int) -> tuple[int, ...]:
         """k_r of this forward pass."""
@@ -201,11 +201,11 @@ class MoRViT(VisionTransformer):
             self.warmup_step += 1
         return kept_tokens(self.shares, tokens, progress)
 
-    def _losses(self, choice: DepthChoice | None, passage: Passage) -> dict[str, Tensor]:
+    def _losses(self, choice: DepthChoice | None, record: ForwardRecord) -> dict[str, Tensor]:
         """Unweighted terms of those losses that have a weight."""
         losses = {}
         if self.routing == "expert":
-            losses = {"z": sum(passage.z), "aux": sum(passage.aux)}
+            losses = {"z": sum(record.z), "aux": sum(record.aux)}
         elif self.routing == "token":
             probs_BND, chosen_BN = choice.probs_BMD[:, 1:], choice.chosen_BM[:, 1:]
             even = switch_balance(probs_BND, chosen_BN) if self.balance == "switch" else variance_balance(probs_BND)

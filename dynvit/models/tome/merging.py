@@ -1,4 +1,4 @@
-"""Merging: the forward pass of a timm VisionTransformer in which every block merges similar tokens (ToMe).
+"""MergingMixin: the forward pass of a timm VisionTransformer in which every block merges similar tokens (ToMe).
 
 Works block by block on timm's own modules, so that whatever they contain is in effect: layer scale, norms of queries
 and keys, gates, drop path. A block that merges nothing runs as it is.
@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 from dynvit.layers.open_attention import attend
 from dynvit.models.tome.matching import Pairs, match, merge, mergeable
-from dynvit.models.tome.source_map import Sources
+from dynvit.models.tome.source_map import SourceMap
 from dynvit.tokens import TokenTrace
 
 Merged = tuple[Tensor, Tensor | None, Pairs | None]
 
 
-class Merging(VisionTransformer):
+class MergingMixin(VisionTransformer):
     """Before a VisionTransformer class in the order of inheritance; `prepare` says how many tokens to merge."""
 
     static_cost = True
@@ -33,7 +33,7 @@ class Merging(VisionTransformer):
         self.schedule, self.proportional = schedule, proportional
         self.trace: TokenTrace | None = None
         self.execution = "gathered"
-        self.sources: Sources | None = None
+        self.sources: SourceMap | None = None
         """Of the last forward pass under `trace_tokens`: which token each patch went to, and sizes."""
 
     def set_execution(self, execution: Literal["gathered", "masked"]) -> None:
@@ -78,7 +78,7 @@ class Merging(VisionTransformer):
         if attn_mask is not None or is_causal:
             raise ValueError("merging tokens takes no attention mask: positions change from block to block")
         x_BND = self.norm_pre(self.patch_drop(self._pos_embed(self.patch_embed(x))))
-        sources = Sources(x_BND, self.num_prefix_tokens) if self.trace is not None or states is not None else None
+        sources = SourceMap(x_BND, self.num_prefix_tokens) if self.trace is not None or states is not None else None
         position_N, row_B1 = (torch.arange(n, device=x_BND.device) for n in (x_BND.shape[1], len(x_BND)))
         places, size_BN = (position_N, row_B1.unsqueeze(-1)), None
         for block, r in zip(self.blocks, self.schedule, strict=True):

@@ -12,9 +12,9 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from dynvit.models.lv_vit.model import on_grid
-from dynvit.models.tpc_vit.controller import Rules
+from dynvit.models.tpc_vit.controller import ControllerOptions
 from dynvit.models.tpc_vit.loss import Weights
-from dynvit.models.tpc_vit.mixin import PropagatingViT
+from dynvit.models.tpc_vit.mixin import ViTPropagationMixin
 from dynvit.registry import register
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -24,12 +24,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-class TPCViT(PropagatingViT, VisionTransformer):
+class TPCViT(ViTPropagationMixin, VisionTransformer):
     """DeiT with token propagation controller and stabilizer (reconstructed); names of the trunk as in timm.
 
     pause: True, False (dense, stabilizer only), "random" or "attention" (the lowest class attention), these two at
     the rate that the controller gives. restart: False means r = 0. keep_rate: None, or the share of patch tokens
-    that every layer after the first keeps. The further options are those of ``Rules`` and the loss weights.
+    that every layer after the first keeps. The further options are those of ``ControllerOptions`` and the loss weights.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class TPCViT(PropagatingViT, VisionTransformer):
         budget_weight: float = 2.0,
         distill_weight: float = 0.0,
     ) -> None:
-        rules = Rules(
+        rules = ControllerOptions(
             pause, restart, smoothing, keep_rate, score, score_scale, pause_offset, restart_offset, threshold,
             terminate, eps, smooth_strength, smooth_sigma, depth_ema,
         )  # fmt: skip
