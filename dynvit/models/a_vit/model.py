@@ -6,22 +6,18 @@ saves nothing; here they are really removed, at any batch size, with the same nu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from timm.models import checkpoint
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
-from dynvit.layers.intermediates import Intermediates
-from dynvit.layers.no_dropout import without_idle_dropout
+from dynvit.layers.deit import DeiT
+from dynvit.layers.intermediates import TokenIntermediates
 from dynvit.layers.option_checks import check_not_negative, check_positive
 from dynvit.models.a_vit.halting import HaltingScore, HaltingState, LiveRows, divergence, masked_block, prior
-from dynvit.models.lv_vit.model import on_grid
 from dynvit.output import Output
 from dynvit.registry import register
-from dynvit.tokens import TokenTrace
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "avit_deit_tiny_patch16_224": {"embed_dim": 192, "num_heads": 3},
@@ -29,7 +25,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-class AViT(Intermediates, VisionTransformer):
+class AViT(TokenIntermediates, DeiT):
     """A-ViT on DeiT; no parameter is added.
 
     gate_scale, gate_center, eps: of the halting score (``dynvit.models.a_vit.halting.HaltingScore``).
@@ -42,7 +38,7 @@ class AViT(Intermediates, VisionTransformer):
         until they stop themselves, as in the released code.
     """
 
-    classifier_name, first_conv = "head", "patch_embed.proj"
+    static_cost = False
 
     def __init__(
         self,
@@ -74,29 +70,15 @@ class AViT(Intermediates, VisionTransformer):
             raise ValueError(f"eps must be below 1, got {eps}")
         if exact and not 1 <= prior_mean <= depth:
             raise ValueError(f"prior_mean must be between 1 and the depth {depth} with exact=True, got {prior_mean}")
-        if embed_dim % num_heads:
-            raise ValueError(f"embed_dim {embed_dim} is not a multiple of num_heads {num_heads}")
         super().__init__(
             img_size=img_size, patch_size=patch_size, in_chans=in_chans, num_classes=num_classes, embed_dim=embed_dim,
             depth=depth, num_heads=num_heads, mlp_ratio=mlp_ratio, qk_norm=qk_norm, init_values=init_values,
             no_embed_class=no_embed_class, drop_rate=drop_rate, drop_path_rate=drop_path_rate,
         )  # fmt: skip
-        without_idle_dropout(self)
-        self.img_size, self.exact, self.early_exit = img_size, exact, early_exit
+        self.exact, self.early_exit = exact, early_exit
         self.halting_score = HaltingScore(gate_scale, gate_center, eps)
         self.register_buffer("prior", prior(depth, prior_mean, exact), persistent=False)
         self.weights = {"ponder": ponder_weight, "distribution": distribution_weight}
-        self.trace: TokenTrace | None = None
-        self.set_execution("gathered")
-
-    def set_execution(self, execution: Literal["gathered", "masked"]) -> None:
-        """How evaluation halts tokens: really leave them out, or dense with masks; the same numbers.
-
-        Training, and whatever is compiled or exported, is always masked.
-        """
-        if execution not in ("gathered", "masked"):
-            raise ValueError(f"execution must be gathered or masked, got {execution!r}")
-        self.execution = execution
 
     # ---- forward
 
@@ -205,16 +187,6 @@ class AViT(Intermediates, VisionTransformer):
     def _record_nothing(self, layers: int, x_BTC: Tensor) -> None:
         for _ in range(layers if self.trace is not None else 0):
             self._record(torch.zeros_like(x_BTC[..., 0], dtype=torch.bool), torch.zeros_like(x_BTC[..., 0]))
-
-    # ---- checkpoints
-
-    def convert_official(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The names are timm's."""
-        return dict(state_dict)
-
-    def convert_trunk(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """timm DeiT -> ours: the names are equal; a position table of another grid is resampled."""
-        return on_grid(dict(state_dict), self)
 
 
 def _collect(out: Tensor, weight_F: Tensor, rows_FC: Tensor, token_F: Tensor, tokens: int) -> None:

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from timm.models import checkpoint
-from timm.models._features import feature_take_indices
 from torch import Tensor
 
 from dynvit.layers.deit import DeiT
+from dynvit.layers.intermediates import TokenIntermediates
 from dynvit.layers.mac_counting import exclude_from_macs
 from dynvit.layers.open_attention import attend
 from dynvit.layers.partial_block import class_row
@@ -31,7 +31,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-class EViT(DeiT):
+class EViT(TokenIntermediates, DeiT):
     """EViT on DeiT; names of the trunk as in timm.
 
     keep_rate: share of the tokens that stay at each location, a number or one per location; 1 is the trunk itself.
@@ -84,6 +84,10 @@ class EViT(DeiT):
         self.keep_rates = {
             place: self._keep_rate_schedule.rate(final, epoch, epochs) for place, final in self._final.items()
         }
+
+    @property
+    def at_final_operating_point(self) -> bool:
+        return self.keep_rates == self._final
 
     # ---- forward
 
@@ -154,20 +158,9 @@ class EViT(DeiT):
         if self.trace is not None:
             self.trace.record(active_BN, row_BN)
 
-    def forward_intermediates(
-        self, x: Tensor, indices: int | list[int] | None = None, return_prefix_tokens: bool = False,
-        norm: bool = False, stop_early: bool = False, output_fmt: str = "NCHW", intermediates_only: bool = False,
-    ) -> Any:  # fmt: skip
-        """As timm's; a token that has left keeps its last state in the maps."""
-        wanted, _ = feature_take_indices(len(self.blocks), indices)
+    def _states(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         states: list[Tensor] = []
-        final = self.norm(self._tokens(x, states))
-        picked = [self.norm(states[i]) if norm else states[i] for i in wanted]
-        maps = [s[:, 1:] for s in picked]
-        if output_fmt == "NCHW":
-            maps = [m.unflatten(1, self.patch_embed.grid_size).permute(0, 3, 1, 2).contiguous() for m in maps]
-        shown = list(zip(maps, [s[:, :1] for s in picked], strict=True)) if return_prefix_tokens else maps
-        return shown if intermediates_only else (final, shown)
+        return self._tokens(images, states), states
 
 
 class TokenTracker:

@@ -6,7 +6,7 @@ paused ones are carried; then the controller reads the new states and decides ab
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,8 @@ from timm.models import checkpoint
 from timm.models.vision_transformer import Block
 from torch import Tensor
 
-from dynvit.layers.intermediates import Intermediates
+from dynvit.interface import DynamicModel
+from dynvit.layers.intermediates import TokenIntermediates
 from dynvit.layers.partial_block import Everything, Gathered, Layout, Local, Masked, Ragged, full_cls_attention, run
 from dynvit.models.tpc_vit.controller import Controller, ControllerOptions, PropagationState, TokenSelection
 from dynvit.models.tpc_vit.loss import Weights, training_output
@@ -22,10 +23,9 @@ from dynvit.models.tpc_vit.markov_chain import gate
 from dynvit.models.tpc_vit.stabilizer import GridConv, StabilizerKind
 from dynvit.models.tpc_vit.stabilizer import stabilizer as make_stabilizer
 from dynvit.output import Output
-from dynvit.tokens import TokenTrace
 
 
-class PropagationMixin:
+class PropagationMixin(DynamicModel):
     """Mixin before any trunk: the options, the stabilizer, the execution, the trace."""
 
     def _control(
@@ -39,16 +39,8 @@ class PropagationMixin:
         """widths: channels of each layer."""
         self.rules, self.weights = rules, weights
         self.static_cost = rules.pause is False
-        self.trace: TokenTrace | None = None
         self.stabilizer_kind = stabilizer
         self.stabilizer = make_stabilizer(stabilizer, widths, mlp_ratio)
-        self.set_execution("gathered")
-
-    def set_execution(self, execution: Literal["gathered", "masked"]) -> None:
-        """How evaluation pauses tokens: really leave them out, or keep dense shapes. Training is always masked."""
-        if execution not in ("gathered", "masked"):
-            raise ValueError(f"execution must be gathered or masked, got {execution!r}")
-        self.execution = execution
 
     @property
     def gathers(self) -> bool:
@@ -76,7 +68,7 @@ class PropagationMixin:
         self.trace.record(active_BN, pi_BN)
 
 
-class ViTPropagationMixin(PropagationMixin, Intermediates):
+class ViTPropagationMixin(TokenIntermediates, PropagationMixin):
     """Mixin before a ``VisionTransformer`` with one class token, which is always active."""
 
     def _control_blocks(
@@ -101,6 +93,9 @@ class ViTPropagationMixin(PropagationMixin, Intermediates):
     def _states(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         states: list[Tensor] = []
         return self._propagate(images, states)[0], states
+
+    def block_input(self, block: int, x_BTC: Tensor) -> Tensor:
+        return self._stabilize(block, x_BTC, self.patch_embed.grid_size)[0]
 
     def _propagate(self, images: Tensor, states: list[Tensor] | None = None) -> tuple[Tensor, PropagationState | None]:
         x_BTC = self._pos_embed(self.patch_embed(images))

@@ -11,10 +11,10 @@ from typing import Any, Literal
 
 import torch
 from timm.models import checkpoint
-from timm.models._features import feature_take_indices
 from timm.models.swin_transformer import SwinTransformer, checkpoint_filter_fn
 from torch import Tensor, nn
 
+from dynvit.layers.intermediates import PyramidIntermediates
 from dynvit.layers.partial_block import Everything, Layout, Masked, Rows
 from dynvit.models.tpc_vit.controller import Controller, ControllerOptions, PropagationState, TokenSelection
 from dynvit.models.tpc_vit.loss import Weights, training_output
@@ -31,12 +31,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-class TPCSwin(PropagationMixin, SwinTransformer):
+class TPCSwin(PyramidIntermediates, PropagationMixin, SwinTransformer):
     """Swin with token propagation controllers and stabilizer (reconstructed); names of the trunk as in timm.
 
     Options as in ``TPCViT``; `keep_rate` counts the layers of each stage after its first. There is no class token:
     "attention" and "cls_attention" mean the attention that a token gets from the active ones of its window.
     """
+
+    classifier_name, first_conv = "head.fc", "patch_embed.proj"
 
     def __init__(
         self,
@@ -81,7 +83,7 @@ class TPCSwin(PropagationMixin, SwinTransformer):
             depths=tuple(depths), num_heads=tuple(num_heads), window_size=window_size, mlp_ratio=mlp_ratio,
             drop_rate=drop_rate, drop_path_rate=drop_path_rate,
         )  # fmt: skip
-        self.img_size, self.first_conv, self.classifier_name = img_size, "patch_embed.proj", "head.fc"
+        self.img_size = img_size
         widths = [embed_dim * 2**stage for stage in range(len(depths))]
         weights = Weights(ponder_weight, prior_weight, budget_weight, distill_weight)
         each = [width for width, depth in zip(widths, depths, strict=True) for _ in range(depth)]
@@ -177,20 +179,17 @@ class TPCSwin(PropagationMixin, SwinTransformer):
 
     # ---- timm's conventions
 
-    def forward_intermediates(
-        self, x: Tensor, indices: int | list[int] | None = None, norm: bool = False, stop_early: bool = False,
-        output_fmt: str = "NCHW", intermediates_only: bool = False,
-    ) -> Any:  # fmt: skip
-        """Maps of the chosen stages, all by default, carried tokens included. As timm's."""
-        if output_fmt != "NCHW":
-            raise ValueError(f"output_fmt must be NCHW, not {output_fmt}")
-        wanted, deepest = feature_take_indices(len(self.layers), indices)
-        maps, _ = self._propagate(x, deepest + 1 if stop_early else len(self.layers))
-        last = len(self.layers) - 1
-        final = self.norm(maps[last]) if len(maps) > last else maps[-1]
-        chosen = [final if norm and i == last else maps[i] for i in wanted]
-        chosen = [map_BHWC.permute(0, 3, 1, 2).contiguous() for map_BHWC in chosen]
-        return chosen if intermediates_only else (final, chosen)
+    def _num_stages(self) -> int:
+        return len(self.layers)
+
+    def _maps(self, images: Tensor, last: int) -> list[Tensor]:
+        return self._propagate(images, last + 1)[0]
+
+    def _norm_map(self, final: Tensor) -> Tensor:
+        return self.norm(final)
+
+    def _nchw(self, stage_map: Tensor) -> Tensor:
+        return stage_map.permute(0, 3, 1, 2).contiguous()
 
     @torch.jit.ignore
     def no_weight_decay(self) -> set[str]:
