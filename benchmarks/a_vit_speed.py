@@ -31,7 +31,7 @@ def halting(name: str, images: Tensor, depth: float) -> nn.Module:
     low, high = -8.0, 12.0
     for _ in range(24):
         centre = (low + high) / 2
-        model.gate = type(model.gate)(1.0, centre, model.gate.eps)
+        model.halting_score = type(model.halting_score)(1.0, centre, model.halting_score.eps)
         low, high = (centre, high) if mean_depth(model, images[:4]) < depth else (low, centre)
     return model
 

@@ -5,31 +5,38 @@ from __future__ import annotations
 import difflib
 import inspect
 import sys
-from typing import Any
+from dataclasses import is_dataclass
+from typing import Any, get_type_hints
 
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import register_model
 from timm.models._features import FeatureGetterNet
 from torch import nn
 
-_METHODS: dict[str, str] = {}  # model name -> method (the name of the package in dynvit/models)
+from dynvit.interface import interface_of
+
+_MODELS: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {}
 
 # What timm.create_model hands to every entry point besides the user's options.
 _FROM_TIMM = ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
 _OF_FEATURES = ("out_indices", "output_fmt")  # go with features_only
 
 
-def register(cls: type[nn.Module], variants: dict[str, dict[str, Any]]) -> None:
-    """Register every variant of a model class with timm.
+def register(cls: type[nn.Module], variants: dict[str, dict[str, Any]]) -> type[nn.Module]:
+    """Register every variant of a model class with timm and return the class.
 
     variants: name -> keyword arguments of ``cls`` that define it; the user's options override them.
-    Both the table and the defaults in ``cls.__init__`` are literals, so that study files can be
-    checked against them without importing torch (``studies/engine/catalog/models.py`` reads the source).
     """
     module = sys.modules[cls.__module__]
     for name, preset in variants.items():
-        _METHODS[name] = (["", *cls.__module__.split(".")])[-2] or cls.__module__
+        _MODELS[name] = (cls, preset)
         register_model(_entry_point(cls, name, preset, module.__name__))
+    return cls
+
+
+def registered() -> dict[str, tuple[type[nn.Module], dict[str, Any]]]:
+    """Return class and preset of every model that was registered here, by name."""
+    return dict(_MODELS)
 
 
 def _entry_point(cls: type[nn.Module], name: str, preset: dict[str, Any], module: str) -> Any:
@@ -41,7 +48,7 @@ def _entry_point(cls: type[nn.Module], name: str, preset: dict[str, Any], module
         pyramid = options.pop("features_only", False)
         features = {key: options.pop(key) for key in _OF_FEATURES if key in options}
         check_options(cls, name, options if pyramid else {**options, **features})
-        model = cls(**{**preset, **options})
+        model = cls(**_grouped(cls, {**preset, **options}))
         model.default_cfg = model.pretrained_cfg = _default_cfg(name, model)
         return _features(model, name, features) if pyramid else model
 
@@ -52,8 +59,8 @@ def _entry_point(cls: type[nn.Module], name: str, preset: dict[str, Any], module
 
 
 def _features(model: nn.Module, name: str, options: dict[str, Any]) -> nn.Module:
-    """The maps of a pyramid's stages instead of logits (timm's ``features_only=True``)."""
-    if not hasattr(model, "forward_intermediates"):
+    """Wrap a pyramid so that it returns the maps of its stages (timm's ``features_only=True``)."""
+    if not interface_of(model).has_intermediates:
         raise ValueError(f"{name} has no feature pyramid")
     options.setdefault("out_indices", tuple(range(len(model.feature_info))))
     pyramid = FeatureGetterNet(model, **options)
@@ -61,11 +68,60 @@ def _features(model: nn.Module, name: str, options: dict[str, Any]) -> nn.Module
     return pyramid
 
 
+def model_options(cls: type[nn.Module]) -> tuple[dict[str, inspect.Parameter], bool]:
+    """Return the keyword options of a model class by name, and whether it accepts others besides.
+
+    They are the arguments of ``__init__``, those of the next class that ``**kwargs`` are passed on to, and, where an
+    argument's type is a dataclass, that dataclass's fields in its place.
+    """
+    found: dict[str, inspect.Parameter] = {}
+    for base in cls.__mro__:
+        init = base.__dict__.get("__init__")
+        if init is None:
+            continue
+        if base in (nn.Module, object):
+            return found, True
+        parameters = list(inspect.signature(init).parameters.values())[1:]
+        groups = _option_groups(init)
+        for parameter in parameters:
+            if parameter.name in groups:
+                found |= {k: v for k, v in _fields(groups[parameter.name]).items() if k not in found}
+            elif parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                found.setdefault(parameter.name, parameter)
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            return found, False
+    return found, True
+
+
+def _option_groups(init: Any) -> dict[str, type]:
+    """Return the arguments of an ``__init__`` whose type is a dataclass, with that type."""
+    hints = get_type_hints(init)
+    return {name: hint for name, hint in hints.items() if isinstance(hint, type) and is_dataclass(hint)}
+
+
+def _fields(group: type) -> dict[str, inspect.Parameter]:
+    return dict(inspect.signature(group).parameters)
+
+
+def _grouped(cls: type[nn.Module], options: dict[str, Any]) -> dict[str, Any]:
+    """Collect the options that are fields of a dataclass argument into an instance of it."""
+    options = dict(options)
+    for base in cls.__mro__:
+        init = base.__dict__.get("__init__")
+        if init is None or base in (nn.Module, object):
+            continue
+        for name, group in _option_groups(init).items():
+            given = {key: options.pop(key) for key in _fields(group) if key in options}
+            if given:
+                options[name] = group(**given)
+    return options
+
+
 def check_options(cls: type[nn.Module], name: str, options: dict[str, Any]) -> None:
     """Raise TypeError for an option that ``cls`` does not take, naming the nearest one."""
-    known = [p for p in inspect.signature(cls.__init__).parameters if p != "self"]
+    known, further = model_options(cls)
     unknown = [key for key in options if key not in known]
-    if not unknown:
+    if not unknown or further:
         return
     parts = []
     for key in unknown:
@@ -77,6 +133,7 @@ def check_options(cls: type[nn.Module], name: str, options: dict[str, Any]) -> N
 def _default_cfg(name: str, model: nn.Module) -> dict[str, Any]:
     size = getattr(model, "img_size", 224)
     size = size if isinstance(size, tuple) else (size, size)
+    hooks = interface_of(model)
     return {
         "architecture": name,
         "num_classes": getattr(model, "num_classes", 1000),
@@ -87,12 +144,18 @@ def _default_cfg(name: str, model: nn.Module) -> dict[str, Any]:
         "interpolation": "bicubic",
         "mean": IMAGENET_DEFAULT_MEAN,
         "std": IMAGENET_DEFAULT_STD,
-        "first_conv": getattr(model, "first_conv", None),
-        "classifier": getattr(model, "classifier_name", "head"),
+        "first_conv": hooks.first_conv,
+        "classifier": hooks.classifier_name,
     }
 
 
 def list_models(method: str | None = None) -> list[str]:
-    """Names registered by this package, sorted; `method` is a package of `dynvit.models` or the beginning of a name,
-    such as ``"tpc_vit"`` or ``"tpc_swin"``."""
-    return sorted(name for name, m in _METHODS.items() if method in (None, m) or name.startswith(f"{method}_"))
+    """Return the names registered by this package, sorted.
+
+    method: a package of `dynvit.models` or the beginning of names, such as ``"tpc_vit"`` or ``"tpc_swin"``.
+    """
+    return sorted(
+        name
+        for name, (cls, _) in _MODELS.items()
+        if method is None or method in cls.__module__.split(".") or name.startswith(f"{method}_")
+    )

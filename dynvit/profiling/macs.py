@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dynvit.layers.mac_counting import COUNTERS, uncounted
+from dynvit.layers.mac_counting import COUNTERS, exclude_from_macs
 
 aten = torch.ops.aten
 
@@ -188,4 +188,4 @@ _PRODUCTS: dict[Any, Callable[..., int]] = {
 
 _BATCHED = {aten.bmm, aten.baddbmm, aten.addbmm}
 
-__all__ = ["Complexity", "MacCounter", "complexity", "count_macs", "parameters", "uncounted"]
+__all__ = ["Complexity", "MacCounter", "complexity", "count_macs", "exclude_from_macs", "parameters"]
