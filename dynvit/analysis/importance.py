@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dynvit.interface import interface_of
 from dynvit.tokens import trace_tokens
 
 Scores = list[Tensor | None]
@@ -36,20 +37,16 @@ def importance(kind: str, model: nn.Module, images: Tensor) -> Scores | None:
 
 def class_attention(model: nn.Module, images: Tensor) -> Scores | None:
     """Return class-token attention; for timm's vision transformers with a class token and models built on them."""
-    if getattr(model, "cls_token", None) is None or not hasattr(model, "forward_intermediates"):
+    hooks = interface_of(model)
+    embedded_BTC = hooks.embed_tokens(images) if hooks.has_intermediates else None
+    if embedded_BTC is None:
         return None
-    if not hasattr(model, "_pos_embed"):
-        return None
-    embedded_BTC = model._pos_embed(model.patch_embed(images))
-    for stage in ("patch_drop", "norm_pre"):
-        embedded_BTC = getattr(model, stage, nn.Identity())(embedded_BTC)
     states = model.forward_intermediates(
         images, output_fmt="NLC", return_prefix_tokens=True, intermediates_only=True
     )  # patches and class token separately
     before = [embedded_BTC] + [torch.cat([prefix, patches], 1) for patches, prefix in states[:-1]]
     prefix = states[0][1].shape[1]
-    if hasattr(model, "_stabilize"):  # TPC-ViT's blocks see the states through its stabilizer
-        before = [model._stabilize(i, x_BTC, model.patch_embed.grid_size)[0] for i, x_BTC in enumerate(before)]
+    before = [hooks.block_input(i, x_BTC) for i, x_BTC in enumerate(before)]
     blocks = [model.blocks[i] for i in range(len(model.blocks))]
     return [cls_attention(block, x_BTC)[:, prefix:] for block, x_BTC in zip(blocks, before, strict=True)]
 
@@ -65,13 +62,14 @@ def cls_attention(block: Any, x_BTC: Tensor) -> Tensor:
 
 def attention_received(model: nn.Module, images: Tensor) -> Scores | None:
     """Return the mean attention that each patch receives; windows are merged back to the grid."""
-    if hasattr(model, "received_attention"):  # TPC-ViT on Swin, whose paused tokens skip the blocks
-        return model.received_attention(images)  # type: ignore[no-any-return]
+    hooks = interface_of(model)
+    if (own := hooks.received_attention(images)) is not None:
+        return own
     blocks = [m for m in model.modules() if hasattr(getattr(m, "attn", None), "attn_drop")]
     received: list[Tensor] = []
     with ExitStack() as stack:
         for block in blocks:
-            stack.enter_context(_record_attention(block, getattr(model, "num_prefix_tokens", 0), received))
+            stack.enter_context(_record_attention(block, hooks.num_prefix_tokens, received))
         model(images)
     return received if blocks and len(received) == len(blocks) else None
 
@@ -107,7 +105,7 @@ def _merge_windows(block: Any, received_WN: Tensor, shape_BHWC: torch.Size) -> T
 
 def model_score(model: nn.Module, images: Tensor) -> Scores | None:
     """Return the scores that the model records in its trace, if it has any."""
-    if not hasattr(model, "trace"):
+    if not interface_of(model).records_tokens:
         return None
     with trace_tokens(model) as trace:
         model(images)
@@ -117,7 +115,7 @@ def model_score(model: nn.Module, images: Tensor) -> Scores | None:
 
 def state_norm(model: nn.Module, images: Tensor) -> Scores | None:
     """Return the norm of each token's state after each layer (after each stage, if timm provides no more)."""
-    if not hasattr(model, "forward_intermediates"):
+    if not interface_of(model).has_intermediates:
         return None
     maps = model.forward_intermediates(images, output_fmt="NCHW", intermediates_only=True)
     return [x_BCHW.float().norm(dim=1).flatten(1) for x_BCHW in maps]

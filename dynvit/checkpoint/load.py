@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from dynvit.checkpoint.pos_embed import resample_tables
 from dynvit.checkpoint.report import LoadReport, first, raise_problems, shapes
+from dynvit.interface import interface_of
 from dynvit.trunks import trunk_of
 
 TRIAL_FILES = ("best.safetensors", "last.safetensors", "ckpt/last.pt")
@@ -94,7 +95,7 @@ def load_matching(model: nn.Module, state: Mapping[str, Tensor]) -> LoadReport:
     """Load by the model's own names or by those of its backbone, whichever covers more of the model."""
     own, state = model.state_dict(), resample_tables(state, model)
     matching = [name for name in state if name in own]
-    if len(matching) < len(own) and hasattr(model, "convert_trunk"):
+    if len(matching) < len(own) and interface_of(model).has_backbone:
         return load_trunk(model, _without_other_classes(state, model))
     if not matching:
         raise InitError(f"init: not one of {len(state)} tensors is known to {type(model).__name__}: {first(state)}")
@@ -110,10 +111,7 @@ def transfer_weights(model: nn.Module, state: Mapping[str, Tensor]) -> LoadRepor
 
 def classifier_prefixes(model: nn.Module) -> tuple[str, ...]:
     """Return the prefixes of its classifiers' parameter names; a distilled model has two classifiers."""
-    names = getattr(model, "classifier_names", None)
-    if names is None:
-        cfg = (getattr(model, "pretrained_cfg", None) or {}).get("classifier", "head")
-        names = (cfg,) if isinstance(cfg, str) else tuple(cfg)
+    names = interface_of(model).classifier_names
     return tuple(f"{name}." for name, _ in model.named_modules() if name in names)
 
 
@@ -123,9 +121,7 @@ def load_official(model: nn.Module, state_dict: Mapping[str, Any]) -> nn.Module:
     Works at the dtype the model has. Raises ValueError listing missing, unexpected and mis-shaped keys.
     The mapping of names is the model's ``convert_official(state_dict) -> state_dict`` method.
     """
-    if not hasattr(model, "convert_official"):
-        raise ValueError(f"{type(model).__name__} has no official checkpoint format")
-    load_strict(model, model.convert_official(_unwrap(state_dict)))
+    load_strict(model, interface_of(model).convert_official(_unwrap(state_dict)))
     return model
 
 
@@ -136,15 +132,13 @@ def load_trunk(model: nn.Module, state_dict: Mapping[str, Any]) -> LoadReport:
     another class count is left out and reported; any other mis-shaped tensor raises ValueError, as does a state dict
     of which nothing fits.
     """
-    if not hasattr(model, "convert_trunk"):
-        raise ValueError(f"{type(model).__name__} is not built on a timm backbone")
-    given = _unwrap(state_dict)
+    given, hooks = _unwrap(state_dict), interface_of(model)
     try:
-        source = model.convert_trunk(given)
+        source = hooks.convert_trunk(given)
     except (RuntimeError, KeyError) as error:  # a table or a layer of another shape than any backbone has
         raise ValueError(f"weights of another kind than {type(model).__name__}'s backbone: {error}") from error
     own = model.state_dict()
-    heads = tuple(getattr(model, "classifier_names", ("head",)))
+    heads = hooks.classifier_names
     usable, wrong, unused = {}, [], []
     for name, tensor in source.items():
         if name not in own:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from dynvit.config.cost import Config
 from dynvit.context import Context
+from dynvit.interface import interface_of
 from dynvit.models.build import build_model
 from dynvit.profiling.activation_memory import forward_peak
 from dynvit.profiling.hardware import place
@@ -89,7 +90,7 @@ class Measuring:
                 model = self._build(options, size)
         except (NotImplementedError, RuntimeError):  # its construction looks at values
             return None
-        return model if getattr(model, "static_cost", type(model).__module__.startswith("timm.")) else None
+        return model if interface_of(model).static_cost else None
 
     def _build(self, options: Options, size: int | None = None) -> nn.Module:
         torch.manual_seed(self.context.seed)
@@ -118,7 +119,8 @@ class Measuring:
         timing = self.config.timing
         trunk = None if self.trunk is None else self._placed(self.trunk)
         if timing.fuse:
-            model, trunk = _fused(model), trunk if trunk is None else _fused(trunk)
+            model = interface_of(model).fuse().eval()
+            trunk = None if trunk is None else interface_of(trunk).fuse().eval()
         batches = {f"b{batch}": batch for batch in timing.batch_sizes}
         if timing.largest:
             both = [m for m in (model, trunk) if m is not None]
@@ -162,10 +164,6 @@ class Measuring:
 def image_size(model: nn.Module, asked: int | None) -> int:
     """The side of the images that a model takes by itself."""
     return asked or int(model.default_cfg["input_size"][-1])
-
-
-def _fused(model: nn.Module) -> nn.Module:
-    return model.fuse().eval() if hasattr(model, "fuse") else model
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from dynvit.interface import interface_of
 from dynvit.layers.mac_counting import COUNTERS, exclude_from_macs
 
 aten = torch.ops.aten
@@ -45,7 +46,7 @@ def complexity(model: nn.Module, images: Tensor) -> Complexity:
     if images.ndim != 4 or not len(images):
         raise ValueError(f"images must be a batch [B, C, H, W] of at least one image, got {tuple(images.shape)}")
     model = getattr(model, "_orig_mod", model)  # compiled kernels hide what ran
-    static = getattr(model, "static_cost", type(model).__module__.startswith("timm."))
+    static = interface_of(model).static_cost
     with evaluating(model), _untraced(model), torch.no_grad():
         macs = [_macs(model, images[i : i + 1]) for i in range(1 if static else len(images))]
     return Complexity(parameters(model), torch.tensor(macs, dtype=torch.float64).expand(len(images)).clone())
@@ -53,7 +54,7 @@ def complexity(model: nn.Module, images: Tensor) -> Complexity:
 
 def parameters(model: nn.Module) -> int:
     """Number of parameters used in evaluation: all but those under the name prefixes ``model.training_only``."""
-    prefixes = tuple(getattr(model, "training_only", ()))
+    prefixes = interface_of(model).training_only
     used = {
         id(p): p.numel()
         for name, p in model.named_parameters(remove_duplicate=False)
@@ -70,28 +71,24 @@ def _macs(model: nn.Module, image_1CHW: Tensor) -> int:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode and gathered execution inside the block; afterwards as before.
-
-    A model that has `set_execution` keeps its present choice in the attribute `execution`.
-    """
+    """Use eval mode and gathered execution inside the block; restore both afterwards."""
     modes = [(module, module.training) for module in model.modules()]
-    execution = getattr(model, "execution", None)
+    hooks = interface_of(model)
+    execution = hooks.execution
     model.eval()
-    if hasattr(model, "set_execution"):
-        model.set_execution("gathered")
+    hooks.set_execution("gathered")
     try:
         yield
     finally:
         for module, training in modes:
             module.training = training
-        if execution is not None and hasattr(model, "set_execution"):
-            model.set_execution(execution)
+        hooks.set_execution(execution)
 
 
 @contextmanager
 def _untraced(model: nn.Module) -> Iterator[None]:
-    """A trace that someone is taking does not see what runs inside the block."""
-    trace = getattr(model, "trace", None)
+    """Suspend a running token trace inside the block."""
+    trace = interface_of(model).trace
     if trace is not None:
         model.trace = None
     try:

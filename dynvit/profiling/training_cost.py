@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from dynvit.interface import interface_of
 from dynvit.models.build import build_model
 from dynvit.profiling.macs import count_macs
 from dynvit.rng import own_stream
@@ -28,8 +29,7 @@ def weigh(options: Mapping[str, Any], size: int, channels: int, classes: int) ->
     autocast); ops: operators of one forward pass of a batch."""
     with own_stream(0, "weigh"):
         model = build_model(options, num_classes=classes, in_chans=channels, img_size=size).train()
-        if hasattr(model, "set_epoch"):
-            model.set_epoch(0, 1)
+        interface_of(model).set_epoch(0, 1)
         x_BCSS = torch.randn(BATCH, channels, size, size)
         with torch.no_grad(), count_macs() as counter, Operators() as operators:
             model(x_BCSS)

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from dynvit.config.train import Train
+from dynvit.interface import interface_of
 
 FUSED = ("adamw", "adam", "sgd")  # torch's own implementations update all parameters in one kernel, on the CPU too
 SCHEDULES: dict[str, dict[str, Any]] = {
@@ -28,13 +29,13 @@ def build_optimizer(model: nn.Module, options: Train) -> torch.optim.Optimizer:
     extra: dict[str, Any] = {} if options.optimizer == "sgd" else {"betas": tuple(options.betas)}
     if options.optimizer in FUSED:
         extra["fused"] = True
-    groups = getattr(model, "parameter_groups", None)
+    groups = interface_of(model).parameter_groups(options.weight_decay)
     if options.layer_decay is not None:
         if groups:
             raise ValueError(f"train.layer_decay: {type(model).__name__} has learning rates of its own for its layers")
         extra["layer_decay"] = options.layer_decay
     return create_optimizer_v2(
-        groups(options.weight_decay) if groups else model,
+        groups or model,
         opt=options.optimizer,
         lr=scaled_lr(options),
         weight_decay=options.weight_decay,

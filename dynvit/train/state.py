@@ -13,6 +13,7 @@ from dynvit.config.classify import Config
 from dynvit.context import Context
 from dynvit.data.batches import Batches, model_size
 from dynvit.data.factory import load_data
+from dynvit.interface import interface_of
 from dynvit.models.build import build_model
 from dynvit.rng import seed_globally
 from dynvit.train.amp import amp_dtype
@@ -88,8 +89,7 @@ class TrainState:
     def notify_epoch(self, epoch: int, epochs: int) -> None:
         """Pass the epoch to models whose behavior depends on it."""
         for model in self.models():
-            if hasattr(model, "set_epoch"):
-                model.set_epoch(epoch, epochs)
+            interface_of(model).set_epoch(epoch, epochs)
 
     def state_dict(self) -> dict[str, Any]:
         self.progress.seconds = self.clock.seconds()
@@ -147,8 +147,7 @@ def build_state(
     teacher = None
     if config.teacher.model.get("name"):
         teacher = Teacher(config.teacher, data, context.seed, device)
-        if hasattr(model, "set_distilled_training"):
-            model.set_distilled_training(True)
+        interface_of(model).set_distilled_training(True)
     ema = build_ema(model, train)
     if teacher is not None:
         teacher.attach_to(model)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dynvit.config.classify import Config
 from dynvit.config.train import Train
+from dynvit.interface import interface_of
 from dynvit.output import Output
 from dynvit.train.distillation import distillation_loss
 from dynvit.train.evaluate import autocast
@@ -35,8 +36,7 @@ def train_step(
     logits: list[Tensor] = []
     for i, (x, part) in enumerate(zip(x_BCSS.chunk(parts), target.chunk(parts), strict=True)):
         for model in state.models():
-            if hasattr(model, "set_step"):  # before each part: such models count their own calls
-                model.set_step(update)
+            interface_of(model).set_step(update)  # before each part: some models count their own calls
         with nullcontext() if i + 1 == parts else _no_sync(forward):
             with autocast(x.device.type, state.amp):
                 teacher_logits = None if state.teacher is None else state.teacher.logits(x)

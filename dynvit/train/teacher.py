@@ -13,6 +13,7 @@ from dynvit.config import teacher as config
 from dynvit.config.train import Train
 from dynvit.context import Context, Stopped
 from dynvit.data.batches import Batches, model_size
+from dynvit.interface import interface_of
 from dynvit.models.build import build_model
 from dynvit.output import cross_entropy
 from dynvit.rng import seed_globally
@@ -52,8 +53,7 @@ class Teacher:
 
     def attach_to(self, student: nn.Module) -> None:
         """Hand the model to a student that uses its tokens in its own forward pass (DynamicViT)."""
-        if self.options.tokens and hasattr(student, "set_teacher"):
-            student.set_teacher(self.model)
+        if self.options.tokens and interface_of(student).set_teacher(self.model):
             self.provides_logits = False
 
     def logits(self, x_BCSS: Tensor) -> Tensor | None:
@@ -70,8 +70,8 @@ class Teacher:
         features_BTC = self.model.forward_features(x_BCSS)
         if features_BTC.ndim != 3:
             raise TeacherError(f"teacher.tokens: {type(self.model).__name__} has no tokens")
-        head = getattr(self.model, "aux_head", None) or self.model.get_classifier()
-        logits_BNK: Tensor = head(features_BTC[:, getattr(self.model, "num_prefix_tokens", 0) :])
+        hooks = interface_of(self.model)
+        logits_BNK: Tensor = hooks.token_classifier()(features_BTC[:, hooks.num_prefix_tokens :])
         return logits_BNK
 
     def pretrain(self, data: Batches, train: Train, context: Context) -> None:
