@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 import dynvit
-from dynvit.profiling.interleaved_timing import race
+from dynvit.profiling.interleaved_timing import time_pair
 
 
 @torch.no_grad()
@@ -50,7 +50,7 @@ def compare(name: str, trunk: str, args: argparse.Namespace) -> str:
     ratio = dynvit.complexity(theirs, x[:1]).macs.item() / dynvit.complexity(ours, x[:8]).macs.mean().item()
     dtype = getattr(torch, args.dtype)
     x, ours, theirs = x.to(args.device, dtype), ours.to(args.device, dtype), theirs.to(args.device, dtype)
-    low, speed, high = race(ours, theirs, x, args.rounds, warmup=2).speedup()
+    low, speed, high = time_pair(ours, theirs, x, args.rounds, warmup=2).speedup()
     spread = f"{low:.3f} - {high:.3f}"
     return f"{name:28} {found:6.2f} {ratio:7.3f} {speed:8.3f} {spread:>15} {speed / ratio:6.3f}"
 

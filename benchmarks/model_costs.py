@@ -44,14 +44,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--all", action="store_true", help="count everything anew")
     again = parser.parse_args().all
-    from dynvit.profiling.training_cost import weigh
+    from dynvit.profiling.training_cost import profile_training
 
     wanted = loads()
     kept = {} if again else {key: value for key, value in (read_json(SHIPPED) or {}).items() if key in wanted}
     missing = [(key, *told) for key, told in wanted.items() if key not in kept]
     print(f"{len(wanted)} models, {len(missing)} to count")
     for i, (key, where, load) in enumerate(missing, 1):
-        kept[key] = weigh(load.options, load.size, load.channels, load.classes)
+        kept[key] = profile_training(load.options, load.size, load.channels, load.classes)
         print(f"{i:4}/{len(missing)}  {kept[key]['macs'] / 1e6:9.1f} M  {where}  {key}", flush=True)
         model_costs.write(SHIPPED, kept)
     model_costs.write(SHIPPED, kept)

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 import dynvit
-from dynvit.context import Silent
+from dynvit.context import NullContext
 from dynvit.profiling.hardware import device_name
 from dynvit.tasks.cost import Config, Timing, run
 
@@ -30,7 +30,7 @@ def compare(name: str, args: argparse.Namespace) -> dict[str, object]:
     timing = Timing(True, (args.batch,), modes=(mode,), rounds=args.rounds, fuse=args.fuse)
     trunk = {"name": args.trunk or ""}
     config = Config({"name": name}, trunk, dtype=args.dtype, threads=args.threads, timing=timing)
-    result = run(config, Silent(device=args.device))
+    result = run(config, NullContext(device=args.device))
     found, end = result["metrics"], f"b{args.batch}" + "_compiled" * args.compile
     if "mac_ratio" not in found:
         raise SystemExit(f"{name} is no method with a trunk: say which with --trunk")

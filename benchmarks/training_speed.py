@@ -28,7 +28,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dynvit.context import Silent
+from dynvit.context import NullContext
 from dynvit.profiling.interleaved_timing import quartiles, timed
 from dynvit.profiling.macs import complexity
 from dynvit.tasks.classify import Augment, Config, Data, Train
@@ -86,7 +86,7 @@ class Trainee:
             data=Data("folder", root=root, image_size=32, augment=Augment(4, True, auto=auto)),
             train=Train(epochs=10_000, batch_size=args.batch, compile=args.compile, clip_grad=1.0, deterministic=False),
         )
-        self.config, context = config, Silent(device=args.device)
+        self.config, context = config, NullContext(device=args.device)
         model, self.data = build(config, context)
         self.state = build_state(model, self.data, config, context, ProcessGroup(context), Clock())
         self.state.notify_epoch(config.train.epochs - 1, config.train.epochs)  # where schedules have ended
@@ -116,7 +116,8 @@ def compare(name: str, trunk: Trainee, args: argparse.Namespace, root: str) -> d
         for _ in range(args.warmup):
             timed(one.update, mark)
     rows = [
-        [timed(call, mark).fair for call in (trainee.update, trunk.update, trainee.draw)] for _ in range(args.rounds)
+        [timed(call, mark).cpu_or_wall for call in (trainee.update, trunk.update, trainee.draw)]
+        for _ in range(args.rounds)
     ]
     low, middle, high = quartiles([ours / theirs for ours, theirs, _ in rows])
     step, draw = (sorted(times)[len(rows) // 2] for times in ([r[0] for r in rows], [r[2] for r in rows]))

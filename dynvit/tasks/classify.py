@@ -15,7 +15,7 @@ from dynvit.config.train import Mix, Train
 from dynvit.config.workload import work
 from dynvit.context import Context
 from dynvit.data.inspect import inspect_data
-from dynvit.profiling import training_cost
+from dynvit.profiling.training_cost import profile_training
 from dynvit.train import transfer
 from dynvit.train.loop import fit
 from dynvit.train.result import measure
@@ -43,8 +43,8 @@ def inspect(config: Config) -> list[tuple[str, str, str]]:
 
 
 def weigh(options: Mapping[str, Any], size: int, channels: int, classes: int) -> dict[str, float]:
-    """Return what one training step of a model takes, profiled on this machine; see ``profiling.training_cost``."""
-    return training_cost.weigh(options, size, channels, classes)
+    """Return what one training step of a model takes, profiled on this machine; see `profile_training`."""
+    return profile_training(options, size, channels, classes)
 
 
 def run(config: Config, context: Context) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from dynvit.config.cost import Config, Timing
 from dynvit.context import Context
+from dynvit.profiling.benchmark import Benchmark
 
 REVISION = 1
 """Increased when the same config would give other numbers; part of every trial's identity."""
@@ -16,9 +17,7 @@ SMOKE: dict[str, Any] = {"timing.rounds": 1, "timing.warmup": 1, "timing.batch_s
 
 def run(config: Config, context: Context) -> dict[str, Any]:
     """Return params_m, gflops (of multiply-accumulates) and what was asked for; `about` names hardware and software."""
-    from dynvit.profiling.benchmark import Measuring
-
-    return Measuring(config, context).run()
+    return Benchmark(config, context).run()
 
 
 __all__ = ["REVISION", "SMOKE", "Config", "Timing", "run"]

@@ -10,7 +10,7 @@ from small_task import Folder, config, register
 
 from dynvit.checkpoint import load as module
 from dynvit.checkpoint.load import InitError, InitSpec, load_initial_weights, load_matching, read_state_dict
-from dynvit.context import Silent
+from dynvit.context import NullContext
 from dynvit.tasks.classify import run
 
 register()
@@ -120,7 +120,7 @@ def test_official_names(tmp_path, said):
 def test_a_trial_begins_where_another_ended(tmp_path):
     first = Folder(tmp_path)
     done = run(dataclasses.replace(config(), keep_checkpoint=True), first)
-    second = Silent(seed=9)
+    second = NullContext(seed=9)
     options = dataclasses.replace(config(epochs=1, lr=1e-9, warmup_lr=1e-9, min_lr=1e-9), init=str(tmp_path))
     found = run(options, second)
     assert found["metrics"]["last"]["loss"] == pytest.approx(done["metrics"]["best"]["loss"], rel=1e-3)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from dynvit import Output
-from dynvit.context import Silent
+from dynvit.context import NullContext
 from dynvit.tasks.classify import Augment, Config, Data, Evaluation, Train
 from dynvit.train.distributed import ProcessGroup
 from dynvit.train.loop import fit
@@ -88,7 +88,7 @@ def fitted(options, context):
     return state
 
 
-class Folder(Silent):
+class Folder(NullContext):
     """Keeps a checkpoint in a folder; asks to stop, saves or crashes at given boundaries (counted from 1)."""
 
     def __init__(self, folder, seed=0, stop_at=None, save_at=(), crash_at=None):

@@ -11,7 +11,7 @@ import torch
 from small_task import MODEL, Folder, SmallDynamic, config, numbers, prepared, register, replaced
 
 import dynvit
-from dynvit.context import Silent
+from dynvit.context import NullContext
 from dynvit.models.build import build_model
 from dynvit.tasks import classify
 from dynvit.tasks.classify import Config, Data, Evaluation, Train, run
@@ -25,7 +25,7 @@ register()
 
 @pytest.fixture(scope="module")
 def trained():
-    context = Silent(seed=1)
+    context = NullContext(seed=1)
     return run(config(), context), context
 
 
@@ -83,9 +83,9 @@ def test_learning_rate_warms_up_and_falls(trained):
 
 def test_equal_seeds_equal_numbers(trained):
     result, context = trained
-    again = Silent(seed=1)
+    again = NullContext(seed=1)
     assert numbers(run(config(), again), again) == numbers(result, context)
-    other = Silent(seed=2)
+    other = NullContext(seed=2)
     assert numbers(run(config(), other), other) != numbers(result, context)
 
 
@@ -101,7 +101,7 @@ def test_arms_of_a_seed_share_data_and_initialisation(monkeypatch):
 
     monkeypatch.setattr(SmallDynamic, "forward", watched)
     for model in ({}, {"drop_path_rate": 0.5}):
-        run(config(model, epochs=1), Silent(seed=3))
+        run(config(model, epochs=1), NullContext(seed=3))
     one, other = seen[:10], seen[10:]
     assert all(torch.equal(x, y) for (x, _), (y, _) in zip(one, other, strict=True))
     assert torch.equal(one[0][1], other[0][1])
@@ -117,14 +117,14 @@ def test_set_epoch_and_execution(monkeypatch):
         made.append(self)
 
     monkeypatch.setattr(SmallDynamic, "__init__", watched)
-    run(config(epochs=2), Silent())
+    run(config(epochs=2), NullContext())
     assert made[0].epochs_seen == [(0, 2), (1, 2)]
     assert made[0].execution == "masked"  # gathered while evaluating, then as before
 
 
 def test_not_finite_loss_names_step_and_terms():
     with pytest.raises(NotFinite, match=r"not finite in epoch 2, step 4: loss nan, guide [\d.e-]+, other nan"):
-        run(config({"poison": 14}), Silent())
+        run(config({"poison": 14}), NullContext())
 
 
 def test_no_checkpoint_of_lost_weights(tmp_path, monkeypatch):
@@ -170,7 +170,7 @@ def test_plain_timm_model_and_its_options():
         train=Train(epochs=1, warmup_epochs=0, batch_size=32),
         evaluation=Evaluation(timed_batches=1),
     )
-    result = run(options, Silent())
+    result = run(options, NullContext())
     model = timm.create_model(
         "deit_tiny_patch16_224",
         embed_dim=12,
@@ -196,9 +196,9 @@ def test_kept_weights_open_in_timm(tmp_path):
 
 
 def test_bfloat16_trains():
-    context = Silent()
+    context = NullContext()
     run(config(epochs=1, amp="bfloat16"), context)
-    full = Silent()
+    full = NullContext()
     run(config(epochs=1), full)
     assert context.history[0][1]["train.loss"] == pytest.approx(full.history[0][1]["train.loss"], rel=0.02)
     assert context.history[0][1]["train.loss"] != full.history[0][1]["train.loss"]
@@ -246,7 +246,7 @@ def test_schedules(schedule, rates):
 )
 def test_wrong_configs(changes, error, message):
     with pytest.raises(error, match=message):
-        run(dataclasses.replace(Config(), **changes), Silent())
+        run(dataclasses.replace(Config(), **changes), NullContext())
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ def test_amounts_that_cannot_be(changes, message):
 
 def test_global_settings_are_left_as_they_were():
     before = (torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory)
-    run(config(epochs=1), Silent())
+    run(config(epochs=1), NullContext())
     after = (torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory)
     assert after == before
 
@@ -280,7 +280,7 @@ def test_smoke_patch_names_real_keys():
 
 
 def test_drop_path_reaches_the_model():
-    state, _ = prepared(config(drop_path=0.25), Silent())
+    state, _ = prepared(config(drop_path=0.25), NullContext())
     assert state.model.rate == 0.25
     assert build_model({"name": MODEL, "drop_path_rate": 0.5}, drop_path_rate=0.25).rate == 0.5
 
@@ -302,7 +302,7 @@ def test_folder_task(tmp_path, monkeypatch):
         config(epochs=2, batch_size=4), "data", name="folder", root=str(tmp_path), in_memory="never",
         augment=classify.Augment(flip=True), limit=None, val_limit=None,
     )  # fmt: skip
-    result = run(options, Silent())
+    result = run(options, NullContext())
     assert result["metrics"]["best"]["top5"] == 100  # two classes
 
 
@@ -312,11 +312,11 @@ def test_trials_need_neither_engine_nor_tables():
 import sys
 for name in "ray mlflow submitit pydantic pandas click rich yaml seaborn matplotlib scipy".split():
     sys.modules[name] = None  # importing it fails
-from dynvit.context import Silent
+from dynvit.context import NullContext
 from dynvit.tasks.classify import Config, Data, Train, run
 width = {"embed_dim": 12, "depth": 1, "num_heads": 2, "patch_size": 4}
 config = Config({"name": "vit_tiny_patch16_224", **width}, Data(limit=64), Train(epochs=1, warmup_epochs=0))
-assert run(config, Silent())["metrics"]["last"]["epoch"] == 1
+assert run(config, NullContext())["metrics"]["last"]["epoch"] == 1
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -11,7 +11,7 @@ import torch
 from safetensors import safe_open
 from small_task import MODEL, Folder, SmallDynamic, config, fitted, numbers, prepared, register, replaced
 
-from dynvit.context import Silent, Stopped
+from dynvit.context import NullContext, Stopped
 from dynvit.tasks.classify import Augment, Config, Data, Evaluation, Mix, Teacher, Train, cautions, run
 from dynvit.train import loop
 from dynvit.train.distributed import ProcessGroup
@@ -90,7 +90,7 @@ def test_a_model_at_its_end_is_told_its_epoch(tmp_path):
 
 def test_accumulation_is_the_whole_batch(tmp_path):
     """A model without chance or batch statistics: the same updates in four parts, up to rounding."""
-    one, four = Silent(), Silent()
+    one, four = NullContext(), NullContext()
     for context, parts in ((one, 1), (four, 4)):
         run(dataclasses.replace(config(epochs=2, accumulate=parts, lr=1e-3), model=PLAIN), context)
     for (_, a), (_, b) in zip(one.history, four.history, strict=True):
@@ -163,7 +163,7 @@ def test_learning_rate_follows_the_batch():
 def test_models_are_told_the_step(monkeypatch):
     told = []
     monkeypatch.setattr(SmallDynamic, "set_step", lambda self, step: told.append(step), raising=False)
-    run(config(epochs=2, accumulate=2), Silent())
+    run(config(epochs=2, accumulate=2), NullContext())
     assert told == [step for step in range(20) for _ in range(2)]
 
 
@@ -171,7 +171,7 @@ def test_compiled(tmp_path):
     if not any(map(shutil.which, ("g++", "clang++", "c++"))):
         assert os.environ.get("CI") != "true", "CI must have a C++ compiler"
         pytest.skip("torch.compile needs a C++ compiler here: apt-get install g++")
-    plain, compiled = Silent(), Silent()
+    plain, compiled = NullContext(), NullContext()
     for context, on in ((plain, False), (compiled, True)):
         options = dataclasses.replace(config(epochs=1, compile=on, lr=1e-3), model={**PLAIN, "depth": 1})
         run(options, context)
@@ -192,7 +192,7 @@ def test_soft_and_hard_labels_and_their_weight():
     for name, options in {
         "soft": {}, "hard": {"kind": "hard"}, "half": {"weight": 0.5}, "warm": {"temperature": 4.0},
     }.items():  # fmt: skip
-        context = Silent()
+        context = NullContext()
         run(taught(**options), context)
         losses[name] = context.history[0][1]["train.loss"]
     assert len(set(losses.values())) == 4
@@ -200,7 +200,7 @@ def test_soft_and_hard_labels_and_their_weight():
 
 def test_a_distilled_pair_of_heads_learns_both():
     model = {**PLAIN, "name": "deit_tiny_distilled_patch16_224"}
-    student = fitted(dataclasses.replace(taught(kind="hard", weight=0.5), model=model), Silent()).model
+    student = fitted(dataclasses.replace(taught(kind="hard", weight=0.5), model=model), NullContext()).model
     assert student.distilled_training
     assert student.head.weight.grad.abs().sum() > 0
     assert student.head_dist.weight.grad.abs().sum() > 0
@@ -213,7 +213,7 @@ def test_dynamic_vit_follows_its_teachers_tokens():
         model={"name": "dynamicvit_deit_tiny_patch16_224", "locations": [1, 2], **trunk},
         teacher=Teacher(model={"name": "deit_tiny_patch16_224", **trunk}, epochs=1, tokens=True),
     )
-    context = Silent()
+    context = NullContext()
     run(options, context)
     assert {"loss.token", "loss.distillation", "loss.ratio"} <= set(context.history[0][1])
 
@@ -223,13 +223,13 @@ def test_lv_vit_learns_its_teachers_patches():
     name = {"name": "lvvit_small", **trunk}
     losses = []
     for tokens in (False, True):
-        context = Silent()
+        context = NullContext()
         teacher = Teacher(model={**name, "w_dense": 0.0}, epochs=1, tokens=tokens)
         run(dataclasses.replace(config(epochs=1), model=name, teacher=teacher), context)
         losses.append(context.history[0][1]["loss.dense"])
     assert losses[0] != losses[1]
     with pytest.raises(ValueError, match=r"teacher\.tokens: this model cannot use"):
-        run(dataclasses.replace(config(epochs=1), model=PLAIN, teacher=teacher), Silent())
+        run(dataclasses.replace(config(epochs=1), model=PLAIN, teacher=teacher), NullContext())
 
 
 # ---- rules
@@ -273,7 +273,7 @@ def test_cautions(tmp_path):
 
 
 def test_labels_beyond_the_classes():
-    options, context = config(epochs=1), Silent()
+    options, context = config(epochs=1), NullContext()
     state, data = prepared(options, context)
     data.classes = 5
     with pytest.raises(ValueError, match="labels go from 0 to 9, but the set has 5 classes"):

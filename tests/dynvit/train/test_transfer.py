@@ -10,7 +10,7 @@ from small_task import MODEL, Folder, config, fitted, numbers, register, replace
 import dynvit.models  # noqa: F401
 from dynvit.checkpoint.load import InitError, classifier_prefixes, transfer_weights
 from dynvit.config.warnings import warnings
-from dynvit.context import Silent, Stopped
+from dynvit.context import NullContext, Stopped
 from dynvit.tasks.classify import Augment, Config, Data, Evaluation, Mix, Source, Teacher, Train, inspect, run, work
 from dynvit.train import loop
 from dynvit.train import transfer as module
@@ -38,7 +38,7 @@ def resumed(options, folder, **first):
 
 
 def source_weights(options):
-    return module.train_source(options, Silent(), ProcessGroup(Silent()), Clock()).weights
+    return module.train_source(options, NullContext(), ProcessGroup(NullContext()), Clock()).weights
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_one_curve_under_two_kinds_of_keys(undisturbed):
 
 
 def test_seconds_are_of_all_attempts_at_both(tmp_path):
-    spent = run(transfer(), Silent())["cost"]["seconds"]
+    spent = run(transfer(), NullContext())["cost"]["seconds"]
     with pytest.raises(Stopped):
         run(transfer(), Folder(tmp_path, stop_at=9))
     state = torch.load(tmp_path / "last.pt", weights_only=True)
@@ -94,7 +94,7 @@ def test_without_a_source_nothing_is_different(tmp_path):
 
 def test_everything_but_the_classifier_goes_over(tmp_path):
     """With updates that change nothing: the weights behind the last epoch are those of the source's last."""
-    options, context = transfer(source=1, lr=1e-2), Silent()
+    options, context = transfer(source=1, lr=1e-2), NullContext()
     theirs = source_weights(options)
     model, _ = build(options, context)
     transfer_weights(model, theirs)
@@ -119,7 +119,7 @@ def test_the_average_goes_over_where_it_is_what_counts():
     options = replaced(transfer(source=1, ema=0.5), "evaluation", weights="ema")
     trained = source_weights(replaced(options, "evaluation", weights="trained"))
     averaged = source_weights(options)
-    state = fitted(module.source_config(options), Silent())
+    state = fitted(module.source_config(options), NullContext())
     assert not torch.equal(trained["embed.weight"], averaged["embed.weight"])
     assert torch.equal(averaged["embed.weight"], state.ema.module.embed.weight)
     assert torch.equal(trained["embed.weight"], state.model.embed.weight)
@@ -132,7 +132,7 @@ def test_another_grid(tmp_path):
     run(options, context)
     assert any("data.image_size 8: position tables are resampled" in text for text in context.said)
     with pytest.raises(ValueError, match=r"source: weights of another size: place"):
-        run(transfer(epochs=1, source=1, data=dataclasses.replace(FIVE, image_size=16)), Silent())
+        run(transfer(epochs=1, source=1, data=dataclasses.replace(FIVE, image_size=16)), NullContext())
 
 
 SMALL = {"img_size": 32, "patch_size": 8}
@@ -237,7 +237,7 @@ def test_with_everything(tmp_path, stop_at):
     options = replaced(transfer(**STRONG), "evaluation", weights="ema")
     teacher = Teacher(model={"name": "test_resnet"}, epochs=1)
     options = dataclasses.replace(options, model=VIT, teacher=teacher)
-    alone = Silent()
+    alone = NullContext()
     expected = numbers(run(options, alone), alone)
     asked = stop_at + 5 + (10 if stop_at > SOURCE_END else 0)  # the teachers' updates ask as well
     assert resumed(options, tmp_path, stop_at=asked)[0] == expected
