@@ -27,7 +27,7 @@ class Context(Protocol):
     """Host of rank 0."""
 
     @property
-    def stopping(self) -> bool:
+    def should_stop(self) -> bool:
         """True once the task should save and raise ``Stopped`` at the next step boundary."""
         ...
 
@@ -35,7 +35,7 @@ class Context(Protocol):
         """Record metrics of a step (an epoch for `classify`); steps: the planned total."""
         ...
 
-    def due(self) -> bool:
+    def checkpoint_due(self) -> bool:
         """Return whether a checkpoint should be written at this step boundary."""
         ...
 
@@ -43,7 +43,7 @@ class Context(Protocol):
         """Replace the checkpoint atomically: `write` fills a temporary file, which is then renamed."""
         ...
 
-    def keep(self, name: str, data: bytes) -> None:
+    def save_artifact(self, name: str, data: bytes) -> None:
         """Write a file to the trial's folder; called by rank 0 only."""
         ...
 
@@ -51,11 +51,11 @@ class Context(Protocol):
         """Return the last checkpoint's file, or None. A damaged one is moved away."""
         ...
 
-    def share(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         """Return rank 0's value (anything that JSON can hold) in every process."""
         ...
 
-    def say(self, text: str) -> None:
+    def log_text(self, text: str) -> None:
         """Write one line to the trial's log."""
         ...
 
@@ -65,27 +65,27 @@ class NullContext:
 
     def __init__(self, seed: int = 0, device: str = "cpu", folder: Path | str = ".") -> None:
         self.seed, self.device, self.folder = seed, device, Path(folder)
-        self.stopping = False
+        self.should_stop = False
         self.rank, self.world, self.address = 0, 1, ""
         self.history: list[tuple[int, dict[str, float]]] = []
 
     def log(self, step: int, metrics: dict[str, float], *, steps: int | None = None) -> None:
         self.history.append((step, dict(metrics)))
 
-    def due(self) -> bool:
+    def checkpoint_due(self) -> bool:
         return False
 
     def save(self, write: Callable[[Path], None]) -> None:
         return None
 
-    def keep(self, name: str, data: bytes) -> None:
+    def save_artifact(self, name: str, data: bytes) -> None:
         return None
 
     def load(self) -> Path | None:
         return None
 
-    def share(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         return value
 
-    def say(self, text: str) -> None:
+    def log_text(self, text: str) -> None:
         return None

@@ -141,7 +141,7 @@ class Benchmark:
             torch._dynamo.reset()
         suffix = label if mode == "eager" else f"{label}_{mode}"
         self.metrics |= {f"{key}_{suffix}": value for key, value in self._speeds(found, len(images)).items()}
-        self.context.say(f"{mode} batch {len(images)}: {self.metrics[f'images_per_second_{suffix}']:.1f} images/s")
+        self.context.log_text(f"{mode} batch {len(images)}: {self.metrics[f'images_per_second_{suffix}']:.1f} images/s")
 
     def _speeds(self, found: PairedTiming, batch: int) -> Metrics:
         ours, backbones = found.rates(batch)

@@ -54,7 +54,7 @@ def run(config: Config, context: Context) -> dict[str, Any]:
     clock = Clock()
     with training_session(config.train, context) as group:
         model, data = build(config, context)
-        load_initial_weights(model, InitSpec.parse(config.init), config.model["name"], context.say)
+        load_initial_weights(model, InitSpec.parse(config.init), config.model["name"], context.log_text)
         state = build_state(model, data, config, context, group, clock)
         log_warnings(config, data.steps, context)
         fit(state, data, config, context, group)

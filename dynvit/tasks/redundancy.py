@@ -35,8 +35,8 @@ def run(config: Config, context: Context) -> dict[str, Any]:
     clock, start = Clock(), InitSpec(config.start.weights, config.start.naming, "start.weights", prefer_ema=True)
     with training_session(config.train, context) as group:
         model, data = build(config, context)
-        load_initial_weights(model, InitSpec.parse(config.init), config.model["name"], context.say)
-        load_initial_weights(model, start, config.model["name"], context.say)
+        load_initial_weights(model, InitSpec.parse(config.init), config.model["name"], context.log_text)
+        load_initial_weights(model, start, config.model["name"], context.log_text)
         state = build_state(model, data, config, context, group, clock)
         log_warnings(config, data.steps, context)
         fit(state, data, config, context, group)
@@ -63,11 +63,11 @@ def analyse_model(state: TrainState, data: Batches, config: Config, context: Con
     found = analyse(model, batches, kinds, look.share)
     if not found.layer_pairs and "norm" not in kinds:
         kinds = ["norm"]
-        context.say(f"the model has no token scores of kind {', '.join(look.scores)}: norm is measured")
+        context.log_text(f"the model has no token scores of kind {', '.join(look.scores)}: norm is measured")
         found = analyse(model, batches, kinds, look.share)
     context.log(state.progress.epoch, found.matrices(), steps=config.train.epochs)
     if look.maps and can_trace(state.model):
-        context.keep(FILE, pack(token_maps(model, data.sample(look.maps), kinds, look.map_pixels)))
+        context.save_artifact(FILE, pack(token_maps(model, data.sample(look.maps), kinds, look.map_pixels)))
     return found.metrics()
 
 

@@ -35,10 +35,10 @@ def load_checkpoint(file: Path, state: TrainState, config: Config, context: Cont
     try:
         saved: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever its unpickler meets
-        context.say(f"checkpoint {file.name} is damaged, starting over: {type(error).__name__}: {error}")
+        context.log_text(f"checkpoint {file.name} is damaged, starting over: {type(error).__name__}: {error}")
         return False
     if saved.get("schema") != SCHEMA:
-        context.say(f"checkpoint {file.name} is of another version, starting over")
+        context.log_text(f"checkpoint {file.name} is of another version, starting over")
         return False
     state.load_state_dict(saved)
     progress = state.progress
@@ -52,7 +52,7 @@ def load_checkpoint(file: Path, state: TrainState, config: Config, context: Cont
         if group.rank == 0:
             state.metrics.load(merge_states([each["tally"] for each in ranks]))
         seed_globally(context.seed, "drop", group.rank, progress.epoch, progress.step)
-    context.say(f"resumed in epoch {progress.epoch + 1} after {progress.step} batches")
+    context.log_text(f"resumed in epoch {progress.epoch + 1} after {progress.step} batches")
     return True
 
 

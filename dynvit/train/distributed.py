@@ -45,7 +45,7 @@ class ProcessGroup:
         first = self.rank == 0
         address = str(getattr(self.context, "address", "") or "localhost")
         store = dist.TCPStore(address, 0, self.world, True, TIMEOUT, wait_for_workers=False) if first else None
-        port = int(self.context.share(store.port if store is not None else None))
+        port = int(self.context.broadcast(store.port if store is not None else None))
         if store is None:
             store = dist.TCPStore(address, port, self.world, False, TIMEOUT)
         if self.device.type == "cuda":
@@ -53,7 +53,7 @@ class ProcessGroup:
         backend = "nccl" if self.device.type == "cuda" else "gloo"
         dist.init_process_group(backend, store=store, rank=self.rank, world_size=self.world, timeout=TIMEOUT)
         self._cpu_group = dist.new_group(backend="gloo", timeout=TIMEOUT)  # for objects
-        self.context.say(f"rank {self.rank} of {self.world} on {self.device}, by {backend}")
+        self.context.log_text(f"rank {self.rank} of {self.world} on {self.device}, by {backend}")
         yield
         dist.destroy_process_group()
 
@@ -62,7 +62,7 @@ class ProcessGroup:
         if self.world == 1 or not any(isinstance(module, _BatchNorm) for module in model.modules()):
             return model
         if self.device.type != "cuda":
-            self.context.say(
+            self.context.log_text(
                 "batch normalization uses each process's slice of a batch only: torch has no SyncBatchNorm on the CPU"
             )
             return model

@@ -119,8 +119,8 @@ def finish_epoch(
 
 def checkpoint_or_stop(state: TrainState, context: Context, group: ProcessGroup) -> None:
     """Between two updates: save if a checkpoint is due, save and raise ``Stopped`` if the task should stop."""
-    stop = context.stopping
-    if stop or context.due():
+    stop = context.should_stop
+    if stop or context.checkpoint_due():
         save_checkpoint(state, context, group)
     if stop:
         raise Stopped(f"saved in epoch {state.progress.epoch + 1} after {state.progress.step} batches")
@@ -129,7 +129,7 @@ def checkpoint_or_stop(state: TrainState, context: Context, group: ProcessGroup)
 def log_corrupt_images(data: Batches, context: Context, group: ProcessGroup) -> dict[str, float]:
     """Log images that could not be decoded, of all processes, and return their number."""
     for name, reason in data.corrupt.merge(group.all_gather(data.corrupt.found)):
-        context.say(f"left out: {name} cannot be read as an image: {reason}")
+        context.log_text(f"left out: {name} cannot be read as an image: {reason}")
     return {"corrupt_images": float(len(data.corrupt.found))}
 
 

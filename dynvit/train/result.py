@@ -24,7 +24,7 @@ def measure(state: TrainState, data: Batches, config: Config, context: Context, 
     if group.rank:
         return {"metrics": {}}
     model, evaluation, progress = state.eval_model, config.evaluation, state.progress
-    context.keep(FILE, predictions(model, data, state.amp))
+    context.save_artifact(FILE, predictions(model, data, state.amp))
     cost = complexity(model, data.sample(evaluation.counted_images))
     speed = throughput(model, data.sample(evaluation.timed_batch_size), evaluation.timed_batches, state.amp)
     seconds, spread = state.clock.seconds(), fluctuation(progress.top1, config.train.epochs)

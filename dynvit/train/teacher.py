@@ -93,11 +93,11 @@ class Teacher:
                 optimizer.step()
                 update += 1
                 scheduler.step_update(update)
-                if context.stopping:
+                if context.should_stop:
                     raise Stopped(f"while the teacher was in epoch {epoch + 1} of {epochs}; it starts over")
         self._freeze()
         self.trained = True
-        context.say(f"teacher {self.options.model['name']} trained for {epochs} epochs")
+        context.log_text(f"teacher {self.options.model['name']} trained for {epochs} epochs")
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return its weights for the student's checkpoint, so that it is not trained again."""

@@ -48,7 +48,7 @@ def run(config: Config, context: Context) -> dict[str, Any]:
         context = StageContext(context, config, TARGET, checkpoint if resumes_target else None)
         model, data = build(config, context)
         if source is not None:
-            context.say(f"from the source: {transfer_weights(model, source.weights)}")
+            context.log_text(f"from the source: {transfer_weights(model, source.weights)}")
         state = build_state(model, data, config, context, group, clock, TARGET)
         if source is not None:
             state.progress.source = {"source_top1": source.top1}
@@ -61,7 +61,7 @@ def train_source(config: Config, context: Context, group: ProcessGroup, clock: C
     """Train on the source's data with the options of the trial."""
     config = source_config(config)
     model, data = build(config, context)
-    load_initial_weights(model, InitSpec.parse(config.init), config.model["name"], context.say)
+    load_initial_weights(model, InitSpec.parse(config.init), config.model["name"], context.log_text)
     state = build_state(model, data, config, context, group, clock, SOURCE)
     log_warnings(config, data.steps, context)
     fit(state, data, config, context, group)
@@ -92,8 +92,8 @@ class StageContext:
         prefix = "source." if self._stage == SOURCE else ""
         self._context.log(self._offset + step, {prefix + k: v for k, v in metrics.items()}, steps=self._steps)
 
-    def say(self, text: str) -> None:
-        self._context.say(f"source: {text}" if self._stage == SOURCE else text)
+    def log_text(self, text: str) -> None:
+        self._context.log_text(f"source: {text}" if self._stage == SOURCE else text)
 
     def load(self) -> Path | None:
         return self._checkpoint

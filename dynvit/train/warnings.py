@@ -20,7 +20,7 @@ def log_warnings(config: Config, steps: int, context: Context) -> None:
     """Log them in a trial. steps: updates per epoch."""
     slow = ema_warning(config.train, config.train.epochs * steps)
     for text in [*config_warnings(config), *([slow] if slow else [])]:
-        context.say(f"warning: {text}")
+        context.log_text(f"warning: {text}")
 
 
 def _missing_folder(data: Data) -> str:

@@ -21,7 +21,7 @@ class Config:
     source: dict[str, Any] = field(default_factory=dict)
     kill_rank: int = -1
     kill_at: int = 6
-    """This one dies in the first attempt, at its so many-th look at `stopping`."""
+    """This one dies in the first attempt, at its so many-th look at `should_stop`."""
     keep_checkpoint: bool = False
 
 
@@ -66,7 +66,7 @@ class _Deadly:
         self._context, self._left = context, left
 
     def __getattr__(self, name: str) -> Any:
-        if name == "stopping":
+        if name == "should_stop":
             self._left -= 1
             if not self._left:
                 os.kill(os.getpid(), signal.SIGKILL)

@@ -45,7 +45,7 @@ def shared_verdict(gang: Gang, context: TrialContext, reason: str) -> tuple[Stat
     """Where one of the other processes ended first, that is the reason, not what came of it here."""
     blamed = gang.blame(BLAME)
     if gang.told:
-        context.say(f"from another process:\n{gang.told}")
+        context.log_text(f"from another process:\n{gang.told}")
     if not blamed:
         return "failed", reason
     return ("failed" if gang.told else "lost"), blamed

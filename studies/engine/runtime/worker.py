@@ -128,7 +128,7 @@ def _run(
     write_atomic(here / "env.json", json.dumps(environment.describe(running.device), indent=1) + "\n", durable=False)
     spec = folder.spec() or {}
     context = TrialContext(folder, running.attempt - 1, int(spec.get("seed", 0)), running.device, stop, gang)
-    context.say(f"trial {folder.id}, attempt {running.attempt}, process {running.pid} on {running.host}")
+    context.log_text(f"trial {folder.id}, attempt {running.attempt}, process {running.pid} on {running.host}")
     pulse = Pulse(folder, token, running, context, stop, parents)
     pulse.minutes, pulse.insist = minutes, insist or (lambda reason: _give_up(folder, pulse, "failed", reason))
     status: Status = "failed"
@@ -144,7 +144,7 @@ def _run(
         folder.set_result({"schema": 1, **result})
         status, reason = "done", ""
     except Abandoned:
-        context.say("another worker has taken this trial over: nothing more is written here")
+        context.log_text("another worker has taken this trial over: nothing more is written here")
         return None
     except BaseException as error:
         status, reason = verdict(error, stop, context)
@@ -159,7 +159,7 @@ def _run(
     finally:
         context.close(forget=status == "done" and not _kept(spec.get("config")))
     folder.set_state(replace(pulse.state(), status=status, reason=reason, ended=time.time()))
-    context.say(f"{status} after {time.monotonic() - began:.1f} s" + (f": {reason}" if reason else ""))
+    context.log_text(f"{status} after {time.monotonic() - began:.1f} s" + (f": {reason}" if reason else ""))
     if status == "failed":
         gc.collect()
     return status
@@ -183,7 +183,7 @@ def _assemble(gang: Gang, spec: dict[str, Any], context: TrialContext, stop: Sto
     checkpoint = context.load()
     start = {"spec": spec, "address": gang.address, "checkpoint": str(checkpoint) if checkpoint else None}
     gang.assemble(start, lambda: context.asked)
-    context.say(f"{gang.world} processes, this is the first")
+    context.log_text(f"{gang.world} processes, this is the first")
 
 
 def _give_up(folder: TrialFolder, pulse: Pulse, status: Status, reason: str) -> None:

@@ -17,7 +17,7 @@ register()
 
 
 def begin(model, init, name, context):
-    load_initial_weights(model, InitSpec.parse(init), name, context.say)
+    load_initial_weights(model, InitSpec.parse(init), name, context.log_text)
 
 
 WIDTH = {"embed_dim": 12, "depth": 4, "num_heads": 2, "patch_size": 4, "num_classes": 10}

@@ -97,17 +97,17 @@ class Folder(NullContext):
         self.said, self.saved = [], 0
 
     @property
-    def stopping(self):
+    def should_stop(self):
         self.boundary += 1
         if self.boundary == self.crash_at:
             raise KeyboardInterrupt
         return self.boundary == self.stop_at
 
-    @stopping.setter
-    def stopping(self, value):
+    @should_stop.setter
+    def should_stop(self, value):
         pass
 
-    def due(self):
+    def checkpoint_due(self):
         return self.boundary in self.save_at
 
     def save(self, write):
@@ -120,7 +120,7 @@ class Folder(NullContext):
         file = self.folder / "last.pt"
         return file if file.exists() else None
 
-    def say(self, text):
+    def log_text(self, text):
         self.said.append(text)
 
 

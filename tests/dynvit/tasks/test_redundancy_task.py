@@ -23,7 +23,7 @@ DEIT = {"name": "deit_tiny_patch16_224", **WIDTH}
 class Keeping(Folder):
     """Keeps files too."""
 
-    def keep(self, name, data):
+    def save_artifact(self, name, data):
         (self.folder / name).write_bytes(data)
 
 

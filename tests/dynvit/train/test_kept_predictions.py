@@ -18,7 +18,7 @@ register()
 class Keeping(Folder):
     """A context that keeps files, as the engine's does."""
 
-    def keep(self, name: str, data: bytes) -> None:
+    def save_artifact(self, name: str, data: bytes) -> None:
         (self.folder / name).write_bytes(data)
 
 
