@@ -1,4 +1,4 @@
-"""A-ViT with halted tokens removed against its trunk, beside the ratio of their multiply-accumulates.
+"""Speed of A-ViT with halted tokens removed relative to its backbone, and the ratio of their multiply-accumulates.
 
     python benchmarks/a_vit_speed.py                     mean depth 8 of 12, CPU, 1 thread, batch 16
     python benchmarks/a_vit_speed.py --depth 6 --batch 64 --device cuda --dtype bfloat16

@@ -2,8 +2,8 @@
 
     python benchmarks/model_costs.py [--all]
 
-Counts what the file lacks, or with --all everything anew, and leaves out what no study asks for any more.
-`studies plan` reckons with it. Deterministic counts, no timing: any machine gives the same.
+Profiles what the file lacks, or everything with --all, and drops what no study needs any more.
+`studies plan` forecasts from it. Deterministic counts, no timing: any machine gives the same.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ def loads() -> dict[str, tuple[str, Load]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--all", action="store_true", help="count everything anew")
+    parser.add_argument("--all", action="store_true", help="profile everything again")
     again = parser.parse_args().all
     from dynvit.profiling.training_cost import profile_training
 
     wanted = loads()
     kept = {} if again else {key: value for key, value in (read_json(SHIPPED) or {}).items() if key in wanted}
-    missing = [(key, *told) for key, told in wanted.items() if key not in kept]
+    missing = [(key, *model) for key, model in wanted.items() if key not in kept]
     print(f"{len(wanted)} models, {len(missing)} to count")
     for i, (key, where, load) in enumerate(missing, 1):
         kept[key] = profile_training(load.options, load.size, load.channels, load.classes)

@@ -1,14 +1,14 @@
-"""What an update of training takes: every method beside its trunk, the images' part of it, several trials at once.
+"""Cost of a training update: every method against its backbone, the share of data loading, several trials at once.
 
     python benchmarks/training_speed.py                                 CPU, 32 pixels, batch 64, cut sizes
     python benchmarks/training_speed.py --device cuda --full --batch 128 --at-once 1,2,4,8 --csv results/bench/FILE.csv
 
 Models are those of the study cifar10 (--full: at their gpu size, width 192, 12 blocks; else width 96, 4 blocks), images
-are made. Method and trunk take updates in turn in one process, so that a noisy machine disturbs both alike: `step` is
-the method's time over the trunk's, median of the rounds with quartiles (CPU: process time), `MACs` the same of their
+are random. Method and backbone alternate in one process, so that other load affects both alike: `step` is
+the method's time over the backbone's, median of the rounds with quartiles (CPU: process time), `MACs` the same of their
 multiply-accumulates at inference: methods that train with masks save nothing in training. `data` is the share of an
-update's time that drawing and augmenting its images takes. `at once` trains the trunk in so many processes on one
-device and says how many times the updates per second of one that makes.
+update's time spent on loading and augmenting images. `at once` trains the backbone in several processes on one
+device and gives their updates per second relative to one process.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ COLUMNS = ("model", "mac_ratio", "step_ratio", "low", "high", "step_ms", "data_s
 
 
 def images(folder: Path) -> Path:
-    """Noise of 32 pixels in ten classes."""
+    """Write noise images of 32 pixels in ten classes."""
     rng = np.random.default_rng(0)
     for split, count in (("train", IMAGES), ("val", 100)):
         for i in range(count):
@@ -74,7 +74,7 @@ def images(folder: Path) -> Path:
 
 
 class Trainee:
-    """A training that goes on update by update."""
+    """A training that advances update by update."""
 
     def __init__(self, name: str, args: argparse.Namespace, root: str) -> None:
         options = {**METHODS.get(name, {}), "patch_size": 4}
@@ -127,7 +127,7 @@ def compare(name: str, trunk: Trainee, args: argparse.Namespace, root: str) -> d
 
 
 def alone(args: argparse.Namespace) -> None:
-    """One of several processes: updates of the trunk from the stated time on, for some seconds."""
+    """Run updates of the backbone for some seconds, as one of several processes."""
     trunk = Trainee(TRUNK, args, args.root)
     for _ in range(args.warmup):
         trunk.update(torch.zeros(1))
@@ -141,9 +141,17 @@ def alone(args: argparse.Namespace) -> None:
 
 
 def together(count: int, args: argparse.Namespace, root: str) -> float:
-    """Updates per second of so many processes on one device."""
-    told = [f"--{key}={getattr(args, key)}" for key in ("device", "batch", "warmup", "seconds")]
-    command = [sys.executable, __file__, "--root", root, *told, *["--full"] * args.full, *["--compile"] * args.compile]
+    """Return updates per second of `count` processes on one device."""
+    options = [f"--{key}={getattr(args, key)}" for key in ("device", "batch", "warmup", "seconds")]
+    command = [
+        sys.executable,
+        __file__,
+        "--root",
+        root,
+        *options,
+        *["--full"] * args.full,
+        *["--compile"] * args.compile,
+    ]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     running: list[Any] = [subprocess.Popen(command, **pipes) for _ in range(count)]  # type: ignore[call-overload]
     for process in running:

@@ -68,7 +68,7 @@ def rename(
 ) -> dict[str, Tensor]:
     """Return the state dict with our names.
 
-    names: official -> ours; several official names may map to one tensor of ours (shared modules): any of them is
+    names: official -> ours; several official names may map to one of our tensors (shared modules): any of them is
     enough, and those present must be equal. own: our state dict, for the shapes.
     Raises ValueError listing missing, unexpected and mis-shaped keys, and names of one tensor with different values.
     """

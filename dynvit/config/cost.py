@@ -11,7 +11,7 @@ from dynvit.config.model import MODEL_FIELD
 
 @dataclass(frozen=True)
 class Timing:
-    """Speed, in turn with the trunk. Every batch size and mode gives metrics of its own, such as `speedup_b16`."""
+    """Speed, timed alternately with the backbone. Each batch size and mode has metrics like `speedup_b16`."""
 
     enabled: bool = False
     batch_sizes: Sequence[int] = (1, 32)

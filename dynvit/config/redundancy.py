@@ -11,7 +11,7 @@ from dynvit.config import classify
 
 @dataclass(frozen=True)
 class Start:
-    """Weights that the model begins with; none: its own initialisation."""
+    """Weights to start with; none: the model's own initialization."""
 
     weights: str = ""
     """A .safetensors or .pth file. It is known by its path: another content needs another name."""
@@ -21,7 +21,7 @@ class Start:
 
 @dataclass(frozen=True)
 class Look:
-    """What is looked at, in the first validation images."""
+    """What is analysed, on the first validation images."""
 
     images: int = 256
     share: float = 0.3
@@ -36,7 +36,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Config(classify.Config):
-    """`classify`'s options, and what to look at."""
+    """`classify`'s options, weights to start with, and what to analyse."""
 
     start: Start = field(default_factory=Start)
     look: Look = field(default_factory=Look)

@@ -9,8 +9,8 @@ from dynvit.config.data import Data
 
 @dataclass(frozen=True)
 class Source:
-    """Transfer: the model is first trained on other data, with the same recipe, in the same trial; then its classifier
-    is made anew and it goes on with `data`."""
+    """Transfer: the model is first trained on other data, with the same options, in the same trial; then its classifier
+    is reset and it is trained on `data`."""
 
     epochs: int = 0
     """So many on the source; 0: none, the model begins as `init` says."""

@@ -10,7 +10,7 @@ from dynvit.config.model import MODEL_FIELD
 
 @dataclass(frozen=True)
 class Teacher:
-    """Distillation: the model's own loss with the teacher's logits; a plain model learns its soft labels (SReT).
+    """Distillation: the model's own loss with the teacher's logits; a plain model is trained on its soft labels (SReT).
 
     kind, weight and temperature are for models without a distillation loss of their own.
     """

@@ -1,4 +1,4 @@
-"""Settings of `classify` that are valid and yet a usual source of numbers that nobody can reproduce."""
+"""Settings of `classify` that are valid and yet a common cause of numbers that cannot be reproduced."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def test_order_is_decided_by_seed_and_epoch():
     one, other = digits(3, augment=augment), digits(3, augment=augment)
     torch.manual_seed(1)
     first = list(one.train(4))
-    torch.rand(100)  # what a model draws meanwhile is nobody's business
+    torch.rand(100)  # what a model draws meanwhile must not matter
     assert same(first, list(other.train(4)))
     assert not same(first, list(one.train(5)))
     assert not same(first, list(digits(4, augment=augment).train(4)))

@@ -76,7 +76,7 @@ def test_stopped_and_resumed_around_a_switch(tmp_path, stop_at):
     assert found == expected
 
 
-def test_a_model_at_its_end_is_told_its_epoch(tmp_path):
+def test_a_model_at_its_end_gets_its_epoch(tmp_path):
     model = {"name": "evit_deit_tiny_patch16_224", "patch_size": 2, "embed_dim": 12, "depth": 4, "num_heads": 2,
              "locations": [1, 2], "shrink_start": 0, "shrink_epochs": 2}  # fmt: skip
     options = dataclasses.replace(config(epochs=2, lr=1e-3), model=model)
@@ -160,11 +160,11 @@ def test_learning_rate_follows_the_batch():
     assert scaled_lr(Train(lr=5e-4, lr_batch=512, batch_size=1024)) == 5e-4
 
 
-def test_models_are_told_the_step(monkeypatch):
-    told = []
-    monkeypatch.setattr(SmallDynamic, "set_step", lambda self, step: told.append(step), raising=False)
+def test_models_get_the_step(monkeypatch):
+    steps = []
+    monkeypatch.setattr(SmallDynamic, "set_step", lambda self, step: steps.append(step), raising=False)
     run(config(epochs=2, accumulate=2), NullContext())
-    assert told == [step for step in range(20) for _ in range(2)]
+    assert steps == [step for step in range(20) for _ in range(2)]
 
 
 def test_compiled(tmp_path):
@@ -183,8 +183,8 @@ def test_compiled(tmp_path):
 
 
 def taught(**teacher):
-    told = Teacher(model={"name": "test_resnet"}, epochs=1, **teacher)
-    return dataclasses.replace(config(epochs=1), model=PLAIN, teacher=told)
+    options = Teacher(model={"name": "test_resnet"}, epochs=1, **teacher)
+    return dataclasses.replace(config(epochs=1), model=PLAIN, teacher=options)
 
 
 def test_soft_and_hard_labels_and_their_weight():

@@ -1,4 +1,4 @@
-"""Transfer: one trial, two trainings. What goes over, what is told, and that no kill changes a number."""
+"""Transfer: one trial, two trainings. What is transferred and reported, and that interruptions change no number."""
 
 import dataclasses
 
@@ -48,7 +48,7 @@ def undisturbed(tmp_path_factory):
     return numbers(result, context), result, context
 
 
-# ---- what is told
+# ---- what is reported
 
 
 def test_one_curve_under_two_kinds_of_keys(undisturbed):
@@ -89,10 +89,10 @@ def test_without_a_source_nothing_is_different(tmp_path):
     assert "source_top1" not in run(config(), Folder(tmp_path))["metrics"]
 
 
-# ---- what goes over
+# ---- what is transferred
 
 
-def test_everything_but_the_classifier_goes_over(tmp_path):
+def test_everything_but_the_classifier_is_transferred(tmp_path):
     """With updates that change nothing: the weights behind the last epoch are those of the source's last."""
     options, context = transfer(source=1, lr=1e-2), NullContext()
     theirs = source_weights(options)
@@ -115,7 +115,7 @@ def test_the_classifier_is_new_where_the_classes_are_as_many():
     assert torch.equal(other.place, one.place)
 
 
-def test_the_average_goes_over_where_it_is_what_counts():
+def test_the_average_is_transferred_if_it_is_what_is_evaluated():
     options = replaced(transfer(source=1, ema=0.5), "evaluation", weights="ema")
     trained = source_weights(replaced(options, "evaluation", weights="trained"))
     averaged = source_weights(options)
@@ -251,7 +251,7 @@ def test_damaged_checkpoint_starts_over(tmp_path, undisturbed, damage):
     assert "source: checkpoint last.pt is damaged, starting over" in context.said[0]
 
 
-# ---- what is refused, what is said, what is planned
+# ---- refusals, warnings, forecast
 
 
 @pytest.mark.parametrize(
