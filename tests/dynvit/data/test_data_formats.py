@@ -8,6 +8,7 @@ import pytest
 import torch
 from made_images import CLASSES, COUNTS, folders, images, shards, tar_of_folders, tar_of_tars, tar_per_class
 
+from dynvit.context import NullContext
 from dynvit.data.factory import load_data
 from dynvit.tasks.classify import Augment, Data
 
@@ -247,29 +248,15 @@ def test_images_are_png(tmp_path):
 # ---- a trial
 
 
-class Notes:
-    """A context that keeps what is said and logged."""
-
-    device, seed, stopping = "cpu", 0, False
+class RecordingContext(NullContext):
+    """A context that records the log."""
 
     def __init__(self, folder):
-        self.folder, self.said, self.logged = folder, [], []
+        super().__init__(folder=folder)
+        self.said = []
 
-    def say(self, text):
+    def log_text(self, text):
         self.said.append(text)
-
-    def log(self, step, metrics, steps=None):
-        self.logged.append(metrics)
-
-    def load(self):
-        return None
-
-    def save(self, write): ...
-
-    def keep(self, name, content): ...
-
-    def due(self):
-        return False
 
 
 def test_a_trial_says_what_it_left_out(tmp_path):
@@ -278,14 +265,14 @@ def test_a_trial_says_what_it_left_out(tmp_path):
     spoil(folders(tmp_path), 2)
     data = Data(name="folder", root=str(tmp_path), image_size=8, max_corrupt=3, in_memory="never")
     model = {"name": "deit_tiny_patch16_224", "patch_size": 4, "embed_dim": 12, "depth": 1, "num_heads": 2}
-    notes = Notes(tmp_path)
+    context = RecordingContext(tmp_path)
     train = Train(epochs=2, batch_size=4, warmup_epochs=0)
-    result = run(Config(model, data, train, evaluation=Evaluation(timed_batches=1)), notes)
+    result = run(Config(model, data, train, evaluation=Evaluation(timed_batches=1)), context)
     assert result["metrics"]["corrupt_images"] == 3
     assert [name.rsplit("/", 2)[1:] for name in result["left_out"]] == [
         ["cat", "0.png"],
         ["bee", "0.png"],
         ["bee", "1.png"],
     ]
-    assert [metrics["corrupt_images"] for metrics in notes.logged] == [3, 3]
-    assert sum("left out: " in line for line in notes.said) == 3  # each once
+    assert [metrics["corrupt_images"] for _, metrics in context.history] == [3, 3]
+    assert sum("left out: " in line for line in context.said) == 3  # each once
