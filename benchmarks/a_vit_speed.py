@@ -1,4 +1,4 @@
-"""A-ViT with halted tokens removed against its trunk, beside the ratio of their multiply-accumulates.
+"""Speed of A-ViT with halted tokens removed relative to its backbone, and the ratio of their multiply-accumulates.
 
     python benchmarks/a_vit_speed.py                     mean depth 8 of 12, CPU, 1 thread, batch 16
     python benchmarks/a_vit_speed.py --depth 6 --batch 64 --device cuda --dtype bfloat16
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 import dynvit
-from dynvit.profiling.interleaved_timing import race
+from dynvit.profiling.interleaved_timing import time_pair
 
 
 @torch.no_grad()
@@ -31,7 +31,7 @@ def halting(name: str, images: Tensor, depth: float) -> nn.Module:
     low, high = -8.0, 12.0
     for _ in range(24):
         centre = (low + high) / 2
-        model.gate = type(model.gate)(1.0, centre, model.gate.eps)
+        model.halting_score = type(model.halting_score)(1.0, centre, model.halting_score.eps)
         low, high = (centre, high) if mean_depth(model, images[:4]) < depth else (low, centre)
     return model
 
@@ -50,7 +50,7 @@ def compare(name: str, trunk: str, args: argparse.Namespace) -> str:
     ratio = dynvit.complexity(theirs, x[:1]).macs.item() / dynvit.complexity(ours, x[:8]).macs.mean().item()
     dtype = getattr(torch, args.dtype)
     x, ours, theirs = x.to(args.device, dtype), ours.to(args.device, dtype), theirs.to(args.device, dtype)
-    low, speed, high = race(ours, theirs, x, args.rounds, warmup=2).speedup()
+    low, speed, high = time_pair(ours, theirs, x, args.rounds, warmup=2).speedup()
     spread = f"{low:.3f} - {high:.3f}"
     return f"{name:28} {found:6.2f} {ratio:7.3f} {speed:8.3f} {spread:>15} {speed / ratio:6.3f}"
 

@@ -45,14 +45,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--all", action="store_true", help="profile all models again")
     every = parser.parse_args().all
-    from dynvit.profiling.training_cost import weigh
+    from dynvit.profiling.training_cost import profile_training
 
     wanted = wanted_models()
     kept = {} if every else {key: value for key, value in (read_json(SHIPPED) or {}).items() if key in wanted}
     missing = [(key, *found) for key, found in wanted.items() if key not in kept]
     print(f"{len(wanted)} models, {len(missing)} to profile")
     for i, (key, where, spec) in enumerate(missing, 1):
-        kept[key] = weigh(spec.options, spec.size, spec.channels, spec.classes)
+        kept[key] = profile_training(spec.options, spec.size, spec.channels, spec.classes)
         print(f"{i:4}/{len(missing)}  {kept[key]['macs'] / 1e6:9.1f} M  {where}  {key}", flush=True)
         model_costs.write(SHIPPED, kept)
     model_costs.write(SHIPPED, kept)

@@ -1,4 +1,4 @@
-"""Speed-up of MoR-ViT's routing over the same model at full depth, beside the ratio of their multiply-accumulates.
+"""Speed-up of MoR-ViT's routing over the same model at full depth, and the ratio of their multiply-accumulates.
 
     python benchmarks/mor_vit_speed.py                        CPU, 1 thread, batch 16, a few rounds
     python benchmarks/mor_vit_speed.py --size small --rounds 9 --only token

@@ -1,6 +1,6 @@
-"""Speed-up of each method over its plain trunk, beside the ratio of their multiply-accumulates.
+"""Speed-up of each method over its backbone, and the ratio of their multiply-accumulates.
 
-    python benchmarks/speed.py                      all models of ours, CPU, 1 thread, batch 16
+    python benchmarks/speed.py                      all our models, CPU, 1 thread, batch 16
     python benchmarks/speed.py evo_deit_small_patch16_224 --batch 1
     python benchmarks/speed.py --compile --device cuda --dtype bfloat16 --batch 256 --csv results/bench/FILE.csv
 
@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 import dynvit
-from dynvit.context import Silent
+from dynvit.context import NullContext
 from dynvit.profiling.hardware import device_name
 from dynvit.tasks.cost import Config, Timing, run
 
@@ -30,7 +30,7 @@ def compare(name: str, args: argparse.Namespace) -> dict[str, object]:
     timing = Timing(True, (args.batch,), modes=(mode,), rounds=args.rounds, fuse=args.fuse)
     trunk = {"name": args.trunk or ""}
     config = Config({"name": name}, trunk, dtype=args.dtype, threads=args.threads, timing=timing)
-    result = run(config, Silent(device=args.device))
+    result = run(config, NullContext(device=args.device))
     found, end = result["metrics"], f"b{args.batch}" + "_compiled" * args.compile
     if "mac_ratio" not in found:
         raise SystemExit(f"{name} is no method with a trunk: say which with --trunk")
@@ -40,13 +40,13 @@ def compare(name: str, args: argparse.Namespace) -> dict[str, object]:
 
 
 def methods() -> list[str]:
-    """Every model of ours at 224 pixels."""
+    """All our models at 224 pixels."""
     return [name for name in dynvit.list_models() if not name.endswith("_384")]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="*", help="default: every model of ours at 224 px")
+    parser.add_argument("models", nargs="*", help="default: all our models at 224 px")
     parser.add_argument("--trunk", help="instead of the method's own")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=12)

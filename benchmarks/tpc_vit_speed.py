@@ -19,7 +19,7 @@ from torch import Tensor
 
 import dynvit  # noqa: F401  (registers the models)
 from dynvit.layers.partial_block import Everything, Gathered, Masked, Ragged, run
-from dynvit.models.tpc_vit.markov_chain import top
+from dynvit.models.tpc_vit.markov_chain import topk_indices
 from dynvit.profiling.macs import complexity
 
 Call = Callable[[], object]
@@ -83,8 +83,8 @@ def layouts(size: str, batch: int, device: str) -> dict[str, Call]:
     active_BT = torch.ones(batch, 197, dtype=torch.bool, device=device)
     active_BT[:, 1:] = False
     for image, count in enumerate(counts):
-        active_BT[image, 1 + top(scores_BN[image, None], count)[0]] = True
-    equal_BK = torch.cat([scores_BN.new_zeros(batch, 1, dtype=torch.long), top(scores_BN, 98) + 1], 1)
+        active_BT[image, 1 + topk_indices(scores_BN[image, None], count)[0]] = True
+    equal_BK = torch.cat([scores_BN.new_zeros(batch, 1, dtype=torch.long), topk_indices(scores_BN, 98) + 1], 1)
     return {
         "block, all tokens": lambda: once(block, u_BTC, Everything()),
         "masked": lambda: once(block, u_BTC, Masked(active_BT)),

@@ -1,14 +1,14 @@
-"""What an update of training takes: every method beside its trunk, the images' part of it, several trials at once.
+"""Cost of a training update: every method against its backbone, the share of data loading, several trials at once.
 
     python benchmarks/training_speed.py                                 CPU, 32 pixels, batch 64, cut sizes
     python benchmarks/training_speed.py --device cuda --full --batch 128 --at-once 1,2,4,8 --csv results/bench/FILE.csv
 
 Models are those of the study cifar10 (--full: at their gpu size, width 192, 12 blocks; else width 96, 4 blocks), images
-are made. Method and trunk take updates in turn in one process, so that a noisy machine disturbs both alike: `step` is
-the method's time over the trunk's, median of the rounds with quartiles (CPU: process time), `MACs` the same of their
+are random. Method and backbone alternate in one process, so that other load affects both alike: `step` is
+the method's time over the backbone's, median of the rounds with quartiles (CPU: process time), `MACs` the same of their
 multiply-accumulates at inference: methods that train with masks save nothing in training. `data` is the share of an
-update's time that drawing and augmenting its images takes. `at once` trains the trunk in so many processes on one
-device and says how many times the updates per second of one that makes.
+update's time spent on loading and augmenting images. `at once` trains the backbone in several processes on one
+device and gives their updates per second relative to one process.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -29,11 +28,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dynvit.context import Silent
+from dynvit.context import NullContext
 from dynvit.profiling.interleaved_timing import quartiles, timed
 from dynvit.profiling.macs import complexity
 from dynvit.tasks.classify import Augment, Config, Data, Train
-from dynvit.train.training import Training
+from dynvit.train.distributed import ProcessGroup
+from dynvit.train.loop import update
+from dynvit.train.mixup import BatchAugmentation
+from dynvit.train.state import Clock, build, build_state
 
 TRUNK = "deit_tiny_patch16_224"
 METHODS: dict[str, dict[str, Any]] = {
@@ -61,7 +63,7 @@ COLUMNS = ("model", "mac_ratio", "step_ratio", "low", "high", "step_ms", "data_s
 
 
 def images(folder: Path) -> Path:
-    """Noise of 32 pixels in ten classes."""
+    """Write noise images of 32 pixels in ten classes."""
     rng = np.random.default_rng(0)
     for split, count in (("train", IMAGES), ("val", 100)):
         for i in range(count):
@@ -72,7 +74,7 @@ def images(folder: Path) -> Path:
 
 
 class Trainee:
-    """A training that goes on update by update."""
+    """A training that advances update by update."""
 
     def __init__(self, name: str, args: argparse.Namespace, root: str) -> None:
         options = {**METHODS.get(name, {}), "patch_size": 4}
@@ -84,29 +86,24 @@ class Trainee:
             data=Data("folder", root=root, image_size=32, augment=Augment(4, True, auto=auto)),
             train=Train(epochs=10_000, batch_size=args.batch, compile=args.compile, clip_grad=1.0, deterministic=False),
         )
-        self.training = Training(config, Silent(device=args.device))
-        self.training.prepare()
-        self.training.announce(config.train.epochs - 1)  # where schedules have come to their end
-        self.training.model.train()
-        self.batches = cycle_of(self.training)
+        self.config, context = config, NullContext(device=args.device)
+        model, self.data = build(config, context)
+        self.state = build_state(model, self.data, config, context, ProcessGroup(context), Clock())
+        self.state.notify_epoch(config.train.epochs - 1, config.train.epochs)  # where schedules have ended
+        self.state.model.train()
+        self.forward = torch.compile(self.state.model) if args.compile else self.state.model
+        self.augmentation = BatchAugmentation(config, self.data.classes, seed=0)
+        self.batches = (batch for epoch in cycle(range(100)) for batch in self.data.train(epoch))
 
     def update(self, _: Tensor) -> None:
-        self.training.update(*next(self.batches))
+        update(self.state, self.forward, self.augmentation, *next(self.batches), self.data.steps, self.config)
 
     def draw(self, _: Tensor) -> None:
         next(self.batches)
 
     def macs(self) -> float:
         """G per image, at inference."""
-        self.training.model.eval()
-        found = complexity(self.training.model, self.training.data.sample(4)).gmacs
-        self.training.model.train()
-        return float(found)
-
-
-def cycle_of(training: Training) -> Iterator[tuple[Tensor, Tensor]]:
-    for epoch in cycle(range(100)):
-        yield from training.data.train(epoch)
+        return float(complexity(self.state.model, self.data.sample(4)).gmacs)
 
 
 def compare(name: str, trunk: Trainee, args: argparse.Namespace, root: str) -> dict[str, Any]:
@@ -119,7 +116,8 @@ def compare(name: str, trunk: Trainee, args: argparse.Namespace, root: str) -> d
         for _ in range(args.warmup):
             timed(one.update, mark)
     rows = [
-        [timed(call, mark).fair for call in (trainee.update, trunk.update, trainee.draw)] for _ in range(args.rounds)
+        [timed(call, mark).cpu_or_wall for call in (trainee.update, trunk.update, trainee.draw)]
+        for _ in range(args.rounds)
     ]
     low, middle, high = quartiles([ours / theirs for ours, theirs, _ in rows])
     step, draw = (sorted(times)[len(rows) // 2] for times in ([r[0] for r in rows], [r[2] for r in rows]))
@@ -129,7 +127,7 @@ def compare(name: str, trunk: Trainee, args: argparse.Namespace, root: str) -> d
 
 
 def alone(args: argparse.Namespace) -> None:
-    """One of several processes: updates of the trunk from the stated time on, for some seconds."""
+    """Run updates of the backbone for some seconds, as one of several processes."""
     trunk = Trainee(TRUNK, args, args.root)
     for _ in range(args.warmup):
         trunk.update(torch.zeros(1))
@@ -143,9 +141,17 @@ def alone(args: argparse.Namespace) -> None:
 
 
 def together(count: int, args: argparse.Namespace, root: str) -> float:
-    """Updates per second of so many processes on one device."""
-    told = [f"--{key}={getattr(args, key)}" for key in ("device", "batch", "warmup", "seconds")]
-    command = [sys.executable, __file__, "--root", root, *told, *["--full"] * args.full, *["--compile"] * args.compile]
+    """Return updates per second of `count` processes on one device."""
+    options = [f"--{key}={getattr(args, key)}" for key in ("device", "batch", "warmup", "seconds")]
+    command = [
+        sys.executable,
+        __file__,
+        "--root",
+        root,
+        *options,
+        *["--full"] * args.full,
+        *["--compile"] * args.compile,
+    ]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     running: list[Any] = [subprocess.Popen(command, **pipes) for _ in range(count)]  # type: ignore[call-overload]
     for process in running:

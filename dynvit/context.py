@@ -1,4 +1,4 @@
-"""What a task sees of whoever runs it: a place to log, to save, and a word when to stop."""
+"""The interface between a task and what runs it: logging, checkpoints and the request to stop."""
 
 from __future__ import annotations
 
@@ -8,83 +8,84 @@ from typing import Any, Protocol
 
 
 class Stopped(Exception):
-    """Raised by a task after it has saved, because it was asked to stop; not a failure."""
+    """Raised by a task after saving, because it was asked to stop; not a failure."""
 
 
 class Context(Protocol):
-    """The runner's side of a trial. Torch-free, so that a task of any kind can use it."""
+    """What a task can use while it runs. Free of torch, so that any kind of task can use it."""
 
     seed: int
     device: str
     """``"cpu"`` or ``"cuda:0"``."""
     folder: Path
     rank: int
-    """Of the processes that train this trial together, which one this is; 0 alone logs and saves."""
+    """Of this process among those of the trial; only rank 0 logs and saves."""
     world: int
-    """How many they are. All call `stopping`, `due`, `share`, `log`, `save` in one order, and get rank 0's answers."""
+    """Number of processes. All call `should_stop`, `checkpoint_due`, `broadcast`, `log`, `save` in the same order, and
+    get rank 0's answers."""
     address: str
-    """Where the others reach rank 0."""
+    """Host of rank 0."""
 
     @property
-    def stopping(self) -> bool:
-        """True once the runner wants the task to save and raise ``Stopped`` at the next step boundary."""
+    def should_stop(self) -> bool:
+        """True once the task should save and raise ``Stopped`` at the next step boundary."""
         ...
 
     def log(self, step: int, metrics: dict[str, float], *, steps: int | None = None) -> None:
-        """Record metrics of a step (an epoch for `classify`); steps is the planned total."""
+        """Record metrics of a step (an epoch for `classify`); steps: the planned total."""
         ...
 
-    def due(self) -> bool:
-        """True when a checkpoint should be written at this step boundary."""
+    def checkpoint_due(self) -> bool:
+        """Return whether a checkpoint should be written at this step boundary."""
         ...
 
     def save(self, write: Callable[[Path], None]) -> None:
-        """Replace the checkpoint atomically: `write` fills a temporary file, the runner renames it."""
+        """Replace the checkpoint atomically: `write` fills a temporary file, which is then renamed."""
         ...
 
-    def keep(self, name: str, data: bytes) -> None:
-        """Leave a file beside the result; rank 0 alone calls it."""
+    def save_artifact(self, name: str, data: bytes) -> None:
+        """Write a file to the trial's folder; called by rank 0 only."""
         ...
 
     def load(self) -> Path | None:
-        """The last checkpoint's file, or None. A damaged one is set aside and None returned."""
+        """Return the last checkpoint's file, or None. A damaged one is moved away."""
         ...
 
-    def share(self, value: Any) -> Any:
-        """Rank 0's value (anything JSON can hold) in every process."""
+    def broadcast(self, value: Any) -> Any:
+        """Return rank 0's value (anything that JSON can hold) in every process."""
         ...
 
-    def say(self, text: str) -> None:
-        """One line into the trial's log."""
+    def log_text(self, text: str) -> None:
+        """Write one line to the trial's log."""
         ...
 
 
-class Silent:
-    """A context for use outside the engine: logs nowhere, saves nothing."""
+class NullContext:
+    """A context for use outside the engine: keeps metrics in memory, saves nothing."""
 
     def __init__(self, seed: int = 0, device: str = "cpu", folder: Path | str = ".") -> None:
         self.seed, self.device, self.folder = seed, device, Path(folder)
-        self.stopping = False
+        self.should_stop = False
         self.rank, self.world, self.address = 0, 1, ""
         self.history: list[tuple[int, dict[str, float]]] = []
 
     def log(self, step: int, metrics: dict[str, float], *, steps: int | None = None) -> None:
         self.history.append((step, dict(metrics)))
 
-    def due(self) -> bool:
+    def checkpoint_due(self) -> bool:
         return False
 
     def save(self, write: Callable[[Path], None]) -> None:
         return None
 
-    def keep(self, name: str, data: bytes) -> None:
+    def save_artifact(self, name: str, data: bytes) -> None:
         return None
 
     def load(self) -> Path | None:
         return None
 
-    def share(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         return value
 
-    def say(self, text: str) -> None:
+    def log_text(self, text: str) -> None:
         return None

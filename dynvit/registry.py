@@ -13,6 +13,8 @@ from timm.models import register_model
 from timm.models._features import FeatureGetterNet
 from torch import nn
 
+from dynvit.interface import interface_of
+
 _MODELS: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {}
 
 # What timm.create_model hands to every entry point besides the user's options.
@@ -57,8 +59,8 @@ def _entry_point(cls: type[nn.Module], name: str, preset: dict[str, Any], module
 
 
 def _features(model: nn.Module, name: str, options: dict[str, Any]) -> nn.Module:
-    """The maps of a pyramid's stages instead of logits (timm's ``features_only=True``)."""
-    if not hasattr(model, "forward_intermediates"):
+    """Wrap a pyramid so that it returns the maps of its stages (timm's ``features_only=True``)."""
+    if not interface_of(model).has_intermediates:
         raise ValueError(f"{name} has no feature pyramid")
     options.setdefault("out_indices", tuple(range(len(model.feature_info))))
     pyramid = FeatureGetterNet(model, **options)
@@ -131,6 +133,7 @@ def check_options(cls: type[nn.Module], name: str, options: dict[str, Any]) -> N
 def _default_cfg(name: str, model: nn.Module) -> dict[str, Any]:
     size = getattr(model, "img_size", 224)
     size = size if isinstance(size, tuple) else (size, size)
+    hooks = interface_of(model)
     return {
         "architecture": name,
         "num_classes": getattr(model, "num_classes", 1000),
@@ -141,8 +144,8 @@ def _default_cfg(name: str, model: nn.Module) -> dict[str, Any]:
         "interpolation": "bicubic",
         "mean": IMAGENET_DEFAULT_MEAN,
         "std": IMAGENET_DEFAULT_STD,
-        "first_conv": getattr(model, "first_conv", None),
-        "classifier": getattr(model, "classifier_name", "head"),
+        "first_conv": hooks.first_conv,
+        "classifier": hooks.classifier_name,
     }
 
 

@@ -1,7 +1,7 @@
-"""Random streams named by purpose, so that equal seeds share them across arms.
+"""Random streams named by purpose, so that arms with equal seeds share them.
 
-One seed gives a stream each for initialisation ("init"), data order ("order"), augmentation ("augment") and what
-models draw while training ("drop"). A model that draws more numbers than another changes nobody's data order.
+One seed gives separate streams for initialization ("init"), data order ("order"), augmentation ("augment") and dropout
+in models ("drop"). A model that draws more numbers than another does not change the data order.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import torch
 
 
 def derive(seed: int, *purpose: str | int) -> int:
-    """A 63-bit seed for a purpose: ``derive(0, "order", epoch)``. The same on every machine."""
+    """Return a 63-bit seed for a purpose, such as ``derive(0, "order", epoch)``; the same on every machine."""
     text = "/".join(str(part) for part in (seed, *purpose))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 def stream(seed: int, *purpose: str | int, device: str | torch.device = "cpu") -> torch.Generator:
-    """A fresh generator for a purpose. One per epoch or step costs microseconds and needs no state in checkpoints."""
+    """Return a new generator for a purpose. One per step costs microseconds and needs no state in checkpoints."""
     return torch.Generator(device).manual_seed(derive(seed, *purpose))
 
 
@@ -36,7 +36,7 @@ def seed_globally(seed: int, *purpose: str | int) -> None:
 
 
 def random_states(device: str) -> dict[str, Any]:
-    """All global random states, of types that ``torch.load(weights_only=True)`` accepts."""
+    """Return all global random states, in types that ``torch.load(weights_only=True)`` accepts."""
     name, keys, position, has_gauss, gauss = np.random.get_state()
     states: dict[str, Any] = {
         "torch": torch.get_rng_state(),
@@ -49,19 +49,19 @@ def random_states(device: str) -> dict[str, Any]:
 
 
 def set_random_states(states: dict[str, Any], device: str) -> None:
-    """Put back what `random_states` returned."""
+    """Restore what `random_states` returned."""
     torch.set_rng_state(states["torch"].cpu())
     name, keys, position, has_gauss, gauss = states["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
-    version, words, gauss_next = states["python"]
-    random.setstate((version, tuple(words), gauss_next))
+    version, internal, gauss_next = states["python"]
+    random.setstate((version, tuple(internal), gauss_next))
     if device.startswith("cuda") and "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"].cpu(), device)
 
 
 @contextmanager
 def own_stream(seed: int, *purpose: str | int) -> Iterator[None]:
-    """Inside the block the CPU's global generators are seeded for a purpose; afterwards they go on as if untouched."""
+    """Seed the CPU's global generators for a purpose inside the block; restore their states afterwards."""
     states = random_states("cpu")
     value = derive(seed, *purpose)
     torch.default_generator.manual_seed(value)
@@ -75,7 +75,7 @@ def own_stream(seed: int, *purpose: str | int) -> Iterator[None]:
 
 @contextmanager
 def deterministic(on: bool) -> Iterator[None]:
-    """Deterministic kernels inside the block, where torch has them; it warns where it has none."""
+    """Use deterministic kernels inside the block; torch warns for operators that have none."""
     before = (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled())
     fill, torch.utils.deterministic.fill_uninitialized_memory = (
         torch.utils.deterministic.fill_uninitialized_memory,

@@ -9,6 +9,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from dynvit.interface import interface_of
+
 
 class TokenTrace:
     """Filled by one forward pass of a model.
@@ -61,15 +63,15 @@ def trace_tokens(model: nn.Module) -> Iterator[TokenTrace]:
     """``with trace_tokens(model) as t: model(x)`` then read ``t.active``, ``t.scores``, ``t.depth``.
 
     The trace holds the last forward pass. Models record into ``model.trace`` (one ``TokenTrace`` or None);
-    a model without that attribute is taken as a plain timm transformer: all tokens active in every block.
+    for a plain timm transformer every token is active in every block.
     """
     trace = TokenTrace()
-    plain = not hasattr(model, "trace")
+    plain = not interface_of(model).records_tokens
     blocks = _blocks(model) if plain else []
     handles = [model.register_forward_pre_hook(lambda *_: trace.clear() if model.trace is trace else None)]
     handles += [block.register_forward_pre_hook(partial(_record, model, trace)) for block in blocks]
-    previous = getattr(model, "trace", None)
-    model.trace = trace  # set on plain models too: whoever sets it to None for a while, pauses the trace
+    previous = interface_of(model).trace
+    model.trace = trace  # on plain models too: setting it to None pauses the trace
     try:
         yield trace
     finally:

@@ -105,10 +105,13 @@ def test_dynvit_needs_torch_timm_and_numpy_only():
     assert wrong(late, allowed={"dynvit", "torch", "timm", "numpy", *data}) == []
 
 
-def test_reading_a_task_needs_the_standard_library_only():
-    tasks = {m: [i for i in imports_of(m) if not i.late and not i.typing] for m in under("dynvit.tasks")}
-    assert "dynvit.tasks.classify" in tasks
-    assert wrong(tasks) == []
+def test_configs_need_the_standard_library_only():
+    configs = {
+        m: [i for i in items if not i.name.startswith("dynvit.config.")]
+        for m, items in everything("dynvit.config").items()
+    }
+    assert "dynvit.config.classify" in configs
+    assert wrong(configs) == []
 
 
 def test_paper_tables_knows_frames_only():

@@ -57,7 +57,7 @@ def run(config: Config, context: Any) -> dict[str, Any]:
     saved = context.load()
     if saved is not None:
         x, best, first = json.loads(saved.read_text())
-        context.say(f"resumed before step {first}")
+        context.log_text(f"resumed before step {first}")
     steps = config.train.steps
     for step in range(first, steps + 1):
         x, loss = _descend(config, context.seed, step, x)
@@ -65,10 +65,10 @@ def run(config: Config, context: Any) -> dict[str, Any]:
         context.log(step, {"train.loss": loss, "val.score": -loss}, steps=steps)
         _fail(config.fault, step, context)
         time.sleep(config.train.seconds)
-        if config.fault.kind != "deaf" and step < steps and context.due():
+        if config.fault.kind != "deaf" and step < steps and context.checkpoint_due():
             state = json.dumps([x, best, step + 1])
             context.save(lambda path, state=state: path.write_text(state))
-            if context.stopping:
+            if context.should_stop:
                 raise Stopped
     _leave(config, context, lock)
     return {
@@ -98,7 +98,7 @@ def _fail(fault: Fault, step: int, context: Any) -> None:
     if fault.kind == "memory":
         raise MemoryError
     if fault.kind == "hang":
-        while not context.stopping:
+        while not context.should_stop:
             time.sleep(0.02)
     if fault.kind == "deaf":
         time.sleep(600)

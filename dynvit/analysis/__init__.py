@@ -1,1 +1,1 @@
-"""What the papers argue, as measurements: pure functions of scores, flags and curves, one idea per file."""
+"""Measurements behind the papers' claims: pure functions of scores, active tokens and curves, one per file."""

@@ -1,4 +1,4 @@
-"""How token importance moves between the layers of a model: means over images for each pair of layers.
+"""Changes of token importance between the layers of a model: means over images for each pair of layers.
 
 rank_correlation   Spearman's correlation of the scores in two layers
 returned           of the tokens that score lowest in the earlier layer, the share that scores highest in the later one
@@ -17,46 +17,46 @@ from itertools import combinations
 import torch.nn.functional as F
 from torch import Tensor
 
-from dynvit.analysis import token_reactivation
+from dynvit.analysis import token_reactivation as reactivation
 from dynvit.analysis.rank_statistics import highest, lowest, rank_correlation
 
 PAIRS = ("rank_correlation", "returned", "survival")
 Pair = tuple[int, int]
 
 
-class Movement:
-    """Sums over batches; an image whose ranking is all ties in a layer does not count for that layer's correlations."""
+class LayerPairs:
+    """Sums over batches; an image whose scores all tie in a layer is left out of that layer's correlations."""
 
     def __init__(self, share: float = 0.3) -> None:
         self.share = share
         self.sums: dict[tuple[str, tuple[int, ...]], tuple[float, int]] = {}
 
     def add(self, scores: Sequence[Tensor | None]) -> None:
-        """One batch: per layer ``[B, N]``, None where the layer has no score."""
+        """Add a batch: per layer ``[B, N]``, None for a layer without score."""
         scored = {i: s_BN for i, s_BN in enumerate(scores) if s_BN is not None}
         for l, m in combinations(scored, 2):
             one_BN, other_BN = same_grid(scored[l], scored[m])
             low_BN, high_BN, later_BN = self._low(one_BN), self._high(one_BN), self._high(other_BN)
             self._count("rank_correlation", (l, m), rank_correlation(one_BN, other_BN))
-            self._count("returned", (l, m), token_reactivation.share_in(low_BN, later_BN))
-            self._count("survival", (l, m), token_reactivation.share_in(high_BN, later_BN))
+            self._count("returned", (l, m), reactivation.share_in(low_BN, later_BN))
+            self._count("survival", (l, m), reactivation.share_in(high_BN, later_BN))
         if len({s_BN.shape for s_BN in scored.values()}) == 1:
             high = [(m, self._high(s_BN)) for m, s_BN in scored.items()]
             for l in list(scored)[:-1]:
                 later = [high_BN for m, high_BN in high if m > l]
-                self._count("returned_ever", (l,), token_reactivation.share_in_any(self._low(scored[l]), later))
+                self._count("returned_ever", (l,), reactivation.share_in_any(self._low(scored[l]), later))
 
     def pairs(self, statistic: str) -> dict[Pair, float]:
-        """(earlier, later) -> mean over images, of the pairs that have one."""
+        """Return (earlier, later) -> mean over images, for the pairs that have one."""
         return {(k[0], k[1]): mean for k, mean in self._means(statistic)}
 
     def summary(self) -> dict[str, float]:
-        """Each statistic's mean over its pairs (layers), and what `returned_ever` would be by chance."""
+        """Return each statistic's mean over its pairs (layers), and what `returned_ever` would be by chance."""
         found = {name: [mean for _, mean in self._means(name)] for name in (*PAIRS, "returned_ever")}
-        told = {name: sum(means) / len(means) for name, means in found.items() if means}
-        if "returned_ever" in told:
-            told["returned_by_chance"] = token_reactivation.by_chance(self.share, 1 + len(found["returned_ever"]))
-        return told
+        summary = {name: sum(means) / len(means) for name, means in found.items() if means}
+        if "returned_ever" in summary:
+            summary["returned_by_chance"] = reactivation.by_chance(self.share, 1 + len(found["returned_ever"]))
+        return summary
 
     def _means(self, statistic: str) -> Iterator[tuple[tuple[int, ...], float]]:
         for (name, layers), (total, images) in sorted(self.sums.items()):
@@ -76,7 +76,7 @@ class Movement:
 
 
 def same_grid(one_BN: Tensor, other_BN: Tensor) -> tuple[Tensor, Tensor]:
-    """Both on the coarser of their square grids."""
+    """Average both to the coarser of their square grids."""
     n = min(one_BN.shape[1], other_BN.shape[1])
     return _pooled(one_BN, n), _pooled(other_BN, n)
 

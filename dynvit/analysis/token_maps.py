@@ -1,4 +1,4 @@
-"""Token maps of a few images as one small file: which tokens took part in which layer, and how they ranked.
+"""Token maps of a few images in one small file: which tokens were active in which layer, and how they ranked.
 
 ``maps.npz`` holds, for I images, L layers and N patches in raster order (the finest grid where grids shrink):
 images uint8 [I, H, W, C], active bool [I, L, N], grid int [2]; and, where the model has scores, importance
@@ -27,7 +27,7 @@ Arrays = dict[str, np.ndarray[Any, Any]]
 
 @torch.no_grad()
 def token_maps(model: nn.Module, images: Tensor, kinds: Sequence[str], pixels: int) -> Arrays:
-    """pixels: images are stored at most so large. kinds: the first that the model has is kept."""
+    """Return the arrays. pixels: largest stored side of an image. kinds: the first that the model has is stored."""
     with evaluating(model):
         with trace_tokens(model) as trace:
             model(images)
@@ -35,7 +35,7 @@ def token_maps(model: nn.Module, images: Tensor, kinds: Sequence[str], pixels: i
         active = torch.stack([on_grid(a_BN, tokens) for a_BN in trace.active], 1)
         side = round(tokens**0.5)
         maps: Arrays = {
-            "images": pictures(images, pixels),
+            "images": to_uint8_images(images, pixels),
             "active": active.bool().cpu().numpy(),
             "grid": np.array([side, tokens // side]),
         }
@@ -46,19 +46,19 @@ def token_maps(model: nn.Module, images: Tensor, kinds: Sequence[str], pixels: i
     return maps
 
 
-def pictures(images: Tensor, pixels: int) -> np.ndarray[Any, Any]:
-    """``uint8[I, H, W, C]``, each image stretched from its darkest to its brightest value."""
+def to_uint8_images(images: Tensor, pixels: int) -> np.ndarray[Any, Any]:
+    """Return ``uint8[I, H, W, C]``, each image scaled from its minimum to its maximum."""
     x_ICHW = images.float().cpu()
     if max(x_ICHW.shape[2:]) > pixels:
         x_ICHW = F.interpolate(x_ICHW, size=(pixels, pixels), mode="area")
     low, high = x_ICHW.amin((1, 2, 3), keepdim=True), x_ICHW.amax((1, 2, 3), keepdim=True)
-    grey = (x_ICHW - low) / (high - low).clamp(min=1e-6)
-    found: np.ndarray[Any, Any] = (255 * grey).round().byte().permute(0, 2, 3, 1).numpy()
+    scaled = (x_ICHW - low) / (high - low).clamp(min=1e-6)
+    found: np.ndarray[Any, Any] = (255 * scaled).round().byte().permute(0, 2, 3, 1).numpy()
     return found
 
 
-def packed(maps: Arrays) -> bytes:
-    """As an .npz file; equal maps give equal bytes."""
+def pack(maps: Arrays) -> bytes:
+    """Return the bytes of an .npz file; equal maps give equal bytes."""
     out = io.BytesIO()
     np.savez_compressed(out, allow_pickle=False, **maps)
     return out.getvalue()

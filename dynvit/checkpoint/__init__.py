@@ -1,0 +1,1 @@
+"""Loading of weights: official checkpoints, timm backbones, files and folders of trials."""

@@ -1,4 +1,4 @@
-"""Renaming of an official checkpoint's keys to ours, with every problem told in the official names."""
+"""Renaming of an official checkpoint's keys to ours; problems are reported in the official names."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
+
+from dynvit.checkpoint.report import raise_problems
 
 BLOCK = {
     "norm1": "attention.norm",
@@ -30,7 +32,7 @@ SAME = ("pos_embed", "pools", "norm", "head")
 
 
 def sret_names(own: Iterable[str], recursion: int, nlls_per_block: int) -> dict[str, str]:
-    """szq0214/SReT: official key -> ours, several keys for what passes share.
+    """Map szq0214/SReT's keys to ours; parameters that passes share have several keys.
 
     Pass r of unique block u is listed as block 2 (u recursion + r) of its stage there, its NLL as the next one.
     """
@@ -50,11 +52,11 @@ def sret_names(own: Iterable[str], recursion: int, nlls_per_block: int) -> dict[
                 passes = passes if nlls_per_block == 1 else range(int(part[5]), int(part[5]) + 1)
             for r in passes:
                 i = 2 * (block * recursion + r) + offset
-                names[f"transformers.{stage}.blocks.{i}.{_theirs(rest, table)}"] = ours
+                names[f"transformers.{stage}.blocks.{i}.{_official(rest, table)}"] = ours
     return names
 
 
-def _theirs(ours: str, table: Mapping[str, str]) -> str:
+def _official(ours: str, table: Mapping[str, str]) -> str:
     for theirs, prefix in table.items():
         if ours == prefix or ours.startswith(prefix + "."):
             return theirs + ours[len(prefix) :]
@@ -64,11 +66,11 @@ def _theirs(ours: str, table: Mapping[str, str]) -> str:
 def rename(
     official: Mapping[str, Tensor], names: Mapping[str, str], own: Mapping[str, Tensor], model: str
 ) -> dict[str, Tensor]:
-    """State dict with our names.
+    """Return the state dict with our names.
 
-    names: official -> ours; several official names may stand for one tensor of ours (shared modules): any
-    of them will do, and those present must be equal. own: our state dict, for the shapes.
-    Raises ValueError listing missing, unexpected and mis-shaped keys and second names that disagree.
+    names: official -> ours; several official names may map to one of our tensors (shared modules): any of them is
+    enough, and those present must be equal. own: our state dict, for the shapes.
+    Raises ValueError listing missing, unexpected and mis-shaped keys, and names of one tensor with different values.
     """
     renamed: dict[str, Tensor] = {}
     first: dict[str, str] = {}
@@ -91,11 +93,5 @@ def rename(
         "wrong shape": shapes,
         "different values under two names of one shared tensor": differing,
     }
-    told = [f"{what}: {_some(keys)}" for what, keys in problems.items() if keys]
-    if told:
-        raise ValueError(f"checkpoint does not fit {model}; " + "; ".join(told))
+    raise_problems(model, problems)
     return renamed
-
-
-def _some(keys: list[str]) -> str:
-    return ", ".join(keys[:8]) + (f" and {len(keys) - 8} more" if len(keys) > 8 else "")

@@ -1,31 +1,118 @@
-"""Loading of official checkpoints and of trunk weights into our models, strictly and with a report."""
+"""Weights for our models: official checkpoints, backbones, files, timm's hub and trained trials.
+
+Position tables and windows' bias tables of another grid are resampled; a classifier of other classes is left out. The
+log reports what was and was not loaded.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
+import timm
 import torch
+from timm.models import load_state_dict
 from torch import Tensor, nn
+
+from dynvit.checkpoint.pos_embed import resample_tables
+from dynvit.checkpoint.report import LoadReport, first, raise_problems, shapes
+from dynvit.interface import interface_of
+from dynvit.trunks import trunk_of
+
+TRIAL_FILES = ("best.safetensors", "last.safetensors", "ckpt/last.pt")
+"""Weights in a trial's folder; the first that exists is used."""
+
+
+class InitError(ValueError):
+    """Initial weights that do not exist or are of another model."""
+
+
+class MissingWeights(InitError, FileNotFoundError):
+    """A file of initial weights that does not exist."""
 
 
 @dataclass(frozen=True)
-class LoadReport:
-    """Names of our parameters that were loaded, that kept their initialisation, and unused keys of the source."""
+class InitSpec:
+    """Where initial weights come from; an empty source means the model's own initialization."""
 
-    loaded: tuple[str, ...]
-    kept: tuple[str, ...]
-    unused: tuple[str, ...]
+    source: str = ""
+    """A file, a trial's folder, or ``timm``: the hub."""
+    naming: Literal["auto", "own", "trunk", "official"] = "auto"
+    """Whose parameter names: the model's (strict), its timm backbone's, the authors'; auto: the model's or the
+    backbone's, resampled to the model's grid."""
+    key: str = "init"
+    """The option that it comes from, for messages."""
+    prefer_ema: bool = False
+    """Use the averaged weights of a file that has both."""
 
-    def __str__(self) -> str:
-        def some(names: tuple[str, ...]) -> str:
-            return ", ".join(names[:4]) + (f", ... ({len(names)})" if len(names) > 4 else "") if names else "none"
+    @classmethod
+    def parse(cls, init: str) -> InitSpec:
+        """Parse the option `init`: ``timm``, ``FILE``, ``FOLDER`` or ``official FILE``."""
+        if init.startswith("official "):
+            return cls(init.removeprefix("official ").strip(), "official")
+        return cls(init)
 
-        return (
-            f"loaded {len(self.loaded)} tensors; kept at initialisation: {some(self.kept)}; "
-            f"unused in the source: {some(self.unused)}"
-        )
+
+def load_initial_weights(model: nn.Module, spec: InitSpec, name: str, log_text: Callable[[str], None]) -> None:
+    """Load what `spec` describes into the model and log a report. Raises ValueError if it does not fit.
+
+    name: the model's name in timm.
+    """
+    if not spec.source:
+        return
+    source = spec.source
+    if source == "timm" and spec.naming == "auto":
+        state, source = _from_hub(name)
+    else:
+        state = read_state_dict(Path(source), spec.key, spec.prefer_ema)
+    if spec.naming == "trunk":
+        report = load_trunk(model, state)
+    elif spec.naming == "auto":
+        report = load_matching(model, state)
+    else:
+        (load_official if spec.naming == "official" else load_strict)(model, state)
+        report = LoadReport(tuple(model.state_dict()), (), ())
+    log_text(f"{spec.key} {source}: {report}")
+
+
+def read_state_dict(path: Path, key: str = "init", prefer_ema: bool = False) -> dict[str, Any]:
+    """Read a state dict from safetensors, a weights-only pickle, or what a trial has left in its folder."""
+    path = path.expanduser()
+    if path.is_dir():
+        found = next((path / name for name in TRIAL_FILES if (path / name).is_file()), None)
+        if found is None:
+            names = ", ".join(TRIAL_FILES)
+            raise InitError(f"{key}: {path} holds none of {names}; a trial leaves them with keep_checkpoint: true")
+        path = found
+    if not path.is_file():
+        raise MissingWeights(f"{key}: no file {path}")
+    return load_state_dict(str(path), use_ema=prefer_ema, weights_only=True)
+
+
+def load_matching(model: nn.Module, state: Mapping[str, Tensor]) -> LoadReport:
+    """Load by the model's own names or by those of its backbone, whichever covers more of the model."""
+    own, state = model.state_dict(), resample_tables(state, model)
+    matching = [name for name in state if name in own]
+    if len(matching) < len(own) and interface_of(model).has_backbone:
+        return load_trunk(model, _without_other_classes(state, model))
+    if not matching:
+        raise InitError(f"init: not one of {len(state)} tensors is known to {type(model).__name__}: {first(state)}")
+    return _copy_matching(model, state, "init")
+
+
+def transfer_weights(model: nn.Module, state: Mapping[str, Tensor]) -> LoadReport:
+    """Load from the same model trained on other data: everything except the classifiers."""
+    heads = classifier_prefixes(model)
+    kept = {name: tensor for name, tensor in state.items() if not name.startswith(heads)}
+    return _copy_matching(model, resample_tables(kept, model), "source")
+
+
+def classifier_prefixes(model: nn.Module) -> tuple[str, ...]:
+    """Return the prefixes of its classifiers' parameter names; a distilled model has two classifiers."""
+    names = interface_of(model).classifier_names
+    return tuple(f"{name}." for name, _ in model.named_modules() if name in names)
 
 
 def load_official(model: nn.Module, state_dict: Mapping[str, Any]) -> nn.Module:
@@ -34,28 +121,24 @@ def load_official(model: nn.Module, state_dict: Mapping[str, Any]) -> nn.Module:
     Works at the dtype the model has. Raises ValueError listing missing, unexpected and mis-shaped keys.
     The mapping of names is the model's ``convert_official(state_dict) -> state_dict`` method.
     """
-    if not hasattr(model, "convert_official"):
-        raise ValueError(f"{type(model).__name__} has no official checkpoint format")
-    strict_load(model, model.convert_official(_unwrap(state_dict)))
+    load_strict(model, interface_of(model).convert_official(_unwrap(state_dict)))
     return model
 
 
 def load_trunk(model: nn.Module, state_dict: Mapping[str, Any]) -> LoadReport:
-    """Initialise a method from its timm trunk's state dict; what the method adds keeps its initialisation.
+    """Initialize a method from its timm backbone's state dict; what the method adds keeps its initialization.
 
     The mapping of names is the model's ``convert_trunk(state_dict) -> state_dict`` method. A classifier of
     another class count is left out and reported; any other mis-shaped tensor raises ValueError, as does a state dict
     of which nothing fits.
     """
-    if not hasattr(model, "convert_trunk"):
-        raise ValueError(f"{type(model).__name__} is not built on a timm trunk")
-    given = _unwrap(state_dict)
+    given, hooks = _unwrap(state_dict), interface_of(model)
     try:
-        source = model.convert_trunk(given)
-    except (RuntimeError, KeyError) as error:  # a table or a layer of another shape than any trunk has
-        raise ValueError(f"weights of another kind than {type(model).__name__}'s trunk: {error}") from error
+        source = hooks.convert_trunk(given)
+    except (RuntimeError, KeyError) as error:  # a table or a layer of another shape than any backbone has
+        raise ValueError(f"weights of another kind than {type(model).__name__}'s backbone: {error}") from error
     own = model.state_dict()
-    heads = tuple(getattr(model, "classifier_names", ("head",)))
+    heads = hooks.classifier_names
     usable, wrong, unused = {}, [], []
     for name, tensor in source.items():
         if name not in own:
@@ -65,33 +148,57 @@ def load_trunk(model: nn.Module, state_dict: Mapping[str, Any]) -> LoadReport:
         else:
             usable[name] = tensor
     if wrong:
-        shapes = "; ".join(f"{n}: {tuple(source[n].shape)}, ours {tuple(own[n].shape)}" for n in wrong[:6])
-        raise ValueError(f"trunk weights of another size: {shapes}")
+        raise ValueError(f"backbone weights of another size: {shapes(wrong, source, own)}")
     if not usable:
-        some = ", ".join([*given][:4])
-        raise ValueError(f"not one of {len(given)} tensors is known to {type(model).__name__} or its trunk: {some}")
+        known = f"{type(model).__name__} or its backbone: {first(given)}"
+        raise ValueError(f"not one of {len(given)} tensors is known to {known}")
     _copy(model, usable)
     return LoadReport(tuple(usable), tuple(n for n in own if n not in usable), tuple(unused))
 
 
-def strict_load(model: nn.Module, state_dict: Mapping[str, Tensor]) -> None:
-    """Copy tensors by name; ValueError lists every missing, unexpected and mis-shaped key."""
+def load_strict(model: nn.Module, state_dict: Mapping[str, Tensor]) -> None:
+    """Copy tensors by name. Raises ValueError listing every missing, unexpected and mis-shaped key."""
     own = model.state_dict()
-    problems = []
-    missing = [n for n in own if n not in state_dict]
-    unexpected = [n for n in state_dict if n not in own]
-    shapes = [
-        f"{n} {tuple(state_dict[n].shape)}, ours {tuple(own[n].shape)}"
-        for n in own
-        if n in state_dict and state_dict[n].shape != own[n].shape
-    ]
-    for what, names in (("missing", missing), ("unexpected", unexpected), ("wrong shape", shapes)):
-        if names:
-            more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-            problems.append(f"{what}: {', '.join(names[:8])}{more}")
-    if problems:
-        raise ValueError(f"checkpoint does not fit {type(model).__name__}; " + "; ".join(problems))
+    both = [n for n in own if n in state_dict and state_dict[n].shape != own[n].shape]
+    problems = {
+        "missing": [n for n in own if n not in state_dict],
+        "unexpected": [n for n in state_dict if n not in own],
+        "wrong shape": [f"{n} {tuple(state_dict[n].shape)}, ours {tuple(own[n].shape)}" for n in both],
+    }
+    raise_problems(type(model).__name__, problems)
     _copy(model, state_dict)
+
+
+def _from_hub(name: str) -> tuple[dict[str, Tensor], str]:
+    """Return the published weights of a timm model, or of the backbone that a method is built on, and the name."""
+    trunk = trunk_of({"name": name})
+    source = str(trunk["name"]) if trunk else name
+    try:
+        return timm.create_model(source, pretrained=True).state_dict(), source
+    except Exception as error:  # many types, of timm and of the hub's client
+        raise InitError(
+            f"init: timm: no weights of {source} ({type(error).__name__}: {error}). Without a network give a file: "
+            f"init: FILE, saved elsewhere from timm.create_model('{source}', pretrained=True).state_dict()"
+        ) from error
+
+
+def _copy_matching(model: nn.Module, state: Mapping[str, Tensor], key: str) -> LoadReport:
+    """Copy what the model has. Raises InitError for a tensor of another shape that is not a classifier's."""
+    own, heads = model.state_dict(), classifier_prefixes(model)
+    usable = {name: tensor for name, tensor in state.items() if name in own and own[name].shape == tensor.shape}
+    wrong = [name for name in state if name in own and name not in usable and not name.startswith(heads)]
+    if wrong:
+        raise InitError(f"{key}: weights of another size: {shapes(wrong, state, own)}")
+    _copy(model, usable)
+    unused = tuple(name for name in state if name not in usable)
+    return LoadReport(tuple(usable), tuple(name for name in own if name not in usable), unused)
+
+
+def _without_other_classes(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Drop a backbone's classifier over other classes, wherever a method would put it."""
+    classes = int(getattr(model, "num_classes", 0))
+    heads = {n for n, t in state.items() if n.split(".")[0] in ("head", "head_dist", "aux_head", "fc")}
+    return {n: t for n, t in state.items() if n not in heads or len(t) == classes}
 
 
 def _unwrap(state_dict: Mapping[str, Any]) -> Mapping[str, Tensor]:

@@ -1,19 +1,16 @@
-"""Augmentation of a whole batch on its device, with numbers from a given generator."""
+"""Augmentation of a whole batch on its device, with random numbers from a given generator."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from dynvit.tasks.classify import Augment
+from dynvit.config.data import Augment
 
 
 def augment(x_BCHW: Tensor, options: Augment, generator: torch.Generator) -> Tensor:
-    """Random translation, then random mirroring, each image by its own draw."""
+    """Translate, then mirror at random, each image independently."""
     if options.shift:
         x_BCHW = translate(x_BCHW, options.shift, generator)
     if options.flip:
@@ -22,32 +19,32 @@ def augment(x_BCHW: Tensor, options: Augment, generator: torch.Generator) -> Ten
 
 
 def translate(x_BCHW: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
-    """Move each image by up to `pixels` in both directions, zeros coming in: what pad-and-crop does."""
+    """Shift each image by up to `pixels` in both directions, filled with zeros: the usual pad-and-crop."""
     b, _, h, w = x_BCHW.shape
     device = x_BCHW.device
     padded = F.pad(x_BCHW, (pixels,) * 4)
     offset_2B = torch.randint(0, 2 * pixels + 1, (2, b), generator=generator, device=device)
     rows_BH = offset_2B[0, :, None] + torch.arange(h, device=device)
-    columns_BW = offset_2B[1, :, None] + torch.arange(w, device=device)
+    cols_BW = offset_2B[1, :, None] + torch.arange(w, device=device)
     image_B = torch.arange(b, device=device)
-    moved_BHWC = padded.permute(0, 2, 3, 1)[image_B[:, None, None], rows_BH[:, :, None], columns_BW[:, None, :]]
+    moved_BHWC = padded.permute(0, 2, 3, 1)[image_B[:, None, None], rows_BH[:, :, None], cols_BW[:, None, :]]
     return moved_BHWC.permute(0, 3, 1, 2).contiguous()
 
 
 def mirror(x_BCHW: Tensor, generator: torch.Generator) -> Tensor:
-    """Swap left and right in half of the images."""
+    """Flip half of the images left to right."""
     chosen_B = torch.rand(x_BCHW.shape[0], generator=generator, device=x_BCHW.device) < 0.5
     return torch.where(chosen_B[:, None, None, None], x_BCHW.flip(3), x_BCHW)
 
 
 def cut_out(x_BCHW: Tensor, side: int, fill_C: Tensor, generator: torch.Generator) -> Tensor:
-    """Cutout (DeVries and Taylor, 2017): a square of `side` pixels at a random place of each image takes one colour."""
+    """Cutout (DeVries and Taylor, 2017): fill a square of `side` pixels at a random place of each image."""
     b, _, h, w = x_BCHW.shape
     device = x_BCHW.device
     top_B = torch.randint(0, h, (b, 1), generator=generator, device=device) - side // 2
     left_B = torch.randint(0, w, (b, 1), generator=generator, device=device) - side // 2
-    rows_H, columns_W = torch.arange(h, device=device), torch.arange(w, device=device)
+    rows_H, cols_W = torch.arange(h, device=device), torch.arange(w, device=device)
     inside_BH = (rows_H >= top_B) & (rows_H < top_B + side)
-    inside_BW = (columns_W >= left_B) & (columns_W < left_B + side)
+    inside_BW = (cols_W >= left_B) & (cols_W < left_B + side)
     inside_BHW = inside_BH[:, :, None] & inside_BW[:, None, :]
     return torch.where(inside_BHW[:, None], fill_C.view(1, -1, 1, 1), x_BCHW)

@@ -1,24 +1,21 @@
-"""Some classes of a data set (`data.labels`), renumbered in the order they are asked for."""
+"""A subset of a data set's classes (`data.labels`), renumbered in that order."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dynvit.data.listing import Source, Split
-
-if TYPE_CHECKING:
-    from dynvit.data.in_memory import Decoded
-    from dynvit.tasks.classify import Data
+from dynvit.config.data import Data
+from dynvit.data.in_memory import DecodedSet
+from dynvit.data.source import ImageSource, Split
 
 
-def of_decoded(found: Decoded, data: Data) -> Decoded:
-    """A decoded set less the other classes; its mean and deviation stay those of the whole set."""
+def select_classes(found: DecodedSet, data: Data) -> DecodedSet:
+    """Drop the other classes of a decoded set; its mean and standard deviation stay those of the whole set."""
     if not data.labels:
         return found
     train, train_labels = _tensors(found.train_images, found.train_labels, data, found.classes)
@@ -33,19 +30,19 @@ def of_decoded(found: Decoded, data: Data) -> Decoded:
     )
 
 
-def of_split(split: Split, data: Data) -> Split:
-    """A listed part less the images of other classes."""
+def select_split_classes(split: Split, data: Data) -> Split:
+    """Drop the images of other classes from a split."""
     if not data.labels:
         return split
-    kept, labels = renumbered(split.labels, data, len(split.classes))
-    return Split(split.name, tuple(split.classes[i] for i in data.labels), Some(split.source, kept), labels)
+    kept, labels = select_labels(split.labels, data, len(split.classes))
+    return Split(split.name, tuple(split.classes[i] for i in data.labels), ClassSubset(split.source, kept), labels)
 
 
-def renumbered(labels: NDArray[np.int64], data: Data, classes: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Places of the images that are wanted, and their new labels. ValueError for a class that is not there."""
+def select_labels(labels: NDArray[np.int64], data: Data, classes: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the indices of the images to keep and their new labels. Raises ValueError for an unknown class."""
     if absent := [label for label in data.labels if label >= classes]:
-        told = ", ".join(map(str, absent))
-        raise ValueError(f"data.labels asks for {told}, the classes of {data.name} are 0 to {classes - 1}")
+        names = ", ".join(map(str, absent))
+        raise ValueError(f"data.labels asks for {names}, the classes of {data.name} are 0 to {classes - 1}")
     new = np.full(classes, -1, dtype=np.int64)
     new[list(data.labels)] = np.arange(len(data.labels))
     kept = np.flatnonzero(new[labels] >= 0)
@@ -53,22 +50,22 @@ def renumbered(labels: NDArray[np.int64], data: Data, classes: int) -> tuple[NDA
 
 
 @dataclass(frozen=True)
-class Some:
-    """Those images of a source that stand at `places`."""
+class ClassSubset:
+    """The images of a source at some indices."""
 
-    source: Source
-    places: NDArray[np.int64]
+    source: ImageSource
+    indices: NDArray[np.int64]
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.indices)
 
     def read(self, index: int) -> bytes:
-        return self.source.read(int(self.places[index]))
+        return self.source.read(int(self.indices[index]))
 
     def name(self, index: int) -> str:
-        return self.source.name(int(self.places[index]))
+        return self.source.name(int(self.indices[index]))
 
 
 def _tensors(images: Tensor, labels: Tensor, data: Data, classes: int) -> tuple[Tensor, Tensor]:
-    kept, new = renumbered(labels.numpy(), data, classes)
+    kept, new = select_labels(labels.numpy(), data, classes)
     return images[torch.from_numpy(kept)], torch.from_numpy(new)

@@ -1,4 +1,4 @@
-"""Images that cannot be decoded: left out and counted up to a stated number, an error beyond it."""
+"""Images that cannot be decoded: skipped and counted up to `data.max_corrupt`, an error beyond it."""
 
 from __future__ import annotations
 
@@ -8,37 +8,46 @@ import zlib
 from collections.abc import Iterable
 from typing import Any
 
-SHOWN = 5
-DAMAGED = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error)
-"""What PIL's decoders raise at bytes that are no image, or half of one."""
+MAX_NAMES = 5
+DECODE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error)
+"""What PIL's decoders raise for bytes that are no image, or a truncated one."""
 
 
-class Corrupt:
-    """The unreadable images of a data set that have been met so far: name and reason."""
+class CorruptImages:
+    """The unreadable images met so far: name and reason."""
 
     def __init__(self, limit: int = 0) -> None:
         self.limit = limit
         self.found: dict[str, str] = {}
+        self._merged = 0
 
     def add(self, found: Iterable[tuple[str, str]]) -> None:
-        """ValueError with the first names where there are more than the limit allows."""
+        """Record images. Raises ValueError with the first names if there are more than the limit."""
         self.found |= dict(found)
         if len(self.found) <= self.limit:
             return
-        told = [f"{name} cannot be read as an image: {reason}" for name, reason in self.found.items()]
-        if len(told) == 1:
-            raise ValueError(f"{told[0]}; to leave such images out, say how many in data.max_corrupt")
-        more = f" and {len(told) - SHOWN} more" if len(told) > SHOWN else ""
-        raise ValueError(f"{len(told)} images, data.max_corrupt is {self.limit}: {'; '.join(told[:SHOWN])}{more}")
+        lines = [f"{name} cannot be read as an image: {reason}" for name, reason in self.found.items()]
+        if len(lines) == 1:
+            raise ValueError(f"{lines[0]}; to skip such images, set data.max_corrupt to their number")
+        more = f" and {len(lines) - MAX_NAMES} more" if len(lines) > MAX_NAMES else ""
+        raise ValueError(f"{len(lines)} images, data.max_corrupt is {self.limit}: {'; '.join(lines[:MAX_NAMES])}{more}")
+
+    def merge(self, found: Iterable[dict[str, str]]) -> list[tuple[str, str]]:
+        """Replace the images by those of all processes; return those added since the last call."""
+        every = {name: reason for each in found for name, reason in each.items()}
+        new, self._merged = list(every.items())[self._merged :], len(every)
+        self.found = {}
+        self.add(every.items())
+        return new
 
 
-def why(error: Exception) -> str:
-    """The decoder's reason; where it names the bytes by their address, that they are no image."""
+def decode_error(error: Exception) -> str:
+    """Return the decoder's reason; PIL names bytes of an unknown format by their address only."""
     return "no image format that PIL knows" if "<_io." in str(error) else str(error)
 
 
-def decoded(content: bytes) -> Any:
-    """A PIL image in RGB."""
+def decode_image(content: bytes) -> Any:
+    """Decode to a PIL image in RGB."""
     from PIL import Image
 
     with Image.open(io.BytesIO(content)) as opened:

@@ -1,23 +1,21 @@
-"""Where a data set's files are: `data.root`, or under the folder that DYNVIT_DATA names."""
+"""Location of a data set's files: `data.root`, or a folder under $DYNVIT_DATA."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from dynvit.tasks.classify import Data
+from dynvit.config.data import Data
 
 VARIABLE = "DYNVIT_DATA"
 
 
 def find_root(data: Data, must_exist: bool = True) -> Path:
-    """The folder of the data set. FileNotFoundError says which places were tried."""
+    """Return the folder of the data set. Raises FileNotFoundError naming the places that were tried."""
     base = os.environ.get(VARIABLE)
     if must_exist and not data.root and not base:
         raise FileNotFoundError(
-            f"where is {data.name}? Set data.root, or {VARIABLE} to a folder with {data.name}/ in it"
+            f"data set {data.name} not found: set data.root, or {VARIABLE} to a folder with {data.name}/ in it"
         )
     tried = places(data)
     for place in tried:
@@ -36,10 +34,10 @@ def places(data: Data) -> list[Path]:
     given = Path(data.root or data.name).expanduser()
     found = [given] if data.root else []
     if not given.is_absolute():
-        found.append((Path(base).expanduser() if base else cache()) / given)
+        found.append((Path(base).expanduser() if base else cache_folder()) / given)
     return found
 
 
-def cache() -> Path:
-    """Where downloads go when the user names no place."""
+def cache_folder() -> Path:
+    """Return the folder for downloads when neither data.root nor DYNVIT_DATA is set."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dynvit"

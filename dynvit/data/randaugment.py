@@ -1,6 +1,6 @@
 """RandAugment of a whole batch on its device, as timm applies it to single images (rand-m9-n2-mstd0.5-inc1).
 
-Each of `layers` times every image draws one of fifteen operations, which half of the time is carried out, with a
+Each of `layers` times every image draws one of fifteen operations, which half of the time is applied, with a
 magnitude of 0 to 10 drawn around `magnitude`. Draws come from the CPU, so which images share an operation is known
 without waiting for the device. Interpolation is bilinear, where timm draws bilinear or bicubic.
 """
@@ -16,11 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-FULL = 10.0
-"""Levels go up to it."""
-GREY = 128.0
-"""What comes in from outside an image that is turned or moved."""
-WORD = re.compile(r"(mstd|inc|m|n|p)(\d+(?:\.\d+)?|inf)")
+MAX_LEVEL = 10.0
+FILL = 128.0
+"""Value of pixels from outside an image that is rotated, sheared or translated."""
+FIELD = re.compile(r"(mstd|inc|m|n|p)(\d+(?:\.\d+)?|inf)")
 
 
 @dataclass(frozen=True)
@@ -31,54 +30,54 @@ class Policy:
     probability: float = 0.5
 
     @staticmethod
-    def read(text: str) -> Policy:
-        """timm's notation; ValueError where it asks for what is not done here."""
-        name, *words = text.split("-")
+    def parse(text: str) -> Policy:
+        """Parse timm's notation. Raises ValueError for what is not supported here."""
+        name, *fields = text.split("-")
         given: dict[str, float] = {}
-        for word in words:
-            found = WORD.fullmatch(word)
+        for field in fields:
+            found = FIELD.fullmatch(field)
             if found is None:
                 raise ValueError(
-                    f"data.augment.auto {text}: {word} is not known to images in memory (m, n, p, mstd, inc1)"
+                    f"data.augment.auto {text}: {field} is not supported for images in memory (m, n, p, mstd, inc1)"
                 )
             given[found[1]] = float(found[2])
         if name != "rand" or given.pop("inc", 0) != 1:
             raise ValueError(
-                f"data.augment.auto {text}: images in memory take rand-...-inc1, such as rand-m9-mstd0.5-inc1; "
+                f"data.augment.auto {text}: images in memory support rand-...-inc1, such as rand-m9-mstd0.5-inc1; "
                 "for others set data.in_memory to never"
             )
         return Policy(given.get("m", 9.0), int(given.get("n", 2)), given.get("mstd", 0.0), given.get("p", 0.5))
 
     def apply(self, x_BCHW: Tensor, generator: torch.Generator) -> Tensor:
-        """uint8 in, uint8 out."""
+        """Apply to ``uint8[B, C, H, W]``; returns the same type and shape."""
         x_BCHW, b = x_BCHW.float(), len(x_BCHW)
         for _ in range(self.layers):
             choice_B = torch.randint(0, len(OPERATIONS), (b,), generator=generator)
             done_B = torch.rand(b, generator=generator) < self.probability
-            level_B = self._levels(b, generator)
+            level_B = self._draw_levels(b, generator)
             sign_B = torch.randint(0, 2, (b,), generator=generator) * 2.0 - 1.0
             for i, operation in enumerate(OPERATIONS):
                 index_N = ((choice_B == i) & done_B).nonzero().flatten()
                 if len(index_N):
-                    there_N = index_N.to(x_BCHW.device, non_blocking=True)
+                    on_device_N = index_N.to(x_BCHW.device, non_blocking=True)
                     level_N, sign_N = (v[index_N].to(x_BCHW.device, non_blocking=True) for v in (level_B, sign_B))
-                    new_NCHW = operation(x_BCHW[there_N], level_N.view(-1, 1, 1, 1), sign_N.view(-1, 1, 1, 1))
-                    x_BCHW = x_BCHW.index_copy(0, there_N, new_NCHW.round().clamp(0, 255))
+                    new_NCHW = operation(x_BCHW[on_device_N], level_N.view(-1, 1, 1, 1), sign_N.view(-1, 1, 1, 1))
+                    x_BCHW = x_BCHW.index_copy(0, on_device_N, new_NCHW.round().clamp(0, 255))
         return x_BCHW.to(torch.uint8)
 
-    def _levels(self, b: int, generator: torch.Generator) -> Tensor:
+    def _draw_levels(self, b: int, generator: torch.Generator) -> Tensor:
         if math.isinf(self.std):
-            return torch.rand(b, generator=generator) * self.magnitude / FULL
+            return torch.rand(b, generator=generator) * self.magnitude / MAX_LEVEL
         noise_B = torch.randn(b, generator=generator) * self.std
-        return (self.magnitude + noise_B).clamp(0, FULL) / FULL
+        return (self.magnitude + noise_B).clamp(0, MAX_LEVEL) / MAX_LEVEL
 
 
 Operation = Callable[[Tensor, Tensor, Tensor], Tensor]
 """x_NCHW of 0..255, level_N111 of 0..1, sign_N111 -> x_NCHW."""
 
 
-def grey(x_NCHW: Tensor) -> Tensor:
-    """Luminance, as PIL has it."""
+def gray(x_NCHW: Tensor) -> Tensor:
+    """Return the luminance by PIL's weights."""
     if x_NCHW.shape[1] != 3:
         return x_NCHW.mean(1, keepdim=True).round()
     weight_C = torch.tensor([0.299, 0.587, 0.114], device=x_NCHW.device).view(1, 3, 1, 1)
@@ -86,7 +85,7 @@ def grey(x_NCHW: Tensor) -> Tensor:
 
 
 def blend(other_NCHW: Tensor, x_NCHW: Tensor, level: Tensor, sign: Tensor) -> Tensor:
-    """Away from the image by up to nine tenths, towards or from the other one."""
+    """Interpolate towards, or extrapolate away from, another image by up to 0.9."""
     factor = (1 + sign * level * 0.9).clamp(min=0.1)
     return (other_NCHW + factor * (x_NCHW - other_NCHW)).clamp(0, 255)
 
@@ -96,7 +95,7 @@ def auto_contrast(x: Tensor, level: Tensor, sign: Tensor) -> Tensor:
     return torch.where(high > low, (x - low) * (255 / (high - low).clamp(min=1)), x)
 
 
-def equalise(x: Tensor, level: Tensor, sign: Tensor) -> Tensor:
+def equalize(x: Tensor, level: Tensor, sign: Tensor) -> Tensor:
     from torchvision.transforms.v2.functional import equalize_image
 
     return equalize_image(x.to(torch.uint8)).float()
@@ -106,25 +105,25 @@ def invert(x: Tensor, level: Tensor, sign: Tensor) -> Tensor:
     return 255 - x
 
 
-def posterise(x: Tensor, level: Tensor, sign: Tensor) -> Tensor:
-    step = torch.exp2(4 + (level * 4).floor())  # four bits are kept, or fewer
+def posterize(x: Tensor, level: Tensor, sign: Tensor) -> Tensor:
+    step = torch.exp2(4 + (level * 4).floor())  # keeps four bits or fewer
     return (x / step).floor() * step
 
 
-def solarise(x: Tensor, level: Tensor, sign: Tensor) -> Tensor:
+def solarize(x: Tensor, level: Tensor, sign: Tensor) -> Tensor:
     return torch.where(x < 256 - (level * 256).floor(), x, 255 - x)
 
 
-def solarise_add(x: Tensor, level: Tensor, sign: Tensor) -> Tensor:
+def solarize_add(x: Tensor, level: Tensor, sign: Tensor) -> Tensor:
     return torch.where(x < 128, (x + (level * 110).floor()).clamp(max=255), x)
 
 
-def colour(x: Tensor, level: Tensor, sign: Tensor) -> Tensor:
-    return blend(grey(x).expand_as(x), x, level, sign)
+def color(x: Tensor, level: Tensor, sign: Tensor) -> Tensor:
+    return blend(gray(x).expand_as(x), x, level, sign)
 
 
 def contrast(x: Tensor, level: Tensor, sign: Tensor) -> Tensor:
-    return blend(grey(x).mean((1, 2, 3), keepdim=True).round().expand_as(x), x, level, sign)
+    return blend(gray(x).mean((1, 2, 3), keepdim=True).round().expand_as(x), x, level, sign)
 
 
 def brightness(x: Tensor, level: Tensor, sign: Tensor) -> Tensor:
@@ -135,46 +134,46 @@ def sharpness(x: Tensor, level: Tensor, sign: Tensor) -> Tensor:
     kernel = torch.ones(3, 3, device=x.device)
     kernel[1, 1] = 5
     c = x.shape[1]
-    smooth = x.clone()  # the rim stays
+    smooth = x.clone()  # the border stays
     smooth[:, :, 1:-1, 1:-1] = F.conv2d(x, (kernel / kernel.sum()).expand(c, 1, 3, 3), groups=c).round()
     return blend(smooth, x, level, sign)
 
 
-def _moved(x_NCHW: Tensor, rows: list[list[Tensor | float]]) -> Tensor:
-    """Sample each image at places that its 2 x 3 matrix gives, in coordinates of -1 to 1."""
+def _warp(x_NCHW: Tensor, rows: list[list[Tensor | float]]) -> Tensor:
+    """Resample each image by its 2 x 3 affine matrix, in coordinates from -1 to 1."""
     n = len(x_NCHW)
     flat = [
         v.flatten() if isinstance(v, Tensor) else torch.full((n,), v, device=x_NCHW.device) for r in rows for v in r
     ]
     grid = F.affine_grid(torch.stack(flat, 1).view(n, 2, 3), list(x_NCHW.shape), align_corners=False)
-    return F.grid_sample(x_NCHW - GREY, grid, align_corners=False) + GREY
+    return F.grid_sample(x_NCHW - FILL, grid, align_corners=False) + FILL
 
 
 def rotate(x: Tensor, level: Tensor, sign: Tensor) -> Tensor:
     angle = sign * level * math.radians(30)
     skew = x.shape[2] / x.shape[3]
-    return _moved(x, [[angle.cos(), -angle.sin() * skew, 0.0], [angle.sin() / skew, angle.cos(), 0.0]])
+    return _warp(x, [[angle.cos(), -angle.sin() * skew, 0.0], [angle.sin() / skew, angle.cos(), 0.0]])
 
 
 def shear_x(x: Tensor, level: Tensor, sign: Tensor) -> Tensor:
     by = sign * level * 0.3 * (x.shape[2] / x.shape[3])  # the upper left corner stays, as in PIL
-    return _moved(x, [[1.0, by, by], [0.0, 1.0, 0.0]])
+    return _warp(x, [[1.0, by, by], [0.0, 1.0, 0.0]])
 
 
 def shear_y(x: Tensor, level: Tensor, sign: Tensor) -> Tensor:
     by = sign * level * 0.3 * (x.shape[3] / x.shape[2])
-    return _moved(x, [[1.0, 0.0, 0.0], [by, 1.0, by]])
+    return _warp(x, [[1.0, 0.0, 0.0], [by, 1.0, by]])
 
 
 def translate_x(x: Tensor, level: Tensor, sign: Tensor) -> Tensor:
-    return _moved(x, [[1.0, 0.0, sign * level * 0.9], [0.0, 1.0, 0.0]])  # 0.45 of the width; -1 to 1 is twice that
+    return _warp(x, [[1.0, 0.0, sign * level * 0.9], [0.0, 1.0, 0.0]])  # 0.45 of the width; -1 to 1 is twice that
 
 
 def translate_y(x: Tensor, level: Tensor, sign: Tensor) -> Tensor:
-    return _moved(x, [[1.0, 0.0, 0.0], [0.0, 1.0, sign * level * 0.9]])
+    return _warp(x, [[1.0, 0.0, 0.0], [0.0, 1.0, sign * level * 0.9]])
 
 
 OPERATIONS: tuple[Operation, ...] = (
-    auto_contrast, equalise, invert, rotate, posterise, solarise, solarise_add, colour, contrast, brightness, sharpness,
+    auto_contrast, equalize, invert, rotate, posterize, solarize, solarize_add, color, contrast, brightness, sharpness,
     shear_x, shear_y, translate_x, translate_y,
 )  # fmt: skip

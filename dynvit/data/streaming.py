@@ -1,54 +1,52 @@
-"""Images decoded while training: each one's augmentation depends on seed, epoch and index, not on who decodes it."""
+"""Images decoded while training: augmentation depends on seed, epoch and index, not on the loader process."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from dynvit.data.corrupt import DAMAGED, Corrupt, decoded, why
-from dynvit.data.listing import Listing, Tree
-from dynvit.data.sampling import WHOLE, Part, check_batch, repeated, share
+from dynvit.config.data import Data
+from dynvit.data.corrupt import DECODE_ERRORS, CorruptImages, decode_error, decode_image
+from dynvit.data.sampling import SINGLE_PROCESS, Shard, check_batch, rank_slice, repeated
+from dynvit.data.split import DatasetIndex, IndexedSplit
 from dynvit.rng import own_stream, stream
 
-if TYPE_CHECKING:
-    from dynvit.tasks.classify import Data
-
-Bad = tuple[str, str]
-"""Name of an image that cannot be decoded, and why."""
-Item = tuple[Tensor | None, int, list[Bad]]
+Corruption = tuple[str, str]
+"""Name of an image that cannot be decoded, and the reason."""
+Item = tuple[Tensor | None, int, list[Corruption]]
 PREFETCH = 4
-"""Batches that each worker holds ready."""
+"""Batches that each loader process prepares ahead."""
 
 
-class Images(Dataset):
-    """Indexed by (epoch, index), so that a resumed trial sees what an undisturbed one would.
+class ImageDataset(Dataset):
+    """A dataset indexed by (epoch, index), so that a resumed trial sees the same images as an uninterrupted one.
 
-    In place of an image that cannot be decoded training gets the next one, validation none.
+    An image that cannot be decoded is replaced by the next one in training and left out in validation.
     """
 
-    def __init__(self, listing: Listing, data: Data, seed: int, training: bool) -> None:
-        self.listing, self.seed, self.training, self.tries = listing, seed, training, data.max_corrupt + 1
+    def __init__(self, split: IndexedSplit, data: Data, seed: int, training: bool) -> None:
+        self.split, self.seed, self.training, self.tries = split, seed, training, data.max_corrupt + 1
         self.transform = _transform(data, training)
 
     def __len__(self) -> int:
-        return len(self.listing)
+        return len(self.split)
 
     def __getitem__(self, pair: tuple[int, int]) -> Item:
         epoch, index = pair
-        bad: list[Bad] = []
+        bad: list[Corruption] = []
         for i in range(self.tries if self.training else 1):
-            there = (index + i) % len(self)
+            position = (index + i) % len(self)
             try:
-                image = decoded(self.listing.read(there))
-            except DAMAGED as error:
-                bad.append((self.listing.name(there), why(error)))
+                image = decode_image(self.split.read(position))
+            except DECODE_ERRORS as error:
+                bad.append((self.split.name(position), decode_error(error)))
                 continue
-            label = int(self.listing.labels[there])
+            label = int(self.split.labels[position])
             if not self.training:
                 return self.transform(image), label, bad
             with own_stream(self.seed, "augment", epoch, index):  # without workers this is the training process
@@ -56,42 +54,42 @@ class Images(Dataset):
         return None, -1, bad
 
 
-class Files:
-    """The `Batches` of a set too large for memory: worker processes decode and augment."""
+class StreamingBatches:
+    """`Batches` of a set too large for memory: loader processes decode and augment."""
 
     channels = 3
 
     def __init__(
-        self, data: Data, tree: Tree, batch_size: int, validation_batch_size: int, seed: int, device: str
+        self, data: Data, index: DatasetIndex, batch_size: int, validation_batch_size: int, seed: int, device: str
     ) -> None:
-        check_batch(len(tree.train), batch_size, data.name)
-        self.classes, self.image_size = len(tree.classes), data.image_size
+        check_batch(len(index.train), batch_size, data.name)
+        self.classes, self.image_size = len(index.classes), data.image_size
         self.batch_size, self.validation_batch_size = batch_size, validation_batch_size
-        self.seed, self.device, self.corrupt = seed, device, Corrupt(data.max_corrupt)
-        self.steps, self.copies = len(tree.train) // batch_size, data.augment.repeats
-        self.validation_size = len(tree.val)
-        self.train_set = Images(tree.train, data, seed, training=True)
-        self.val_set = Images(tree.val, data, seed, training=False)
-        # Plain lists of (epoch, index) pairs: workers outlive an epoch and get their work by message.
+        self.seed, self.device, self.corrupt = seed, device, CorruptImages(data.max_corrupt)
+        self.steps, self.copies = len(index.train) // batch_size, data.augment.repeats
+        self.validation_size = len(index.val)
+        self.train_set = ImageDataset(index.train, data, seed, training=True)
+        self.val_set = ImageDataset(index.val, data, seed, training=False)
+        # Plain lists of (epoch, index) pairs: loader processes outlive an epoch and receive their indices by message.
         self.order: list[list[tuple[int, int]]] = []
         self.train_loader = loader(self.train_set, self.order, device)
         self.val_order: list[list[tuple[int, int]]] = []
         self.val_loader = loader(self.val_set, self.val_order, device)
 
-    def train(self, epoch: int, start: int = 0, part: Part = WHOLE) -> Iterator[tuple[Tensor, Tensor]]:
-        mine = share(self.batch_size, part)
+    def train(self, epoch: int, start: int = 0, shard: Shard = SINGLE_PROCESS) -> Iterator[tuple[Tensor, Tensor]]:
+        mine = rank_slice(self.batch_size, shard)
         order = torch.randperm(len(self.train_set), generator=stream(self.seed, "order", epoch))
-        copies = self.copies  # each has an epoch of its own to draw from
-        pairs = [(epoch * copies + place % copies, i) for place, i in enumerate(repeated(order, copies).tolist())]
+        copies = self.copies  # each copy draws from an epoch number of its own
+        pairs = [(epoch * copies + position % copies, i) for position, i in enumerate(repeated(order, copies).tolist())]
         batches = [pairs[s * self.batch_size : (s + 1) * self.batch_size] for s in range(start, self.steps)]
         self.order[:] = [batch[mine] for batch in batches]
-        yield from self._moved(self.train_loader)
+        yield from self._to_device(self.train_loader)
 
-    def validation(self, part: Part = WHOLE) -> Iterator[tuple[Tensor, Tensor]]:
-        size, (rank, world) = self.validation_batch_size, part
+    def validation(self, shard: Shard = SINGLE_PROCESS) -> Iterator[tuple[Tensor, Tensor]]:
+        size, (rank, world) = self.validation_batch_size, shard
         pairs = [(0, i) for i in range(self.validation_size)]
         self.val_order[:] = [pairs[i : i + size] for i in range(0, len(pairs), size)][rank::world]
-        yield from self._moved(self.val_loader)
+        yield from self._to_device(self.val_loader)
 
     def sample(self, count: int) -> Tensor:
         items = [self.val_set[(0, i)] for i in range(min(count, self.validation_size))]
@@ -99,7 +97,7 @@ class Files:
         self.corrupt.add(bad)
         return x_BCSS.to(self.device)
 
-    def _moved(self, batches: DataLoader) -> Iterator[tuple[Tensor, Tensor]]:
+    def _to_device(self, batches: DataLoader) -> Iterator[tuple[Tensor, Tensor]]:
         for x_BCSS, labels_B, bad in batches:
             if bad:
                 self.corrupt.add(bad)
@@ -107,16 +105,16 @@ class Files:
                 yield x_BCSS.to(self.device, non_blocking=True), labels_B.to(self.device, non_blocking=True)
 
 
-def collate(items: Sequence[Item]) -> tuple[Tensor, Tensor, list[Bad]]:
-    """A batch of what could be decoded."""
+def collate(items: Sequence[Item]) -> tuple[Tensor, Tensor, list[Corruption]]:
+    """Stack the images that could be decoded."""
     images = [image for image, _, _ in items if image is not None]
     labels = torch.tensor([label for image, label, _ in items if image is not None], dtype=torch.long)
     return (torch.stack(images) if images else torch.empty(0)), labels, [one for _, _, bad in items for one in bad]
 
 
-def loader(images: Images, order: Sequence[Sequence[tuple[int, int]]], device: str) -> DataLoader:
-    """Batches of the indices that `order` holds when iteration starts."""
-    count = workers()
+def loader(images: ImageDataset, order: Sequence[Sequence[tuple[int, int]]], device: str) -> DataLoader:
+    """Return a loader of the indices that `order` holds when iteration starts."""
+    count = loader_processes()
     return DataLoader(
         images,
         batch_sampler=order,
@@ -125,12 +123,12 @@ def loader(images: Images, order: Sequence[Sequence[tuple[int, int]]], device: s
         prefetch_factor=PREFETCH if count else None,
         pin_memory=device.startswith("cuda"),
         collate_fn=collate,
-        generator=torch.Generator(),  # else every epoch would draw from the stream that models draw from
+        generator=torch.Generator(),  # otherwise every epoch would draw from the stream that models draw from
     )
 
 
-def workers() -> int:
-    """Decoding processes: DYNVIT_WORKERS, else one per CPU this process may use, at most 8. No number depends on it."""
+def loader_processes() -> int:
+    """Return DYNVIT_WORKERS, else one per CPU this process may use, at most 8. No result depends on it."""
     given = os.environ.get("DYNVIT_WORKERS", "")
     if given:
         if not given.isdigit():

@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from dynvit.data import paths
 from dynvit.describe.json_schema import plain
 from dynvit.describe.tasks import build_config, model_keys, task_module
-from dynvit.models.build import build
+from dynvit.models.build import build_model
 
 FILES = ("folder", "tar", "wds")
 """Names of data sets that are folders of files."""
@@ -102,7 +102,7 @@ def _build_error(arguments: str) -> str:
         options, given = json.loads(arguments)
         try:
             with torch.device(device), SkipInit():
-                build(options, **given)
+                build_model(options, **given)
         except Exception as error:
             if device == "meta" and "meta" not in str(error).lower():
                 continue

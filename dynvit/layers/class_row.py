@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
 
-from dynvit.layers.mac_counting import uncounted
+from dynvit.layers.mac_counting import exclude_from_macs
 
 
 class ClassRowAttention(nn.Module):
@@ -38,7 +38,7 @@ class ClassRowAttention(nn.Module):
         out_BND = self.proj(y.transpose(1, 2).reshape(B, N, D))
         if not score:
             return out_BND, None
-        with uncounted():  # the published cost counts this row once, as part of the attention product
+        with exclude_from_macs():  # the published cost counts this row once, as part of the attention product
             row_BH1N = (q[:, :, :1] * self.scale) @ k.transpose(-2, -1)
         if mask_B11N is not None:
             row_BH1N = row_BH1N + mask_B11N

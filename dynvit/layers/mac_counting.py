@@ -1,4 +1,4 @@
-"""Matrix products that the published counts leave out: ``with uncounted(): scores = q @ k.mT``."""
+"""Matrix products that the published counts leave out: ``with exclude_from_macs(): scores = q @ k.mT``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Counter(Protocol):
 COUNTERS: ContextVar[tuple[Counter, ...]] = ContextVar("dynvit_counters", default=())
 
 
-def uncounted() -> AbstractContextManager[None]:
+def exclude_from_macs() -> AbstractContextManager[None]:
     """A context whose operations ``dynvit.complexity`` does not count; elsewhere, and compiled, it is nothing."""
     if torch.compiler.is_compiling():
         return nullcontext()

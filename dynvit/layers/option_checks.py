@@ -1,4 +1,4 @@
-"""Checks of a model's options against its own signature, so that choices stand in one place."""
+"""Checks of a model's options; choices are read from its signature, so that they are defined once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 
 def check_choices(init: Callable[..., Any], values: Mapping[str, Any]) -> None:
-    """ValueError if an argument that ``init`` annotates as a Literal has another value."""
+    """Raise ValueError if an argument that ``init`` annotates as a Literal has another value."""
     for name, hint in get_type_hints(init).items():
         if get_origin(hint) is not Literal or values[name] in get_args(hint):
             continue
@@ -28,3 +28,8 @@ def check_not_negative(**values: float) -> None:
     for name, value in values.items():
         if not value >= 0:
             raise ValueError(f"{name} must not be negative, got {value}")
+
+
+def check_heads(embed_dim: int, num_heads: int) -> None:
+    if embed_dim % num_heads:
+        raise ValueError(f"embed_dim {embed_dim} is not a multiple of num_heads {num_heads}")

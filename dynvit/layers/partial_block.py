@@ -16,7 +16,7 @@ from timm.layers import Attention, Mlp
 from timm.models.vision_transformer import Block
 from torch import Tensor
 
-from dynvit.layers.mac_counting import uncounted
+from dynvit.layers.mac_counting import exclude_from_macs
 from dynvit.layers.token_gather import gather_tokens, scatter_tokens
 
 Local = Callable[[Tensor], Tensor]
@@ -179,7 +179,7 @@ def _attend(attn: Attention, x: Tensor, layout: Layout, row: bool) -> tuple[Tens
     out = attn.proj_drop(attn.proj(out))
     if not row:
         return out, None
-    with uncounted():  # the published cost counts this row once, as part of the attention product
+    with exclude_from_macs():  # the published cost counts this row once, as part of the attention product
         return out, class_row(q[:, :, :1], k, mask)
 
 
@@ -191,7 +191,7 @@ def class_row(q_BH1D: Tensor, k_BHTD: Tensor, keys_B11T: Tensor | None = None) -
     return logits.softmax(-1).mean(1)[:, 0]
 
 
-def oracle_row(block: Block, u_BTC: Tensor) -> Tensor:
+def full_cls_attention(block: Block, u_BTC: Tensor) -> Tensor:
     """The class attention ``[B, T]`` that the block would have with every token active; all keys are made."""
     attn, x = block.attn, block.norm1(u_BTC)
     C = attn.num_heads * attn.head_dim
@@ -199,5 +199,5 @@ def oracle_row(block: Block, u_BTC: Tensor) -> Tensor:
     q = F.linear(x[:, :1], weight[:C], None if bias is None else bias[:C])
     k = F.linear(x, weight[C : 2 * C], None if bias is None else bias[C : 2 * C])
     q, k = (t.unflatten(-1, (attn.num_heads, -1)).transpose(1, 2) for t in (q, k))
-    with uncounted():
+    with exclude_from_macs():
         return class_row(attn.q_norm(q), attn.k_norm(k))

@@ -1,1 +1,1 @@
-"""What a model costs on this device: the parts of the task `cost`, each usable by itself."""
+"""Cost of a model on this device: the measurements of the task `cost`, each usable on its own."""

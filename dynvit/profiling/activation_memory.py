@@ -13,23 +13,23 @@ from torch.utils._pytree import tree_leaves
 
 @torch.no_grad()
 def forward_peak(model: nn.Module, images: Tensor) -> int:
-    """Bytes. On a GPU what torch's allocator held at most; elsewhere the tensors alive at once, which is the same on
-    every machine but lacks what kernels take for themselves while they run."""
+    """Return bytes. On a GPU the peak of torch's allocator; elsewhere that of all tensors alive at once, which is the
+    same on every machine but lacks the workspaces of kernels."""
     if images.is_cuda:
-        model(images)  # libraries take their workspaces
+        model(images)  # libraries allocate their workspaces
         torch.cuda.synchronize(images.device)
         before = torch.cuda.memory_allocated(images.device)
         torch.cuda.reset_peak_memory_stats(images.device)
         model(images)
         return torch.cuda.max_memory_allocated(images.device) - before
     old = {t.untyped_storage()._cdata for t in (*model.parameters(), *model.buffers(), images)}
-    with _Alive(old) as alive:
+    with _LiveStorage(old) as alive:
         model(images)
     return alive.peak
 
 
-class _Alive(TorchDispatchMode):
-    """Follows every storage that an operator makes until nothing refers to it any more."""
+class _LiveStorage(TorchDispatchMode):
+    """Track every storage that an operator allocates until it is freed."""
 
     def __init__(self, old: set[int]) -> None:
         super().__init__()

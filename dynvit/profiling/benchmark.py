@@ -1,4 +1,4 @@
-"""One trial of the task `cost`: counts first, on shapes alone where possible, then what needs the model to run."""
+"""One trial of the task `cost`: counts first, on the meta device where possible, then what needs the model to run."""
 
 from __future__ import annotations
 
@@ -6,48 +6,47 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from dynvit.config.cost import Config
 from dynvit.context import Context
-from dynvit.models.build import build
+from dynvit.interface import interface_of
+from dynvit.models.build import build_model
 from dynvit.profiling.activation_memory import forward_peak
-from dynvit.profiling.hardware import place
-from dynvit.profiling.interleaved_timing import Race, largest, race, runs
+from dynvit.profiling.hardware import hardware_info
+from dynvit.profiling.interleaved_timing import PairedTiming, fits_in_memory, largest_batch, time_pair
 from dynvit.profiling.macs import complexity, count_macs, evaluating, parameters
 from dynvit.profiling.norm_ops import NormCounter
-from dynvit.profiling.peak_memory import forget_peak, peak_mb
-from dynvit.profiling.traced_ops import traced
+from dynvit.profiling.peak_memory import peak_mb, reset_peak
+from dynvit.profiling.traced_ops import trace_ops
 from dynvit.trunks import trunk_of
-
-if TYPE_CHECKING:
-    from dynvit.tasks.cost import Config
 
 Options = dict[str, Any]
 Metrics = dict[str, float]
 
 
-class Measuring:
-    """Reports into `metrics` as it goes."""
+class Benchmark:
+    """Measurements of one model and its backbone, collected in `metrics`."""
 
     def __init__(self, config: Config, context: Context) -> None:
         self.config, self.context, self.device = config, context, context.device
         self.dtype = getattr(torch, config.dtype)
-        told = config.trunk if config.trunk.get("name") else trunk_of(config.model)
-        self.trunk: Options | None = dict(told) if told else None
+        backbone = config.trunk if config.trunk.get("name") else trunk_of(config.model)
+        self.backbone: Options | None = dict(backbone) if backbone else None
         self.metrics: Metrics = {}
 
     def run(self) -> dict[str, Any]:
         started = time.perf_counter()
         with _threads(self.config.threads):
-            forget_peak(self.device)
+            reset_peak(self.device)
             self._count()
             if self.config.operators or self.config.memory_batch or self.config.timing.enabled:
-                self._run_it()
+                self._run_model()
             seconds = time.perf_counter() - started
-            about = place(self.device) | {"dtype": self.config.dtype, "model": self.config.model["name"]}
+            metadata = hardware_info(self.device) | {"dtype": self.config.dtype, "model": self.config.model["name"]}
         return {
             "metrics": self.metrics,
             "cost": {
@@ -57,7 +56,7 @@ class Measuring:
                 "params": round(1e6 * self.metrics["params_m"]),
                 "gflops": self.metrics["gflops"],
             },
-            "about": about | {"trunk": self.trunk["name"] if self.trunk else None},
+            "about": metadata | {"trunk": self.backbone["name"] if self.backbone else None},
         }
 
     # ---- counts
@@ -65,33 +64,33 @@ class Measuring:
     def _count(self) -> None:
         found, self.size = self._counted(self.config.model)
         self.metrics |= found | {"image_size": float(self.size)}
-        if self.trunk is not None:
-            theirs, _ = self._counted(self.trunk, self.size)
-            self.metrics["mac_ratio"] = theirs["gflops"] / found["gflops"]
-            self.metrics["trunk_gflops"] = theirs["gflops"]
+        if self.backbone is not None:
+            backbone, _ = self._counted(self.backbone, self.size)
+            self.metrics["mac_ratio"] = backbone["gflops"] / found["gflops"]
+            self.metrics["trunk_gflops"] = backbone["gflops"]
 
     def _counted(self, options: Options, size: int | None = None) -> tuple[Metrics, int]:
-        """Parameters and multiply-accumulates, and the side of the images."""
-        model = self._shapes(options, size) or self._build(options, size)
+        """Return parameters and multiply-accumulates, and the image size."""
+        model = self._build_on_meta(options, size) or self._build(options, size)
         size = size or image_size(model, self.config.image_size)
         images = self._images(self.config.counted_images, size).float().to(next(model.parameters()).device)
         cost = complexity(model, images)
         with evaluating(model), torch.no_grad(), count_macs() as counter, NormCounter() as norms:
             model(images[:1])
         found = {"params_m": parameters(model) / 1e6, "gflops": cost.gmacs}
-        every = {id(p): p.numel() for p in model.parameters()}
-        found["params_training_m"] = sum(every.values()) / 1e6
+        parameter_sizes = {id(p): p.numel() for p in model.parameters()}
+        found["params_training_m"] = sum(parameter_sizes.values()) / 1e6
         found |= {"gflops_attention": counter.products / 1e9, "gflops_norms": norms.operations / 1e9}
         return found, size
 
-    def _shapes(self, options: Options, size: int | None) -> nn.Module | None:
-        """The model without data, where its cost does not depend on the image: counting then takes no computing."""
+    def _build_on_meta(self, options: Options, size: int | None) -> nn.Module | None:
+        """Build the model on the meta device, if its cost is the same for all images: counting is then free."""
         try:
             with torch.device("meta"):
                 model = self._build(options, size)
-        except (NotImplementedError, RuntimeError):  # its construction looks at values
+        except (NotImplementedError, RuntimeError):  # its construction reads tensor values
             return None
-        return model if getattr(model, "static_cost", type(model).__module__.startswith("timm.")) else None
+        return model if interface_of(model).static_cost else None
 
     def _build(self, options: Options, size: int | None = None) -> nn.Module:
         torch.manual_seed(self.context.seed)
@@ -99,11 +98,11 @@ class Measuring:
         size = size or self.config.image_size
         if size is not None:
             given["img_size"] = size
-        return build(options, **given).eval()
+        return build_model(options, **given).eval()
 
     # ---- what needs the model to run
 
-    def _run_it(self) -> None:
+    def _run_model(self) -> None:
         config = self.config
         model = self._placed(config.model)
         with evaluating(model):
@@ -111,46 +110,47 @@ class Measuring:
                 peak = forward_peak(model, self._images(config.memory_batch))
                 self.metrics["forward_mb"] = peak / 2**20
             if config.operators:
-                found = traced(model, self._images(1))
+                found = trace_ops(model, self._images(1))
                 self.metrics |= {"operators": float(found.operators), "graph_breaks": float(found.breaks)}
             if config.timing.enabled:
                 self._time(model)
 
     def _time(self, model: nn.Module) -> None:
         timing = self.config.timing
-        trunk = None if self.trunk is None else self._placed(self.trunk)
+        backbone = None if self.backbone is None else self._placed(self.backbone)
         if timing.fuse:
-            model, trunk = _fused(model), trunk if trunk is None else _fused(trunk)
+            model = interface_of(model).fuse().eval()
+            backbone = None if backbone is None else interface_of(backbone).fuse().eval()
         batches = {f"b{batch}": batch for batch in timing.batch_sizes}
         if timing.largest:
-            both = [m for m in (model, trunk) if m is not None]
-            fits = largest(partial(runs, both, self._images(1)), timing.largest)
-            if fits:
-                batches["max"], self.metrics["batch_max"] = fits, float(fits)
+            both = [m for m in (model, backbone) if m is not None]
+            batch = largest_batch(partial(fits_in_memory, both, self._images(1)), timing.largest)
+            if batch:
+                batches["max"], self.metrics["batch_max"] = batch, float(batch)
         for mode in timing.modes:
             for label, batch in batches.items():
-                self._race(mode, label, model, trunk, self._images(batch))
+                self._time_batch(mode, label, model, backbone, self._images(batch))
 
-    def _race(self, mode: str, label: str, model: nn.Module, trunk: nn.Module | None, images: Tensor) -> None:
-        timing, calls = self.config.timing, [model, trunk]
+    def _time_batch(self, mode: str, label: str, model: nn.Module, backbone: nn.Module | None, images: Tensor) -> None:
+        timing, calls = self.config.timing, [model, backbone]
         if mode == "compiled":
-            torch._dynamo.reset()  # or the compiler gives up after a few shapes, and eager code would be timed
+            torch._dynamo.reset()  # otherwise the compiler gives up after a few shapes, and eager code would be timed
             calls = [m and torch.compile(m, dynamic=False) for m in calls]
-        found = race(calls[0], calls[1], images, timing.rounds, timing.warmup, inference=mode == "eager")
+        found = time_pair(calls[0], calls[1], images, timing.rounds, timing.warmup, inference=mode == "eager")
         if mode == "compiled":
             torch._dynamo.reset()
-        end = label if mode == "eager" else f"{label}_{mode}"
-        self.metrics |= {f"{key}_{end}": value for key, value in self._speeds(found, len(images)).items()}
-        self.context.say(f"{mode} batch {len(images)}: {self.metrics[f'images_per_second_{end}']:.1f} images/s")
+        suffix = label if mode == "eager" else f"{label}_{mode}"
+        self.metrics |= {f"{key}_{suffix}": value for key, value in self._speeds(found, len(images)).items()}
+        self.context.log_text(f"{mode} batch {len(images)}: {self.metrics[f'images_per_second_{suffix}']:.1f} images/s")
 
-    def _speeds(self, found: Race, batch: int) -> Metrics:
-        ours, theirs = found.rates(batch)
-        told = {"images_per_second": ours}
-        if self.trunk is None:
-            return told
+    def _speeds(self, found: PairedTiming, batch: int) -> Metrics:
+        ours, backbones = found.rates(batch)
+        speeds = {"images_per_second": ours}
+        if self.backbone is None:
+            return speeds
         low, middle, high = found.speedup()
-        told |= {"trunk_images_per_second": theirs, "speedup": middle, "speedup_low": low, "speedup_high": high}
-        return told | {"share": middle / self.metrics["mac_ratio"]}
+        speeds |= {"trunk_images_per_second": backbones, "speedup": middle, "speedup_low": low, "speedup_high": high}
+        return speeds | {"share": middle / self.metrics["mac_ratio"]}
 
     def _placed(self, options: Options) -> nn.Module:
         return self._build(options, self.size).to(self.device, self.dtype)
@@ -162,12 +162,8 @@ class Measuring:
 
 
 def image_size(model: nn.Module, asked: int | None) -> int:
-    """The side of the images that a model takes by itself."""
+    """Return the image size that was asked for, else the model's default."""
     return asked or int(model.default_cfg["input_size"][-1])
-
-
-def _fused(model: nn.Module) -> nn.Module:
-    return model.fuse().eval() if hasattr(model, "fuse") else model
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Where and with what something was measured, in words."""
+"""Hardware and software of a measurement."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 
 def device_name(device: str) -> str:
-    """Such as ``NVIDIA H200`` or the processor's own name."""
+    """Return the GPU's or the processor's name, such as ``NVIDIA H200``."""
     if device.startswith("cuda"):
         return torch.cuda.get_device_name(device)
     try:
@@ -22,10 +22,10 @@ def device_name(device: str) -> str:
     return found[1] if found else platform.processor() or platform.machine()
 
 
-def place(device: str) -> dict[str, Any]:
-    """Device and software."""
-    told = {"device": device_name(device), "torch": torch.__version__, "timm": timm.__version__}
-    told |= {"python": platform.python_version(), "threads": torch.get_num_threads()}
+def hardware_info(device: str) -> dict[str, Any]:
+    """Return device, versions and number of threads."""
+    info = {"device": device_name(device), "torch": torch.__version__, "timm": timm.__version__}
+    info |= {"python": platform.python_version(), "threads": torch.get_num_threads()}
     if device.startswith("cuda"):
-        told |= {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
-    return told
+        info |= {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
+    return info

@@ -1,4 +1,4 @@
-"""Two models timed in turn in one process, so that whatever disturbs the machine disturbs both alike."""
+"""Two models timed alternately in one process, so that other load on the machine affects both alike."""
 
 from __future__ import annotations
 
@@ -15,64 +15,69 @@ Call = Callable[[Tensor], object]
 
 @dataclass(frozen=True)
 class Seconds:
-    """Of one forward pass. cpu: of this process, all its threads; 0 where nothing is computed there."""
+    """Time of one forward pass. cpu: of this process, all its threads; 0 for a model on a GPU."""
 
     wall: float
     cpu: float = 0.0
 
     @property
-    def fair(self) -> float:
-        """What ratios are made of: on the CPU its own time, which other processes do not lengthen."""
+    def cpu_or_wall(self) -> float:
+        """The time for ratios: on the CPU process time, which other processes do not lengthen."""
         return self.cpu or self.wall
 
 
 @dataclass(frozen=True)
-class Race:
-    """Rounds of a model and its rival, one right after the other."""
+class PairedTiming:
+    """Rounds of a model and its baseline, one right after the other."""
 
-    ours: tuple[Seconds, ...]
-    theirs: tuple[Seconds, ...]
+    model: tuple[Seconds, ...]
+    baseline: tuple[Seconds, ...]
 
     def speedup(self) -> tuple[float, float, float]:
-        """Lower quartile, median and upper quartile of the rounds' ratios; above 1 ours is faster."""
-        return quartiles([b.fair / a.fair for a, b in zip(self.ours, self.theirs, strict=True)])
+        """Return lower quartile, median and upper quartile of the rounds' ratios; above 1 the model is faster."""
+        return quartiles([b.cpu_or_wall / a.cpu_or_wall for a, b in zip(self.model, self.baseline, strict=True)])
 
     def rates(self, batch: int) -> tuple[float, float]:
-        """Images per second of both, by the median of wall-clock time."""
-        return rate(self.ours, batch), rate(self.theirs, batch)
+        """Return images per second of both, by the median wall-clock time."""
+        return rate(self.model, batch), rate(self.baseline, batch)
 
 
-def race(ours: Call, theirs: Call | None, images: Tensor, rounds: int, warmup: int, inference: bool = True) -> Race:
-    """Without a rival only `ours` runs. inference: torch's inference mode, which not every compiled model bears."""
-    calls = [ours] if theirs is None else [ours, theirs]
+def time_pair(
+    model: Call, baseline: Call | None, images: Tensor, rounds: int, warmup: int, inference: bool = True
+) -> PairedTiming:
+    """Time both, or without a baseline only the model.
+
+    inference: use torch's inference mode, which not every compiled model supports.
+    """
+    calls = [model] if baseline is None else [model, baseline]
     with torch.inference_mode() if inference else torch.no_grad():
         for _ in range(max(1, warmup)):
             for call in calls:
                 timed(call, images)
-        taken = [[timed(call, images) for call in calls] for _ in range(rounds)]
-    return Race(tuple(row[0] for row in taken), tuple(row[-1] for row in taken))
+        rows = [[timed(call, images) for call in calls] for _ in range(rounds)]
+    return PairedTiming(tuple(row[0] for row in rows), tuple(row[-1] for row in rows))
 
 
 def timed(call: Call, images: Tensor) -> Seconds:
-    """One pass, the device idle before and after."""
-    _wait(images)
+    """Time one pass, with the device idle before and after."""
+    _synchronize(images)
     cpu, wall = time.process_time(), time.perf_counter()
     call(images)
-    _wait(images)
+    _synchronize(images)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     return Seconds(wall, 0.0 if images.is_cuda else cpu)
 
 
-def largest(fits: Callable[[int], bool], limit: int) -> int:
-    """The largest power of two, at most `limit`, that fits, all smaller ones fitting too; 0: none."""
+def largest_batch(fits: Callable[[int], bool], limit: int) -> int:
+    """Return the largest power of two up to `limit` for which it and all smaller ones fit; 0: none."""
     batch, found = 1, 0
     while batch <= limit and fits(batch):
         batch, found = 2 * batch, batch
     return found
 
 
-def runs(models: Sequence[nn.Module], image_1CHW: Tensor, batch: int) -> bool:
-    """Whether each of the models runs at this batch in the GPU's memory. A CPU would begin to swap: there never."""
+def fits_in_memory(models: Sequence[nn.Module], image_1CHW: Tensor, batch: int) -> bool:
+    """Return whether each model runs at this batch size on the GPU; always False on a CPU, which would swap."""
     if not image_1CHW.is_cuda:
         return False
     try:
@@ -98,6 +103,6 @@ def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
     return low, middle, high
 
 
-def _wait(images: Tensor) -> None:
+def _synchronize(images: Tensor) -> None:
     if images.is_cuda:
         torch.cuda.synchronize(images.device)

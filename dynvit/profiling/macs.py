@@ -1,7 +1,7 @@
-"""Parameters and multiply-accumulates of a model, counted per image from what really ran.
+"""Parameters and multiply-accumulates of a model, counted per image from the operators that ran.
 
 Convention: linear layers, convolutions and both attention products count, one multiply-accumulate each;
-normalisation, activation and bias do not. This is what DeiT, Swin and their followers publish as "FLOPs".
+normalization, activation and bias do not. This is what DeiT, Swin and later papers publish as "FLOPs".
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dynvit.layers.mac_counting import COUNTERS, uncounted
+from dynvit.interface import interface_of
+from dynvit.layers.mac_counting import COUNTERS, exclude_from_macs
 
 aten = torch.ops.aten
 
@@ -31,29 +32,29 @@ class Complexity:
 
     @property
     def gmacs(self) -> float:
-        """Mean over the images, in units of 1e9: what papers call GFLOPs."""
+        """Mean over the images in units of 1e9, which papers call GFLOPs."""
         return float(self.macs.mean()) / 1e9
 
 
 def complexity(model: nn.Module, images: Tensor) -> Complexity:
-    """What evaluation of these very images costs. images: ``[B, C, H, W]``.
+    """Count the cost of evaluating these images ``[B, C, H, W]``.
 
-    Every image runs alone, in eval mode and gathered execution, so that each pays for its own tokens. A model with
+    Every image runs alone, in eval mode and gathered execution, so that its own tokens count. A model with
     ``static_cost = True``, and every model of timm's own, costs the same for any image and runs once.
-    Mode, execution and a running token trace are left as they were.
+    Mode, execution and a running token trace are restored.
     """
     if images.ndim != 4 or not len(images):
         raise ValueError(f"images must be a batch [B, C, H, W] of at least one image, got {tuple(images.shape)}")
     model = getattr(model, "_orig_mod", model)  # compiled kernels hide what ran
-    static = getattr(model, "static_cost", type(model).__module__.startswith("timm."))
+    static = interface_of(model).static_cost
     with evaluating(model), _untraced(model), torch.no_grad():
         macs = [_macs(model, images[i : i + 1]) for i in range(1 if static else len(images))]
     return Complexity(parameters(model), torch.tensor(macs, dtype=torch.float64).expand(len(images)).clone())
 
 
 def parameters(model: nn.Module) -> int:
-    """Number of parameters used in evaluation: all but those under the name prefixes ``model.training_only``."""
-    prefixes = tuple(getattr(model, "training_only", ()))
+    """Return the number of parameters used in evaluation: all but those under the prefixes ``model.training_only``."""
+    prefixes = interface_of(model).training_only
     used = {
         id(p): p.numel()
         for name, p in model.named_parameters(remove_duplicate=False)
@@ -70,28 +71,24 @@ def _macs(model: nn.Module, image_1CHW: Tensor) -> int:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode and gathered execution inside the block; afterwards as before.
-
-    A model that has `set_execution` keeps its present choice in the attribute `execution`.
-    """
+    """Use eval mode and gathered execution inside the block; restore both afterwards."""
     modes = [(module, module.training) for module in model.modules()]
-    execution = getattr(model, "execution", None)
+    hooks = interface_of(model)
+    execution = hooks.execution
     model.eval()
-    if hasattr(model, "set_execution"):
-        model.set_execution("gathered")
+    hooks.set_execution("gathered")
     try:
         yield
     finally:
         for module, training in modes:
             module.training = training
-        if execution is not None and hasattr(model, "set_execution"):
-            model.set_execution(execution)
+        hooks.set_execution(execution)
 
 
 @contextmanager
 def _untraced(model: nn.Module) -> Iterator[None]:
-    """A trace that someone is taking does not see what runs inside the block."""
-    trace = getattr(model, "trace", None)
+    """Suspend a running token trace inside the block."""
+    trace = interface_of(model).trace
     if trace is not None:
         model.trace = None
     try:
@@ -114,7 +111,7 @@ def count_macs() -> Iterator[MacCounter]:
 
 
 class MacCounter(TorchDispatchMode):
-    """Adds up multiply-accumulates of the operators that reach the dispatcher, by torch's own formulas."""
+    """Sum multiply-accumulates of the operators that reach the dispatcher, by torch's formulas."""
 
     def __init__(self) -> None:
         from torch.utils.flop_counter import flop_registry  # slow to import: it brings triton
@@ -122,7 +119,7 @@ class MacCounter(TorchDispatchMode):
         super().__init__()
         self.macs = 0
         self.products = 0
-        """Those of them that multiply one batch of activations with another: attention."""
+        """Products of two batches of activations: attention."""
         self.paused = 0
         self.formulas = {**flop_registry, **_PRODUCTS}
 
@@ -145,9 +142,9 @@ class MacCounter(TorchDispatchMode):
 
 
 class _Attention(TorchFunctionMode):
-    """Counts fused attention where it is called, by its true shapes.
+    """Count fused attention where it is called, by its true shapes.
 
-    Below that level the same call becomes one of many kernels; some see heads padded to a multiple of 8.
+    In the dispatcher the call becomes one of many kernels; some see heads padded to a multiple of 8.
     """
 
     def __init__(self, counter: MacCounter) -> None:
@@ -188,4 +185,4 @@ _PRODUCTS: dict[Any, Callable[..., int]] = {
 
 _BATCHED = {aten.bmm, aten.baddbmm, aten.addbmm}
 
-__all__ = ["Complexity", "MacCounter", "complexity", "count_macs", "parameters", "uncounted"]
+__all__ = ["Complexity", "MacCounter", "complexity", "count_macs", "exclude_from_macs", "parameters"]

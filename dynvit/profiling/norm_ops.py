@@ -1,6 +1,6 @@
-"""What some counters add for normalisation: fvcore takes 5 operations per element of a layer norm, 2 of a batch norm.
+"""Operations that some counters add for normalization: fvcore counts 5 per element of a layer norm, 2 of a batch norm.
 
-Ours count none (``dynvit.complexity``). Where a published number lies a little above ours, this may tell why.
+``dynvit.complexity`` counts none. This may explain a published number slightly above ours.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PER_ELEMENT: dict[Any, int] = {
 
 
 class NormCounter(TorchDispatchMode):
-    """Adds up over the norms inside the block: ``with NormCounter() as c: model(x)``, then ``c.operations``."""
+    """Sum over the norms inside the block: ``with NormCounter() as c: model(x)``, then ``c.operations``."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Peak memory of a trial: what torch allocated on a GPU; on the CPU the process's largest resident set."""
+"""Peak memory of a trial: of torch's allocator on a GPU, the largest resident set on the CPU."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
-def forget_peak(device: str) -> None:
-    """Start anew, so that the trials of one process do not inherit each other's peaks."""
+def reset_peak(device: str) -> None:
+    """Reset the peak, so that trials in one process do not inherit each other's."""
     if device.startswith("cuda"):
         import torch
 
@@ -23,8 +23,11 @@ def forget_peak(device: str) -> None:
 
 
 def peak_mb(device: str) -> float:
-    """MB (2**20 bytes) since `forget_peak`. On the CPU the interpreter and its libraries are included, and where the
-    kernel cannot forget a peak it is the process's since its start."""
+    """Return MB (2**20 bytes) since `reset_peak`.
+
+    On the CPU this includes the interpreter and its libraries; if the kernel cannot reset the peak it is the one since
+    the start of the process.
+    """
     if device.startswith("cuda"):
         import torch
 

@@ -1,8 +1,8 @@
-"""How many operators a forward pass consists of: each is a launch on a GPU, which is what batch 1 waits for.
+"""Number of operators in a forward pass: each is a kernel launch on a GPU, which dominates at batch 1.
 
 Counted are the calls of functions in the graphs that ``torch.compile`` traces (``torch._dynamo.explain``): arithmetic
-and indexing included, methods such as ``view`` not. timm's DeiT-S is 200 operators; in the finer graph of
-``torch.export``, which takes composite operators apart, it would be 227.
+and indexing included, methods such as ``view`` excluded. timm's DeiT-S is 200 operators; in the finer graph of
+``torch.export``, which decomposes composite operators, it would be 227.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
-class Traced:
-    """operators: in all graphs; breaks: places where tracing had to leave the model and start again."""
+class TracedOps:
+    """operators: in all graphs; breaks: graph breaks."""
 
     operators: int
     breaks: int
 
 
 @torch.no_grad()
-def traced(model: nn.Module, images: Tensor) -> Traced:
-    """What ``torch.compile`` sees of this model, as it is called here."""
+def trace_ops(model: nn.Module, images: Tensor) -> TracedOps:
+    """Trace one call of the model with these images."""
     torch._dynamo.reset()
     try:
         found = torch._dynamo.explain(model)(images)
     finally:
         torch._dynamo.reset()
-    return Traced(found.op_count, found.graph_break_count)
+    return TracedOps(found.op_count, found.graph_break_count)

@@ -1,7 +1,7 @@
-"""What one training step of a model takes, per image: counted in one forward pass in train mode, on any machine.
+"""Cost of one training step per image: profiled in one forward pass in train mode, on any machine.
 
-Memory is what autograd keeps for the backward pass, which grows with the batch; once as it is in float32 and once under
-bfloat16 autocast. `studies plan` reckons with these numbers before a GPU is asked for.
+Memory is what autograd saves for the backward pass, which grows with the batch, in float32 and under bfloat16 autocast.
+`studies plan` forecasts time and memory from these numbers.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dynvit.models.build import build
+from dynvit.interface import interface_of
+from dynvit.models.build import build_model
 from dynvit.profiling.macs import count_macs
 from dynvit.rng import own_stream
 
@@ -23,17 +24,16 @@ BATCH = 4
 """Enough for batch normalisation and for mixing images."""
 
 
-def weigh(options: Mapping[str, Any], size: int, channels: int, classes: int) -> dict[str, float]:
-    """params, and of one image in training: forward macs, bytes kept for the backward pass (in float32, under bfloat16
-    autocast); ops: operators of one forward pass of a batch."""
+def profile_training(options: Mapping[str, Any], size: int, channels: int, classes: int) -> dict[str, float]:
+    """Return params and, for one image in training, forward macs and bytes saved for the backward pass (in float32,
+    under bfloat16 autocast); ops: operators of one forward pass of a batch."""
     with own_stream(0, "weigh"):
-        model = build(options, num_classes=classes, in_chans=channels, img_size=size).train()
-        if hasattr(model, "set_epoch"):
-            model.set_epoch(0, 1)
+        model = build_model(options, num_classes=classes, in_chans=channels, img_size=size).train()
+        interface_of(model).set_epoch(0, 1)
         x_BCSS = torch.randn(BATCH, channels, size, size)
-        with torch.no_grad(), count_macs() as counter, Operators() as operators:
+        with torch.no_grad(), count_macs() as counter, OperatorCounter() as operators:
             model(x_BCSS)
-        saved, saved_amp = (growth(model, x_BCSS, amp) for amp in (False, True))
+        saved, saved_amp = (saved_bytes_per_image(model, x_BCSS, amp) for amp in (False, True))
     return {
         "params": float(sum(p.numel() for p in model.parameters())),
         "macs": counter.macs / BATCH,
@@ -43,8 +43,8 @@ def weigh(options: Mapping[str, Any], size: int, channels: int, classes: int) ->
     }
 
 
-class Operators(TorchDispatchMode):
-    """How many operators reach the dispatcher: about the kernels that a GPU is told to start."""
+class OperatorCounter(TorchDispatchMode):
+    """Count operators that reach the dispatcher: approximately the kernels that a GPU launches."""
 
     count = 0
 
@@ -53,35 +53,35 @@ class Operators(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def growth(model: nn.Module, x_BCSS: Tensor, amp: bool) -> float:
-    """Bytes that another image adds; what is kept once a step, such as weights in bfloat16, drops out."""
+def saved_bytes_per_image(model: nn.Module, x_BCSS: Tensor, amp: bool) -> float:
+    """Return the bytes that one more image adds; what is saved once per step, such as bfloat16 weights, cancels out."""
     half = len(x_BCSS) // 2
-    return (kept_bytes(model, x_BCSS, amp) - kept_bytes(model, x_BCSS[:half], amp)) / half
+    return (saved_bytes(model, x_BCSS, amp) - saved_bytes(model, x_BCSS[:half], amp)) / half
 
 
-def kept_bytes(model: nn.Module, x_BCSS: Tensor, amp: bool) -> int:
-    """Of everything that autograd would keep until the backward pass, each storage once, without the parameters."""
-    kept = Kept(model)
+def saved_bytes(model: nn.Module, x_BCSS: Tensor, amp: bool) -> int:
+    """Return the bytes that autograd saves for the backward pass, each storage once, without the parameters."""
+    saved = SavedTensors(model)
     with (
-        torch.autograd.graph.saved_tensors_hooks(kept.note, lambda nothing: nothing),
+        torch.autograd.graph.saved_tensors_hooks(saved.add, lambda _: None),
         torch.autocast("cpu", dtype=torch.bfloat16) if amp else nullcontext(),
     ):
         model(x_BCSS)
-    return kept.bytes
+    return saved.bytes
 
 
-class Kept:
-    """Notes what is saved and lets it go, as there will be no backward pass: a model of a thousand layers fits too."""
+class SavedTensors:
+    """Count saved tensors without holding them, as there is no backward pass: even very deep models fit in memory."""
 
     def __init__(self, model: nn.Module) -> None:
         self.bytes = 0
         self.own = {tensor.untyped_storage().data_ptr() for tensor in [*model.parameters(), *model.buffers()]}
         self.alive: dict[int, StorageWeakRef] = {}
 
-    def note(self, tensor: Tensor) -> None:
+    def add(self, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
-        place = storage.data_ptr()
-        before = self.alive.get(place)
-        if place not in self.own and (before is None or before.expired()):
-            self.alive[place] = StorageWeakRef(storage)
+        address = storage.data_ptr()
+        before = self.alive.get(address)
+        if address not in self.own and (before is None or before.expired()):
+            self.alive[address] = StorageWeakRef(storage)
             self.bytes += storage.nbytes()

@@ -1,84 +1,74 @@
-"""Task `redundancy`: how token importance moves from layer to layer, in a model trained here or given.
+"""Task `redundancy`: how token importance changes from layer to layer, in a model trained here or loaded.
 
-Trains as `classify` does, or with ``train: {epochs: 0, warmup_epochs: 0}`` and `start.weights` evaluates only; then
-looks at the model with ``dynvit.instruments``. This file is read without torch to learn the options.
+Trains as `classify` does, or with ``train: {epochs: 0, warmup_epochs: 0}`` and `start.weights` only evaluates; then
+analyses the model with ``dynvit.analysis``.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
-if TYPE_CHECKING:
-    from dynvit.context import Context
+from dynvit.analysis.analyse import analyse
+from dynvit.analysis.token_maps import FILE, pack, token_maps
+from dynvit.checkpoint.load import InitSpec, load_initial_weights
+from dynvit.config.redundancy import Config, Look, Start
+from dynvit.context import Context
+from dynvit.data.batches import Batches
+from dynvit.tasks import classify
+from dynvit.tasks.classify import cautions, inspect, weigh, work
+from dynvit.train.evaluate import can_trace, evaluate
+from dynvit.train.loop import fit
+from dynvit.train.result import measure
+from dynvit.train.session import training_session
+from dynvit.train.state import Clock, TrainState, build, build_state
+from dynvit.train.warnings import log_warnings
 
+REVISION: int = classify.REVISION + 0
+"""classify's, whose numbers these are, plus our own: increased when the same config would give other numbers."""
 
-def _beside(name: str) -> ModuleType:
-    """The task next to this one, by its file: importing it by name would import the package, and so torch."""
-    spec = spec_from_file_location(f"{__name__}_{name}", Path(__file__).with_name(f"{name}.py"))
-    if spec is None or spec.loader is None:
-        raise ImportError(f"no task {name} beside {__file__}")
-    module = sys.modules[spec.name] = module_from_spec(spec)  # its dataclasses look it up there
-    spec.loader.exec_module(module)
-    return module
-
-
-_classify = _beside("classify")
-
-REVISION: int = _classify.REVISION + 0
-"""classify's, whose numbers these are, plus our own: raised when the same config would give other numbers."""
-
-SMOKE: dict[str, Any] = {**_classify.SMOKE, "look.images": 64, "look.maps": 2}
+SMOKE: dict[str, Any] = {**classify.SMOKE, "look.images": 64, "look.maps": 2}
 """What `--smoke` sets."""
 
 
-@dataclass(frozen=True)
-class Start:
-    """Weights that the model begins with; none: its own initialisation."""
-
-    weights: str = ""
-    """A .safetensors or .pth file. It is known by its path: another content needs another name."""
-    naming: Literal["own", "trunk", "official"] = "own"
-    """Whose names of parameters: the model's, its timm trunk's (what the method adds stays as it is), the authors'."""
-
-
-@dataclass(frozen=True)
-class Look:
-    """What is looked at, in the first validation images."""
-
-    images: int = 256
-    share: float = 0.3
-    """Of an image's tokens, so many are called lowest, and as many highest."""
-    scores: Sequence[Literal["attention", "own", "norm"]] = ("attention", "own")
-    """Class attention, what the model ranks by, the state's length; what a model does not have is left out."""
-    maps: int = 6
-    """Images whose token maps are kept, in maps.npz."""
-    map_pixels: int = 112
-    """The largest side at which those images are kept."""
-
-
-@dataclass(frozen=True)
-class Config(_classify.Config):  # type: ignore[misc,name-defined]
-    """`classify`'s options, and what to look at."""
-
-    start: Start = field(default_factory=Start)
-    look: Look = field(default_factory=Look)
-
-
-cautions = _classify.cautions
-
-
 def run(config: Config, context: Context) -> dict[str, Any]:
-    """`classify`'s metrics and those of ``Observation.metrics``; the matrices are events of the last epoch."""
-    from dynvit.train.observed import Observed
+    """Return `classify`'s metrics and those of the analysis; the matrices are events of the last epoch."""
+    clock, start = Clock(), InitSpec(config.start.weights, config.start.naming, "start.weights", prefer_ema=True)
+    with training_session(config.train, context) as group:
+        model, data = build(config, context)
+        load_initial_weights(model, InitSpec.parse(config.init), config.model["name"], context.log_text)
+        load_initial_weights(model, start, config.model["name"], context.log_text)
+        state = build_state(model, data, config, context, group, clock)
+        log_warnings(config, data.steps, context)
+        fit(state, data, config, context, group)
+        if group.rank == 0 and not state.progress.best:
+            evaluate_untrained(state, data, config)
+        result = measure(state, data, config, context, group)
+        if group.rank == 0:
+            result["metrics"] |= analyse_model(state, data, config, context)
+        return result
 
-    return Observed(config, context).run()
+
+def evaluate_untrained(state: TrainState, data: Batches, config: Config) -> None:
+    """Evaluate a model for which no epoch was trained; counts as epoch 0."""
+    found = evaluate(state.model, data, config.evaluation.traced_images, state.amp)
+    state.progress.best = state.progress.last = {**found.scores(), "epoch": 0.0}
+    state.progress.extra = found.token_metrics()
 
 
-work, weigh, inspect = _classify.work, _classify.weigh, _classify.inspect
-"""For `studies plan` and `doctor`: what is looked at afterwards takes little beside the training."""
+def analyse_model(state: TrainState, data: Batches, config: Config, context: Context) -> dict[str, float]:
+    """Return the metrics of the analysis; log its matrices with the last epoch, and save token maps to a file."""
+    look, model = config.look, state.eval_model
+    batches = data.sample(look.images).split(config.evaluation.batch_size)
+    kinds = list(look.scores)
+    found = analyse(model, batches, kinds, look.share)
+    if not found.layer_pairs and "norm" not in kinds:
+        kinds = ["norm"]
+        context.log_text(f"the model has no token scores of kind {', '.join(look.scores)}: norm is measured")
+        found = analyse(model, batches, kinds, look.share)
+    context.log(state.progress.epoch, found.matrices(), steps=config.train.epochs)
+    if look.maps and can_trace(state.model):
+        context.save_artifact(FILE, pack(token_maps(model, data.sample(look.maps), kinds, look.map_pixels)))
+    return found.metrics()
+
+
+__all__ = ["REVISION", "SMOKE", "Config", "Look", "Start", "cautions", "inspect", "run", "weigh", "work"]

@@ -1,12 +1,12 @@
-"""In which type matrix products are computed while training and evaluating."""
+"""Automatic mixed precision."""
 
 from __future__ import annotations
 
 import torch
 
 
-def precision(choice: str, device: str) -> torch.dtype | None:
-    """`train.amp` on this device; None for the parameters' own type."""
+def amp_dtype(choice: str, device: str) -> torch.dtype | None:
+    """Return the autocast type for `train.amp` on this device; None if autocast is off."""
     if choice == "float16":
         return torch.float16
     if choice == "off" or (choice == "auto" and not device.startswith("cuda")):

@@ -1,132 +1,83 @@
-"""The checkpoint of a training: everything that decides what comes next, so that a resumed trial loses nothing."""
+"""Checkpoints that hold everything the next update depends on: a resumed trial gives the same numbers."""
 
 from __future__ import annotations
 
 import json
 import os
-import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
+from dynvit.config.classify import Config
+from dynvit.context import Context
 from dynvit.rng import random_states, seed_globally, set_random_states
-from dynvit.train import ema
-from dynvit.train.metrics import joined
-
-if TYPE_CHECKING:
-    from dynvit.train.training import Training
+from dynvit.train.distributed import ProcessGroup
+from dynvit.train.metrics import merge_states
+from dynvit.train.state import TrainState
 
 SCHEMA = 1
 
 
-@dataclass
-class Progress:
-    """How far a training has come."""
-
-    epoch: int = 0
-    """Finished epochs."""
-    step: int = 0
-    """Batches of the epoch under way that have been trained on."""
-    lr: float = 0.0
-    """Of the last update."""
-    best: dict[str, float] = field(default_factory=dict)
-    last: dict[str, float] = field(default_factory=dict)
-    extra: dict[str, float] = field(default_factory=dict)
-    """Mean depth and active share after the last finished epoch, where a model has them."""
-    top1: list[float] = field(default_factory=list)
-    """Of every finished epoch."""
-    source: dict[str, float] = field(default_factory=dict)
-    """What a training on other data, before this one, came to."""
-    seconds: float = 0.0
-    """Spent up to the checkpoint, by all attempts."""
+def save_checkpoint(state: TrainState, context: Context, group: ProcessGroup) -> None:
+    """Write a checkpoint. All processes must call it; rank 0 writes, with the random states of all."""
+    state.metrics.check(state.progress.epoch + 1)  # never save weights that are already lost
+    mine = {"random": random_states(state.device), "tally": state.metrics.state()}
+    first, *others = group.all_gather(mine)
+    ranks = {"ranks": others} if others else {}
+    context.save(lambda file: torch.save({"schema": SCHEMA, **state.state_dict(), **first, **ranks}, file))
 
 
-class Clock:
-    """Seconds spent on a trial over all its attempts."""
-
-    def __init__(self) -> None:
-        self.before, self.started = 0.0, time.perf_counter()
-
-    def seconds(self) -> float:
-        return self.before + time.perf_counter() - self.started
-
-
-def shared(training: Training) -> dict[str, Any]:
-    """What every process has its own of; all of them must call it, rank 0 writes it."""
-    training.tally.check(training.progress.epoch + 1)  # never keep weights that are already lost
-    mine = {"random": random_states(training.device), "tally": training.tally.state()}
-    first, *others = training.together.gathered(mine)
-    return {**first, **({"ranks": others} if others else {})}
-
-
-def write(training: Training, file: Path, shared: dict[str, Any]) -> None:
-    """What `context.save` is given."""
-    training.progress.seconds = training.clock.seconds()
-    torch.save(
-        {
-            "schema": SCHEMA,
-            **({"stage": training.stage} if training.stage else {}),
-            "model": training.model.state_dict(),
-            "optimizer": training.optimizer.state_dict(),
-            "scheduler": training.scheduler.state_dict(),
-            **shared,
-            "progress": asdict(training.progress),
-            **({} if training.teacher is None else {"teacher": training.teacher.state()}),
-            **({} if training.average is None else {"average": ema.state(training.average)}),
-            **({"scaler": training.scaler.state_dict()} if training.scaler.is_enabled() else {}),
-        },
-        file,
-    )
-
-
-def read(training: Training, file: Path) -> bool:
-    """Continue from a checkpoint; False, with a word in the log, where it cannot be read."""
+def load_checkpoint(file: Path, state: TrainState, config: Config, context: Context, group: ProcessGroup) -> bool:
+    """Continue from a checkpoint; return False, and log the reason, if it cannot be read."""
     try:
-        state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+        saved: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever its unpickler meets
-        training.context.say(f"checkpoint {file.name} is damaged, starting over: {type(error).__name__}: {error}")
+        context.log_text(f"checkpoint {file.name} is damaged, starting over: {type(error).__name__}: {error}")
         return False
-    if state.get("schema") != SCHEMA:
-        training.context.say(f"checkpoint {file.name} is of another version, starting over")
+    if saved.get("schema") != SCHEMA:
+        context.log_text(f"checkpoint {file.name} is of another version, starting over")
         return False
-    training.model.load_state_dict(state["model"])
-    training.optimizer.load_state_dict(state["optimizer"])
-    training.scheduler.load_state_dict(state["scheduler"])
-    rank = training.together.rank
-    if training.teacher is not None:
-        training.teacher.load(state["teacher"])
-    if training.average is not None:
-        ema.load(training.average, state["average"])
-    if "scaler" in state:
-        training.scaler.load_state_dict(state["scaler"])
-    training.progress = Progress(**state["progress"])
-    if training.progress.epoch:  # where nothing is left to train, models must still stand in their last epoch
-        training.announce(training.progress.epoch - 1)
-    training.clock.before = training.progress.seconds
-    states = [state, *state.get("ranks", [])]
-    if len(states) == training.together.world:
-        training.tally.load(states[rank]["tally"])
-        set_random_states(states[rank]["random"], training.device)
-    else:  # saved by another number of processes: nobody's draws repeat another's
-        if rank == 0:
-            training.tally.load(joined([each["tally"] for each in states]))
-        seed_globally(training.context.seed, "drop", rank, training.progress.epoch, training.progress.step)
-    training.context.say(f"resumed in epoch {training.progress.epoch + 1} after {training.progress.step} batches")
+    state.load_state_dict(saved)
+    progress = state.progress
+    if progress.epoch:  # models must be in their last epoch even if nothing is left to train
+        state.notify_epoch(progress.epoch - 1, config.train.epochs)
+    ranks = [saved, *saved.get("ranks", [])]
+    if len(ranks) == group.world:
+        state.metrics.load(ranks[group.rank]["tally"])
+        set_random_states(ranks[group.rank]["random"], state.device)
+    else:  # saved by another number of processes: reseed, so that no two processes draw the same numbers
+        if group.rank == 0:
+            state.metrics.load(merge_states([each["tally"] for each in ranks]))
+        seed_globally(context.seed, "drop", group.rank, progress.epoch, progress.step)
+    context.log_text(f"resumed in epoch {progress.epoch + 1} after {progress.step} batches")
     return True
 
 
-def keep_weights(training: Training, name: str, model: nn.Module | None = None) -> None:
-    """The measured model's (or another's) tensors as safetensors in the trial's folder; config, epoch in the header."""
+def checkpoint_stage(file: Path | None) -> str:
+    """Return the stage that a checkpoint belongs to; empty if there is none or it cannot be read."""
+    if file is None:
+        return ""
+    try:
+        state = torch.load(str(file), map_location="cpu", weights_only=True, mmap=True)
+    except Exception:  # whatever torch's unpickler meets; `load_checkpoint` logs it
+        return ""
+    return str(state.get("stage", "")) if state.get("schema") == SCHEMA else ""
+
+
+def save_weights(
+    name: str, model: nn.Module, state: TrainState, config: Config, context: Context, group: ProcessGroup
+) -> None:
+    """Save a model's tensors as safetensors in the trial's folder, with config and epoch in the header."""
     from safetensors.torch import save_file
 
-    if training.together.rank:
+    if group.rank:
         return
-    model, file = model or training.measured, training.context.folder / name
-    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
+    file = context.folder / name
+    tensors = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in model.state_dict().items()}
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    about = {"config": json.dumps(asdict(training.config)), "format": "pt", "epoch": str(training.progress.epoch)}
-    save_file(state, temporary, metadata=about)
+    header = {"config": json.dumps(asdict(config)), "format": "pt", "epoch": str(state.progress.epoch)}
+    save_file(tensors, temporary, metadata=header)
     os.replace(temporary, file)

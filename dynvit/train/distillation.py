@@ -1,54 +1,58 @@
-"""The training loss with a teacher: the method's own, or soft or hard labels for a model that has none."""
+"""Training loss with or without a teacher: the method's own, or soft or hard labels for a model that has none."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from dynvit.config.classify import Config
+from dynvit.config.teacher import Teacher
 from dynvit.output import Output, cross_entropy, soft_label_loss, training_loss
 
-if TYPE_CHECKING:
-    from dynvit.tasks.classify import Config
-    from dynvit.tasks.classify import Teacher as Options
 
-
-def learned(
-    output: Output | Tensor | tuple[Tensor, Tensor], target: Tensor, taught: Tensor | None, config: Config
+def distillation_loss(
+    output: Output | Tensor | tuple[Tensor, Tensor], target: Tensor, teacher_logits: Tensor | None, config: Config
 ) -> tuple[Output | Tensor, Tensor]:
-    """The output, with its terms, and its loss. A pair are the logits of timm's distilled models in training."""
+    """Return the output, with its auxiliary terms, and its loss.
+
+    output: a pair of logits is what timm's distilled models return in training.
+    """
     smoothing = config.train.label_smoothing
     if isinstance(output, tuple):
         output = Output(sum(output) / 2, extra={"class": output[0], "dist": output[1]})
         output.task_loss = partial(_two_heads, options=config.teacher)
-    elif taught is not None and not (isinstance(output, Output) and output.task_loss):
+    elif teacher_logits is not None and not (isinstance(output, Output) and output.task_loss):
         plain = output if isinstance(output, Output) else Output(output)
         output = replace(plain, task_loss=partial(_one_head, options=config.teacher))
-    return output, training_loss(output, target, taught, smoothing)
+    return output, training_loss(output, target, teacher_logits, smoothing)
 
 
-def _one_head(output: Output, target: Tensor, taught: Tensor | None, smoothing: float, options: Options) -> Tensor:
-    return _blend(output.logits, output.logits, target, taught, smoothing, options)
+def _one_head(
+    output: Output, target: Tensor, teacher_logits: Tensor | None, smoothing: float, options: Teacher
+) -> Tensor:
+    return _blend(output.logits, output.logits, target, teacher_logits, smoothing, options)
 
 
-def _two_heads(output: Output, target: Tensor, taught: Tensor | None, smoothing: float, options: Options) -> Tensor:
-    """One head learns the labels, the other the teacher (DeiT, LeViT)."""
-    return _blend(output.extra["class"], output.extra["dist"], target, taught, smoothing, options)
+def _two_heads(
+    output: Output, target: Tensor, teacher_logits: Tensor | None, smoothing: float, options: Teacher
+) -> Tensor:
+    """Train one head on the labels, the other on the teacher (DeiT, LeViT)."""
+    return _blend(output.extra["class"], output.extra["dist"], target, teacher_logits, smoothing, options)
 
 
 def _blend(
-    logits: Tensor, pupil: Tensor, target: Tensor, taught: Tensor | None, smoothing: float, options: Options
+    logits: Tensor, student: Tensor, target: Tensor, teacher_logits: Tensor | None, smoothing: float, options: Teacher
 ) -> Tensor:
-    if taught is None:
+    if teacher_logits is None:
         return cross_entropy(logits, target, smoothing)
-    if taught.ndim != 2:
-        raise ValueError("teacher.tokens: this model has no use for a teacher's tokens")
+    if teacher_logits.ndim != 2:
+        raise ValueError("teacher.tokens: this model cannot use a teacher's tokens")
     if options.kind == "hard":
-        lesson = cross_entropy(pupil, taught.argmax(-1))
+        distill_term = cross_entropy(student, teacher_logits.argmax(-1))
     else:
-        lesson = soft_label_loss(pupil, taught, options.temperature)
+        distill_term = soft_label_loss(student, teacher_logits, options.temperature)
     if options.weight == 1:
-        return lesson
-    return (1 - options.weight) * cross_entropy(logits, target, smoothing) + options.weight * lesson
+        return distill_term
+    return (1 - options.weight) * cross_entropy(logits, target, smoothing) + options.weight * distill_term

@@ -1,9 +1,9 @@
-"""Several processes that train one model together, each with its share of every batch (DistributedDataParallel).
+"""Data-parallel training: several processes, each with a slice of every batch (DistributedDataParallel).
 
-`train.batch_size` is the whole batch, whatever the number of processes: the sums of their gradients, and so the curves,
-are those of one process up to rounding. What a loss computes over a batch rather than per image (a ratio squared, a
-balance over images) is computed over each share, as in every code trained that way. Batch normalisation sees the whole
-batch on GPUs (SyncBatchNorm); on the CPU, where torch cannot, each share has its own statistics and the log says so.
+`train.batch_size` is the global batch, whatever the number of processes: gradients, and so the curves, are those of one
+process up to rounding. What a loss computes over a batch rather than per image (a squared ratio, a balance over images)
+is computed over each slice, as usual with DistributedDataParallel. On GPUs batch normalization uses the statistics of
+the whole batch (SyncBatchNorm); on the CPU, which torch does not support, each slice has its own and the log says so.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from dynvit.context import Context
 
-PATIENCE = timedelta(hours=1)
-"""A rank may wait so long for the others, which perhaps read data or evaluate; a dead one is noticed by the engine."""
+TIMEOUT = timedelta(hours=1)
+"""Long enough for the others to read data or to evaluate; the engine notices a dead rank."""
 
 
-class Together:
-    """This process among the others. Alone, everything here is what one would have done without."""
+class ProcessGroup:
+    """This process among those of its trial; with a single process every method is the identity."""
 
     def __init__(self, context: Context) -> None:
         self.context, self.device = context, torch.device(context.device)
         self.rank, self.world = int(getattr(context, "rank", 0)), int(getattr(context, "world", 1))
 
     @property
-    def part(self) -> tuple[int, int]:
+    def shard(self) -> tuple[int, int]:
         return self.rank, self.world
 
     @contextmanager
-    def joined(self) -> Iterator[None]:
-        """Find the others, and let go of them at a regular end: after an exception they may not be there any more."""
+    def init(self) -> Iterator[None]:
+        """Join the process group; leave it at a regular end only, since after an exception the others may be gone."""
         if self.world == 1:
             yield
             return
@@ -44,43 +44,45 @@ class Together:
 
         first = self.rank == 0
         address = str(getattr(self.context, "address", "") or "localhost")
-        store = dist.TCPStore(address, 0, self.world, True, PATIENCE, wait_for_workers=False) if first else None
-        port = int(self.context.share(store.port if store is not None else None))
+        store = dist.TCPStore(address, 0, self.world, True, TIMEOUT, wait_for_workers=False) if first else None
+        port = int(self.context.broadcast(store.port if store is not None else None))
         if store is None:
-            store = dist.TCPStore(address, port, self.world, False, PATIENCE)
+            store = dist.TCPStore(address, port, self.world, False, TIMEOUT)
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
         backend = "nccl" if self.device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, store=store, rank=self.rank, world_size=self.world, timeout=PATIENCE)
-        self._words = dist.new_group(backend="gloo", timeout=PATIENCE)  # for what is not on the device
-        self.context.say(f"rank {self.rank} of {self.world} on {self.device}, by {backend}")
+        dist.init_process_group(backend, store=store, rank=self.rank, world_size=self.world, timeout=TIMEOUT)
+        self._cpu_group = dist.new_group(backend="gloo", timeout=TIMEOUT)  # for objects
+        self.context.log_text(f"rank {self.rank} of {self.world} on {self.device}, by {backend}")
         yield
         dist.destroy_process_group()
 
-    def prepared(self, model: nn.Module) -> nn.Module:
-        """Before the optimiser is made: batch normalisation over the whole batch."""
+    def sync_batchnorm(self, model: nn.Module) -> nn.Module:
+        """Convert batch normalization to SyncBatchNorm; call it before building the optimizer."""
         if self.world == 1 or not any(isinstance(module, _BatchNorm) for module in model.modules()):
             return model
         if self.device.type != "cuda":
-            self.context.say("batch normalisation sees each process's share of a batch only, as this is the CPU")
+            self.context.log_text(
+                "batch normalization uses each process's slice of a batch only: torch has no SyncBatchNorm on the CPU"
+            )
             return model
         from timm.layers import convert_sync_batchnorm
 
         return convert_sync_batchnorm(model)
 
-    def wrapped(self, model: nn.Module) -> nn.Module:
-        """What is called in training: gradients come out averaged. A layer that a step does not use is no error."""
+    def ddp(self, model: nn.Module) -> nn.Module:
+        """Wrap the model so that gradients are averaged. Layers that a step does not use are allowed."""
         if self.world == 1:
             return model
         devices = [self.device] if self.device.type == "cuda" else None
         return nn.parallel.DistributedDataParallel(model, device_ids=devices, find_unused_parameters=True)
 
-    def gathered(self, value: Any) -> list[Any]:
-        """Everybody's value, in order of rank; tensors in it should be on the CPU."""
+    def all_gather(self, value: Any) -> list[Any]:
+        """Return the values of all ranks, in order; tensors in them should be on the CPU."""
         if self.world == 1:
             return [value]
         import torch.distributed as dist
 
         values: list[Any] = [None] * self.world
-        dist.all_gather_object(values, value, group=self._words)
+        dist.all_gather_object(values, value, group=self._cpu_group)
         return values

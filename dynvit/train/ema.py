@@ -1,22 +1,18 @@
-"""The moving average of a model's weights (timm's), which may be what is measured in the end."""
+"""Exponential moving average of a model's weights."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-import torch
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from dynvit.tasks.classify import Train
+from dynvit.config.train import Train
 
 
-class Average(ModelEmaV3):
-    """Parameters and batch statistics, averaged. A tensor with two names (shared blocks) is averaged once."""
+class ModelEma(ModelEmaV3):
+    """timm's average of parameters and buffers; a tensor with two names (shared blocks) is averaged once."""
 
     def apply_update_(self, model: nn.Module, decay: float) -> None:
-        own, theirs = distinct(self.module), distinct(model)
+        own, theirs = unique_tensors(self.module), unique_tensors(model)
         floating = [i for i, tensor in enumerate(own) if tensor.is_floating_point()]
         self._foreach_lerp_([own[i] for i in floating], [theirs[i] for i in floating], weight=1 - decay)
         for mine, other in zip(own, theirs, strict=True):
@@ -24,33 +20,24 @@ class Average(ModelEmaV3):
                 mine.copy_(other)
 
 
-def distinct(model: nn.Module) -> list[Tensor]:
-    """The tensors of its state, each once, in order."""
+def unique_tensors(model: nn.Module) -> list[Tensor]:
+    """Return the tensors of its state, each once, in order."""
     return list({id(tensor): tensor for tensor in model.state_dict(keep_vars=True).values()}.values())
 
 
-def average(model: nn.Module, options: Train) -> Average | None:
-    """It begins as the model is now; the first update makes it the model's equal, then it lags behind."""
+def build_ema(model: nn.Module, options: Train) -> ModelEma | None:
+    """Copy the model; the first update sets the copy to the model's weights, later ones average."""
     if not options.ema:
         return None
-    return Average(model, options.ema, use_warmup=options.ema_warmup)
+    return ModelEma(model, options.ema, use_warmup=options.ema_warmup)
 
 
-def too_slow(options: Train, updates: int) -> str | None:
-    """A word where the average still is the first weights in the end."""
+def ema_warning(options: Train, updates: int) -> str | None:
+    """Return a warning if the average is still close to the initial weights after all updates."""
     if not options.ema or options.ema_warmup or updates * (1 - options.ema) >= 1:
         return None
     memory = round(1 / (1 - options.ema))
     return (
-        f"train.ema {options.ema:g} remembers {memory} updates and there are {updates}: the average stays near the "
-        "first weights (train.ema_warmup, or a smaller decay)"
+        f"train.ema {options.ema:g} averages over {memory} updates and there are {updates}: the average stays near the "
+        "initial weights (set train.ema_warmup, or a smaller decay)"
     )
-
-
-def state(average: Average) -> dict[str, Tensor]:
-    return dict(average.module.state_dict())
-
-
-@torch.no_grad()
-def load(average: Average, state: dict[str, Tensor]) -> None:
-    average.module.load_state_dict(state)

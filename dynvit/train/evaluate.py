@@ -1,4 +1,4 @@
-"""Validation accuracy, which tokens were active, and speed: always in eval mode and gathered execution."""
+"""Validation accuracy, token activity and speed, in eval mode and gathered execution."""
 
 from __future__ import annotations
 
@@ -7,32 +7,30 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dynvit.data import WHOLE, Batches
+from dynvit.data.batches import Batches
+from dynvit.data.sampling import SINGLE_PROCESS
 from dynvit.profiling.macs import evaluating
 from dynvit.tokens import TokenTrace, trace_tokens
-
-if TYPE_CHECKING:
-    from dynvit.train.distributed import Together
+from dynvit.train.distributed import ProcessGroup
 
 
 @dataclass(frozen=True)
 class Validation:
-    """loss, top1 and top5 (percent) over all images; the activity of tokens over the traced ones."""
+    """Loss, top1 and top5 (percent) over all images; token activity over the traced ones."""
 
     loss: float
     top1: float
     top5: float
     images_per_second: float
     active: list[float] = field(default_factory=list)
-    """Share of active tokens, per layer; empty where a model has no tokens to follow."""
+    """Share of active tokens per layer; empty for a model without token trace."""
     depth: float | None = None
-    """Layers that a token is processed in, mean over tokens and images."""
+    """Number of layers in which a token is processed, mean over tokens and images."""
 
     def scores(self) -> dict[str, float]:
         return {"loss": self.loss, "top1": self.top1, "top5": self.top5}
@@ -40,8 +38,11 @@ class Validation:
     def active_share(self) -> float:
         return sum(self.active) / len(self.active)
 
+    def token_metrics(self) -> dict[str, float]:
+        return {} if self.depth is None else {"mean_depth": self.depth, "active_share": self.active_share()}
+
     def events(self) -> dict[str, float]:
-        """By event key. `images_per_second` is of this pass; the result's is measured apart."""
+        """Return values by event key. `images_per_second` is of this pass; the result's is measured separately."""
         active = {f"active.layer{i:02d}": share for i, share in enumerate(self.active)}
         if active:
             active["active.mean"] = self.active_share()
@@ -52,8 +53,8 @@ class Validation:
         )
 
 
-class Activity:
-    """Sums over traced batches."""
+class TokenActivity:
+    """Sums of token activity over traced batches."""
 
     def __init__(self) -> None:
         self.images = 0
@@ -72,8 +73,8 @@ class Activity:
                 self.layers.append(total)
         self.depth = self.depth + trace.depth.float().mean(1).sum().double()
 
-    def plain(self) -> Activity:
-        """The same on the CPU."""
+    def cpu(self) -> TokenActivity:
+        """Move to the CPU."""
         self.layers = [layer.cpu() for layer in self.layers]
         self.depth = float(self.depth)
         return self
@@ -84,17 +85,19 @@ class Activity:
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, data: Batches, traced_images: int, amp: torch.dtype | None, together: Together | None = None
+    model: nn.Module, data: Batches, traced_images: int, amp: torch.dtype | None, group: ProcessGroup | None = None
 ) -> Validation:
-    """One pass over the validation images; the first `traced_images` of them (whole batches) are traced. Several
-    processes take a part each, and all get the whole result."""
-    activity, started, seen = Activity(), time.perf_counter(), 0
-    rank, world = part = WHOLE if together is None else together.part
+    """Evaluate on the validation images; the first `traced_images` (rounded up to batches) are traced.
+
+    With several processes each evaluates a shard, and all return the result over all images.
+    """
+    activity, started, seen = TokenActivity(), time.perf_counter(), 0
+    rank, world = shard = SINGLE_PROCESS if group is None else group.shard
     stride = 0 if world == 1 else data.validation_batch_size
     sums = torch.zeros(3, dtype=torch.float64)
     traceable = can_trace(model)
     with evaluating(model):
-        for x_BCSS, target_B in data.validation() if world == 1 else data.validation(part):
+        for x_BCSS, target_B in data.validation() if world == 1 else data.validation(shard):
             traced = traceable and seen * world + rank * stride < traced_images
             with trace_tokens(model) if traced else nullcontext() as trace, autocast(x_BCSS.device.type, amp):
                 logits_BK = model(x_BCSS).float()
@@ -102,17 +105,17 @@ def evaluate(
                 activity.add(trace)
             sums = sums.to(logits_BK.device) + _sums(logits_BK, target_B)
             seen += len(target_B)
-    if together is not None and world > 1:
-        sums, seen, activity = _joined(together.gathered((sums.cpu(), seen, activity.plain())))
+    if group is not None and world > 1:
+        sums, seen, activity = _merge(group.all_gather((sums.cpu(), seen, activity.cpu())))
     loss, top1, top5 = (sums / seen).tolist()
     speed = seen / (time.perf_counter() - started)
     depth = float(activity.depth) / activity.images if activity.images else None
     return Validation(loss, 100 * top1, 100 * top5, speed, activity.shares(), depth)
 
 
-def _joined(parts: list[tuple[Tensor, int, Activity]]) -> tuple[Tensor, int, Activity]:
-    """What the processes found, as one of them would have."""
-    activity = Activity()
+def _merge(parts: list[tuple[Tensor, int, TokenActivity]]) -> tuple[Tensor, int, TokenActivity]:
+    """Add what the processes found."""
+    activity = TokenActivity()
     for _, _, part in parts:
         activity.images += part.images
         activity.depth = activity.depth + part.depth
@@ -123,7 +126,7 @@ def _joined(parts: list[tuple[Tensor, int, Activity]]) -> tuple[Tensor, int, Act
 
 
 def _sums(logits_BK: Tensor, target_B: Tensor) -> Tensor:
-    """Summed loss, hits and hits among the first five."""
+    """Return the summed loss, top-1 and top-5 hits."""
     best_B5 = logits_BK.topk(min(5, logits_BK.shape[1]), dim=1).indices
     hits_B5 = best_B5 == target_B[:, None]
     loss = F.cross_entropy(logits_BK, target_B, reduction="sum")
@@ -131,6 +134,7 @@ def _sums(logits_BK: Tensor, target_B: Tensor) -> Tensor:
 
 
 def can_trace(model: nn.Module) -> bool:
+    """Return whether the model records its tokens."""
     try:
         with trace_tokens(model):
             return True
@@ -140,14 +144,14 @@ def can_trace(model: nn.Module) -> bool:
 
 @torch.no_grad()
 def throughput(model: nn.Module, x_BCSS: Tensor, batches: int, amp: torch.dtype | None) -> float:
-    """Images per second of one batch, median over `batches` timed passes after a warm-up of a quarter as many."""
+    """Return images per second: the median over `batches` passes after a warm-up of a quarter as many."""
     seconds = []
     with evaluating(model), autocast(x_BCSS.device.type, amp):
         for _ in range(batches + max(2, batches // 4)):
-            _wait(x_BCSS.device)
+            _synchronize(x_BCSS.device)
             started = time.perf_counter()
             model(x_BCSS)
-            _wait(x_BCSS.device)
+            _synchronize(x_BCSS.device)
             seconds.append(time.perf_counter() - started)
     return len(x_BCSS) / statistics.median(seconds[-batches:])
 
@@ -158,6 +162,6 @@ def autocast(device: str, amp: torch.dtype | None) -> Iterator[None]:
         yield
 
 
-def _wait(device: torch.device) -> None:
+def _synchronize(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)

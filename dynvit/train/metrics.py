@@ -1,22 +1,21 @@
-"""Sums over an epoch's training batches, kept on the device, and the guard against losses that are not finite."""
+"""Sums over an epoch's training batches, kept on the device, and the check that the loss is finite."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from dynvit.train.distributed import Together
+from dynvit.train.distributed import ProcessGroup
 
 
 class NotFinite(FloatingPointError):
     """The training loss became NaN or infinite."""
 
 
-class Tally:
-    """Loss, each auxiliary term and correct answers of an epoch so far.
+class EpochMetrics:
+    """Loss, auxiliary terms and accuracy of an epoch so far.
 
     Nothing waits for the device until `check` or `means` is called.
     """
@@ -31,17 +30,17 @@ class Tally:
         self.unchecked: list[tuple[int, dict[str, Tensor]]] = []
 
     def add(self, step: int, terms: dict[str, Tensor], logits_BK: Tensor, target_B: Tensor) -> None:
-        """terms: ``"loss"`` (the total) and the auxiliary ones, scalars."""
+        """Add a batch. terms: ``"loss"`` (the total) and the auxiliary ones, scalars."""
         terms = {name: value.detach().double() for name, value in terms.items()}
         self.unchecked.append((step, terms))
-        right = (logits_BK.detach().argmax(1) == target_B).sum().double()
+        correct = (logits_BK.detach().argmax(1) == target_B).sum().double()
         n = len(target_B)
-        for name, total in {**{k: v * n for k, v in terms.items()}, "right": right}.items():
+        for name, total in {**{k: v * n for k, v in terms.items()}, "right": correct}.items():
             self.sums[name] = self.sums[name] + total if name in self.sums else total
             self.images[name] = self.images.get(name, 0) + n
 
     def check(self, epoch: int) -> None:
-        """Raise for the first step since the last check whose loss is not finite. epoch counts from 1."""
+        """Raise NotFinite for the first step since the last check whose loss is not finite. epoch counts from 1."""
         if not self.unchecked:
             return
         finite = torch.stack([terms["loss"] for _, terms in self.unchecked]).isfinite().tolist()
@@ -52,17 +51,17 @@ class Tally:
         values = ", ".join(f"{name} {value.item():.6g}" for name, value in terms.items())
         raise NotFinite(f"the loss is not finite in epoch {epoch}, step {step + 1}: {values}")
 
-    def means(self, together: Together | None = None) -> dict[str, float]:
-        """Event keys and values, over all processes: ``train.loss``, ``train.top1`` (percent), ``loss.<term>``."""
-        state = self.state(together)
+    def means(self, group: ProcessGroup | None = None) -> dict[str, float]:
+        """Return means over all processes by event key: ``train.loss``, ``train.top1`` (percent), ``loss.<term>``."""
+        state = self.state(group)
         mean = {name: total.item() / state["images"][name] for name, total in state["sums"].items()}
         found = {"train.loss": mean.pop("loss"), "train.top1": 100 * mean.pop("right")}
         return found | {f"loss.{name}": value for name, value in mean.items()}
 
-    def state(self, together: Together | None = None) -> dict[str, Any]:
-        """What this process has summed up, or all of them."""
+    def state(self, group: ProcessGroup | None = None) -> dict[str, Any]:
+        """Return the sums of this process, or of all."""
         mine = {"sums": {name: total.cpu() for name, total in self.sums.items()}, "images": dict(self.images)}
-        return mine if together is None or together.world == 1 else joined(together.gathered(mine))
+        return mine if group is None or group.world == 1 else merge_states(group.all_gather(mine))
 
     def load(self, state: dict[str, Any]) -> None:
         self.clear()
@@ -70,8 +69,8 @@ class Tally:
         self.images = dict(state["images"])
 
 
-def joined(states: list[dict[str, Any]]) -> dict[str, Any]:
-    """The sums of several processes as those of one, added in order of rank."""
+def merge_states(states: list[dict[str, Any]]) -> dict[str, Any]:
+    """Add the sums of several processes, in order of rank."""
     whole: dict[str, Any] = {"sums": {}, "images": {}}
     for state in states:
         for kind, totals in whole.items():

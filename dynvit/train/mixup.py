@@ -1,37 +1,35 @@
-"""What happens to a whole training batch on its device: boxes of noise, then Mixup and CutMix.
+"""Augmentation of a training batch on its device: random erasing, then Mixup and CutMix.
 
-Every draw comes from a stream named by epoch and step, so that a resumed training needs no state of it. Several
-processes mix within their own shares of a batch, each by draws of its own, as every code trained that way does.
+Every random number comes from a stream named by epoch and step, so that a checkpoint need not hold its state. Several
+processes mix within their own slices of a batch, with random numbers of their own.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from timm.data import Mixup
 from torch import Tensor
 
+from dynvit.config.classify import Config
+from dynvit.config.train import Mix
 from dynvit.rng import own_stream, stream
 
-if TYPE_CHECKING:
-    from dynvit.tasks.classify import Config, Mix
-
-AREA, RATIO, ATTEMPTS = (0.02, 1 / 3), (0.3, 10 / 3), 10  # of random erasing, as timm and every recipe have them
+AREA, RATIO, ATTEMPTS = (0.02, 1 / 3), (0.3, 10 / 3), 10  # of random erasing, timm's defaults
 
 
-class Mixing:
-    """Called once per batch; without options it returns what it was given."""
+class BatchAugmentation:
+    """Called once per batch; the identity if no option is set."""
 
     def __init__(self, config: Config, classes: int, seed: int, rank: int = 0) -> None:
         options = config.train.mix
         self.erasing, self.off_epoch = config.data.augment.erasing, options.off_epoch
         self.seed, self.rank = seed, (rank,) if rank else ()
-        self.mixup = mixup(options, config.train.label_smoothing, classes)
+        self.mixup = build_mixup(options, config.train.label_smoothing, classes)
 
     def __call__(self, x_BCHW: Tensor, target_B: Tensor, epoch: int, step: int) -> tuple[Tensor, Tensor]:
-        """Images, and labels: ``[B]``, or probabilities ``[B, K]`` where Mixup is on (smoothing included)."""
+        """Return images, and classes ``[B]`` or, if mixed, probabilities ``[B, K]`` (label smoothing included)."""
         if self.erasing:
             generator = stream(self.seed, "erase", epoch, step, *self.rank, device=x_BCHW.device)
             x_BCHW = erase(x_BCHW, self.erasing, generator)
@@ -41,11 +39,11 @@ class Mixing:
             raise ValueError(f"train.mix needs an even number of images in each process, not {len(x_BCHW)}")
         self.mixup.mixup_enabled = self.off_epoch is None or epoch < self.off_epoch
         with own_stream(self.seed, "mix", epoch, step, *self.rank):
-            mixed: tuple[Tensor, Tensor] = self.mixup(x_BCHW.clone(), target_B)  # it works in place
+            mixed: tuple[Tensor, Tensor] = self.mixup(x_BCHW.clone(), target_B)  # timm works in place
         return mixed
 
 
-def mixup(options: Mix, smoothing: float, classes: int) -> Mixup | None:
+def build_mixup(options: Mix, smoothing: float, classes: int) -> Mixup | None:
     if not options.mixup and not options.cutmix:
         return None
     return Mixup(
@@ -60,9 +58,9 @@ def mixup(options: Mix, smoothing: float, classes: int) -> Mixup | None:
 
 
 def erase(x_BCHW: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """In a `share` of the images one box of random area and shape becomes normal noise. Nothing waits for the device.
+    """Fill one box of random area and shape with normal noise, in a `share` of the images, without device syncs.
 
-    Of ten boxes the first that fits into the image is taken; where none does the image stays as it is.
+    The first of ten random boxes that fits into the image is used; if none does the image is unchanged.
     """
     B, _, H, W = x_BCHW.shape
     device = x_BCHW.device
@@ -84,5 +82,5 @@ def erase(x_BCHW: Tensor, share: float, generator: torch.Generator) -> Tensor:
 
 def _within(length: int, start_B: Tensor, count_B: Tensor) -> Tensor:
     """``bool[B, length]``."""
-    place = torch.arange(length, device=start_B.device)
-    return (place >= start_B[:, None]) & (place < (start_B + count_B)[:, None])
+    index = torch.arange(length, device=start_B.device)
+    return (index >= start_B[:, None]) & (index < (start_B + count_B)[:, None])

@@ -1,16 +1,16 @@
-"""Optimiser and learning-rate schedule by timm's factories, stepped once per update."""
+"""Optimizer and learning-rate schedule by timm's factories, stepped once per update."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
-if TYPE_CHECKING:
-    from dynvit.tasks.classify import Train
+from dynvit.config.train import Train
+from dynvit.interface import interface_of
 
-FUSED = ("adamw", "adam", "sgd")  # torch's own; one kernel for all parameters, on CPU too
+FUSED = ("adamw", "adam", "sgd")  # torch's own implementations update all parameters in one kernel, on the CPU too
 SCHEDULES: dict[str, dict[str, Any]] = {
     "cosine": {"sched": "cosine"},
     "linear": {"sched": "poly", "decay_rate": 1.0},
@@ -18,48 +18,48 @@ SCHEDULES: dict[str, dict[str, Any]] = {
 }
 
 
-def optimiser(model: nn.Module, options: Train) -> torch.optim.Optimizer:
-    """Biases, norms and what the model names in `no_weight_decay` are not decayed.
+def build_optimizer(model: nn.Module, options: Train) -> torch.optim.Optimizer:
+    """Build the optimizer; biases, norms and parameters in the model's `no_weight_decay` are not decayed.
 
-    A model with `parameter_groups(weight_decay)` says itself what learns, how fast (`lr_scale`) and what is decayed.
-    With `layer_decay` earlier layers learn slower, by timm's grouping of the model's layers.
+    A model with `parameter_groups(weight_decay)` defines its own groups, with learning rates (`lr_scale`) and decay.
+    With `layer_decay` earlier layers have smaller learning rates, by timm's grouping of the model's layers.
     """
     from timm.optim import create_optimizer_v2
 
     extra: dict[str, Any] = {} if options.optimizer == "sgd" else {"betas": tuple(options.betas)}
     if options.optimizer in FUSED:
         extra["fused"] = True
-    groups = getattr(model, "parameter_groups", None)
+    groups = interface_of(model).parameter_groups(options.weight_decay)
     if options.layer_decay is not None:
         if groups:
             raise ValueError(f"train.layer_decay: {type(model).__name__} has learning rates of its own for its layers")
         extra["layer_decay"] = options.layer_decay
     return create_optimizer_v2(
-        groups(options.weight_decay) if groups else model,
+        groups or model,
         opt=options.optimizer,
-        lr=rate(options),
+        lr=scaled_lr(options),
         weight_decay=options.weight_decay,
         momentum=options.momentum,
         **extra,
     )
 
 
-def rate(options: Train) -> float:
-    """The learning rate for the batch that is used."""
+def scaled_lr(options: Train) -> float:
+    """Return the learning rate for the batch size that is used."""
     if options.lr_scaling == "linear":
         return options.lr * options.batch_size / options.lr_batch
     return options.lr
 
 
-def scheduler(optimizer: torch.optim.Optimizer, options: Train, steps: int) -> Any:
-    """A timm scheduler over `options.epochs` epochs of `steps` updates, warm-up included."""
+def build_scheduler(optimizer: torch.optim.Optimizer, options: Train, steps: int) -> Any:
+    """Build a timm scheduler over `options.epochs` epochs of `steps` updates, warm-up included."""
     from timm.scheduler import create_scheduler_v2
 
     if not 0 <= options.warmup_epochs <= options.epochs:
-        raise ValueError(f"train.warmup_epochs is {options.warmup_epochs}, of {options.epochs} epochs in all")
-    found, _ = create_scheduler_v2(
+        raise ValueError(f"train.warmup_epochs {options.warmup_epochs} is more than train.epochs {options.epochs}")
+    schedule, _ = create_scheduler_v2(
         optimizer,
-        num_epochs=max(options.epochs, 1),  # none: the model is evaluated only
+        num_epochs=max(options.epochs, 1),  # 0: the model is only evaluated
         warmup_epochs=options.warmup_epochs,
         warmup_lr=options.warmup_lr,
         min_lr=options.min_lr,
@@ -67,4 +67,4 @@ def scheduler(optimizer: torch.optim.Optimizer, options: Train, steps: int) -> A
         updates_per_epoch=steps,
         **SCHEDULES[options.schedule],
     )
-    return found
+    return schedule

@@ -1,4 +1,4 @@
-"""The trained model's prediction for every validation image, in the set's order: what McNemar's test needs."""
+"""The model's prediction for every validation image, in the set's order, for McNemar's test."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from dynvit.data import Batches
+from dynvit.data.batches import Batches
 from dynvit.profiling.macs import evaluating
 from dynvit.train.evaluate import autocast
 
@@ -17,7 +17,7 @@ FILE = "predictions.npz"
 
 @torch.no_grad()
 def predictions(model: nn.Module, data: Batches, amp: torch.dtype | None) -> bytes:
-    """An npz of `prediction` and `target`, in the smallest unsigned type; equal predictions give equal bytes."""
+    """Return an npz of `prediction` and `target`, in the smallest unsigned type; equal predictions give equal bytes."""
     found, targets = [], []
     with evaluating(model):
         for x_BCSS, target_B in data.validation():

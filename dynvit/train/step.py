@@ -1,74 +1,75 @@
-"""One update: a batch forward and backward, in parts where memory is short, gradients clipped, weights moved."""
+"""One update: a batch forward and backward, split into parts to save memory, gradients clipped, optimizer stepped."""
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from timm.utils import dispatch_clip_grad
 from torch import Tensor, nn
 
+from dynvit.config.classify import Config
+from dynvit.config.train import Train
+from dynvit.interface import interface_of
 from dynvit.output import Output
-from dynvit.train.distillation import learned
+from dynvit.train.distillation import distillation_loss
 from dynvit.train.evaluate import autocast
-
-if TYPE_CHECKING:
-    from dynvit.train.training import Training
+from dynvit.train.state import TrainState
 
 CLIPPING = {"norm": "norm", "adaptive": "agc"}
 
 
-class Step:
-    """Made once the model has its final place and form; called for every batch."""
+def train_step(
+    state: TrainState, forward: nn.Module, x_BCSS: Tensor, target: Tensor, update: int, config: Config
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Train on one batch.
 
-    def __init__(self, training: Training) -> None:
-        self.training = training
-        self.parallel = training.together.wrapped(training.model)
-        self.forward = torch.compile(self.parallel) if training.config.train.compile else self.parallel
-        self.scheduled = [m for m in training.models() if hasattr(m, "set_step")]
+    forward: the model, or its compiled or distributed wrapper. target: classes ``[B]`` or probabilities ``[B, K]``.
+    update: number of updates before this one. Returns the loss and its auxiliary terms, means over the batch, and the
+    logits ``[B, K]``.
+    """
+    parts = config.train.accumulate
+    if config.train.channels_last:
+        x_BCSS = x_BCSS.contiguous(memory_format=torch.channels_last)
+    state.optimizer.zero_grad()
+    terms: list[dict[str, Tensor]] = []
+    logits: list[Tensor] = []
+    for i, (x, part) in enumerate(zip(x_BCSS.chunk(parts), target.chunk(parts), strict=True)):
+        for model in state.models():
+            interface_of(model).set_step(update)  # before each part: some models count their own calls
+        with nullcontext() if i + 1 == parts else _no_sync(forward):
+            with autocast(x.device.type, state.amp):
+                teacher_logits = None if state.teacher is None else state.teacher.logits(x)
+                output, loss = distillation_loss(forward(x), part, teacher_logits, config)
+            state.scaler.scale(loss / parts).backward()
+        aux = output.losses if isinstance(output, Output) else {}
+        terms.append({"loss": loss.detach(), **{name: term.detach() for name, term in aux.items()}})
+        logits.append((output.logits if isinstance(output, Output) else output).detach())
+    _optimizer_step(state, update, config.train)
+    return _mean(terms), torch.cat(logits) if parts > 1 else logits[0]
 
-    def __call__(self, x_BCSS: Tensor, target_B: Tensor, update: int) -> tuple[dict[str, Tensor], Tensor]:
-        """The loss and its auxiliary terms, means over the batch, and the logits; target: ``[B]`` or ``[B, K]``."""
-        training, parts = self.training, self.training.config.train.accumulate
-        if training.config.train.channels_last:
-            x_BCSS = x_BCSS.contiguous(memory_format=torch.channels_last)
-        training.optimizer.zero_grad()
-        terms: list[dict[str, Tensor]] = []
-        logits: list[Tensor] = []
-        for i, (x, target) in enumerate(zip(x_BCSS.chunk(parts), target_B.chunk(parts), strict=True)):
-            for model in self.scheduled:  # before each part: such models count their own calls
-                model.set_step(update)
-            with self._alone(i + 1 < parts):
-                output, loss = self._loss(x, target)
-                training.scaler.scale(loss / parts).backward()
-            aux = output.losses if isinstance(output, Output) else {}
-            terms.append({"loss": loss.detach(), **{name: term.detach() for name, term in aux.items()}})
-            logits.append((output.logits if isinstance(output, Output) else output).detach())
-        self._move(update)
-        return _mean(terms), torch.cat(logits) if parts > 1 else logits[0]
 
-    def _loss(self, x_BCSS: Tensor, target_B: Tensor) -> tuple[Output | Tensor, Tensor]:
-        training = self.training
-        with autocast(training.kind, training.amp):
-            taught_BK = None if training.teacher is None else training.teacher.logits(x_BCSS)
-            output = self.forward(x_BCSS)
-            return learned(output, target_B, taught_BK, training.config)
+def check_labels(target_B: Tensor, classes: int) -> None:
+    """Raise ValueError for a label outside the classes, which on a GPU would be an unreadable error."""
+    low, high = int(target_B.min()), int(target_B.max())
+    if low < 0 or high >= classes:
+        raise ValueError(f"labels go from {low} to {high}, but the set has {classes} classes (0 to {classes - 1})")
 
-    def _move(self, update: int) -> None:
-        training, options = self.training, self.training.config.train
-        if options.clip_grad is not None:
-            training.scaler.unscale_(training.optimizer)
-            dispatch_clip_grad(training.model.parameters(), options.clip_grad, CLIPPING[options.clip_mode])
-        training.scaler.step(training.optimizer)
-        training.scaler.update()
-        if training.average is not None:
-            training.average.update(training.model, step=update + 1)
 
-    def _alone(self, more: bool) -> Any:
-        """Gradients are exchanged with the last part only."""
-        ddp = isinstance(self.parallel, nn.parallel.DistributedDataParallel)
-        return self.parallel.no_sync() if ddp and more else nullcontext()
+def _optimizer_step(state: TrainState, update: int, options: Train) -> None:
+    if options.clip_grad is not None:
+        state.scaler.unscale_(state.optimizer)
+        dispatch_clip_grad(state.model.parameters(), options.clip_grad, CLIPPING[options.clip_mode])
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
+    if state.ema is not None:
+        state.ema.update(state.model, step=update + 1)
+
+
+def _no_sync(forward: nn.Module) -> AbstractContextManager[None]:
+    """Skip the exchange of gradients, which happens with the last part only."""
+    ddp = getattr(forward, "_orig_mod", forward)
+    return ddp.no_sync() if isinstance(ddp, nn.parallel.DistributedDataParallel) else nullcontext()
 
 
 def _mean(terms: list[dict[str, Tensor]]) -> dict[str, Tensor]:

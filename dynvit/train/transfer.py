@@ -1,8 +1,7 @@
-"""Transfer: two trainings in one trial, the first on other data (`source`), the second from its weights.
+"""Transfer: a training on source data, then one on the trial's own data from its weights.
 
-Both are a `Training`, so that everything it can do holds for both. Optimiser, schedule, average and teacher are new for
-the second, and so is the classifier. The curve is one: the source's epochs first, under keys of their own. A checkpoint
-says whose it is, so that an attempt goes on where the one before was and never trains the source twice.
+Optimizer, schedule, average, teacher and classifier are new in the second. The curve is one: the source's epochs come
+first, under keys with a prefix. A checkpoint holds the name of its stage, so that the source is never trained twice.
 """
 
 from __future__ import annotations
@@ -11,103 +10,90 @@ import gc
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from dynvit.checkpoint.initial_weights import hand_over
+from dynvit.checkpoint.load import InitSpec, load_initial_weights, transfer_weights
+from dynvit.config.classify import Config
+from dynvit.config.source import Source
 from dynvit.context import Context
-from dynvit.train.checkpointing import SCHEMA
-from dynvit.train.training import Training
-
-if TYPE_CHECKING:
-    from dynvit.tasks.classify import Config
+from dynvit.train.checkpointing import checkpoint_stage, save_checkpoint
+from dynvit.train.distributed import ProcessGroup
+from dynvit.train.loop import fit
+from dynvit.train.result import measure
+from dynvit.train.session import training_session
+from dynvit.train.state import Clock, build, build_state
+from dynvit.train.warnings import log_warnings
 
 SOURCE, TARGET = "source", "target"
 
 
+class SourceResult(NamedTuple):
+    """Weights, on the CPU, and last top-1 accuracy of the training on the source."""
+
+    weights: Mapping[str, Tensor]
+    top1: float
+
+
 def run(config: Config, context: Context) -> dict[str, Any]:
-    """Train on the source, or as far as that has not been done, then on the data; the second training's result."""
-    file = context.load()
-    reached, epochs = stage_of(file), (config.source.epochs, config.train.epochs)
-    second = Second(config, Stage(context, TARGET, epochs, file if reached == TARGET else None))
-    with second.set_up():
-        if reached != TARGET:
-            second.follow(First(on_source(config), Stage(context, SOURCE, epochs, file), second.together))
-            gc.collect()  # the source's images, optimiser and average: objects that know each other
-        second.train()
-        return second.finish()
+    """Train on the source unless that is done, then on the data; return the second training's result."""
+    clock, checkpoint = Clock(), context.load()
+    resumes_target = checkpoint_stage(checkpoint) == TARGET
+    with training_session(config.train, context) as group:
+        source = None
+        if not resumes_target:
+            source = train_source(config, StageContext(context, config, SOURCE, checkpoint), group, clock)
+        gc.collect()  # the source's images, optimizer and average, which are in reference cycles
+        context = StageContext(context, config, TARGET, checkpoint if resumes_target else None)
+        model, data = build(config, context)
+        if source is not None:
+            context.log_text(f"from the source: {transfer_weights(model, source.weights)}")
+        state = build_state(model, data, config, context, group, clock, TARGET)
+        if source is not None:
+            state.progress.source = {"source_top1": source.top1}
+        log_warnings(config, data.steps, context)
+        fit(state, data, config, context, group)
+        return measure(state, data, config, context, group)
 
 
-def on_source(config: Config) -> Config:
-    """The same recipe on the source's data."""
-    return replace(
-        config,
-        data=config.source.data,
-        train=replace(config.train, epochs=config.source.epochs),
-        source=type(config.source)(),
-        keep_checkpoint=False,
-    )
+def train_source(config: Config, context: Context, group: ProcessGroup, clock: Clock) -> SourceResult:
+    """Train on the source's data with the options of the trial."""
+    config = source_config(config)
+    model, data = build(config, context)
+    load_initial_weights(model, InitSpec.parse(config.init), config.model["name"], context.log_text)
+    state = build_state(model, data, config, context, group, clock, SOURCE)
+    log_warnings(config, data.steps, context)
+    fit(state, data, config, context, group)
+    save_checkpoint(state, context, group)  # the source is not trained again, however soon the trial stops
+    weights = {name: tensor.detach().cpu().clone() for name, tensor in state.eval_model.state_dict().items()}
+    return SourceResult(weights, state.progress.last["top1"])
 
 
-def stage_of(file: Path | None) -> str:
-    """Which training a checkpoint is of; empty for none, and for one that cannot be read."""
-    if file is None:
-        return ""
-    try:
-        state = torch.load(str(file), map_location="cpu", weights_only=True, mmap=True)
-    except Exception:  # whatever torch's unpickler meets; the first training says it
-        return ""
-    return str(state.get("stage", "")) if state.get("schema") == SCHEMA else ""
+def source_config(config: Config) -> Config:
+    """Return the config of the training on the source."""
+    train = replace(config.train, epochs=config.source.epochs)
+    return replace(config, data=config.source.data, train=train, source=Source(), keep_checkpoint=False)
 
 
-class Stage:
-    """The trial's context as one of the two sees it: its place in the curve, its checkpoint or none."""
+class StageContext:
+    """The trial's context as one of the two trainings sees it: its part of the curve, its checkpoint or none."""
 
-    def __init__(self, context: Context, name: str, epochs: tuple[int, int], found: Path | None) -> None:
-        self._context, self._found = context, found
-        self._total, self._before = sum(epochs), 0 if name == SOURCE else epochs[0]
-        self._key, self._word = ("source.", "source: ") if name == SOURCE else ("", "")
+    def __init__(self, context: Context, config: Config, stage: str, checkpoint: Path | None) -> None:
+        self._context, self._checkpoint = context, checkpoint
+        self._steps = config.source.epochs + config.train.epochs
+        self._offset = 0 if stage == SOURCE else config.source.epochs
+        self._stage = stage
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._context, name)
 
     def log(self, step: int, metrics: dict[str, float], *, steps: int | None = None) -> None:
-        named = {self._key + key: value for key, value in metrics.items()}
-        self._context.log(self._before + step, named, steps=self._total)
+        prefix = "source." if self._stage == SOURCE else ""
+        self._context.log(self._offset + step, {prefix + k: v for k, v in metrics.items()}, steps=self._steps)
 
-    def say(self, text: str) -> None:
-        self._context.say(self._word + text)
+    def log_text(self, text: str) -> None:
+        self._context.log_text(f"source: {text}" if self._stage == SOURCE else text)
 
     def load(self) -> Path | None:
-        return self._found
-
-
-class First(Training):
-    """On the source."""
-
-    stage = SOURCE
-
-    def train(self) -> None:
-        super().train()
-        self._save()  # from here on it is not trained again, however soon the second is stopped
-
-
-class Second(Training):
-    """On the data, from the first one's weights or from a checkpoint of its own."""
-
-    stage = TARGET
-    given: Mapping[str, Tensor] | None = None
-
-    def follow(self, first: Training) -> None:
-        """Train the first to its end; keep what it measured in the end: its average where that is what counts."""
-        first.train()
-        self.given = {name: tensor.detach().cpu().clone() for name, tensor in first.measured.state_dict().items()}
-        self.progress.source = {"source_top1": first.progress.last["top1"]}
-        self.clock.before = first.clock.before  # this one's clock has run all the while
-
-    def begin(self, model: nn.Module) -> None:
-        if self.given is not None:
-            self.context.say(f"from the source: {hand_over(model, self.given)}")
-            self.given = None
+        return self._checkpoint

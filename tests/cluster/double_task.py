@@ -21,7 +21,7 @@ class Config:
     source: dict[str, Any] = field(default_factory=dict)
     kill_rank: int = -1
     kill_at: int = 6
-    """This one dies in the first attempt, at its so many-th look at `stopping`."""
+    """This one dies in the first attempt, at its so many-th look at `should_stop`."""
     keep_checkpoint: bool = False
 
 
@@ -29,7 +29,7 @@ def run(config: Config, context: Any) -> dict[str, Any]:
     import torch
 
     from dynvit.tasks import classify
-    from dynvit.train.training import Training
+    from dynvit.train import loop
 
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
@@ -46,15 +46,17 @@ def run(config: Config, context: Any) -> dict[str, Any]:
     if given["source"]:
         source = classify.Source(given["source"]["epochs"], classify.Data(**{**data, **given["source"]["data"]}))
         return classify.run(replace(whole, source=source), context)
-    training = Training(whole, context)
-    update = training.update
+    update = loop.update
 
-    def spied(x: Any, target: Any) -> None:
+    def printed(state: Any, forward: Any, augmentation: Any, x: Any, target: Any, *rest: Any) -> None:
         print(f"batch of {len(target)}", x.dtype, flush=True)
-        update(x, target)
+        update(state, forward, augmentation, x, target, *rest)
 
-    training.update = spied  # type: ignore[method-assign]
-    return training.run()
+    loop.update = printed
+    try:
+        return classify.run(whole, context)
+    finally:
+        loop.update = update
 
 
 class _Deadly:
@@ -64,7 +66,7 @@ class _Deadly:
         self._context, self._left = context, left
 
     def __getattr__(self, name: str) -> Any:
-        if name == "stopping":
+        if name == "should_stop":
             self._left -= 1
             if not self._left:
                 os.kill(os.getpid(), signal.SIGKILL)

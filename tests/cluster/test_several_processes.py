@@ -13,7 +13,7 @@ from studies.engine.storage.results_dir import Store
 DROP = {"model": DEIT, "train": {"drop_path": 0.3}}
 STRONG = {"accumulate": 2, "ema": 0.9, "clip_grad": 0.01, "clip_mode": "adaptive", "layer_decay": 0.8}
 TRANSFER = {**DROP, "source": {"epochs": 1, "data": {"labels": (4, 3, 2, 1, 0)}}}
-"""Of six updates an epoch: a seventh look at `stopping` ends it, so that the ninth is within the second training."""
+"""Of six updates an epoch: a seventh look at `should_stop` ends it, so that the ninth is within the second training."""
 MIXED = {"model": DEIT, "train": {**STRONG, "mix": {"mixup": 0.8, "cutmix": 1.0}}}
 
 

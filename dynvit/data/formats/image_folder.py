@@ -4,23 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dynvit.data.listing import Split
+from dynvit.config.data import Data
 from dynvit.data.paths import find_root
-
-if TYPE_CHECKING:
-    from dynvit.tasks.classify import Data
-
-VALIDATION = ("val", "validation", "test")
-"""Names of the validation part, the first that is there being taken."""
+from dynvit.data.source import Split, split_names
 
 
 @dataclass(frozen=True)
-class Paths:
-    """Files that are an image each."""
+class ImageFiles:
+    """One file per image."""
 
     files: tuple[str, ...]
 
@@ -36,7 +30,7 @@ class Paths:
 
 def splits(data: Data) -> tuple[Split, Split]:
     root = find_root(data)
-    first, *rest = data.splits or ("train", *VALIDATION)
+    first, rest = split_names(data)
     val_root = next((root / name for name in rest if (root / name).is_dir()), None)
     if not (root / first).is_dir() or val_root is None:
         here = ", ".join(sorted(p.name for p in root.iterdir() if p.is_dir())[:8]) or "no folders"
@@ -49,5 +43,5 @@ def _listed(folder: Path) -> Split:
     from torchvision.datasets import ImageFolder
 
     found = ImageFolder(str(folder), allow_empty=False)
-    paths = Paths(tuple(file for file, _ in found.samples))
+    paths = ImageFiles(tuple(file for file, _ in found.samples))
     return Split(f"{folder.name}/", tuple(found.classes), paths, np.asarray(found.targets, dtype=np.int64))

@@ -1,4 +1,4 @@
-"""Images inside tar files, read by their place: no position that processes could share, no order to be kept."""
+"""Images inside tar files, read by offset: no shared file position, no required order."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ class Member(NamedTuple):
     """One file in an uncompressed tar file."""
 
     tar: int
-    """Which of the tar files."""
+    """Index of the tar file."""
     offset: int
     size: int
     name: str
 
 
 @dataclass(frozen=True)
-class Members:
-    """Workers that are forked share an open file's position; `pread` has none."""
+class TarMembers:
+    """Members of several tar files. Forked processes share an open file's position, which `pread` does not use."""
 
     tars: tuple[Path, ...]
     members: tuple[Member, ...]
@@ -34,10 +34,10 @@ class Members:
         key = (os.getpid(), member.tar)
         if key not in self._open:
             self._open[key] = os.open(self.tars[member.tar], os.O_RDONLY)
-        found = os.pread(self._open[key], member.size, member.offset)
-        if len(found) < member.size:
+        content = os.pread(self._open[key], member.size, member.offset)
+        if len(content) < member.size:
             raise OSError(f"{self.tars[member.tar]} ends within {member.name}")
-        return found
+        return content
 
     def name(self, index: int) -> str:
         member = self.members[index]

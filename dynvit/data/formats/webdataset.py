@@ -1,10 +1,10 @@
-"""WebDataset shards, indexed: each sample an image beside its `.cls` (a number) or `.json` (its field `label`).
+"""WebDataset shards, indexed: each sample an image with its `.cls` (a number) or `.json` (its field `label`).
 
 timm and the webdataset package read shards as a stream, whose order depends on how many processes read, and which a
-resumed trial would have to read again from the start. Here the tar files' headers are read once (kept beside the shards
-or in the cache) and images are then read by their place: the order is the seed's alone, as with folders.
+resumed trial would have to read again from the start. Here the tar headers are read once (and kept in the
+cache) and images are then read by offset: the order depends on the seed alone, as with folders.
 
-A split's shards are those that `_info.json` lists for it, or all whose name holds its own: imagenet1k-train-*.tar.
+A split's shards are those that `_info.json` lists for it, or all whose names contain its name: imagenet1k-train-*.tar.
 """
 
 from __future__ import annotations
@@ -16,17 +16,14 @@ import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from dynvit.data.formats.image_folder import VALIDATION
-from dynvit.data.formats.tar_members import Member, Members
-from dynvit.data.listing import Split
-from dynvit.data.paths import cache, find_root
-
-if TYPE_CHECKING:
-    from dynvit.tasks.classify import Data
+from dynvit.config.data import Data
+from dynvit.data.formats.tar_members import Member, TarMembers
+from dynvit.data.paths import cache_folder, find_root
+from dynvit.data.source import Split, split_names
 
 IMAGES = ("jpg", "jpeg", "png", "webp", "ppm")
 Sample = tuple[int, int, str, int]
@@ -35,7 +32,7 @@ Sample = tuple[int, int, str, int]
 
 def splits(data: Data) -> tuple[Split, Split]:
     root = find_root(data)
-    first, *rest = data.splits or ("train", *VALIDATION)
+    first, rest = split_names(data)
     train = _shards(root, first)
     name, val = next(((name, found) for name in rest if (found := _shards(root, name))), ("", []))
     if not train or not val:
@@ -62,26 +59,28 @@ def _info(root: Path) -> dict[str, Any]:
 
 
 def _class_names(root: Path) -> list[str]:
-    """From classes.txt, one a line, where there is one; else classes are called by their numbers."""
+    """Read classes.txt, one name per line; empty if there is none."""
     file = root / "classes.txt"
     return file.read_text().splitlines() if file.is_file() else []
 
 
-def _listed(tars: list[Path]) -> tuple[Members, Any]:
+def _listed(tars: list[Path]) -> tuple[TarMembers, Any]:
     with ThreadPoolExecutor(8) as pool:  # waits for the disk, mostly
         found = list(pool.map(_index, tars))
     members = [Member(i, *sample[:3]) for i, samples in enumerate(found) for sample in samples]
     labels = np.asarray([sample[3] for samples in found for sample in samples], dtype=np.int64)
     if not members:
-        raise ValueError(f"{tars[0].parent}: no images with a .cls or .json beside them in {len(tars)} shards")
-    return Members(tuple(tars), tuple(members)), labels
+        raise ValueError(
+            f"{tars[0].parent}: no images with a .cls or .json file of the same name in {len(tars)} shards"
+        )
+    return TarMembers(tuple(tars), tuple(members)), labels
 
 
 def _index(tar: Path) -> list[Sample]:
-    """Kept in the cache under the shard's name, size and time."""
-    told = tar.stat()
-    key = hashlib.sha256(f"{tar.resolve()} {told.st_size} {told.st_mtime_ns}".encode()).hexdigest()[:20]
-    file = cache() / "shards" / f"{key}.json"
+    """List a shard's samples; cached by the shard's name, size and modification time."""
+    stat = tar.stat()
+    key = hashlib.sha256(f"{tar.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()[:20]
+    file = cache_folder() / "shards" / f"{key}.json"
     try:
         return [tuple(sample) for sample in json.loads(file.read_text())]
     except (OSError, ValueError):
@@ -91,7 +90,7 @@ def _index(tar: Path) -> list[Sample]:
         temporary = file.with_name(f".{file.name}.{os.getpid()}")
         temporary.write_text(json.dumps(samples))
         os.replace(temporary, file)
-    except OSError:  # a home that cannot be written: the shards are indexed again next time
+    except OSError:  # a read-only home: the shards are indexed again next time
         pass
     return samples
 

@@ -1,4 +1,4 @@
-"""Halting as A-ViT does it: a token's account of halting scores, blocks without the tokens that have stopped, losses.
+"""Halting as A-ViT does it: a token's state of halting scores, blocks without the tokens that have stopped, losses.
 
 Tokens are ``[class, patches]``; T counts both.
 """
@@ -15,7 +15,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Gate:
+class HaltingScore:
     """A token's halting score is ``sigmoid(scale x[0] - center)`` of its first channel; it stops above 1 - eps."""
 
     scale: float
@@ -30,7 +30,7 @@ class Gate:
 
 
 @dataclass
-class Account:
+class HaltingState:
     """Of tokens in whatever layout: the sum of scores and the weight left for the output.
 
     Where all tokens stay in place also the blocks that each ran, and what it pondered: blocks and remainder.
@@ -42,12 +42,12 @@ class Account:
     ponder: Tensor
 
     @classmethod
-    def open(cls, tokens: Tensor) -> Account:
+    def init(cls, tokens: Tensor) -> HaltingState:
         """For tokens ``[..., C]``."""
         zero = torch.zeros_like(tokens[..., 0], dtype=torch.promote_types(tokens.dtype, torch.float32))
         return cls(zero, zero + 1, zero.int(), zero)
 
-    def pay(self, score: Tensor, eps: float, active: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def update(self, score: Tensor, eps: float, active: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """After a block: the weight of its output, and which tokens stop with it. active: None where all are."""
         self.total = self.total + score
         stops = self.total > 1 - eps

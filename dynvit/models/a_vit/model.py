@@ -6,22 +6,18 @@ saves nothing; here they are really removed, at any batch size, with the same nu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from timm.models import checkpoint
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
-from dynvit.layers.intermediates import Intermediates
-from dynvit.layers.no_dropout import without_idle_dropout
+from dynvit.layers.deit import DeiT
+from dynvit.layers.intermediates import TokenIntermediates
 from dynvit.layers.option_checks import check_not_negative, check_positive
-from dynvit.models.a_vit.halting import Account, Gate, LiveRows, divergence, masked_block, prior
-from dynvit.models.lv_vit.model import on_grid
+from dynvit.models.a_vit.halting import HaltingScore, HaltingState, LiveRows, divergence, masked_block, prior
 from dynvit.output import Output
 from dynvit.registry import register
-from dynvit.tokens import TokenTrace
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "avit_deit_tiny_patch16_224": {"embed_dim": 192, "num_heads": 3},
@@ -29,10 +25,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-class AViT(Intermediates, VisionTransformer):
+class AViT(TokenIntermediates, DeiT):
     """A-ViT on DeiT; no parameter is added.
 
-    gate_scale, gate_center, eps: of the halting score (``dynvit.models.a_vit.halting.Gate``).
+    gate_scale, gate_center, eps: of the halting score (``dynvit.models.a_vit.halting.HaltingScore``).
     ponder_weight, distribution_weight: of the two losses; prior_mean: the layer around which tokens should halt.
     exact: False trains by the paper's intent: the prior is a distribution, and the halting scores that are compared
         with it are those of all images' patches. True restores the released code, whose prior does not sum to 1 and
@@ -42,7 +38,7 @@ class AViT(Intermediates, VisionTransformer):
         until they stop themselves, as in the released code.
     """
 
-    classifier_name, first_conv = "head", "patch_embed.proj"
+    static_cost = False
 
     def __init__(
         self,
@@ -74,29 +70,15 @@ class AViT(Intermediates, VisionTransformer):
             raise ValueError(f"eps must be below 1, got {eps}")
         if exact and not 1 <= prior_mean <= depth:
             raise ValueError(f"prior_mean must be between 1 and the depth {depth} with exact=True, got {prior_mean}")
-        if embed_dim % num_heads:
-            raise ValueError(f"embed_dim {embed_dim} is not a multiple of num_heads {num_heads}")
         super().__init__(
             img_size=img_size, patch_size=patch_size, in_chans=in_chans, num_classes=num_classes, embed_dim=embed_dim,
             depth=depth, num_heads=num_heads, mlp_ratio=mlp_ratio, qk_norm=qk_norm, init_values=init_values,
             no_embed_class=no_embed_class, drop_rate=drop_rate, drop_path_rate=drop_path_rate,
         )  # fmt: skip
-        without_idle_dropout(self)
-        self.img_size, self.exact, self.early_exit = img_size, exact, early_exit
-        self.gate = Gate(gate_scale, gate_center, eps)
+        self.exact, self.early_exit = exact, early_exit
+        self.halting_score = HaltingScore(gate_scale, gate_center, eps)
         self.register_buffer("prior", prior(depth, prior_mean, exact), persistent=False)
         self.weights = {"ponder": ponder_weight, "distribution": distribution_weight}
-        self.trace: TokenTrace | None = None
-        self.set_execution("gathered")
-
-    def set_execution(self, execution: Literal["gathered", "masked"]) -> None:
-        """How evaluation halts tokens: really leave them out, or dense with masks; the same numbers.
-
-        Training, and whatever is compiled or exported, is always masked.
-        """
-        if execution not in ("gathered", "masked"):
-            raise ValueError(f"execution must be gathered or masked, got {execution!r}")
-        self.execution = execution
 
     # ---- forward
 
@@ -104,10 +86,10 @@ class AViT(Intermediates, VisionTransformer):
         """Logits ``[B, K]``; in training an ``Output``; its ``extra`` has `depth` and `ponder` of all tokens."""
         if not self.training:
             return self.forward_head(self.norm(self._evaluate(x, class_only=True)))
-        out_BTC, account, scores_LBT = self._masked(self._pos_embed(self.patch_embed(x)))
+        out_BTC, halting, scores_LBT = self._masked(self._pos_embed(self.patch_embed(x)))
         logits = self.forward_head(self.norm(out_BTC))
-        losses = {"ponder": account.ponder.mean(), "distribution": self._distribution(scores_LBT)}
-        extra = {"depth": account.blocks, "ponder": account.ponder}
+        losses = {"ponder": halting.ponder.mean(), "distribution": self._distribution(scores_LBT)}
+        extra = {"depth": halting.blocks, "ponder": halting.ponder}
         return Output(logits, losses, extra, dict(self.weights))
 
     def forward_features(self, x: Tensor) -> Tensor:
@@ -122,13 +104,13 @@ class AViT(Intermediates, VisionTransformer):
             return self._masked(x_BTC)[0]
         return self._gathered(x_BTC, class_only)
 
-    def _masked(self, x_BTC: Tensor, states: list[Tensor] | None = None) -> tuple[Tensor, Account, list[Tensor]]:
+    def _masked(self, x_BTC: Tensor, states: list[Tensor] | None = None) -> tuple[Tensor, HaltingState, list[Tensor]]:
         """Dense shapes. Returns outputs, accounts, and every block's own halting scores ``[B, T]``.
 
         states: filled with those after each block, a stopped token keeping its last.
         """
         active_BT = torch.ones_like(x_BTC[..., 0], dtype=torch.bool)
-        account, out_BTC, scores = Account.open(x_BTC), torch.zeros_like(x_BTC), []
+        halting, out_BTC, scores = HaltingState.init(x_BTC), torch.zeros_like(x_BTC), []
         for layer, block in enumerate(self.blocks):
             if self.grad_checkpointing and self.training:
                 x_BTC = checkpoint(masked_block, block, x_BTC, active_BT)
@@ -136,29 +118,29 @@ class AViT(Intermediates, VisionTransformer):
                 x_BTC = masked_block(block, x_BTC, active_BT)
             if states is not None:
                 states.append(torch.where(active_BT[..., None], x_BTC, states[-1] if states else x_BTC))
-            scores.append(self.gate(x_BTC))
+            scores.append(self.halting_score(x_BTC))
             self._record(active_BT, scores[-1] * active_BT)
-            weight_BT, stops_BT = account.pay(self._due(layer, scores[-1]), self.gate.eps, active_BT)
+            weight_BT, stops_BT = halting.update(self._due(layer, scores[-1]), self.halting_score.eps, active_BT)
             out_BTC = out_BTC + weight_BT[..., None].to(x_BTC.dtype) * x_BTC
             active_BT = active_BT & ~stops_BT
             if self.early_exit and not self.training:
                 active_BT = active_BT & active_BT[:, :1]
-        return out_BTC, account, scores
+        return out_BTC, halting, scores
 
     def _gathered(self, x_BTC: Tensor, class_only: bool) -> Tensor:
         """Blocks on the active tokens alone: of even shape until the first one stops, then one row of all images."""
         B, T, C = x_BTC.shape
         out = x_BTC.new_zeros(B, 1 if class_only else T, C)
         token_F = torch.arange(B * T, device=x_BTC.device)
-        rows_FC, account, layout = x_BTC.flatten(0, 1), Account.open(x_BTC.flatten(0, 1)), None
+        rows_FC, halting, layout = x_BTC.flatten(0, 1), HaltingState.init(x_BTC.flatten(0, 1)), None
         for layer, block in enumerate(self.blocks):
             if layout is None:
                 rows_FC = block(rows_FC.view(B, T, C)).flatten(0, 1)
             else:
                 rows_FC = layout.run(block, rows_FC)
-            score_F = self.gate(rows_FC)
+            score_F = self.halting_score(rows_FC)
             self._record_rows(token_F, score_F, (B, T))
-            weight_F, stops_F = account.pay(self._due(layer, score_F), self.gate.eps)
+            weight_F, stops_F = halting.update(self._due(layer, score_F), self.halting_score.eps)
             _collect(out, weight_F, rows_FC, token_F, T)
             if layer + 1 == len(self.blocks):
                 break
@@ -170,7 +152,7 @@ class AViT(Intermediates, VisionTransformer):
                 break
             if len(going) < len(token_F):
                 token_F, rows_FC = token_F[going], rows_FC.index_select(0, going)
-                account.select(going)
+                halting.select(going)
                 layout = LiveRows(token_F // T, B)
         return out
 
@@ -205,16 +187,6 @@ class AViT(Intermediates, VisionTransformer):
     def _record_nothing(self, layers: int, x_BTC: Tensor) -> None:
         for _ in range(layers if self.trace is not None else 0):
             self._record(torch.zeros_like(x_BTC[..., 0], dtype=torch.bool), torch.zeros_like(x_BTC[..., 0]))
-
-    # ---- checkpoints
-
-    def convert_official(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The names are timm's."""
-        return dict(state_dict)
-
-    def convert_trunk(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """timm DeiT -> ours: the names are equal; a position table of another grid is resampled."""
-        return on_grid(dict(state_dict), self)
 
 
 def _collect(out: Tensor, weight_F: Tensor, rows_FC: Tensor, token_F: Tensor, tokens: int) -> None:

@@ -10,13 +10,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from dynvit.layers.deit import DeiT
 from dynvit.layers.option_checks import check_not_negative, check_positive
+from dynvit.layers.position_table import resize_position_table
 from dynvit.models.dynamic_vit.loss import distilled, kept_share
-from dynvit.models.dynamic_vit.pruning import Pruned
-from dynvit.models.lv_vit.model import LVViT, on_grid
+from dynvit.models.dynamic_vit.pruning import PruningMixin
+from dynvit.models.lv_vit.model import LVViT
 from dynvit.output import Output
 from dynvit.registry import register
 
@@ -31,10 +32,10 @@ LVVIT: dict[str, dict[str, Any]] = {
 }
 
 
-class Taught(Pruned):
+class DistillationMixin(PruningMixin):
     """Training of a pruned transformer: losses, teacher, the trunk's own learning rate."""
 
-    def _teach(
+    def _set_losses(
         self, ratio_weight: float, distill_weight: float, token_weight: float, freeze_epochs: int, trunk_scale: float
     ) -> None:
         check_not_negative(
@@ -43,22 +44,28 @@ class Taught(Pruned):
         )  # fmt: skip
         share = ratio_weight / len(self.locations)
         self.weights = {"ratio": share, "distillation": distill_weight, "token": token_weight}
-        self.freeze_epochs, self.trunk_scale = freeze_epochs, trunk_scale
+        self.freeze_epochs, self.trunk_scale, self.backbone_frozen = freeze_epochs, trunk_scale, False
         self.set_teacher(None)
 
-    def set_teacher(self, teacher: nn.Module | None) -> None:
+    def set_teacher(self, teacher: nn.Module | None) -> bool:
         """The unpruned trunk, run in evaluation mode beside every training forward pass; None removes it.
 
         It is no part of the model: neither in its state dict nor moved with it. Without it there are no token terms,
         and ``training_loss(..., teacher_logits=)`` is the way to the logit term.
         """
         object.__setattr__(self, "teacher", teacher)
+        return teacher is not None
 
     def set_epoch(self, epoch: int, epochs: int) -> None:
         """The trunk does not move in the first `freeze_epochs` epochs; the predictors do."""
+        self.backbone_frozen = epoch < self.freeze_epochs
         for name, parameter in self.named_parameters():
             if not name.startswith("score_predictor"):
-                parameter.requires_grad_(epoch >= self.freeze_epochs)
+                parameter.requires_grad_(not self.backbone_frozen)
+
+    @property
+    def at_final_operating_point(self) -> bool:
+        return not self.backbone_frozen
 
     def parameter_groups(self, weight_decay: float = 0.05, trunk_scale: float | None = None) -> list[dict[str, Any]]:
         """The official groups for an optimiser, `lr_scale` as timm's schedulers read it.
@@ -86,11 +93,11 @@ class Taught(Pruned):
         logits, extra = self._student(self.norm(x_BTC))
         extra["kept"] = masks[-1].detach() > 0.5
         if self.teacher is not None:
-            extra |= self._ask(x)
+            extra |= self._teacher_targets(x)
         return Output(logits, {"ratio": kept_share(masks, self.ratios)}, extra, dict(self.weights), distilled)
 
     @torch.no_grad()
-    def _ask(self, x: Tensor) -> dict[str, Tensor]:
+    def _teacher_targets(self, x: Tensor) -> dict[str, Tensor]:
         teacher = self.teacher.eval()
         features_BTC = teacher.forward_features(x)
         tokens = teacher.aux_head(features_BTC[:, 1:]) if isinstance(self, LVViT) else features_BTC[:, 1:]
@@ -102,10 +109,10 @@ class Taught(Pruned):
 
     def convert_trunk(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The trunk's names are ours; a position table of another grid is resampled."""
-        return on_grid(dict(state_dict), self)
+        return resize_position_table(state_dict, self)
 
 
-class DynamicViT(Taught, VisionTransformer):
+class DynamicViT(DistillationMixin, DeiT):
     """DynamicViT on DeiT, at any grid.
 
     keep_ratio: share of the patch tokens kept by each location, so that its powers are left; or the shares left.
@@ -115,8 +122,6 @@ class DynamicViT(Taught, VisionTransformer):
     qk_norm, init_values, no_embed_class: the trunk's own, as in timm's DeiT-III.
     Attributes: `noise(stage, logprob)` gives the Gumbel noise of training.
     """
-
-    classifier_name, first_conv = "head", "patch_embed.proj"
 
     def __init__(
         self,
@@ -143,22 +148,19 @@ class DynamicViT(Taught, VisionTransformer):
         trunk_scale: float = 1.0,
     ) -> None:
         check_positive(depth=depth, predictor_eps=predictor_eps)
-        if embed_dim % num_heads:
-            raise ValueError(f"embed_dim {embed_dim} is not a multiple of num_heads {num_heads}")
         super().__init__(
             img_size=img_size, patch_size=patch_size, in_chans=in_chans, num_classes=num_classes, embed_dim=embed_dim,
             depth=depth, num_heads=num_heads, mlp_ratio=mlp_ratio, qk_norm=qk_norm, init_values=init_values,
             no_embed_class=no_embed_class, drop_rate=drop_rate, drop_path_rate=drop_path_rate,
         )  # fmt: skip
-        self.img_size = img_size
         self._prune(keep_ratio, locations, predictor_eps)
-        self._teach(ratio_weight, distill_weight, token_weight, freeze_epochs, trunk_scale)
+        self._set_losses(ratio_weight, distill_weight, token_weight, freeze_epochs, trunk_scale)
 
     def _student(self, x_BTC: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         return self.forward_head(x_BTC), {"tokens": x_BTC[:, 1:]}
 
 
-class DynamicLVViT(Taught, LVViT):
+class DynamicLVViT(DistillationMixin, LVViT):
     """DynamicViT on LV-ViT; options as there and in ``DynamicViT``. Training uses the class head, without MixToken."""
 
     def __init__(
@@ -190,7 +192,7 @@ class DynamicLVViT(Taught, LVViT):
             stem_width, stem_strides, skip_lam, w_dense=0.0, mix_token=False,
         )  # fmt: skip
         self._prune(keep_ratio, locations, predictor_eps)
-        self._teach(ratio_weight, distill_weight, token_weight, freeze_epochs, trunk_scale)
+        self._set_losses(ratio_weight, distill_weight, token_weight, freeze_epochs, trunk_scale)
 
     def _student(self, x_BTC: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         return self.head(self.head_drop(x_BTC[:, 0])), {"aux": self.aux_head(x_BTC[:, 1:])}

@@ -7,24 +7,24 @@ draw from the predictor drops.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from timm.models import checkpoint
 from torch import Tensor, nn
 
-from dynvit.layers.intermediates import Intermediates
-from dynvit.layers.no_dropout import without_idle_dropout
+from dynvit.interface import DynamicModel
+from dynvit.layers.intermediates import TokenIntermediates
+from dynvit.layers.no_dropout import remove_idle_dropout
 from dynvit.layers.token_gather import gather_tokens, scatter_tokens
 from dynvit.models.dynamic_vit.masked_softmax import masked_block
 from dynvit.models.dynamic_vit.predictor import ScorePredictor, gumbel, hard_keep
-from dynvit.tokens import TokenTrace
 
 Noise = Callable[[int, Tensor], Tensor]  # stage, log-probabilities [B, N, 2] -> Gumbel noise of that shape
 
 
-class Pruned(Intermediates):
+class PruningMixin(TokenIntermediates, DynamicModel):
     """Mixin before a ``VisionTransformer``; tokens are ``[class, patches]``, T counts both."""
 
     static_cost = True
@@ -39,17 +39,9 @@ class Pruned(Intermediates):
         self.kept = tuple(int(tokens * ratio) for ratio in self.ratios)
         if not all(self.kept):
             raise ValueError(f"keep_ratio {keep_ratio} leaves none of {tokens} tokens")
-        without_idle_dropout(self)
+        remove_idle_dropout(self)
         self.score_predictor = nn.ModuleList([ScorePredictor(self.embed_dim, eps) for _ in self.locations])
-        self.trace: TokenTrace | None = None
         self.noise: Noise = lambda stage, logprob_BN2: gumbel(logprob_BN2)
-        self.set_execution("gathered")
-
-    def set_execution(self, execution: Literal["gathered", "masked"]) -> None:
-        """How evaluation drops tokens: really, or dense with masks; the same numbers. Training is always masked."""
-        if execution not in ("gathered", "masked"):
-            raise ValueError(f"execution must be gathered or masked, got {execution!r}")
-        self.execution = execution
 
     def _stages(self) -> list[tuple[int, list[nn.Module]]]:
         """Blocks that work on the same tokens, and the stage in front of them (-1: none)."""

@@ -10,7 +10,7 @@ RECIPE = (10, 100, 300)  # the rate starts to fall at epoch 10, falls for 100 ep
 
 
 @dataclass(frozen=True)
-class Descent:
+class CosineKeepRate:
     """start, duration: epochs; None is the recipe's share of the whole training, rounded down."""
 
     start: int | None

@@ -12,15 +12,15 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from timm.models import checkpoint
-from timm.models._features import feature_take_indices
 from torch import Tensor
 
 from dynvit.layers.deit import DeiT
-from dynvit.layers.mac_counting import uncounted
+from dynvit.layers.intermediates import TokenIntermediates
+from dynvit.layers.mac_counting import exclude_from_macs
 from dynvit.layers.open_attention import attend
 from dynvit.layers.partial_block import class_row
 from dynvit.layers.token_gather import scatter_tokens
-from dynvit.models.evit.keep_rate_schedule import Descent, kept_tokens, rates
+from dynvit.models.evit.keep_rate_schedule import CosineKeepRate, kept_tokens, rates
 from dynvit.models.evit.token_fusion import hide, keep
 from dynvit.registry import register
 
@@ -31,7 +31,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-class EViT(DeiT):
+class EViT(TokenIntermediates, DeiT):
     """EViT on DeiT; names of the trunk as in timm.
 
     keep_rate: share of the tokens that stay at each location, a number or one per location; 1 is the trunk itself.
@@ -65,7 +65,7 @@ class EViT(DeiT):
         no_embed_class: bool = False,
     ) -> None:
         self._final = rates(keep_rate, locations, depth)
-        self._descent = Descent(shrink_start, shrink_epochs)
+        self._keep_rate_schedule = CosineKeepRate(shrink_start, shrink_epochs)
         super().__init__(
             img_size=img_size, patch_size=patch_size, in_chans=in_chans, num_classes=num_classes, embed_dim=embed_dim,
             depth=depth, num_heads=num_heads, mlp_ratio=mlp_ratio, drop_rate=drop_rate, drop_path_rate=drop_path_rate,
@@ -81,7 +81,13 @@ class EViT(DeiT):
 
     def set_epoch(self, epoch: int, epochs: int) -> None:
         """The rates of this epoch, counted from 0, of a training of `epochs`."""
-        self.keep_rates = {place: self._descent.rate(final, epoch, epochs) for place, final in self._final.items()}
+        self.keep_rates = {
+            place: self._keep_rate_schedule.rate(final, epoch, epochs) for place, final in self._final.items()
+        }
+
+    @property
+    def at_final_operating_point(self) -> bool:
+        return self.keep_rates == self._final
 
     # ---- forward
 
@@ -97,15 +103,15 @@ class EViT(DeiT):
         x_BTD = self._pos_embed(self.patch_embed(images))
         if self.execution == "masked" and states is None:
             return self._masked(x_BTD)
-        followed = _Followed(x_BTD) if self.trace is not None or states is not None else None
+        tracker = TokenTracker(x_BTD) if self.trace is not None or states is not None else None
         for i in range(len(self.blocks)):
-            active_BN = followed.active() if followed else None
+            active_BN = tracker.active() if tracker else None
             x_BTD, row_BM, top_BK = self._run(i, x_BTD, self._kept(i, x_BTD.shape[1] - 1))
-            if followed:
-                self._record(active_BN, None if row_BM is None else followed.raster(row_BM))
-                followed.keep(top_BK, self.fuse_token)
+            if tracker:
+                self._record(active_BN, None if row_BM is None else tracker.raster(row_BM))
+                tracker.keep(top_BK, self.fuse_token)
             if states is not None:
-                states.append(followed.update(states[-1] if states else x_BTD, x_BTD))
+                states.append(tracker.update(states[-1] if states else x_BTD, x_BTD))
         return x_BTD
 
     def _masked(self, x_BTD: Tensor) -> Tensor:
@@ -139,7 +145,7 @@ class EViT(DeiT):
             return block(x_BTD, attn_mask=keys), None, alive_BT
         mixed_BTD, q_BHTC, k_BHTC = attend(block.attn, block.norm1(x_BTD), keys)
         x_BTD = x_BTD + block.drop_path1(block.ls1(mixed_BTD))
-        with uncounted():  # the published cost counts this row once, as part of the attention product
+        with exclude_from_macs():  # the published cost counts this row once, as part of the attention product
             row_BM = class_row(q_BHTC[:, :, :1], k_BHTC, keys)[:, 1:]
         if alive_BT is None:
             x_BTD, stays = keep(x_BTD, row_BM, kept, self.fuse_token)
@@ -152,23 +158,12 @@ class EViT(DeiT):
         if self.trace is not None:
             self.trace.record(active_BN, row_BN)
 
-    def forward_intermediates(
-        self, x: Tensor, indices: int | list[int] | None = None, return_prefix_tokens: bool = False,
-        norm: bool = False, stop_early: bool = False, output_fmt: str = "NCHW", intermediates_only: bool = False,
-    ) -> Any:  # fmt: skip
-        """As timm's; a token that has left keeps its last state in the maps."""
-        wanted, _ = feature_take_indices(len(self.blocks), indices)
+    def _states(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         states: list[Tensor] = []
-        final = self.norm(self._tokens(x, states))
-        picked = [self.norm(states[i]) if norm else states[i] for i in wanted]
-        maps = [s[:, 1:] for s in picked]
-        if output_fmt == "NCHW":
-            maps = [m.unflatten(1, self.patch_embed.grid_size).permute(0, 3, 1, 2).contiguous() for m in maps]
-        shown = list(zip(maps, [s[:, :1] for s in picked], strict=True)) if return_prefix_tokens else maps
-        return shown if intermediates_only else (final, shown)
+        return self._tokens(images, states), states
 
 
-class _Followed:
+class TokenTracker:
     """Where the tokens of a gathered pass come from: raster indices ``[B, M]``, N for a fused token."""
 
     def __init__(self, x_BTD: Tensor) -> None:

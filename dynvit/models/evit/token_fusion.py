@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dynvit.layers.mac_counting import uncounted
+from dynvit.layers.mac_counting import exclude_from_macs
 from dynvit.layers.token_gather import gather_tokens
 
 
@@ -37,5 +37,5 @@ def hide(x_BTD: Tensor, row_BM: Tensor, alive_BT: Tensor, kept: int, fuse: bool)
 
 def _fused(x_BTD: Tensor, weight_BM: Tensor) -> Tensor:
     """Sum of the tokens behind the class token by their weights, which do not add up to 1: ``[B, 1, D]``."""
-    with uncounted():  # a weighted sum, neither a linear layer nor attention: the published cost leaves it out
+    with exclude_from_macs():  # a weighted sum, neither a linear layer nor attention: the published cost leaves it out
         return weight_BM.to(x_BTD.dtype).unsqueeze(1) @ x_BTD[:, 1:]

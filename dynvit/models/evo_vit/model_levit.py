@@ -16,7 +16,7 @@ from timm.models.levit import NormLinear
 from torch import Tensor, nn
 
 from dynvit.layers.batchnorm_folding import fold_batch_norms
-from dynvit.layers.pyramid import Pyramid
+from dynvit.layers.intermediates import PyramidIntermediates
 from dynvit.models.evo_vit import official
 from dynvit.models.evo_vit.levit import Stage, stem
 from dynvit.models.evo_vit.schedule import kept_tokens, per_block
@@ -51,7 +51,7 @@ VARIANTS = {
 }
 
 
-class EvoLeViT(Pyramid, SlowFastLevit):
+class EvoLeViT(PyramidIntermediates, SlowFastLevit):
     """Evo-ViT on LeViT.
 
     keep_ratio: share of patch tokens processed, a number or one per stage; the first two layers process all.

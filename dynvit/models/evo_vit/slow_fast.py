@@ -7,10 +7,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from dynvit.tokens import TokenTrace
+from dynvit.interface import DynamicModel
 
 
-class SlowFast(nn.Module):
+class SlowFast(DynamicModel, nn.Module):
     """Base of Evo-DeiT and Evo-LeViT; tokens are ``[class, patches in raster order]`` throughout."""
 
     static_cost = True
@@ -20,23 +20,16 @@ class SlowFast(nn.Module):
         if representative not in ("none", "weighted", "mean"):
             raise ValueError(f'representative is "none", "weighted" or "mean", not {representative!r}')
         self.representative = representative
-        self.trace: TokenTrace | None = None
         self.num_prefix_tokens, self.switch_epoch = 1, 0
-        self.set_execution("gathered")
-
-    def set_execution(self, mode: Literal["gathered", "masked"]) -> None:
-        """Set "gathered", which really removes tokens, or "masked", which keeps dense shapes: the same numbers.
-
-        Evo-LeViT trains gathered in any case: its batch statistics are those of the tokens that run.
-        """
-        if mode not in ("gathered", "masked"):
-            raise ValueError(f'execution is "gathered" or "masked", not {mode!r}')
-        self.execution = mode
 
     def set_epoch(self, epoch: int, epochs: int) -> None:
         """Called by a training loop before each epoch, counted from 0."""
         if self.switch_epoch:
             self.set_selection("layer" if epoch < self.switch_epoch else "stage")
+
+    @property
+    def at_final_operating_point(self) -> bool:
+        return not (self.switch_epoch and self.selection == "layer")
 
     def represent(self, x_BND: Tensor, g_BN: Tensor, active_BN: Tensor) -> Tensor | None:
         """One token for those left aside, their mean, weighted by score or plain: ``[B, 1, D]``."""

@@ -12,19 +12,20 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from timm.layers import resample_abs_pos_embed, trunc_normal_
+from timm.layers import trunc_normal_
 from timm.models import checkpoint_seq
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
-from dynvit.layers.intermediates import Intermediates
-from dynvit.layers.no_dropout import without_idle_dropout
-from dynvit.layers.option_checks import check_not_negative, check_positive
+from dynvit.interface import DynamicModel
+from dynvit.layers.intermediates import TokenIntermediates
+from dynvit.layers.no_dropout import remove_idle_dropout
+from dynvit.layers.option_checks import check_heads, check_not_negative, check_positive
+from dynvit.layers.position_table import resize_position_table
 from dynvit.models.lv_vit.mix_token import random_box, swap
 from dynvit.models.lv_vit.stem import LVStem
 from dynvit.output import Output, cross_entropy
 from dynvit.registry import register
-from dynvit.tokens import TokenTrace
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "lvvit_tiny": {"embed_dim": 240, "depth": 12, "num_heads": 4, "skip_lam": 1.0},
@@ -33,7 +34,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-class Shrink(nn.Module):
+class DividedBranch(nn.Module):
     """Divides a residual branch."""
 
     def __init__(self, by: float) -> None:
@@ -49,7 +50,7 @@ class LVBlock(Block):
 
     def __init__(self, *args: Any, skip_lam: float = 1.0, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.ls1, self.ls2, self.share = Shrink(skip_lam), Shrink(skip_lam), 1 / skip_lam
+        self.ls1, self.ls2, self.share = DividedBranch(skip_lam), DividedBranch(skip_lam), 1 / skip_lam
 
     def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
         y = self.drop_path1(self.attn(self.norm1(x), attn_mask=attn_mask, is_causal=is_causal))
@@ -57,7 +58,7 @@ class LVBlock(Block):
         return torch.add(x, self.drop_path2(self.mlp(self.norm2(x))), alpha=self.share)
 
 
-class LVViT(Intermediates, VisionTransformer):
+class LVViT(TokenIntermediates, DynamicModel, VisionTransformer):
     """LV-ViT.
 
     stem_strides: of the three convolutions, and the side of the patch projection; 224 px: (2, 1, 1, 8), 14 x 14 tokens.
@@ -92,8 +93,7 @@ class LVViT(Intermediates, VisionTransformer):
     ) -> None:
         check_positive(skip_lam=skip_lam, depth=depth, stem_width=stem_width)
         check_not_negative(w_dense=w_dense)
-        if embed_dim % num_heads:
-            raise ValueError(f"embed_dim {embed_dim} is not a multiple of num_heads {num_heads}")
+        check_heads(embed_dim, num_heads)
         super().__init__(
             img_size=img_size, in_chans=in_chans, num_classes=num_classes, embed_dim=embed_dim, depth=depth,
             num_heads=num_heads, mlp_ratio=mlp_ratio, qkv_bias=False, drop_rate=drop_rate,
@@ -101,26 +101,15 @@ class LVViT(Intermediates, VisionTransformer):
             embed_layer=partial(LVStem, width=stem_width, strides=stem_strides),
             block_fn=partial(LVBlock, skip_lam=skip_lam),
         )  # fmt: skip
-        without_idle_dropout(self)
+        remove_idle_dropout(self)
         trunc_normal_(self.cls_token, std=0.02)
         self.img_size, self.w_dense, self.mix_token = img_size, w_dense, mix_token
         self.aux_head = self._new_head()
-        self.trace: TokenTrace | None = None
-        self.execution = "gathered"
         self.generator: torch.Generator | None = None
         self._labels: dict[str, Tensor] = {}
 
-    def set_execution(self, execution: str) -> None:
-        """All tokens are always active; the choice changes nothing."""
-        if execution not in ("gathered", "masked"):
-            raise ValueError(f"execution must be gathered or masked, got {execution!r}")
-        self.execution = execution
-
     def set_token_labels(self, patches_BNK: Tensor, image_BK: Tensor | None = None) -> None:
-        """Label probabilities of the next training batch: of every patch, and of the image instead of the target.
-
-        ``dynvit.models.lv_vit.token_labels`` makes both from score maps.
-        """
+        """Set label probabilities of the next training batch: of its patches and, instead of the target, its images."""
         classes, tokens = self.num_classes, self.patch_embed.num_patches
         if patches_BNK.shape[1:] != (tokens, classes):
             raise ValueError(f"token labels must be [B, {tokens}, {classes}], got {tuple(patches_BNK.shape)}")
@@ -186,6 +175,9 @@ class LVViT(Intermediates, VisionTransformer):
         self.num_classes = num_classes
         self.head, self.aux_head = self._new_head().to(self.pos_embed), self._new_head().to(self.pos_embed)
 
+    def token_classifier(self) -> nn.Module:
+        return self.aux_head  # type: ignore[no-any-return]
+
     # ---- checkpoints
 
     def convert_official(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -194,16 +186,7 @@ class LVViT(Intermediates, VisionTransformer):
 
     def convert_trunk(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """LV-ViT -> ours: the names are equal; a position table of another grid is resampled."""
-        return on_grid(dict(state_dict), self)
-
-
-def on_grid(state_dict: dict[str, Tensor], model: VisionTransformer) -> dict[str, Tensor]:
-    """The state dict with its position table on the model's grid."""
-    table, prefix = state_dict.get("pos_embed"), 0 if model.no_embed_class else 1
-    if table is not None and table.shape[1] != model.pos_embed.shape[1]:
-        table = resample_abs_pos_embed(table, model.patch_embed.grid_size, num_prefix_tokens=prefix)
-        state_dict["pos_embed"] = table
-    return state_dict
+        return resize_position_table(state_dict, self)
 
 
 def token_labelling(output: Output, target: Tensor, teacher: Tensor | None, smoothing: float) -> Tensor:

@@ -22,7 +22,7 @@ from dynvit.layers.token_rows import EvenRows, Level, PackedRows
 Rows: TypeAlias = EvenRows | PackedRows
 
 
-class FrozenBlock(Block):
+class CachedKVBlock(Block):
     """Parameters and arithmetic of timm's block; queries, keys and values can be computed apart."""
 
     def project(self, y: Tensor, first: int, last: int) -> Tensor:
@@ -93,6 +93,6 @@ def key_mask(active_BM: Tensor) -> Tensor:
     return (active_BM | ~active_BM.any(1, keepdim=True))[:, None, None]
 
 
-def freeze(active_BM: Tensor, new_BMC: Tensor, old_BMC: Tensor) -> Tensor:
+def where_active(active_BM: Tensor, new_BMC: Tensor, old_BMC: Tensor) -> Tensor:
     """New states of active tokens, the others bit for bit as they were."""
     return torch.where(active_BM[..., None], new_BMC, old_BMC)

@@ -13,25 +13,25 @@ from torch import Tensor
 
 from dynvit.layers.token_gather import gather_tokens
 from dynvit.layers.token_rows import EvenRows, Level, replace_first
-from dynvit.models.mor_vit.cached_kv_block import freeze
+from dynvit.models.mor_vit.cached_kv_block import where_active
 from dynvit.models.mor_vit.expert_router import ExpertRouter
-from dynvit.models.mor_vit.forward_record import Passage
-from dynvit.models.mor_vit.recursive_stack import Memory, RecursiveStack
+from dynvit.models.mor_vit.forward_record import ForwardRecord
+from dynvit.models.mor_vit.recursive_stack import KVCache, RecursiveStack
 
 
 def run_masked(
-    stack: RecursiveStack, router: ExpertRouter, x_BMC: Tensor, kept: Sequence[int], passage: Passage
+    stack: RecursiveStack, router: ExpertRouter, x_BMC: Tensor, kept: Sequence[int], record: ForwardRecord
 ) -> Tensor:
     """Every token through every layer; kept: k_r for r = 0, 1, ..."""
-    memory: Memory = {}
+    cache: KVCache = {}
     all_BN = torch.ones(x_BMC.shape[0], x_BMC.shape[1] - 1, dtype=torch.bool, device=x_BMC.device)
     candidates_BN, routed = all_BN, 0
     for unit, layers in stack.schedule.spans():
         if unit.recursion is None:
             for i in layers:
-                x_BMC = stack.dense(i, x_BMC, None, memory)
-                passage.keep(x_BMC)
-            passage.record(len(layers), all_BN, None)
+                x_BMC = stack.dense(i, x_BMC, None, cache)
+                record.add_state(x_BMC)
+            record.add_layers(len(layers), all_BN, None)
             continue
         if unit.recursion == 0:
             candidates_BN = all_BN
@@ -42,31 +42,31 @@ def run_masked(
         active_BM = torch.cat([all_BN[:, :1], selected_BN], 1)
         state_BMC = x_BMC
         for i in layers:
-            state_BMC = freeze(active_BM, stack.dense(i, state_BMC, active_BM, memory), state_BMC)
+            state_BMC = where_active(active_BM, stack.dense(i, state_BMC, active_BM, cache), state_BMC)
             if i + 1 < layers.stop:
-                passage.keep(state_BMC)
-        x_BMC = freeze(active_BM, router.combine(x_BMC, state_BMC, logits_BN), x_BMC)
-        passage.keep(x_BMC)
+                record.add_state(state_BMC)
+        x_BMC = where_active(active_BM, router.combine(x_BMC, state_BMC, logits_BN), x_BMC)
+        record.add_state(x_BMC)
         if stack.training:
-            passage.train(logits_BN, selected_BN, candidates_BN)
-        passage.record(len(layers), selected_BN, ranked_BN)
+            record.add_router_losses(logits_BN, selected_BN, candidates_BN)
+        record.add_layers(len(layers), selected_BN, ranked_BN)
         candidates_BN, routed = selected_BN, routed + 1
     return x_BMC
 
 
 def run_gathered(
-    stack: RecursiveStack, router: ExpertRouter, x_BMC: Tensor, kept: Sequence[int], passage: Passage
+    stack: RecursiveStack, router: ExpertRouter, x_BMC: Tensor, kept: Sequence[int], record: ForwardRecord
 ) -> Tensor:
     """Only kept tokens through each unit, in training too: they are the first rows, reordered at each recursion."""
-    memory: Memory = {}
+    cache: KVCache = {}
     B, M, _ = x_BMC.shape
     rows = EvenRows(torch.arange(M, device=x_BMC.device).repeat(B, 1))
     level, routed = rows.all, 0
     for unit, layers in stack.schedule.spans():
         if unit.recursion is None:
             for i in layers:
-                x_BMC = rows.put(x_BMC, stack.sparse(i, x_BMC, rows, rows.all, memory))
-            _record(passage, len(layers), rows, rows.all, None)
+                x_BMC = rows.put(x_BMC, stack.sparse(i, x_BMC, rows, rows.all, cache))
+            _record(record, len(layers), rows, rows.all, None)
             continue
         if unit.recursion == 0:
             level = rows.all
@@ -76,16 +76,16 @@ def run_gathered(
         level, routed = Level(1 + keep, 1 + keep), routed + 1
         if stack.training:
             first_N = torch.arange(logits_BN.shape[1], device=logits_BN.device) < keep
-            passage.train(logits_BN, first_N.expand_as(logits_BN))
+            record.add_router_losses(logits_BN, first_N.expand_as(logits_BN))
         before_BKC = rows.take(x_BMC, level)
         if len(layers) > 1 and not torch.is_grad_enabled():
             before_BKC = before_BKC.clone()  # the layers then overwrite the rows of x
         for i in layers:
-            state_BKC = stack.sparse(i, x_BMC, rows, level, memory)
+            state_BKC = stack.sparse(i, x_BMC, rows, level, cache)
             if i + 1 < layers.stop:
                 x_BMC = rows.put(x_BMC, state_BKC)
         x_BMC = rows.put(x_BMC, router.combine(before_BKC, state_BKC, logits_BN[:, :keep]))
-        _record(passage, len(layers), rows, level, logits_BN)
+        _record(record, len(layers), rows, level, logits_BN)
     return rows.unsort(x_BMC)
 
 
@@ -99,9 +99,9 @@ def _best_first(rows: EvenRows, x_BMC: Tensor, logits_BN: Tensor, keep: int) -> 
     return replace_first(x_BMC, gather_tokens(x_BMC, moved_BK), 1), logits_BN.gather(1, ranking_BN)
 
 
-def _record(passage: Passage, layers: int, rows: EvenRows, level: Level, logits_BN: Tensor | None) -> None:
+def _record(record: ForwardRecord, layers: int, rows: EvenRows, level: Level, logits_BN: Tensor | None) -> None:
     """Active rows and their logits back in raster order."""
-    if not passage.watched:
+    if not record.watched:
         return
     order_BM = rows.order_BM
     active_BM = torch.zeros_like(order_BM, dtype=torch.bool).scatter(1, order_BM[:, : level.rows], True)
@@ -109,4 +109,4 @@ def _record(passage: Passage, layers: int, rows: EvenRows, level: Level, logits_
     if logits_BN is not None:
         scores_BM = logits_BN.new_full(order_BM.shape, float("-inf"))
         scores_BM = scores_BM.scatter(1, order_BM[:, 1 : 1 + logits_BN.shape[1]], logits_BN)[:, 1:]
-    passage.record(layers, active_BM[:, 1:], scores_BM)
+    record.add_layers(layers, active_BM[:, 1:], scores_BM)

@@ -71,7 +71,7 @@ def selection_loss(logits_BN: Tensor, selected_BN: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits_BN, selected_BN.to(logits_BN.dtype), reduction="none")
 
 
-def over(values_BN: Tensor, candidates_BN: Tensor | None) -> Tensor:
+def masked_mean(values_BN: Tensor, candidates_BN: Tensor | None) -> Tensor:
     """Mean over the candidates; None: over all."""
     if candidates_BN is None:
         return values_BN.mean()

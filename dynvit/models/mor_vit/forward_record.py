@@ -1,4 +1,4 @@
-"""What a pass through a recursive stack leaves besides the final states."""
+"""Record of one forward pass through a recursive stack: states, active tokens, scores, router losses."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from dynvit.models.mor_vit.expert_router import over, selection_loss
+from dynvit.models.mor_vit.expert_router import masked_mean, selection_loss
 
 
 @dataclass
-class Passage:
-    """Filled layer by layer; only what somebody wants.
+class ForwardRecord:
+    """Filled layer by layer, with what was asked for only.
 
     active, scores: per layer bool ``[B, N]`` and the router's scores (None: not routed; -inf: no candidate) of the
     patches in raster order, if ``watched``. states: tokens ``[B, M, C]`` after each layer, if a list was given.
-    aux, z: training terms of expert routers, one per recursion; their sums are the losses.
+    aux, z: losses of expert routers, one per recursion; their sums are the losses.
     """
 
     watched: bool = False
@@ -25,19 +25,19 @@ class Passage:
     aux: list[Tensor] = field(default_factory=list)
     z: list[Tensor] = field(default_factory=list)
 
-    def record(self, layers: int, active_BN: Tensor, scores_BN: Tensor | None = None) -> None:
-        """The same word for a number of layers."""
+    def add_layers(self, layers: int, active_BN: Tensor, scores_BN: Tensor | None = None) -> None:
+        """Append the same active tokens and scores for a number of layers."""
         if self.watched:
             self.active += [active_BN] * layers
             self.scores += [None if scores_BN is None else scores_BN.detach()] * layers
 
-    def keep(self, x_BMC: Tensor) -> None:
-        """The state after one more layer."""
+    def add_state(self, x_BMC: Tensor) -> None:
+        """Append the tokens after one more layer."""
         if self.states is not None:
             self.states.append(x_BMC)
 
-    def train(self, logits_BN: Tensor, selected_BN: Tensor, candidates_BN: Tensor | None = None) -> None:
-        """Terms of one recursion over its candidates (None: all rows)."""
-        self.aux.append(over(selection_loss(logits_BN, selected_BN), candidates_BN))
+    def add_router_losses(self, logits_BN: Tensor, selected_BN: Tensor, candidates_BN: Tensor | None = None) -> None:
+        """Append the losses of one recursion, means over its candidates (None: all tokens)."""
+        self.aux.append(masked_mean(selection_loss(logits_BN, selected_BN), candidates_BN))
         # log-sum-exp over the single logit of a C -> 1 router is the logit itself
-        self.z.append(over(logits_BN.square(), candidates_BN))
+        self.z.append(masked_mean(logits_BN.square(), candidates_BN))

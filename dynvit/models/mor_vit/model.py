@@ -14,14 +14,15 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
-from timm.layers import resample_abs_pos_embed
-from timm.models._features import feature_take_indices
 from timm.models.vision_transformer import VisionTransformer, init_weights_vit_timm
 from torch import Tensor, nn
 
-from dynvit.layers.option_checks import check_choices, check_not_negative, check_positive
+from dynvit.interface import DynamicModel
+from dynvit.layers.intermediates import TokenIntermediates
+from dynvit.layers.option_checks import check_choices, check_heads, check_not_negative, check_positive
+from dynvit.layers.position_table import resize_position_table
 from dynvit.models.mor_vit import expert_choice, token_choice
-from dynvit.models.mor_vit.cached_kv_block import FrozenBlock
+from dynvit.models.mor_vit.cached_kv_block import CachedKVBlock
 from dynvit.models.mor_vit.depth_router import (
     DepthChoice,
     DepthRouter,
@@ -31,12 +32,11 @@ from dynvit.models.mor_vit.depth_router import (
     z_loss,
 )
 from dynvit.models.mor_vit.expert_router import ExpertRouter, capacities, kept_tokens
-from dynvit.models.mor_vit.forward_record import Passage
+from dynvit.models.mor_vit.forward_record import ForwardRecord
 from dynvit.models.mor_vit.recursive_stack import RecursiveStack
 from dynvit.models.mor_vit.weight_sharing import make_schedule, source_layers
 from dynvit.output import Output
 from dynvit.registry import register
-from dynvit.tokens import TokenTrace
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "mor_vit_tiny_patch16_224": {"embed_dim": 192, "num_heads": 3},
@@ -54,7 +54,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-class MoRViT(VisionTransformer):
+class MoRViT(TokenIntermediates, DynamicModel, VisionTransformer):
     """Vision transformer with shared layers and a token router (reconstructed).
 
     cls_depth: of the class token, for token and random routing. Token routing: z_loss (None: 1e-3, expert 0), balance,
@@ -63,7 +63,7 @@ class MoRViT(VisionTransformer):
     gating, alpha, aux_loss. "mlp" and "mlp2" are the same router. ``routing="off"`` is the plain shared transformer.
     """
 
-    classifier_name, first_conv = "head", "patch_embed.proj"
+    first_conv = "patch_embed.proj"
 
     def __init__(
         self,
@@ -99,8 +99,7 @@ class MoRViT(VisionTransformer):
         check_not_negative(
             z_loss=z_loss or 0.0, balance_weight=balance_weight, aux_loss=aux_loss, capacity_warmup=capacity_warmup
         )
-        if embed_dim % num_heads:
-            raise ValueError(f"embed_dim {embed_dim} is not a multiple of num_heads {num_heads}")
+        check_heads(embed_dim, num_heads)
         schedule = make_schedule(sharing, depth, recursion, routed=routing == "expert")
         self.shares = capacities(capacity, recursion)
         norm = partial(nn.LayerNorm, eps=1e-6)
@@ -115,12 +114,10 @@ class MoRViT(VisionTransformer):
             "aux": aux_loss,
         }
         self.static_cost = routing != "token"
-        self.trace: TokenTrace | None = None
-        self.execution = "gathered"
 
         layers = len(schedule.layers)
         drops = [drop_path_rate * i / max(layers - 1, 1) for i in range(layers)]
-        block = partial(FrozenBlock, embed_dim, num_heads, mlp_ratio, qkv_bias=True, norm_layer=norm)
+        block = partial(CachedKVBlock, embed_dim, num_heads, mlp_ratio, qkv_bias=True, norm_layer=norm)
         self.blocks = RecursiveStack(schedule, block, context, drops)
         self.blocks.apply(init_weights_vit_timm)
         self.feature_info = [
@@ -137,16 +134,15 @@ class MoRViT(VisionTransformer):
                 self.register_buffer("warmup_step", torch.zeros((), dtype=torch.int64))
         self.capacity_warmup = capacity_warmup
 
-    def set_execution(self, execution: Literal["gathered", "masked"]) -> None:
-        """Really remove tokens, or keep dense shapes with masks: same numbers. Training of depths is always masked."""
-        if execution not in ("gathered", "masked"):
-            raise ValueError(f"execution must be gathered or masked, got {execution!r}")
-        self.execution = execution
-
     def set_step(self, step: int) -> None:
         """Place in the capacity warm-up; otherwise each training forward counts as a step."""
         if self.capacity_warmup and self.routing == "expert":
             self.warmup_step.fill_(step)
+
+    @property
+    def at_final_operating_point(self) -> bool:
+        warming = self.capacity_warmup and self.routing == "expert"
+        return not warming or self.warmup_step.item() >= self.capacity_warmup
 
     @torch.jit.ignore
     def set_grad_checkpointing(self, enable: bool = True) -> None:
@@ -154,7 +150,7 @@ class MoRViT(VisionTransformer):
 
     def forward(self, images: Tensor) -> Tensor | Output:
         """Logits ``[B, K]``; in training with a router an ``Output`` with its losses and ``extra["depth"]`` [B, N]."""
-        x_BMC, choice, passage = self._propagate(images)
+        x_BMC, choice, record = self._propagate(images)
         logits = self.forward_head(self.norm(x_BMC))
         extra = {}
         if self.confidence and self.routing == "token":
@@ -162,8 +158,8 @@ class MoRViT(VisionTransformer):
             logits = logits * extra["confidence"][:, None].to(logits.dtype)
         if not self.training or self.routing == "off":
             return logits
-        losses = self._losses(choice, passage)
-        extra["depth"] = sum(active_BN.int() for active_BN in passage.active)
+        losses = self._losses(choice, record)
+        extra["depth"] = sum(active_BN.int() for active_BN in record.active)
         return Output(logits, losses, extra, {name: self.weights[name] for name in losses})
 
     def forward_features(self, images: Tensor) -> Tensor:
@@ -172,25 +168,25 @@ class MoRViT(VisionTransformer):
 
     def _propagate(
         self, images: Tensor, states: list[Tensor] | None = None
-    ) -> tuple[Tensor, DepthChoice | None, Passage]:
+    ) -> tuple[Tensor, DepthChoice | None, ForwardRecord]:
         """Tokens after the last layer. states: filled with those after each layer, which needs masked execution."""
         x_BMC = self._pos_embed(self.patch_embed(images))
-        passage = Passage(watched=self.training or self.trace is not None, states=states)
+        record = ForwardRecord(watched=self.training or self.trace is not None, states=states)
         masked = self.execution == "masked" or states is not None
         choice = None
         if self.routing == "expert":
             run = expert_choice.run_masked if masked else expert_choice.run_gathered
-            x_BMC = run(self.blocks, self.router, x_BMC, self._kept(x_BMC.shape[1] - 1), passage)
+            x_BMC = run(self.blocks, self.router, x_BMC, self._kept(x_BMC.shape[1] - 1), record)
         elif self.routing == "off":
-            x_BMC = token_choice.run_plain(self.blocks, x_BMC, passage)
+            x_BMC = token_choice.run_plain(self.blocks, x_BMC, record)
         else:
             choice = self.router(x_BMC)
             run = token_choice.run_masked if masked or self.training else token_choice.run_gathered
-            x_BMC = run(self.blocks, x_BMC, choice, passage)
+            x_BMC = run(self.blocks, x_BMC, choice, record)
         if self.trace is not None:
-            for active_BN, scores_BN in zip(passage.active, passage.scores, strict=True):
+            for active_BN, scores_BN in zip(record.active, record.scores, strict=True):
                 self.trace.record(active_BN, scores_BN)
-        return x_BMC, choice, passage
+        return x_BMC, choice, record
 
     def _kept(self, tokens: int) -> tuple[int, ...]:
         """k_r of this forward pass."""
@@ -201,31 +197,20 @@ class MoRViT(VisionTransformer):
             self.warmup_step += 1
         return kept_tokens(self.shares, tokens, progress)
 
-    def _losses(self, choice: DepthChoice | None, passage: Passage) -> dict[str, Tensor]:
+    def _losses(self, choice: DepthChoice | None, record: ForwardRecord) -> dict[str, Tensor]:
         """Unweighted terms of those losses that have a weight."""
         losses = {}
         if self.routing == "expert":
-            losses = {"z": sum(passage.z), "aux": sum(passage.aux)}
+            losses = {"z": sum(record.z), "aux": sum(record.aux)}
         elif self.routing == "token":
             probs_BND, chosen_BN = choice.probs_BMD[:, 1:], choice.chosen_BM[:, 1:]
             even = switch_balance(probs_BND, chosen_BN) if self.balance == "switch" else variance_balance(probs_BND)
             losses = {"z": z_loss(choice.logits_BMD), "balance": even}
         return {name: loss for name, loss in losses.items() if self.weights[name]}
 
-    def forward_intermediates(
-        self, x: Tensor, indices: int | list[int] | None = None, return_prefix_tokens: bool = False,
-        norm: bool = False, stop_early: bool = False, output_fmt: str = "NCHW", intermediates_only: bool = False,
-    ) -> Any:  # fmt: skip
-        """As timm's: the states after the chosen layers, finished tokens included."""
-        wanted, _ = feature_take_indices(len(self.blocks), indices)
+    def _states(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         states: list[Tensor] = []
-        final = self.norm(self._propagate(x, states)[0])
-        picked = [self.norm(states[i]) if norm else states[i] for i in wanted]
-        patches = [s[:, 1:] for s in picked]
-        if output_fmt == "NCHW":
-            patches = [s.unflatten(1, self.patch_embed.grid_size).permute(0, 3, 1, 2).contiguous() for s in patches]
-        shown = list(zip(patches, [s[:, :1] for s in picked], strict=True)) if return_prefix_tokens else patches
-        return shown if intermediates_only else (final, shown)
+        return self._propagate(images, states)[0], states
 
     @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
@@ -240,9 +225,7 @@ class MoRViT(VisionTransformer):
         for ours, layer in source_layers(self.blocks.schedule, 1 + max(numbers, default=0)).items():
             prefix = f"blocks.{layer}."
             own |= {f"blocks.{ours}.{n.removeprefix(prefix)}": v for n, v in state_dict.items() if n.startswith(prefix)}
-        if "pos_embed" in own and own["pos_embed"].shape[1] != self.pos_embed.shape[1]:
-            own["pos_embed"] = resample_abs_pos_embed(own["pos_embed"], self.patch_embed.grid_size, num_prefix_tokens=1)
-        return own
+        return resize_position_table(own, self)
 
     def convert_official(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Without sharing and router the model is DeiT, names included; MoR-ViT itself published nothing to load."""

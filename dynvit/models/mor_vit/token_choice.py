@@ -10,52 +10,52 @@ import torch
 from torch import Tensor
 
 from dynvit.layers.token_rows import rows_by_depth
-from dynvit.models.mor_vit.cached_kv_block import freeze
+from dynvit.models.mor_vit.cached_kv_block import where_active
 from dynvit.models.mor_vit.depth_router import DepthChoice
-from dynvit.models.mor_vit.forward_record import Passage
-from dynvit.models.mor_vit.recursive_stack import Memory, RecursiveStack
+from dynvit.models.mor_vit.forward_record import ForwardRecord
+from dynvit.models.mor_vit.recursive_stack import KVCache, RecursiveStack
 
 
-def run_plain(stack: RecursiveStack, x_BMC: Tensor, passage: Passage) -> Tensor:
+def run_plain(stack: RecursiveStack, x_BMC: Tensor, record: ForwardRecord) -> Tensor:
     """No routing: every token through every layer."""
     for i in range(len(stack)):
         x_BMC = stack.dense(i, x_BMC, None, {})
-        passage.keep(x_BMC)
-    passage.record(len(stack), x_BMC.new_ones(x_BMC.shape[0], x_BMC.shape[1] - 1, dtype=torch.bool))
+        record.add_state(x_BMC)
+    record.add_layers(len(stack), x_BMC.new_ones(x_BMC.shape[0], x_BMC.shape[1] - 1, dtype=torch.bool))
     return x_BMC
 
 
-def run_masked(stack: RecursiveStack, x_BMC: Tensor, choice: DepthChoice, passage: Passage) -> Tensor:
+def run_masked(stack: RecursiveStack, x_BMC: Tensor, choice: DepthChoice, record: ForwardRecord) -> Tensor:
     """Every token through every layer; finished ones keep their state."""
-    memory: Memory = {}
+    cache: KVCache = {}
     for i in range(len(stack)):
         active_BM = choice.depth_BM > i
-        block_BMC = stack.dense(i, x_BMC, active_BM, memory)
-        new_BMC = freeze(active_BM, block_BMC, x_BMC)
+        block_BMC = stack.dense(i, x_BMC, active_BM, cache)
+        new_BMC = where_active(active_BM, block_BMC, x_BMC)
         if choice.gates_BMS is not None and torch.is_grad_enabled():
             gate_BM1 = choice.gates_BMS[..., i : i + 1].to(x_BMC.dtype)
             new_BMC = new_BMC + (gate_BM1 - gate_BM1.detach()) * (block_BMC - x_BMC).detach()
         x_BMC = new_BMC
-        passage.keep(x_BMC)
-    _record(passage, choice, len(stack))
+        record.add_state(x_BMC)
+    _record(record, choice, len(stack))
     return x_BMC
 
 
-def run_gathered(stack: RecursiveStack, x_BMC: Tensor, choice: DepthChoice, passage: Passage) -> Tensor:
+def run_gathered(stack: RecursiveStack, x_BMC: Tensor, choice: DepthChoice, record: ForwardRecord) -> Tensor:
     """Only active tokens through each layer. No gate gradient: training of token choice runs masked."""
     rows = rows_by_depth(choice.depth_BM, len(stack), key_masks=stack.context == "active_only")
     x = rows.sort(x_BMC)
-    memory: Memory = {}
+    cache: KVCache = {}
     for i, level in enumerate(rows.levels):
         if level.rows:
-            x = rows.put(x, stack.sparse(i, x, rows, level, memory))
-    _record(passage, choice, len(stack))
+            x = rows.put(x, stack.sparse(i, x, rows, level, cache))
+    _record(record, choice, len(stack))
     return rows.unsort(x)
 
 
-def _record(passage: Passage, choice: DepthChoice, layers: int) -> None:
+def _record(record: ForwardRecord, choice: DepthChoice, layers: int) -> None:
     """A token's score is its expected depth, the same at every layer since the choice is made once."""
-    if passage.watched:
+    if record.watched:
         scores_BM = choice.expected_depth_BM
         for i in range(layers):
-            passage.record(1, choice.depth_BM[:, 1:] > i, None if scores_BM is None else scores_BM[:, 1:])
+            record.add_layers(1, choice.depth_BM[:, 1:] > i, None if scores_BM is None else scores_BM[:, 1:])

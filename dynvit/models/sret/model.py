@@ -18,6 +18,8 @@ from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
 from dynvit.checkpoint.key_mapping import rename, sret_names
+from dynvit.interface import DynamicModel
+from dynvit.layers.intermediates import PyramidIntermediates
 from dynvit.models.sret.block import EPS, Mlp, RecursiveBlock, RecursiveStage, SlicedAttention
 from dynvit.models.sret.geometry import (
     plan_depth,
@@ -30,10 +32,9 @@ from dynvit.models.sret.geometry import (
 from dynvit.models.sret.permutation import Permuter, SeededPermuter
 from dynvit.models.sret.stem import ConvStem, TokenPool, map_of, tokens_of
 from dynvit.registry import register
-from dynvit.tokens import TokenTrace
 
 
-class SReT(nn.Module):
+class SReT(PyramidIntermediates, DynamicModel, nn.Module):
     """Sliced recursive transformer.
 
     unique: blocks with weights of their own, per stage; each is applied `recursion` times. depth: block applications
@@ -43,8 +44,7 @@ class SReT(nn.Module):
     """
 
     static_cost = True
-    training_only: tuple[str, ...] = ()
-    classifier_name, first_conv = "head", "stem.0.conv"
+    first_conv = "stem.0.conv"
 
     def __init__(
         self,
@@ -77,7 +77,6 @@ class SReT(nn.Module):
         self.num_features = self.head_hidden_size = self.embed_dim = widths[-1]
         self.recursion, self.nlls_per_block = recursion, plan_projections(nll, recursion)
         self.global_pool = "avg"
-        self.trace: TokenTrace | None = None
         self._permuter: Permuter | None = None
 
         def block(s: int, rate: float) -> RecursiveBlock:
@@ -127,23 +126,6 @@ class SReT(nn.Module):
         x_BC = self.head_drop(self.norm(x_BCHW.mean((2, 3))))
         return x_BC if pre_logits else self.head(x_BC)
 
-    def forward_intermediates(
-        self,
-        x_BCHW: Tensor,
-        indices: int | list[int] | None = None,
-        norm: bool = False,
-        stop_early: bool = False,
-        output_fmt: str = "NCHW",
-        intermediates_only: bool = False,
-    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """Maps of the chosen stages (all by default), as timm's feature extraction wants them; never normalised."""
-        if output_fmt != "NCHW":
-            raise ValueError(f"output_fmt must be NCHW, not {output_fmt}")
-        take, deepest = feature_take_indices(len(self.stages), indices)
-        maps = self._maps(x_BCHW, last=deepest if stop_early or intermediates_only else len(self.stages) - 1)
-        chosen = [maps[i] for i in take]
-        return chosen if intermediates_only else (maps[-1], chosen)
-
     def _maps(self, x_BCHW: Tensor, last: int) -> list[Tensor]:
         """Output map of every stage up to `last`."""
         if tuple(x_BCHW.shape[-2:]) != self.input_size:
@@ -178,11 +160,6 @@ class SReT(nn.Module):
         """Names of szq0214/SReT -> ours, with or without the second names of shared blocks."""
         own = self.state_dict()
         return rename(state_dict, sret_names(own, self.recursion, self.nlls_per_block), own, "SReT")
-
-    def set_execution(self, mode: Literal["gathered", "masked"]) -> None:
-        """A static model: both ways are the same."""
-        if mode not in ("gathered", "masked"):
-            raise ValueError(f"execution must be 'gathered' or 'masked', not {mode!r}")
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Keep only the input of every block application for the backward pass."""

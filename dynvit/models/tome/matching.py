@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dynvit.layers.mac_counting import uncounted
+from dynvit.layers.mac_counting import exclude_from_macs
 
 
 class Pairs(NamedTuple):
@@ -34,7 +34,7 @@ def match(k_BHND: Tensor, r: int, prefix: int, position_N: Tensor) -> Pairs:
     """The r most similar pairs, by the cosine of the keys' means over heads. position_N: 0, 1, 2, ... N-1 or more."""
     even, odd = prefix + prefix % 2, prefix + 1 - prefix % 2
     metric_BND = F.normalize(k_BHND.detach().mean(1), dim=-1)
-    with uncounted():  # not an attention product: the published cost leaves it out
+    with exclude_from_macs():  # not an attention product: the published cost leaves it out
         similarity_BST = metric_BND[:, even::2].matmul(metric_BND[:, odd::2].transpose(1, 2))
     best_BS, partner_BS = similarity_BST.max(-1)
     order_BS = best_BS.argsort(descending=True)

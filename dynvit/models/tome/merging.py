@@ -1,4 +1,4 @@
-"""Merging: the forward pass of a timm VisionTransformer in which every block merges similar tokens (ToMe).
+"""MergingMixin: the forward pass of a timm VisionTransformer in which every block merges similar tokens (ToMe).
 
 Works block by block on timm's own modules, so that whatever they contain is in effect: layer scale, norms of queries
 and keys, gates, drop path. A block that merges nothing runs as it is.
@@ -6,24 +6,24 @@ and keys, gates, drop path. A block that merges nothing runs as it is.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from timm.layers import Attention, AttentionPoolLatent
 from timm.models import checkpoint
-from timm.models._features import feature_take_indices
 from timm.models.vision_transformer import Block, ResPostBlock, VisionTransformer
 from torch import Tensor, nn
 
+from dynvit.interface import DynamicModel
+from dynvit.layers.intermediates import TokenIntermediates
 from dynvit.layers.open_attention import attend
 from dynvit.models.tome.matching import Pairs, match, merge, mergeable
-from dynvit.models.tome.source_map import Sources
-from dynvit.tokens import TokenTrace
+from dynvit.models.tome.source_map import SourceMap
 
 Merged = tuple[Tensor, Tensor | None, Pairs | None]
 
 
-class Merging(VisionTransformer):
+class MergingMixin(TokenIntermediates, DynamicModel, VisionTransformer):
     """Before a VisionTransformer class in the order of inheritance; `prepare` says how many tokens to merge."""
 
     static_cost = True
@@ -31,16 +31,9 @@ class Merging(VisionTransformer):
     def prepare(self, schedule: tuple[int, ...], proportional: bool) -> None:
         """schedule: tokens to merge per block. proportional: attention counts a token as often as its size."""
         self.schedule, self.proportional = schedule, proportional
-        self.trace: TokenTrace | None = None
-        self.execution = "gathered"
-        self.sources: Sources | None = None
+        self.trace, self.execution = None, "gathered"
+        self.sources: SourceMap | None = None
         """Of the last forward pass under `trace_tokens`: which token each patch went to, and sizes."""
-
-    def set_execution(self, execution: Literal["gathered", "masked"]) -> None:
-        """Accepted for uniformity: merged tokens have no dense form, both run alike."""
-        if execution not in ("gathered", "masked"):
-            raise ValueError(f'execution is "gathered" or "masked", not {execution!r}')
-        self.execution = execution
 
     def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
         x_BND, size_BN = self._merge_through(x, attn_mask, is_causal)
@@ -75,10 +68,9 @@ class Merging(VisionTransformer):
         self, x: Tensor, attn_mask: Tensor | None, is_causal: bool, states: list[Tensor] | None = None
     ) -> tuple[Tensor, Tensor | None]:
         """Tokens before the final norm, and their sizes (None if nothing was merged); states as in `EViT`."""
-        if attn_mask is not None or is_causal:
-            raise ValueError("merging tokens takes no attention mask: positions change from block to block")
+        _check_no_mask(attn_mask, is_causal)
         x_BND = self.norm_pre(self.patch_drop(self._pos_embed(self.patch_embed(x))))
-        sources = Sources(x_BND, self.num_prefix_tokens) if self.trace is not None or states is not None else None
+        sources = SourceMap(x_BND, self.num_prefix_tokens) if self.trace is not None or states is not None else None
         position_N, row_B1 = (torch.arange(n, device=x_BND.device) for n in (x_BND.shape[1], len(x_BND)))
         places, size_BN = (position_N, row_B1.unsqueeze(-1)), None
         for block, r in zip(self.blocks, self.schedule, strict=True):
@@ -116,23 +108,18 @@ class Merging(VisionTransformer):
         y_BND = block.norm2(block.mlp(x_BND)) if post else block.ls2(block.mlp(block.norm2(x_BND)))
         return x_BND + block.drop_path2(y_BND), size_BN, pairs
 
-    def forward_intermediates(
-        self, x: Tensor, indices: int | list[int] | None = None, return_prefix_tokens: bool = False,
-        norm: bool = False, stop_early: bool = False, output_fmt: str = "NCHW", intermediates_only: bool = False,
-        **options: Any,
-    ) -> Any:  # fmt: skip
-        """As timm's; every patch shows the token that it is in."""
-        wanted, _ = feature_take_indices(len(self.blocks), indices)
+    def forward_intermediates(  # type: ignore[override]
+        self, x: Tensor, *args: Any, attn_mask: Tensor | None = None, is_causal: bool = False, **options: Any
+    ) -> Any:
+        _check_no_mask(attn_mask, is_causal)
+        return super().forward_intermediates(x, *args, **options)
+
+    def _states(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         states: list[Tensor] = []
-        final = self.norm(self._merge_through(x, options.get("attn_mask"), options.get("is_causal", False), states)[0])
-        picked = [self.norm(states[i]) if norm else states[i] for i in wanted]
-        maps = [s[:, self.num_prefix_tokens :] for s in picked]
-        if output_fmt == "NCHW":
-            grid = self.patch_embed.dynamic_feat_size(tuple(x.shape[-2:]))
-            maps = [m.unflatten(1, grid).permute(0, 3, 1, 2).contiguous() for m in maps]
-        prefix = [s[:, : self.num_prefix_tokens] for s in picked]
-        shown = list(zip(maps, prefix, strict=True)) if return_prefix_tokens else maps
-        return shown if intermediates_only else (final, shown)
+        return self._merge_through(images, None, False, states)[0], states
+
+    def _grid_size(self, images: Tensor) -> tuple[int, int]:
+        return self.patch_embed.dynamic_feat_size(tuple(images.shape[-2:]))  # type: ignore[no-any-return]
 
 
 def check_blocks(model: VisionTransformer) -> None:
@@ -147,3 +134,8 @@ def check_blocks(model: VisionTransformer) -> None:
 def _bias(size_BN: Tensor, x_BND: Tensor) -> Tensor:
     """log(size) for the attention to each key: float and key only, so that attention stays fused. ``[B, 1, 1, N]``"""
     return size_BN.log().to(x_BND.dtype).unsqueeze(1).unsqueeze(1)
+
+
+def _check_no_mask(attn_mask: Tensor | None, is_causal: bool) -> None:
+    if attn_mask is not None or is_causal:
+        raise ValueError("merging tokens takes no attention mask: positions change from block to block")

@@ -10,7 +10,7 @@ from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import VisionTransformer
 
 from dynvit.layers.deit import DeiT
-from dynvit.models.tome.merging import Merging, check_blocks
+from dynvit.models.tome.merging import MergingMixin, check_blocks
 from dynvit.models.tome.schedule import merge_schedule
 from dynvit.registry import register
 
@@ -21,7 +21,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-class ToMe(Merging, DeiT):
+class ToMe(MergingMixin, DeiT):
     """ToMe on DeiT; names of the trunk as in timm.
 
     r: tokens that each block merges, a number, a list per block (short lists end with zeros), or a tuple
@@ -60,15 +60,15 @@ class ToMe(Merging, DeiT):
         self.prepare(schedule, proportional)
 
 
-class MergedViT(Merging, VisionTransformer):
+class MergedViT(MergingMixin, VisionTransformer):
     """What `tome` makes of timm's VisionTransformer."""
 
 
-class MergedDistilledViT(Merging, VisionTransformerDistilled):
+class MergedDistilledViT(MergingMixin, VisionTransformerDistilled):
     """What `tome` makes of timm's DeiT with a distillation token."""
 
 
-MERGED: dict[type, type[Merging]] = {VisionTransformer: MergedViT, VisionTransformerDistilled: MergedDistilledViT}
+MERGED: dict[type, type[MergingMixin]] = {VisionTransformer: MergedViT, VisionTransformerDistilled: MergedDistilledViT}
 
 
 def tome(
@@ -91,7 +91,7 @@ def tome(
     merged.__dict__ = {
         name: copy.copy(value) if isinstance(value, dict | set) else value for name, value in vars(model).items()
     }
-    merged.__class__ = MERGED.get(kind) or type(f"Merged{kind.__name__}", (Merging, kind), {})
+    merged.__class__ = MERGED.get(kind) or type(f"Merged{kind.__name__}", (MergingMixin, kind), {})
     merged.prepare(schedule, proportional)
     return merged
 

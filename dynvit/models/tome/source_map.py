@@ -1,4 +1,4 @@
-"""Sources: which token each patch of an image went to, layer by layer, for pictures and analysis of merged tokens."""
+"""SourceMap: which token each patch of an image went to, layer by layer, for pictures and analysis of merged tokens."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from dynvit.models.tome.matching import Pairs
 
 
-class Sources:
+class SourceMap:
     """The history of one forward pass, prefix tokens (class ...) first, patches in raster order.
 
     layers: per block ``int[B, P + N]``, the token after it that each token of the input is in.

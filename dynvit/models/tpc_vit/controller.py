@@ -15,7 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dynvit.models.tpc_vit.markov_chain import advance, break_probability, flags, highest, merged, top
+from dynvit.models.tpc_vit.markov_chain import (
+    advance,
+    break_probability,
+    index_to_mask,
+    merged,
+    topk_indices,
+    topk_mask,
+)
 from dynvit.models.tpc_vit.smoothing import Blur
 
 Pause = bool | Literal["random", "attention"]
@@ -24,7 +31,7 @@ Smoothing = Literal["none", "spatial", "prior", "both"]
 
 
 @dataclass(frozen=True)
-class Rules:
+class ControllerOptions:
     """The options of a controller, as the model's arguments of the same names."""
 
     pause: Pause = True
@@ -68,7 +75,7 @@ class Rules:
 
 
 @dataclass
-class Chain:
+class PropagationState:
     """One forward pass of one controller: what is known before the layer `layer`."""
 
     pi_BN: Tensor
@@ -81,7 +88,7 @@ class Chain:
     """Who was active in the layer before; None means everybody."""
     smooth_BSN: Tensor | None = None
     """Probabilities of the layer before, for the average over depth."""
-    interest_BN: Tensor | None = None
+    relative_attention_BN: Tensor | None = None
     """Attention that the token got, relative to the mean, from the last layer in which it was active."""
     broken_BN: Tensor | None = None
     """Sum of the break probabilities so far."""
@@ -91,7 +98,7 @@ class Chain:
 
 
 @dataclass(frozen=True)
-class Choice:
+class TokenSelection:
     """Patch tokens active in a layer: flags, or None for all; equal counts also as indices in raster order."""
 
     active_BN: Tensor | None = None
@@ -99,9 +106,9 @@ class Choice:
 
 
 class Controller(nn.Module):
-    """Pause and restart probabilities of every patch token after every layer, and the choice they lead to."""
+    """Pause and restart probabilities of every patch token after every layer, and the selection they lead to."""
 
-    def __init__(self, depth: int, width: int, rules: Rules) -> None:
+    def __init__(self, depth: int, width: int, rules: ControllerOptions) -> None:
         super().__init__()
         self.depth, self.rules = depth, rules
         kinds = 2 if rules.restart else 1
@@ -122,7 +129,9 @@ class Controller(nn.Module):
         """Whether something of the last layer of a grid matters for the next grid."""
         return self.rules.terminate or (self.rules.spatial and self.rules.depth_ema > 0)
 
-    def start(self, batch: int, grid: tuple[int, int], like: Tensor, before: Chain | None = None) -> Chain:
+    def start(
+        self, batch: int, grid: tuple[int, int], like: Tensor, before: PropagationState | None = None
+    ) -> PropagationState:
         """All tokens active; `like` gives device and precision (at least float32).
 
         before: the chain on the grid of twice the side, if any; a merged token has the mean of its four probabilities
@@ -134,37 +143,37 @@ class Controller(nn.Module):
         if self.restart_shift is not None:
             offset_LS = torch.stack([offset_LS[:, 0], self.restart_shift + rules.restart_offset], 1)
         blur = Blur(grid, rules.smooth_strength, rules.smooth_sigma, like) if rules.spatial else None
-        chain = Chain(like.new_ones(batch, grid[0] * grid[1]), offset_LS.to(like.dtype), blur, grid)
+        chain = PropagationState(like.new_ones(batch, grid[0] * grid[1]), offset_LS.to(like.dtype), blur, grid)
         if before is not None and before.smooth_BSN is not None:
             chain.smooth_BSN = merged(before.smooth_BSN, before.grid)
         if before is not None and before.broken_BN is not None:
             chain.broken_BN = merged(before.broken_BN[:, None], before.grid)[:, 0]
         return chain
 
-    def choose(self, chain: Chain, oracle: Callable[[], Tensor] | None = None) -> Choice:
+    def select(self, chain: PropagationState, full_attention: Callable[[], Tensor] | None = None) -> TokenSelection:
         """Who is active in the layer before which the chain stands.
 
-        oracle: for pause "attention", the class attention of this very layer over all tokens, ``[B, N]``.
+        full_attention: for pause "attention", the class attention of this very layer over all tokens, ``[B, N]``.
         """
         chain.pis.append(chain.pi_BN)
-        choice = self._choose(chain, oracle) if chain.layer else Choice()
-        chain.active_BN = choice.active_BN
-        return choice
+        selection = self._select(chain, full_attention) if chain.layer else TokenSelection()
+        chain.active_BN = selection.active_BN
+        return selection
 
-    def _choose(self, chain: Chain, oracle: Callable[[], Tensor] | None) -> Choice:
+    def _select(self, chain: PropagationState, full_attention: Callable[[], Tensor] | None) -> TokenSelection:
         rules, tokens = self.rules, chain.pi_BN.shape[1]
         count = self._count(tokens)
         if count == tokens:
-            return Choice()
+            return TokenSelection()
         if count is not None:
-            index_BK = top(self._priority(chain, oracle), count)
-            return Choice(flags(index_BK, tokens), index_BK)
+            index_BK = topk_indices(self._priority(chain, full_attention), count)
+            return TokenSelection(index_to_mask(index_BK, tokens), index_BK)
         active_BN = chain.pi_BN.detach() >= rules.threshold
         if active_BN.device.type == "cpu" and not torch.compiler.is_compiling() and active_BN.all():
-            return Choice()  # a look that any other device would have to be waited for
+            return TokenSelection()  # a look that any other device would have to be waited for
         if rules.pause is not True:
-            active_BN = highest(self._priority(chain, oracle), active_BN.sum(1))
-        return Choice(active_BN)
+            active_BN = topk_mask(self._priority(chain, full_attention), active_BN.sum(1))
+        return TokenSelection(active_BN)
 
     def _count(self, tokens: int) -> int | None:
         """An exact count in evaluation; in training the gate is the threshold and the budget loss sets the rate."""
@@ -172,15 +181,15 @@ class Controller(nn.Module):
             return None
         return round(self.rules.keep_rate * tokens)
 
-    def _priority(self, chain: Chain, oracle: Callable[[], Tensor] | None) -> Tensor:
+    def _priority(self, chain: PropagationState, full_attention: Callable[[], Tensor] | None) -> Tensor:
         """Tokens that may not come back rank last: terminated ones, and paused ones if there is no restart."""
         rules, pi_BN = self.rules, chain.pi_BN.detach()
         if rules.pause == "random":
             priority_BN = torch.rand_like(pi_BN) if self.training else _fixed_noise(chain.layer, pi_BN)
         elif rules.pause == "attention":
-            if oracle is None:
+            if full_attention is None:
                 raise ValueError("pause 'attention' needs the class attention of the layer")
-            priority_BN = oracle().to(pi_BN.dtype)
+            priority_BN = full_attention().to(pi_BN.dtype)
         else:
             priority_BN = pi_BN
         if not rules.restart and chain.active_BN is not None:
@@ -189,7 +198,7 @@ class Controller(nn.Module):
             priority_BN = priority_BN.masked_fill(chain.broken_BN >= 1 - rules.eps, -torch.inf)
         return priority_BN
 
-    def observe(self, chain: Chain, x_BNC: Tensor, row_BN: Tensor | None = None) -> None:
+    def observe(self, chain: PropagationState, x_BNC: Tensor, row_BN: Tensor | None = None) -> None:
         """Update the chain with the patch tokens after the layer, and the attention row where it is the score."""
         p_BN, r_BN = self._probabilities(chain, x_BNC, row_BN)
         b_BN = break_probability(p_BN, r_BN)
@@ -202,7 +211,7 @@ class Controller(nn.Module):
         chain.pi_BN = pi_BN
         chain.layer += 1
 
-    def _probabilities(self, chain: Chain, x_BNC: Tensor, row_BN: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _probabilities(self, chain: PropagationState, x_BNC: Tensor, row_BN: Tensor | None) -> tuple[Tensor, Tensor]:
         rules, offset_S = self.rules, chain.offset_LS[chain.layer]
         with torch.autocast(x_BNC.device.type, enabled=False):
             score_BNS = self._score(chain, x_BNC, row_BN).to(offset_S.dtype)
@@ -215,7 +224,7 @@ class Controller(nn.Module):
         p_BN = smooth_BSN[:, 0]
         return p_BN, smooth_BSN[:, 1] if rules.restart else torch.zeros_like(p_BN)
 
-    def _score(self, chain: Chain, x_BNC: Tensor, row_BN: Tensor | None) -> Tensor:
+    def _score(self, chain: PropagationState, x_BNC: Tensor, row_BN: Tensor | None) -> Tensor:
         """Logits before scale and offset ``[B, N, S]``, S = 2 (pause, restart) or 1 (pause)."""
         kinds = chain.offset_LS.shape[1]
         if self.rules.score == "channel":
@@ -224,11 +233,13 @@ class Controller(nn.Module):
             return F.linear(x_BNC.to(self.score_weight.dtype), self.score_weight[chain.layer])
         if row_BN is None:
             raise ValueError("score 'cls_attention' needs the class attention row")
-        chain.interest_BN = _interest(row_BN.to(chain.pi_BN.dtype), chain.active_BN, chain.interest_BN)
-        return torch.stack([-chain.interest_BN, chain.interest_BN][:kinds], -1)
+        chain.relative_attention_BN = _relative_attention(
+            row_BN.to(chain.pi_BN.dtype), chain.active_BN, chain.relative_attention_BN
+        )
+        return torch.stack([-chain.relative_attention_BN, chain.relative_attention_BN][:kinds], -1)
 
 
-def _interest(row_BN: Tensor, active_BN: Tensor | None, before_BN: Tensor | None) -> Tensor:
+def _relative_attention(row_BN: Tensor, active_BN: Tensor | None, before_BN: Tensor | None) -> Tensor:
     """Attention over its mean among active tokens, minus 1; a paused token keeps its last value."""
     if active_BN is None:
         return row_BN / row_BN.mean(1, keepdim=True).clamp_min(1e-12) - 1

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dynvit.layers.option_checks import check_not_negative
-from dynvit.models.tpc_vit.controller import Chain, Rules
+from dynvit.models.tpc_vit.controller import ControllerOptions, PropagationState
 from dynvit.models.tpc_vit.smoothing import prior_loss
 from dynvit.output import Output, TaskLoss, cross_entropy
 
@@ -27,7 +27,7 @@ class Weights:
         check_not_negative(**{f"{name}_weight": value for name, value in vars(self).items()})
 
 
-def regularisers(chains: list[Chain], rules: Rules) -> dict[str, Tensor]:
+def regularizers(chains: list[PropagationState], rules: ControllerOptions) -> dict[str, Tensor]:
     """Unweighted terms of one forward pass: "ponder" or, with a keep rate, "budget"; "prior".
 
     chains: of the controllers in the order of the layers (one; for Swin one per stage).
@@ -45,19 +45,21 @@ def regularisers(chains: list[Chain], rules: Rules) -> dict[str, Tensor]:
     return terms
 
 
-def outcome(logits: Tensor, chains: list[Chain], rules: Rules, weights: Weights) -> Output | Tensor:
+def training_output(
+    logits: Tensor, chains: list[PropagationState], rules: ControllerOptions, weights: Weights
+) -> Output | Tensor:
     """The model's training output; plain logits when nothing is added."""
     if not chains and not weights.distill:
         return logits
     return Output(
         logits,
-        regularisers(chains, rules) if chains else {},
+        regularizers(chains, rules) if chains else {},
         weights={"ponder": weights.ponder, "budget": weights.budget, "prior": weights.prior},
-        task_loss=distilling(weights.distill) if weights.distill else None,
+        task_loss=kl_distillation(weights.distill) if weights.distill else None,
     )
 
 
-def distilling(weight: float) -> TaskLoss:
+def kl_distillation(weight: float) -> TaskLoss:
     """Cross entropy plus `weight` times KL(teacher || student), mean over the batch."""
 
     def loss(output: Output, target: Tensor, teacher_logits: Tensor | None, label_smoothing: float) -> Tensor:

@@ -24,17 +24,17 @@ def advance(pi: Tensor, b: Tensor, r: Tensor) -> Tensor:
     return pi * (1 - b) + (1 - pi) * r
 
 
-def top(priority_BN: Tensor, count: int) -> Tensor:
+def topk_indices(priority_BN: Tensor, count: int) -> Tensor:
     """Indices ``[B, count]`` of the tokens with the highest priority, in raster order."""
     return priority_BN.topk(count, dim=1, sorted=False).indices.sort(dim=1).values
 
 
-def flags(index_BK: Tensor, tokens: int) -> Tensor:
+def index_to_mask(index_BK: Tensor, tokens: int) -> Tensor:
     """``bool[B, tokens]``, true at the indices."""
     return torch.zeros(len(index_BK), tokens, dtype=torch.bool, device=index_BK.device).scatter_(1, index_BK, True)
 
 
-def highest(priority_BN: Tensor, count_B: Tensor) -> Tensor:
+def topk_mask(priority_BN: Tensor, count_B: Tensor) -> Tensor:
     """``bool[B, N]``, true for the `count_B` tokens of each image with the highest priority."""
     rank_BN = priority_BN.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
     return rank_BN < count_B[:, None]
@@ -52,10 +52,10 @@ def gate(x_BTC: Tensor, y_BTC: Tensor, active_BT: Tensor | None, pi_BT: Tensor) 
     A selection and not an arithmetic mix, so that a paused token keeps its bits and so does an active one.
     Without gradients call ``torch.where``.
     """
-    return _Gate.apply(x_BTC, y_BTC, active_BT, pi_BT)  # type: ignore[no-any-return]
+    return _StraightThroughGate.apply(x_BTC, y_BTC, active_BT, pi_BT)  # type: ignore[no-any-return]
 
 
-class _Gate(torch.autograd.Function):
+class _StraightThroughGate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x_BTC: Tensor, y_BTC: Tensor, active_BT: Tensor | None, pi_BT: Tensor) -> Tensor:
         ctx.save_for_backward(x_BTC, y_BTC, active_BT)

@@ -6,7 +6,7 @@ paused ones are carried; then the controller reads the new states and decides ab
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,34 +14,33 @@ from timm.models import checkpoint
 from timm.models.vision_transformer import Block
 from torch import Tensor
 
-from dynvit.layers.intermediates import Intermediates
-from dynvit.layers.partial_block import Everything, Gathered, Layout, Local, Masked, Ragged, oracle_row, run
-from dynvit.models.tpc_vit.controller import Chain, Choice, Controller, Rules
-from dynvit.models.tpc_vit.loss import Weights, outcome
+from dynvit.interface import DynamicModel
+from dynvit.layers.intermediates import TokenIntermediates
+from dynvit.layers.partial_block import Everything, Gathered, Layout, Local, Masked, Ragged, full_cls_attention, run
+from dynvit.models.tpc_vit.controller import Controller, ControllerOptions, PropagationState, TokenSelection
+from dynvit.models.tpc_vit.loss import Weights, training_output
 from dynvit.models.tpc_vit.markov_chain import gate
-from dynvit.models.tpc_vit.stabilizer import GridConv, Kind
+from dynvit.models.tpc_vit.stabilizer import GridConv, StabilizerKind
 from dynvit.models.tpc_vit.stabilizer import stabilizer as make_stabilizer
 from dynvit.output import Output
-from dynvit.tokens import TokenTrace
 
 
-class Propagating:
+class PropagationMixin(DynamicModel):
     """Mixin before any trunk: the options, the stabilizer, the execution, the trace."""
 
-    def _control(self, rules: Rules, weights: Weights, stabilizer: Kind, widths: list[int], mlp_ratio: float) -> None:
+    def _control(
+        self,
+        rules: ControllerOptions,
+        weights: Weights,
+        stabilizer: StabilizerKind,
+        widths: list[int],
+        mlp_ratio: float,
+    ) -> None:
         """widths: channels of each layer."""
         self.rules, self.weights = rules, weights
         self.static_cost = rules.pause is False
-        self.trace: TokenTrace | None = None
         self.stabilizer_kind = stabilizer
         self.stabilizer = make_stabilizer(stabilizer, widths, mlp_ratio)
-        self.set_execution("gathered")
-
-    def set_execution(self, execution: Literal["gathered", "masked"]) -> None:
-        """How evaluation pauses tokens: really leave them out, or keep dense shapes. Training is always masked."""
-        if execution not in ("gathered", "masked"):
-            raise ValueError(f"execution must be gathered or masked, got {execution!r}")
-        self.execution = execution
 
     @property
     def gathers(self) -> bool:
@@ -59,20 +58,22 @@ class Propagating:
             return x_BTC, lambda h_BTH: convolution(h_BTH, grid, prefix)
         return convolution(x_BTC, grid, prefix), None
 
-    def _record(self, x_BNC: Tensor, choice: Choice | None = None, pi_BN: Tensor | None = None) -> None:
+    def _record(self, x_BNC: Tensor, selection: TokenSelection | None = None, pi_BN: Tensor | None = None) -> None:
         """One layer into the trace; x_BNC: the tokens of the grid."""
         if self.trace is None:
             return
-        active_BN = None if choice is None else choice.active_BN
+        active_BN = None if selection is None else selection.active_BN
         if active_BN is None:
             active_BN = torch.ones_like(x_BNC[..., 0], dtype=torch.bool)
         self.trace.record(active_BN, pi_BN)
 
 
-class PropagatingViT(Propagating, Intermediates):
+class ViTPropagationMixin(TokenIntermediates, PropagationMixin):
     """Mixin before a ``VisionTransformer`` with one class token, which is always active."""
 
-    def _control_blocks(self, rules: Rules, weights: Weights, stabilizer: Kind, mlp_ratio: float) -> None:
+    def _control_blocks(
+        self, rules: ControllerOptions, weights: Weights, stabilizer: StabilizerKind, mlp_ratio: float
+    ) -> None:
         depth, width = len(self.blocks), self.embed_dim
         self._control(rules, weights, stabilizer, [width] * depth, mlp_ratio)
         self.controller = Controller(depth, width, rules) if rules.pause else None
@@ -83,7 +84,7 @@ class PropagatingViT(Propagating, Intermediates):
         logits = self.forward_head(self.norm(x_BTC))
         if not self.training:
             return logits
-        return outcome(logits, [chain] if chain else [], self.rules, self.weights)
+        return training_output(logits, [chain] if chain else [], self.rules, self.weights)
 
     def forward_features(self, images: Tensor) -> Tensor:
         """Normalised tokens ``[B, 1 + N, C]``, class token first."""
@@ -93,7 +94,10 @@ class PropagatingViT(Propagating, Intermediates):
         states: list[Tensor] = []
         return self._propagate(images, states)[0], states
 
-    def _propagate(self, images: Tensor, states: list[Tensor] | None = None) -> tuple[Tensor, Chain | None]:
+    def block_input(self, block: int, x_BTC: Tensor) -> Tensor:
+        return self._stabilize(block, x_BTC, self.patch_embed.grid_size)[0]
+
+    def _propagate(self, images: Tensor, states: list[Tensor] | None = None) -> tuple[Tensor, PropagationState | None]:
         x_BTC = self._pos_embed(self.patch_embed(images))
         grid = self.patch_embed.grid_size
         chain = self.controller.start(len(x_BTC), grid, x_BTC) if self.controller else None
@@ -103,16 +107,16 @@ class PropagatingViT(Propagating, Intermediates):
                 states.append(x_BTC)
         return x_BTC, chain
 
-    def _layer(self, layer: int, x_BTC: Tensor, grid: tuple[int, int], chain: Chain | None) -> Tensor:
+    def _layer(self, layer: int, x_BTC: Tensor, grid: tuple[int, int], chain: PropagationState | None) -> Tensor:
         """The state after a layer, from the state before it."""
         block, last = self.blocks[layer], layer + 1 == len(self.blocks)
         u_BTC, local = self._stabilize(layer, x_BTC, grid)
         if chain is None:
             self._record(x_BTC[:, 1:])
             return self._work(block, u_BTC, Everything(), False, local)[0]
-        choice = self.controller.choose(chain, lambda: oracle_row(block, u_BTC)[:, 1:])
-        self._record(x_BTC[:, 1:], choice, chain.pi_BN)
-        layout = self._layout(choice)
+        selection = self.controller.select(chain, lambda: full_cls_attention(block, u_BTC)[:, 1:])
+        self._record(x_BTC[:, 1:], selection, chain.pi_BN)
+        layout = self._layout(selection)
         row = self.controller.reads_attention and (self.training or not last)
         y, row_BT = self._work(block, u_BTC, layout, row, local)
         if self.training and layer:
@@ -123,12 +127,12 @@ class PropagatingViT(Propagating, Intermediates):
             self.controller.observe(chain, x_BTC[:, 1:], None if row_BT is None else row_BT[:, 1:])
         return x_BTC
 
-    def _layout(self, choice: Choice) -> Layout:
-        if choice.active_BN is None:
+    def _layout(self, selection: TokenSelection) -> Layout:
+        if selection.active_BN is None:
             return Everything()
-        if choice.index_BK is not None and self.gathers:
-            return Gathered(F.pad(choice.index_BK + 1, (1, 0)))
-        active_BT = F.pad(choice.active_BN, (1, 0), value=True)
+        if selection.index_BK is not None and self.gathers:
+            return Gathered(F.pad(selection.index_BK + 1, (1, 0)))
+        active_BT = F.pad(selection.active_BN, (1, 0), value=True)
         return Ragged(active_BT) if self.gathers and not torch.compiler.is_compiling() else Masked(active_BT)
 
     def _work(

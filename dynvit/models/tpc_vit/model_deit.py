@@ -11,10 +11,11 @@ from typing import Any, Literal
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
-from dynvit.models.lv_vit.model import on_grid
-from dynvit.models.tpc_vit.controller import Rules
+from dynvit.layers.option_checks import check_heads
+from dynvit.layers.position_table import resize_position_table
+from dynvit.models.tpc_vit.controller import ControllerOptions
 from dynvit.models.tpc_vit.loss import Weights
-from dynvit.models.tpc_vit.mixin import PropagatingViT
+from dynvit.models.tpc_vit.mixin import ViTPropagationMixin
 from dynvit.registry import register
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -24,13 +25,15 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-class TPCViT(PropagatingViT, VisionTransformer):
+class TPCViT(ViTPropagationMixin, VisionTransformer):
     """DeiT with token propagation controller and stabilizer (reconstructed); names of the trunk as in timm.
 
     pause: True, False (dense, stabilizer only), "random" or "attention" (the lowest class attention), these two at
     the rate that the controller gives. restart: False means r = 0. keep_rate: None, or the share of patch tokens
-    that every layer after the first keeps. The further options are those of ``Rules`` and the loss weights.
+    that every layer after the first keeps. The further options are those of ``ControllerOptions`` and the loss weights.
     """
+
+    first_conv = "patch_embed.proj"
 
     def __init__(
         self,
@@ -64,23 +67,22 @@ class TPCViT(PropagatingViT, VisionTransformer):
         budget_weight: float = 2.0,
         distill_weight: float = 0.0,
     ) -> None:
-        rules = Rules(
+        rules = ControllerOptions(
             pause, restart, smoothing, keep_rate, score, score_scale, pause_offset, restart_offset, threshold,
             terminate, eps, smooth_strength, smooth_sigma, depth_ema,
         )  # fmt: skip
-        if embed_dim % num_heads:
-            raise ValueError(f"embed_dim {embed_dim} is not a multiple of num_heads {num_heads}")
+        check_heads(embed_dim, num_heads)
         super().__init__(
             img_size=img_size, patch_size=patch_size, in_chans=in_chans, num_classes=num_classes, embed_dim=embed_dim,
             depth=depth, num_heads=num_heads, mlp_ratio=mlp_ratio, drop_rate=drop_rate, drop_path_rate=drop_path_rate,
         )  # fmt: skip
-        self.img_size, self.first_conv = img_size, "patch_embed.proj"
+        self.img_size = img_size
         weights = Weights(ponder_weight, prior_weight, budget_weight, distill_weight)
         self._control_blocks(rules, weights, stabilizer, mlp_ratio)
 
     def convert_trunk(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """timm DeiT -> ours: the names are equal; a position table of another grid is resampled."""
-        return on_grid(dict(state_dict), self)
+        return resize_position_table(state_dict, self)
 
 
 register(TPCViT, VARIANTS)

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from dynvit.models.lv_vit.model import LVViT
-from dynvit.models.tpc_vit.controller import Rules
+from dynvit.models.tpc_vit.controller import ControllerOptions
 from dynvit.models.tpc_vit.loss import Weights
-from dynvit.models.tpc_vit.mixin import PropagatingViT
+from dynvit.models.tpc_vit.mixin import ViTPropagationMixin
 from dynvit.registry import register
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -20,7 +20,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-class TPCLVViT(PropagatingViT, LVViT):
+class TPCLVViT(ViTPropagationMixin, LVViT):
     """LV-ViT with token propagation controller and stabilizer (reconstructed); names of the trunk as in ``LVViT``.
 
     Options as in ``TPCViT``. The patch head reads carried tokens too. Training asks for the image's label alone,
@@ -61,7 +61,7 @@ class TPCLVViT(PropagatingViT, LVViT):
         budget_weight: float = 2.0,
         distill_weight: float = 0.0,
     ) -> None:
-        rules = Rules(
+        rules = ControllerOptions(
             pause, restart, smoothing, keep_rate, score, score_scale, pause_offset, restart_offset, threshold,
             terminate, eps, smooth_strength, smooth_sigma, depth_ema,
         )  # fmt: skip

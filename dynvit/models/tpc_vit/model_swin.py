@@ -11,16 +11,16 @@ from typing import Any, Literal
 
 import torch
 from timm.models import checkpoint
-from timm.models._features import feature_take_indices
 from timm.models.swin_transformer import SwinTransformer, checkpoint_filter_fn
 from torch import Tensor, nn
 
+from dynvit.layers.intermediates import PyramidIntermediates
 from dynvit.layers.partial_block import Everything, Layout, Masked, Rows
-from dynvit.models.tpc_vit.controller import Chain, Choice, Controller, Rules
-from dynvit.models.tpc_vit.loss import Weights, outcome
+from dynvit.models.tpc_vit.controller import Controller, ControllerOptions, PropagationState, TokenSelection
+from dynvit.models.tpc_vit.loss import Weights, training_output
 from dynvit.models.tpc_vit.markov_chain import gate
-from dynvit.models.tpc_vit.mixin import Propagating
-from dynvit.models.tpc_vit.swin_windows import received, run
+from dynvit.models.tpc_vit.mixin import PropagationMixin
+from dynvit.models.tpc_vit.swin_windows import attention_received, run
 from dynvit.output import Output
 from dynvit.registry import register
 
@@ -31,12 +31,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-class TPCSwin(Propagating, SwinTransformer):
+class TPCSwin(PyramidIntermediates, PropagationMixin, SwinTransformer):
     """Swin with token propagation controllers and stabilizer (reconstructed); names of the trunk as in timm.
 
     Options as in ``TPCViT``; `keep_rate` counts the layers of each stage after its first. There is no class token:
     "attention" and "cls_attention" mean the attention that a token gets from the active ones of its window.
     """
+
+    classifier_name, first_conv = "head.fc", "patch_embed.proj"
 
     def __init__(
         self,
@@ -71,7 +73,7 @@ class TPCSwin(Propagating, SwinTransformer):
         budget_weight: float = 2.0,
         distill_weight: float = 0.0,
     ) -> None:
-        rules = Rules(
+        rules = ControllerOptions(
             pause, restart, smoothing, keep_rate, score, score_scale, pause_offset, restart_offset, threshold,
             terminate, eps, smooth_strength, smooth_sigma, depth_ema,
         )  # fmt: skip
@@ -81,7 +83,7 @@ class TPCSwin(Propagating, SwinTransformer):
             depths=tuple(depths), num_heads=tuple(num_heads), window_size=window_size, mlp_ratio=mlp_ratio,
             drop_rate=drop_rate, drop_path_rate=drop_path_rate,
         )  # fmt: skip
-        self.img_size, self.first_conv, self.classifier_name = img_size, "patch_embed.proj", "head.fc"
+        self.img_size = img_size
         widths = [embed_dim * 2**stage for stage in range(len(depths))]
         weights = Weights(ponder_weight, prior_weight, budget_weight, distill_weight)
         each = [width for width, depth in zip(widths, depths, strict=True) for _ in range(depth)]
@@ -94,7 +96,7 @@ class TPCSwin(Propagating, SwinTransformer):
         """Logits ``[B, K]``; in training an ``Output`` with the losses where pausing or distillation is on."""
         maps, chains = self._propagate(images, len(self.layers))
         logits = self.forward_head(self.norm(maps[-1]))
-        return outcome(logits, chains, self.rules, self.weights) if self.training else logits
+        return training_output(logits, chains, self.rules, self.weights) if self.training else logits
 
     def forward_features(self, images: Tensor) -> Tensor:
         """Normalised map ``[B, H, W, C]`` of the last stage."""
@@ -108,11 +110,11 @@ class TPCSwin(Propagating, SwinTransformer):
 
     def _propagate(
         self, images: Tensor, stages: int, seen: list[Tensor] | None = None
-    ) -> tuple[list[Tensor], list[Chain]]:
+    ) -> tuple[list[Tensor], list[PropagationState]]:
         """The map ``[B, H, W, C]`` after each stage, and the chains."""
         x_BHWC = self.patch_embed(images)
         maps: list[Tensor] = []
-        chains: list[Chain] = []
+        chains: list[PropagationState] = []
         for number, stage in enumerate(self.layers[:stages]):
             x_BHWC = stage.downsample(x_BHWC)
             grid, x_BNC, chain = tuple(x_BHWC.shape[1:3]), x_BHWC.flatten(1, 2), None
@@ -127,25 +129,25 @@ class TPCSwin(Propagating, SwinTransformer):
         return maps, chains
 
     def _layer(
-        self, stage: int, layer: int, x_BNC: Tensor, grid: tuple[int, int], chain: Chain | None,
+        self, stage: int, layer: int, x_BNC: Tensor, grid: tuple[int, int], chain: PropagationState | None,
         seen: list[Tensor] | None = None,
     ) -> Tensor:  # fmt: skip
         """The state after a layer of a stage, from the state before it."""
         block = self.layers[stage].blocks[layer]
         u_BNC, local = self._stabilize(f"{stage}_{layer}", x_BNC, grid, prefix=0)
         if seen is not None:
-            seen.append(received(block, u_BNC, grid))
+            seen.append(attention_received(block, u_BNC, grid))
         if chain is None:
             self._record(x_BNC)
             return self._work(stage, block, u_BNC, grid, Everything(), None, False, local)[0]
         controller = self.controllers[stage]
-        choice = controller.choose(chain, lambda: received(block, u_BNC, grid))
-        self._record(x_BNC, choice, chain.pi_BN)
-        layout, needed = self._layout(choice), self._observes(stage, layer)
+        selection = controller.select(chain, lambda: attention_received(block, u_BNC, grid))
+        self._record(x_BNC, selection, chain.pi_BN)
+        layout, needed = self._layout(selection), self._observes(stage, layer)
         row_BN: Tensor | None = torch.zeros_like(chain.pi_BN)
         if not isinstance(layout, Rows) or len(layout.flat_F):  # else nobody is active in the whole batch
             asked = controller.reads_attention and needed
-            y, row_BN = self._work(stage, block, u_BNC, grid, layout, choice.active_BN, asked, local)
+            y, row_BN = self._work(stage, block, u_BNC, grid, layout, selection.active_BN, asked, local)
             if self.training and layer:
                 x_BNC = gate(x_BNC, y, layout.keys, chain.pi_BN)
             else:
@@ -159,16 +161,16 @@ class TPCSwin(Propagating, SwinTransformer):
         inherits = self.controllers[stage].remembers and stage + 1 < len(self.layers)
         return self.training or inherits or layer + 1 < len(self.layers[stage].blocks)
 
-    def _layout(self, choice: Choice) -> Layout:
-        if choice.active_BN is None:
+    def _layout(self, selection: TokenSelection) -> Layout:
+        if selection.active_BN is None:
             return Everything()
-        if not self.gathers or (choice.index_BK is None and torch.compiler.is_compiling()):
-            return Masked(choice.active_BN)
-        batch, tokens = choice.active_BN.shape
-        if choice.index_BK is None:
-            return Rows(choice.active_BN.reshape(-1).nonzero()[:, 0], batch)
-        first_B1 = torch.arange(batch, device=choice.index_BK.device)[:, None] * tokens
-        return Rows((choice.index_BK + first_B1).reshape(-1), batch)
+        if not self.gathers or (selection.index_BK is None and torch.compiler.is_compiling()):
+            return Masked(selection.active_BN)
+        batch, tokens = selection.active_BN.shape
+        if selection.index_BK is None:
+            return Rows(selection.active_BN.reshape(-1).nonzero()[:, 0], batch)
+        first_B1 = torch.arange(batch, device=selection.index_BK.device)[:, None] * tokens
+        return Rows((selection.index_BK + first_B1).reshape(-1), batch)
 
     def _work(self, stage: int, *arguments: Any) -> tuple[Tensor, Tensor | None]:
         if self.layers[stage].grad_checkpointing and self.training:
@@ -177,20 +179,17 @@ class TPCSwin(Propagating, SwinTransformer):
 
     # ---- timm's conventions
 
-    def forward_intermediates(
-        self, x: Tensor, indices: int | list[int] | None = None, norm: bool = False, stop_early: bool = False,
-        output_fmt: str = "NCHW", intermediates_only: bool = False,
-    ) -> Any:  # fmt: skip
-        """Maps of the chosen stages, all by default, carried tokens included. As timm's."""
-        if output_fmt != "NCHW":
-            raise ValueError(f"output_fmt must be NCHW, not {output_fmt}")
-        wanted, deepest = feature_take_indices(len(self.layers), indices)
-        maps, _ = self._propagate(x, deepest + 1 if stop_early else len(self.layers))
-        last = len(self.layers) - 1
-        final = self.norm(maps[last]) if len(maps) > last else maps[-1]
-        chosen = [final if norm and i == last else maps[i] for i in wanted]
-        chosen = [map_BHWC.permute(0, 3, 1, 2).contiguous() for map_BHWC in chosen]
-        return chosen if intermediates_only else (final, chosen)
+    def _num_stages(self) -> int:
+        return len(self.layers)
+
+    def _maps(self, images: Tensor, last: int) -> list[Tensor]:
+        return self._propagate(images, last + 1)[0]
+
+    def _norm_map(self, final: Tensor) -> Tensor:
+        return self.norm(final)
+
+    def _nchw(self, stage_map: Tensor) -> Tensor:
+        return stage_map.permute(0, 3, 1, 2).contiguous()
 
     @torch.jit.ignore
     def no_weight_decay(self) -> set[str]:

@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from dynvit.layers.mac_counting import uncounted
+from dynvit.layers.mac_counting import exclude_from_macs
 
 TINY = 1e-12  # keeps the share of breaks defined where nothing breaks
 
@@ -40,7 +40,7 @@ class Blur:
     def __call__(self, values_BSN: Tensor) -> Tensor:
         """values_BSN: any number S of maps per image, N = H W in raster order."""
         map_BSHW = values_BSN.unflatten(-1, self.grid)
-        with uncounted():  # a fixed filter of a few probabilities, no layer of the network
+        with exclude_from_macs():  # a fixed filter of a few probabilities, no layer of the network
             blurred_BSHW = self.rows_HH @ map_BSHW @ self.columns_WW
         return map_BSHW.lerp(blurred_BSHW, self.strength).flatten(-2)
 

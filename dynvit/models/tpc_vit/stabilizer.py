@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Kind = Literal["off", "dw_pre", "dw_mlp", "peg_once"]
+StabilizerKind = Literal["off", "dw_pre", "dw_mlp", "peg_once"]
 
 
 class GridConv(nn.Module):
@@ -36,14 +36,14 @@ class GridConv(nn.Module):
         return u_BTC
 
 
-def stabilizer(kind: Kind, widths: list[int], mlp_ratio: float) -> nn.ModuleDict:
+def stabilizer(kind: StabilizerKind, widths: list[int], mlp_ratio: float) -> nn.ModuleDict:
     """The convolutions of a model by layer number; widths: channels of each layer.
 
     dw_pre: in front of every block; peg_once: once, in front of the second block;
     dw_mlp: inside every block, on the hidden layer of the MLP.
     """
-    if kind not in get_args(Kind):
-        raise ValueError(f"stabilizer must be one of {', '.join(get_args(Kind))}, got {kind!r}")
+    if kind not in get_args(StabilizerKind):
+        raise ValueError(f"stabilizer must be one of {', '.join(get_args(StabilizerKind))}, got {kind!r}")
     if kind == "off":
         return nn.ModuleDict()
     if kind == "peg_once":

@@ -116,7 +116,7 @@ def run(
     out = x + block.drop_path2(feed_forward(block.mlp, block.norm2(x), layout, u_BNC.shape[1], local))
     if not row:
         return out, None
-    got_MA = _received(share_MHAA, _asking(block, grid, u_BNC, active_BN, windows.window_M))
+    got_MA = _attention_per_key(share_MHAA, _query_mask(block, grid, u_BNC, active_BN, windows.window_M))
     return out, layout.spread(windows.back(got_MA[..., None]), u_BNC.shape[1])[..., 0]
 
 
@@ -140,25 +140,25 @@ def shares(
     return (logits_MHAA if hide is None else logits_MHAA + hide[:, None]).softmax(-1), v
 
 
-def received(block: SwinTransformerBlock, u_BNC: Tensor, grid: Grid) -> Tensor:
+def attention_received(block: SwinTransformerBlock, u_BNC: Tensor, grid: Grid) -> Tensor:
     """Attention ``[B, N]`` that each token would get with every token active; all queries and keys are made."""
     windows = Whole(block, grid)
     share_MHAA, _ = shares(block, windows.project(block.norm1(u_BNC)), None, None)
-    return windows.back(_received(share_MHAA, _asking(block, grid, u_BNC, None, None))[..., None])[..., 0]
+    return windows.back(_attention_per_key(share_MHAA, _query_mask(block, grid, u_BNC, None, None))[..., None])[..., 0]
 
 
-def _received(share_MHAA: Tensor, asking_MA: Tensor) -> Tensor:
+def _attention_per_key(share_MHAA: Tensor, queries_MA: Tensor) -> Tensor:
     """Sum over the queries of active tokens, mean over heads: 1 on average in each window, however many it has."""
-    return (share_MHAA.mean(1) * asking_MA[..., None]).sum(1)
+    return (share_MHAA.mean(1) * queries_MA[..., None]).sum(1)
 
 
-def _asking(
+def _query_mask(
     block: SwinTransformerBlock, grid: Grid, like_BNC: Tensor, active_BN: Tensor | None, window_M: Tensor | None
 ) -> Tensor:
     if active_BN is None:
         active_BN = torch.ones_like(like_BNC[..., 0], dtype=torch.bool)
-    asking_MA = into_windows(active_BN[..., None], block, grid)[..., 0]
-    return asking_MA if window_M is None else asking_MA[window_M]
+    queries_MA = into_windows(active_BN[..., None], block, grid)[..., 0]
+    return queries_MA if window_M is None else queries_MA[window_M]
 
 
 def _position_bias(attn: WindowAttention) -> Tensor:

@@ -46,21 +46,21 @@ class TrialContext:
         self._stop = stop
         self._checkpoint = Checkpoint(folder)
         self._saved, self._cost = time.monotonic(), 0.0
-        self._found = self._checkpoint.find(self.say)
+        self._found = self._checkpoint.find(self.log_text)
         self._seen: dict[int, set[str]] = {}
         if self._found is None:
             _archive_events(folder, attempt)
         else:
-            self._seen = _continue_events(folder, self.say)
+            self._seen = _continue_events(folder, self.log_text)
             self.step = max(self._seen, default=0)
         self._trial, self._attempt, self._logged = folder, attempt, False
         self._events = self._open()
 
     @property
-    def stopping(self) -> bool:
-        return bool(self.share(self.stop_requested))
+    def should_stop(self) -> bool:
+        return bool(self.broadcast(self.stop_requested))
 
-    def share(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         """Rank 0's value, in each of the processes that train this trial together; they all call it in one order."""
         self._check()
         if self._ranks is not None:
@@ -83,10 +83,10 @@ class TrialContext:
             if os.write(self._events, line) != len(line):
                 raise OSError(f"events.jsonl took only part of a line (is the disk full?): {self.folder}")
 
-    def due(self) -> bool:
+    def checkpoint_due(self) -> bool:
         """Every CHECKPOINT_SECONDS, less often where saving is slow (at most 2 % of the time), and when stopping."""
         late = time.monotonic() - self._saved >= max(CHECKPOINT_SECONDS, 50 * self._cost)
-        return bool(self.share(self.stop_requested or late))
+        return bool(self.broadcast(self.stop_requested or late))
 
     def save(self, write: Callable[[Path], None]) -> None:
         self._check()
@@ -96,14 +96,14 @@ class TrialContext:
         self._saved = time.monotonic()
         self._cost = self._saved - began if CHECKPOINT_SECONDS else 0.0
 
-    def keep(self, name: str, data: bytes) -> None:
+    def save_artifact(self, name: str, data: bytes) -> None:
         self._check()
         write_atomic(self.folder / name, data)
 
     def load(self) -> Path | None:
         return self._found
 
-    def say(self, text: str) -> None:
+    def log_text(self, text: str) -> None:
         print(time.strftime("[%H:%M:%S]"), text, flush=True)
 
     def close(self, forget: bool = False) -> None:

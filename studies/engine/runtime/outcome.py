@@ -46,7 +46,7 @@ def classify_distributed_outcome(ranks: RankServer, context: TrialContext, reaso
     """Where one of the other processes ended first, that is the reason, not what came of it here."""
     blamed = ranks.failed_rank(FAILED_RANK_SECONDS)
     if ranks.traceback:
-        context.say(f"from another process:\n{ranks.traceback}")
+        context.log_text(f"from another process:\n{ranks.traceback}")
     if not blamed:
         return "failed", reason
     return ("failed" if ranks.traceback else "lost"), blamed

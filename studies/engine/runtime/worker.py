@@ -130,7 +130,7 @@ def _run(
     write_atomic(here / "env.json", json.dumps(environment.describe(running.device), indent=1) + "\n", durable=False)
     spec = folder.spec() or {}
     context = TrialContext(folder, running.attempt - 1, int(spec.get("seed", 0)), running.device, stop, ranks)
-    context.say(f"trial {folder.id}, attempt {running.attempt}, process {running.pid} on {running.host}")
+    context.log_text(f"trial {folder.id}, attempt {running.attempt}, process {running.pid} on {running.host}")
     pulse = Heartbeat(folder, token, running, context, stop, parents)
     pulse.minutes, pulse.on_timeout = minutes, insist or (lambda reason: abort(folder, pulse, "failed", reason))
     status: Status = "failed"
@@ -146,7 +146,7 @@ def _run(
         folder.set_result({"schema": 1, **result})
         status, reason = "done", ""
     except LeaseLost:
-        context.say("another worker has taken this trial over: nothing more is written here")
+        context.log_text("another worker has taken this trial over: nothing more is written here")
         return None
     except BaseException as error:
         status, reason = classify_outcome(error, stop, context)
@@ -161,7 +161,7 @@ def _run(
     finally:
         context.close(forget=status == "done" and not keeps_checkpoint(spec.get("config")))
     folder.set_state(replace(pulse.state(), status=status, reason=reason, ended=time.time()))
-    context.say(f"{status} after {time.monotonic() - began:.1f} s" + (f": {reason}" if reason else ""))
+    context.log_text(f"{status} after {time.monotonic() - began:.1f} s" + (f": {reason}" if reason else ""))
     if status == "failed":
         gc.collect()
     return status
@@ -185,7 +185,7 @@ def _wait_for_ranks(ranks: RankServer, spec: dict[str, Any], context: TrialConte
     checkpoint = context.load()
     start = {"spec": spec, "address": ranks.address, "checkpoint": str(checkpoint) if checkpoint else None}
     ranks.wait_for_ranks(start, lambda: context.stop_requested)
-    context.say(f"{ranks.world} processes, this is the first")
+    context.log_text(f"{ranks.world} processes, this is the first")
 
 
 def abort(folder: TrialFolder, pulse: Heartbeat, status: Status, reason: str) -> None:

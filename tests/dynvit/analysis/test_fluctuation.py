@@ -6,7 +6,7 @@ import pytest
 from small_task import Folder, config, numbers, register
 
 from dynvit.analysis.accuracy_fluctuation import fluctuation
-from dynvit.context import Silent, Stopped
+from dynvit.context import NullContext, Stopped
 from dynvit.tasks.classify import run
 
 register()
@@ -25,7 +25,7 @@ def test_too_few_epochs_have_none(accuracy, epochs):
 
 def test_a_trial_reports_it_and_a_resumed_one_the_same(tmp_path):
     options = config(epochs=4, lr=0.05, schedule="constant", warmup_epochs=0)
-    context = Silent()
+    context = NullContext()
     result = run(options, context)
     late = [values["val.top1"] for _, values in context.history][-2:]
     assert result["metrics"]["fluctuation"] == statistics.stdev(late) > 0

@@ -7,7 +7,7 @@ import timm
 import torch
 from timm.models.swin_transformer import window_partition
 
-from dynvit.analysis.importance import _unwindowed, class_attention, class_row, importance, received_attention
+from dynvit.analysis.importance import _merge_windows, attention_received, class_attention, cls_attention, importance
 
 WIDTH = {"img_size": 24, "patch_size": 4, "in_chans": 1, "embed_dim": 32, "depth": 3, "num_heads": 4}
 
@@ -49,7 +49,7 @@ def test_paused_tokens_are_seen_as_the_block_would(stabilizer):
         found = class_attention(model, x)
         for layer in range(1, 6):
             u_BTC = seen.get(layer, before[layer - 1])
-            expected = class_row(model.blocks[layer], u_BTC)[:, 1:]
+            expected = cls_attention(model.blocks[layer], u_BTC)[:, 1:]
             torch.testing.assert_close(found[layer], expected, rtol=1e-9, atol=1e-12)
     assert len(seen) == {"dw_pre": 6, "peg_once": 1, "dw_mlp": 0}[stabilizer]
 
@@ -68,10 +68,10 @@ def test_swin_windows_return_to_their_places():
     grid = torch.randn(2, 14, 14, 1)
     shifted = grid.roll((-block.shift_size[0], -block.shift_size[1]), (1, 2))
     windows = window_partition(torch.nn.functional.pad(shifted, (0, 0, 0, 1, 0, 1)), block.window_size)
-    assert torch.equal(_unwindowed(block, windows.flatten(1), grid.shape).view(2, 14, 14, 1), grid)
+    assert torch.equal(_merge_windows(block, windows.flatten(1), grid.shape).view(2, 14, 14, 1), grid)
 
 
-def test_received_attention():
+def test_attention_received():
     """Each query gives away 1 in its window, so an image's tokens receive 1 / window on average."""
     torch.manual_seed(0)
     model = timm.create_model("swin_tiny_patch4_window7_224", img_size=56, depths=(2, 2, 2, 2), in_chans=1).eval()
@@ -83,7 +83,7 @@ def test_received_attention():
     assert [m.fused_attn for m in model.modules() if hasattr(m, "fused_attn")] == fused
     assert not any(m._forward_pre_hooks for m in model.modules())
     pooled = timm.create_model("vit_tiny_patch16_224", class_token=False, global_pool="avg", **WIDTH).eval()
-    assert [s.shape for s in received_attention(pooled, torch.randn(2, 1, 24, 24))] == [(2, 36)] * 3
+    assert [s.shape for s in attention_received(pooled, torch.randn(2, 1, 24, 24))] == [(2, 36)] * 3
 
 
 def test_own_scores():

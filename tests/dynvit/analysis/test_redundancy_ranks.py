@@ -4,9 +4,9 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from dynvit.analysis.layer_pairs import Movement
+from dynvit.analysis.layer_pairs import LayerPairs
 from dynvit.analysis.rank_statistics import average_ranks, highest, lowest, rank_correlation
-from dynvit.analysis.token_reactivation import by_chance, restarted, share_in, share_in_any
+from dynvit.analysis.token_reactivation import by_chance, reactivated_share, share_in, share_in_any
 
 UP = torch.arange(10.0).repeat(2, 1)
 
@@ -65,7 +65,7 @@ def test_ever_counts_a_token_once():
 
 
 def test_independent_rankings_come_back_as_often_as_chance_says():
-    generator, movement = torch.Generator().manual_seed(1), Movement(0.3)
+    generator, movement = torch.Generator().manual_seed(1), LayerPairs(0.3)
     movement.add([torch.rand(400, 25, generator=generator) for _ in range(4)])
     found = movement.summary()
     assert found["rank_correlation"] == pytest.approx(0, abs=0.01)
@@ -81,21 +81,21 @@ def test_restarts_are_of_those_that_paused():
         [[1, 1, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1]],
         [[0, 1, 1, 1], [1, 1, 1, 1], [0, 1, 1, 1]],  # back once, although it pauses again
     ]).bool()  # fmt: skip
-    found = restarted(list(active.transpose(0, 1)))
+    found = reactivated_share(list(active.transpose(0, 1)))
     assert found[0].item() == pytest.approx(1 / 3)
     assert found[1].isnan()
     assert found[2] == 1
 
 
 def test_movement_by_pair_of_layers():
-    movement = Movement(0.3)
+    movement = LayerPairs(0.3)
     for _ in range(2):  # batches
         movement.add([UP, None, UP.flip(1), UP])
     assert movement.pairs("rank_correlation") == pytest.approx({(0, 2): -1, (0, 3): 1, (2, 3): -1})
     assert movement.pairs("returned") == pytest.approx({(0, 2): 1, (0, 3): 0, (2, 3): 1})
     assert movement.pairs("survival") == pytest.approx({(0, 2): 0, (0, 3): 1, (2, 3): 0})
     assert movement.summary()["returned_ever"] == pytest.approx(1)
-    constant = Movement()
+    constant = LayerPairs()
     constant.add([torch.ones(2, 10), UP])
     assert constant.pairs("rank_correlation") == {}
     assert "rank_correlation" not in constant.summary()
@@ -104,9 +104,9 @@ def test_movement_by_pair_of_layers():
 def test_grids_meet_on_the_coarser_one():
     fine = torch.arange(16.0).view(1, 4, 4)
     coarse = torch.nn.functional.avg_pool2d(fine, 2)
-    movement = Movement()
+    movement = LayerPairs()
     movement.add([fine.flatten(1), coarse.flatten(1), -coarse.flatten(1)])
     assert movement.pairs("rank_correlation") == pytest.approx({(0, 1): 1, (0, 2): -1, (1, 2): -1})
     assert "returned_ever" not in movement.summary()
     with pytest.raises(ValueError, match="grid of 12 tokens"):
-        Movement().add([torch.rand(1, 12), torch.rand(1, 4)])
+        LayerPairs().add([torch.rand(1, 12), torch.rand(1, 4)])

@@ -8,12 +8,18 @@ import torch
 from safetensors.torch import save_file
 from small_task import Folder, config, register
 
-from dynvit.checkpoint import initial_weights as module
-from dynvit.checkpoint.initial_weights import InitError, begin, fit, read
-from dynvit.context import Silent
+from dynvit.checkpoint import load as module
+from dynvit.checkpoint.load import InitError, InitSpec, load_initial_weights, load_matching, read_state_dict
+from dynvit.context import NullContext
 from dynvit.tasks.classify import run
 
 register()
+
+
+def begin(model, init, name, context):
+    load_initial_weights(model, InitSpec.parse(init), name, context.log_text)
+
+
 WIDTH = {"embed_dim": 12, "depth": 4, "num_heads": 2, "patch_size": 4, "num_classes": 10}
 
 
@@ -75,7 +81,7 @@ def test_swin_tables_of_another_window():
     small = {"embed_dim": 8, "depths": (1, 1), "num_heads": (1, 2), "patch_size": 2, "num_classes": 10}
     source = timm.create_model("swin_tiny_patch4_window7_224", img_size=16, window_size=4, **small)
     model = timm.create_model("swin_tiny_patch4_window7_224", img_size=32, window_size=8, **small)
-    report = fit(model, source.state_dict())
+    report = load_matching(model, source.state_dict())
     assert any("relative_position_bias_table" in name for name in report.loaded)
     assert not [name for name in report.kept if "index" not in name]
 
@@ -114,7 +120,7 @@ def test_official_names(tmp_path, said):
 def test_a_trial_begins_where_another_ended(tmp_path):
     first = Folder(tmp_path)
     done = run(dataclasses.replace(config(), keep_checkpoint=True), first)
-    second = Silent(seed=9)
+    second = NullContext(seed=9)
     options = dataclasses.replace(config(epochs=1, lr=1e-9, warmup_lr=1e-9, min_lr=1e-9), init=str(tmp_path))
     found = run(options, second)
     assert found["metrics"]["last"]["loss"] == pytest.approx(done["metrics"]["best"]["loss"], rel=1e-3)
@@ -125,7 +131,7 @@ def test_what_cannot_be_loaded(tmp_path, said):
     with pytest.raises(InitError, match="no file"):
         begin(model, str(tmp_path / "nowhere.pth"), "", said)
     with pytest.raises(InitError, match=r"holds none of best\.safetensors.*keep_checkpoint"):
-        read(tmp_path)
+        read_state_dict(tmp_path)
     save_file({"strange": torch.zeros(2)}, tmp_path / "strange.safetensors")
     with pytest.raises(InitError, match="not one of 1 tensors is known to VisionTransformer: strange"):
         begin(model, str(tmp_path / "strange.safetensors"), "", said)

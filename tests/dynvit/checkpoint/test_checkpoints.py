@@ -73,15 +73,15 @@ def test_trunk_of_another_width():
 
 
 def test_trunk_of_another_kind():
-    with pytest.raises(ValueError, match="not one of 2 tensors is known to Small or its trunk: a, b"):
+    with pytest.raises(ValueError, match="not one of 2 tensors is known to Small or its backbone: a, b"):
         load_trunk(Small(), {"a": torch.zeros(1), "b": torch.zeros(2)})
     tiles = {"pos_embed": torch.zeros(1, 64, 28, 28)}
-    with pytest.raises(ValueError, match=r"weights of another kind than EViT's trunk: .*dimensions"):
+    with pytest.raises(ValueError, match=r"weights of another kind than EViT's backbone: .*dimensions"):
         load_trunk(timm.create_model("evit_deit_tiny_patch16_224"), tiles)
 
 
 def test_models_without_a_format():
     with pytest.raises(ValueError, match="Linear has no official"):
         load_official(nn.Linear(2, 2), {})
-    with pytest.raises(ValueError, match="not built on a timm trunk"):
+    with pytest.raises(ValueError, match="not built on a timm backbone"):
         load_trunk(nn.Linear(2, 2), {})

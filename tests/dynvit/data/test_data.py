@@ -8,11 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
-from dynvit.data import load
 from dynvit.data.augment import mirror, translate
+from dynvit.data.factory import load_data
 from dynvit.data.formats.digits import decode
-from dynvit.data.in_memory import Decoded, Memory
-from dynvit.data.sampling import limited, mixed_order
+from dynvit.data.in_memory import DecodedSet, InMemoryBatches
+from dynvit.data.sampling import stratified_order, stratified_subset
 from dynvit.rng import stream
 from dynvit.tasks.classify import Augment, Data
 
@@ -21,7 +21,7 @@ RECORDED_SUM = 1800788
 
 
 def digits(seed=0, batch=64, **options):
-    return load(Data(name="digits", **options), batch, 128, seed, "cpu")
+    return load_data(Data(name="digits", **options), batch, 128, seed, "cpu")
 
 
 def collect(batches):
@@ -56,7 +56,7 @@ def test_digits_are_scikit_learns():
     images = torch.cat([found.train_images, found.val_images]).view(-1, 64).long()
     expected = torch.from_numpy((bunch.data * 255 / 16).round()).long()
     assert sorted(map(tuple, images.tolist())) == sorted(map(tuple, expected.tolist()))
-    order = mixed_order(bunch.target)
+    order = stratified_order(bunch.target)
     assert found.val_labels.tolist() == bunch.target[order[:360]].tolist()
 
 
@@ -82,7 +82,7 @@ def test_order_is_decided_by_seed_and_epoch():
     one, other = digits(3, augment=augment), digits(3, augment=augment)
     torch.manual_seed(1)
     first = list(one.train(4))
-    torch.rand(100)  # what a model draws meanwhile is nobody's business
+    torch.rand(100)  # what a model draws meanwhile must not matter
     assert same(first, list(other.train(4)))
     assert not same(first, list(one.train(5)))
     assert not same(first, list(digits(4, augment=augment).train(4)))
@@ -113,8 +113,8 @@ def test_augmentation_leaves_order_and_labels():
 def test_every_batch_of_every_epoch_is_augmented_anew():
     image = torch.arange(64, dtype=torch.uint8).view(1, 1, 8, 8).repeat(40, 1, 1, 1)
     labels = torch.arange(40) % 2
-    same_images = Decoded(image, labels, image, labels, 2, (0.0,), (1.0,))
-    data = Memory(same_images, Data(image_size=8, augment=Augment(shift=3)), 20, 20, 0, "cpu")
+    same_images = DecodedSet(image, labels, image, labels, 2, (0.0,), (1.0,))
+    data = InMemoryBatches(same_images, Data(image_size=8, augment=Augment(shift=3)), 20, 20, 0, "cpu")
     batches = [x.flatten() for epoch in (0, 1) for x, _ in data.train(epoch)]
     assert len({tuple(batch.tolist()) for batch in batches}) == 4
 
@@ -131,12 +131,12 @@ def test_limits_are_even_over_classes():
 
 def test_mixed_order_is_a_permutation_with_even_prefixes():
     labels = [0] * 50 + [1] * 30 + [2] * 20
-    order = mixed_order(labels)
+    order = stratified_order(labels)
     assert sorted(order) == list(range(100))
     assert np.bincount(np.asarray(labels)[order[:60]]).tolist() == [20, 20, 20]
-    assert limited(labels, 30).tolist() == order[:30].tolist()
+    assert stratified_subset(labels, 30).tolist() == order[:30].tolist()
     with pytest.raises(ValueError, match="at least one image"):
-        limited(labels, 0)
+        stratified_subset(labels, 0)
 
 
 def test_fewer_images_than_a_batch():
@@ -156,7 +156,7 @@ def test_some_classes_renumbered_in_the_order_given():
     )
     images, labels = collect(few.validation())
     for new, old in enumerate((7, 2, 5)):
-        expected = few._normalise(whole.val_images[whole.val_labels == old])
+        expected = few._normalize(whole.val_images[whole.val_labels == old])
         found = images[labels == new]
         assert torch.equal(found.flatten(1).sum(1).sort().values, expected.flatten(1).sum(1).sort().values)
     assert collect(digits(batch=10, labels=(7, 2, 5), limit=30).train(0))[1].bincount().tolist() == [10, 10, 10]
@@ -221,7 +221,7 @@ def tree(tmp_path, monkeypatch):
 
 
 def folder(root, batch=6, seed=0, **options):
-    return load(Data(name="folder", root=str(root), image_size=8, **options), batch, 5, seed, "cpu")
+    return load_data(Data(name="folder", root=str(root), image_size=8, **options), batch, 5, seed, "cpu")
 
 
 @pytest.mark.parametrize("in_memory", ["always", "never"])
@@ -250,9 +250,9 @@ def test_some_classes_of_a_folder(tree, in_memory):
 
 
 def test_small_folders_are_kept_in_memory(tree):
-    assert type(folder(tree)).__name__ == "Memory"
-    large = load(Data(name="folder", root=str(tree), image_size=96), 6, 5, 0, "cpu")
-    assert type(large).__name__ == "Files"
+    assert type(folder(tree)).__name__ == "InMemoryBatches"
+    large = load_data(Data(name="folder", root=str(tree), image_size=96), 6, 5, 0, "cpu")
+    assert type(large).__name__ == "StreamingBatches"
 
 
 def test_files_are_the_same_from_any_worker(tree, monkeypatch):
@@ -263,7 +263,7 @@ def test_files_are_the_same_from_any_worker(tree, monkeypatch):
     torch.manual_seed(0)
     assert torch.equal(drawn, torch.rand(1))  # decoding in this process leaves its random numbers alone
     monkeypatch.setenv("DYNVIT_WORKERS", "2")
-    many = load(Data(name="folder", root=str(tree), image_size=8, **options), 6, 5, 0, "cpu")
+    many = load_data(Data(name="folder", root=str(tree), image_size=8, **options), 6, 5, 0, "cpu")
     assert same(first, list(many.train(1)))
     assert same(first[2:], list(many.train(1, 2)))
     assert not same(first, list(many.train(2)))
@@ -276,7 +276,7 @@ def test_root_under_the_variable(tree, monkeypatch):
 
 def test_folder_errors(tree, tmp_path, monkeypatch):
     monkeypatch.delenv("DYNVIT_DATA", raising=False)
-    with pytest.raises(FileNotFoundError, match=r"Set data\.root, or DYNVIT_DATA"):
+    with pytest.raises(FileNotFoundError, match=r"set data\.root, or DYNVIT_DATA"):
         folder("")
     with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere .*DYNVIT_DATA is not set"):
         folder("nowhere")
@@ -296,7 +296,7 @@ def test_damaged_image_is_named(tree, in_memory):
 
 
 def test_options_that_do_not_fit_together(tree):
-    with pytest.raises(ValueError, match=r"images in memory take rand-\.\.\.-inc1.*set data\.in_memory to never"):
+    with pytest.raises(ValueError, match=r"images in memory support rand-\.\.\.-inc1.*set data\.in_memory to never"):
         folder(tree, augment=Augment(auto="rand-m9"))
     with pytest.raises(ValueError, match=r"augment\.shift is for images kept in memory"):
         folder(tree, in_memory="never", augment=Augment(shift=1))
@@ -325,13 +325,13 @@ def cifar(tmp_path, monkeypatch):
 def test_cifar(cifar, monkeypatch):
     monkeypatch.setenv("DYNVIT_DATA", str(cifar))
     options = Data(name="cifar10", image_size=32, augment=Augment(shift=4, flip=True))
-    data = load(options, 50, 20, 0, "cpu")
+    data = load_data(options, 50, 20, 0, "cpu")
     assert (data.classes, data.channels, data.steps, data.validation_size) == (10, 3, 4, 40)
     x, y = next(data.train(0))
     assert x.shape == (50, 3, 32, 32)
     assert x.dtype == torch.float32
     assert len(y) == 50
-    small = load(dataclasses.replace(options, image_size=16), 50, 20, 0, "cpu")
+    small = load_data(dataclasses.replace(options, image_size=16), 50, 20, 0, "cpu")
     assert next(small.validation())[0].shape == (20, 3, 16, 16)
 
 
@@ -345,7 +345,7 @@ def test_cifar_absent_and_no_network(tmp_path, monkeypatch):
     with pytest.raises(
         FileNotFoundError, match=r"cifar100 is not in .*no route to host.*CIFAR100\(.*download=True"
     ) as e:
-        load(Data(name="cifar100", root=str(tmp_path / "there"), image_size=32), 50, 20, 0, "cpu")
+        load_data(Data(name="cifar100", root=str(tmp_path / "there"), image_size=32), 50, 20, 0, "cpu")
     assert "DYNVIT_DATA" in str(e.value)
     assert list((tmp_path / "there").iterdir()) == []  # nothing half downloaded is left
 
@@ -355,7 +355,7 @@ def test_cifar_absent_and_no_network(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("augment", [Augment(), Augment(shift=2, flip=True)])
 def test_shares_put_together_are_the_whole(augment):
-    data = load(Data(image_size=8, limit=100, val_limit=70, augment=augment), 16, 32, 0, "cpu")
+    data = load_data(Data(image_size=8, limit=100, val_limit=70, augment=augment), 16, 32, 0, "cpu")
     whole, parts = list(data.train(1, 2)), [list(data.train(1, 2, (rank, 4))) for rank in range(4)]
     for step, (x_BCSS, target_B) in enumerate(whole):
         assert torch.equal(torch.cat([part[step][0] for part in parts]), x_BCSS)
@@ -366,6 +366,6 @@ def test_shares_put_together_are_the_whole(augment):
 
 
 def test_a_batch_that_cannot_be_shared():
-    data = load(Data(image_size=8, limit=100), 15, 32, 0, "cpu")
-    with pytest.raises(ValueError, match=r"train\.batch_size 15 cannot be shared evenly by 2 processes"):
+    data = load_data(Data(image_size=8, limit=100), 15, 32, 0, "cpu")
+    with pytest.raises(ValueError, match=r"train\.batch_size 15 cannot be split evenly over 2 processes"):
         next(iter(data.train(0, 0, (1, 2))))

@@ -8,7 +8,8 @@ import pytest
 import torch
 from made_images import CLASSES, COUNTS, folders, images, shards, tar_of_folders, tar_of_tars, tar_per_class
 
-from dynvit.data import load
+from dynvit.context import NullContext
+from dynvit.data.factory import load_data
 from dynvit.tasks.classify import Augment, Data
 
 FORMS = {
@@ -29,7 +30,7 @@ def quiet(tmp_path, monkeypatch):
 
 def opened(name, root, batch=6, **options):
     options = {"image_size": 8, "in_memory": "never", "augment": Augment(scale=(1.0, 1.0)), **options}
-    return load(Data(name=name, root=str(root), **options), batch, 5, 0, "cpu")
+    return load_data(Data(name=name, root=str(root), **options), batch, 5, 0, "cpu")
 
 
 def content(batches):
@@ -130,7 +131,7 @@ def hub(monkeypatch):
 
 
 def test_hub(hub):
-    data = load(
+    data = load_data(
         Data(name="hfds", repository="us/tiny", image_size=8, in_memory="never", augment=Augment(scale=(1.0, 1.0))),
         6, 5, 0, "cpu",
     )  # fmt: skip
@@ -138,7 +139,7 @@ def test_hub(hub):
     assert content(data.train(0)) == wanted("train")
     assert content(data.validation()) == wanted("test")
     with pytest.raises(ValueError, match=r"us/tiny has no split dev: Unknown split"):
-        load(Data(name="hfds", repository="us/tiny", splits=("train", "dev")), 6, 5, 0, "cpu")
+        load_data(Data(name="hfds", repository="us/tiny", splits=("train", "dev")), 6, 5, 0, "cpu")
 
 
 def test_hub_without_its_package(monkeypatch):
@@ -147,7 +148,7 @@ def test_hub_without_its_package(monkeypatch):
     monkeypatch.delitem(sys.modules, "datasets", raising=False)
     monkeypatch.setattr(hub, "find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match="pip install datasets"):
-        load(Data(name="hfds", repository="us/tiny"), 6, 5, 0, "cpu")
+        load_data(Data(name="hfds", repository="us/tiny"), 6, 5, 0, "cpu")
 
 
 # ---- what cannot be read
@@ -188,7 +189,7 @@ def test_a_tar_file_that_ends_too_early(tmp_path):
     data = opened("tar", tmp_path, max_corrupt=1)
     file = tmp_path / "train.tar"
     with open(file, "r+b") as f:
-        f.truncate(data.train_set.listing.source.members[-1].offset + 10)
+        f.truncate(data.train_set.split.source.members[-1].offset + 10)
     list(data.train(0))
     assert [why.endswith("ends within cat/7.png") for why in data.corrupt.found.values()] == [True]
 
@@ -204,7 +205,7 @@ def test_expectations(tmp_path):
     with pytest.raises(ValueError, match=r"data\.images expects 25 training images, folder has 24"):
         opened("folder", tmp_path, images=25)
     with pytest.raises(ValueError, match=r"data\.classes expects 9 classes, digits has 10"):
-        load(Data(classes=9), 6, 5, 0, "cpu")
+        load_data(Data(classes=9), 6, 5, 0, "cpu")
 
 
 @pytest.mark.parametrize(
@@ -247,29 +248,15 @@ def test_images_are_png(tmp_path):
 # ---- a trial
 
 
-class Notes:
-    """A context that keeps what is said and logged."""
-
-    device, seed, stopping = "cpu", 0, False
+class RecordingContext(NullContext):
+    """A context that records the log."""
 
     def __init__(self, folder):
-        self.folder, self.said, self.logged = folder, [], []
+        super().__init__(folder=folder)
+        self.said = []
 
-    def say(self, text):
+    def log_text(self, text):
         self.said.append(text)
-
-    def log(self, step, metrics, steps=None):
-        self.logged.append(metrics)
-
-    def load(self):
-        return None
-
-    def save(self, write): ...
-
-    def keep(self, name, content): ...
-
-    def due(self):
-        return False
 
 
 def test_a_trial_says_what_it_left_out(tmp_path):
@@ -278,14 +265,14 @@ def test_a_trial_says_what_it_left_out(tmp_path):
     spoil(folders(tmp_path), 2)
     data = Data(name="folder", root=str(tmp_path), image_size=8, max_corrupt=3, in_memory="never")
     model = {"name": "deit_tiny_patch16_224", "patch_size": 4, "embed_dim": 12, "depth": 1, "num_heads": 2}
-    notes = Notes(tmp_path)
+    context = RecordingContext(tmp_path)
     train = Train(epochs=2, batch_size=4, warmup_epochs=0)
-    result = run(Config(model, data, train, evaluation=Evaluation(timed_batches=1)), notes)
+    result = run(Config(model, data, train, evaluation=Evaluation(timed_batches=1)), context)
     assert result["metrics"]["corrupt_images"] == 3
     assert [name.rsplit("/", 2)[1:] for name in result["left_out"]] == [
         ["cat", "0.png"],
         ["bee", "0.png"],
         ["bee", "1.png"],
     ]
-    assert [metrics["corrupt_images"] for metrics in notes.logged] == [3, 3]
-    assert sum("left out: " in line for line in notes.said) == 3  # each once
+    assert [metrics["corrupt_images"] for _, metrics in context.history] == [3, 3]
+    assert sum("left out: " in line for line in context.said) == 3  # each once

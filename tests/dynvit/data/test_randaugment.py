@@ -7,22 +7,22 @@ import torch
 from PIL import Image
 from timm.data import auto_augment
 
-from dynvit.data import load
 from dynvit.data import randaugment as ours
 from dynvit.data.augment import cut_out
-from dynvit.data.in_memory import Decoded, Memory
+from dynvit.data.factory import load_data
+from dynvit.data.in_memory import DecodedSet, InMemoryBatches
 from dynvit.data.randaugment import OPERATIONS, Policy
 from dynvit.rng import stream
 from dynvit.tasks.classify import Augment, Data
 
 COLOURS = {
     ours.auto_contrast: "AutoContrast",
-    ours.equalise: "Equalize",
+    ours.equalize: "Equalize",
     ours.invert: "Invert",
-    ours.posterise: "PosterizeIncreasing",
-    ours.solarise: "SolarizeIncreasing",
-    ours.solarise_add: "SolarizeAdd",
-    ours.colour: "ColorIncreasing",
+    ours.posterize: "PosterizeIncreasing",
+    ours.solarize: "SolarizeIncreasing",
+    ours.solarize_add: "SolarizeAdd",
+    ours.color: "ColorIncreasing",
     ours.contrast: "ContrastIncreasing",
     ours.brightness: "BrightnessIncreasing",
     ours.sharpness: "SharpnessIncreasing",
@@ -68,7 +68,7 @@ def test_the_operations_are_timms():
 @pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize("level", [0.0, 4.0, 9.0])
 @pytest.mark.parametrize("operation", COLOURS, ids=lambda o: o.__name__)
-def test_colours(operation, level, sign, monkeypatch):
+def test_colors(operation, level, sign, monkeypatch):
     x = picture()
     difference = (by_ours(operation, x, level, sign) - by_timm(COLOURS[operation], x, level, sign, monkeypatch)).abs()
     assert difference.max() <= 1  # rounding
@@ -85,16 +85,16 @@ def test_places(operation, level, sign, monkeypatch):
 
 
 def test_policy_reads_timms_notation():
-    assert Policy.read("rand-m9-mstd0.5-inc1") == Policy(9, 2, 0.5, 0.5)
-    assert Policy.read("rand-m7-n3-p0.9-mstdinf-inc1") == Policy(7, 3, math.inf, 0.9)
+    assert Policy.parse("rand-m9-mstd0.5-inc1") == Policy(9, 2, 0.5, 0.5)
+    assert Policy.parse("rand-m7-n3-p0.9-mstdinf-inc1") == Policy(7, 3, math.inf, 0.9)
     for text in ("rand-m9", "augmix-m5", "rand-m9-w0-inc1"):
         with pytest.raises(ValueError, match=r"images in memory"):
-            Policy.read(text)
+            Policy.parse(text)
 
 
 def test_a_batch_is_augmented_by_its_own_draws():
     x = picture(16).repeat(300, 1, 1, 1)
-    policy = Policy.read("rand-m9-mstd0.5-inc1")
+    policy = Policy.parse("rand-m9-mstd0.5-inc1")
     found = policy.apply(x, stream(0, "a"))
     assert (found.dtype, found.shape) == (torch.uint8, x.shape)
     assert torch.equal(found, policy.apply(x, stream(0, "a")))
@@ -103,7 +103,7 @@ def test_a_batch_is_augmented_by_its_own_draws():
     assert 50 < untouched < 120  # a quarter, and those that an operation leaves as they are
 
 
-def test_grey_images_too():
+def test_gray_images_too():
     x = picture(16)[:1].repeat(200, 1, 1, 1)
     assert Policy(9, 4, 0.5, 1.0).apply(x, stream(0, "a")).shape == x.shape
 
@@ -120,9 +120,9 @@ def test_cutout():
 
 def test_training_batches_are_augmented_and_resumed(monkeypatch):
     image = picture(16).repeat(40, 1, 1, 1)
-    decoded = Decoded(image, torch.arange(40) % 2, image, torch.arange(40) % 2, 2, (0.5,) * 3, (0.25,) * 3)
+    decoded = DecodedSet(image, torch.arange(40) % 2, image, torch.arange(40) % 2, 2, (0.5,) * 3, (0.25,) * 3)
     options = Data(image_size=16, augment=Augment(shift=2, flip=True, auto="rand-m9-inc1", cutout=4))
-    data = Memory(decoded, options, 10, 10, 0, "cpu")
+    data = InMemoryBatches(decoded, options, 10, 10, 0, "cpu")
     whole = list(data.train(1))
     assert len({tuple(x.flatten(1).sum(1).tolist()) for x, _ in whole}) == 4
     assert all(torch.equal(a, b) for (a, _), (b, _) in zip(whole[2:], data.train(1, 2), strict=True))
@@ -132,19 +132,19 @@ def test_training_batches_are_augmented_and_resumed(monkeypatch):
 
 
 def test_policy_of_a_config():
-    data = load(Data(image_size=8, limit=100, augment=Augment(auto="rand-m9-inc1")), 50, 50, 0, "cpu")
-    plain = load(Data(image_size=8, limit=100), 50, 50, 0, "cpu")
+    data = load_data(Data(image_size=8, limit=100, augment=Augment(auto="rand-m9-inc1")), 50, 50, 0, "cpu")
+    plain = load_data(Data(image_size=8, limit=100), 50, 50, 0, "cpu")
     assert not torch.equal(next(data.train(0))[0], next(plain.train(0))[0])
 
 
 def test_several_batches_at_once_and_taken_up_in_their_middle():
     """What a policy does to a batch does not depend on where an attempt begins."""
-    data = load(Data(image_size=8, limit=200, augment=Augment(flip=True, auto="rand-m9-inc1")), 20, 50, 0, "cpu")
-    assert isinstance(data, Memory)
+    data = load_data(Data(image_size=8, limit=200, augment=Augment(flip=True, auto="rand-m9-inc1")), 20, 50, 0, "cpu")
+    assert isinstance(data, InMemoryBatches)
     assert data.steps == 10
-    assert data.at_once > data.steps
-    for at_once in (data.at_once, 4, 1):
-        data.at_once = at_once
+    assert data.batches_per_policy > data.steps
+    for at_once in (data.batches_per_policy, 4, 1):
+        data.batches_per_policy = at_once
         whole = [x_BCSS for x_BCSS, _ in data.train(3)]
         for start in (1, 4, 7, 9):
             rest = [x_BCSS for x_BCSS, _ in data.train(3, start)]

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import dynvit
-from dynvit.layers.mac_counting import uncounted
+from dynvit.layers.mac_counting import exclude_from_macs
 from dynvit.profiling.macs import count_macs
 
 aten = torch.ops.aten
@@ -171,9 +171,9 @@ def test_uncounted_products_are_left_out():
     x = torch.randn(4, 6)
 
     def product():
-        with uncounted():
+        with exclude_from_macs():
             x @ x.mT
-            with uncounted():
+            with exclude_from_macs():
                 F.scaled_dot_product_attention(x[None], x[None], x[None])
             x @ x.mT
         return x @ x.mT
@@ -185,7 +185,7 @@ def test_uncounted_products_are_left_out():
 def test_uncounted_compiles():
     @torch.compile(backend="eager", fullgraph=True)
     def product(x):
-        with uncounted():
+        with exclude_from_macs():
             score = x @ x.mT
         return score + 1
 
@@ -197,7 +197,7 @@ def test_counter_inside_a_counter():
     x = torch.randn(4, 6)
     with count_macs() as outer:
         x @ x.mT
-        with count_macs() as inner, uncounted():
+        with count_macs() as inner, exclude_from_macs():
             x @ x.mT
         F.scaled_dot_product_attention(x[None], x[None], x[None])
     assert (outer.macs, inner.macs) == (96 + 2 * 96, 0)
@@ -208,7 +208,7 @@ def test_threads_do_not_see_each_other():
     counts = {}
 
     def pausing():
-        with count_macs() as counter, uncounted():
+        with count_macs() as counter, exclude_from_macs():
             inside.set()
             done.wait(10)
             x @ x.mT

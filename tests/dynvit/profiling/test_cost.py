@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 import dynvit
-from dynvit.context import Silent
-from dynvit.models.build import build
+from dynvit.context import NullContext
+from dynvit.models.build import build_model
 from dynvit.profiling.activation_memory import forward_peak
-from dynvit.profiling.interleaved_timing import Race, Seconds, largest, race, runs
-from dynvit.profiling.traced_ops import traced
+from dynvit.profiling.interleaved_timing import PairedTiming, Seconds, fits_in_memory, largest_batch, time_pair
+from dynvit.profiling.traced_ops import trace_ops
 from dynvit.tasks.cost import SMOKE, Config, Timing, run
 from dynvit.trunks import trunk_of
 
@@ -72,16 +72,16 @@ def test_the_study_counts_every_model_of_ours():
 
 
 def test_a_model_of_any_size_is_built_without_one():
-    model = build({"name": "tiny_vit_5m_224"}, img_size=64, num_classes=3)
+    model = build_model({"name": "tiny_vit_5m_224"}, img_size=64, num_classes=3)
     assert model.eval()(torch.zeros(1, 3, 64, 64)).shape == (1, 3)
-    assert build(small("deit_tiny_patch16_224"), img_size=32).patch_embed.num_patches == 16
-    assert build(small("deit_tiny_patch16_224", img_size=16), img_size=32).patch_embed.num_patches == 4
+    assert build_model(small("deit_tiny_patch16_224"), img_size=32).patch_embed.num_patches == 16
+    assert build_model(small("deit_tiny_patch16_224", img_size=16), img_size=32).patch_embed.num_patches == 4
     with pytest.raises(TypeError, match="img_size"):
-        build({"name": "tiny_vit_5m_224", "img_size": 64})
+        build_model({"name": "tiny_vit_5m_224", "img_size": 64})
     with pytest.raises(TypeError, match="keep_rat"):
-        build(small("evit_deit_tiny_patch16_224", keep_rat=0.5), img_size=32)
+        build_model(small("evit_deit_tiny_patch16_224", keep_rat=0.5), img_size=32)
     with pytest.raises(ValueError, match="needs a name"):
-        build({}, img_size=32)
+        build_model({}, img_size=32)
 
 
 # ---- timm's models: complexity as published, every token active
@@ -105,13 +105,13 @@ def published(method, variant, setting):
 )
 def test_multiply_accumulates_of_timm_models_are_the_published_ones(name, method, variant, setting):
     row = published("baseline" if method == "EViT" else method, "keep 1.0" if method == "EViT" else variant, setting)
-    found = run(Config(model={"name": name}), Silent())["metrics"]
+    found = run(Config(model={"name": name}), NullContext())["metrics"]
     digits = len(row["gflops"].partition(".")[2])
     assert f"{found['gflops']:.{digits}f}" == row["gflops"]
 
 
 def test_deit3_costs_what_deit_costs():
-    ours, theirs = (run(Config(model={"name": f"{n}_small_patch16_224"}), Silent()) for n in ("deit3", "deit"))
+    ours, theirs = (run(Config(model={"name": f"{n}_small_patch16_224"}), NullContext()) for n in ("deit3", "deit"))
     assert ours["metrics"]["gflops"] == theirs["metrics"]["gflops"] == 4.598882304
 
 
@@ -128,7 +128,7 @@ def test_deit3_costs_what_deit_costs():
     ],
 )
 def test_every_token_of_a_timm_model_is_active(name, size, layers):
-    model = build({"name": name}, img_size=size, num_classes=10).eval()
+    model = build_model({"name": name}, img_size=size, num_classes=10).eval()
     with torch.no_grad(), dynvit.trace_tokens(model) as trace:
         model(torch.randn(2, 3, size, size))
     assert [active.shape[1] for active in trace.active] == layers
@@ -151,8 +151,8 @@ def test_every_token_of_a_timm_model_is_active(name, size, layers):
     ids=lambda model: model["name"],
 )
 def test_counting_on_shapes_is_counting(model):
-    found = run(Config(model=model, image_size=64, num_classes=7), Silent())["metrics"]
-    real = build(model, img_size=64, num_classes=7).eval()
+    found = run(Config(model=model, image_size=64, num_classes=7), NullContext())["metrics"]
+    real = build_model(model, img_size=64, num_classes=7).eval()
     assert next(real.parameters()).device.type == "cpu"
     assert found["gflops"] == dynvit.complexity(real, torch.randn(1, 3, 64, 64)).gmacs
     assert found["params_m"] == sum(p.numel() for p in real.parameters()) / 1e6
@@ -160,27 +160,28 @@ def test_counting_on_shapes_is_counting(model):
 
 def test_a_dynamic_model_is_counted_image_by_image():
     model = small("avit_deit_tiny_patch16_224", gate_scale=40.0, gate_center=1.5)
-    found = run(Config(model=model, image_size=32, counted_images=3), Silent(seed=3))["metrics"]
+    found = run(Config(model=model, image_size=32, counted_images=3), NullContext(seed=3))["metrics"]
     torch.manual_seed(3)
     images = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(3))
-    expected = dynvit.complexity(build(model, img_size=32, num_classes=1000), images)
+    expected = dynvit.complexity(build_model(model, img_size=32, num_classes=1000), images)
     assert found["gflops"] == expected.gmacs
     assert found["gflops"] < found["trunk_gflops"]
     assert found["mac_ratio"] == found["trunk_gflops"] / found["gflops"]
 
 
 def test_attention_and_training_heads_are_told_apart():
-    found = run(Config(model=small("evo_deit_tiny_patch16_224", keep_ratio=1.0), image_size=32), Silent())["metrics"]
+    config = Config(model=small("evo_deit_tiny_patch16_224", keep_ratio=1.0), image_size=32)
+    found = run(config, NullContext())["metrics"]
     tokens, width, depth = 17, 32, 12
     assert found["gflops_attention"] == 2 * tokens**2 * width * depth / 1e9
     assert found["params_training_m"] - found["params_m"] == pytest.approx((33_000 + 64) / 1e6)  # class head, its norm
 
 
 def test_norms_are_counted_as_fvcore_does():
-    found = run(Config(model={"name": "deit_small_patch16_224"}), Silent())["metrics"]
+    found = run(Config(model={"name": "deit_small_patch16_224"}), NullContext())["metrics"]
     assert found["gflops_norms"] == 25 * 197 * 384 * 5 / 1e9
-    found = run(Config(model={"name": "levit_128s"}, image_size=64), Silent())["metrics"]
-    real, elements = build({"name": "levit_128s"}, img_size=64).eval(), []
+    found = run(Config(model={"name": "levit_128s"}, image_size=64), NullContext())["metrics"]
+    real, elements = build_model({"name": "levit_128s"}, img_size=64).eval(), []
     for module in real.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.register_forward_hook(lambda module, args, out: elements.append(out.numel()))
@@ -209,7 +210,7 @@ class Steps(nn.Module):
 
 @pytest.mark.parametrize(("stop", "expected"), [(False, (3, 0)), (True, (3, 1))])
 def test_operators_are_the_calls_that_the_compiler_sees(stop, expected):
-    found = traced(Steps(stop), torch.zeros(256, 1024))
+    found = trace_ops(Steps(stop), torch.zeros(256, 1024))
     assert (found.operators, found.breaks) == expected
 
 
@@ -226,11 +227,12 @@ def test_peak_of_a_forward_pass_is_what_lives_at_once():
 
 def test_model_and_rival_run_in_turn_after_a_warm_up():
     order = []
-    found = race(lambda x: order.append("ours"), lambda x: order.append("theirs"), torch.zeros(1), rounds=3, warmup=2)
+    ours, theirs = (lambda _, name=name: order.append(name) for name in ("ours", "theirs"))
+    found = time_pair(ours, theirs, torch.zeros(1), rounds=3, warmup=2)
     assert order == ["ours", "theirs"] * 5
-    assert len(found.ours) == len(found.theirs) == 3
+    assert len(found.model) == len(found.baseline) == 3
     order.clear()
-    race(lambda x: order.append("ours"), None, torch.zeros(1), rounds=2, warmup=1)
+    time_pair(lambda x: order.append("ours"), None, torch.zeros(1), rounds=2, warmup=1)
     assert order == ["ours"] * 3
 
 
@@ -238,10 +240,10 @@ def test_speed_up_is_the_median_of_the_rounds_ratios():
     def seconds(*cpu):
         return tuple(Seconds(wall=2.0, cpu=value) for value in cpu)
 
-    found = Race(seconds(1, 1, 1, 1, 1), seconds(1, 2, 3, 4, 5))
+    found = PairedTiming(seconds(1, 1, 1, 1, 1), seconds(1, 2, 3, 4, 5))
     assert found.speedup() == (2, 3, 4)
     assert found.rates(batch=8) == (4, 4)  # by the wall clock
-    assert Race((Seconds(1.0),), (Seconds(3.0),)).speedup() == (3, 3, 3)  # a GPU: no time of the CPU's
+    assert PairedTiming((Seconds(1.0),), (Seconds(3.0),)).speedup() == (3, 3, 3)  # a GPU: no time of the CPU's
 
 
 def test_the_largest_batch_is_found_by_doubling():
@@ -251,11 +253,11 @@ def test_the_largest_batch_is_found_by_doubling():
         tried.append(batch)
         return batch <= 48
 
-    assert largest(fits, limit=1024) == 32
+    assert largest_batch(fits, limit=1024) == 32
     assert tried == [1, 2, 4, 8, 16, 32, 64]
-    assert largest(fits, limit=20) == 16
-    assert largest(lambda batch: False, limit=20) == 0
-    assert not runs([nn.Identity()], torch.zeros(1, 3, 8, 8), 1)  # on a CPU
+    assert largest_batch(fits, limit=20) == 16
+    assert largest_batch(lambda batch: False, limit=20) == 0
+    assert not fits_in_memory([nn.Identity()], torch.zeros(1, 3, 8, 8), 1)  # on a CPU
 
 
 # ---- the task
@@ -266,7 +268,7 @@ def test_everything_of_a_method(name):
     timing = Timing(enabled=True, batch_sizes=(1, 2), rounds=2, warmup=1)
     config = Config(small(name), image_size=32, operators=True, memory_batch=2, timing=timing)
     threads = torch.get_num_threads()
-    result = run(config, Silent())
+    result = run(config, NullContext())
     found = result["metrics"]
     for end in ("b1", "b2"):
         assert found[f"speedup_low_{end}"] <= found[f"speedup_{end}"] <= found[f"speedup_high_{end}"]
@@ -283,11 +285,11 @@ def test_everything_of_a_method(name):
 
 def test_a_model_without_a_trunk_is_timed_alone_and_a_trunk_can_be_named():
     timing = Timing(**{key.partition(".")[2]: value for key, value in SMOKE.items()} | {"enabled": True})
-    alone = run(Config(small("deit_tiny_patch16_224"), image_size=32, timing=timing), Silent())["metrics"]
+    alone = run(Config(small("deit_tiny_patch16_224"), image_size=32, timing=timing), NullContext())["metrics"]
     assert alone["images_per_second_b1"] > 0
     assert not [key for key in alone if key.startswith(("speedup", "share", "mac_ratio"))]
     named = Config(small("deit_tiny_patch16_224"), small("vit_tiny_patch16_224"), image_size=32, timing=timing)
-    found = run(named, Silent())["metrics"]
+    found = run(named, NullContext())["metrics"]
     assert found["mac_ratio"] == 1
     assert found["share_b1"] == found["speedup_b1"]
 
@@ -301,7 +303,7 @@ def test_compiled_models_have_metrics_of_their_own(monkeypatch):
 
     monkeypatch.setattr(torch, "compile", compile_)
     timing = Timing(True, (1,), modes=("eager", "compiled"), rounds=1, warmup=1)
-    found = run(Config(small("evit_deit_tiny_patch16_224"), image_size=32, timing=timing), Silent())["metrics"]
+    found = run(Config(small("evit_deit_tiny_patch16_224"), image_size=32, timing=timing), NullContext())["metrics"]
     assert {"speedup_b1", "speedup_b1_compiled", "share_b1_compiled"} <= set(found)
     assert taken == [{"dynamic": False}] * 2
 
@@ -312,9 +314,9 @@ def test_it_needs_torch_and_timm_only():
 import sys
 sys.modules.update(dict.fromkeys({hidden}))
 from dynvit.tasks.cost import Config, Timing, run
-from dynvit.context import Silent
+from dynvit.context import NullContext
 model = {small("evit_deit_tiny_patch16_224")!r}
-print(run(Config(model, image_size=32, operators=True, timing=Timing(True, (1,), rounds=1)), Silent())["metrics"])
+print(run(Config(model, image_size=32, operators=True, timing=Timing(True, (1,), rounds=1)), NullContext())["metrics"])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr

@@ -8,8 +8,11 @@ import torch
 from torch import nn
 
 from dynvit import Output
-from dynvit.context import Silent
+from dynvit.context import NullContext
 from dynvit.tasks.classify import Augment, Config, Data, Evaluation, Train
+from dynvit.train.distributed import ProcessGroup
+from dynvit.train.loop import fit
+from dynvit.train.state import Clock, build, build_state
 
 MODEL = "small_dynamic_for_tests"
 
@@ -72,7 +75,20 @@ def config(model=None, data=None, **train):
     )
 
 
-class Folder(Silent):
+def prepared(options, context):
+    """The state before the first epoch, and the data."""
+    model, data = build(options, context)
+    return build_state(model, data, options, context, ProcessGroup(context), Clock()), data
+
+
+def fitted(options, context):
+    """The state after the last epoch."""
+    state, data = prepared(options, context)
+    fit(state, data, options, context, ProcessGroup(context))
+    return state
+
+
+class Folder(NullContext):
     """Keeps a checkpoint in a folder; asks to stop, saves or crashes at given boundaries (counted from 1)."""
 
     def __init__(self, folder, seed=0, stop_at=None, save_at=(), crash_at=None):
@@ -81,17 +97,17 @@ class Folder(Silent):
         self.said, self.saved = [], 0
 
     @property
-    def stopping(self):
+    def should_stop(self):
         self.boundary += 1
         if self.boundary == self.crash_at:
             raise KeyboardInterrupt
         return self.boundary == self.stop_at
 
-    @stopping.setter
-    def stopping(self, value):
+    @should_stop.setter
+    def should_stop(self, value):
         pass
 
-    def due(self):
+    def checkpoint_due(self):
         return self.boundary in self.save_at
 
     def save(self, write):
@@ -104,7 +120,7 @@ class Folder(Silent):
         file = self.folder / "last.pt"
         return file if file.exists() else None
 
-    def say(self, text):
+    def log_text(self, text):
         self.said.append(text)
 
 

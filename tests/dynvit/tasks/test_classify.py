@@ -8,25 +8,24 @@ import sys
 import pytest
 import timm
 import torch
-from small_task import MODEL, Folder, SmallDynamic, config, numbers, register, replaced
+from small_task import MODEL, Folder, SmallDynamic, config, numbers, prepared, register, replaced
 
 import dynvit
-from dynvit.context import Silent
-from dynvit.models.build import fitted
+from dynvit.context import NullContext
+from dynvit.models.build import build_model
 from dynvit.tasks import classify
 from dynvit.tasks.classify import Config, Data, Evaluation, Train, run
-from dynvit.train.amp import precision
+from dynvit.train.amp import amp_dtype
 from dynvit.train.evaluate import evaluate, throughput
 from dynvit.train.metrics import NotFinite
-from dynvit.train.optimizer import optimiser, scheduler
-from dynvit.train.training import Training
+from dynvit.train.optimizer import build_optimizer, build_scheduler
 
 register()
 
 
 @pytest.fixture(scope="module")
 def trained():
-    context = Silent(seed=1)
+    context = NullContext(seed=1)
     return run(config(), context), context
 
 
@@ -84,9 +83,9 @@ def test_learning_rate_warms_up_and_falls(trained):
 
 def test_equal_seeds_equal_numbers(trained):
     result, context = trained
-    again = Silent(seed=1)
+    again = NullContext(seed=1)
     assert numbers(run(config(), again), again) == numbers(result, context)
-    other = Silent(seed=2)
+    other = NullContext(seed=2)
     assert numbers(run(config(), other), other) != numbers(result, context)
 
 
@@ -102,7 +101,7 @@ def test_arms_of_a_seed_share_data_and_initialisation(monkeypatch):
 
     monkeypatch.setattr(SmallDynamic, "forward", watched)
     for model in ({}, {"drop_path_rate": 0.5}):
-        run(config(model, epochs=1), Silent(seed=3))
+        run(config(model, epochs=1), NullContext(seed=3))
     one, other = seen[:10], seen[10:]
     assert all(torch.equal(x, y) for (x, _), (y, _) in zip(one, other, strict=True))
     assert torch.equal(one[0][1], other[0][1])
@@ -118,19 +117,19 @@ def test_set_epoch_and_execution(monkeypatch):
         made.append(self)
 
     monkeypatch.setattr(SmallDynamic, "__init__", watched)
-    run(config(epochs=2), Silent())
+    run(config(epochs=2), NullContext())
     assert made[0].epochs_seen == [(0, 2), (1, 2)]
     assert made[0].execution == "masked"  # gathered while evaluating, then as before
 
 
 def test_not_finite_loss_names_step_and_terms():
     with pytest.raises(NotFinite, match=r"not finite in epoch 2, step 4: loss nan, guide [\d.e-]+, other nan"):
-        run(config({"poison": 14}), Silent())
+        run(config({"poison": 14}), NullContext())
 
 
 def test_no_checkpoint_of_lost_weights(tmp_path, monkeypatch):
     """Where the loss is looked at rarely (on a GPU), a save looks first."""
-    monkeypatch.setattr("dynvit.train.training.CHECK_EVERY", {"cpu": 1000})
+    monkeypatch.setattr("dynvit.train.loop.CHECK_EVERY", {"cpu": 1000})
     context = Folder(tmp_path, save_at=(16,))
     with pytest.raises(NotFinite, match="epoch 2, step 4"):
         run(config({"poison": 14}), context)
@@ -171,7 +170,7 @@ def test_plain_timm_model_and_its_options():
         train=Train(epochs=1, warmup_epochs=0, batch_size=32),
         evaluation=Evaluation(timed_batches=1),
     )
-    result = run(options, Silent())
+    result = run(options, NullContext())
     model = timm.create_model(
         "deit_tiny_patch16_224",
         embed_dim=12,
@@ -197,23 +196,23 @@ def test_kept_weights_open_in_timm(tmp_path):
 
 
 def test_bfloat16_trains():
-    context = Silent()
+    context = NullContext()
     run(config(epochs=1, amp="bfloat16"), context)
-    full = Silent()
+    full = NullContext()
     run(config(epochs=1), full)
     assert context.history[0][1]["train.loss"] == pytest.approx(full.history[0][1]["train.loss"], rel=0.02)
     assert context.history[0][1]["train.loss"] != full.history[0][1]["train.loss"]
 
 
 def test_amp_choice():
-    assert precision("auto", "cpu") is None
-    assert precision("off", "cuda:0") is None
-    assert precision("bfloat16", "cpu") is torch.bfloat16
+    assert amp_dtype("auto", "cpu") is None
+    assert amp_dtype("off", "cuda:0") is None
+    assert amp_dtype("bfloat16", "cpu") is torch.bfloat16
 
 
 def test_optimiser_spares_biases_and_norms():
     model = timm.create_model("deit_tiny_patch16_224", embed_dim=12, depth=1, num_heads=2)
-    found = optimiser(model, Train(weight_decay=0.1))
+    found = build_optimizer(model, Train(weight_decay=0.1))
     decayed = {id(p) for group in found.param_groups if group["weight_decay"] for p in group["params"]}
     assert id(model.blocks[0].mlp.fc1.weight) in decayed
     assert not {id(model.pos_embed), id(model.cls_token), id(model.norm.weight), id(model.head.bias)} & decayed
@@ -228,7 +227,7 @@ def test_schedules(schedule, rates):
     parameter = torch.nn.Parameter(torch.zeros(2, 2))
     options = Train(lr=1.0, min_lr=0.0, warmup_epochs=0, epochs=2, schedule=schedule, optimizer="sgd")
     found = torch.optim.SGD([parameter], lr=1.0)
-    plan = scheduler(found, options, 4)
+    plan = build_scheduler(found, options, 4)
     reached = []
     for update in (0, 2, 4, 6, 8):
         plan.step_update(update)
@@ -247,17 +246,17 @@ def test_schedules(schedule, rates):
 )
 def test_wrong_configs(changes, error, message):
     with pytest.raises(error, match=message):
-        run(dataclasses.replace(Config(), **changes), Silent())
+        run(dataclasses.replace(Config(), **changes), NullContext())
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"train": Train(epochs=-1, warmup_epochs=0)}, "train.epochs is not negative, but -1"),
-        ({"train": Train(batch_size=0)}, "train.batch_size is 1 or more, not 0$"),
-        ({"train": Train(lr=-1.0)}, "train.lr is not negative, but -1"),
-        ({"train": Train(drop_path=1.0)}, "train.drop_path is a share from 0 to below 1, not 1"),
-        ({"data": Data(image_size=0)}, "data.image_size is 1 or more, not 0"),
+        ({"train": Train(epochs=-1, warmup_epochs=0)}, "train.epochs must be >= 0, got -1"),
+        ({"train": Train(batch_size=0)}, "train.batch_size must be >= 1, got 0$"),
+        ({"train": Train(lr=-1.0)}, "train.lr must be >= 0, got -1"),
+        ({"train": Train(drop_path=1.0)}, "train.drop_path must be from 0 to below 1, got 1"),
+        ({"data": Data(image_size=0)}, "data.image_size must be >= 1, got 0"),
         ({"data": Data(labels=(0, 11))}, "data.labels: digits has the classes 0 to 9, not 11"),
     ],
 )
@@ -268,7 +267,7 @@ def test_amounts_that_cannot_be(changes, message):
 
 def test_global_settings_are_left_as_they_were():
     before = (torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory)
-    run(config(epochs=1), Silent())
+    run(config(epochs=1), NullContext())
     after = (torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory)
     assert after == before
 
@@ -281,10 +280,9 @@ def test_smoke_patch_names_real_keys():
 
 
 def test_drop_path_reaches_the_model():
-    training = Training(config(drop_path=0.25), Silent())
-    training._build()
-    assert training.model.rate == 0.25
-    assert fitted({"name": MODEL, "drop_path_rate": 0.5}, training.data, 0.25).rate == 0.5
+    state, _ = prepared(config(drop_path=0.25), NullContext())
+    assert state.model.rate == 0.25
+    assert build_model({"name": MODEL, "drop_path_rate": 0.5}, drop_path_rate=0.25).rate == 0.5
 
 
 def test_folder_task(tmp_path, monkeypatch):
@@ -304,7 +302,7 @@ def test_folder_task(tmp_path, monkeypatch):
         config(epochs=2, batch_size=4), "data", name="folder", root=str(tmp_path), in_memory="never",
         augment=classify.Augment(flip=True), limit=None, val_limit=None,
     )  # fmt: skip
-    result = run(options, Silent())
+    result = run(options, NullContext())
     assert result["metrics"]["best"]["top5"] == 100  # two classes
 
 
@@ -314,11 +312,11 @@ def test_trials_need_neither_engine_nor_tables():
 import sys
 for name in "ray mlflow submitit pydantic pandas click rich yaml seaborn matplotlib scipy".split():
     sys.modules[name] = None  # importing it fails
-from dynvit.context import Silent
+from dynvit.context import NullContext
 from dynvit.tasks.classify import Config, Data, Train, run
 width = {"embed_dim": 12, "depth": 1, "num_heads": 2, "patch_size": 4}
 config = Config({"name": "vit_tiny_patch16_224", **width}, Data(limit=64), Train(epochs=1, warmup_epochs=0))
-assert run(config, Silent())["metrics"]["last"]["epoch"] == 1
+assert run(config, NullContext())["metrics"]["last"]["epoch"] == 1
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

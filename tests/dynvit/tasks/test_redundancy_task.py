@@ -10,7 +10,7 @@ import timm
 import torch
 from small_task import Folder, config, numbers, register
 
-from dynvit.context import Silent, Stopped
+from dynvit.context import NullContext, Stopped
 from dynvit.tasks import classify, redundancy
 from dynvit.tasks.redundancy import Look, Start
 
@@ -23,7 +23,7 @@ DEIT = {"name": "deit_tiny_patch16_224", **WIDTH}
 class Keeping(Folder):
     """Keeps files too."""
 
-    def keep(self, name, data):
+    def save_artifact(self, name, data):
         (self.folder / name).write_bytes(data)
 
 
@@ -41,7 +41,7 @@ def observed(tmp_path_factory):
 
 def test_it_trains_as_classify_does(observed):
     result, context = observed
-    alone = Silent()
+    alone = NullContext()
     plain = classify.run(dataclasses.replace(config(epochs=2, lr=2e-3), model=TPC), alone)
     assert result["metrics"]["last"] == plain["metrics"]["last"]
     assert [step for step, _ in context.history] == [1, 2, 2]
@@ -113,9 +113,9 @@ def test_a_method_starts_from_its_trunk(tmp_path):
     redundancy.run(options(TPC, start, epochs=0, warmup_epochs=0), context)
     assert "kept at initialisation: stabilizer" in context.said[0]
     with pytest.raises(ValueError, match="missing: stabilizer"):
-        redundancy.run(options(TPC, Start(start.weights), epochs=0, warmup_epochs=0), Silent(folder=tmp_path))
+        redundancy.run(options(TPC, Start(start.weights), epochs=0, warmup_epochs=0), NullContext(folder=tmp_path))
     with pytest.raises(FileNotFoundError, match=r"start\.weights: no file nowhere"):
-        redundancy.run(options(TPC, Start("nowhere.pth")), Silent(folder=tmp_path))
+        redundancy.run(options(TPC, Start("nowhere.pth")), NullContext(folder=tmp_path))
 
 
 def test_a_model_without_scores_is_measured_by_its_states(tmp_path):

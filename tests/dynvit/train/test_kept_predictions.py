@@ -9,7 +9,7 @@ import torch
 from small_task import Folder, config, register
 
 from dynvit.context import Stopped
-from dynvit.data import load
+from dynvit.data.factory import load_data
 from dynvit.tasks.classify import run
 
 register()
@@ -18,7 +18,7 @@ register()
 class Keeping(Folder):
     """A context that keeps files, as the engine's does."""
 
-    def keep(self, name: str, data: bytes) -> None:
+    def save_artifact(self, name: str, data: bytes) -> None:
         (self.folder / name).write_bytes(data)
 
 
@@ -34,7 +34,7 @@ def test_the_final_weights_answers_in_order(tmp_path: Path) -> None:
     assert found["prediction"].dtype == found["target"].dtype == np.uint8
     hits = 100 * (found["prediction"] == found["target"]).mean()
     assert hits == pytest.approx(result["metrics"]["last"]["top1"])
-    data = load(options.data, 8, options.evaluation.batch_size, 0, "cpu")
+    data = load_data(options.data, 8, options.evaluation.batch_size, 0, "cpu")
     assert (found["target"] == torch.cat([target for _, target in data.validation()]).numpy()).all()
 
 

@@ -6,11 +6,11 @@ import torch
 from PIL import Image
 from small_task import config
 
-from dynvit.data import load
+from dynvit.data.factory import load_data
 from dynvit.data.sampling import repeated
 from dynvit.rng import stream
 from dynvit.tasks.classify import Augment, Data, Mix
-from dynvit.train.mixup import Mixing, erase
+from dynvit.train.mixup import BatchAugmentation, erase
 
 
 def batch(count=8, size=16):
@@ -19,7 +19,7 @@ def batch(count=8, size=16):
 
 def mixing(augment=None, smoothing=0.0, rank=0, **mix):
     options = config(data={"augment": augment or Augment()}, mix=Mix(**mix), label_smoothing=smoothing)
-    return Mixing(options, 8, seed=0, rank=rank)
+    return BatchAugmentation(options, 8, seed=0, rank=rank)
 
 
 def test_nothing_asked_nothing_done():
@@ -103,7 +103,7 @@ def test_copies_are_augmented_apart(tmp_path, monkeypatch, in_memory):
                 Image.fromarray(pixels).save(tmp_path / split / name / f"{i}.png")
     shift = 4 if in_memory == "always" else 0
     augment = Augment(shift=shift, flip=True, repeats=3)
-    data = load(Data("folder", str(tmp_path), image_size=16, in_memory=in_memory, augment=augment), 6, 4, 0, "cpu")
+    data = load_data(Data("folder", str(tmp_path), image_size=16, in_memory=in_memory, augment=augment), 6, 4, 0, "cpu")
     batches = list(data.train(0))
     assert len(batches) == data.steps == 2
     for x, y in batches:

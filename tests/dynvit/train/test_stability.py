@@ -5,7 +5,7 @@ import math
 import pytest
 from small_task import config
 
-from dynvit.context import Silent
+from dynvit.context import NullContext
 from dynvit.tasks.classify import Train, run
 
 WIDTH = {"embed_dim": 32, "depth": 4, "num_heads": 2, "patch_size": 2}
@@ -20,7 +20,7 @@ MODELS = {
 @pytest.mark.parametrize("amp", ["off", "bfloat16"])
 @pytest.mark.parametrize("name", MODELS)
 def test_ten_times_the_rate(name, amp):
-    context = Silent()
+    context = NullContext()
     options = config(epochs=2, lr=10 * Train().lr, warmup_epochs=0, schedule="constant", amp=amp)
     options = type(options)({**MODELS[name], **WIDTH}, options.data, options.train, evaluation=options.evaluation)
     metrics = run(options, context)["metrics"]  # raises NotFinite at the first loss that is none

@@ -9,13 +9,14 @@ import pytest
 import timm
 import torch
 from safetensors import safe_open
-from small_task import MODEL, Folder, SmallDynamic, config, numbers, register, replaced
+from small_task import MODEL, Folder, SmallDynamic, config, fitted, numbers, prepared, register, replaced
 
-from dynvit.context import Silent, Stopped
+from dynvit.context import NullContext, Stopped
 from dynvit.tasks.classify import Augment, Config, Data, Evaluation, Mix, Teacher, Train, cautions, run
-from dynvit.train.ema import Average, distinct
-from dynvit.train.optimizer import optimiser, rate
-from dynvit.train.training import Training
+from dynvit.train import loop
+from dynvit.train.distributed import ProcessGroup
+from dynvit.train.ema import ModelEma, unique_tensors
+from dynvit.train.optimizer import build_optimizer, scaled_lr
 
 register()
 PLAIN = {"name": "vit_tiny_patch16_224", "patch_size": 4, "embed_dim": 12, "depth": 2, "num_heads": 2}
@@ -75,7 +76,7 @@ def test_stopped_and_resumed_around_a_switch(tmp_path, stop_at):
     assert found == expected
 
 
-def test_a_model_at_its_end_is_told_its_epoch(tmp_path):
+def test_a_model_at_its_end_gets_its_epoch(tmp_path):
     model = {"name": "evit_deit_tiny_patch16_224", "patch_size": 2, "embed_dim": 12, "depth": 4, "num_heads": 2,
              "locations": [1, 2], "shrink_start": 0, "shrink_epochs": 2}  # fmt: skip
     options = dataclasses.replace(config(epochs=2, lr=1e-3), model=model)
@@ -89,7 +90,7 @@ def test_a_model_at_its_end_is_told_its_epoch(tmp_path):
 
 def test_accumulation_is_the_whole_batch(tmp_path):
     """A model without chance or batch statistics: the same updates in four parts, up to rounding."""
-    one, four = Silent(), Silent()
+    one, four = NullContext(), NullContext()
     for context, parts in ((one, 1), (four, 4)):
         run(dataclasses.replace(config(epochs=2, accumulate=parts, lr=1e-3), model=PLAIN), context)
     for (_, a), (_, b) in zip(one.history, four.history, strict=True):
@@ -118,13 +119,13 @@ def test_the_average_lags_behind_and_can_be_measured(tmp_path):
 def test_shared_weights_are_averaged_once():
     model = timm.create_model("sret_tiny", img_size=16, base_dim=4, unique=[1, 2, 1], stem_strides=[1, 1, 2])
     model.twin = model.get_classifier()  # a second name
-    average = Average(model, 0.5)
-    before = [tensor.clone() for tensor in distinct(model)]
+    average = ModelEma(model, 0.5)
+    before = [tensor.clone() for tensor in unique_tensors(model)]
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += 1
     average.update(model)
-    moved = zip(before, distinct(average.module), strict=True)
+    moved = zip(before, unique_tensors(average.module), strict=True)
     assert all(torch.allclose(now, then + 0.5, atol=1e-6) for then, now in moved if then.is_floating_point()
                and then.requires_grad)  # fmt: skip
 
@@ -144,33 +145,33 @@ def test_best_is_of_the_best_epoch(tmp_path):
 
 def test_layer_decay():
     model = timm.create_model("evo_deit_tiny_patch16_224", img_size=32, patch_size=8, embed_dim=12, num_heads=2)
-    found = optimiser(model, Train(layer_decay=0.5))
+    found = build_optimizer(model, Train(layer_decay=0.5))
     scale = {id(p): group["lr_scale"] for group in found.param_groups for p in group["params"]}
     assert scale[id(model.blocks[0].mlp.fc1.weight)] == scale[id(model.blocks[1].mlp.fc1.weight)] / 2
     assert scale[id(model.head.weight)] == 1
     own = timm.create_model("dynamicvit_deit_tiny_patch16_224", img_size=32, patch_size=8, embed_dim=12, num_heads=2)
-    assert any("lr_scale" in group for group in optimiser(own, Train()).param_groups)
+    assert any("lr_scale" in group for group in build_optimizer(own, Train()).param_groups)
     with pytest.raises(ValueError, match="layer_decay: DynamicViT has learning rates of its own"):
-        optimiser(own, Train(layer_decay=0.5))
+        build_optimizer(own, Train(layer_decay=0.5))
 
 
 def test_learning_rate_follows_the_batch():
-    assert rate(Train(lr=5e-4, lr_batch=512, lr_scaling="linear", batch_size=1024)) == 1e-3
-    assert rate(Train(lr=5e-4, lr_batch=512, batch_size=1024)) == 5e-4
+    assert scaled_lr(Train(lr=5e-4, lr_batch=512, lr_scaling="linear", batch_size=1024)) == 1e-3
+    assert scaled_lr(Train(lr=5e-4, lr_batch=512, batch_size=1024)) == 5e-4
 
 
-def test_models_are_told_the_step(monkeypatch):
-    told = []
-    monkeypatch.setattr(SmallDynamic, "set_step", lambda self, step: told.append(step), raising=False)
-    run(config(epochs=2, accumulate=2), Silent())
-    assert told == [step for step in range(20) for _ in range(2)]
+def test_models_get_the_step(monkeypatch):
+    steps = []
+    monkeypatch.setattr(SmallDynamic, "set_step", lambda self, step: steps.append(step), raising=False)
+    run(config(epochs=2, accumulate=2), NullContext())
+    assert steps == [step for step in range(20) for _ in range(2)]
 
 
 def test_compiled(tmp_path):
     if not any(map(shutil.which, ("g++", "clang++", "c++"))):
         assert os.environ.get("CI") != "true", "CI must have a C++ compiler"
         pytest.skip("torch.compile needs a C++ compiler here: apt-get install g++")
-    plain, compiled = Silent(), Silent()
+    plain, compiled = NullContext(), NullContext()
     for context, on in ((plain, False), (compiled, True)):
         options = dataclasses.replace(config(epochs=1, compile=on, lr=1e-3), model={**PLAIN, "depth": 1})
         run(options, context)
@@ -182,8 +183,8 @@ def test_compiled(tmp_path):
 
 
 def taught(**teacher):
-    told = Teacher(model={"name": "test_resnet"}, epochs=1, **teacher)
-    return dataclasses.replace(config(epochs=1), model=PLAIN, teacher=told)
+    options = Teacher(model={"name": "test_resnet"}, epochs=1, **teacher)
+    return dataclasses.replace(config(epochs=1), model=PLAIN, teacher=options)
 
 
 def test_soft_and_hard_labels_and_their_weight():
@@ -191,7 +192,7 @@ def test_soft_and_hard_labels_and_their_weight():
     for name, options in {
         "soft": {}, "hard": {"kind": "hard"}, "half": {"weight": 0.5}, "warm": {"temperature": 4.0},
     }.items():  # fmt: skip
-        context = Silent()
+        context = NullContext()
         run(taught(**options), context)
         losses[name] = context.history[0][1]["train.loss"]
     assert len(set(losses.values())) == 4
@@ -199,11 +200,10 @@ def test_soft_and_hard_labels_and_their_weight():
 
 def test_a_distilled_pair_of_heads_learns_both():
     model = {**PLAIN, "name": "deit_tiny_distilled_patch16_224"}
-    training = Training(dataclasses.replace(taught(kind="hard", weight=0.5), model=model), Silent())
-    training.run()
-    assert training.model.distilled_training
-    assert training.model.head.weight.grad.abs().sum() > 0
-    assert training.model.head_dist.weight.grad.abs().sum() > 0
+    student = fitted(dataclasses.replace(taught(kind="hard", weight=0.5), model=model), NullContext()).model
+    assert student.distilled_training
+    assert student.head.weight.grad.abs().sum() > 0
+    assert student.head_dist.weight.grad.abs().sum() > 0
 
 
 def test_dynamic_vit_follows_its_teachers_tokens():
@@ -213,7 +213,7 @@ def test_dynamic_vit_follows_its_teachers_tokens():
         model={"name": "dynamicvit_deit_tiny_patch16_224", "locations": [1, 2], **trunk},
         teacher=Teacher(model={"name": "deit_tiny_patch16_224", **trunk}, epochs=1, tokens=True),
     )
-    context = Silent()
+    context = NullContext()
     run(options, context)
     assert {"loss.token", "loss.distillation", "loss.ratio"} <= set(context.history[0][1])
 
@@ -223,13 +223,13 @@ def test_lv_vit_learns_its_teachers_patches():
     name = {"name": "lvvit_small", **trunk}
     losses = []
     for tokens in (False, True):
-        context = Silent()
+        context = NullContext()
         teacher = Teacher(model={**name, "w_dense": 0.0}, epochs=1, tokens=tokens)
         run(dataclasses.replace(config(epochs=1), model=name, teacher=teacher), context)
         losses.append(context.history[0][1]["loss.dense"])
     assert losses[0] != losses[1]
-    with pytest.raises(ValueError, match=r"teacher\.tokens: this model has no use for"):
-        run(dataclasses.replace(config(epochs=1), model=PLAIN, teacher=teacher), Silent())
+    with pytest.raises(ValueError, match=r"teacher\.tokens: this model cannot use"):
+        run(dataclasses.replace(config(epochs=1), model=PLAIN, teacher=teacher), NullContext())
 
 
 # ---- rules
@@ -238,16 +238,16 @@ def test_lv_vit_learns_its_teachers_patches():
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"train": Train(accumulate=5)}, "train.batch_size 32 cannot be cut into train.accumulate 5 parts"),
+        ({"train": Train(accumulate=5)}, "train.batch_size 32 is not divisible into train.accumulate 5 parts"),
         ({"train": Train(lr_scaling="linear")}, "needs train.lr_batch"),
-        ({"train": Train(ema=1.0)}, "train.ema is a decay"),
+        ({"train": Train(ema=1.0)}, "train.ema must be from 0 to below 1, got 1"),
         ({"evaluation": Evaluation(weights="ema")}, "train.ema is 0"),
         ({"train": Train(clip_mode="adaptive")}, "needs train.clip_grad"),
         ({"train": Train(mix=Mix(mixup=0.8), batch_size=7)}, "even train.batch_size, not 7"),
-        ({"train": Train(mix=Mix(prob=1.5))}, "train.mix.prob is a share"),
-        ({"train": Train(layer_decay=1.5)}, "train.layer_decay is above 0"),
-        ({"data": Data(augment=Augment(repeats=0))}, "data.augment.repeats is 1 or more"),
-        ({"teacher": Teacher(temperature=0.0)}, "teacher.temperature is above 0"),
+        ({"train": Train(mix=Mix(prob=1.5))}, "train.mix.prob must be from 0 to 1, got 1.5"),
+        ({"train": Train(layer_decay=1.5)}, "train.layer_decay must be above 0"),
+        ({"data": Data(augment=Augment(repeats=0))}, "data.augment.repeats must be >= 1"),
+        ({"teacher": Teacher(temperature=0.0)}, "teacher.temperature must be above 0"),
     ],
 )
 def test_settings_that_cannot_go_together(options, text):
@@ -258,7 +258,7 @@ def test_settings_that_cannot_go_together(options, text):
 def test_cautions(tmp_path):
     assert cautions(Config()) == []
     (lr,) = cautions(Config(train=Train(lr=1e-3, lr_batch=1024, batch_size=256)))
-    assert "meant for batches of 1024, train.batch_size is 256: by linear scaling it were 0.00025" in lr
+    assert "meant for batches of 1024, train.batch_size is 256: linear scaling would give 0.00025" in lr
     (repeats,) = cautions(Config(train=Train(epochs=30), data=Data(augment=Augment(repeats=3))))
     assert "an image is seen in 10 of them" in repeats
     (crop,) = cautions(Config(data=Data("cifar10", augment=Augment(scale=(0.08, 1.0)))))
@@ -268,18 +268,13 @@ def test_cautions(tmp_path):
     assert nowhere.startswith(f"no folder {tmp_path}/none for the data set folder; it must be where the trials run")
     context = Folder(tmp_path)
     run(config(epochs=1, ema=0.99996, lr_batch=64), context)
-    assert [text.split(":")[0] for text in context.said] == ["caution", "caution"]
-    assert "remembers 25000 updates and there are 10" in context.said[1]
+    assert [text.split(":")[0] for text in context.said] == ["warning", "warning"]
+    assert "averages over 25000 updates and there are 10" in context.said[1]
 
 
-def test_labels_beyond_the_classes(monkeypatch):
-    training = Training(config(epochs=1), Silent())
-    build = training._build
-
-    def fewer():
-        build()
-        training.data.classes = 5
-
-    monkeypatch.setattr(training, "_build", fewer)
+def test_labels_beyond_the_classes():
+    options, context = config(epochs=1), NullContext()
+    state, data = prepared(options, context)
+    data.classes = 5
     with pytest.raises(ValueError, match="labels go from 0 to 9, but the set has 5 classes"):
-        training.run()
+        loop.fit(state, data, options, context, ProcessGroup(context))

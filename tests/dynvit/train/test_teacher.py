@@ -6,12 +6,11 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
-from small_task import MODEL, Folder, config, numbers, register
+from small_task import MODEL, Folder, config, fitted, numbers, prepared, register
 
-from dynvit.context import Silent, Stopped
+from dynvit.context import NullContext, Stopped
 from dynvit.tasks.classify import Teacher, run
 from dynvit.train.teacher import TeacherError
-from dynvit.train.training import Training
 
 register()
 PLAIN = {"name": "vit_tiny_patch16_224", "patch_size": 4, "embed_dim": 32, "depth": 1, "num_heads": 2}
@@ -25,21 +24,18 @@ def distilled(model=PLAIN, epochs=1, **teacher):
 
 def test_teacher_is_trained_first_and_frozen(tmp_path):
     context = Folder(tmp_path)
-    training = Training(distilled(), context)
-    training.run()
+    teacher = fitted(distilled(), context).teacher.model
     assert context.said == ["teacher test_resnet trained for 1 epochs"]
-    assert not training.teacher.model.training
-    assert not any(p.requires_grad for p in training.teacher.model.parameters())
+    assert not teacher.training
+    assert not any(p.requires_grad for p in teacher.parameters())
 
 
 def test_teacher_changes_the_student_but_not_its_start():
-    first, second = Silent(seed=3), Silent(seed=3)
-    alone = Training(dataclasses.replace(config(epochs=2), model=PLAIN), first)
-    taught = Training(distilled(), second)
-    for training in (alone, taught):
-        training._build()
-    assert all(torch.equal(a, b) for a, b in zip(alone.model.parameters(), taught.model.parameters(), strict=True))
-    assert alone.run()["metrics"]["last"] != taught.run()["metrics"]["last"]
+    first, second = NullContext(seed=3), NullContext(seed=3)
+    options = dataclasses.replace(config(epochs=2), model=PLAIN)
+    alone, taught = (prepared(each, NullContext(seed=3))[0].model.parameters() for each in (options, distilled()))
+    assert all(torch.equal(a, b) for a, b in zip(alone, taught, strict=True))
+    assert run(options, first)["metrics"]["last"] != run(distilled(), second)["metrics"]["last"]
     assert first.history[0][1]["train.loss"] != second.history[0][1]["train.loss"]
 
 
@@ -50,7 +46,7 @@ def test_a_plain_student_of_a_certain_teacher_learns_its_labels(tmp_path):
     teacher.fc.bias.data = torch.eye(10)[3] * 40
     file = tmp_path / "teacher.safetensors"
     save_file(teacher.state_dict(), file)
-    result = run(distilled(epochs=0, checkpoint=str(file)), Silent())
+    result = run(distilled(epochs=0, checkpoint=str(file)), NullContext())
     share_of_threes = result["metrics"]["last"]["top1"]
     assert share_of_threes == pytest.approx(10, abs=4)
     assert result["metrics"]["last"]["loss"] > 2.5
@@ -73,9 +69,9 @@ def test_pickled_weights_and_refusals(tmp_path):
     file = tmp_path / "teacher.pt"
     weights = timm.create_model("test_resnet", num_classes=10, in_chans=1).state_dict()
     torch.save({"model": weights}, file)
-    run(distilled(epochs=0, checkpoint=str(file)), Silent())
-    with pytest.raises(TeacherError, match="knows nothing: give teacher"):
-        run(distilled(epochs=0), Silent())
+    run(distilled(epochs=0, checkpoint=str(file)), NullContext())
+    with pytest.raises(TeacherError, match="has no weights: set teacher"):
+        run(distilled(epochs=0), NullContext())
     torch.save(timm.create_model("test_resnet", num_classes=5, in_chans=1).state_dict(), file)
     with pytest.raises(TeacherError, match="does not fit the teacher"):
-        run(distilled(epochs=0, checkpoint=str(file)), Silent())
+        run(distilled(epochs=0, checkpoint=str(file)), NullContext())

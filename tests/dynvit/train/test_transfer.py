@@ -1,20 +1,21 @@
-"""Transfer: one trial, two trainings. What goes over, what is told, and that no kill changes a number."""
+"""Transfer: one trial, two trainings. What is transferred and reported, and that interruptions change no number."""
 
 import dataclasses
 
 import pytest
 import timm
 import torch
-from small_task import MODEL, Folder, config, numbers, register, replaced
+from small_task import MODEL, Folder, config, fitted, numbers, register, replaced
 
 import dynvit.models  # noqa: F401
-from dynvit.checkpoint.initial_weights import InitError, hand_over, heads
-from dynvit.context import Silent, Stopped
-from dynvit.tasks._rules import cautions
+from dynvit.checkpoint.load import InitError, classifier_prefixes, transfer_weights
+from dynvit.config.warnings import warnings
+from dynvit.context import NullContext, Stopped
 from dynvit.tasks.classify import Augment, Config, Data, Evaluation, Mix, Source, Teacher, Train, inspect, run, work
+from dynvit.train import loop
 from dynvit.train import transfer as module
-from dynvit.train.training import Training
-from dynvit.train.transfer import First, Stage, on_source
+from dynvit.train.distributed import ProcessGroup
+from dynvit.train.state import Clock, build
 
 register()
 FIVE = Data(image_size=8, labels=(0, 1, 2, 3, 4), limit=160, val_limit=50, augment=Augment(shift=1))
@@ -36,6 +37,10 @@ def resumed(options, folder, **first):
     return numbers(run(options, contexts[1]), *contexts), contexts
 
 
+def source_weights(options):
+    return module.train_source(options, NullContext(), ProcessGroup(NullContext()), Clock()).weights
+
+
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     context = Folder(tmp_path_factory.mktemp("undisturbed"))
@@ -43,7 +48,7 @@ def undisturbed(tmp_path_factory):
     return numbers(result, context), result, context
 
 
-# ---- what is told
+# ---- what is reported
 
 
 def test_one_curve_under_two_kinds_of_keys(undisturbed):
@@ -62,7 +67,7 @@ def test_one_curve_under_two_kinds_of_keys(undisturbed):
 
 
 def test_seconds_are_of_all_attempts_at_both(tmp_path):
-    spent = run(transfer(), Silent())["cost"]["seconds"]
+    spent = run(transfer(), NullContext())["cost"]["seconds"]
     with pytest.raises(Stopped):
         run(transfer(), Folder(tmp_path, stop_at=9))
     state = torch.load(tmp_path / "last.pt", weights_only=True)
@@ -84,21 +89,16 @@ def test_without_a_source_nothing_is_different(tmp_path):
     assert "source_top1" not in run(config(), Folder(tmp_path))["metrics"]
 
 
-# ---- what goes over
+# ---- what is transferred
 
 
-def test_everything_but_the_classifier_goes_over(tmp_path):
+def test_everything_but_the_classifier_is_transferred(tmp_path):
     """With updates that change nothing: the weights behind the last epoch are those of the source's last."""
-    options = transfer(source=1, lr=1e-2)
-    first = First(on_source(options), Stage(Silent(), "source", (1, 1), None))
-    with first.set_up():
-        first.train()
-    second = module.Second(options, Stage(Silent(), "target", (1, 1), None))
-    alone = Training(config(), Silent())
-    alone._build()
-    second.given = first.measured.state_dict()
-    second._build()
-    ours, theirs, fresh = (training.model.state_dict() for training in (second, first, alone))
+    options, context = transfer(source=1, lr=1e-2), NullContext()
+    theirs = source_weights(options)
+    model, _ = build(options, context)
+    transfer_weights(model, theirs)
+    ours, fresh = model.state_dict(), build(config(), context)[0].state_dict()
     for name, tensor in ours.items():
         if name.startswith("head."):
             assert torch.equal(tensor, fresh[name])  # that of the same seed without a source
@@ -110,19 +110,19 @@ def test_everything_but_the_classifier_goes_over(tmp_path):
 def test_the_classifier_is_new_where_the_classes_are_as_many():
     one, other = (timm.create_model(MODEL, num_classes=5) for _ in range(2))
     before = other.head.weight.clone()
-    assert hand_over(other, one.state_dict()).kept == ("head.weight", "head.bias")
+    assert transfer_weights(other, one.state_dict()).kept == ("head.weight", "head.bias")
     assert torch.equal(other.head.weight, before)
     assert torch.equal(other.place, one.place)
 
 
-def test_the_average_goes_over_where_it_is_what_counts():
+def test_the_average_is_transferred_if_it_is_what_is_evaluated():
     options = replaced(transfer(source=1, ema=0.5), "evaluation", weights="ema")
-    first = First(on_source(options), Stage(Silent(), "source", (1, 1), None))
-    second = module.Second(options, Stage(Silent(), "target", (1, 1), None))
-    with second.set_up():
-        second.follow(first)
-    assert not torch.equal(first.average.module.embed.weight, first.model.embed.weight)
-    assert torch.equal(second.given["embed.weight"], first.average.module.embed.weight)
+    trained = source_weights(replaced(options, "evaluation", weights="trained"))
+    averaged = source_weights(options)
+    state = fitted(module.source_config(options), NullContext())
+    assert not torch.equal(trained["embed.weight"], averaged["embed.weight"])
+    assert torch.equal(averaged["embed.weight"], state.ema.module.embed.weight)
+    assert torch.equal(trained["embed.weight"], state.model.embed.weight)
 
 
 def test_another_grid(tmp_path):
@@ -130,9 +130,9 @@ def test_another_grid(tmp_path):
     options = dataclasses.replace(options, model=VIT, evaluation=Evaluation(timed_batches=1, traced_images=0))
     context = Folder(tmp_path)
     run(options, context)
-    assert any("data.image_size 8: tables of positions are resampled" in text for text in context.said)
+    assert any("data.image_size 8: position tables are resampled" in text for text in context.said)
     with pytest.raises(ValueError, match=r"source: weights of another size: place"):
-        run(transfer(epochs=1, source=1, data=dataclasses.replace(FIVE, image_size=16)), Silent())
+        run(transfer(epochs=1, source=1, data=dataclasses.replace(FIVE, image_size=16)), NullContext())
 
 
 SMALL = {"img_size": 32, "patch_size": 8}
@@ -163,9 +163,11 @@ def test_the_classifiers_of_every_method_are_known(name):
     one, other = (timm.create_model(name, num_classes=n, **ONE_OF_EACH[name]).state_dict() for n in (5, 7))
     differing = {key for key in one if one[key].shape != other[key].shape}
     model = timm.create_model(name, num_classes=7, **ONE_OF_EACH[name])
-    made = set(hand_over(model, one).kept)
-    assert differing <= made == {key for key in one if key.startswith(heads(model))}
-    assert all(any(key.startswith(head) for key in differing) for head in heads(model))  # none but classifiers
+    made = set(transfer_weights(model, one).kept)
+    assert differing <= made == {key for key in one if key.startswith(classifier_prefixes(model))}
+    assert all(
+        any(key.startswith(head) for key in differing) for head in classifier_prefixes(model)
+    )  # none but classifiers
 
 
 # ---- killed and resumed
@@ -194,10 +196,15 @@ def test_killed_and_resumed_from_an_older_checkpoint(tmp_path, undisturbed, save
 def test_a_checkpoint_of_the_target_never_trains_the_source_again(tmp_path, monkeypatch, undisturbed):
     with pytest.raises(Stopped):
         run(transfer(), first := Folder(tmp_path, stop_at=SOURCE_END + 4))
-    monkeypatch.setattr(module, "First", None)
+    monkeypatch.setattr(module, "train_source", None)
     second = Folder(tmp_path)
     assert numbers(run(transfer(), second), first, second) == undisturbed[0]
     assert torch.load(tmp_path / "last.pt", weights_only=True)["stage"] == "target"
+
+
+def only_target(train_epoch, state, *rest):
+    assert state.stage == "target"
+    return train_epoch(state, *rest)
 
 
 @pytest.mark.parametrize("crash_at", [SOURCE_END + 1, SOURCE_END + 10])
@@ -205,7 +212,8 @@ def test_the_end_of_the_source_is_kept(tmp_path, monkeypatch, undisturbed, crash
     """Nothing was due before the kill, and still no update on the source is made again."""
     with pytest.raises(KeyboardInterrupt):
         run(transfer(), Folder(tmp_path, crash_at=crash_at))
-    monkeypatch.setattr(module.First, "_train_epoch", None)
+    train_epoch = loop.train_epoch
+    monkeypatch.setattr(loop, "train_epoch", lambda state, *rest: only_target(train_epoch, state, *rest))
     second = Folder(tmp_path)
     found = numbers(run(transfer(), second), second)
     assert found[0] == undisturbed[0][0]
@@ -229,7 +237,7 @@ def test_with_everything(tmp_path, stop_at):
     options = replaced(transfer(**STRONG), "evaluation", weights="ema")
     teacher = Teacher(model={"name": "test_resnet"}, epochs=1)
     options = dataclasses.replace(options, model=VIT, teacher=teacher)
-    alone = Silent()
+    alone = NullContext()
     expected = numbers(run(options, alone), alone)
     asked = stop_at + 5 + (10 if stop_at > SOURCE_END else 0)  # the teachers' updates ask as well
     assert resumed(options, tmp_path, stop_at=asked)[0] == expected
@@ -243,17 +251,17 @@ def test_damaged_checkpoint_starts_over(tmp_path, undisturbed, damage):
     assert "source: checkpoint last.pt is damaged, starting over" in context.said[0]
 
 
-# ---- what is refused, what is said, what is planned
+# ---- refusals, warnings, forecast
 
 
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"source": Source(-1)}, "source.epochs is 0 .* or more, not -1"),
-        ({"source": Source(1)}, "train.warmup_epochs is 2, which source.epochs 1 does not hold"),
-        ({"source": Source(2, Data(image_size=0))}, "source.data.image_size is 1 or more, not 0"),
+        ({"source": Source(-1)}, "source.epochs must be >= 0 .*, got -1"),
+        ({"source": Source(1)}, "train.warmup_epochs 2 is more than source.epochs 1"),
+        ({"source": Source(2, Data(image_size=0))}, "source.data.image_size must be >= 1, got 0"),
         ({"source": Source(5), "data": Data("cifar10")}, "digits has images of 1 channels, data cifar10 of 3"),
-        ({"source": Source(5, Data(augment=Augment(repeats=0)))}, "source.data.augment.repeats is 1 or more"),
+        ({"source": Source(5, Data(augment=Augment(repeats=0)))}, "source.data.augment.repeats must be >= 1"),
     ],
 )
 def test_settings_that_cannot_go_together(options, text):
@@ -262,21 +270,21 @@ def test_settings_that_cannot_go_together(options, text):
 
 
 def test_cautions():
-    assert cautions(Config(source=Source(5))) == []
-    assert cautions(Config(source=Source(0, Data("cifar100")))) == []  # an axis names the source of each of its targets
-    (unused,) = cautions(Config(source=Source(0, Data("cifar100", image_size=32))))
-    assert unused == "source.data cifar100 is given and source.epochs is 0: nothing is trained on it"
-    (augment,) = cautions(Config(source=Source(5), data=Data(augment=Augment(shift=1))))
+    assert list(warnings(Config(source=Source(5)))) == []
+    assert list(warnings(Config(source=Source(0, Data("cifar100"))))) == []  # an axis may name it
+    (unused,) = warnings(Config(source=Source(0, Data("cifar100", image_size=32))))
+    assert unused == "source.data cifar100 is set and source.epochs is 0: nothing is trained on it"
+    (augment,) = warnings(Config(source=Source(5), data=Data(augment=Augment(shift=1))))
     assert augment.startswith("source.data.augment is not data.augment")
-    (size,) = cautions(Config(source=Source(5, Data(image_size=8))))
-    assert "SReT's and Swin's are not" in size
+    (size,) = warnings(Config(source=Source(5, Data(image_size=8))))
+    assert "except those of SReT and Swin" in size
 
 
 @pytest.mark.parametrize(("name", "sizes"), [("sret_tiny", (32, 64)), ("tpc_swin_tiny_patch4_window7_224", (112, 224))])
 def test_which_tables_are_not_resampled(name, sizes):
     first, second = (timm.create_model(name, img_size=size) for size in sizes)
     with pytest.raises(InitError, match="source: weights of another size"):
-        hand_over(second, first.state_dict())
+        transfer_weights(second, first.state_dict())
 
 
 def plain(options):

@@ -137,7 +137,7 @@ def test_warnings_before_a_launch(tmp_path: Path) -> None:
     text = f"base: {{recipe: dynamic_vit, {model}, train.batch_size: 64}}\n"
     plan = make_plan(parser.load(study(tmp_path, text)), Store(tmp_path))
     (line,) = [line for line in plan_notes(plan) if line.startswith("warning")]
-    assert "meant for batches of 1024, train.batch_size is 64: by linear scaling it were 6.25e-05" in line
+    assert "meant for batches of 1024, train.batch_size is 64: linear scaling would give 6.25e-05" in line
     assert line.endswith("[s baseline]")
 
 
@@ -161,7 +161,7 @@ def test_a_folder_that_is_not_here(tmp_path: Path) -> None:
         ),
         (
             "base: {recipe: deit, train: {accumulate: 3}}\n",
-            r"s\.yaml:4:7  base: arm baseline: train\.batch_size 1024 cannot be cut into train\.accumulate 3 parts",
+            r"s\.yaml:4:7  base: arm baseline: train\.batch_size 1024 is not divisible into train\.accumulate 3 parts",
         ),
     ],
 )

@@ -34,17 +34,17 @@ def run(config: Config, context: Any) -> dict[str, Any]:
     total, first = 0, 1
     if (saved := context.load()) is not None:
         total, first = json.loads(saved.read_text())
-        context.say(f"resumed before step {first}")
+        context.log_text(f"resumed before step {first}")
     for step in range(first, config.steps + 1):
         _fail(config, context, step)
-        total = context.share(total + step)
+        total = context.broadcast(total + step)
         assert total == step * (step + 1) // 2
         context.log(step, {"total": total}, steps=config.steps)
         time.sleep(config.seconds)
-        if context.due():
+        if context.checkpoint_due():
             state = json.dumps([total, step + 1])
             context.save(lambda path, state=state: path.write_text(state))
-        if context.stopping:
+        if context.should_stop:
             raise Stopped
     return {"metrics": {"total": total, "world": context.world, "rank": context.rank}}
 

@@ -79,13 +79,13 @@ class FollowerContext:
         self._link, self._checkpoint = link, start["checkpoint"]
 
     @property
-    def stopping(self) -> bool:
-        return bool(self.share(None))
+    def should_stop(self) -> bool:
+        return bool(self.broadcast(None))
 
-    def due(self) -> bool:
-        return bool(self.share(None))
+    def checkpoint_due(self) -> bool:
+        return bool(self.broadcast(None))
 
-    def share(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         """Rank 0's value of the same call."""
         return self._link.take(leader.VALUE)
 
@@ -95,13 +95,13 @@ class FollowerContext:
     def save(self, write: Callable[[Path], None]) -> None:
         return None
 
-    def keep(self, name: str, data: bytes) -> None:
+    def save_artifact(self, name: str, data: bytes) -> None:
         return None
 
     def load(self) -> Path | None:
         return Path(self._checkpoint) if self._checkpoint else None
 
-    def say(self, text: str) -> None:
+    def log_text(self, text: str) -> None:
         print(text, flush=True)
 
 

@@ -8,7 +8,7 @@ import torch
 from small_baselines import DEIT3, QK_NORM, images, small
 
 import dynvit
-from dynvit.models.a_vit.halting import Account, Gate
+from dynvit.models.a_vit.halting import HaltingScore, HaltingState
 
 NAME = "avit_deit_tiny_patch16_224"
 BUSY = {"gate_scale": 3.0, "gate_center": 1.5}  # at toy size tokens stop in every layer
@@ -86,7 +86,7 @@ def test_where_nobody_stops_the_cost_is_that_of_deit(name, params, macs):
 
 def test_defaults():
     tiny, tall = timm.create_model(NAME), timm.create_model("avit_deit_small_patch16_224")
-    assert (tiny.gate, tall.gate) == (Gate(10.0, 30.0, 0.01), Gate(10.0, 75.0, 0.01))
+    assert (tiny.halting_score, tall.halting_score) == (HaltingScore(10.0, 30.0, 0.01), HaltingScore(10.0, 75.0, 0.01))
     assert tiny.weights == {"ponder": 5e-4, "distribution": 1e-3}
 
 
@@ -110,18 +110,18 @@ def test_where_nobody_stops_it_is_the_trunk(trunk, execution):
 
 def test_the_halting_rule_by_hand():
     """Scores 0.4, 0.4, 0.4: the third block pays what is left, 0.2; a token of 0.995 stops at once with weight 1."""
-    account, eps = Account.open(torch.zeros(2, 1, dtype=torch.float64)), 0.01
+    state, eps = HaltingState.init(torch.zeros(2, 1, dtype=torch.float64)), 0.01
     active = torch.tensor([True, True])
     paid = []
     for score in ([0.4, 0.995], [0.4, 0.3], [0.4, 0.3]):
-        weight, stops = account.pay(torch.tensor(score, dtype=torch.float64), eps, active)
+        weight, stops = state.update(torch.tensor(score, dtype=torch.float64), eps, active)
         active = active & ~stops
         paid.append(weight.tolist())
     assert paid[:2] == [[0.4, 1.0], [0.4, 0.0]]
     assert paid[2] == pytest.approx([0.2, 0.0], abs=1e-12)
     assert active.tolist() == [False, False]
-    assert account.blocks.tolist() == [3, 1]
-    assert torch.allclose(account.ponder, torch.tensor([3.2, 2.0], dtype=torch.float64))
+    assert state.blocks.tolist() == [3, 1]
+    assert torch.allclose(state.ponder, torch.tensor([3.2, 2.0], dtype=torch.float64))
 
 
 def one_image(model, image):
@@ -137,9 +137,13 @@ def one_image(model, image):
         for token in list(alive):
             depth[token] += 1
             last = layer + 1 == len(model.blocks)
-            h = 1.0 if last else torch.sigmoid(model.gate.scale * x[token, 0] - model.gate.center).item()
+            h = (
+                1.0
+                if last
+                else torch.sigmoid(model.halting_score.scale * x[token, 0] - model.halting_score.center).item()
+            )
             total[token] += h
-            if total[token] > 1 - model.gate.eps:
+            if total[token] > 1 - model.halting_score.eps:
                 out[token] += left[token] * x[token]
                 alive.remove(token)
             else:

@@ -43,7 +43,7 @@ def test_the_distribution_loss_by_hand():
 @pytest.mark.parametrize("exact", [False, True])
 def test_which_scores_enter(exact):
     model, x = small(NAME, exact=exact, **BUSY).train(), images()
-    seen, gate = [], model.gate
+    seen, gate = [], model.halting_score
 
     class Watched:
         eps = gate.eps
@@ -52,7 +52,7 @@ def test_which_scores_enter(exact):
             seen.append(gate(tokens))
             return seen[-1]
 
-    model.gate = Watched()
+    model.halting_score = Watched()
     output = model(x)
     scores = torch.stack(seen, -1)  # every block's own, stopped tokens and the last block included
     assert scores.shape == (4, 37, 8)

@@ -7,7 +7,7 @@ import torch
 from small_deit import images, macs, operators, small
 
 import dynvit
-from dynvit.models.evit.keep_rate_schedule import Descent
+from dynvit.models.evit.keep_rate_schedule import CosineKeepRate
 
 NAME = "evit_deit_tiny_patch16_224"
 FIXTURES = ["evit_mini_k0.7_fuse", "evit_deit_s_k0.7_fuse"]
@@ -149,16 +149,16 @@ def test_layer_scale_and_norms_of_queries_and_keys_are_in_effect_where_tokens_le
     ("epoch", "rate"), [(0, 1.0), (9, 1.0), (10, 1.0), (35, 0.7 + 0.3 * 0.8535533905932737), (60, 0.85), (110, 0.7)]
 )
 def test_the_rate_descends_as_in_the_recipe(epoch, rate):
-    for descent in (Descent(None, None), Descent(10, 100)):
+    for descent in (CosineKeepRate(None, None), CosineKeepRate(10, 100)):
         assert descent.rate(0.7, epoch, 300) == pytest.approx(rate, abs=1e-12)
 
 
 def test_short_trainings_reach_the_final_rate():
     for epochs in range(1, 300):
-        rates = [Descent(None, None).rate(0.5, e, epochs) for e in range(epochs)]
+        rates = [CosineKeepRate(None, None).rate(0.5, e, epochs) for e in range(epochs)]
         assert rates[-1] == 0.5 and rates == sorted(rates, reverse=True)
-    assert Descent(0, 0).rate(0.5, 0, 10) == 0.5
-    assert Descent(5, 0).rate(0.5, 4, 10) == 1.0
+    assert CosineKeepRate(0, 0).rate(0.5, 0, 10) == 0.5
+    assert CosineKeepRate(5, 0).rate(0.5, 4, 10) == 1.0
 
 
 def test_evaluation_uses_the_rate_of_the_epoch():

@@ -31,7 +31,7 @@ def test_wrong_options_say_so(options, words):
 def test_wrong_names_and_modes_say_so():
     with pytest.raises(TypeError, match="did you mean 'keep_rate'"):
         timm.create_model(NAME, keep_rates=0.5)
-    with pytest.raises(ValueError, match='execution is "gathered" or "masked"'):
+    with pytest.raises(ValueError, match="execution must be gathered or masked"):
         small(NAME).set_execution("dense")
     with pytest.raises(ValueError, match="keep_rate must lie in"):
         small(NAME).set_keep_rate(2.0)

@@ -1,4 +1,4 @@
-"""Token labelling: MixToken, dense labels and where they come from."""
+"""Token labeling: MixToken, labels of patches and where they come from."""
 
 import math
 
@@ -9,7 +9,6 @@ from small_baselines import images, small
 
 import dynvit
 from dynvit.models.lv_vit.mix_token import random_box, swap
-from dynvit.models.lv_vit.token_labels import crop_labels, dense_map, read_map
 
 TARGET = torch.tensor([0, 3, 1, 4])
 
@@ -125,31 +124,3 @@ def test_without_the_patch_loss_the_evaluation_logits_are_trained():
 def test_labels_of_another_shape_are_refused():
     with pytest.raises(ValueError, match=r"token labels must be \[B, 36, 5\]"):
         small("lvvit_tiny").set_token_labels(torch.rand(4, 5, 36))
-
-
-def test_maps_are_cropped_like_the_image(tmp_path):
-    generator = torch.Generator().manual_seed(0)
-    scores = torch.rand(2, 3, 8, 8, generator=generator)
-    classes = torch.stack([torch.randperm(6, generator=generator)[:3] for _ in range(128)]).view(2, 8, 8, 3)
-    classes = classes.permute(0, 3, 1, 2)
-    full = dense_map(scores, classes, 6)
-    assert (full != 0).sum(1).unique().tolist() == [3]
-    torch.save(torch.stack([scores[0], classes[0].float()]), tmp_path / "map.pt")
-    stored = read_map(tmp_path / "map.pt")
-    assert torch.equal(dense_map(stored[0][None], stored[1][None], 6), full[:1])
-    whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).expand(2, 4)
-    patches, image = crop_labels(full, whole, (4, 4), smoothing=0.0)
-    pooled = F.avg_pool2d(full, 2)  # four samples at the centres of four cells
-    assert torch.allclose(patches, pooled.flatten(2).transpose(1, 2).softmax(-1), atol=1e-5)
-    assert torch.allclose(image, full.mean((2, 3)).softmax(-1), atol=1e-5)
-    half = torch.tensor([[0.0, 0.0, 0.5, 1.0]]).expand(2, 4)
-    left, _ = crop_labels(full, half, (4, 2), smoothing=0.0)
-    assert torch.allclose(left, patches.view(2, 4, 4, 6)[:, :, :2].flatten(1, 2), atol=1e-5)
-    flipped, _ = crop_labels(full, whole, (4, 4), torch.tensor([True, False]), smoothing=0.0)
-    assert torch.allclose(flipped[0].view(4, 4, 6), patches[0].view(4, 4, 6).flip(1), atol=1e-5)
-    assert torch.equal(flipped[1], patches[1])
-    smooth, _ = crop_labels(full, whole, (4, 4))
-    assert torch.allclose(smooth, 0.9 * patches + 0.1 / 6, atol=1e-6)
-    torch.save(torch.zeros(3), tmp_path / "other.pt")
-    with pytest.raises(ValueError, match="holds no label map"):
-        read_map(tmp_path / "other.pt")

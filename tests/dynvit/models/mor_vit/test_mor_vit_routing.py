@@ -113,8 +113,8 @@ def test_gathered_state_is_frozen_bit_for_bit():
     model.router.net = Said(depth_BM, D)
     sparse = model.blocks.sparse
 
-    def watch(i, x, rows, level, memory):
-        new = sparse(i, x, rows, level, memory)
+    def watch(i, x, rows, level, cache):
+        new = sparse(i, x, rows, level, cache)
         next_rows = rows.levels[i + 1].rows if i + 1 < D else 0
         left[i + 1] = new[next_rows:].clone()  # rows whose last layer this was
         assert not isinstance(rows, EvenRows)

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from timm.models.vision_transformer import Block
 
-from dynvit.layers.partial_block import Everything, Gathered, Masked, Ragged, oracle_row, run
-from dynvit.models.tpc_vit.controller import Controller, Rules
-from dynvit.models.tpc_vit.markov_chain import advance, break_probability, flags, gate, highest, top
+from dynvit.layers.partial_block import Everything, Gathered, Masked, Ragged, full_cls_attention, run
+from dynvit.models.tpc_vit.controller import Controller, ControllerOptions
+from dynvit.models.tpc_vit.markov_chain import advance, break_probability, gate, index_to_mask, topk_indices, topk_mask
 from dynvit.models.tpc_vit.smoothing import Blur, depth_target, prior_loss
 from dynvit.models.tpc_vit.stabilizer import GridConv, stabilizer
 
@@ -82,9 +82,12 @@ def test_open_gate_is_the_new_value_and_still_teaches_pi() -> None:
 
 def test_selections() -> None:
     priority = torch.tensor([[0.1, 0.9, 0.5, 0.7], [0.8, 0.2, 0.3, 0.1]])
-    assert top(priority, 2).tolist() == [[1, 3], [0, 2]]
-    assert flags(top(priority, 2), 4).tolist() == [[False, True, False, True], [True, False, True, False]]
-    assert highest(priority, torch.tensor([3, 0])).tolist() == [[False, True, True, True], [False] * 4]
+    assert topk_indices(priority, 2).tolist() == [[1, 3], [0, 2]]
+    assert index_to_mask(topk_indices(priority, 2), 4).tolist() == [
+        [False, True, False, True],
+        [True, False, True, False],
+    ]
+    assert topk_mask(priority, torch.tensor([3, 0])).tolist() == [[False, True, True, True], [False] * 4]
 
 
 def test_blur_keeps_constants_and_the_mean() -> None:
@@ -172,26 +175,26 @@ def test_layouts_agree(options: dict[str, Any]) -> None:
         torch.testing.assert_close(ragged.put(u, got), masked.put(u, expected), atol=1e-14, rtol=0)
         torch.testing.assert_close(ragged_row, row, atol=1e-14, rtol=0)
     torch.testing.assert_close(reference, run(block, u, Masked(active))[0], atol=1e-14, rtol=0)
-    index = top(torch.rand(3, 10), 4)
-    masked, gathered = Masked(flags(index, 10)), Gathered(index)
+    index = topk_indices(torch.rand(3, 10), 4)
+    masked, gathered = Masked(index_to_mask(index, 10)), Gathered(index)
     torch.testing.assert_close(
         gathered.put(u, run(block, u, gathered)[0]), masked.put(u, run(block, u, masked)[0]), atol=1e-14, rtol=0
     )
     everything = run(block, u, Everything(), row=True)
     torch.testing.assert_close(everything[0], block(u), atol=1e-14, rtol=0)
-    torch.testing.assert_close(everything[1], oracle_row(block, u), atol=1e-14, rtol=0)
+    torch.testing.assert_close(everything[1], full_cls_attention(block, u), atol=1e-14, rtol=0)
     assert everything[1].sum(1).tolist() == pytest.approx([1] * 3)
 
 
 def test_class_attention_of_a_paused_token_is_remembered() -> None:
-    controller = Controller(4, 8, Rules(score="cls_attention", smoothing="none"))
+    controller = Controller(4, 8, ControllerOptions(score="cls_attention", smoothing="none"))
     chain = controller.start(1, (2, 2), torch.zeros(()))
     x = torch.randn(1, 4, 8)
-    controller.choose(chain)
+    controller.select(chain)
     controller.observe(chain, x, torch.tensor([[0.1, 0.2, 0.3, 0.4]]))
     chain.active_BN = torch.tensor([[True, False, True, False]])
     controller.observe(chain, x, torch.tensor([[0.3, 0.0, 0.1, 0.0]]))
-    torch.testing.assert_close(chain.interest_BN, torch.tensor([[0.5, -0.2, -0.5, 0.6]]))
+    torch.testing.assert_close(chain.relative_attention_BN, torch.tensor([[0.5, -0.2, -0.5, 0.6]]))
 
 
 @pytest.mark.parametrize(
@@ -201,4 +204,4 @@ def test_class_attention_of_a_paused_token_is_remembered() -> None:
 )  # fmt: skip
 def test_wrong_rules_are_refused(option: str, value: object) -> None:
     with pytest.raises(ValueError, match=f"^{option} must be .*{value!r}"):
-        Rules(**{option: value})
+        ControllerOptions(**{option: value})

@@ -11,9 +11,9 @@ from small_tpc_trunks import images, small, trunk
 from dynvit import load_trunk, trace_tokens
 from dynvit.analysis.importance import importance
 from dynvit.layers.partial_block import Masked, Rows
-from dynvit.models.tpc_vit.controller import Chain, Controller, Rules
+from dynvit.models.tpc_vit.controller import Controller, ControllerOptions, PropagationState
 from dynvit.models.tpc_vit.markov_chain import merged
-from dynvit.models.tpc_vit.swin_windows import from_windows, into_windows, received, run
+from dynvit.models.tpc_vit.swin_windows import attention_received, from_windows, into_windows, run
 
 
 def traced(model: Any, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
@@ -42,7 +42,7 @@ def test_windows_of_a_block(number: int) -> None:
         out, got = run(block, x, grid, layout, everybody, row=True)
         expected = block(x.unflatten(1, grid)).flatten(1, 2)
         torch.testing.assert_close(layout.put(x, out), expected, atol=1e-12, rtol=0)
-        torch.testing.assert_close(got, received(block, x, grid), atol=1e-12, rtol=0)
+        torch.testing.assert_close(got, attention_received(block, x, grid), atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize("number", [0, 1])
@@ -67,7 +67,7 @@ def test_received_attention_is_one_on_average() -> None:
     model = small("swin")
     block, grid = model.layers[0].blocks[0], (12, 12)
     x = torch.randn(2, 144, 16, dtype=torch.float64)
-    torch.testing.assert_close(received(block, x, grid).sum(1), torch.full((2,), 144.0, dtype=torch.float64))
+    torch.testing.assert_close(attention_received(block, x, grid).sum(1), torch.full((2,), 144.0, dtype=torch.float64))
     active = torch.rand(2, 144) > 0.6
     _, got = run(block, x, grid, rows(active), active, row=True)
     torch.testing.assert_close(got.sum(1), active.sum(1).double())
@@ -91,20 +91,20 @@ def test_importance_where_nothing_is_paused_is_that_of_the_trunk() -> None:
 def test_patch_merging_joins_what_the_chain_remembers() -> None:
     values = torch.arange(9.0).view(1, 1, 9)
     assert merged(values, (3, 3)).tolist() == [[[2.0, 3.5, 6.5, 8.0]]]
-    rules = Rules(terminate=True, depth_ema=0.5)
+    rules = ControllerOptions(terminate=True, depth_ema=0.5)
     first, second = Controller(2, 8, rules), Controller(2, 16, rules)
     before = first.start(1, (4, 4), torch.zeros(()))
-    first.choose(before)
+    first.select(before)
     first.observe(before, torch.randn(1, 16, 8))
     after = second.start(1, (2, 2), torch.zeros(()), before)
     expected = before.broken_BN.view(2, 2, 2, 2).mean((1, 3)).view(1, 4)
     torch.testing.assert_close(after.broken_BN, expected)
     torch.testing.assert_close(after.smooth_BSN[0, 0], before.smooth_BSN[0, 0].view(2, 2, 2, 2).mean((1, 3)).flatten())
     assert (after.pi_BN == 1).all()
-    fresh: Chain = second.start(1, (2, 2), torch.zeros(()))
+    fresh: PropagationState = second.start(1, (2, 2), torch.zeros(()))
     for chain in (after, fresh):
-        second.choose(chain)
+        second.select(chain)
         second.observe(chain, torch.ones(1, 4, 16))
     assert (after.broken_BN > fresh.broken_BN).all()
     assert second.remembers
-    assert not Controller(2, 8, Rules()).remembers
+    assert not Controller(2, 8, ControllerOptions()).remembers

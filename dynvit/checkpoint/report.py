@@ -1,0 +1,46 @@
+"""Reports of what was loaded into a model and what does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """Names of our parameters that were loaded, that kept their initialization, and unused keys of the source."""
+
+    loaded: tuple[str, ...]
+    kept: tuple[str, ...]
+    unused: tuple[str, ...]
+
+    def __str__(self) -> str:
+        def listed(names: tuple[str, ...]) -> str:
+            return first(names) + (f" ({len(names)})" if len(names) > 4 else "") if names else "none"
+
+        return (
+            f"loaded {len(self.loaded)} tensors; kept at initialisation: {listed(self.kept)}; "
+            f"unused in the source: {listed(self.unused)}"
+        )
+
+
+def first(names: Iterable[str], count: int = 4) -> str:
+    """Join the first names; an ellipsis stands for the rest."""
+    names = list(names)
+    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")
+
+
+def first_and_more(names: Sequence[str], count: int = 8) -> str:
+    return ", ".join(names[:count]) + (f" and {len(names) - count} more" if len(names) > count else "")
+
+
+def raise_problems(model: str, problems: Mapping[str, Sequence[str]]) -> None:
+    """Raise ValueError listing all problems of a checkpoint by kind, if there are any."""
+    if lines := [f"{kind}: {first_and_more(names)}" for kind, names in problems.items() if names]:
+        raise ValueError(f"checkpoint does not fit {model}; " + "; ".join(lines))
+
+
+def shapes(names: Sequence[str], source: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
+    return "; ".join(f"{n}: {tuple(source[n].shape)}, ours {tuple(own[n].shape)}" for n in names[:6])

@@ -1,0 +1,37 @@
+"""Config of the task `classify`: one training and its measurements."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from dynvit.config.data import Data
+from dynvit.config.evaluation import Evaluation
+from dynvit.config.model import MODEL_FIELD
+from dynvit.config.rules import refusals
+from dynvit.config.source import Source
+from dynvit.config.teacher import Teacher
+from dynvit.config.train import Train
+
+
+@dataclass(frozen=True)
+class Config:
+    """One trial. model: a timm model name and that model's options."""
+
+    model: dict[str, Any] = field(default_factory=lambda: {"name": "vit_tiny_patch16_224"}, metadata=MODEL_FIELD)
+    data: Data = field(default_factory=Data)
+    train: Train = field(default_factory=Train)
+    teacher: Teacher = field(default_factory=Teacher)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    source: Source = field(default_factory=Source)
+    keep_checkpoint: bool = False
+    """Leave the final checkpoint, last.safetensors and best.safetensors: timm.create_model(checkpoint_path=...)."""
+    init: str = ""
+    """Weights to begin with: `timm` (the model's or its trunk's, from the hub), a file of the model or of its trunk,
+    `official FILE` by the authors' names, a trial's folder. Known by its path."""
+    recipe: str = field(default="", metadata={"kind": "recipe"})
+    """A preset, dynvit/recipes/NAME.yaml: its settings stand below everything else that is said."""
+
+    def __post_init__(self) -> None:
+        if wrong := "; ".join(refusals(self.data, self.train, self.teacher, self.evaluation, self.source)):
+            raise ValueError(wrong)

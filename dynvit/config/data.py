@@ -1,0 +1,114 @@
+"""Options of an image set and of its augmentation, and the facts about the sets that are the same everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+
+class KnownSet(NamedTuple):
+    """Numbers of training and validation images, channels and classes."""
+
+    train: int
+    val: int
+    channels: int
+    classes: int
+
+
+KNOWN_SETS = {
+    "digits": KnownSet(1437, 360, 1, 10),
+    "cifar10": KnownSet(50_000, 10_000, 3, 10),
+    "cifar100": KnownSet(50_000, 10_000, 3, 100),
+}
+"""Sets that always are kept in memory."""
+IN_FOLDERS = ("folder", "tar", "wds")
+"""Sets that are read from files below `root`."""
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Training only. Images kept in memory are augmented as whole batches on the device, those from files one by one
+    by the processes that decode them."""
+
+    shift: int = 0
+    """In memory: random translation by up to so many pixels each way, zeros coming in."""
+    flip: bool = False
+    """Mirror left to right half of the time."""
+    scale: Sequence[float] = (0.35, 1.0)
+    """From files: share of the image's area that the random crop keeps."""
+    auto: str = ""
+    """timm's automatic augmentation, such as rand-m9-mstd0.5-inc1; in memory RandAugment (rand-...-inc1) alone."""
+    cutout: int = 0
+    """In memory: side of a square at a random place that takes the mean colour."""
+    erasing: float = 0.0
+    """Share of the images in which a box becomes noise (after normalisation)."""
+    repeats: int = 1
+    """Copies of an image in a batch, each augmented by itself; an epoch stays as long and sees fewer images."""
+
+    def __post_init__(self) -> None:
+        if self.shift < 0 or self.cutout < 0:
+            raise ValueError("shift and cutout are numbers of pixels, not negative")
+        if not (len(self.scale) == 2 and 0 < self.scale[0] <= self.scale[1] <= 1):
+            raise ValueError(f"scale is two shares of the area, the smaller first, not {list(self.scale)}")
+
+
+@dataclass(frozen=True)
+class Data:
+    """digits comes with scikit-learn, cifar10 and cifar100 with torchvision. From files, each with a train and a val
+    (or test) split: folder (a folder per class), tar (timm's: a file per class, or one file with a folder per class),
+    wds (WebDataset shards), hfds (a data set of the Hugging Face hub)."""
+
+    name: Literal["digits", "cifar10", "cifar100", "folder", "tar", "wds", "hfds"] = "digits"
+    root: str = ""
+    """Where the files are; empty: $DYNVIT_DATA/<name>. A relative path that is not here is sought in $DYNVIT_DATA."""
+    repository: str = ""
+    """hfds: the data set's name on the hub, such as uoft-cs/cifar10; root is then the cache."""
+    splits: Sequence[str] = ()
+    """Names of those for training and for validation; none: train, and the first there is of val, validation, test."""
+    classes: int | None = None
+    """So many classes are expected: another number is an error before any training."""
+    images: int | None = None
+    """So many training images are expected; `studies plan` reckons with them where there are no files to count."""
+    image_size: int = 16
+    labels: Sequence[int] = ()
+    """Only these classes, renumbered in the order given; `classes`, `images` and the limits speak of what is left."""
+    limit: int | None = None
+    """Train on so many images only, evenly over the classes."""
+    val_limit: int | None = None
+    max_corrupt: int = 0
+    """So many images may be unreadable: they are left out, counted and named; one more is an error."""
+    in_memory: Literal["auto", "always", "never"] = "auto"
+    """Sets of files: decode once and keep on the device; auto does so up to 64 pixels and 2 GB."""
+    augment: Augment = field(default_factory=Augment)
+
+    def __post_init__(self) -> None:
+        files = self.name not in KNOWN_SETS
+        if self.name == "hfds" and not self.repository:
+            raise ValueError("hfds needs repository: the data set's name on the Hugging Face hub")
+        if self.repository and self.name != "hfds":
+            raise ValueError(f"repository is for hfds, not for {self.name}")
+        if len(self.splits) not in (0, 2):
+            raise ValueError("splits names two: that for training and that for validation")
+        if wrong := _label_error(self.labels):
+            raise ValueError(wrong)
+        for key in ("limit", "val_limit", "classes", "images"):
+            if (value := getattr(self, key)) is not None and value < 1:
+                raise ValueError(f"{key} must be at least 1, got {value}")
+        if self.max_corrupt < 0:
+            raise ValueError(f"max_corrupt must not be negative, got {self.max_corrupt}")
+        if self.augment.auto and not files and not {"rand", "inc1"} <= set(self.augment.auto.split("-")):
+            raise ValueError(f"augment.auto of images in memory is rand-...-inc1, not {self.augment.auto}")
+        if files and (self.in_memory == "never" or (self.in_memory == "auto" and self.image_size > 64)):
+            for key in ("shift", "cutout"):
+                if getattr(self.augment, key):
+                    raise ValueError(f"augment.{key} is for images kept in memory; these come from files")
+
+
+def _label_error(labels: Sequence[int]) -> str:
+    """Return what is wrong with a choice of classes, whatever the set; empty if nothing is."""
+    if repeated := sorted({label for label in labels if labels.count(label) > 1}):
+        return f"labels names {', '.join(map(str, repeated))} more than once"
+    if labels and min(labels) < 0:
+        return f"labels are numbers of classes from 0 on, not {min(labels)}"
+    return f"labels names two classes or more, not {labels[0]} alone" if len(labels) == 1 else ""

@@ -1,0 +1,21 @@
+"""Options of validation and of the final measurements."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How the model is measured."""
+
+    weights: Literal["trained", "ema"] = "trained"
+    """ema: the moving average is validated, measured and kept in best.safetensors and last.safetensors."""
+    batch_size: int = 256
+    traced_images: int = 256
+    """Validation images whose active tokens are followed after each epoch; 0 for none."""
+    counted_images: int = 16
+    """Validation images over which a dynamic model's multiply-accumulates are averaged."""
+    timed_batch_size: int = 64
+    timed_batches: int = 20

@@ -1,0 +1,102 @@
+"""Rules between options of `classify` that are each valid on their own: combinations that are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dynvit.config.data import KNOWN_SETS, Data
+from dynvit.config.evaluation import Evaluation
+from dynvit.config.source import Source
+from dynvit.config.teacher import Teacher
+from dynvit.config.train import Train
+
+
+def refusals(data: Data, train: Train, teacher: Teacher, evaluation: Evaluation, source: Source) -> Iterator[str]:
+    """Yield a message for every value and every combination that cannot be used."""
+    yield from _ranges(data, train, teacher, evaluation)
+    for key, labels, known in (
+        ("data", data.labels, KNOWN_SETS.get(data.name)),
+        ("source.data", source.data.labels, KNOWN_SETS.get(source.data.name)),
+    ):
+        if known and (unknown := [label for label in labels if not 0 <= label < known.classes]):
+            name = data.name if key == "data" else source.data.name
+            yield f"{key}.labels: {name} has the classes 0 to {known.classes - 1}, not {unknown[0]}"
+    yield from _training(train, evaluation)
+    repeats = data.augment.repeats
+    if repeats < 1 or 1 <= train.batch_size < repeats:
+        yield f"data.augment.repeats must be >= 1 and at most train.batch_size, got {repeats}"
+    yield from _source(source, data, train)
+
+
+def _ranges(data: Data, train: Train, teacher: Teacher, evaluation: Evaluation) -> Iterator[str]:
+    """Check single numbers."""
+    for name, count in (
+        ("train.batch_size", train.batch_size),
+        ("data.image_size", data.image_size),
+        ("evaluation.batch_size", evaluation.batch_size),
+        ("evaluation.timed_batch_size", evaluation.timed_batch_size),
+        ("evaluation.timed_batches", evaluation.timed_batches),
+    ):
+        if count < 1:
+            yield f"{name} must be >= 1, got {count}"
+    for key in ("epochs", "lr", "min_lr", "warmup_lr", "weight_decay", "warmup_epochs"):
+        if (value := getattr(train, key)) < 0:
+            yield f"train.{key} must be >= 0, got {value:g}"
+    for key in ("mixup", "cutmix"):
+        if (value := getattr(train.mix, key)) < 0:
+            yield f"train.mix.{key} must be >= 0 (0: off), got {value:g}"
+    for key in ("label_smoothing", "drop_path", "ema"):
+        if not 0 <= (value := getattr(train, key)) < 1:
+            yield f"train.{key} must be from 0 to below 1, got {value:g}"
+    for name, share in (
+        ("train.mix.prob", train.mix.prob),
+        ("train.mix.switch", train.mix.switch),
+        ("data.augment.erasing", data.augment.erasing),
+        ("teacher.weight", teacher.weight),
+    ):
+        if not 0 <= share <= 1:
+            yield f"{name} must be from 0 to 1, got {share:g}"
+    if train.layer_decay is not None and not 0 < train.layer_decay <= 1:
+        yield f"train.layer_decay must be above 0 and at most 1, got {train.layer_decay:g}"
+    if teacher.temperature <= 0:
+        yield f"teacher.temperature must be above 0, got {teacher.temperature:g}"
+
+
+def _training(train: Train, evaluation: Evaluation) -> Iterator[str]:
+    if 0 <= train.epochs < train.warmup_epochs:
+        yield f"train.warmup_epochs {train.warmup_epochs} is more than train.epochs {train.epochs}"
+    if train.accumulate < 1 or train.batch_size % train.accumulate:
+        yield f"train.batch_size {train.batch_size} is not divisible into train.accumulate {train.accumulate} parts"
+    if train.lr_scaling == "linear" and train.lr_batch < 1:
+        yield "train.lr_scaling linear needs train.lr_batch, the batch size that train.lr is meant for"
+    if evaluation.weights == "ema" and not train.ema:
+        yield "evaluation.weights is ema, but train.ema is 0: no average is kept"
+    if train.clip_mode == "adaptive" and train.clip_grad is None:
+        yield "train.clip_mode adaptive needs train.clip_grad, such as 0.01"
+    if (train.mix.mixup or train.mix.cutmix) and train.batch_size % 2:
+        yield f"train.mix needs an even train.batch_size, not {train.batch_size}"
+
+
+def _source(source: Source, data: Data, train: Train) -> Iterator[str]:
+    if source.epochs < 0:
+        yield f"source.epochs must be >= 0 (0: no source), got {source.epochs}"
+    if source.epochs <= 0:
+        return
+    if train.warmup_epochs > source.epochs:
+        yield f"train.warmup_epochs {train.warmup_epochs} is more than source.epochs {source.epochs}"
+    first, then = _channels(source.data.name), _channels(data.name)
+    if first != then:
+        yield (
+            f"source.data {source.data.name} has images of {first} channels, data {data.name} of {then}: "
+            "one model takes one number of channels"
+        )
+    if source.data.image_size < 1:
+        yield f"source.data.image_size must be >= 1, got {source.data.image_size}"
+    if not 1 <= source.data.augment.repeats <= max(train.batch_size, 1):
+        repeats = source.data.augment.repeats
+        yield f"source.data.augment.repeats must be >= 1 and at most train.batch_size, got {repeats}"
+
+
+def _channels(name: str) -> int:
+    """Return the channels of a set's images; those from files are converted to RGB."""
+    return KNOWN_SETS[name].channels if name in KNOWN_SETS else 3

@@ -1,0 +1,33 @@
+"""Options of distillation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from dynvit.config.model import MODEL_FIELD
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """Distillation: the model's own loss with the teacher's logits; a plain model is trained on its soft labels (SReT).
+
+    kind, weight and temperature are for models without a distillation loss of their own.
+    """
+
+    model: dict[str, Any] = field(default_factory=lambda: {"name": ""}, metadata=MODEL_FIELD)
+    """A timm model name and its options; no name: no teacher."""
+    checkpoint: str = ""
+    """Its weights: safetensors or a weights-only pickle."""
+    pretrained: bool = False
+    """Its weights: timm's, from the hub."""
+    epochs: int = 0
+    """Train it first for so many epochs, on the same data with the same recipe."""
+    kind: Literal["soft", "hard"] = "soft"
+    """Its probabilities, or its first choice as a label."""
+    weight: float = 1.0
+    """Of its loss; the rest is the labels'."""
+    temperature: float = 1.0
+    """Of soft labels. The loss is not multiplied by its square."""
+    tokens: bool = False
+    """Its tokens teach as well: DynamicViT's surviving patches, LV-ViT's patch labels; of the same trunk and grid."""

@@ -1,0 +1,49 @@
+"""Settings of `classify` that are valid and yet a common cause of numbers that cannot be reproduced."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from dynvit.config.classify import Config
+from dynvit.config.data import KNOWN_SETS, Augment, Data
+
+PASSES_PER_REPEAT = 50
+"""Repeated augmentation was shown to help in schedules in which every image still is seen about a hundred times."""
+
+
+def warnings(config: Config) -> Iterator[str]:
+    """Yield a warning for each; `studies plan` and `run` print them."""
+    train, data, repeats = config.train, config.data, config.data.augment.repeats
+    if train.lr_batch and train.lr_scaling == "none" and train.batch_size != train.lr_batch:
+        scaled = train.lr * train.batch_size / train.lr_batch
+        yield (
+            f"train.lr {train.lr:g} is meant for batches of {train.lr_batch}, train.batch_size is {train.batch_size}: "
+            f"linear scaling would give {scaled:g} (train.lr_scaling: linear)"
+        )
+    if repeats > 1 and train.epochs < repeats * PASSES_PER_REPEAT:
+        yield (
+            f"data.augment.repeats {repeats} in {train.epochs} epochs: an image is seen in {train.epochs / repeats:.3g}"
+            f" of them; repeats are for long schedules, {repeats * PASSES_PER_REPEAT} epochs or more"
+        )
+    if data.name in KNOWN_SETS and tuple(data.augment.scale) != Augment().scale:
+        yield (
+            f"data.augment.scale crops images that are read from files; those of {data.name} are kept in memory "
+            "and not cropped (data.augment.shift moves them)"
+        )
+    yield from _source(config)
+
+
+def _source(config: Config) -> Iterator[str]:
+    source, data = config.source, config.data
+    if not source.epochs:
+        if replace(source.data, name="digits", repository="") != Data():  # an axis may set the source's name alone
+            yield f"source.data {source.data.name} is set and source.epochs is 0: nothing is trained on it"
+        return
+    if source.data.augment != data.augment:
+        yield "source.data.augment is not data.augment: the source's images are augmented in another way"
+    if source.data.image_size != data.image_size:
+        yield (
+            f"source.data.image_size is {source.data.image_size}, data.image_size {data.image_size}: "
+            "position tables are resampled in between, except those of SReT and Swin, whose trials then fail"
+        )

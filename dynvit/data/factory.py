@@ -1,0 +1,59 @@
+"""From a config to the batches of its data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dynvit.config.data import KNOWN_SETS, Data
+from dynvit.data import in_memory
+from dynvit.data.batches import Batches
+from dynvit.data.class_subset import select_classes, select_split_classes
+from dynvit.data.formats import cifar, digits, huggingface, image_folder, tar, webdataset
+from dynvit.data.source import Split
+from dynvit.data.split import DatasetIndex, IndexedSplit, check_expected, check_same_classes
+from dynvit.data.streaming import StreamingBatches
+
+READERS: dict[str, Callable[[Data], tuple[Split, Split]]] = {
+    "folder": image_folder.splits,
+    "tar": tar.splits,
+    "wds": webdataset.splits,
+    "hfds": huggingface.splits,
+}
+
+
+def load_data(data: Data, batch_size: int, validation_batch_size: int, seed: int, device: str) -> Batches:
+    """Load the data set of a config.
+
+    Raises:
+        ValueError: what is found differs from what the config expects.
+        FileNotFoundError: the files are not there; the message says how to get them.
+    """
+    if data.name in KNOWN_SETS:
+        decoded = decode_known(data)
+        check_expected(data, decoded.classes, len(decoded.train_images))
+    else:
+        index = index_dataset(data)
+        if not in_memory.fits(data, index):
+            return StreamingBatches(data, index, batch_size, validation_batch_size, seed, device)
+        decoded = in_memory.decode(data, index)
+    return in_memory.InMemoryBatches(decoded, data, batch_size, validation_batch_size, seed, device)
+
+
+def decode_known(data: Data) -> in_memory.DecodedSet:
+    """Decode a set that comes with a library, reduced to the classes of `data.labels`."""
+    whole = digits.decode(data.image_size) if data.name == "digits" else cifar.decode(data)
+    return select_classes(whole, data)
+
+
+def index_dataset(data: Data) -> DatasetIndex:
+    """List a set of files. Raises ValueError if the splits fit neither each other nor the config."""
+    train, val = read_splits(data)
+    check_same_classes(train, val)
+    train, val = select_split_classes(train, data), select_split_classes(val, data)
+    check_expected(data, len(train.classes), len(train.labels))
+    return DatasetIndex(train.classes, IndexedSplit.of(train, data.limit), IndexedSplit.of(val, data.val_limit))
+
+
+def read_splits(data: Data) -> tuple[Split, Split]:
+    """List the training and the validation images of a set of files, unchecked."""
+    return READERS[data.name](data)

@@ -1,0 +1,33 @@
+"""Warnings about a config on this machine and with this data."""
+
+from __future__ import annotations
+
+from dynvit.config.classify import Config
+from dynvit.config.data import IN_FOLDERS, Data
+from dynvit.config.warnings import warnings
+from dynvit.context import Context
+from dynvit.data.paths import find_root
+from dynvit.train.ema import ema_warning
+
+
+def config_warnings(config: Config) -> list[str]:
+    """Return warnings about settings, and about data sets whose folder is not on this machine."""
+    used = [config.data, *([config.source.data] if config.source.epochs else [])]
+    return [*warnings(config), *[text for data in used if (text := _missing_folder(data))]]
+
+
+def log_warnings(config: Config, steps: int, context: Context) -> None:
+    """Log them in a trial. steps: updates per epoch."""
+    slow = ema_warning(config.train, config.train.epochs * steps)
+    for text in [*config_warnings(config), *([slow] if slow else [])]:
+        context.log_text(f"warning: {text}")
+
+
+def _missing_folder(data: Data) -> str:
+    if data.name not in IN_FOLDERS:
+        return ""
+    try:
+        find_root(data)
+    except FileNotFoundError as error:
+        return f"{error}; it must be where the trials run (studies doctor --data)"
+    return ""
