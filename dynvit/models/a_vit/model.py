@@ -12,10 +12,12 @@ import torch
 from timm.models import checkpoint
 from torch import Tensor
 
+from dynvit.layers.block import run_block
 from dynvit.layers.deit import DeiT
 from dynvit.layers.intermediates import TokenIntermediates
 from dynvit.layers.option_checks import check_not_negative, check_positive
-from dynvit.models.a_vit.halting import HaltingScore, HaltingState, LiveRows, divergence, masked_block, prior
+from dynvit.layers.token_layout import Packed
+from dynvit.models.a_vit.halting import HaltingScore, HaltingState, divergence, masked_block, prior
 from dynvit.output import Output
 from dynvit.registry import register
 
@@ -137,7 +139,7 @@ class AViT(TokenIntermediates, DeiT):
             if layout is None:
                 rows_FC = block(rows_FC.view(B, T, C)).flatten(0, 1)
             else:
-                rows_FC = layout.run(block, rows_FC)
+                rows_FC = run_block(block, rows_FC, layout)
             score_F = self.halting_score(rows_FC)
             self._record_rows(token_F, score_F, (B, T))
             weight_F, stops_F = halting.update(self._due(layer, score_F), self.halting_score.eps)
@@ -153,7 +155,7 @@ class AViT(TokenIntermediates, DeiT):
             if len(going) < len(token_F):
                 token_F, rows_FC = token_F[going], rows_FC.index_select(0, going)
                 halting.select(going)
-                layout = LiveRows(token_F // T, B)
+                layout = _packed(token_F, B, T)
         return out
 
     def _states(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -187,6 +189,11 @@ class AViT(TokenIntermediates, DeiT):
     def _record_nothing(self, layers: int, x_BTC: Tensor) -> None:
         for _ in range(layers if self.trace is not None else 0):
             self._record(torch.zeros_like(x_BTC[..., 0], dtype=torch.bool), torch.zeros_like(x_BTC[..., 0]))
+
+
+def _packed(token_F: Tensor, images: int, tokens: int) -> Packed:
+    counts_B = torch.bincount(token_F // tokens, minlength=images)
+    return Packed(token_F, images, counts_B[counts_B > 0])
 
 
 def _collect(out: Tensor, weight_F: Tensor, rows_FC: Tensor, token_F: Tensor, tokens: int) -> None:

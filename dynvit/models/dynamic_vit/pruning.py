@@ -18,7 +18,7 @@ from dynvit.interface import DynamicModel
 from dynvit.layers.intermediates import TokenIntermediates
 from dynvit.layers.no_dropout import remove_idle_dropout
 from dynvit.layers.token_gather import gather_tokens, scatter_tokens
-from dynvit.models.dynamic_vit.masked_softmax import masked_block
+from dynvit.models.dynamic_vit.masked_softmax import soft_masked_block
 from dynvit.models.dynamic_vit.predictor import ScorePredictor, gumbel, hard_keep
 
 Noise = Callable[[int, Tensor], Tensor]  # stage, log-probabilities [B, N, 2] -> Gumbel noise of that shape
@@ -121,9 +121,9 @@ class PruningMixin(TokenIntermediates, DynamicModel):
             self._record(mask_BT[:, 1:] > 0.5, None, len(blocks))
             for block in blocks:
                 if self.grad_checkpointing:
-                    x_BTC = checkpoint(masked_block, block, x_BTC, mask_BT)
+                    x_BTC = checkpoint(soft_masked_block, block, x_BTC, mask_BT)
                 else:
-                    x_BTC = masked_block(block, x_BTC, mask_BT)
+                    x_BTC = soft_masked_block(block, x_BTC, mask_BT)
         return x_BTC, masks
 
     def _record(self, active_BN: Tensor, scores_BN: Tensor | None, blocks: int) -> None:

@@ -14,11 +14,9 @@ import torch.nn.functional as F
 from timm.models import checkpoint
 from torch import Tensor
 
+from dynvit.layers.attention import attend, cls_attention
 from dynvit.layers.deit import DeiT
 from dynvit.layers.intermediates import TokenIntermediates
-from dynvit.layers.mac_counting import exclude_from_macs
-from dynvit.layers.open_attention import attend
-from dynvit.layers.partial_block import class_row
 from dynvit.layers.token_gather import scatter_tokens
 from dynvit.models.evit.keep_rate_schedule import CosineKeepRate, kept_tokens, rates
 from dynvit.models.evit.token_fusion import hide, keep
@@ -143,10 +141,9 @@ class EViT(TokenIntermediates, DeiT):
         block, keys = self.blocks[i], None if alive_BT is None else alive_BT[:, None, None]
         if kept is None:
             return block(x_BTD, attn_mask=keys), None, alive_BT
-        mixed_BTD, q_BHTC, k_BHTC = attend(block.attn, block.norm1(x_BTD), keys)
+        mixed_BTD, q_BHTC, k_BHTC = attend(block.attn, block.norm1(x_BTD), mask_B11N=keys)
         x_BTD = x_BTD + block.drop_path1(block.ls1(mixed_BTD))
-        with exclude_from_macs():  # the published cost counts this row once, as part of the attention product
-            row_BM = class_row(q_BHTC[:, :, :1], k_BHTC, keys)[:, 1:]
+        row_BM = cls_attention(q_BHTC, k_BHTC, keys).mean(1)[:, 1:]
         if alive_BT is None:
             x_BTD, stays = keep(x_BTD, row_BM, kept, self.fuse_token)
         else:

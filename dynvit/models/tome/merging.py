@@ -15,8 +15,8 @@ from timm.models.vision_transformer import Block, ResPostBlock, VisionTransforme
 from torch import Tensor, nn
 
 from dynvit.interface import DynamicModel
+from dynvit.layers.attention import attend
 from dynvit.layers.intermediates import TokenIntermediates
-from dynvit.layers.open_attention import attend
 from dynvit.models.tome.matching import Pairs, match, merge, mergeable
 from dynvit.models.tome.source_map import SourceMap
 
@@ -101,7 +101,7 @@ class MergingMixin(TokenIntermediates, DynamicModel, VisionTransformer):
             return block(x_BND, attn_mask=bias_B11N), size_BN, None
         position_N, row_B1 = places
         post = isinstance(block, ResPostBlock)
-        y_BND, _, k_BHND = attend(block.attn, x_BND if post else block.norm1(x_BND), bias_B11N)
+        y_BND, _, k_BHND = attend(block.attn, x_BND if post else block.norm1(x_BND), mask_B11N=bias_B11N)
         x_BND = x_BND + block.drop_path1(block.norm1(y_BND) if post else block.ls1(y_BND))
         pairs = match(k_BHND, r, self.num_prefix_tokens, position_N)
         x_BND, size_BN = merge(x_BND, size_BN, pairs, row_B1)

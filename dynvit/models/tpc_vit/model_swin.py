@@ -15,12 +15,12 @@ from timm.models.swin_transformer import SwinTransformer, checkpoint_filter_fn
 from torch import Tensor, nn
 
 from dynvit.layers.intermediates import PyramidIntermediates
-from dynvit.layers.partial_block import Everything, Layout, Masked, Rows
+from dynvit.layers.token_layout import Dense, GridLayout, Masked, Packed
 from dynvit.models.tpc_vit.controller import Controller, ControllerOptions, PropagationState, TokenSelection
 from dynvit.models.tpc_vit.loss import Weights, training_output
 from dynvit.models.tpc_vit.markov_chain import gate
 from dynvit.models.tpc_vit.mixin import PropagationMixin
-from dynvit.models.tpc_vit.swin_windows import attention_received, run
+from dynvit.models.tpc_vit.swin_windows import attention_received, run_swin_block
 from dynvit.output import Output
 from dynvit.registry import register
 
@@ -134,24 +134,24 @@ class TPCSwin(PyramidIntermediates, PropagationMixin, SwinTransformer):
     ) -> Tensor:  # fmt: skip
         """The state after a layer of a stage, from the state before it."""
         block = self.layers[stage].blocks[layer]
-        u_BNC, local = self._stabilize(f"{stage}_{layer}", x_BNC, grid, prefix=0)
+        u_BNC, grid_map = self._stabilize(f"{stage}_{layer}", x_BNC, grid, prefix=0)
         if seen is not None:
             seen.append(attention_received(block, u_BNC, grid))
         if chain is None:
             self._record(x_BNC)
-            return self._work(stage, block, u_BNC, grid, Everything(), None, False, local)[0]
+            return self._work(stage, block, u_BNC, grid, Dense(), None, False, grid_map)[0]
         controller = self.controllers[stage]
         selection = controller.select(chain, lambda: attention_received(block, u_BNC, grid))
         self._record(x_BNC, selection, chain.pi_BN)
         layout, needed = self._layout(selection), self._observes(stage, layer)
         row_BN: Tensor | None = torch.zeros_like(chain.pi_BN)
-        if not isinstance(layout, Rows) or len(layout.flat_F):  # else nobody is active in the whole batch
+        if not isinstance(layout, Packed) or len(layout.flat_F):  # else nobody is active in the whole batch
             asked = controller.reads_attention and needed
-            y, row_BN = self._work(stage, block, u_BNC, grid, layout, selection.active_BN, asked, local)
+            y, row_BN = self._work(stage, block, u_BNC, grid, layout, selection.active_BN, asked, grid_map)
             if self.training and layer:
                 x_BNC = gate(x_BNC, y, layout.keys, chain.pi_BN)
             else:
-                x_BNC = layout.put(x_BNC, y)
+                x_BNC = layout.scatter(x_BNC, y)
         if needed:
             controller.observe(chain, x_BNC, row_BN)
         return x_BNC
@@ -161,21 +161,21 @@ class TPCSwin(PyramidIntermediates, PropagationMixin, SwinTransformer):
         inherits = self.controllers[stage].remembers and stage + 1 < len(self.layers)
         return self.training or inherits or layer + 1 < len(self.layers[stage].blocks)
 
-    def _layout(self, selection: TokenSelection) -> Layout:
+    def _layout(self, selection: TokenSelection) -> GridLayout:
         if selection.active_BN is None:
-            return Everything()
+            return Dense()
         if not self.gathers or (selection.index_BK is None and torch.compiler.is_compiling()):
             return Masked(selection.active_BN)
         batch, tokens = selection.active_BN.shape
         if selection.index_BK is None:
-            return Rows(selection.active_BN.reshape(-1).nonzero()[:, 0], batch)
+            return Packed(selection.active_BN.reshape(-1).nonzero()[:, 0], batch)
         first_B1 = torch.arange(batch, device=selection.index_BK.device)[:, None] * tokens
-        return Rows((selection.index_BK + first_B1).reshape(-1), batch)
+        return Packed((selection.index_BK + first_B1).reshape(-1), batch)
 
     def _work(self, stage: int, *arguments: Any) -> tuple[Tensor, Tensor | None]:
         if self.layers[stage].grad_checkpointing and self.training:
-            return checkpoint(run, *arguments)  # type: ignore[no-any-return]
-        return run(*arguments)
+            return checkpoint(run_swin_block, *arguments)  # type: ignore[no-any-return]
+        return run_swin_block(*arguments)
 
     # ---- timm's conventions
 

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from timm.models.swin_transformer import SwinTransformerBlock, WindowAttention, window_partition, window_reverse
 from torch import Tensor
 
-from dynvit.layers.partial_block import Layout, Local, Rows, feed_forward
+from dynvit.layers.block import GridMap, feed_forward
+from dynvit.layers.token_layout import GridLayout, Packed
 
 Grid = tuple[int, int]
 
@@ -35,7 +36,7 @@ def from_windows(x_MAC: Tensor, block: SwinTransformerBlock, grid: Grid) -> Tens
     return (map_BHWC.roll(shift, (1, 2)) if any(shift) else map_BHWC).flatten(1, 2)
 
 
-class Whole:
+class AllWindows:
     """All windows with all their tokens; keys: which of them attention may look at, or None."""
 
     window_M: Tensor | None = None
@@ -55,7 +56,7 @@ class Whole:
         return from_windows(out_MAC, self.block, self.grid)
 
 
-class Part:
+class ActiveWindows:
     """The active tokens alone, in the windows that have any.
 
     Compiled, and anywhere but on the CPU, every window is kept: an equal number of tokens per image gives static
@@ -95,29 +96,32 @@ class Part:
         return out_MAC.flatten(0, 1).index_select(0, self.place_F)
 
 
-def run(
-    block: SwinTransformerBlock, u_BNC: Tensor, grid: Grid, layout: Layout, active_BN: Tensor | None = None,
-    row: bool = False, local: Local | None = None,
+def run_swin_block(
+    block: SwinTransformerBlock, u_BNC: Tensor, grid: Grid, layout: GridLayout, active_BN: Tensor | None = None,
+    want_attention: bool = False, grid_map: GridMap | None = None,
 ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
     """The block's output for the layout's tokens and, if asked, the attention each token got, ``[B, N]``.
 
-    layout: ``Everything``, ``Masked`` or ``Rows`` of the tokens `active_BN`.
-    local: map of the MLP's hidden layer on the grid ``[B, N, H]``, paused positions being zero.
+    layout: ``Dense``, ``Masked`` or ``Packed`` of the tokens `active_BN`.
+    grid_map: map of the MLP's hidden layer on the grid ``[B, N, H]``, paused positions being zero.
     """
-    if active_BN is None and not row and local is None:
+    if active_BN is None and not want_attention and grid_map is None:
         return block(u_BNC.unflatten(1, grid)).flatten(1, 2), None
-    x = layout.take(u_BNC)
-    windows = Part(block, grid, active_BN, layout.flat_F) if isinstance(layout, Rows) else Whole(block, grid, active_BN)
+    x = layout.gather(u_BNC)
+    if isinstance(layout, Packed):
+        windows = ActiveWindows(block, grid, active_BN, layout.flat_F)
+    else:
+        windows = AllWindows(block, grid, active_BN)
     qkv_MAE = windows.project(block.norm1(x))
     share_MHAA, v_MHAD = shares(block, qkv_MAE, windows.keys_MA, windows.window_M)
     drop = block.attn.attn_drop
     mixed_MAC = (F.dropout(share_MHAA, drop.p, drop.training) @ v_MHAD).transpose(1, 2).flatten(2)
     x = x + block.drop_path1(block.attn.proj_drop(block.attn.proj(windows.back(mixed_MAC))))
-    out = x + block.drop_path2(feed_forward(block.mlp, block.norm2(x), layout, u_BNC.shape[1], local))
-    if not row:
+    out = x + block.drop_path2(feed_forward(block.mlp, block.norm2(x), layout, u_BNC.shape[1], grid_map))
+    if not want_attention:
         return out, None
     got_MA = _attention_per_key(share_MHAA, _query_mask(block, grid, u_BNC, active_BN, windows.window_M))
-    return out, layout.spread(windows.back(got_MA[..., None]), u_BNC.shape[1])[..., 0]
+    return out, layout.to_grid(windows.back(got_MA[..., None]), u_BNC.shape[1])[..., 0]
 
 
 def shares(
@@ -142,7 +146,7 @@ def shares(
 
 def attention_received(block: SwinTransformerBlock, u_BNC: Tensor, grid: Grid) -> Tensor:
     """Attention ``[B, N]`` that each token would get with every token active; all queries and keys are made."""
-    windows = Whole(block, grid)
+    windows = AllWindows(block, grid)
     share_MHAA, _ = shares(block, windows.project(block.norm1(u_BNC)), None, None)
     return windows.back(_attention_per_key(share_MHAA, _query_mask(block, grid, u_BNC, None, None))[..., None])[..., 0]
 
