@@ -35,7 +35,7 @@ class AViT(TokenIntermediates, DeiT):
     exact: False trains by the paper's intent: the prior is a distribution, and the halting scores that are compared
         with it are those of all images' patches. True restores the released code, whose prior does not sum to 1 and
         whose scores leave out the first image of the batch instead of the class token.
-    qk_norm, init_values, no_embed_class: the trunk's own, as in timm's DeiT-III.
+    qk_norm, init_values, no_embed_class: the backbone's own, as in timm's DeiT-III.
     early_exit: an image leaves when its class token has stopped: the same logits for less. Otherwise its patches go on
         until they stop themselves, as in the released code.
     """
@@ -95,7 +95,7 @@ class AViT(TokenIntermediates, DeiT):
         return Output(logits, losses, extra, dict(self.weights))
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Normalised outputs ``[B, 1 + N, C]``, each token's mean of its states."""
+        """Normalized outputs ``[B, 1 + N, C]``, each token's mean of its states."""
         if self.training:
             return self.norm(self._masked(self._pos_embed(self.patch_embed(x)))[0])
         return self.norm(self._evaluate(x, class_only=False))
@@ -163,7 +163,7 @@ class AViT(TokenIntermediates, DeiT):
         return self._masked(self._pos_embed(self.patch_embed(images)), states)[0], states
 
     def _due(self, layer: int, score: Tensor) -> Tensor:
-        """What is paid after a block: everybody stops with the last one."""
+        """What is paid after a block: every token stops with the last one."""
         return torch.ones_like(score) if layer + 1 == len(self.blocks) else score
 
     def _distribution(self, scores_LBT: list[Tensor]) -> Tensor:
@@ -205,7 +205,7 @@ def _collect(out: Tensor, weight_F: Tensor, rows_FC: Tensor, token_F: Tensor, to
 
 
 def _with_its_class(stops_F: Tensor, token_F: Tensor, images: int, tokens: int) -> Tensor:
-    """Who stops if an image leaves together with its class token."""
+    """Return the tokens that stop if an image leaves together with its class token."""
     image_F = token_F // tokens
     leaves_B = torch.zeros(images, dtype=torch.bool, device=token_F.device)
     leaves_B[image_F[stops_F & (token_F % tokens == 0)]] = True

@@ -1,4 +1,4 @@
-"""Pruning by learned scores on a timm transformer: what DynamicViT adds to its trunk, DeiT or LV-ViT.
+"""Pruning by learned scores on a timm transformer: what DynamicViT adds to its backbone, DeiT or LV-ViT.
 
 Evaluation keeps a fixed number of tokens at each location. Training keeps all of them and masks those that a random
 draw from the predictor drops.
@@ -49,7 +49,7 @@ class PruningMixin(TokenIntermediates, DynamicModel):
         return [(s - 1, blocks[bounds[s] : bounds[s + 1]]) for s in range(len(bounds) - 1)]
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Normalised tokens ``[B, 1 + K, C]`` in descending order of the last score; in training all N, raster."""
+        """Normalized tokens ``[B, 1 + K, C]`` in descending order of the last score; in training all N, raster."""
         x_BTC = self._pos_embed(self.patch_embed(x))
         if self.training:
             return self.norm(self._train_masked(x_BTC)[0])

@@ -30,15 +30,15 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 class EViT(TokenIntermediates, DeiT):
-    """EViT on DeiT; names of the trunk as in timm.
+    """EViT on DeiT; names of the backbone as in timm.
 
-    keep_rate: share of the tokens that stay at each location, a number or one per location; 1 is the trunk itself.
+    keep_rate: share of the tokens that stay at each location, a number or one per location; 1 is the backbone itself.
     fuse_token: the others leave a sum behind, weighted by the class attention, or vanish.
     locations: the blocks that reduce, counted from 0.
     shrink_start, shrink_epochs: in training the rate is 1 until the epoch `shrink_start` and falls to `keep_rate`
         within `shrink_epochs`, along half a cosine; None is a 30th and a third of the training, the recipe's 10 and
         100 of 300. Evaluation uses the rate of the moment, `model.keep_rates`.
-    init_values, qk_norm, no_embed_class: of the trunk (LayerScale, norms of queries and keys, DeiT-III's positions).
+    init_values, qk_norm, no_embed_class: of the backbone (LayerScale, norms of queries and keys, DeiT-III's positions).
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class EViT(TokenIntermediates, DeiT):
     # ---- forward
 
     def forward_features(self, images: Tensor) -> Tensor:
-        """Normalised tokens: the class token, then what is left, in no raster order."""
+        """Normalized tokens: the class token, then what is left, in no raster order."""
         return self.norm(self._tokens(images))
 
     def forward(self, images: Tensor) -> Tensor:

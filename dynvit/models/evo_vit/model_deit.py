@@ -38,7 +38,7 @@ class EvoDeiT(SlowFastDeit):
     selection: "stage" ranks every four blocks (deployment), "layer" before every block (first training phase).
     score_weight: weight of a block's class row in the running score from `prune_from` on (1 before), or one per block.
     representative: "none" as in the official DeiT code; "weighted" or "mean" update the kept-aside tokens by the
-        residuals of one token that stands for them, as Evo-LeViT does.
+        residuals of one token that represents them, as Evo-LeViT does.
     drop_at_end: average the processed tokens only.
     switch_epoch: train so many epochs with layer-wise selection, then stage-wise (the paper: 200 of 300); evaluation
         follows the switch. 0: `selection` throughout.
@@ -100,7 +100,7 @@ class EvoDeiT(SlowFastDeit):
         return torch.cat([self.cls_token.expand(x_BND.shape[0], -1, -1), x_BND], 1) + self.pos_embed
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Images ``[B, C, H, W]`` to ``[B, 1 + N, D]``, class token first, patches in raster order, not normalised.
+        """Images ``[B, C, H, W]`` to ``[B, 1 + N, D]``, class token first, patches in raster order, not normalized.
 
         With `drop_at_end`, the K tokens of the last group only.
         """

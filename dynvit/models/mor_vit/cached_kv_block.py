@@ -23,7 +23,7 @@ class CachedKVBlock(Block):
     """Parameters and arithmetic of timm's block; queries, keys and values can be computed separately."""
 
     def project(self, y: Tensor, first: int, last: int) -> Tensor:
-        """Thirds first..last-1 of the qkv projection of normalised states ``[..., C]``: 0 q, 1 k, 2 v."""
+        """Thirds first..last-1 of the qkv projection of normalized states ``[..., C]``: 0 q, 1 k, 2 v."""
         C = y.shape[-1]
         qkv = self.attn.qkv
         bias = None if qkv.bias is None else qkv.bias[first * C : last * C]

@@ -40,11 +40,11 @@ class MergingMixin(TokenIntermediates, DynamicModel, VisionTransformer):
         return self.forward_head(self.norm(x_BND), size_BN=size_BN)
 
     def forward_features(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
-        """Normalised tokens: prefix tokens first, then the merged ones, in no raster order."""
+        """Normalized tokens: prefix tokens first, then the merged ones, in no raster order."""
         return self.norm(self._merge_through(x, attn_mask, is_causal)[0])
 
     def forward_head(self, x: Tensor, pre_logits: bool = False, size_BN: Tensor | None = None) -> Tensor:
-        """With sizes, pooling over tokens becomes pooling over the patches that they stand for."""
+        """With sizes, pooling over tokens becomes pooling over the patches that they represent."""
         if size_BN is None or self.global_pool in ("token", "max", ""):
             return super().forward_head(x, pre_logits)
         y = self.head_drop(self.fc_norm(self._pool(x, size_BN)))

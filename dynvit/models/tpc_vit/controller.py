@@ -1,6 +1,6 @@
 """The token propagation controller: from token states to who is active in the next layer (TPC-ViT, reconstructed).
 
-It knows nothing of the trunk: before a block it is asked to ``choose``, after it it may ``observe`` the new states.
+It is independent of the backbone: ``select`` is called before a block, ``observe`` with the new states after it.
 One controller serves layers of one width on one grid (a whole DeiT, or one stage of Swin).
 """
 
@@ -32,7 +32,7 @@ Smoothing = Literal["none", "spatial", "prior", "both"]
 
 @dataclass(frozen=True)
 class ControllerOptions:
-    """The options of a controller, as the model's arguments of the same names."""
+    """The options of a controller, as the model's options."""
 
     pause: Pause = True
     restart: bool = True
@@ -85,7 +85,7 @@ class PropagationState:
     grid: tuple[int, int]
     layer: int = 0
     active_BN: Tensor | None = None
-    """Who was active in the layer before; None means everybody."""
+    """Tokens active in the layer before; None: all."""
     smooth_BSN: Tensor | None = None
     """Probabilities of the layer before, for the average over depth."""
     relative_attention_BN: Tensor | None = None
@@ -151,7 +151,7 @@ class Controller(nn.Module):
         return chain
 
     def select(self, chain: PropagationState, full_attention: Callable[[], Tensor] | None = None) -> TokenSelection:
-        """Who is active in the layer before which the chain stands.
+        """Return the tokens active in the chain's next layer.
 
         full_attention: for pause "attention", the class attention of this very layer over all tokens, ``[B, N]``.
         """
@@ -170,7 +170,7 @@ class Controller(nn.Module):
             return TokenSelection(index_to_mask(index_BK, tokens), index_BK)
         active_BN = chain.pi_BN.detach() >= rules.threshold
         if active_BN.device.type == "cpu" and not torch.compiler.is_compiling() and active_BN.all():
-            return TokenSelection()  # a look that any other device would have to be waited for
+            return TokenSelection()  # on other devices this check would be a synchronization
         if rules.pause is not True:
             active_BN = topk_mask(self._priority(chain, full_attention), active_BN.sum(1))
         return TokenSelection(active_BN)

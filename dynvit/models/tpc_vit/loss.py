@@ -1,4 +1,4 @@
-"""What token propagation adds to the training loss: ponder or budget, the prior over depth, a teacher (TPC-ViT)."""
+"""Losses of token propagation: ponder or budget, the prior over depth, a teacher (TPC-ViT)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Token propagation on a trunk: who works in which layer, paused tokens carried as they are (TPC-ViT, reconstructed).
+"""Token propagation on a backbone: which tokens run in which layer, paused ones are carried (TPC-ViT, reconstructed).
 
 In layer l the stabilizer gives ``u = x + DW(x)``, the block works on the active tokens of u, these take its output and
 paused ones are carried; then the controller reads the new states and decides about layer l + 1.
@@ -28,7 +28,7 @@ from dynvit.output import Output
 
 
 class PropagationMixin(DynamicModel):
-    """Mixin before any trunk: the options, the stabilizer, the execution, the trace."""
+    """Mixin before any backbone: the options, the stabilizer, the execution, the trace."""
 
     def _control(
         self,
@@ -89,7 +89,7 @@ class ViTPropagationMixin(TokenIntermediates, PropagationMixin):
         return training_output(logits, [chain] if chain else [], self.rules, self.weights)
 
     def forward_features(self, images: Tensor) -> Tensor:
-        """Normalised tokens ``[B, 1 + N, C]``, class token first."""
+        """Normalized tokens ``[B, 1 + N, C]``, class token first."""
         return self.norm(self._propagate(images)[0])
 
     def _states(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:

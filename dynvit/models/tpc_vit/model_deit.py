@@ -1,6 +1,6 @@
 """TPC-ViT on DeiT, reconstructed: tokens are paused and restarted by a controller, never deleted.
 
-Paper: arXiv 2401.01470 (no official code). What happens in a layer stands in ``dynvit.models.tpc_vit.mixin``.
+Paper: arXiv 2401.01470 (no official code). The steps of a layer are in ``dynvit.models.tpc_vit.mixin``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 class TPCViT(ViTPropagationMixin, VisionTransformer):
-    """DeiT with token propagation controller and stabilizer (reconstructed); names of the trunk as in timm.
+    """DeiT with token propagation controller and stabilizer (reconstructed); names of the backbone as in timm.
 
     pause: True, False (dense, stabilizer only), "random" or "attention" (the lowest class attention), these two at
     the rate that the controller gives. restart: False means r = 0. keep_rate: None, or the share of patch tokens

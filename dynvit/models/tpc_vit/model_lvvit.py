@@ -1,6 +1,6 @@
 """TPC-ViT on LV-ViT, reconstructed: tokens are paused and restarted by a controller, never deleted.
 
-Paper: arXiv 2401.01470 (no official code). What happens in a layer stands in ``dynvit.models.tpc_vit.mixin``.
+Paper: arXiv 2401.01470 (no official code). The steps of a layer are in ``dynvit.models.tpc_vit.mixin``.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 class TPCLVViT(ViTPropagationMixin, LVViT):
-    """LV-ViT with token propagation controller and stabilizer (reconstructed); names of the trunk as in ``LVViT``.
+    """LV-ViT with token propagation controller and stabilizer (reconstructed); names of the backbone as in ``LVViT``.
 
     Options as in ``TPCViT``. The patch head reads carried tokens too. Training asks for the image's label alone,
-    through the evaluation logits, so both heads learn from it; token labels serve the trunk that one starts from.
+    through the evaluation logits, so both heads learn from it; token labels are for training the backbone itself.
     """
 
     def __init__(

@@ -32,7 +32,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 class TPCSwin(PyramidIntermediates, PropagationMixin, SwinTransformer):
-    """Swin with token propagation controllers and stabilizer (reconstructed); names of the trunk as in timm.
+    """Swin with token propagation controllers and stabilizer (reconstructed); names of the backbone as in timm.
 
     Options as in ``TPCViT``; `keep_rate` counts the layers of each stage after its first. There is no class token:
     "attention" and "cls_attention" mean the attention that a token gets from the active ones of its window.
@@ -99,7 +99,7 @@ class TPCSwin(PyramidIntermediates, PropagationMixin, SwinTransformer):
         return training_output(logits, chains, self.rules, self.weights) if self.training else logits
 
     def forward_features(self, images: Tensor) -> Tensor:
-        """Normalised map ``[B, H, W, C]`` of the last stage."""
+        """Normalized map ``[B, H, W, C]`` of the last stage."""
         return self.norm(self._propagate(images, len(self.layers))[0][-1])
 
     def received_attention(self, images: Tensor) -> list[Tensor]:
@@ -145,7 +145,7 @@ class TPCSwin(PyramidIntermediates, PropagationMixin, SwinTransformer):
         self._record(x_BNC, selection, chain.pi_BN)
         layout, needed = self._layout(selection), self._observes(stage, layer)
         row_BN: Tensor | None = torch.zeros_like(chain.pi_BN)
-        if not isinstance(layout, Packed) or len(layout.flat_F):  # else nobody is active in the whole batch
+        if not isinstance(layout, Packed) or len(layout.flat_F):  # else no token of the batch is active
             asked = controller.reads_attention and needed
             y, row_BN = self._work(stage, block, u_BNC, grid, layout, selection.active_BN, asked, grid_map)
             if self.training and layer:
@@ -217,7 +217,7 @@ def check_stages(embed_dim: int, depths: Sequence[int], num_heads: Sequence[int]
 
 
 def named_by_stage(convolutions: nn.ModuleDict, depths: Sequence[int]) -> nn.ModuleDict:
-    """From layer numbers to ``stage_layer``, so that optimisers by layer find each beside its block."""
+    """From layer numbers to ``stage_layer``, so that layer-wise learning rates treat each as its block."""
     names = [f"{stage}_{layer}" for stage, depth in enumerate(depths) for layer in range(depth)]
     return nn.ModuleDict({names[int(number)]: module for number, module in convolutions.items()})
 

@@ -1,7 +1,7 @@
 """Local structure without a position table: a depthwise convolution over the patch grid (TPC-ViT's stabilizer).
 
 The whole grid is convolved, carried tokens included: a paused token stays as it is but still feeds its neighbours.
-Zero at the start, so a pretrained trunk is unchanged.
+Zero at the start, so a pretrained backbone is unchanged.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ StabilizerKind = Literal["off", "dw_pre", "dw_mlp", "peg_once"]
 
 
 class GridConv(nn.Module):
-    """Residual depthwise 3 x 3 convolution of the patch tokens, zero padding, bias, zero-initialised."""
+    """Residual depthwise 3 x 3 convolution of the patch tokens, zero padding, bias, zero-initialized."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ def stabilizer(kind: StabilizerKind, widths: list[int], mlp_ratio: float) -> nn.
         return nn.ModuleDict()
     if kind == "peg_once":
         if len(widths) < 2:
-            raise ValueError("stabilizer 'peg_once' stands after the first block: it needs a depth of at least 2")
+            raise ValueError("stabilizer 'peg_once' comes after the first block: it needs a depth of at least 2")
         return nn.ModuleDict({"1": GridConv(widths[1])})
     scale = mlp_ratio if kind == "dw_mlp" else 1
     return nn.ModuleDict({str(layer): GridConv(int(width * scale)) for layer, width in enumerate(widths)})

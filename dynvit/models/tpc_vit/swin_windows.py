@@ -2,7 +2,7 @@
 
 Everything but attention works token by token, so active tokens lie in one row there. For attention they take their
 places in their windows: a paused token is no key, and a window without an active token is left out.
-Tokens are ``[B, N, C]`` in raster order; M counts windows at work, A the places of a window.
+Tokens are ``[B, N, C]`` in raster order; M counts active windows, A the places of a window.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class AllWindows:
         self.block, self.grid, self.keys_MA = block, grid, None
         if active_BN is not None:
             keys_MA = into_windows(active_BN[..., None], block, grid, border=True)[..., 0]
-            self.keys_MA = keys_MA | ~keys_MA.any(1, keepdim=True)  # nobody at work: any finite result will do
+            self.keys_MA = keys_MA | ~keys_MA.any(1, keepdim=True)  # no active token: any finite result will do
 
     def project(self, y_BNC: Tensor) -> Tensor:
         """Queries, keys and values of every place, ``[M, A, 3C]``."""
@@ -87,7 +87,7 @@ class ActiveWindows:
     def project(self, y_FC: Tensor) -> Tensor:
         """Queries, keys and values ``[M, A, 3C]``; the place of a paused token holds any other token's."""
         qkv_FE = self.attn.qkv(y_FC)
-        if self.bordered:  # what the trunk has there: the projection of zeros
+        if self.bordered:  # the backbone has the projection of zeros there
             zero = qkv_FE.new_zeros(1, qkv_FE.shape[1])
             qkv_FE = torch.cat([qkv_FE, zero if self.attn.qkv.bias is None else zero + self.attn.qkv.bias.to(zero)])
         return qkv_FE.index_select(0, self.source_MA.reshape(-1)).view(*self.source_MA.shape, -1)
