@@ -19,10 +19,11 @@ from dynvit.layers.attention import full_cls_attention
 from dynvit.layers.block import GridMap, run_block_on_grid
 from dynvit.layers.intermediates import TokenIntermediates
 from dynvit.layers.token_layout import Dense, Gathered, GridLayout, Masked, Packed
-from dynvit.models.tpc_vit.controller import Controller, ControllerOptions, PropagationState, TokenSelection
-from dynvit.models.tpc_vit.loss import Weights, training_output
+from dynvit.models.tpc_vit.controller import Controller, PropagationState, TokenSelection
+from dynvit.models.tpc_vit.loss import training_output
 from dynvit.models.tpc_vit.markov_chain import gate
-from dynvit.models.tpc_vit.stabilizer import GridConv, StabilizerKind
+from dynvit.models.tpc_vit.options import TPCOptions
+from dynvit.models.tpc_vit.stabilizer import GridConv
 from dynvit.models.tpc_vit.stabilizer import stabilizer as make_stabilizer
 from dynvit.output import Output
 
@@ -30,19 +31,11 @@ from dynvit.output import Output
 class PropagationMixin(DynamicModel):
     """Mixin before any backbone: the options, the stabilizer, the execution, the trace."""
 
-    def _control(
-        self,
-        rules: ControllerOptions,
-        weights: Weights,
-        stabilizer: StabilizerKind,
-        widths: list[int],
-        mlp_ratio: float,
-    ) -> None:
+    def _control(self, options: TPCOptions, widths: list[int], mlp_ratio: float) -> None:
         """widths: channels of each layer."""
-        self.rules, self.weights = rules, weights
-        self.static_cost = rules.pause is False
-        self.stabilizer_kind = stabilizer
-        self.stabilizer = make_stabilizer(stabilizer, widths, mlp_ratio)
+        self.tpc = options
+        self.static_cost = options.pause is False
+        self.stabilizer = make_stabilizer(options.stabilizer, widths, mlp_ratio)
 
     @property
     def gathers(self) -> bool:
@@ -56,7 +49,7 @@ class PropagationMixin(DynamicModel):
         if str(layer) not in self.stabilizer:
             return x_BTC, None
         convolution: GridConv = self.stabilizer[str(layer)]
-        if self.stabilizer_kind == "dw_mlp":
+        if self.tpc.stabilizer == "dw_mlp":
             return x_BTC, lambda h_BTH: convolution(h_BTH, grid, prefix)
         return convolution(x_BTC, grid, prefix), None
 
@@ -73,12 +66,10 @@ class PropagationMixin(DynamicModel):
 class ViTPropagationMixin(TokenIntermediates, PropagationMixin):
     """Mixin before a ``VisionTransformer`` with one class token, which is always active."""
 
-    def _control_blocks(
-        self, rules: ControllerOptions, weights: Weights, stabilizer: StabilizerKind, mlp_ratio: float
-    ) -> None:
+    def _control_blocks(self, options: TPCOptions, mlp_ratio: float) -> None:
         depth, width = len(self.blocks), self.embed_dim
-        self._control(rules, weights, stabilizer, [width] * depth, mlp_ratio)
-        self.controller = Controller(depth, width, rules) if rules.pause else None
+        self._control(options, [width] * depth, mlp_ratio)
+        self.controller = Controller(depth, width, options) if options.pause else None
 
     def forward(self, images: Tensor) -> Tensor | Output:
         """Logits ``[B, K]``; in training an ``Output`` with the losses where pausing or distillation is on."""
@@ -86,7 +77,7 @@ class ViTPropagationMixin(TokenIntermediates, PropagationMixin):
         logits = self.forward_head(self.norm(x_BTC))
         if not self.training:
             return logits
-        return training_output(logits, [chain] if chain else [], self.rules, self.weights)
+        return training_output(logits, [chain] if chain else [], self.tpc)
 
     def forward_features(self, images: Tensor) -> Tensor:
         """Normalized tokens ``[B, 1 + N, C]``, class token first."""

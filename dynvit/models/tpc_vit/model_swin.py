@@ -7,7 +7,7 @@ token active; the dense grid survives, so windows, shifts and patch merging find
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from timm.models import checkpoint
@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from dynvit.layers.intermediates import PyramidIntermediates
 from dynvit.layers.token_layout import Dense, GridLayout, Masked, Packed
-from dynvit.models.tpc_vit.controller import Controller, ControllerOptions, PropagationState, TokenSelection
-from dynvit.models.tpc_vit.loss import Weights, training_output
+from dynvit.models.tpc_vit.controller import Controller, PropagationState, TokenSelection
+from dynvit.models.tpc_vit.loss import training_output
 from dynvit.models.tpc_vit.markov_chain import gate
 from dynvit.models.tpc_vit.mixin import PropagationMixin
+from dynvit.models.tpc_vit.options import DEFAULTS, TPCOptions
 from dynvit.models.tpc_vit.swin_windows import attention_received, run_swin_block
 from dynvit.output import Output
 from dynvit.registry import register
@@ -53,30 +54,8 @@ class TPCSwin(PyramidIntermediates, PropagationMixin, SwinTransformer):
         mlp_ratio: float = 4.0,
         drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
-        pause: bool | Literal["random", "attention"] = True,
-        restart: bool = True,
-        smoothing: Literal["none", "spatial", "prior", "both"] = "both",
-        stabilizer: Literal["off", "dw_pre", "dw_mlp", "peg_once"] = "dw_pre",
-        keep_rate: float | None = None,
-        score: Literal["channel", "linear", "cls_attention"] = "channel",
-        score_scale: float = 1.0,
-        pause_offset: float = -3.0,
-        restart_offset: float = 0.0,
-        threshold: float = 0.5,
-        terminate: bool = False,
-        eps: float = 0.01,
-        smooth_strength: float = 0.5,
-        smooth_sigma: float = 1.0,
-        depth_ema: float = 0.0,
-        ponder_weight: float = 5e-4,
-        prior_weight: float = 1e-3,
-        budget_weight: float = 2.0,
-        distill_weight: float = 0.0,
+        options: TPCOptions = DEFAULTS,
     ) -> None:
-        rules = ControllerOptions(
-            pause, restart, smoothing, keep_rate, score, score_scale, pause_offset, restart_offset, threshold,
-            terminate, eps, smooth_strength, smooth_sigma, depth_ema,
-        )  # fmt: skip
         check_stages(embed_dim, depths, num_heads)
         super().__init__(
             img_size=img_size, patch_size=patch_size, in_chans=in_chans, num_classes=num_classes, embed_dim=embed_dim,
@@ -85,18 +64,17 @@ class TPCSwin(PyramidIntermediates, PropagationMixin, SwinTransformer):
         )  # fmt: skip
         self.img_size = img_size
         widths = [embed_dim * 2**stage for stage in range(len(depths))]
-        weights = Weights(ponder_weight, prior_weight, budget_weight, distill_weight)
         each = [width for width, depth in zip(widths, depths, strict=True) for _ in range(depth)]
-        self._control(rules, weights, stabilizer, each, mlp_ratio)
+        self._control(options, each, mlp_ratio)
         self.stabilizer = named_by_stage(self.stabilizer, depths)
         pairs = zip(depths, widths, strict=True)
-        self.controllers = nn.ModuleList(Controller(d, w, rules) for d, w in pairs) if pause else None
+        self.controllers = nn.ModuleList(Controller(d, w, options) for d, w in pairs) if options.pause else None
 
     def forward(self, images: Tensor) -> Tensor | Output:
         """Logits ``[B, K]``; in training an ``Output`` with the losses where pausing or distillation is on."""
         maps, chains = self._propagate(images, len(self.layers))
         logits = self.forward_head(self.norm(maps[-1]))
-        return training_output(logits, chains, self.rules, self.weights) if self.training else logits
+        return training_output(logits, chains, self.tpc) if self.training else logits
 
     def forward_features(self, images: Tensor) -> Tensor:
         """Normalized map ``[B, H, W, C]`` of the last stage."""

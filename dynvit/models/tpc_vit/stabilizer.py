@@ -6,13 +6,15 @@ Zero at the start, so a pretrained backbone is unchanged.
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import get_args, get_type_hints
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-StabilizerKind = Literal["off", "dw_pre", "dw_mlp", "peg_once"]
+from dynvit.models.tpc_vit.options import TPCOptions
+
+KINDS: tuple[str, ...] = get_args(get_type_hints(TPCOptions)["stabilizer"])
 
 
 class GridConv(nn.Module):
@@ -36,14 +38,14 @@ class GridConv(nn.Module):
         return u_BTC
 
 
-def stabilizer(kind: StabilizerKind, widths: list[int], mlp_ratio: float) -> nn.ModuleDict:
+def stabilizer(kind: str, widths: list[int], mlp_ratio: float) -> nn.ModuleDict:
     """The convolutions of a model by layer number; widths: channels of each layer.
 
     dw_pre: in front of every block; peg_once: once, in front of the second block;
     dw_mlp: inside every block, on the hidden layer of the MLP.
     """
-    if kind not in get_args(StabilizerKind):
-        raise ValueError(f"stabilizer must be one of {', '.join(get_args(StabilizerKind))}, got {kind!r}")
+    if kind not in KINDS:
+        raise ValueError(f"stabilizer must be one of {', '.join(KINDS)}, got {kind!r}")
     if kind == "off":
         return nn.ModuleDict()
     if kind == "peg_once":

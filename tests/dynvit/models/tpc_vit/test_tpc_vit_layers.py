@@ -13,8 +13,9 @@ from timm.models.vision_transformer import Block
 from dynvit.layers.attention import full_cls_attention
 from dynvit.layers.block import run_block_on_grid
 from dynvit.layers.token_layout import Dense, Gathered, Masked, Packed
-from dynvit.models.tpc_vit.controller import Controller, ControllerOptions
+from dynvit.models.tpc_vit.controller import Controller
 from dynvit.models.tpc_vit.markov_chain import advance, break_probability, gate, index_to_mask, topk_indices, topk_mask
+from dynvit.models.tpc_vit.options import TPCOptions
 from dynvit.models.tpc_vit.smoothing import Blur, depth_target, prior_loss
 from dynvit.models.tpc_vit.stabilizer import GridConv, stabilizer
 
@@ -192,7 +193,7 @@ def test_layouts_agree(options: dict[str, Any]) -> None:
 
 
 def test_class_attention_of_a_paused_token_is_remembered() -> None:
-    controller = Controller(4, 8, ControllerOptions(score="cls_attention", smoothing="none"))
+    controller = Controller(4, 8, TPCOptions(score="cls_attention", smoothing="none"))
     chain = controller.start(1, (2, 2), torch.zeros(()))
     x = torch.randn(1, 4, 8)
     controller.select(chain)
@@ -209,4 +210,4 @@ def test_class_attention_of_a_paused_token_is_remembered() -> None:
 )  # fmt: skip
 def test_wrong_rules_are_refused(option: str, value: object) -> None:
     with pytest.raises(ValueError, match=f"^{option} must be .*{value!r}"):
-        ControllerOptions(**{option: value})
+        TPCOptions(**{option: value})

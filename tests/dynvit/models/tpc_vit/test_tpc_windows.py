@@ -11,8 +11,9 @@ from small_tpc_trunks import images, small, trunk
 from dynvit import load_trunk, trace_tokens
 from dynvit.analysis.importance import importance
 from dynvit.layers.token_layout import Masked, Packed
-from dynvit.models.tpc_vit.controller import Controller, ControllerOptions, PropagationState
+from dynvit.models.tpc_vit.controller import Controller, PropagationState
 from dynvit.models.tpc_vit.markov_chain import merged
+from dynvit.models.tpc_vit.options import TPCOptions
 from dynvit.models.tpc_vit.swin_windows import attention_received, from_windows, into_windows, run_swin_block
 
 
@@ -91,7 +92,7 @@ def test_importance_where_nothing_is_paused_is_that_of_the_trunk() -> None:
 def test_patch_merging_joins_what_the_chain_remembers() -> None:
     values = torch.arange(9.0).view(1, 1, 9)
     assert merged(values, (3, 3)).tolist() == [[[2.0, 3.5, 6.5, 8.0]]]
-    rules = ControllerOptions(terminate=True, depth_ema=0.5)
+    rules = TPCOptions(terminate=True, depth_ema=0.5)
     first, second = Controller(2, 8, rules), Controller(2, 16, rules)
     before = first.start(1, (4, 4), torch.zeros(()))
     first.select(before)
@@ -107,4 +108,4 @@ def test_patch_merging_joins_what_the_chain_remembers() -> None:
         second.observe(chain, torch.ones(1, 4, 16))
     assert (after.broken_BN > fresh.broken_BN).all()
     assert second.remembers
-    assert not Controller(2, 8, ControllerOptions()).remembers
+    assert not Controller(2, 8, TPCOptions()).remembers
