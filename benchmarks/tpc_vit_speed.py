@@ -1,6 +1,6 @@
 """How much of TPC-ViT's saving becomes time, against its trunk: ``python benchmarks/tpc_vit_speed.py --trunk swin``.
 
-Everything is timed in turns, in CPU seconds of this process (one thread) or, on a GPU, in bfloat16 with the device
+Dense is timed in turns, in CPU seconds of this process (one thread) or, on a GPU, in bfloat16 with the device
 synchronised. Prints medians with quartiles, the speed-up and its share of the MAC ratio.
 """
 
@@ -18,7 +18,8 @@ from timm.models.vision_transformer import Block
 from torch import Tensor
 
 import dynvit  # noqa: F401  (registers the models)
-from dynvit.layers.partial_block import Everything, Gathered, Masked, Ragged, run
+from dynvit.layers.block import run_block_on_grid
+from dynvit.layers.token_layout import Dense, Gathered, GridLayout, Masked, Packed
 from dynvit.models.tpc_vit.markov_chain import topk_indices
 from dynvit.profiling.macs import complexity
 
@@ -86,17 +87,17 @@ def layouts(size: str, batch: int, device: str) -> dict[str, Call]:
         active_BT[image, 1 + topk_indices(scores_BN[image, None], count)[0]] = True
     equal_BK = torch.cat([scores_BN.new_zeros(batch, 1, dtype=torch.long), topk_indices(scores_BN, 98) + 1], 1)
     return {
-        "block, all tokens": lambda: once(block, u_BTC, Everything()),
+        "block, all tokens": lambda: once(block, u_BTC, Dense()),
         "masked": lambda: once(block, u_BTC, Masked(active_BT)),
         "equal counts (98 each)": lambda: once(block, u_BTC, Gathered(equal_BK)),
-        "ragged (59..137)": lambda: once(block, u_BTC, Ragged(active_BT)),
+        "ragged (59..137)": lambda: once(block, u_BTC, Packed.from_mask(active_BT)),
         "padded to the largest": lambda: padded(block, u_BTC, active_BT),
         "grouped by count": lambda: grouped(block, u_BTC, active_BT),
     }
 
 
-def once(block: Block, u_BTC: Tensor, layout: Everything | Ragged) -> Tensor:
-    return layout.put(u_BTC, run(block, u_BTC, layout)[0])
+def once(block: Block, u_BTC: Tensor, layout: GridLayout) -> Tensor:
+    return layout.scatter(u_BTC, run_block_on_grid(block, u_BTC, layout)[0])
 
 
 def padded(block: Block, u_BTC: Tensor, active_BT: Tensor) -> Tensor:

@@ -68,7 +68,9 @@ class DynamicModel:
         return False
 
     def set_distilled_training(self, enable: bool = True) -> None:
-        """Return the logits of both heads in training (timm's distilled DeiT)."""
+        """Return the logits of both heads in training, for timm models that have two."""
+        if hasattr(super(), "set_distilled_training"):
+            super().set_distilled_training(enable)
 
     def set_token_labels(self, patches_BNK: Tensor, image_BK: Tensor | None = None) -> None:
         """Set label probabilities of the next training batch's patches, and of its images."""

@@ -1,4 +1,4 @@
-"""What a model returns in training, and the one loss that understands it."""
+"""Output of a model in training, and the training loss."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class TokenTrace:
         self.scores.clear()
 
     def record(self, active_BN: Tensor, scores_BN: Tensor | None = None) -> None:
-        """Called by a model once per layer."""
+        """Append one layer; called by a model once per layer."""
         self.active.append(active_BN.detach())
         self.scores.append(None if scores_BN is None else scores_BN.detach())
 

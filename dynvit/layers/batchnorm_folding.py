@@ -1,4 +1,4 @@
-"""Folding of batch normalisation into the linear map next to it, exact in evaluation, at the model's own dtype."""
+"""Folding of batch normalization into the linear map next to it, exact in evaluation, at the model's own dtype."""
 
 from __future__ import annotations
 

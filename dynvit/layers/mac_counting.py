@@ -11,12 +11,12 @@ import torch
 
 
 class Counter(Protocol):
-    """Whatever counts operations; see ``dynvit.complexity``."""
+    """A counter of operations; see ``dynvit.complexity``."""
 
     paused: int
 
 
-# The counters at work in this thread: a new thread starts with none.
+# The active counters of this thread: a new thread starts with none.
 COUNTERS: ContextVar[tuple[Counter, ...]] = ContextVar("dynvit_counters", default=())
 
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
-from timm.layers import Attention
 from timm.models.vision_transformer import Block
 from torch import Tensor
 
@@ -72,41 +70,6 @@ def masked_block(block: Block, x_BTC: Tensor, active_BT: Tensor) -> Tensor:
     mixed_BTC = block.attn(block.norm1(x_BTC) * live_BT1, attn_mask=bias_B11T)
     x_BTC = x_BTC + block.drop_path1(block.ls1(mixed_BTC))
     return x_BTC + block.drop_path2(block.ls2(block.mlp(block.norm2(x_BTC * live_BT1) * live_BT1)))
-
-
-class LiveRows:
-    """The active tokens of all images in one row of F tokens, image by image; images without tokens have left.
-
-    They stay in one row from block to block. Attention alone pads them: any token does, since it is hidden as a key.
-    """
-
-    def __init__(self, image_F: Tensor, images: int) -> None:
-        counts_B = torch.bincount(image_F, minlength=images)
-        counts_B = counts_B[counts_B > 0]
-        rows, device = len(image_F), image_F.device
-        self.shape = (len(counts_B), int(counts_B.max()))
-        self.full = rows == self.shape[0] * self.shape[1]
-        first_B, column_W = counts_B.cumsum(0) - counts_B, torch.arange(self.shape[1], device=device)
-        self.row_BW = (first_B[:, None] + column_W).clamp(max=rows - 1)
-        shift_B = torch.arange(len(counts_B), device=device) * self.shape[1] - first_B
-        self.place_F = torch.arange(rows, device=device) + shift_B.repeat_interleave(counts_B, output_size=rows)
-        self.absent_B11W = (column_W >= counts_B[:, None])[:, None, None]
-
-    def run(self, block: Block, x_FC: Tensor) -> Tensor:
-        """A timm block on these tokens."""
-        x_FC = x_FC + block.drop_path1(block.ls1(self._attend(block.attn, block.norm1(x_FC))))
-        return x_FC + block.drop_path2(block.ls2(block.mlp(block.norm2(x_FC))))
-
-    def _attend(self, attn: Attention, x_FC: Tensor) -> Tensor:
-        qkv = attn.qkv(x_FC)
-        qkv = qkv if self.full else qkv.index_select(0, self.row_BW.view(-1))
-        q, k, v = qkv.view(*self.shape, 3, attn.num_heads, attn.head_dim).permute(2, 0, 3, 1, 4).unbind(0)
-        hide = None  # a float mask of the keys alone keeps the attention fused
-        if not self.full:
-            hide = torch.zeros_like(self.absent_B11W, dtype=q.dtype).masked_fill(self.absent_B11W, -torch.inf)
-        mixed = F.scaled_dot_product_attention(attn.q_norm(q), attn.k_norm(k), v, attn_mask=hide)
-        mixed_FC = mixed.transpose(1, 2).flatten(2).flatten(0, 1)
-        return attn.proj(attn.norm(mixed_FC if self.full else mixed_FC.index_select(0, self.place_F)))
 
 
 def prior(layers: int, mean: float, exact: bool) -> Tensor:

@@ -12,10 +12,12 @@ import torch
 from timm.models import checkpoint
 from torch import Tensor
 
+from dynvit.layers.block import run_block
 from dynvit.layers.deit import DeiT
 from dynvit.layers.intermediates import TokenIntermediates
 from dynvit.layers.option_checks import check_not_negative, check_positive
-from dynvit.models.a_vit.halting import HaltingScore, HaltingState, LiveRows, divergence, masked_block, prior
+from dynvit.layers.token_layout import Packed
+from dynvit.models.a_vit.halting import HaltingScore, HaltingState, divergence, masked_block, prior
 from dynvit.output import Output
 from dynvit.registry import register
 
@@ -33,7 +35,7 @@ class AViT(TokenIntermediates, DeiT):
     exact: False trains by the paper's intent: the prior is a distribution, and the halting scores that are compared
         with it are those of all images' patches. True restores the released code, whose prior does not sum to 1 and
         whose scores leave out the first image of the batch instead of the class token.
-    qk_norm, init_values, no_embed_class: the trunk's own, as in timm's DeiT-III.
+    qk_norm, init_values, no_embed_class: the backbone's own, as in timm's DeiT-III.
     early_exit: an image leaves when its class token has stopped: the same logits for less. Otherwise its patches go on
         until they stop themselves, as in the released code.
     """
@@ -93,7 +95,7 @@ class AViT(TokenIntermediates, DeiT):
         return Output(logits, losses, extra, dict(self.weights))
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Normalised outputs ``[B, 1 + N, C]``, each token's mean of its states."""
+        """Normalized outputs ``[B, 1 + N, C]``, each token's mean of its states."""
         if self.training:
             return self.norm(self._masked(self._pos_embed(self.patch_embed(x)))[0])
         return self.norm(self._evaluate(x, class_only=False))
@@ -137,7 +139,7 @@ class AViT(TokenIntermediates, DeiT):
             if layout is None:
                 rows_FC = block(rows_FC.view(B, T, C)).flatten(0, 1)
             else:
-                rows_FC = layout.run(block, rows_FC)
+                rows_FC = run_block(block, rows_FC, layout)
             score_F = self.halting_score(rows_FC)
             self._record_rows(token_F, score_F, (B, T))
             weight_F, stops_F = halting.update(self._due(layer, score_F), self.halting_score.eps)
@@ -153,7 +155,7 @@ class AViT(TokenIntermediates, DeiT):
             if len(going) < len(token_F):
                 token_F, rows_FC = token_F[going], rows_FC.index_select(0, going)
                 halting.select(going)
-                layout = LiveRows(token_F // T, B)
+                layout = _packed(token_F, B, T)
         return out
 
     def _states(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -161,7 +163,7 @@ class AViT(TokenIntermediates, DeiT):
         return self._masked(self._pos_embed(self.patch_embed(images)), states)[0], states
 
     def _due(self, layer: int, score: Tensor) -> Tensor:
-        """What is paid after a block: everybody stops with the last one."""
+        """What is paid after a block: every token stops with the last one."""
         return torch.ones_like(score) if layer + 1 == len(self.blocks) else score
 
     def _distribution(self, scores_LBT: list[Tensor]) -> Tensor:
@@ -189,6 +191,11 @@ class AViT(TokenIntermediates, DeiT):
             self._record(torch.zeros_like(x_BTC[..., 0], dtype=torch.bool), torch.zeros_like(x_BTC[..., 0]))
 
 
+def _packed(token_F: Tensor, images: int, tokens: int) -> Packed:
+    counts_B = torch.bincount(token_F // tokens, minlength=images)
+    return Packed(token_F, images, counts_B[counts_B > 0])
+
+
 def _collect(out: Tensor, weight_F: Tensor, rows_FC: Tensor, token_F: Tensor, tokens: int) -> None:
     """Add weighted states to the outputs ``[B, T, C]``, or ``[B, 1, C]`` of the class token alone."""
     if out.shape[1] == 1:
@@ -198,7 +205,7 @@ def _collect(out: Tensor, weight_F: Tensor, rows_FC: Tensor, token_F: Tensor, to
 
 
 def _with_its_class(stops_F: Tensor, token_F: Tensor, images: int, tokens: int) -> Tensor:
-    """Who stops if an image leaves together with its class token."""
+    """Return the tokens that stop if an image leaves together with its class token."""
     image_F = token_F // tokens
     leaves_B = torch.zeros(images, dtype=torch.bool, device=token_F.device)
     leaves_B[image_F[stops_F & (token_F % tokens == 0)]] = True

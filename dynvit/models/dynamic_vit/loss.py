@@ -31,7 +31,7 @@ def distilled(output: Output, target: Tensor, teacher_logits: Tensor | None, smo
     """Cross entropy; the teacher's terms, if there is a teacher, go to ``output.losses``.
 
     teacher_logits given to the loss precede those of the model's own teacher; ``extra["teacher_tokens"]`` is compared
-    with ``extra["tokens"]``: normalised patches by squared error, patch logits by divergence (``extra["aux"]``).
+    with ``extra["tokens"]``: normalized patches by squared error, patch logits by divergence (``extra["aux"]``).
     """
     extra = output.extra
     if teacher_logits is None:

@@ -6,6 +6,8 @@ import torch
 from timm.models.vision_transformer import Block
 from torch import Tensor
 
+from dynvit.layers.attention import project_output, split_qkv
+
 EPS = 1e-6
 
 
@@ -22,12 +24,11 @@ def masked_softmax(logits_BHTT: Tensor, mask_BT: Tensor) -> Tensor:
     return ((e + EPS / T) / (e.sum(-1, keepdim=True) + EPS)).to(logits_BHTT.dtype)
 
 
-def masked_block(block: Block, x_BTC: Tensor, mask_BT: Tensor) -> Tensor:
-    """A timm block with that attention instead of its own; all tokens are computed."""
+def soft_masked_block(block: Block, x_BTC: Tensor, mask_BT: Tensor) -> Tensor:
+    """Return a timm block's output with that attention instead of its own; all tokens are computed."""
     attn, x = block.attn, block.norm1(x_BTC)
-    q, k, v = attn.qkv(x).unflatten(-1, (3, attn.num_heads, attn.head_dim)).permute(2, 0, 3, 1, 4).unbind(0)
-    q, k = attn.q_norm(q), attn.k_norm(k)
+    q, k, v = split_qkv(attn, attn.qkv(x))
     share = attn.attn_drop(masked_softmax(q @ k.transpose(-2, -1) * attn.scale, mask_BT))
-    mixed = attn.proj_drop(attn.proj(attn.norm((share @ v).transpose(1, 2).flatten(2))))
+    mixed = project_output(attn, (share @ v).transpose(1, 2).flatten(2), x)
     x_BTC = x_BTC + block.drop_path1(block.ls1(mixed))
     return x_BTC + block.drop_path2(block.ls2(block.mlp(block.norm2(x_BTC))))

@@ -1,7 +1,7 @@
 """DynamicViT on DeiT and LV-ViT: tokens pruned in three steps by a learned predictor (arXiv 2106.02034, NeurIPS 2021).
 
 Evaluation really removes tokens; training masks them by a straight-through draw and adds a loss on the kept share and,
-with a teacher (the unpruned trunk), two distillation terms.
+with a teacher (the unpruned backbone), two distillation terms.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LVVIT: dict[str, dict[str, Any]] = {
 
 
 class DistillationMixin(PruningMixin):
-    """Training of a pruned transformer: losses, teacher, the trunk's own learning rate."""
+    """Training of a pruned transformer: losses, teacher, the backbone's own learning rate."""
 
     def _set_losses(
         self, ratio_weight: float, distill_weight: float, token_weight: float, freeze_epochs: int, trunk_scale: float
@@ -48,7 +48,7 @@ class DistillationMixin(PruningMixin):
         self.set_teacher(None)
 
     def set_teacher(self, teacher: nn.Module | None) -> bool:
-        """The unpruned trunk, run in evaluation mode beside every training forward pass; None removes it.
+        """The unpruned backbone, run in evaluation mode in every training forward pass; None removes it.
 
         It is no part of the model: neither in its state dict nor moved with it. Without it there are no token terms,
         and ``training_loss(..., teacher_logits=)`` is the way to the logit term.
@@ -57,7 +57,7 @@ class DistillationMixin(PruningMixin):
         return teacher is not None
 
     def set_epoch(self, epoch: int, epochs: int) -> None:
-        """The trunk does not move in the first `freeze_epochs` epochs; the predictors do."""
+        """The backbone does not move in the first `freeze_epochs` epochs; the predictors do."""
         self.backbone_frozen = epoch < self.freeze_epochs
         for name, parameter in self.named_parameters():
             if not name.startswith("score_predictor"):
@@ -68,10 +68,10 @@ class DistillationMixin(PruningMixin):
         return not self.backbone_frozen
 
     def parameter_groups(self, weight_decay: float = 0.05, trunk_scale: float | None = None) -> list[dict[str, Any]]:
-        """The official groups for an optimiser, `lr_scale` as timm's schedulers read it.
+        """The official groups for an optimizer, `lr_scale` as timm's schedulers read it.
 
-        The trunk learns at `trunk_scale` (None: the model's own) times the rate of the predictors. Class token and
-        position table are left as they were trained, unless the trunk learns at the full rate, as from scratch.
+        The backbone learns at `trunk_scale` (None: the model's own) times the rate of the predictors. Class token and
+        position table are left as they were trained, unless the backbone learns at the full rate, as from scratch.
         """
         trunk_scale = self.trunk_scale if trunk_scale is None else trunk_scale
         groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
@@ -108,7 +108,7 @@ class DistillationMixin(PruningMixin):
         return dict(state_dict)
 
     def convert_trunk(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The trunk's names are ours; a position table of another grid is resampled."""
+        """The backbone's names are ours; a position table of another grid is resampled."""
         return resize_position_table(state_dict, self)
 
 
@@ -117,9 +117,9 @@ class DynamicViT(DistillationMixin, DeiT):
 
     keep_ratio: share of the patch tokens kept by each location, so that its powers are left; or the shares left.
     locations: blocks in front of which tokens are dropped, from 0; None: after each quarter of the depth.
-    freeze_epochs: epochs without a gradient for the trunk; 5 in the paper, which starts from trained weights.
-    trunk_scale: learning rate of the trunk over that of the predictors; 0.01 in the paper, for the same reason.
-    qk_norm, init_values, no_embed_class: the trunk's own, as in timm's DeiT-III.
+    freeze_epochs: epochs without a gradient for the backbone; 5 in the paper, which starts from trained weights.
+    trunk_scale: learning rate of the backbone over that of the predictors; 0.01 in the paper, for the same reason.
+    qk_norm, init_values, no_embed_class: the backbone's own, as in timm's DeiT-III.
     Attributes: `noise(stage, logprob)` gives the Gumbel noise of training.
     """
 

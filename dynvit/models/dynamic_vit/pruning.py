@@ -1,4 +1,4 @@
-"""Pruning by learned scores on a timm transformer: what DynamicViT adds to its trunk, DeiT or LV-ViT.
+"""Pruning by learned scores on a timm transformer: what DynamicViT adds to its backbone, DeiT or LV-ViT.
 
 Evaluation keeps a fixed number of tokens at each location. Training keeps all of them and masks those that a random
 draw from the predictor drops.
@@ -18,7 +18,7 @@ from dynvit.interface import DynamicModel
 from dynvit.layers.intermediates import TokenIntermediates
 from dynvit.layers.no_dropout import remove_idle_dropout
 from dynvit.layers.token_gather import gather_tokens, scatter_tokens
-from dynvit.models.dynamic_vit.masked_softmax import masked_block
+from dynvit.models.dynamic_vit.masked_softmax import soft_masked_block
 from dynvit.models.dynamic_vit.predictor import ScorePredictor, gumbel, hard_keep
 
 Noise = Callable[[int, Tensor], Tensor]  # stage, log-probabilities [B, N, 2] -> Gumbel noise of that shape
@@ -49,7 +49,7 @@ class PruningMixin(TokenIntermediates, DynamicModel):
         return [(s - 1, blocks[bounds[s] : bounds[s + 1]]) for s in range(len(bounds) - 1)]
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Normalised tokens ``[B, 1 + K, C]`` in descending order of the last score; in training all N, raster."""
+        """Normalized tokens ``[B, 1 + K, C]`` in descending order of the last score; in training all N, raster."""
         x_BTC = self._pos_embed(self.patch_embed(x))
         if self.training:
             return self.norm(self._train_masked(x_BTC)[0])
@@ -121,9 +121,9 @@ class PruningMixin(TokenIntermediates, DynamicModel):
             self._record(mask_BT[:, 1:] > 0.5, None, len(blocks))
             for block in blocks:
                 if self.grad_checkpointing:
-                    x_BTC = checkpoint(masked_block, block, x_BTC, mask_BT)
+                    x_BTC = checkpoint(soft_masked_block, block, x_BTC, mask_BT)
                 else:
-                    x_BTC = masked_block(block, x_BTC, mask_BT)
+                    x_BTC = soft_masked_block(block, x_BTC, mask_BT)
         return x_BTC, masks
 
     def _record(self, active_BN: Tensor, scores_BN: Tensor | None, blocks: int) -> None:

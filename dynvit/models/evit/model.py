@@ -14,11 +14,9 @@ import torch.nn.functional as F
 from timm.models import checkpoint
 from torch import Tensor
 
+from dynvit.layers.attention import attend, cls_attention
 from dynvit.layers.deit import DeiT
 from dynvit.layers.intermediates import TokenIntermediates
-from dynvit.layers.mac_counting import exclude_from_macs
-from dynvit.layers.open_attention import attend
-from dynvit.layers.partial_block import class_row
 from dynvit.layers.token_gather import scatter_tokens
 from dynvit.models.evit.keep_rate_schedule import CosineKeepRate, kept_tokens, rates
 from dynvit.models.evit.token_fusion import hide, keep
@@ -32,15 +30,15 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 class EViT(TokenIntermediates, DeiT):
-    """EViT on DeiT; names of the trunk as in timm.
+    """EViT on DeiT; names of the backbone as in timm.
 
-    keep_rate: share of the tokens that stay at each location, a number or one per location; 1 is the trunk itself.
+    keep_rate: share of the tokens that stay at each location, a number or one per location; 1 is the backbone itself.
     fuse_token: the others leave a sum behind, weighted by the class attention, or vanish.
     locations: the blocks that reduce, counted from 0.
     shrink_start, shrink_epochs: in training the rate is 1 until the epoch `shrink_start` and falls to `keep_rate`
         within `shrink_epochs`, along half a cosine; None is a 30th and a third of the training, the recipe's 10 and
         100 of 300. Evaluation uses the rate of the moment, `model.keep_rates`.
-    init_values, qk_norm, no_embed_class: of the trunk (LayerScale, norms of queries and keys, DeiT-III's positions).
+    init_values, qk_norm, no_embed_class: of the backbone (LayerScale, norms of queries and keys, DeiT-III's positions).
     """
 
     def __init__(
@@ -92,7 +90,7 @@ class EViT(TokenIntermediates, DeiT):
     # ---- forward
 
     def forward_features(self, images: Tensor) -> Tensor:
-        """Normalised tokens: the class token, then what is left, in no raster order."""
+        """Normalized tokens: the class token, then what is left, in no raster order."""
         return self.norm(self._tokens(images))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -143,10 +141,9 @@ class EViT(TokenIntermediates, DeiT):
         block, keys = self.blocks[i], None if alive_BT is None else alive_BT[:, None, None]
         if kept is None:
             return block(x_BTD, attn_mask=keys), None, alive_BT
-        mixed_BTD, q_BHTC, k_BHTC = attend(block.attn, block.norm1(x_BTD), keys)
+        mixed_BTD, q_BHTC, k_BHTC = attend(block.attn, block.norm1(x_BTD), mask_B11N=keys)
         x_BTD = x_BTD + block.drop_path1(block.ls1(mixed_BTD))
-        with exclude_from_macs():  # the published cost counts this row once, as part of the attention product
-            row_BM = class_row(q_BHTC[:, :, :1], k_BHTC, keys)[:, 1:]
+        row_BM = cls_attention(q_BHTC, k_BHTC, keys).mean(1)[:, 1:]
         if alive_BT is None:
             x_BTD, stays = keep(x_BTD, row_BM, kept, self.fuse_token)
         else:

@@ -1,6 +1,6 @@
 """LeViT layers for a token sequence with a class token: attention without position bias, subsampling, feed-forward.
 
-Every linear map is followed by batch normalisation over batch and tokens (timm's ``LinearNorm``); module names are
+Every linear map is followed by batch normalization over batch and tokens (timm's ``LinearNorm``); module names are
 timm's, so a LeViT's weights load as they are.
 """
 

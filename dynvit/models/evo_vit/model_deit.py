@@ -14,8 +14,10 @@ import torch
 from timm.layers import PatchEmbed, calculate_drop_path_rates, trunc_normal_
 from torch import Tensor, nn
 
-from dynvit.layers.class_row import ClassRowBlock
+from dynvit.layers.no_dropout import remove_idle_dropout
+from dynvit.layers.option_checks import check_heads
 from dynvit.models.evo_vit.schedule import schedule
+from dynvit.models.evo_vit.scoring_block import ScoringBlock
 from dynvit.models.evo_vit.slow_fast_deit import SlowFastDeit
 from dynvit.output import Output, cross_entropy
 from dynvit.registry import register
@@ -36,7 +38,7 @@ class EvoDeiT(SlowFastDeit):
     selection: "stage" ranks every four blocks (deployment), "layer" before every block (first training phase).
     score_weight: weight of a block's class row in the running score from `prune_from` on (1 before), or one per block.
     representative: "none" as in the official DeiT code; "weighted" or "mean" update the kept-aside tokens by the
-        residuals of one token that stands for them, as Evo-LeViT does.
+        residuals of one token that represents them, as Evo-LeViT does.
     drop_at_end: average the processed tokens only.
     switch_epoch: train so many epochs with layer-wise selection, then stage-wise (the paper: 200 of 300); evaluation
         follows the switch. 0: `selection` throughout.
@@ -65,6 +67,7 @@ class EvoDeiT(SlowFastDeit):
         switch_epoch: int = 0,
     ) -> None:
         super().__init__(representative)
+        check_heads(embed_dim, num_heads)
         self.img_size, self.in_chans, self.num_classes = img_size, in_chans, num_classes
         self.num_features = self.head_hidden_size = self.embed_dim = embed_dim
         self.drop_at_end, self.grad_checkpointing = drop_at_end, False
@@ -73,13 +76,14 @@ class EvoDeiT(SlowFastDeit):
         self.cls_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
         self.pos_embed = nn.Parameter(torch.zeros(1, self.num_tokens + 1, embed_dim))
         rates = calculate_drop_path_rates(drop_path_rate, depth)
-        self.blocks = nn.ModuleList([ClassRowBlock(embed_dim, num_heads, mlp_ratio, r) for r in rates])
+        self.blocks = nn.ModuleList([ScoringBlock(embed_dim, num_heads, mlp_ratio, r) for r in rates])
         self.norm, self.norm_cls = nn.LayerNorm(embed_dim, eps=1e-6), nn.LayerNorm(embed_dim, eps=1e-6)
         self.reset_classifier(num_classes)
         self._plan = partial(schedule, depth, self.num_tokens, keep_ratio, prune_from, score_weight)
         self.prune_from = prune_from
         self.switch_epoch = switch_epoch
         self.set_selection(selection)
+        remove_idle_dropout(self)
         self.apply(_init)
         trunc_normal_(self.cls_token, std=0.02)
         trunc_normal_(self.pos_embed, std=0.02)
@@ -96,7 +100,7 @@ class EvoDeiT(SlowFastDeit):
         return torch.cat([self.cls_token.expand(x_BND.shape[0], -1, -1), x_BND], 1) + self.pos_embed
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Images ``[B, C, H, W]`` to ``[B, 1 + N, D]``, class token first, patches in raster order, not normalised.
+        """Images ``[B, C, H, W]`` to ``[B, 1 + N, D]``, class token first, patches in raster order, not normalized.
 
         With `drop_at_end`, the K tokens of the last group only.
         """

@@ -1,6 +1,6 @@
 """Evo-ViT on LeViT: slow-fast token evolution on a pyramid (arXiv 2108.01390, AAAI 2022).
 
-The kept tokens run together with one representative of those left out, whose residuals then update all of these.
+The kept tokens run together with one representative of those left out, whose residuals then update all of them.
 Tokens stay in raster order here and selections are index sets, so no order has to be restored between stages.
 """
 
@@ -180,7 +180,7 @@ class EvoLeViT(PyramidIntermediates, SlowFastLevit):
         return Output(self.head(x_BC), extra=extra, task_loss=_four_heads)
 
     def fuse(self) -> EvoLeViT:
-        """Fold every batch normalisation into its linear map, for deployment; in place, evaluation only."""
+        """Fold every batch normalization into its linear map, for deployment; in place, evaluation only."""
         self.eval()
         fold_batch_norms(self)
         return self

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def evo_levit(state_dict: Mapping[str, Tensor], depths: Sequence[int]) -> dict[str, Tensor]:
-    """Evo-LeViT: a flat list of blocks to stages; `c` is the linear map of a normalised layer, `l` of a head.
+    """Evo-LeViT: a flat list of blocks to stages; `c` is the linear map of a normalized layer, `l` of a head.
 
     `stage_blocks.*` repeats the same tensors under second names and is left out.
     """

@@ -13,7 +13,7 @@ STAGE = 4  # blocks that share one selection in stage mode
 class Schedule:
     """groups: (first block, one past the last, tokens kept); before the first group all tokens are processed.
 
-    scored: the blocks whose class row anybody reads. weights: weight of each block's row in the running score.
+    scored: the blocks whose class attention is used. weights: weight of each block's row in the running score.
     """
 
     groups: tuple[tuple[int, int, int], ...]
@@ -46,7 +46,7 @@ def schedule(
     ranked = [start for start, _, kept in groups if kept < num_tokens]
     if not ranked:
         return Schedule(groups, range(0), weights)
-    # A weight of 1 forgets all scores before it; after the last ranking nobody reads them.
+    # A weight of 1 forgets all scores before it; after the last ranking they are not used.
     forgetting = [i for i in range(ranked[0]) if weights[i] == 1.0]
     return Schedule(groups, range(max(forgetting, default=0), ranked[-1]), weights)
 

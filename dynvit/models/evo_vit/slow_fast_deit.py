@@ -17,7 +17,7 @@ from dynvit.models.evo_vit.slow_fast import SlowFast
 
 
 class SlowFastDeit(SlowFast):
-    """Runs `ClassRowBlock`s on all or some tokens ``[B, 1 + N, D]`` and carries the running class score ``[B, N]``.
+    """Runs `ScoringBlock`s on all or some tokens ``[B, 1 + N, D]`` and carries the running class score ``[B, N]``.
 
     The model sets `blocks`, `plan`, `num_tokens` and `grad_checkpointing`.
     """

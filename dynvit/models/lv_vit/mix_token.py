@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def random_box(grid: tuple[int, int], device: torch.device, generator: torch.Generator | None = None) -> Tensor:
-    """``bool[N]``, the patches in a box as CutMix draws it: area 1 - lam with lam uniform, any centre, clipped.
+    """``bool[N]``, the patches in a box as CutMix draws it: area 1 - lam with lam uniform, any center, clipped.
 
     Nothing waits for the device. The generator must live on that device; without one torch's own is used.
     """
@@ -17,9 +17,9 @@ def random_box(grid: tuple[int, int], device: torch.device, generator: torch.Gen
     return (rows[:, None] & columns).flatten()
 
 
-def _inside(cells: int, share: Tensor, centre: Tensor) -> Tensor:
-    """``bool[cells]``: an interval of that share of the cells around a uniform centre."""
-    length, middle = (cells * share).floor(), (cells * centre).floor()
+def _inside(cells: int, share: Tensor, center: Tensor) -> Tensor:
+    """``bool[cells]``: an interval of that share of the cells around a uniform center."""
+    length, middle = (cells * share).floor(), (cells * center).floor()
     place = torch.arange(cells, device=share.device)
     start = middle - (length / 2).floor()
     return (place >= start) & (place < middle + (length / 2).floor())

@@ -120,7 +120,7 @@ class LVViT(TokenIntermediates, DynamicModel, VisionTransformer):
     # ---- forward
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Normalised tokens ``[B, 1 + N, C]``, class token first, not mixed."""
+        """Normalized tokens ``[B, 1 + N, C]``, class token first, not mixed."""
         return self._run(self.patch_embed(x))
 
     def forward_head(self, x_BTC: Tensor, pre_logits: bool = False) -> Tensor:
@@ -144,7 +144,7 @@ class LVViT(TokenIntermediates, DynamicModel, VisionTransformer):
         aux_BNK = self.aux_head(x_BTC[:, 1:])
         extra["aux"] = aux_BNK if inside_N is None else swap(aux_BNK, inside_N)
         logits = self.head(self.head_drop(x_BTC[:, 0]))
-        return Output(logits, extra=extra, weights={"dense": self.w_dense}, task_loss=token_labelling)
+        return Output(logits, extra=extra, weights={"dense": self.w_dense}, task_loss=token_labeling)
 
     def _run(self, x_BNC: Tensor) -> Tensor:
         x_BTC = self._pos_embed(x_BNC)
@@ -189,7 +189,7 @@ class LVViT(TokenIntermediates, DynamicModel, VisionTransformer):
         return resize_position_table(state_dict, self)
 
 
-def token_labelling(output: Output, target: Tensor, teacher: Tensor | None, smoothing: float) -> Tensor:
+def token_labeling(output: Output, target: Tensor, teacher: Tensor | None, smoothing: float) -> Tensor:
     """Cross entropy of the class head; that of the patches goes to ``output.losses["dense"]``."""
     extra = output.extra
     label = extra.get("image_labels", target)

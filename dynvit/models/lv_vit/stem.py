@@ -14,7 +14,7 @@ from torch import Tensor, nn
 class LVStem(nn.Module):
     """``[B, C, H, W]`` to tokens ``[B, N, D]``; the last stride is also the kernel of the projection.
 
-    In evaluation the normalisation goes into the weights, call by call, so nothing can go stale. It runs channels
+    In evaluation the normalization goes into the weights, call by call, so nothing can go stale. It runs channels
     last, which is faster with three input channels and leaves the tokens in place.
     """
 
@@ -47,11 +47,11 @@ class LVStem(nn.Module):
             raise ValueError(f"the model takes images of {self.img_size}, got {tuple(x_BCHW.shape[-2:])}")
         x_BCHW = x_BCHW.contiguous(memory_format=torch.channels_last)
         for conv, norm in ((self.conv1, self.bn1), (self.conv2, self.bn2), (self.conv3, self.bn3)):
-            x_BCHW = F.relu(_normalised(x_BCHW, conv, norm))
+            x_BCHW = F.relu(_normalized(x_BCHW, conv, norm))
         return self.proj(x_BCHW).flatten(2).transpose(1, 2)
 
 
-def _normalised(x_BCHW: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
+def _normalized(x_BCHW: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
     if norm.training:
         return norm(conv(x_BCHW))
     scale_C = norm.weight * torch.rsqrt(norm.running_var + norm.eps)

@@ -1,15 +1,13 @@
-"""timm's pre-LN block, applied to tokens some of which are frozen but still serve as keys and values.
+"""timm's pre-norm block, applied to tokens some of which are frozen but still serve as keys and values.
 
-Context of attention, where ``active`` tokens are those still at work:
+Context of attention:
 frozen       every token is a key with its current state. The keys of a token whose state did not change since this
              block last ran are the ones computed then, so with shared weights a cache is exact.
 active_only  active tokens see active tokens.
-first_kv     keys and values of this block's first run are reused for good ("recursive sharing").
+first_kv     keys and values of this block's first run are reused in all later runs ("recursive sharing").
 """
 
 from __future__ import annotations
-
-from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -17,16 +15,15 @@ from timm.layers.drop import drop_path
 from timm.models.vision_transformer import Block
 from torch import Tensor
 
-from dynvit.layers.token_rows import EvenRows, Level, PackedRows
-
-Rows: TypeAlias = EvenRows | PackedRows
+from dynvit.layers.attention import key_mask
+from dynvit.models.mor_vit.token_order import Prefix
 
 
 class CachedKVBlock(Block):
-    """Parameters and arithmetic of timm's block; queries, keys and values can be computed apart."""
+    """Parameters and arithmetic of timm's block; queries, keys and values can be computed separately."""
 
     def project(self, y: Tensor, first: int, last: int) -> Tensor:
-        """Thirds first..last-1 of the qkv projection of normalised states ``[..., C]``: 0 q, 1 k, 2 v."""
+        """Thirds first..last-1 of the qkv projection of normalized states ``[..., C]``: 0 q, 1 k, 2 v."""
         C = y.shape[-1]
         qkv = self.attn.qkv
         bias = None if qkv.bias is None else qkv.bias[first * C : last * C]
@@ -41,7 +38,7 @@ class CachedKVBlock(Block):
         return out_BHNE.transpose(1, 2).flatten(2)
 
     def finish(self, x: Tensor, attended: Tensor, drop: float = 0.0) -> Tensor:
-        """The rest of the block for the queries' tokens: projection, residual, MLP, residual; ``[..., C]``."""
+        """Return the block's output for the queries' tokens: projection, residual, MLP, residual; ``[..., C]``."""
         x = x + drop_path(self.attn.proj(attended), drop, self.training)
         return x + drop_path(self.mlp(self.norm2(x)), drop, self.training)
 
@@ -60,39 +57,39 @@ class CachedKVBlock(Block):
             q_BMC = self.project(y_BMC, 0, 1)
         return self.finish(x_BMC, self.attend(q_BMC, kv_BMC, mask), drop)
 
-    def forward_rows(
-        self, x: Tensor, rows: Rows, level: Level, changed: Level, cache: Tensor | None, context: str, drop: float = 0.0
+    def forward_active(
+        self, x: Tensor, active: Prefix, changed: Prefix, cache: Tensor | None, context: str, drop: float = 0.0
     ) -> tuple[Tensor, Tensor | None]:
-        """The active rows through the block: their new states, and the cache for this block's next run.
+        """Return the new states of the active tokens, and the cache for this block's next run.
 
-        changed: rows whose state differs from what ``cache`` was computed from (all rows at the first run).
+        x: sorted states. changed: tokens whose state differs from what ``cache`` was computed from (all at first).
         """
         if context == "first_kv" and cache is not None:
-            q = self.project(self.norm1(rows.take(x, level)), 0, 1)
+            q = self.project(self.norm1(active.gather(x)), 0, 1)
             kv_BMC = cache
         else:
-            source = level if context == "active_only" else changed
-            q, kv = self._queries_and_keys(rows.take(x, source), rows, level, source)
+            source = active if context == "active_only" else changed
+            q, kv = self._queries_and_keys(source.gather(x), active, source)
             if context == "active_only":
-                kv_BMC = rows.spread(kv, level)
+                kv_BMC = active.pad(kv)
             else:
-                kv_BMC = cache = rows.store(cache, kv, changed)
-        attended_BWC = self.attend(rows.spread(q, level), kv_BMC, level.keys_B11W)
-        return self.finish(rows.take(x, level), rows.pack(attended_BWC, level), drop), cache
+                kv_BMC = cache = changed.update_cache(cache, kv)
+        attended_BWC = self.attend(active.pad(q), kv_BMC, key_mask(active))
+        return self.finish(active.gather(x), active.pack(attended_BWC), drop), cache
 
-    def _queries_and_keys(self, x: Tensor, rows: Rows, level: Level, source: Level) -> tuple[Tensor, Tensor]:
-        """Queries of the active rows, keys and values of the source rows; one product when they are the same."""
+    def _queries_and_keys(self, x: Tensor, active: Prefix, source: Prefix) -> tuple[Tensor, Tensor]:
+        """Return queries of the active tokens, keys and values of the source tokens; one product if they are equal."""
         y = self.norm1(x)
-        if source.rows == level.rows:
+        if source.active == active.active:
             return self.attn.qkv(y).split([y.shape[-1], 2 * y.shape[-1]], -1)
-        return self.project(rows.take(y, level), 0, 1), self.project(y, 1, 3)
+        return self.project(active.gather(y), 0, 1), self.project(y, 1, 3)
 
 
-def key_mask(active_BM: Tensor) -> Tensor:
-    """bool ``[B, 1, 1, M]`` for attention among active tokens; an image without any sees all (its result is unused)."""
+def active_keys(active_BM: Tensor) -> Tensor:
+    """Return ``bool[B, 1, 1, M]`` for attention among active tokens; all where an image has none, its result unused."""
     return (active_BM | ~active_BM.any(1, keepdim=True))[:, None, None]
 
 
 def where_active(active_BM: Tensor, new_BMC: Tensor, old_BMC: Tensor) -> Tensor:
-    """New states of active tokens, the others bit for bit as they were."""
+    """Return the new states of active tokens, and the old states of the others bit for bit."""
     return torch.where(active_BM[..., None], new_BMC, old_BMC)

@@ -20,7 +20,7 @@ class DepthChoice:
 
     depth_BM: int64, layers of each token, 1 to ``layers``. gates_BMS: per layer, exactly 0 or 1 and differentiable;
     None in evaluation. logits_BMD, probs_BMD: of depths 1..D, probs with the noise that decided; chosen_BM: the
-    router's own word, 0-based, before the class token's floor. None when random.
+    router's own choice, 0-based, before the class token's floor. None when random.
     """
 
     depth_BM: Tensor
@@ -85,7 +85,7 @@ class DepthRouter(nn.Module):
 
 
 class RandomDepth(nn.Module):
-    """Control without a router: uniform depths, drawn anew in training, one fixed map of positions in evaluation."""
+    """Control without a router: uniform depths, drawn again in training, one fixed map of positions in evaluation."""
 
     def __init__(self, depth: int, layers: int, floor: int) -> None:
         super().__init__()

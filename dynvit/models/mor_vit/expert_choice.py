@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from dynvit.layers.token_gather import gather_tokens
-from dynvit.layers.token_rows import EvenRows, Level, replace_first
 from dynvit.models.mor_vit.cached_kv_block import where_active
 from dynvit.models.mor_vit.expert_router import ExpertRouter
 from dynvit.models.mor_vit.forward_record import ForwardRecord
 from dynvit.models.mor_vit.recursive_stack import KVCache, RecursiveStack
+from dynvit.models.mor_vit.token_order import ActivePrefix, Prefix, SortedTokens, replace_first
 
 
 def run_masked(
@@ -60,51 +60,50 @@ def run_gathered(
     """Only kept tokens through each unit, in training too: they are the first rows, reordered at each recursion."""
     cache: KVCache = {}
     B, M, _ = x_BMC.shape
-    rows = EvenRows(torch.arange(M, device=x_BMC.device).repeat(B, 1))
-    level, routed = rows.all, 0
+    order = SortedTokens(torch.arange(M, device=x_BMC.device).repeat(B, 1))
+    active, routed = order.all, 0
     for unit, layers in stack.schedule.spans():
         if unit.recursion is None:
             for i in layers:
-                x_BMC = rows.put(x_BMC, stack.sparse(i, x_BMC, rows, rows.all, cache))
-            _record(record, len(layers), rows, rows.all, None)
+                x_BMC = order.all.scatter(x_BMC, stack.sparse(i, x_BMC, order, order.all, cache))
+            _record(record, len(layers), order.order_BM, order.all, None)
             continue
         if unit.recursion == 0:
-            level = rows.all
+            active = order.all
         keep = kept[unit.recursion]
-        logits_BN = router.logits(routed, rows.take(x_BMC, level)[:, 1:])
-        x_BMC, logits_BN = _best_first(rows, x_BMC, logits_BN, keep)
-        level, routed = Level(1 + keep, 1 + keep), routed + 1
+        logits_BN = router.logits(routed, active.gather(x_BMC)[:, 1:])
+        x_BMC, logits_BN = _best_first(order, x_BMC, logits_BN, keep)
+        active, routed = ActivePrefix(1 + keep), routed + 1
         if stack.training:
             first_N = torch.arange(logits_BN.shape[1], device=logits_BN.device) < keep
             record.add_router_losses(logits_BN, first_N.expand_as(logits_BN))
-        before_BKC = rows.take(x_BMC, level)
+        before_BKC = active.gather(x_BMC)
         if len(layers) > 1 and not torch.is_grad_enabled():
             before_BKC = before_BKC.clone()  # the layers then overwrite the rows of x
         for i in layers:
-            state_BKC = stack.sparse(i, x_BMC, rows, level, cache)
+            state_BKC = stack.sparse(i, x_BMC, order, active, cache)
             if i + 1 < layers.stop:
-                x_BMC = rows.put(x_BMC, state_BKC)
-        x_BMC = rows.put(x_BMC, router.combine(before_BKC, state_BKC, logits_BN[:, :keep]))
-        _record(record, len(layers), rows, level, logits_BN)
-    return rows.unsort(x_BMC)
+                x_BMC = active.scatter(x_BMC, state_BKC)
+        x_BMC = active.scatter(x_BMC, router.combine(before_BKC, state_BKC, logits_BN[:, :keep]))
+        _record(record, len(layers), order.order_BM, active, logits_BN)
+    return order.unsort(x_BMC)
 
 
-def _best_first(rows: EvenRows, x_BMC: Tensor, logits_BN: Tensor, keep: int) -> tuple[Tensor, Tensor]:
+def _best_first(order: SortedTokens, x_BMC: Tensor, logits_BN: Tensor, keep: int) -> tuple[Tensor, Tensor]:
     """Reorder the candidates, rows 1..N, so that the kept ones come first; the class token stays row 0."""
     if keep == logits_BN.shape[1]:
         return x_BMC, logits_BN
     ranking_BN = logits_BN.argsort(1, descending=True)
     moved_BK = torch.cat([torch.zeros_like(ranking_BN[:, :1]), 1 + ranking_BN], 1)
-    rows.order_BM = replace_first(rows.order_BM, rows.order_BM.gather(1, moved_BK), 1)
+    order.order_BM = replace_first(order.order_BM, order.order_BM.gather(1, moved_BK), 1)
     return replace_first(x_BMC, gather_tokens(x_BMC, moved_BK), 1), logits_BN.gather(1, ranking_BN)
 
 
-def _record(record: ForwardRecord, layers: int, rows: EvenRows, level: Level, logits_BN: Tensor | None) -> None:
-    """Active rows and their logits back in raster order."""
+def _record(record: ForwardRecord, layers: int, order_BM: Tensor, active: Prefix, logits_BN: Tensor | None) -> None:
+    """Record active tokens and their logits in raster order."""
     if not record.watched:
         return
-    order_BM = rows.order_BM
-    active_BM = torch.zeros_like(order_BM, dtype=torch.bool).scatter(1, order_BM[:, : level.rows], True)
+    active_BM = torch.zeros_like(order_BM, dtype=torch.bool).scatter(1, order_BM[:, : active.active], True)
     scores_BM = None
     if logits_BN is not None:
         scores_BM = logits_BN.new_full(order_BM.shape, float("-inf"))

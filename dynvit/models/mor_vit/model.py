@@ -3,7 +3,7 @@
 A ViT whose middle layers share weights; a router decides per token how many layers it passes. Two profiles:
 ``routing="token"`` (each token its depth, chosen once) and ``routing="expert"`` (each recursion its tokens, as in
 Mixture-of-Recursions, arXiv 2507.10524). MoR-ViT has no official code and its details are not public: choices that
-are ours are options. The trunk is timm's DeiT; finished tokens as keys: ``dynvit/models/mor_vit/cached_kv_block.py``.
+are ours are options. The backbone is timm's DeiT; finished tokens: ``mor_vit/cached_kv_block.py``.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ class MoRViT(TokenIntermediates, DynamicModel, VisionTransformer):
         return Output(logits, losses, extra, {name: self.weights[name] for name in losses})
 
     def forward_features(self, images: Tensor) -> Tensor:
-        """Normalised tokens ``[B, 1 + N, C]`` in raster order, class token first."""
+        """Normalized tokens ``[B, 1 + N, C]`` in raster order, class token first."""
         return self.norm(self._propagate(images)[0])
 
     def _propagate(

@@ -1,4 +1,4 @@
-"""The layers of a recursive transformer, run densely or on the active rows only, with remembered keys and values."""
+"""The layers of a recursive transformer, run on all tokens or the active ones only, with a cache of keys and values."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from dynvit.layers.token_rows import Level
-from dynvit.models.mor_vit.cached_kv_block import CachedKVBlock, Rows, key_mask
+from dynvit.models.mor_vit.cached_kv_block import CachedKVBlock, active_keys
+from dynvit.models.mor_vit.token_order import PackedSortedTokens, Prefix, SortedTokens
 from dynvit.models.mor_vit.weight_sharing import Schedule, SharedBlocks
 
-KVCache = dict[str, Any]  # weights' name -> what its last run left behind; lives for one forward pass
+KVCache = dict[str, Any]  # name of the weights -> keys and values of their last run; lives for one forward pass
 
 
 class RecursiveStack(SharedBlocks):
@@ -26,14 +26,14 @@ class RecursiveStack(SharedBlocks):
         self.grad_checkpointing = False
 
     def dense(self, i: int, x_BMC: Tensor, active_BM: Tensor | None, cache: KVCache) -> Tensor:
-        """Layer i on every token; active_BM None: the plain block, whatever the context.
+        """Return every token after layer i; active_BM None: the plain block, in any context.
 
         This is the reference: it caches nothing but what ``first_kv`` defines as reused.
         """
         block: CachedKVBlock = self[i]
         mask, kv_BMC = None, None
         if active_BM is not None and self.context == "active_only":
-            mask = key_mask(active_BM)
+            mask = active_keys(active_BM)
         if active_BM is not None and self.context == "first_kv":
             name = self.schedule.layers[i]
             if name not in cache:
@@ -41,15 +41,17 @@ class RecursiveStack(SharedBlocks):
             kv_BMC = cache[name]
         return self._call(block, x_BMC, mask, self.drops[i], kv_BMC)
 
-    def sparse(self, i: int, x: Tensor, rows: Rows, level: Level, cache: KVCache) -> Tensor:
-        """Layer i on the active rows: their new states.
+    def sparse(
+        self, i: int, x: Tensor, order: SortedTokens | PackedSortedTokens, active: Prefix, cache: KVCache
+    ) -> Tensor:
+        """Return the new states of the active tokens after layer i.
 
-        Since these weights last ran, only rows active then can have changed, and they are still the first ones.
+        Since these weights last ran, only tokens active then can have changed, and they are still the first ones.
         """
         name = self.schedule.layers[i]
-        kv, changed = cache.get(name, (None, rows.all))
-        new, kv = self._call(self[i].forward_rows, x, rows, level, changed, kv, self.context, self.drops[i])
-        cache[name] = kv, level
+        kv, changed = cache.get(name, (None, order.all))
+        new, kv = self._call(self[i].forward_active, x, active, changed, kv, self.context, self.drops[i])
+        cache[name] = kv, active
         return new
 
     def _call(self, function: Callable[..., Any], *args: Any) -> Any:

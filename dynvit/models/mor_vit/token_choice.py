@@ -9,11 +9,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dynvit.layers.token_rows import rows_by_depth
 from dynvit.models.mor_vit.cached_kv_block import where_active
 from dynvit.models.mor_vit.depth_router import DepthChoice
 from dynvit.models.mor_vit.forward_record import ForwardRecord
 from dynvit.models.mor_vit.recursive_stack import KVCache, RecursiveStack
+from dynvit.models.mor_vit.token_order import sort_by_depth
 
 
 def run_plain(stack: RecursiveStack, x_BMC: Tensor, record: ForwardRecord) -> Tensor:
@@ -43,14 +43,14 @@ def run_masked(stack: RecursiveStack, x_BMC: Tensor, choice: DepthChoice, record
 
 def run_gathered(stack: RecursiveStack, x_BMC: Tensor, choice: DepthChoice, record: ForwardRecord) -> Tensor:
     """Only active tokens through each layer. No gate gradient: training of token choice runs masked."""
-    rows = rows_by_depth(choice.depth_BM, len(stack), key_masks=stack.context == "active_only")
-    x = rows.sort(x_BMC)
+    order = sort_by_depth(choice.depth_BM, len(stack), mask_keys=stack.context == "active_only")
+    x = order.sort(x_BMC)
     cache: KVCache = {}
-    for i, level in enumerate(rows.levels):
-        if level.rows:
-            x = rows.put(x, stack.sparse(i, x, rows, level, cache))
+    for i, active in enumerate(order.layers):
+        if active.active:
+            x = active.scatter(x, stack.sparse(i, x, order, active, cache))
     _record(record, choice, len(stack))
-    return rows.unsort(x)
+    return order.unsort(x)
 
 
 def _record(record: ForwardRecord, choice: DepthChoice, layers: int) -> None:

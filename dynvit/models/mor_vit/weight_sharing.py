@@ -107,7 +107,7 @@ def _unshared(depth: int, recursion: int, routed: bool) -> Schedule:
 
 
 def source_layers(schedule: Schedule, trunk_depth: int) -> dict[str, int]:
-    """Trunk layer that initialises each of our weights: the ends from the ends, shared ones evenly spaced between.
+    """Backbone layer that initializes each of our weights: the ends from the ends, shared ones evenly spaced between.
 
     Twelve layers give head, one shared, tail = 0, 6, 11.
     """

@@ -101,7 +101,7 @@ class SReT(PyramidIntermediates, DynamicModel, nn.Module):
             {"num_chs": widths[s], "reduction": reduction(stem_strides, s), "module": f"stages.{s}"}
             for s in range(len(grids))
         ]
-        trunc_normal_(self.pos_embed, std=0.02)  # all else keeps PyTorch's own initialisation, as officially
+        trunc_normal_(self.pos_embed, std=0.02)  # all else keeps PyTorch's own initialization, as officially
 
     @property
     def permuter(self) -> Permuter:
@@ -116,7 +116,7 @@ class SReT(PyramidIntermediates, DynamicModel, nn.Module):
         return self.forward_head(self.forward_features(x_BCHW))
 
     def forward_features(self, x_BCHW: Tensor) -> Tensor:
-        """Images -> the last stage's map ``[B, C, H, W]``, before pooling and normalisation."""
+        """Images -> the last stage's map ``[B, C, H, W]``, before pooling and normalization."""
         return self._maps(x_BCHW, last=len(self.stages) - 1)[-1]
 
     def forward_head(self, x_BCHW: Tensor, pre_logits: bool = False) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 class ConvNorm(nn.Module):
     """3x3 convolution with bias, BatchNorm, ReLU.
 
-    In evaluation the normalisation goes into the weight, call by call: nothing is cached, so nothing can go stale.
+    In evaluation the normalization goes into the weight, call by call: nothing is cached, so nothing can go stale.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
@@ -35,7 +35,7 @@ class ConvNorm(nn.Module):
 
     @torch.no_grad()
     def fold(self) -> None:
-        """Fold the normalisation for good; for inference only."""
+        """Fold the normalization for good; for inference only."""
         if self.bn is not None:
             weight, bias = self._folded()
             self.conv.weight.copy_(weight)

@@ -2,7 +2,7 @@
 
 Tokens at even positions look for their best partner at the odd ones. The P prefix tokens (class, distillation,
 registers) take no part and stay in front. Afterwards come the unmerged even tokens in their order, then all odd ones:
-that order decides who can meet whom in the next block.
+that order decides which tokens can merge in the next block.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def match(k_BHND: Tensor, r: int, prefix: int, position_N: Tensor) -> Pairs:
 
 
 def merge(x_BND: Tensor, size_BN: Tensor | None, pairs: Pairs, row_B1: Tensor) -> tuple[Tensor, Tensor]:
-    """The tokens after the merge and how many patches each stands for; sizes None: 1 each.
+    """The tokens after the merge and how many patches each represents; sizes None: 1 each.
 
     Only tokens that receive something change: the mean of sizes s and values x moves by s_i (x_i - x) / sum s.
     row_B1: 0, 1, ... B-1, for indexing.

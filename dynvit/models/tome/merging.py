@@ -15,8 +15,8 @@ from timm.models.vision_transformer import Block, ResPostBlock, VisionTransforme
 from torch import Tensor, nn
 
 from dynvit.interface import DynamicModel
+from dynvit.layers.attention import attend
 from dynvit.layers.intermediates import TokenIntermediates
-from dynvit.layers.open_attention import attend
 from dynvit.models.tome.matching import Pairs, match, merge, mergeable
 from dynvit.models.tome.source_map import SourceMap
 
@@ -40,11 +40,11 @@ class MergingMixin(TokenIntermediates, DynamicModel, VisionTransformer):
         return self.forward_head(self.norm(x_BND), size_BN=size_BN)
 
     def forward_features(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
-        """Normalised tokens: prefix tokens first, then the merged ones, in no raster order."""
+        """Normalized tokens: prefix tokens first, then the merged ones, in no raster order."""
         return self.norm(self._merge_through(x, attn_mask, is_causal)[0])
 
     def forward_head(self, x: Tensor, pre_logits: bool = False, size_BN: Tensor | None = None) -> Tensor:
-        """With sizes, pooling over tokens becomes pooling over the patches that they stand for."""
+        """With sizes, pooling over tokens becomes pooling over the patches that they represent."""
         if size_BN is None or self.global_pool in ("token", "max", ""):
             return super().forward_head(x, pre_logits)
         y = self.head_drop(self.fc_norm(self._pool(x, size_BN)))
@@ -101,7 +101,7 @@ class MergingMixin(TokenIntermediates, DynamicModel, VisionTransformer):
             return block(x_BND, attn_mask=bias_B11N), size_BN, None
         position_N, row_B1 = places
         post = isinstance(block, ResPostBlock)
-        y_BND, _, k_BHND = attend(block.attn, x_BND if post else block.norm1(x_BND), bias_B11N)
+        y_BND, _, k_BHND = attend(block.attn, x_BND if post else block.norm1(x_BND), mask_B11N=bias_B11N)
         x_BND = x_BND + block.drop_path1(block.norm1(y_BND) if post else block.ls1(y_BND))
         pairs = match(k_BHND, r, self.num_prefix_tokens, position_N)
         x_BND, size_BN = merge(x_BND, size_BN, pairs, row_B1)

@@ -22,14 +22,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 class ToMe(MergingMixin, DeiT):
-    """ToMe on DeiT; names of the trunk as in timm.
+    """ToMe on DeiT; names of the backbone as in timm.
 
     r: tokens that each block merges, a number, a list per block (short lists end with zeros), or a tuple
         ``(r, inflect)``; at most half of the tokens can go at a time.
     inflect: with a number r: -1 merges most in the first blocks and none in the last, 0 evenly, 1 the reverse.
-    proportional: in attention a token counts as often as the patches it stands for. Best on trained weights off the
+    proportional: in attention a token counts as often as the patches it represents. Best on trained weights off the
         shelf; the authors switch it off in training.
-    init_values, qk_norm, no_embed_class: of the trunk (LayerScale, norms of queries and keys, DeiT-III's positions).
+    init_values, qk_norm, no_embed_class: of the backbone (LayerScale, norms of queries and keys, DeiT-III's positions).
     """
 
     def __init__(

@@ -12,14 +12,14 @@ class SourceMap:
     """The history of one forward pass, prefix tokens (class ...) first, patches in raster order.
 
     layers: per block ``int[B, P + N]``, the token after it that each token of the input is in.
-    sizes: ``[B, n]``, how many tokens of the input each final token stands for; None before the first merge.
+    sizes: ``[B, n]``, how many tokens of the input each final token represents; None before the first merge.
     """
 
     def __init__(self, x_BND: Tensor, prefix: int) -> None:
         self.prefix, self.sizes, self.layers = prefix, None, []
         self.token_of_patch: Tensor = torch.arange(x_BND.shape[1], device=x_BND.device).expand(len(x_BND), -1)
         self.home_BN = self.token_of_patch
-        """Input position that each present token stands at: a merged one where its receiver was."""
+        """Input position of each present token: a merged one where its receiver was."""
 
     def merged(self, pairs: Pairs | None, size_BN: Tensor | None) -> None:
         """Called once per block."""
@@ -33,10 +33,10 @@ class SourceMap:
         self.layers.append(self.token_of_patch)
 
     def present(self) -> Tensor:
-        """Patches where a token stands: ``bool[B, N]``, as many as there are tokens."""
+        """Patches whose position holds a token: ``bool[B, N]``, as many as there are tokens."""
         flags = torch.zeros_like(self.token_of_patch, dtype=torch.bool).scatter(1, self.home_BN, True)
         return flags[:, self.prefix :]
 
     def spread(self, x_BKD: Tensor) -> Tensor:
-        """The present tokens at all the places they stand for: ``[B, P + N, D]``."""
+        """The present tokens at all positions that they represent: ``[B, P + N, D]``."""
         return x_BKD.gather(1, self.token_of_patch.unsqueeze(-1).expand(-1, -1, x_BKD.shape[2]))

@@ -1,6 +1,6 @@
 """The token propagation controller: from token states to who is active in the next layer (TPC-ViT, reconstructed).
 
-It knows nothing of the trunk: before a block it is asked to ``choose``, after it it may ``observe`` the new states.
+It is independent of the backbone: ``select`` is called before a block, ``observe`` with the new states after it.
 One controller serves layers of one width on one grid (a whole DeiT, or one stage of Swin).
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -23,55 +22,8 @@ from dynvit.models.tpc_vit.markov_chain import (
     topk_indices,
     topk_mask,
 )
+from dynvit.models.tpc_vit.options import TPCOptions
 from dynvit.models.tpc_vit.smoothing import Blur
-
-Pause = bool | Literal["random", "attention"]
-Score = Literal["channel", "linear", "cls_attention"]
-Smoothing = Literal["none", "spatial", "prior", "both"]
-
-
-@dataclass(frozen=True)
-class ControllerOptions:
-    """The options of a controller, as the model's arguments of the same names."""
-
-    pause: Pause = True
-    restart: bool = True
-    smoothing: Smoothing = "both"
-    keep_rate: float | None = None
-    score: Score = "channel"
-    score_scale: float = 1.0
-    pause_offset: float = -3.0
-    restart_offset: float = 0.0
-    threshold: float = 0.5
-    terminate: bool = False
-    eps: float = 0.01
-    smooth_strength: float = 0.5
-    smooth_sigma: float = 1.0
-    depth_ema: float = 0.0
-
-    def __post_init__(self) -> None:
-        def check(name: str, fine: bool, rule: str) -> None:
-            if not fine:
-                raise ValueError(f"{name} must be {rule}, got {getattr(self, name)!r}")
-
-        check("pause", isinstance(self.pause, bool) or self.pause in ("random", "attention"), "true, false, "
-              "'random' or 'attention'")  # fmt: skip
-        check("smoothing", self.smoothing in ("none", "spatial", "prior", "both"), "none, spatial, prior or both")
-        check("score", self.score in ("channel", "linear", "cls_attention"), "channel, linear or cls_attention")
-        check("keep_rate", self.keep_rate is None or 0 < self.keep_rate <= 1, "None or in (0, 1]")
-        check("threshold", 0 < self.threshold <= 1, "in (0, 1]")
-        check("eps", 0 <= self.eps < 1, "in [0, 1)")
-        check("smooth_strength", 0 <= self.smooth_strength <= 1, "in [0, 1]")
-        check("smooth_sigma", self.smooth_sigma > 0, "positive")
-        check("depth_ema", 0 <= self.depth_ema < 1, "in [0, 1)")
-
-    @property
-    def spatial(self) -> bool:
-        return self.smoothing in ("spatial", "both")
-
-    @property
-    def prior(self) -> bool:
-        return self.smoothing in ("prior", "both")
 
 
 @dataclass
@@ -85,7 +37,7 @@ class PropagationState:
     grid: tuple[int, int]
     layer: int = 0
     active_BN: Tensor | None = None
-    """Who was active in the layer before; None means everybody."""
+    """Tokens active in the layer before; None: all."""
     smooth_BSN: Tensor | None = None
     """Probabilities of the layer before, for the average over depth."""
     relative_attention_BN: Tensor | None = None
@@ -108,26 +60,26 @@ class TokenSelection:
 class Controller(nn.Module):
     """Pause and restart probabilities of every patch token after every layer, and the selection they lead to."""
 
-    def __init__(self, depth: int, width: int, rules: ControllerOptions) -> None:
+    def __init__(self, depth: int, width: int, options: TPCOptions) -> None:
         super().__init__()
-        self.depth, self.rules = depth, rules
-        kinds = 2 if rules.restart else 1
-        if rules.score == "channel" and width < kinds:
+        self.depth, self.options = depth, options
+        kinds = 2 if options.restart else 1
+        if options.score == "channel" and width < kinds:
             raise ValueError(f"score 'channel' reads {kinds} channels, the tokens have {width}")
         self.pause_shift = nn.Parameter(torch.zeros(depth))
-        self.restart_shift = nn.Parameter(torch.zeros(depth)) if rules.restart else None
-        if rules.score == "linear":
+        self.restart_shift = nn.Parameter(torch.zeros(depth)) if options.restart else None
+        if options.score == "linear":
             self.score_weight = nn.Parameter(nn.init.trunc_normal_(torch.empty(depth, kinds, width), std=0.02))
 
     @property
     def reads_attention(self) -> bool:
         """Whether ``observe`` needs attention: the class token's row, or what each token got where there is none."""
-        return self.rules.score == "cls_attention"
+        return self.options.score == "cls_attention"
 
     @property
     def remembers(self) -> bool:
         """Whether something of the last layer of a grid matters for the next grid."""
-        return self.rules.terminate or (self.rules.spatial and self.rules.depth_ema > 0)
+        return self.options.terminate or (self.options.spatial and self.options.depth_ema > 0)
 
     def start(
         self, batch: int, grid: tuple[int, int], like: Tensor, before: PropagationState | None = None
@@ -137,12 +89,12 @@ class Controller(nn.Module):
         before: the chain on the grid of twice the side, if any; a merged token has the mean of its four probabilities
         and sums, but is a new token and active at first.
         """
-        rules = self.rules
+        options = self.options
         like = like.new_empty((), dtype=torch.promote_types(like.dtype, torch.float32))
-        offset_LS = (self.pause_shift + rules.pause_offset)[:, None]
+        offset_LS = (self.pause_shift + options.pause_offset)[:, None]
         if self.restart_shift is not None:
-            offset_LS = torch.stack([offset_LS[:, 0], self.restart_shift + rules.restart_offset], 1)
-        blur = Blur(grid, rules.smooth_strength, rules.smooth_sigma, like) if rules.spatial else None
+            offset_LS = torch.stack([offset_LS[:, 0], self.restart_shift + options.restart_offset], 1)
+        blur = Blur(grid, options.smooth_strength, options.smooth_sigma, like) if options.spatial else None
         chain = PropagationState(like.new_ones(batch, grid[0] * grid[1]), offset_LS.to(like.dtype), blur, grid)
         if before is not None and before.smooth_BSN is not None:
             chain.smooth_BSN = merged(before.smooth_BSN, before.grid)
@@ -151,7 +103,7 @@ class Controller(nn.Module):
         return chain
 
     def select(self, chain: PropagationState, full_attention: Callable[[], Tensor] | None = None) -> TokenSelection:
-        """Who is active in the layer before which the chain stands.
+        """Return the tokens active in the chain's next layer.
 
         full_attention: for pause "attention", the class attention of this very layer over all tokens, ``[B, N]``.
         """
@@ -161,41 +113,41 @@ class Controller(nn.Module):
         return selection
 
     def _select(self, chain: PropagationState, full_attention: Callable[[], Tensor] | None) -> TokenSelection:
-        rules, tokens = self.rules, chain.pi_BN.shape[1]
+        options, tokens = self.options, chain.pi_BN.shape[1]
         count = self._count(tokens)
         if count == tokens:
             return TokenSelection()
         if count is not None:
             index_BK = topk_indices(self._priority(chain, full_attention), count)
             return TokenSelection(index_to_mask(index_BK, tokens), index_BK)
-        active_BN = chain.pi_BN.detach() >= rules.threshold
+        active_BN = chain.pi_BN.detach() >= options.threshold
         if active_BN.device.type == "cpu" and not torch.compiler.is_compiling() and active_BN.all():
-            return TokenSelection()  # a look that any other device would have to be waited for
-        if rules.pause is not True:
+            return TokenSelection()  # on other devices this check would be a synchronization
+        if options.pause is not True:
             active_BN = topk_mask(self._priority(chain, full_attention), active_BN.sum(1))
         return TokenSelection(active_BN)
 
     def _count(self, tokens: int) -> int | None:
         """An exact count in evaluation; in training the gate is the threshold and the budget loss sets the rate."""
-        if self.rules.keep_rate is None or self.training:
+        if self.options.keep_rate is None or self.training:
             return None
-        return round(self.rules.keep_rate * tokens)
+        return round(self.options.keep_rate * tokens)
 
     def _priority(self, chain: PropagationState, full_attention: Callable[[], Tensor] | None) -> Tensor:
         """Tokens that may not come back rank last: terminated ones, and paused ones if there is no restart."""
-        rules, pi_BN = self.rules, chain.pi_BN.detach()
-        if rules.pause == "random":
+        options, pi_BN = self.options, chain.pi_BN.detach()
+        if options.pause == "random":
             priority_BN = torch.rand_like(pi_BN) if self.training else _fixed_noise(chain.layer, pi_BN)
-        elif rules.pause == "attention":
+        elif options.pause == "attention":
             if full_attention is None:
                 raise ValueError("pause 'attention' needs the class attention of the layer")
             priority_BN = full_attention().to(pi_BN.dtype)
         else:
             priority_BN = pi_BN
-        if not rules.restart and chain.active_BN is not None:
+        if not options.restart and chain.active_BN is not None:
             priority_BN = priority_BN.masked_fill(~chain.active_BN, -torch.inf)
         if chain.broken_BN is not None:
-            priority_BN = priority_BN.masked_fill(chain.broken_BN >= 1 - rules.eps, -torch.inf)
+            priority_BN = priority_BN.masked_fill(chain.broken_BN >= 1 - options.eps, -torch.inf)
         return priority_BN
 
     def observe(self, chain: PropagationState, x_BNC: Tensor, row_BN: Tensor | None = None) -> None:
@@ -204,32 +156,32 @@ class Controller(nn.Module):
         b_BN = break_probability(p_BN, r_BN)
         chain.breaks.append(b_BN.mean())
         pi_BN = advance(chain.pi_BN, b_BN, r_BN)
-        if self.rules.terminate:
+        if self.options.terminate:
             broken = 0 if chain.broken_BN is None else chain.broken_BN
             chain.broken_BN = broken + b_BN.detach()
-            pi_BN = torch.where(chain.broken_BN < 1 - self.rules.eps, pi_BN, 0)
+            pi_BN = torch.where(chain.broken_BN < 1 - self.options.eps, pi_BN, 0)
         chain.pi_BN = pi_BN
         chain.layer += 1
 
     def _probabilities(self, chain: PropagationState, x_BNC: Tensor, row_BN: Tensor | None) -> tuple[Tensor, Tensor]:
-        rules, offset_S = self.rules, chain.offset_LS[chain.layer]
+        options, offset_S = self.options, chain.offset_LS[chain.layer]
         with torch.autocast(x_BNC.device.type, enabled=False):
             score_BNS = self._score(chain, x_BNC, row_BN).to(offset_S.dtype)
-            smooth_BSN = (rules.score_scale * score_BNS + offset_S).sigmoid().transpose(1, 2)
+            smooth_BSN = (options.score_scale * score_BNS + offset_S).sigmoid().transpose(1, 2)
             if chain.blur is not None:
                 smooth_BSN = chain.blur(smooth_BSN)
-                if rules.depth_ema and chain.smooth_BSN is not None:
-                    smooth_BSN = smooth_BSN.lerp(chain.smooth_BSN, rules.depth_ema)
+                if options.depth_ema and chain.smooth_BSN is not None:
+                    smooth_BSN = smooth_BSN.lerp(chain.smooth_BSN, options.depth_ema)
         chain.smooth_BSN = smooth_BSN
         p_BN = smooth_BSN[:, 0]
-        return p_BN, smooth_BSN[:, 1] if rules.restart else torch.zeros_like(p_BN)
+        return p_BN, smooth_BSN[:, 1] if options.restart else torch.zeros_like(p_BN)
 
     def _score(self, chain: PropagationState, x_BNC: Tensor, row_BN: Tensor | None) -> Tensor:
         """Logits before scale and offset ``[B, N, S]``, S = 2 (pause, restart) or 1 (pause)."""
         kinds = chain.offset_LS.shape[1]
-        if self.rules.score == "channel":
+        if self.options.score == "channel":
             return x_BNC[..., :kinds]
-        if self.rules.score == "linear":
+        if self.options.score == "linear":
             return F.linear(x_BNC.to(self.score_weight.dtype), self.score_weight[chain.layer])
         if row_BN is None:
             raise ValueError("score 'cls_attention' needs the class attention row")

@@ -1,4 +1,4 @@
-"""Token propagation on a trunk: who works in which layer, paused tokens carried as they are (TPC-ViT, reconstructed).
+"""Token propagation on a backbone: which tokens run in which layer, paused ones are carried (TPC-ViT, reconstructed).
 
 In layer l the stabilizer gives ``u = x + DW(x)``, the block works on the active tokens of u, these take its output and
 paused ones are carried; then the controller reads the new states and decides about layer l + 1.
@@ -15,32 +15,27 @@ from timm.models.vision_transformer import Block
 from torch import Tensor
 
 from dynvit.interface import DynamicModel
+from dynvit.layers.attention import full_cls_attention
+from dynvit.layers.block import GridMap, run_block_on_grid
 from dynvit.layers.intermediates import TokenIntermediates
-from dynvit.layers.partial_block import Everything, Gathered, Layout, Local, Masked, Ragged, full_cls_attention, run
-from dynvit.models.tpc_vit.controller import Controller, ControllerOptions, PropagationState, TokenSelection
-from dynvit.models.tpc_vit.loss import Weights, training_output
+from dynvit.layers.token_layout import Dense, Gathered, GridLayout, Masked, Packed
+from dynvit.models.tpc_vit.controller import Controller, PropagationState, TokenSelection
+from dynvit.models.tpc_vit.loss import training_output
 from dynvit.models.tpc_vit.markov_chain import gate
-from dynvit.models.tpc_vit.stabilizer import GridConv, StabilizerKind
+from dynvit.models.tpc_vit.options import TPCOptions
+from dynvit.models.tpc_vit.stabilizer import GridConv
 from dynvit.models.tpc_vit.stabilizer import stabilizer as make_stabilizer
 from dynvit.output import Output
 
 
 class PropagationMixin(DynamicModel):
-    """Mixin before any trunk: the options, the stabilizer, the execution, the trace."""
+    """Mixin before any backbone: the options, the stabilizer, the execution, the trace."""
 
-    def _control(
-        self,
-        rules: ControllerOptions,
-        weights: Weights,
-        stabilizer: StabilizerKind,
-        widths: list[int],
-        mlp_ratio: float,
-    ) -> None:
+    def _control(self, options: TPCOptions, widths: list[int], mlp_ratio: float) -> None:
         """widths: channels of each layer."""
-        self.rules, self.weights = rules, weights
-        self.static_cost = rules.pause is False
-        self.stabilizer_kind = stabilizer
-        self.stabilizer = make_stabilizer(stabilizer, widths, mlp_ratio)
+        self.tpc = options
+        self.static_cost = options.pause is False
+        self.stabilizer = make_stabilizer(options.stabilizer, widths, mlp_ratio)
 
     @property
     def gathers(self) -> bool:
@@ -49,12 +44,12 @@ class PropagationMixin(DynamicModel):
 
     def _stabilize(
         self, layer: int | str, x_BTC: Tensor, grid: tuple[int, int], prefix: int = 1
-    ) -> tuple[Tensor, Local | None]:
+    ) -> tuple[Tensor, GridMap | None]:
         """What the block sees, and what happens inside its MLP. prefix: tokens in front of those of the grid."""
         if str(layer) not in self.stabilizer:
             return x_BTC, None
         convolution: GridConv = self.stabilizer[str(layer)]
-        if self.stabilizer_kind == "dw_mlp":
+        if self.tpc.stabilizer == "dw_mlp":
             return x_BTC, lambda h_BTH: convolution(h_BTH, grid, prefix)
         return convolution(x_BTC, grid, prefix), None
 
@@ -71,12 +66,10 @@ class PropagationMixin(DynamicModel):
 class ViTPropagationMixin(TokenIntermediates, PropagationMixin):
     """Mixin before a ``VisionTransformer`` with one class token, which is always active."""
 
-    def _control_blocks(
-        self, rules: ControllerOptions, weights: Weights, stabilizer: StabilizerKind, mlp_ratio: float
-    ) -> None:
+    def _control_blocks(self, options: TPCOptions, mlp_ratio: float) -> None:
         depth, width = len(self.blocks), self.embed_dim
-        self._control(rules, weights, stabilizer, [width] * depth, mlp_ratio)
-        self.controller = Controller(depth, width, rules) if rules.pause else None
+        self._control(options, [width] * depth, mlp_ratio)
+        self.controller = Controller(depth, width, options) if options.pause else None
 
     def forward(self, images: Tensor) -> Tensor | Output:
         """Logits ``[B, K]``; in training an ``Output`` with the losses where pausing or distillation is on."""
@@ -84,10 +77,10 @@ class ViTPropagationMixin(TokenIntermediates, PropagationMixin):
         logits = self.forward_head(self.norm(x_BTC))
         if not self.training:
             return logits
-        return training_output(logits, [chain] if chain else [], self.rules, self.weights)
+        return training_output(logits, [chain] if chain else [], self.tpc)
 
     def forward_features(self, images: Tensor) -> Tensor:
-        """Normalised tokens ``[B, 1 + N, C]``, class token first."""
+        """Normalized tokens ``[B, 1 + N, C]``, class token first."""
         return self.norm(self._propagate(images)[0])
 
     def _states(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -110,37 +103,37 @@ class ViTPropagationMixin(TokenIntermediates, PropagationMixin):
     def _layer(self, layer: int, x_BTC: Tensor, grid: tuple[int, int], chain: PropagationState | None) -> Tensor:
         """The state after a layer, from the state before it."""
         block, last = self.blocks[layer], layer + 1 == len(self.blocks)
-        u_BTC, local = self._stabilize(layer, x_BTC, grid)
+        u_BTC, grid_map = self._stabilize(layer, x_BTC, grid)
         if chain is None:
             self._record(x_BTC[:, 1:])
-            return self._work(block, u_BTC, Everything(), False, local)[0]
+            return self._work(block, u_BTC, Dense(), False, grid_map)[0]
         selection = self.controller.select(chain, lambda: full_cls_attention(block, u_BTC)[:, 1:])
         self._record(x_BTC[:, 1:], selection, chain.pi_BN)
         layout = self._layout(selection)
-        row = self.controller.reads_attention and (self.training or not last)
-        y, row_BT = self._work(block, u_BTC, layout, row, local)
+        want_cls = self.controller.reads_attention and (self.training or not last)
+        y, row_BT = self._work(block, u_BTC, layout, want_cls, grid_map)
         if self.training and layer:
             x_BTC = gate(x_BTC, y, layout.keys, F.pad(chain.pi_BN, (1, 0), value=1.0))
         else:
-            x_BTC = layout.put(x_BTC, y)
+            x_BTC = layout.scatter(x_BTC, y)
         if self.training or not last:  # the scores after the last layer serve the prior alone
             self.controller.observe(chain, x_BTC[:, 1:], None if row_BT is None else row_BT[:, 1:])
         return x_BTC
 
-    def _layout(self, selection: TokenSelection) -> Layout:
+    def _layout(self, selection: TokenSelection) -> GridLayout:
         if selection.active_BN is None:
-            return Everything()
+            return Dense()
         if selection.index_BK is not None and self.gathers:
             return Gathered(F.pad(selection.index_BK + 1, (1, 0)))
         active_BT = F.pad(selection.active_BN, (1, 0), value=True)
-        return Ragged(active_BT) if self.gathers and not torch.compiler.is_compiling() else Masked(active_BT)
+        return Packed.from_mask(active_BT) if self.gathers and not torch.compiler.is_compiling() else Masked(active_BT)
 
     def _work(
-        self, block: Block, u_BTC: Tensor, layout: Layout, row: bool, local: Local | None
+        self, block: Block, u_BTC: Tensor, layout: GridLayout, want_cls: bool, grid_map: GridMap | None
     ) -> tuple[Tensor, Tensor | None]:
         if self.grad_checkpointing and self.training:
-            return checkpoint(run, block, u_BTC, layout, row, local)  # type: ignore[no-any-return]
-        return run(block, u_BTC, layout, row, local)
+            return checkpoint(run_block_on_grid, block, u_BTC, layout, want_cls, grid_map)  # type: ignore[no-any-return]
+        return run_block_on_grid(block, u_BTC, layout, want_cls, grid_map)
 
     # ---- timm's conventions
 

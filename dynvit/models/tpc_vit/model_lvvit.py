@@ -1,17 +1,16 @@
 """TPC-ViT on LV-ViT, reconstructed: tokens are paused and restarted by a controller, never deleted.
 
-Paper: arXiv 2401.01470 (no official code). What happens in a layer stands in ``dynvit.models.tpc_vit.mixin``.
+Paper: arXiv 2401.01470 (no official code). The steps of a layer are in ``dynvit.models.tpc_vit.mixin``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 from dynvit.models.lv_vit.model import LVViT
-from dynvit.models.tpc_vit.controller import ControllerOptions
-from dynvit.models.tpc_vit.loss import Weights
 from dynvit.models.tpc_vit.mixin import ViTPropagationMixin
+from dynvit.models.tpc_vit.options import DEFAULTS, TPCOptions
 from dynvit.registry import register
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -21,10 +20,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 class TPCLVViT(ViTPropagationMixin, LVViT):
-    """LV-ViT with token propagation controller and stabilizer (reconstructed); names of the trunk as in ``LVViT``.
+    """LV-ViT with token propagation controller and stabilizer (reconstructed); names of the backbone as in ``LVViT``.
 
     Options as in ``TPCViT``. The patch head reads carried tokens too. Training asks for the image's label alone,
-    through the evaluation logits, so both heads learn from it; token labels serve the trunk that one starts from.
+    through the evaluation logits, so both heads learn from it; token labels are for training the backbone itself.
     """
 
     def __init__(
@@ -41,36 +40,13 @@ class TPCLVViT(ViTPropagationMixin, LVViT):
         stem_width: int = 64,
         stem_strides: Sequence[int] = (2, 1, 1, 8),
         skip_lam: float = 2.0,
-        pause: bool | Literal["random", "attention"] = True,
-        restart: bool = True,
-        smoothing: Literal["none", "spatial", "prior", "both"] = "both",
-        stabilizer: Literal["off", "dw_pre", "dw_mlp", "peg_once"] = "dw_pre",
-        keep_rate: float | None = None,
-        score: Literal["channel", "linear", "cls_attention"] = "channel",
-        score_scale: float = 1.0,
-        pause_offset: float = -3.0,
-        restart_offset: float = 0.0,
-        threshold: float = 0.5,
-        terminate: bool = False,
-        eps: float = 0.01,
-        smooth_strength: float = 0.5,
-        smooth_sigma: float = 1.0,
-        depth_ema: float = 0.0,
-        ponder_weight: float = 5e-4,
-        prior_weight: float = 1e-3,
-        budget_weight: float = 2.0,
-        distill_weight: float = 0.0,
+        options: TPCOptions = DEFAULTS,
     ) -> None:
-        rules = ControllerOptions(
-            pause, restart, smoothing, keep_rate, score, score_scale, pause_offset, restart_offset, threshold,
-            terminate, eps, smooth_strength, smooth_sigma, depth_ema,
-        )  # fmt: skip
         super().__init__(
             img_size, in_chans, num_classes, embed_dim, depth, num_heads, mlp_ratio, drop_rate, drop_path_rate,
             stem_width, stem_strides, skip_lam, w_dense=0.0, mix_token=False,
         )  # fmt: skip
-        weights = Weights(ponder_weight, prior_weight, budget_weight, distill_weight)
-        self._control_blocks(rules, weights, stabilizer, mlp_ratio)
+        self._control_blocks(options, mlp_ratio)
 
 
 register(TPCLVViT, VARIANTS)

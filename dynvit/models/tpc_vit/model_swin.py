@@ -7,7 +7,7 @@ token active; the dense grid survives, so windows, shifts and patch merging find
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from timm.models import checkpoint
@@ -15,12 +15,13 @@ from timm.models.swin_transformer import SwinTransformer, checkpoint_filter_fn
 from torch import Tensor, nn
 
 from dynvit.layers.intermediates import PyramidIntermediates
-from dynvit.layers.partial_block import Everything, Layout, Masked, Rows
-from dynvit.models.tpc_vit.controller import Controller, ControllerOptions, PropagationState, TokenSelection
-from dynvit.models.tpc_vit.loss import Weights, training_output
+from dynvit.layers.token_layout import Dense, GridLayout, Masked, Packed
+from dynvit.models.tpc_vit.controller import Controller, PropagationState, TokenSelection
+from dynvit.models.tpc_vit.loss import training_output
 from dynvit.models.tpc_vit.markov_chain import gate
 from dynvit.models.tpc_vit.mixin import PropagationMixin
-from dynvit.models.tpc_vit.swin_windows import attention_received, run
+from dynvit.models.tpc_vit.options import DEFAULTS, TPCOptions
+from dynvit.models.tpc_vit.swin_windows import attention_received, run_swin_block
 from dynvit.output import Output
 from dynvit.registry import register
 
@@ -32,7 +33,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 class TPCSwin(PyramidIntermediates, PropagationMixin, SwinTransformer):
-    """Swin with token propagation controllers and stabilizer (reconstructed); names of the trunk as in timm.
+    """Swin with token propagation controllers and stabilizer (reconstructed); names of the backbone as in timm.
 
     Options as in ``TPCViT``; `keep_rate` counts the layers of each stage after its first. There is no class token:
     "attention" and "cls_attention" mean the attention that a token gets from the active ones of its window.
@@ -53,30 +54,8 @@ class TPCSwin(PyramidIntermediates, PropagationMixin, SwinTransformer):
         mlp_ratio: float = 4.0,
         drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
-        pause: bool | Literal["random", "attention"] = True,
-        restart: bool = True,
-        smoothing: Literal["none", "spatial", "prior", "both"] = "both",
-        stabilizer: Literal["off", "dw_pre", "dw_mlp", "peg_once"] = "dw_pre",
-        keep_rate: float | None = None,
-        score: Literal["channel", "linear", "cls_attention"] = "channel",
-        score_scale: float = 1.0,
-        pause_offset: float = -3.0,
-        restart_offset: float = 0.0,
-        threshold: float = 0.5,
-        terminate: bool = False,
-        eps: float = 0.01,
-        smooth_strength: float = 0.5,
-        smooth_sigma: float = 1.0,
-        depth_ema: float = 0.0,
-        ponder_weight: float = 5e-4,
-        prior_weight: float = 1e-3,
-        budget_weight: float = 2.0,
-        distill_weight: float = 0.0,
+        options: TPCOptions = DEFAULTS,
     ) -> None:
-        rules = ControllerOptions(
-            pause, restart, smoothing, keep_rate, score, score_scale, pause_offset, restart_offset, threshold,
-            terminate, eps, smooth_strength, smooth_sigma, depth_ema,
-        )  # fmt: skip
         check_stages(embed_dim, depths, num_heads)
         super().__init__(
             img_size=img_size, patch_size=patch_size, in_chans=in_chans, num_classes=num_classes, embed_dim=embed_dim,
@@ -85,21 +64,20 @@ class TPCSwin(PyramidIntermediates, PropagationMixin, SwinTransformer):
         )  # fmt: skip
         self.img_size = img_size
         widths = [embed_dim * 2**stage for stage in range(len(depths))]
-        weights = Weights(ponder_weight, prior_weight, budget_weight, distill_weight)
         each = [width for width, depth in zip(widths, depths, strict=True) for _ in range(depth)]
-        self._control(rules, weights, stabilizer, each, mlp_ratio)
+        self._control(options, each, mlp_ratio)
         self.stabilizer = named_by_stage(self.stabilizer, depths)
         pairs = zip(depths, widths, strict=True)
-        self.controllers = nn.ModuleList(Controller(d, w, rules) for d, w in pairs) if pause else None
+        self.controllers = nn.ModuleList(Controller(d, w, options) for d, w in pairs) if options.pause else None
 
     def forward(self, images: Tensor) -> Tensor | Output:
         """Logits ``[B, K]``; in training an ``Output`` with the losses where pausing or distillation is on."""
         maps, chains = self._propagate(images, len(self.layers))
         logits = self.forward_head(self.norm(maps[-1]))
-        return training_output(logits, chains, self.rules, self.weights) if self.training else logits
+        return training_output(logits, chains, self.tpc) if self.training else logits
 
     def forward_features(self, images: Tensor) -> Tensor:
-        """Normalised map ``[B, H, W, C]`` of the last stage."""
+        """Normalized map ``[B, H, W, C]`` of the last stage."""
         return self.norm(self._propagate(images, len(self.layers))[0][-1])
 
     def received_attention(self, images: Tensor) -> list[Tensor]:
@@ -134,24 +112,24 @@ class TPCSwin(PyramidIntermediates, PropagationMixin, SwinTransformer):
     ) -> Tensor:  # fmt: skip
         """The state after a layer of a stage, from the state before it."""
         block = self.layers[stage].blocks[layer]
-        u_BNC, local = self._stabilize(f"{stage}_{layer}", x_BNC, grid, prefix=0)
+        u_BNC, grid_map = self._stabilize(f"{stage}_{layer}", x_BNC, grid, prefix=0)
         if seen is not None:
             seen.append(attention_received(block, u_BNC, grid))
         if chain is None:
             self._record(x_BNC)
-            return self._work(stage, block, u_BNC, grid, Everything(), None, False, local)[0]
+            return self._work(stage, block, u_BNC, grid, Dense(), None, False, grid_map)[0]
         controller = self.controllers[stage]
         selection = controller.select(chain, lambda: attention_received(block, u_BNC, grid))
         self._record(x_BNC, selection, chain.pi_BN)
         layout, needed = self._layout(selection), self._observes(stage, layer)
         row_BN: Tensor | None = torch.zeros_like(chain.pi_BN)
-        if not isinstance(layout, Rows) or len(layout.flat_F):  # else nobody is active in the whole batch
+        if not isinstance(layout, Packed) or len(layout.flat_F):  # else no token of the batch is active
             asked = controller.reads_attention and needed
-            y, row_BN = self._work(stage, block, u_BNC, grid, layout, selection.active_BN, asked, local)
+            y, row_BN = self._work(stage, block, u_BNC, grid, layout, selection.active_BN, asked, grid_map)
             if self.training and layer:
                 x_BNC = gate(x_BNC, y, layout.keys, chain.pi_BN)
             else:
-                x_BNC = layout.put(x_BNC, y)
+                x_BNC = layout.scatter(x_BNC, y)
         if needed:
             controller.observe(chain, x_BNC, row_BN)
         return x_BNC
@@ -161,21 +139,21 @@ class TPCSwin(PyramidIntermediates, PropagationMixin, SwinTransformer):
         inherits = self.controllers[stage].remembers and stage + 1 < len(self.layers)
         return self.training or inherits or layer + 1 < len(self.layers[stage].blocks)
 
-    def _layout(self, selection: TokenSelection) -> Layout:
+    def _layout(self, selection: TokenSelection) -> GridLayout:
         if selection.active_BN is None:
-            return Everything()
+            return Dense()
         if not self.gathers or (selection.index_BK is None and torch.compiler.is_compiling()):
             return Masked(selection.active_BN)
         batch, tokens = selection.active_BN.shape
         if selection.index_BK is None:
-            return Rows(selection.active_BN.reshape(-1).nonzero()[:, 0], batch)
+            return Packed(selection.active_BN.reshape(-1).nonzero()[:, 0], batch)
         first_B1 = torch.arange(batch, device=selection.index_BK.device)[:, None] * tokens
-        return Rows((selection.index_BK + first_B1).reshape(-1), batch)
+        return Packed((selection.index_BK + first_B1).reshape(-1), batch)
 
     def _work(self, stage: int, *arguments: Any) -> tuple[Tensor, Tensor | None]:
         if self.layers[stage].grad_checkpointing and self.training:
-            return checkpoint(run, *arguments)  # type: ignore[no-any-return]
-        return run(*arguments)
+            return checkpoint(run_swin_block, *arguments)  # type: ignore[no-any-return]
+        return run_swin_block(*arguments)
 
     # ---- timm's conventions
 
@@ -217,7 +195,7 @@ def check_stages(embed_dim: int, depths: Sequence[int], num_heads: Sequence[int]
 
 
 def named_by_stage(convolutions: nn.ModuleDict, depths: Sequence[int]) -> nn.ModuleDict:
-    """From layer numbers to ``stage_layer``, so that optimisers by layer find each beside its block."""
+    """From layer numbers to ``stage_layer``, so that layer-wise learning rates treat each as its block."""
     names = [f"{stage}_{layer}" for stage, depth in enumerate(depths) for layer in range(depth)]
     return nn.ModuleDict({names[int(number)]: module for number, module in convolutions.items()})
 

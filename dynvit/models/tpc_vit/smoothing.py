@@ -1,4 +1,4 @@
-"""What cleans the estimates of pause and restart: a blur over the patch grid, and a prior over depth (TPC-ViT).
+"""Regularization of the pause and restart probabilities: a blur over the patch grid, and a prior over depth (TPC-ViT).
 
 Both are reconstructions of the paper's "token distribution regularizer".
 """
@@ -46,7 +46,7 @@ class Blur:
 
 
 def depth_target(depth: int, like: Tensor) -> Tensor:
-    """log T ``[depth]``: a normal density over the layers, mean 2/3 of the depth, sd 1, normalised to sum 1."""
+    """log T ``[depth]``: a normal density over the layers, mean 2/3 of the depth, sd 1, normalized to sum 1."""
     layer = torch.arange(depth, dtype=like.dtype, device=like.device)
     return (-0.5 * (layer - 8 * depth / 12) ** 2).log_softmax(0)
 

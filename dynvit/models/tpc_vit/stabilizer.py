@@ -1,22 +1,24 @@
 """Local structure without a position table: a depthwise convolution over the patch grid (TPC-ViT's stabilizer).
 
 The whole grid is convolved, carried tokens included: a paused token stays as it is but still feeds its neighbours.
-Zero at the start, so a pretrained trunk is unchanged.
+Zero at the start, so a pretrained backbone is unchanged.
 """
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import get_args, get_type_hints
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-StabilizerKind = Literal["off", "dw_pre", "dw_mlp", "peg_once"]
+from dynvit.models.tpc_vit.options import TPCOptions
+
+KINDS: tuple[str, ...] = get_args(get_type_hints(TPCOptions)["stabilizer"])
 
 
 class GridConv(nn.Module):
-    """Residual depthwise 3 x 3 convolution of the patch tokens, zero padding, bias, zero-initialised."""
+    """Residual depthwise 3 x 3 convolution of the patch tokens, zero padding, bias, zero-initialized."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -36,19 +38,19 @@ class GridConv(nn.Module):
         return u_BTC
 
 
-def stabilizer(kind: StabilizerKind, widths: list[int], mlp_ratio: float) -> nn.ModuleDict:
+def stabilizer(kind: str, widths: list[int], mlp_ratio: float) -> nn.ModuleDict:
     """The convolutions of a model by layer number; widths: channels of each layer.
 
     dw_pre: in front of every block; peg_once: once, in front of the second block;
     dw_mlp: inside every block, on the hidden layer of the MLP.
     """
-    if kind not in get_args(StabilizerKind):
-        raise ValueError(f"stabilizer must be one of {', '.join(get_args(StabilizerKind))}, got {kind!r}")
+    if kind not in KINDS:
+        raise ValueError(f"stabilizer must be one of {', '.join(KINDS)}, got {kind!r}")
     if kind == "off":
         return nn.ModuleDict()
     if kind == "peg_once":
         if len(widths) < 2:
-            raise ValueError("stabilizer 'peg_once' stands after the first block: it needs a depth of at least 2")
+            raise ValueError("stabilizer 'peg_once' comes after the first block: it needs a depth of at least 2")
         return nn.ModuleDict({"1": GridConv(widths[1])})
     scale = mlp_ratio if kind == "dw_mlp" else 1
     return nn.ModuleDict({str(layer): GridConv(int(width * scale)) for layer, width in enumerate(widths)})

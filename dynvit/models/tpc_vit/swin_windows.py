@@ -2,7 +2,7 @@
 
 Everything but attention works token by token, so active tokens lie in one row there. For attention they take their
 places in their windows: a paused token is no key, and a window without an active token is left out.
-Tokens are ``[B, N, C]`` in raster order; M counts windows at work, A the places of a window.
+Tokens are ``[B, N, C]`` in raster order; M counts active windows, A the places of a window.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from timm.models.swin_transformer import SwinTransformerBlock, WindowAttention, window_partition, window_reverse
 from torch import Tensor
 
-from dynvit.layers.partial_block import Layout, Local, Rows, feed_forward
+from dynvit.layers.block import GridMap, feed_forward
+from dynvit.layers.token_layout import GridLayout, Packed
 
 Grid = tuple[int, int]
 
@@ -35,7 +36,7 @@ def from_windows(x_MAC: Tensor, block: SwinTransformerBlock, grid: Grid) -> Tens
     return (map_BHWC.roll(shift, (1, 2)) if any(shift) else map_BHWC).flatten(1, 2)
 
 
-class Whole:
+class AllWindows:
     """All windows with all their tokens; keys: which of them attention may look at, or None."""
 
     window_M: Tensor | None = None
@@ -44,7 +45,7 @@ class Whole:
         self.block, self.grid, self.keys_MA = block, grid, None
         if active_BN is not None:
             keys_MA = into_windows(active_BN[..., None], block, grid, border=True)[..., 0]
-            self.keys_MA = keys_MA | ~keys_MA.any(1, keepdim=True)  # nobody at work: any finite result will do
+            self.keys_MA = keys_MA | ~keys_MA.any(1, keepdim=True)  # no active token: any finite result will do
 
     def project(self, y_BNC: Tensor) -> Tensor:
         """Queries, keys and values of every place, ``[M, A, 3C]``."""
@@ -55,7 +56,7 @@ class Whole:
         return from_windows(out_MAC, self.block, self.grid)
 
 
-class Part:
+class ActiveWindows:
     """The active tokens alone, in the windows that have any.
 
     Compiled, and anywhere but on the CPU, every window is kept: an equal number of tokens per image gives static
@@ -86,7 +87,7 @@ class Part:
     def project(self, y_FC: Tensor) -> Tensor:
         """Queries, keys and values ``[M, A, 3C]``; the place of a paused token holds any other token's."""
         qkv_FE = self.attn.qkv(y_FC)
-        if self.bordered:  # what the trunk has there: the projection of zeros
+        if self.bordered:  # the backbone has the projection of zeros there
             zero = qkv_FE.new_zeros(1, qkv_FE.shape[1])
             qkv_FE = torch.cat([qkv_FE, zero if self.attn.qkv.bias is None else zero + self.attn.qkv.bias.to(zero)])
         return qkv_FE.index_select(0, self.source_MA.reshape(-1)).view(*self.source_MA.shape, -1)
@@ -95,29 +96,32 @@ class Part:
         return out_MAC.flatten(0, 1).index_select(0, self.place_F)
 
 
-def run(
-    block: SwinTransformerBlock, u_BNC: Tensor, grid: Grid, layout: Layout, active_BN: Tensor | None = None,
-    row: bool = False, local: Local | None = None,
+def run_swin_block(
+    block: SwinTransformerBlock, u_BNC: Tensor, grid: Grid, layout: GridLayout, active_BN: Tensor | None = None,
+    want_attention: bool = False, grid_map: GridMap | None = None,
 ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
     """The block's output for the layout's tokens and, if asked, the attention each token got, ``[B, N]``.
 
-    layout: ``Everything``, ``Masked`` or ``Rows`` of the tokens `active_BN`.
-    local: map of the MLP's hidden layer on the grid ``[B, N, H]``, paused positions being zero.
+    layout: ``Dense``, ``Masked`` or ``Packed`` of the tokens `active_BN`.
+    grid_map: map of the MLP's hidden layer on the grid ``[B, N, H]``, paused positions being zero.
     """
-    if active_BN is None and not row and local is None:
+    if active_BN is None and not want_attention and grid_map is None:
         return block(u_BNC.unflatten(1, grid)).flatten(1, 2), None
-    x = layout.take(u_BNC)
-    windows = Part(block, grid, active_BN, layout.flat_F) if isinstance(layout, Rows) else Whole(block, grid, active_BN)
+    x = layout.gather(u_BNC)
+    if isinstance(layout, Packed):
+        windows = ActiveWindows(block, grid, active_BN, layout.flat_F)
+    else:
+        windows = AllWindows(block, grid, active_BN)
     qkv_MAE = windows.project(block.norm1(x))
     share_MHAA, v_MHAD = shares(block, qkv_MAE, windows.keys_MA, windows.window_M)
     drop = block.attn.attn_drop
     mixed_MAC = (F.dropout(share_MHAA, drop.p, drop.training) @ v_MHAD).transpose(1, 2).flatten(2)
     x = x + block.drop_path1(block.attn.proj_drop(block.attn.proj(windows.back(mixed_MAC))))
-    out = x + block.drop_path2(feed_forward(block.mlp, block.norm2(x), layout, u_BNC.shape[1], local))
-    if not row:
+    out = x + block.drop_path2(feed_forward(block.mlp, block.norm2(x), layout, u_BNC.shape[1], grid_map))
+    if not want_attention:
         return out, None
     got_MA = _attention_per_key(share_MHAA, _query_mask(block, grid, u_BNC, active_BN, windows.window_M))
-    return out, layout.spread(windows.back(got_MA[..., None]), u_BNC.shape[1])[..., 0]
+    return out, layout.to_grid(windows.back(got_MA[..., None]), u_BNC.shape[1])[..., 0]
 
 
 def shares(
@@ -142,7 +146,7 @@ def shares(
 
 def attention_received(block: SwinTransformerBlock, u_BNC: Tensor, grid: Grid) -> Tensor:
     """Attention ``[B, N]`` that each token would get with every token active; all queries and keys are made."""
-    windows = Whole(block, grid)
+    windows = AllWindows(block, grid)
     share_MHAA, _ = shares(block, windows.project(block.norm1(u_BNC)), None, None)
     return windows.back(_attention_per_key(share_MHAA, _query_mask(block, grid, u_BNC, None, None))[..., None])[..., 0]
 

@@ -10,7 +10,7 @@ from small_baselines import DEIT, DEIT3, QK_NORM, images, small
 
 import dynvit
 from dynvit.models.dynamic_vit.loss import token_distance
-from dynvit.models.dynamic_vit.masked_softmax import masked_block, masked_softmax
+from dynvit.models.dynamic_vit.masked_softmax import masked_softmax, soft_masked_block
 from dynvit.models.dynamic_vit.predictor import ScorePredictor, gumbel, hard_keep
 from dynvit.tasks.classify import Train
 from dynvit.train.optimizer import optimiser, scheduler
@@ -55,7 +55,7 @@ def test_the_masked_block_is_the_block():
     for options in ({}, DEIT3, QK_NORM):
         block = small("vit_tiny_patch16_224", **options).blocks[0]
         x = torch.randn(2, 9, 32, dtype=torch.float64)
-        assert largest_difference(masked_block(block, x, torch.ones(2, 9).double()), block(x)) < 1e-4
+        assert largest_difference(soft_masked_block(block, x, torch.ones(2, 9).double()), block(x)) < 1e-4
 
 
 COMBINATIONS = covering.pairwise(

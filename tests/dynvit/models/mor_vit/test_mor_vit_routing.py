@@ -10,10 +10,10 @@ from small_mor_vit import Said, images, small
 from timm.models.vision_transformer import Block
 from torch import nn
 
-from dynvit.layers.token_rows import EvenRows, rows_by_depth
-from dynvit.models.mor_vit.cached_kv_block import key_mask
+from dynvit.models.mor_vit.cached_kv_block import active_keys
 from dynvit.models.mor_vit.depth_router import DepthRouter, switch_balance, variance_balance, z_loss
 from dynvit.models.mor_vit.expert_router import capacities, kept_tokens
+from dynvit.models.mor_vit.token_order import SortedTokens, sort_by_depth
 from dynvit.output import training_loss
 
 D, M = 8, 37
@@ -113,11 +113,11 @@ def test_gathered_state_is_frozen_bit_for_bit():
     model.router.net = Said(depth_BM, D)
     sparse = model.blocks.sparse
 
-    def watch(i, x, rows, level, cache):
-        new = sparse(i, x, rows, level, cache)
-        next_rows = rows.levels[i + 1].rows if i + 1 < D else 0
+    def watch(i, x, order, active, cache):
+        new = sparse(i, x, order, active, cache)
+        next_rows = order.layers[i + 1].active if i + 1 < D else 0
         left[i + 1] = new[next_rows:].clone()  # rows whose last layer this was
-        assert not isinstance(rows, EvenRows)
+        assert not isinstance(order, SortedTokens)
         return new
 
     model.blocks.sparse = watch
@@ -185,11 +185,11 @@ def test_images_without_active_tokens(cls_depth, context):
 def test_no_attention_mask_is_empty():
     """Some attention kernels turn a row without keys into NaN."""
     active_BM = torch.tensor([[False, False, False], [True, False, True]])
-    assert key_mask(active_BM)[:, 0, 0].tolist() == [[True, True, True], [True, False, True]]
-    rows = rows_by_depth(torch.tensor([[1, 1, 1], [2, 3, 3]]), 4, key_masks=True)
-    assert [(level.rows, level.width) for level in rows.levels] == [(6, 3), (3, 3), (2, 2), (0, 0)]
-    assert rows.levels[1].keys_B11W[:, 0, 0].tolist() == [[True, False, False], [True, True, True]]
-    assert rows.levels[2].keys_B11W[:, 0, 0].tolist() == [[True, False], [True, True]]
+    assert active_keys(active_BM)[:, 0, 0].tolist() == [[True, True, True], [True, False, True]]
+    order = sort_by_depth(torch.tensor([[1, 1, 1], [2, 3, 3]]), 4, mask_keys=True)
+    assert [(layer.active, layer.width) for layer in order.layers] == [(6, 3), (3, 3), (2, 2), (0, 0)]
+    assert order.layers[1].keys.tolist() == [[True, False, False], [True, True, True]]
+    assert order.layers[2].keys.tolist() == [[True, False], [True, True]]
 
 
 @pytest.mark.parametrize("router", ["linear", "mlp2", "mlp3"])

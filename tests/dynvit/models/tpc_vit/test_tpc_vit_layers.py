@@ -10,9 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from timm.models.vision_transformer import Block
 
-from dynvit.layers.partial_block import Everything, Gathered, Masked, Ragged, full_cls_attention, run
-from dynvit.models.tpc_vit.controller import Controller, ControllerOptions
+from dynvit.layers.attention import full_cls_attention
+from dynvit.layers.block import run_block_on_grid
+from dynvit.layers.token_layout import Dense, Gathered, Masked, Packed
+from dynvit.models.tpc_vit.controller import Controller
 from dynvit.models.tpc_vit.markov_chain import advance, break_probability, gate, index_to_mask, topk_indices, topk_mask
+from dynvit.models.tpc_vit.options import TPCOptions
 from dynvit.models.tpc_vit.smoothing import Blur, depth_target, prior_loss
 from dynvit.models.tpc_vit.stabilizer import GridConv, stabilizer
 
@@ -166,28 +169,31 @@ def test_layouts_agree(options: dict[str, Any]) -> None:
     active = torch.rand(3, 10) > 0.5
     active[:, 0] = True
     active[1, 1:] = False  # nobody but the class token
-    reference, row = run(block, u, Masked(active), row=True)
+    reference, row = run_block_on_grid(block, u, Masked(active), want_cls=True)
     for local in (None, lambda h: h + h.roll(1, 1)):
         masked = Masked(active)
-        expected, row = run(block, u, masked, True, local)
-        ragged = Ragged(active)
-        got, ragged_row = run(block, u, ragged, True, local)
-        torch.testing.assert_close(ragged.put(u, got), masked.put(u, expected), atol=1e-14, rtol=0)
+        expected, row = run_block_on_grid(block, u, masked, True, local)
+        ragged = Packed.from_mask(active)
+        got, ragged_row = run_block_on_grid(block, u, ragged, True, local)
+        torch.testing.assert_close(ragged.scatter(u, got), masked.scatter(u, expected), atol=1e-14, rtol=0)
         torch.testing.assert_close(ragged_row, row, atol=1e-14, rtol=0)
-    torch.testing.assert_close(reference, run(block, u, Masked(active))[0], atol=1e-14, rtol=0)
+    torch.testing.assert_close(reference, run_block_on_grid(block, u, Masked(active))[0], atol=1e-14, rtol=0)
     index = topk_indices(torch.rand(3, 10), 4)
     masked, gathered = Masked(index_to_mask(index, 10)), Gathered(index)
     torch.testing.assert_close(
-        gathered.put(u, run(block, u, gathered)[0]), masked.put(u, run(block, u, masked)[0]), atol=1e-14, rtol=0
+        gathered.scatter(u, run_block_on_grid(block, u, gathered)[0]),
+        masked.scatter(u, run_block_on_grid(block, u, masked)[0]),
+        atol=1e-14,
+        rtol=0,
     )
-    everything = run(block, u, Everything(), row=True)
+    everything = run_block_on_grid(block, u, Dense(), want_cls=True)
     torch.testing.assert_close(everything[0], block(u), atol=1e-14, rtol=0)
     torch.testing.assert_close(everything[1], full_cls_attention(block, u), atol=1e-14, rtol=0)
     assert everything[1].sum(1).tolist() == pytest.approx([1] * 3)
 
 
 def test_class_attention_of_a_paused_token_is_remembered() -> None:
-    controller = Controller(4, 8, ControllerOptions(score="cls_attention", smoothing="none"))
+    controller = Controller(4, 8, TPCOptions(score="cls_attention", smoothing="none"))
     chain = controller.start(1, (2, 2), torch.zeros(()))
     x = torch.randn(1, 4, 8)
     controller.select(chain)
@@ -204,4 +210,4 @@ def test_class_attention_of_a_paused_token_is_remembered() -> None:
 )  # fmt: skip
 def test_wrong_rules_are_refused(option: str, value: object) -> None:
     with pytest.raises(ValueError, match=f"^{option} must be .*{value!r}"):
-        ControllerOptions(**{option: value})
+        TPCOptions(**{option: value})

@@ -10,10 +10,11 @@ from small_tpc_trunks import images, small, trunk
 
 from dynvit import load_trunk, trace_tokens
 from dynvit.analysis.importance import importance
-from dynvit.layers.partial_block import Masked, Rows
-from dynvit.models.tpc_vit.controller import Controller, ControllerOptions, PropagationState
+from dynvit.layers.token_layout import Masked, Packed
+from dynvit.models.tpc_vit.controller import Controller, PropagationState
 from dynvit.models.tpc_vit.markov_chain import merged
-from dynvit.models.tpc_vit.swin_windows import attention_received, from_windows, into_windows, run
+from dynvit.models.tpc_vit.options import TPCOptions
+from dynvit.models.tpc_vit.swin_windows import attention_received, from_windows, into_windows, run_swin_block
 
 
 def traced(model: Any, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
@@ -28,8 +29,8 @@ def block_and_tokens(block: int) -> tuple[Any, torch.Tensor, tuple[int, int]]:
     return model.layers[1].blocks[block], x, (6, 6)
 
 
-def rows(active_BN: torch.Tensor) -> Rows:
-    return Rows(active_BN.reshape(-1).nonzero()[:, 0], len(active_BN))
+def rows(active_BN: torch.Tensor) -> Packed:
+    return Packed(active_BN.reshape(-1).nonzero()[:, 0], len(active_BN))
 
 
 @pytest.mark.parametrize("number", [0, 1])
@@ -39,9 +40,9 @@ def test_windows_of_a_block(number: int) -> None:
     assert torch.equal(from_windows(into_windows(x, block, grid), block, grid), x)
     everybody = torch.ones(3, 36, dtype=torch.bool)
     for layout in (Masked(everybody), rows(everybody)):
-        out, got = run(block, x, grid, layout, everybody, row=True)
+        out, got = run_swin_block(block, x, grid, layout, everybody, want_attention=True)
         expected = block(x.unflatten(1, grid)).flatten(1, 2)
-        torch.testing.assert_close(layout.put(x, out), expected, atol=1e-12, rtol=0)
+        torch.testing.assert_close(layout.scatter(x, out), expected, atol=1e-12, rtol=0)
         torch.testing.assert_close(got, attention_received(block, x, grid), atol=1e-12, rtol=0)
 
 
@@ -51,13 +52,13 @@ def test_a_paused_token_is_no_key_and_an_image_may_pause_whole(number: int) -> N
     active = torch.rand(3, 36, generator=torch.Generator().manual_seed(6)) > 0.5
     active[1] = False
     layouts = (Masked(active), rows(active))
-    results = [run(block, x, grid, layout, active, row=True) for layout in layouts]
-    whole = [layout.put(x, out) for layout, (out, _) in zip(layouts, results, strict=True)]
+    results = [run_swin_block(block, x, grid, layout, active, want_attention=True) for layout in layouts]
+    whole = [layout.scatter(x, out) for layout, (out, _) in zip(layouts, results, strict=True)]
     torch.testing.assert_close(*whole, atol=1e-12, rtol=0)
     torch.testing.assert_close(results[0][1], results[1][1], atol=1e-12, rtol=0)
     other = torch.where(active[..., None], x, torch.randn_like(x))
     for layout in layouts:
-        changed = layout.put(other, run(block, other, grid, layout, active)[0])
+        changed = layout.scatter(other, run_swin_block(block, other, grid, layout, active)[0])
         torch.testing.assert_close(changed[active], whole[0][active], atol=1e-12, rtol=0)
         assert torch.equal(changed[~active], other[~active])
 
@@ -69,7 +70,7 @@ def test_received_attention_is_one_on_average() -> None:
     x = torch.randn(2, 144, 16, dtype=torch.float64)
     torch.testing.assert_close(attention_received(block, x, grid).sum(1), torch.full((2,), 144.0, dtype=torch.float64))
     active = torch.rand(2, 144) > 0.6
-    _, got = run(block, x, grid, rows(active), active, row=True)
+    _, got = run_swin_block(block, x, grid, rows(active), active, want_attention=True)
     torch.testing.assert_close(got.sum(1), active.sum(1).double())
     assert (got[~active] == 0).all()
 
@@ -91,7 +92,7 @@ def test_importance_where_nothing_is_paused_is_that_of_the_trunk() -> None:
 def test_patch_merging_joins_what_the_chain_remembers() -> None:
     values = torch.arange(9.0).view(1, 1, 9)
     assert merged(values, (3, 3)).tolist() == [[[2.0, 3.5, 6.5, 8.0]]]
-    rules = ControllerOptions(terminate=True, depth_ema=0.5)
+    rules = TPCOptions(terminate=True, depth_ema=0.5)
     first, second = Controller(2, 8, rules), Controller(2, 16, rules)
     before = first.start(1, (4, 4), torch.zeros(()))
     first.select(before)
@@ -107,4 +108,4 @@ def test_patch_merging_joins_what_the_chain_remembers() -> None:
         second.observe(chain, torch.ones(1, 4, 16))
     assert (after.broken_BN > fresh.broken_BN).all()
     assert second.remembers
-    assert not Controller(2, 8, ControllerOptions()).remembers
+    assert not Controller(2, 8, TPCOptions()).remembers
