@@ -22,50 +22,13 @@ from typing import Any
 import timm
 import torch
 import torch._dynamo
-from gpu_speed import MODES, SEED, Bench, Options, methods
+from gpu_models import FAMILIES, SEED, Options, methods, small_models
+from gpu_speed import MODES, Bench
 from torch import Tensor, nn
 
 import dynvit
 
 LIMIT = 1e-4
-DEIT = {"img_size": 32, "patch_size": 4, "embed_dim": 48, "depth": 6, "num_heads": 3, "num_classes": 10}
-LVVIT = {"img_size": 32, "stem_strides": [2, 1, 1, 2], "stem_width": 8, "embed_dim": 48, "depth": 6, "num_heads": 3}
-LEVIT = {
-    "img_size": 32,
-    "stem_strides": [2, 2, 1, 1],
-    "embed_dim": [32, 48, 64],
-    "key_dim": 8,
-    "num_heads": [2, 3, 4],
-    "depth": [2, 2, 2],
-}
-SWIN = {"img_size": 32, "patch_size": 2, "embed_dim": 16, "depths": [2, 2, 2], "num_heads": [2, 4, 4], "window_size": 4}
-SRET = {"img_size": 64, "base_dim": 8, "heads": [1, 2, 4]}
-FAMILIES: list[tuple[str, Options, str, Options]] = [
-    ("sret_tiny", SRET, "sret_tiny", {}),
-    ("evo_deit_tiny_patch16_224", {**DEIT, "prune_from": 2}, "evo_deit_small_patch16_224", {}),
-    ("evo_levit_128s", LEVIT, "evo_levit_128s", {}),
-    ("dynamicvit_deit_tiny_patch16_224", {**DEIT, "locations": [1, 2, 4]}, "dynamicvit_deit_small_patch16_224", {}),
-    ("dynamicvit_lvvit_small", {**LVVIT, "locations": [1, 2, 4]}, "dynamicvit_lvvit_small", {}),
-    ("evit_deit_tiny_patch16_224", {**DEIT, "locations": [1, 3]}, "evit_deit_small_patch16_224", {}),
-    ("tome_deit_tiny_patch16_224", {**DEIT, "r": 6}, "tome_deit_small_patch16_224", {}),
-    ("avit_deit_tiny_patch16_224", DEIT | {"gate_scale": 2, "gate_center": 2.1}, "avit_deit_small_patch16_224",
-     {"gate_scale": 2, "gate_center": 2.1}),
-    ("mor_vit_tiny_patch16_224", {**DEIT, "recursion": 4}, "mor_vit_tiny_patch16_224", {}),
-    ("mor_vit_tiny_patch16_224", {**DEIT, "recursion": 4, "routing": "expert"}, "mor_vit_small_patch16_224",
-     {"routing": "expert"}),
-    ("edge_recvit_tiny_patch16_224", {**DEIT, "recursion": 4}, "edge_recvit_tiny_patch16_224", {}),
-    ("tpc_deit_tiny_patch16_224", {**DEIT, "keep_rate": 0.7}, "tpc_deit_small_patch16_224", {"keep_rate": 0.7}),
-    ("tpc_deit_tiny_patch16_224", {**DEIT, "pause_offset": 0.5, "score_scale": 3.0}, "tpc_deit_small_patch16_224", {}),
-    ("tpc_swin_tiny_patch4_window7_224", {**SWIN, "keep_rate": 0.7}, "tpc_swin_tiny_patch4_window7_224",
-     {"keep_rate": 0.7}),
-    ("tpc_lvvit_small", {**LVVIT, "keep_rate": 0.7}, "tpc_lvvit_small", {"keep_rate": 0.7}),
-    ("lvvit_small", LVVIT, "lvvit_small", {}),
-]  # fmt: skip
-"""Name and options at a small and at a real size."""
-
-
-def small_models() -> list[Options]:
-    return [{"name": name, **options} for name, options, _, _ in FAMILIES]
 
 
 def lively(options: Options) -> nn.Module:

@@ -28,44 +28,17 @@ from typing import Any
 import timm
 import torch
 import torch._dynamo
-import yaml
+from gpu_models import SEED, Options, methods
 from gpu_report import read_rows, record, short
 from torch import Tensor, nn
 
 import dynvit
 from dynvit.trunks import trunk_of
 
-ROOT = Path(__file__).resolve().parents[1]
-SEED = 0
-FIRST = (
-    "evit_deit_small_patch16_224", "tome_deit_small_patch16_224", "dynamicvit_deit_small_patch16_224",
-    "evo_deit_small_patch16_224", "sret_tiny", "mor_vit_tiny_patch16_224", "tpc_deit_small_patch16_224",
-    "tpc_swin_tiny_patch4_window7_224", "tpc_lvvit_small", "sret_small", "evo_deit_tiny_patch16_224",
-    "evo_levit_128s", "mor_vit_small_patch16_224", "avit_deit_small_patch16_224", "evo_deit_base_patch16_224",
-    "evo_levit_256",
-)  # fmt: skip
 BATCHES = (1, 256)
 MODES = {1: "reduce-overhead", 256: "default"}
 DTYPES = {"cuda": ("bfloat16", "tf32", "bfloat16 autocast", "float16"), "cpu": ("float32", "bfloat16 autocast")}
-TOY = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 4, "num_heads": 3, "num_classes": 10}
-REHEARSED = [
-    {"name": "evit_deit_tiny_patch16_224", **TOY, "locations": [1, 2]},
-    {"name": "avit_deit_tiny_patch16_224", **TOY, "gate_scale": 2, "gate_center": 2.1},
-]
 COLD, ROUND_SECONDS, LEAST, MOST = 60.0, 0.35, 8, 60
-Options = dict[str, Any]
-
-
-def methods(rehearse: bool) -> list[Options]:
-    """The timed methods of the study `cost` with their options there: the models of claims first."""
-    if rehearse:
-        return REHEARSED
-    levels = yaml.safe_load((ROOT / "studies/cost.yaml").read_text())["parts"]["speed"]["axes"]["model"]["values"]
-    found = [
-        {key.removeprefix("model."): v for key, v in level.items() if "trunk" not in key} for level in levels.values()
-    ]
-    by_name = {name: {"name": name} for name in FIRST} | {options["name"]: options for options in found}
-    return [options for options in by_name.values() if trunk_of(options)]
 
 
 class Bench:

@@ -1,4 +1,4 @@
-"""The script for a lent GPU, rehearsed on the CPU: every step runs, and its files say what was measured and what not."""
+"""The script for a lent GPU, rehearsed on the CPU: every step runs, and its files say what was measured."""
 
 from __future__ import annotations
 
