@@ -35,16 +35,26 @@ def test_nothing_is_run_again_on_results_of_an_older_version(study: str, results
     assert {(t["status"], t["run"]) for t in trials} == {("done", False)}
 
 
+def cells(tables: Path) -> dict[str, list[str]]:
+    """Every line of cells by file; captions and notes, which are prose, are left out."""
+    ends = {".csv": lambda line: not line.startswith("#"), ".md": lambda line: line.startswith("|")}
+    ends[".tex"] = lambda line: line.endswith("\\\\")
+    return {
+        file.name: [line for line in file.read_text().splitlines() if ends[file.suffix](line)]
+        for file in sorted(tables.glob("*.[tmc]*"))
+    }
+
+
 @pytest.mark.parametrize("study", STUDIES)
 def test_results_of_an_older_version_are_drawn_to_the_same_tables(study: str, results: Path) -> None:
     tables = results / f"{study}@smoke" / "tables"
-    kept = {file.name: file.read_bytes() for file in tables.glob("*.[tmc]*")}
-    assert kept
+    kept = cells(tables)
+    assert kept and all(kept.values())
     for file in tables.glob("*"):
         file.unlink()
     done = CliRunner().invoke(cli, ["tables", study, "--smoke", "--results", str(results)])
     assert done.exit_code == 0, done.output
-    assert {file.name: file.read_bytes() for file in tables.glob("*.[tmc]*")} == kept
+    assert cells(tables) == kept
 
 
 @pytest.mark.parametrize("name", IDS)
