@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from studies.engine.catalog.tasks import Answer, TaskError, build, defaults, load_task, run_task
+from studies.engine.catalog.tasks import Answer, TaskError, build, defaults, load_task
 from studies.engine.core.typing_check import fields, type_name
+from studies.engine.runtime.task_loader import run_task
 
 TASK = """
 from __future__ import annotations
