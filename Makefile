@@ -37,11 +37,11 @@ $(BIN)/uv:
 # uv installs the whole stack in a sixth of pip's time. compat: the clone stands on the path itself, so that `import dynvit`
 # finds the package also in the folder above, where a folder dynvit is the clone.
 $(VENV)/.installed: pyproject.toml | $(BIN)/uv
-	$(BIN)/uv pip install -q --python $(BIN)/python $(EDITABLE) -e .
+	$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python $(EDITABLE) -e .
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/uv
-	$(BIN)/uv pip install -q --python $(BIN)/python $(EDITABLE) -e '.[dev]'
+	$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python $(EDITABLE) -e '.[dev]'
 	@touch $@ $(VENV)/.installed
 
 clean:

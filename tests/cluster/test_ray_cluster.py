@@ -145,7 +145,7 @@ def test_a_job_whose_nodes_have_gone_is_given_back(
     handles = visit.submit([Job((folder.path,), Resources()) for folder in folders])
     until("four at work", lambda: sum(folder.state().step > 0 for folder in folders) == 4)
     waiting = next(handle for handle, state in visit.poll(handles).items() if state == "waiting")
-    monkeypatch.setattr(visit, "_look", lambda: [{"CPU": 0.5}])
+    monkeypatch.setattr(visit, "_alive_nodes", lambda: [{"CPU": 0.5}])
     assert visit.poll([waiting]) == {waiting: "gone"}
     assert "a trial asks for 1 core, its largest node has 0.5 cores" in waiting.exit_note
     visit.stop(handles)
