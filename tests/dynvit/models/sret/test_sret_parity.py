@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from dynvit import load_official, training_loss
-from dynvit.checkpoint.key_mapping import sret_names
 from dynvit.models.sret.model import SReT
+from dynvit.models.sret.official import sret_names
 
 SLICED = ["sret_mini", "sret_t"]
 ALL = [*SLICED, "sret_mini_wo_slice", "sret_t_wo_slice", "sret_s_wo_slice"]
