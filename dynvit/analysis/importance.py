@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from dynvit.interface import interface_of
+from dynvit.layers.attention import full_cls_attention
 from dynvit.tokens import trace_tokens
 
 Scores = list[Tensor | None]
@@ -48,16 +49,7 @@ def class_attention(model: nn.Module, images: Tensor) -> Scores | None:
     prefix = states[0][1].shape[1]
     before = [hooks.block_input(i, x_BTC) for i, x_BTC in enumerate(before)]
     blocks = [model.blocks[i] for i in range(len(model.blocks))]
-    return [cls_attention(block, x_BTC)[:, prefix:] for block, x_BTC in zip(blocks, before, strict=True)]
-
-
-def cls_attention(block: Any, x_BTC: Tensor) -> Tensor:
-    """Return the class token's row of a block's attention over all of these tokens, mean over heads ``[B, T]``."""
-    attn = block.attn
-    q_BHTD, k_BHTD, _ = attn.qkv(block.norm1(x_BTC)).unflatten(-1, (3, attn.num_heads, -1)).permute(2, 0, 3, 1, 4)
-    q_BH1D = getattr(attn, "q_norm", nn.Identity())(q_BHTD[:, :, :1])
-    k_BHTD = getattr(attn, "k_norm", nn.Identity())(k_BHTD)
-    return (q_BH1D * attn.scale @ k_BHTD.mT).softmax(-1).mean(1)[:, 0]
+    return [full_cls_attention(block, x_BTC)[:, prefix:] for block, x_BTC in zip(blocks, before, strict=True)]
 
 
 def attention_received(model: nn.Module, images: Tensor) -> Scores | None:

@@ -27,7 +27,7 @@ class LoadReport:
 
 
 def first(names: Iterable[str], count: int = 4) -> str:
-    """Join the first names; an ellipsis stands for the rest."""
+    """Join the first names; an ellipsis replaces the rest."""
     names = list(names)
     return ", ".join(names[:count]) + (", ..." if len(names) > count else "")
 

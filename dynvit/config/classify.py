@@ -27,10 +27,10 @@ class Config:
     keep_checkpoint: bool = False
     """Leave the final checkpoint, last.safetensors and best.safetensors: timm.create_model(checkpoint_path=...)."""
     init: str = ""
-    """Weights to begin with: `timm` (the model's or its trunk's, from the hub), a file of the model or of its trunk,
-    `official FILE` by the authors' names, a trial's folder. Known by its path."""
+    """Initial weights: `timm` (the model's or its backbone's, from the hub), a file of the model or of its backbone,
+    `official FILE` with the authors' names, a trial's folder. Identified by its path."""
     recipe: str = field(default="", metadata={"kind": "recipe"})
-    """A preset, dynvit/recipes/NAME.yaml: its settings stand below everything else that is said."""
+    """A preset, dynvit/recipes/NAME.yaml; every other setting overrides it."""
 
     def __post_init__(self) -> None:
         if wrong := "; ".join(refusals(self.data, self.train, self.teacher, self.evaluation, self.source)):

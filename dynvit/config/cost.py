@@ -14,14 +14,19 @@ class Timing:
     """Speed, timed alternately with the backbone. Each batch size and mode has metrics like `speedup_b16`."""
 
     enabled: bool = False
+    """Measure speed at all."""
     batch_sizes: Sequence[int] = (1, 32)
+    """Batch sizes to time."""
     largest: int = 0
-    """On a GPU also at the largest power of two that fits, at most this one; 0: not."""
+    """On a GPU, also time the largest power of two that fits, up to this; 0: off."""
     modes: Sequence[Literal["eager", "compiled"]] = ("eager",)
+    """Eager or torch.compile."""
     rounds: int = 12
+    """Timed rounds; each runs the model and the backbone."""
     warmup: int = 2
+    """Untimed rounds before."""
     fuse: bool = False
-    """Fold batch norms and scalars first, where a model can."""
+    """Fold batch norms and scalars first, where the model supports it."""
 
 
 @dataclass(frozen=True)
@@ -30,17 +35,21 @@ class Config:
 
     model: dict[str, Any] = field(default_factory=lambda: {"name": "vit_tiny_patch16_224"}, metadata=MODEL_FIELD)
     trunk: dict[str, Any] = field(default_factory=lambda: {"name": ""}, metadata=MODEL_FIELD)
-    """What its speed is compared with; without a name the method's trunk, for a model without one nothing."""
+    """Model whose speed is the reference; no name: the method's backbone, if it has one."""
     image_size: int | None = None
     """None: the model's own."""
     in_chans: int = 3
+    """Channels of the images."""
     num_classes: int = 1000
+    """Classes of the classifier."""
     counted_images: int = 4
     """Random images over which a dynamic model's multiply-accumulates are averaged."""
     operators: bool = False
+    """Count the operators of one forward pass too."""
     memory_batch: int = 0
-    """Batch of the forward pass whose peak memory is taken; 0: it is not."""
+    """Batch size of the forward pass whose peak memory is measured; 0: not measured."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Precision of weights and images."""
     threads: int = 1
-    """On the CPU; 0: as torch finds it."""
+    """CPU threads; 0: torch's default."""
     timing: Timing = field(default_factory=Timing)

@@ -29,10 +29,10 @@ IN_FOLDERS = ("folder", "tar", "wds")
 @dataclass(frozen=True)
 class Augment:
     """Training only. Images kept in memory are augmented as whole batches on the device, those from files one by one
-    by the processes that decode them."""
+    in the processes that decode them."""
 
     shift: int = 0
-    """In memory: random translation by up to so many pixels each way, zeros coming in."""
+    """In memory: largest random translation in pixels, with zero padding."""
     flip: bool = False
     """Mirror left to right half of the time."""
     scale: Sequence[float] = (0.35, 1.0)
@@ -40,9 +40,9 @@ class Augment:
     auto: str = ""
     """timm's automatic augmentation, such as rand-m9-mstd0.5-inc1; in memory RandAugment (rand-...-inc1) alone."""
     cutout: int = 0
-    """In memory: side of a square at a random place that takes the mean colour."""
+    """In memory: side of a square at a random place that becomes the mean color."""
     erasing: float = 0.0
-    """Share of the images in which a box becomes noise (after normalisation)."""
+    """Share of the images in which a box becomes noise (after normalization)."""
     repeats: int = 1
     """Copies of an image in a batch, each augmented by itself; an epoch stays as long and sees fewer images."""
 
@@ -60,26 +60,29 @@ class Data:
     wds (WebDataset shards), hfds (a data set of the Hugging Face hub)."""
 
     name: Literal["digits", "cifar10", "cifar100", "folder", "tar", "wds", "hfds"] = "digits"
+    """The image set or file format."""
     root: str = ""
-    """Where the files are; empty: $DYNVIT_DATA/<name>. A relative path that is not here is sought in $DYNVIT_DATA."""
+    """Where the files are; empty: $DYNVIT_DATA/<name>. A relative path is also looked up in $DYNVIT_DATA."""
     repository: str = ""
     """hfds: the data set's name on the hub, such as uoft-cs/cifar10; root is then the cache."""
     splits: Sequence[str] = ()
-    """Names of those for training and for validation; none: train, and the first there is of val, validation, test."""
+    """Names of the training and validation splits; none: train, and the first of val, validation, test that exists."""
     classes: int | None = None
-    """So many classes are expected: another number is an error before any training."""
+    """Expected number of classes; another number is an error before any training."""
     images: int | None = None
-    """So many training images are expected; `studies plan` reckons with them where there are no files to count."""
+    """Expected number of training images; `studies plan` uses it where there are no files to count."""
     image_size: int = 16
+    """Side of the images in pixels."""
     labels: Sequence[int] = ()
-    """Only these classes, renumbered in the order given; `classes`, `images` and the limits speak of what is left."""
+    """Only these classes, renumbered in the order given; `classes`, `images` and the limits count what is left."""
     limit: int | None = None
-    """Train on so many images only, evenly over the classes."""
+    """Largest number of training images, evenly over the classes; None: all."""
     val_limit: int | None = None
+    """Largest number of validation images, evenly over the classes; None: all."""
     max_corrupt: int = 0
-    """So many images may be unreadable: they are left out, counted and named; one more is an error."""
+    """Largest number of unreadable images, which are skipped, counted and named; one more is an error."""
     in_memory: Literal["auto", "always", "never"] = "auto"
-    """Sets of files: decode once and keep on the device; auto does so up to 64 pixels and 2 GB."""
+    """Image files: decode once and keep on the device; auto: up to 64 pixels and 2 GB."""
     augment: Augment = field(default_factory=Augment)
 
     def __post_init__(self) -> None:

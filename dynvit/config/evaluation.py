@@ -13,9 +13,12 @@ class Evaluation:
     weights: Literal["trained", "ema"] = "trained"
     """ema: the moving average is validated, measured and kept in best.safetensors and last.safetensors."""
     batch_size: int = 256
+    """Images per batch."""
     traced_images: int = 256
-    """Validation images whose active tokens are followed after each epoch; 0 for none."""
+    """Validation images whose active tokens are traced after each epoch; 0 for none."""
     counted_images: int = 16
     """Validation images over which a dynamic model's multiply-accumulates are averaged."""
     timed_batch_size: int = 64
+    """Images per batch of the speed measurement."""
     timed_batches: int = 20
+    """Batches of the speed measurement."""

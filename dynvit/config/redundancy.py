@@ -14,9 +14,9 @@ class Start:
     """Weights to start with; none: the model's own initialization."""
 
     weights: str = ""
-    """A .safetensors or .pth file. It is known by its path: another content needs another name."""
+    """A .safetensors or .pth file. Identified by its path: other content needs another name."""
     naming: Literal["own", "trunk", "official"] = "own"
-    """Whose names of parameters: the model's, its timm trunk's (what the method adds stays as it is), the authors'."""
+    """Parameter names: the model's, its timm backbone's (the rest keeps its initialization), or the authors'."""
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,11 @@ class Look:
     """What is analysed, on the first validation images."""
 
     images: int = 256
+    """Validation images that are analysed."""
     share: float = 0.3
-    """Of an image's tokens, so many are called lowest, and as many highest."""
+    """Share of an image's tokens that counts as lowest, and as highest."""
     scores: Sequence[Literal["attention", "own", "norm"]] = ("attention", "own")
-    """Class attention, what the model ranks by, the state's length; what a model does not have is left out."""
+    """Class attention, what the model ranks by, the state's length; scores that a model lacks are left out."""
     maps: int = 6
     """Images whose token maps are kept, in maps.npz."""
     map_pixels: int = 112

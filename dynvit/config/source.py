@@ -13,6 +13,6 @@ class Source:
     is reset and it is trained on `data`."""
 
     epochs: int = 0
-    """So many on the source; 0: none, the model begins as `init` says."""
+    """Epochs on the source; 0: no transfer."""
     data: Data = field(default_factory=Data)
-    """What it is trained on first: nothing of it is taken over from the trial's own `data`."""
+    """Data of the first training; nothing is copied from the trial's own `data`."""

@@ -22,12 +22,12 @@ class Teacher:
     pretrained: bool = False
     """Its weights: timm's, from the hub."""
     epochs: int = 0
-    """Train it first for so many epochs, on the same data with the same recipe."""
+    """Epochs for which it is trained first, on the same data with the same recipe."""
     kind: Literal["soft", "hard"] = "soft"
-    """Its probabilities, or its first choice as a label."""
+    """Soft: the teacher's probabilities; hard: its most probable class as a label."""
     weight: float = 1.0
-    """Of its loss; the rest is the labels'."""
+    """Weight of the distillation loss; the rest is the weight of the labels."""
     temperature: float = 1.0
-    """Of soft labels. The loss is not multiplied by its square."""
+    """Softmax temperature of soft labels. The loss is not multiplied by its square."""
     tokens: bool = False
-    """Its tokens teach as well: DynamicViT's surviving patches, LV-ViT's patch labels; of the same trunk and grid."""
+    """Distill its tokens too (DynamicViT's kept patches, LV-ViT's patch labels); needs the same backbone and grid."""

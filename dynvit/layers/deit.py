@@ -3,26 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from dynvit.interface import DynamicModel
 from dynvit.layers.no_dropout import remove_idle_dropout
-from dynvit.layers.option_checks import check_heads
+from dynvit.layers.option_checks import check_heads, check_positive
 from dynvit.layers.position_table import resize_position_table
 
 
 class DeiT(DynamicModel, VisionTransformer):
-    """Base class; the names of parameters are timm's, which the official code of these methods uses too."""
+    """Base class; the names of parameters are timm's, which the official code of these methods uses too.
+
+    qk_norm, init_values, no_embed_class: of DeiT-III: norms of queries and keys, LayerScale, positions of patches only.
+    """
 
     static_cost = True
     first_conv = "patch_embed.proj"
 
-    def __init__(self, img_size: int | tuple[int, int], embed_dim: int, num_heads: int, **options: Any) -> None:
+    def __init__(
+        self,
+        img_size: int | tuple[int, int] = 224,
+        patch_size: int = 16,
+        in_chans: int = 3,
+        num_classes: int = 1000,
+        embed_dim: int = 192,
+        depth: int = 12,
+        num_heads: int = 3,
+        mlp_ratio: float = 4.0,
+        qk_norm: bool = False,
+        init_values: float | None = None,
+        no_embed_class: bool = False,
+        drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+    ) -> None:
+        check_positive(depth=depth)
         check_heads(embed_dim, num_heads)
-        super().__init__(img_size=img_size, embed_dim=embed_dim, num_heads=num_heads, **options)
+        super().__init__(
+            img_size=img_size, patch_size=patch_size, in_chans=in_chans, num_classes=num_classes, embed_dim=embed_dim,
+            depth=depth, num_heads=num_heads, mlp_ratio=mlp_ratio, qk_norm=qk_norm, init_values=init_values,
+            no_embed_class=no_embed_class, drop_rate=drop_rate, drop_path_rate=drop_path_rate,
+        )  # fmt: skip
         self.img_size = img_size
         remove_idle_dropout(self)
 

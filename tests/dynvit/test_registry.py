@@ -65,7 +65,7 @@ def test_list_models():
 
 
 def test_importing_replaces_no_model_of_timm():
-    """Every name of ours is new to timm."""
+    """None of our names exists in timm."""
     code = """
 import timm
 before = {name: timm.model_entrypoint(name) for name in timm.list_models()}

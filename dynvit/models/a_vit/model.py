@@ -31,11 +31,10 @@ class AViT(TokenIntermediates, DeiT):
     """A-ViT on DeiT; no parameter is added.
 
     gate_scale, gate_center, eps: of the halting score (``dynvit.models.a_vit.halting.HaltingScore``).
-    ponder_weight, distribution_weight: of the two losses; prior_mean: the layer around which tokens should halt.
+    ponder_weight, distribution_weight: of the two losses. prior_mean: the layer around which tokens should halt.
     exact: False trains by the paper's intent: the prior is a distribution, and the halting scores that are compared
         with it are those of all images' patches. True restores the released code, whose prior does not sum to 1 and
         whose scores leave out the first image of the batch instead of the class token.
-    qk_norm, init_values, no_embed_class: the backbone's own, as in timm's DeiT-III.
     early_exit: an image leaves when its class token has stopped: the same logits for less. Otherwise its patches go on
         until they stop themselves, as in the released code.
     """
@@ -44,19 +43,6 @@ class AViT(TokenIntermediates, DeiT):
 
     def __init__(
         self,
-        img_size: int | tuple[int, int] = 224,
-        patch_size: int = 16,
-        in_chans: int = 3,
-        num_classes: int = 1000,
-        embed_dim: int = 192,
-        depth: int = 12,
-        num_heads: int = 3,
-        mlp_ratio: float = 4.0,
-        qk_norm: bool = False,
-        init_values: float | None = None,
-        no_embed_class: bool = False,
-        drop_rate: float = 0.0,
-        drop_path_rate: float = 0.0,
         gate_scale: float = 10.0,
         gate_center: float = 30.0,
         eps: float = 0.01,
@@ -65,18 +51,16 @@ class AViT(TokenIntermediates, DeiT):
         prior_mean: float = 8.0,
         exact: bool = False,
         early_exit: bool = False,
+        **backbone: Any,
     ) -> None:
-        check_positive(depth=depth, gate_scale=gate_scale, eps=eps)
+        super().__init__(**backbone)
+        depth = len(self.blocks)
+        check_positive(gate_scale=gate_scale, eps=eps)
         check_not_negative(ponder_weight=ponder_weight, distribution_weight=distribution_weight)
         if eps >= 1:
             raise ValueError(f"eps must be below 1, got {eps}")
         if exact and not 1 <= prior_mean <= depth:
             raise ValueError(f"prior_mean must be between 1 and the depth {depth} with exact=True, got {prior_mean}")
-        super().__init__(
-            img_size=img_size, patch_size=patch_size, in_chans=in_chans, num_classes=num_classes, embed_dim=embed_dim,
-            depth=depth, num_heads=num_heads, mlp_ratio=mlp_ratio, qk_norm=qk_norm, init_values=init_values,
-            no_embed_class=no_embed_class, drop_rate=drop_rate, drop_path_rate=drop_path_rate,
-        )  # fmt: skip
         self.exact, self.early_exit = exact, early_exit
         self.halting_score = HaltingScore(gate_scale, gate_center, eps)
         self.register_buffer("prior", prior(depth, prior_mean, exact), persistent=False)

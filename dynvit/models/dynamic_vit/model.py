@@ -17,7 +17,7 @@ from dynvit.layers.option_checks import check_not_negative, check_positive
 from dynvit.layers.position_table import resize_position_table
 from dynvit.models.dynamic_vit.loss import distilled, kept_share
 from dynvit.models.dynamic_vit.pruning import PruningMixin
-from dynvit.models.lv_vit.model import LVViT
+from dynvit.models.lv_vit.model import LVTransformer
 from dynvit.output import Output
 from dynvit.registry import register
 
@@ -33,11 +33,33 @@ LVVIT: dict[str, dict[str, Any]] = {
 
 
 class DistillationMixin(PruningMixin):
-    """Training of a pruned transformer: losses, teacher, the backbone's own learning rate."""
+    """Training of a pruned transformer: losses, teacher, the backbone's own learning rate.
 
-    def _set_losses(
-        self, ratio_weight: float, distill_weight: float, token_weight: float, freeze_epochs: int, trunk_scale: float
+    Attributes: `noise(stage, logprob)` gives the Gumbel noise of training.
+
+    keep_ratio: share of the patch tokens kept by each location, so that its powers are left; or the shares left.
+    locations: blocks in front of which tokens are dropped, from 0; None: after each quarter of the depth.
+    predictor_eps: of the predictor's layer norms.
+    ratio_weight, distill_weight, token_weight: of the losses on the kept share, the teacher's logits and its tokens.
+    freeze_epochs: epochs without a gradient for the backbone; 5 in the paper, which starts from trained weights.
+    trunk_scale: learning rate of the backbone over that of the predictors; 0.01 in the paper, for the same reason.
+    """
+
+    def __init__(
+        self,
+        keep_ratio: float | Sequence[float] = 0.7,
+        locations: Sequence[int] | None = None,
+        predictor_eps: float = 1e-5,
+        ratio_weight: float = 2.0,
+        distill_weight: float = 0.5,
+        token_weight: float = 0.5,
+        freeze_epochs: int = 0,
+        trunk_scale: float = 1.0,
+        **backbone: Any,
     ) -> None:
+        super().__init__(**backbone)
+        check_positive(predictor_eps=predictor_eps)
+        self._prune(keep_ratio, locations, predictor_eps)
         check_not_negative(
             ratio_weight=ratio_weight, distill_weight=distill_weight, token_weight=token_weight,
             freeze_epochs=freeze_epochs, trunk_scale=trunk_scale,
@@ -100,7 +122,7 @@ class DistillationMixin(PruningMixin):
     def _teacher_targets(self, x: Tensor) -> dict[str, Tensor]:
         teacher = self.teacher.eval()
         features_BTC = teacher.forward_features(x)
-        tokens = teacher.aux_head(features_BTC[:, 1:]) if isinstance(self, LVViT) else features_BTC[:, 1:]
+        tokens = teacher.aux_head(features_BTC[:, 1:]) if isinstance(self, LVTransformer) else features_BTC[:, 1:]
         return {"teacher_logits": teacher.forward_head(features_BTC), "teacher_tokens": tokens}
 
     def convert_official(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -113,86 +135,14 @@ class DistillationMixin(PruningMixin):
 
 
 class DynamicViT(DistillationMixin, DeiT):
-    """DynamicViT on DeiT, at any grid.
-
-    keep_ratio: share of the patch tokens kept by each location, so that its powers are left; or the shares left.
-    locations: blocks in front of which tokens are dropped, from 0; None: after each quarter of the depth.
-    freeze_epochs: epochs without a gradient for the backbone; 5 in the paper, which starts from trained weights.
-    trunk_scale: learning rate of the backbone over that of the predictors; 0.01 in the paper, for the same reason.
-    qk_norm, init_values, no_embed_class: the backbone's own, as in timm's DeiT-III.
-    Attributes: `noise(stage, logprob)` gives the Gumbel noise of training.
-    """
-
-    def __init__(
-        self,
-        img_size: int | tuple[int, int] = 224,
-        patch_size: int = 16,
-        in_chans: int = 3,
-        num_classes: int = 1000,
-        embed_dim: int = 192,
-        depth: int = 12,
-        num_heads: int = 3,
-        mlp_ratio: float = 4.0,
-        qk_norm: bool = False,
-        init_values: float | None = None,
-        no_embed_class: bool = False,
-        drop_rate: float = 0.0,
-        drop_path_rate: float = 0.0,
-        keep_ratio: float | Sequence[float] = 0.7,
-        locations: Sequence[int] | None = None,
-        predictor_eps: float = 1e-5,
-        ratio_weight: float = 2.0,
-        distill_weight: float = 0.5,
-        token_weight: float = 0.5,
-        freeze_epochs: int = 0,
-        trunk_scale: float = 1.0,
-    ) -> None:
-        check_positive(depth=depth, predictor_eps=predictor_eps)
-        super().__init__(
-            img_size=img_size, patch_size=patch_size, in_chans=in_chans, num_classes=num_classes, embed_dim=embed_dim,
-            depth=depth, num_heads=num_heads, mlp_ratio=mlp_ratio, qk_norm=qk_norm, init_values=init_values,
-            no_embed_class=no_embed_class, drop_rate=drop_rate, drop_path_rate=drop_path_rate,
-        )  # fmt: skip
-        self._prune(keep_ratio, locations, predictor_eps)
-        self._set_losses(ratio_weight, distill_weight, token_weight, freeze_epochs, trunk_scale)
+    """DynamicViT on DeiT, at any grid."""
 
     def _student(self, x_BTC: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         return self.forward_head(x_BTC), {"tokens": x_BTC[:, 1:]}
 
 
-class DynamicLVViT(DistillationMixin, LVViT):
-    """DynamicViT on LV-ViT; options as there and in ``DynamicViT``. Training uses the class head, without MixToken."""
-
-    def __init__(
-        self,
-        img_size: int | tuple[int, int] = 224,
-        in_chans: int = 3,
-        num_classes: int = 1000,
-        embed_dim: int = 384,
-        depth: int = 16,
-        num_heads: int = 6,
-        mlp_ratio: float = 3.0,
-        drop_rate: float = 0.0,
-        drop_path_rate: float = 0.0,
-        stem_width: int = 64,
-        stem_strides: Sequence[int] = (2, 1, 1, 8),
-        skip_lam: float = 2.0,
-        keep_ratio: float | Sequence[float] = 0.7,
-        locations: Sequence[int] | None = None,
-        predictor_eps: float = 1e-5,
-        ratio_weight: float = 2.0,
-        distill_weight: float = 0.5,
-        token_weight: float = 0.5,
-        freeze_epochs: int = 0,
-        trunk_scale: float = 1.0,
-    ) -> None:
-        check_positive(predictor_eps=predictor_eps)
-        super().__init__(
-            img_size, in_chans, num_classes, embed_dim, depth, num_heads, mlp_ratio, drop_rate, drop_path_rate,
-            stem_width, stem_strides, skip_lam, w_dense=0.0, mix_token=False,
-        )  # fmt: skip
-        self._prune(keep_ratio, locations, predictor_eps)
-        self._set_losses(ratio_weight, distill_weight, token_weight, freeze_epochs, trunk_scale)
+class DynamicLVViT(DistillationMixin, LVTransformer):
+    """DynamicViT on LV-ViT. Training uses the class head, without MixToken."""
 
     def _student(self, x_BTC: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         return self.head(self.head_drop(x_BTC[:, 0])), {"aux": self.aux_head(x_BTC[:, 1:])}

@@ -52,5 +52,5 @@ def rates(keep_rate: float | Sequence[float], locations: Sequence[int], depth: i
 
 
 def kept_tokens(rate: float, tokens: int) -> int:
-    """Of so many tokens besides the class token, an earlier fused one included."""
+    """Return how many of the `tokens`, class token excluded and an earlier fused one included, stay."""
     return math.ceil(rate * tokens)

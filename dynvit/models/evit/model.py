@@ -38,37 +38,20 @@ class EViT(TokenIntermediates, DeiT):
     shrink_start, shrink_epochs: in training the rate is 1 until the epoch `shrink_start` and falls to `keep_rate`
         within `shrink_epochs`, along half a cosine; None is a 30th and a third of the training, the recipe's 10 and
         100 of 300. Evaluation uses the rate of the moment, `model.keep_rates`.
-    init_values, qk_norm, no_embed_class: of the backbone (LayerScale, norms of queries and keys, DeiT-III's positions).
     """
 
     def __init__(
         self,
-        img_size: int | tuple[int, int] = 224,
-        patch_size: int = 16,
-        in_chans: int = 3,
-        num_classes: int = 1000,
-        embed_dim: int = 192,
-        depth: int = 12,
-        num_heads: int = 3,
-        mlp_ratio: float = 4.0,
-        drop_rate: float = 0.0,
-        drop_path_rate: float = 0.0,
         keep_rate: float | Sequence[float] = 0.7,
         fuse_token: bool = True,
         locations: Sequence[int] = (3, 6, 9),
         shrink_start: int | None = None,
         shrink_epochs: int | None = None,
-        init_values: float | None = None,
-        qk_norm: bool = False,
-        no_embed_class: bool = False,
+        **backbone: Any,
     ) -> None:
-        self._final = rates(keep_rate, locations, depth)
+        super().__init__(**backbone)
+        self._final = rates(keep_rate, locations, len(self.blocks))
         self._keep_rate_schedule = CosineKeepRate(shrink_start, shrink_epochs)
-        super().__init__(
-            img_size=img_size, patch_size=patch_size, in_chans=in_chans, num_classes=num_classes, embed_dim=embed_dim,
-            depth=depth, num_heads=num_heads, mlp_ratio=mlp_ratio, drop_rate=drop_rate, drop_path_rate=drop_path_rate,
-            init_values=init_values, qk_norm=qk_norm, no_embed_class=no_embed_class,
-        )  # fmt: skip
         self.fuse_token, self.locations = fuse_token, tuple(locations)
         self.keep_rates = dict(self._final)
 

@@ -35,12 +35,13 @@ class EvoDeiT(SlowFastDeit):
     """Evo-ViT on DeiT.
 
     keep_ratio: share of patch tokens processed from block `prune_from` on, a number or one per block.
+    prune_from: first block that leaves tokens out, counted from 0.
     selection: "stage" ranks every four blocks (deployment), "layer" before every block (first training phase).
     score_weight: weight of a block's class row in the running score from `prune_from` on (1 before), or one per block.
     representative: "none" as in the official DeiT code; "weighted" or "mean" update the kept-aside tokens by the
         residuals of one token that represents them, as Evo-LeViT does.
     drop_at_end: average the processed tokens only.
-    switch_epoch: train so many epochs with layer-wise selection, then stage-wise (the paper: 200 of 300); evaluation
+    switch_epoch: epochs of training with layer-wise selection before stage-wise (the paper: 200 of 300); evaluation
         follows the switch. 0: `selection` throughout.
     """
 

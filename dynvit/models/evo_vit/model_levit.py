@@ -54,12 +54,14 @@ VARIANTS = {
 class EvoLeViT(PyramidIntermediates, SlowFastLevit):
     """Evo-ViT on LeViT.
 
+    key_dim: width of a head's queries and keys.
+    stem_strides: of the four convolutions of the stem.
     keep_ratio: share of patch tokens processed, a number or one per stage; the first two layers process all.
     selection: "stage" ranks once per stage, "layer" before every layer.
     learned_weight: the score's memory is the sigmoid of a learned scalar per attention layer, else 0.5.
     representative: "weighted" by score, "mean", or "none" (tokens left out stay as they are).
-    switch_epoch: train so many epochs with layer-wise selection and the fixed weight 0.5, then stage-wise with the
-        learned one (the paper: 200 of 300); evaluation follows the switch. 0: as the options say throughout.
+    switch_epoch: epochs of training with layer-wise selection and the fixed weight 0.5 before stage-wise selection
+        with the learned one (the paper: 200 of 300); evaluation follows the switch. 0: as the options say throughout.
     """
 
     training_only = ("head_cls", "head_cls_dist")

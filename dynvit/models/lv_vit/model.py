@@ -58,16 +58,12 @@ class LVBlock(Block):
         return torch.add(x, self.drop_path2(self.mlp(self.norm2(x))), alpha=self.share)
 
 
-class LVViT(TokenIntermediates, DynamicModel, VisionTransformer):
-    """LV-ViT.
+class LVTransformer(TokenIntermediates, DynamicModel, VisionTransformer):
+    """LV-ViT's transformer with both heads; training asks for the image's label through the evaluation logits.
 
+    stem_width: channels of the stem's convolutions.
     stem_strides: of the three convolutions, and the side of the patch projection; 224 px: (2, 1, 1, 8), 14 x 14 tokens.
     skip_lam: divisor of the residual branches.
-    w_dense: weight of the patch loss; 0 trains both heads on the image label alone, through the evaluation logits.
-    mix_token: mix tokens of two images in training, with `w_dense` only; `model.generator` may hold a generator.
-
-    Labels of the patches are, in this order: what `set_token_labels` gave for this batch; the teacher's prediction
-    (``training_loss(..., teacher_logits=)``, per patch ``[B, N, K]`` or per image ``[B, K]``); the image's label.
     """
 
     classifier_names = ("head", "aux_head")
@@ -87,12 +83,9 @@ class LVViT(TokenIntermediates, DynamicModel, VisionTransformer):
         drop_path_rate: float = 0.0,
         stem_width: int = 64,
         stem_strides: Sequence[int] = (2, 1, 1, 8),
-        skip_lam: float = 1.0,
-        w_dense: float = 1.0,
-        mix_token: bool = True,
+        skip_lam: float = 2.0,
     ) -> None:
         check_positive(skip_lam=skip_lam, depth=depth, stem_width=stem_width)
-        check_not_negative(w_dense=w_dense)
         check_heads(embed_dim, num_heads)
         super().__init__(
             img_size=img_size, in_chans=in_chans, num_classes=num_classes, embed_dim=embed_dim, depth=depth,
@@ -103,19 +96,8 @@ class LVViT(TokenIntermediates, DynamicModel, VisionTransformer):
         )  # fmt: skip
         remove_idle_dropout(self)
         trunc_normal_(self.cls_token, std=0.02)
-        self.img_size, self.w_dense, self.mix_token = img_size, w_dense, mix_token
+        self.img_size = img_size
         self.aux_head = self._new_head()
-        self.generator: torch.Generator | None = None
-        self._labels: dict[str, Tensor] = {}
-
-    def set_token_labels(self, patches_BNK: Tensor, image_BK: Tensor | None = None) -> None:
-        """Set label probabilities of the next training batch: of its patches and, instead of the target, its images."""
-        classes, tokens = self.num_classes, self.patch_embed.num_patches
-        if patches_BNK.shape[1:] != (tokens, classes):
-            raise ValueError(f"token labels must be [B, {tokens}, {classes}], got {tuple(patches_BNK.shape)}")
-        self._labels = {"token_labels": patches_BNK}
-        if image_BK is not None:
-            self._labels["image_labels"] = image_BK
 
     # ---- forward
 
@@ -129,22 +111,6 @@ class LVViT(TokenIntermediates, DynamicModel, VisionTransformer):
         if pre_logits or not self.num_classes:
             return x_BC
         return torch.add(self.head(x_BC), self.aux_head(x_BTC[:, 1:]).amax(1), alpha=0.5)
-
-    def forward(self, x: Tensor) -> Tensor | Output:
-        """Logits ``[B, K]``; in training with `w_dense` an ``Output`` with ``extra["aux"]`` [B, N, K]."""
-        if not (self.training and self.w_dense and self.num_classes):
-            return self.forward_head(self.forward_features(x))
-        extra, self._labels = self._labels, {}
-        x_BNC, inside_N = self.patch_embed(x), None
-        if self.mix_token:
-            inside_N = random_box(self.patch_embed.grid_size, x.device, self.generator)
-            x_BNC = swap(x_BNC, inside_N)
-            extra["lam"] = 1 - inside_N.float().mean()
-        x_BTC = self._run(x_BNC)
-        aux_BNK = self.aux_head(x_BTC[:, 1:])
-        extra["aux"] = aux_BNK if inside_N is None else swap(aux_BNK, inside_N)
-        logits = self.head(self.head_drop(x_BTC[:, 0]))
-        return Output(logits, extra=extra, weights={"dense": self.w_dense}, task_loss=token_labeling)
 
     def _run(self, x_BNC: Tensor) -> Tensor:
         x_BTC = self._pos_embed(x_BNC)
@@ -187,6 +153,49 @@ class LVViT(TokenIntermediates, DynamicModel, VisionTransformer):
     def convert_trunk(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """LV-ViT -> ours: the names are equal; a position table of another grid is resampled."""
         return resize_position_table(state_dict, self)
+
+
+class LVViT(LVTransformer):
+    """LV-ViT.
+
+    Labels of the patches are, in this order: what `set_token_labels` gave for this batch; the teacher's prediction
+    (``training_loss(..., teacher_logits=)``, per patch ``[B, N, K]`` or per image ``[B, K]``); the image's label.
+
+    w_dense: weight of the patch loss; 0 trains both heads on the image label alone, through the evaluation logits.
+    mix_token: mix tokens of two images in training, with `w_dense` only; `model.generator` may hold a generator.
+    """
+
+    def __init__(self, skip_lam: float = 1.0, w_dense: float = 1.0, mix_token: bool = True, **backbone: Any) -> None:
+        check_not_negative(w_dense=w_dense)
+        super().__init__(skip_lam=skip_lam, **backbone)
+        self.w_dense, self.mix_token = w_dense, mix_token
+        self.generator: torch.Generator | None = None
+        self._labels: dict[str, Tensor] = {}
+
+    def set_token_labels(self, patches_BNK: Tensor, image_BK: Tensor | None = None) -> None:
+        """Set label probabilities of the next training batch: of its patches and, instead of the target, its images."""
+        classes, tokens = self.num_classes, self.patch_embed.num_patches
+        if patches_BNK.shape[1:] != (tokens, classes):
+            raise ValueError(f"token labels must be [B, {tokens}, {classes}], got {tuple(patches_BNK.shape)}")
+        self._labels = {"token_labels": patches_BNK}
+        if image_BK is not None:
+            self._labels["image_labels"] = image_BK
+
+    def forward(self, x: Tensor) -> Tensor | Output:
+        """Logits ``[B, K]``; in training with `w_dense` an ``Output`` with ``extra["aux"]`` [B, N, K]."""
+        if not (self.training and self.w_dense and self.num_classes):
+            return self.forward_head(self.forward_features(x))
+        extra, self._labels = self._labels, {}
+        x_BNC, inside_N = self.patch_embed(x), None
+        if self.mix_token:
+            inside_N = random_box(self.patch_embed.grid_size, x.device, self.generator)
+            x_BNC = swap(x_BNC, inside_N)
+            extra["lam"] = 1 - inside_N.float().mean()
+        x_BTC = self._run(x_BNC)
+        aux_BNK = self.aux_head(x_BTC[:, 1:])
+        extra["aux"] = aux_BNK if inside_N is None else swap(aux_BNK, inside_N)
+        logits = self.head(self.head_drop(x_BTC[:, 0]))
+        return Output(logits, extra=extra, weights={"dense": self.w_dense}, task_loss=token_labeling)
 
 
 def token_labeling(output: Output, target: Tensor, teacher: Tensor | None, smoothing: float) -> Tensor:

@@ -57,10 +57,22 @@ VARIANTS: dict[str, dict[str, Any]] = {
 class MoRViT(TokenIntermediates, DynamicModel, VisionTransformer):
     """Vision transformer with shared layers and a token router (reconstructed).
 
-    cls_depth: of the class token, for token and random routing. Token routing: z_loss (None: 1e-3, expert 0), balance,
-    balance_weight, confidence (logits times the router's mean confidence). Expert routing: capacity ("linear", a share
-    of the patches, or one share per recursion), capacity_warmup (training steps on the way there from every token),
-    gating, alpha, aux_loss. "mlp" and "mlp2" are the same router. ``routing="off"`` is the plain shared transformer.
+    sharing: which layers share weights (`mor_vit.weight_sharing`).
+    recursion: how often shared weights are applied.
+    routing: "token" gives each token its depth, "expert" each recursion its tokens; "random" depths; "off" no router.
+    router: a linear map, or an MLP of 2 or 3 layers; "mlp" is "mlp2".
+    temperature: of the router's softmax, or with expert routing of its sigmoid.
+    context: what finished tokens are to attention (`mor_vit.cached_kv_block`).
+    cls_depth: least depth of the class token, with token and random routing.
+    z_loss: weight of the router's squared log-sum-exp of logits; None: 1e-3 with token routing, 0 with expert routing.
+    balance: with token routing, the loss, or bias ("loss_free"), that evens out how often each depth is chosen.
+    balance_weight: weight of the balance loss.
+    confidence: with token routing, multiply the logits by the router's mean confidence.
+    capacity: with expert routing, "linear", a share of the patches, or one share per recursion.
+    capacity_warmup: with expert routing, training steps from every token to `capacity`.
+    gating: with expert routing, the new state: x + g Block(x), x + Block(x), or Block(x).
+    alpha: with expert routing, scale of the gate g.
+    aux_loss: with expert routing, weight of the loss that makes a router predict its own selection.
     """
 
     first_conv = "patch_embed.proj"

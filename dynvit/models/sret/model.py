@@ -17,7 +17,7 @@ from timm.layers import trunc_normal_
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
-from dynvit.checkpoint.key_mapping import rename, sret_names
+from dynvit.checkpoint.key_mapping import rename
 from dynvit.interface import DynamicModel
 from dynvit.layers.intermediates import PyramidIntermediates
 from dynvit.models.sret.block import EPS, Mlp, RecursiveBlock, RecursiveStage, SlicedAttention
@@ -29,6 +29,7 @@ from dynvit.models.sret.geometry import (
     plan_slices,
     reduction,
 )
+from dynvit.models.sret.official import sret_names
 from dynvit.models.sret.permutation import Permuter, SeededPermuter
 from dynvit.models.sret.stem import ConvStem, TokenPool, map_of, tokens_of
 from dynvit.registry import register
@@ -37,10 +38,14 @@ from dynvit.registry import register
 class SReT(PyramidIntermediates, DynamicModel, nn.Module):
     """Sliced recursive transformer.
 
-    unique: blocks with weights of their own, per stage; each is applied `recursion` times. depth: block applications
-    per stage instead. groups: slices per stage and pass, a short list repeats its last entry. nll: a non-linear
-    projection layer of its own after every pass, one shared by all passes of a block, or none. learn_scales:
-    learnable residual scalars, else 1.
+    base_dim: width of an attention head. heads: attention heads of each stage; widths are `base_dim` times these.
+    nll_ratio: hidden width of a projection layer over the width of a token.
+    recursion: how often each block is applied.
+    unique: blocks with weights of their own, per stage. depth: block applications per stage instead of `unique`.
+    groups: slices per stage and pass, a short list repeats its last entry.
+    nll: a non-linear projection layer of its own after every pass, one shared by all passes of a block, or none.
+    learn_scales: learnable residual scalars, else 1.
+    stem_strides: of the three convolutions of the stem, each 1 or 2.
     """
 
     static_cost = True

@@ -29,35 +29,13 @@ class ToMe(MergingMixin, DeiT):
     inflect: with a number r: -1 merges most in the first blocks and none in the last, 0 evenly, 1 the reverse.
     proportional: in attention a token counts as often as the patches it represents. Best on trained weights off the
         shelf; the authors switch it off in training.
-    init_values, qk_norm, no_embed_class: of the backbone (LayerScale, norms of queries and keys, DeiT-III's positions).
     """
 
     def __init__(
-        self,
-        img_size: int | tuple[int, int] = 224,
-        patch_size: int = 16,
-        in_chans: int = 3,
-        num_classes: int = 1000,
-        embed_dim: int = 192,
-        depth: int = 12,
-        num_heads: int = 3,
-        mlp_ratio: float = 4.0,
-        drop_rate: float = 0.0,
-        drop_path_rate: float = 0.0,
-        r: int | Sequence[int] = 13,
-        inflect: float = 0.0,
-        proportional: bool = True,
-        init_values: float | None = None,
-        qk_norm: bool = False,
-        no_embed_class: bool = False,
+        self, r: int | Sequence[int] = 13, inflect: float = 0.0, proportional: bool = True, **backbone: Any
     ) -> None:
-        schedule = merge_schedule(r, inflect, depth)
-        super().__init__(
-            img_size=img_size, patch_size=patch_size, in_chans=in_chans, num_classes=num_classes, embed_dim=embed_dim,
-            depth=depth, num_heads=num_heads, mlp_ratio=mlp_ratio, drop_rate=drop_rate, drop_path_rate=drop_path_rate,
-            init_values=init_values, qk_norm=qk_norm, no_embed_class=no_embed_class,
-        )  # fmt: skip
-        self.prepare(schedule, proportional)
+        super().__init__(**backbone)
+        self.prepare(merge_schedule(r, inflect, len(self.blocks)), proportional)
 
 
 class MergedViT(MergingMixin, VisionTransformer):

@@ -37,6 +37,8 @@ class TPCSwin(PyramidIntermediates, PropagationMixin, SwinTransformer):
 
     Options as in ``TPCViT``; `keep_rate` counts the layers of each stage after its first. There is no class token:
     "attention" and "cls_attention" mean the attention that a token gets from the active ones of its window.
+
+    depths: blocks of each stage. window_size: side of a window in tokens.
     """
 
     classifier_name, first_conv = "head.fc", "patch_embed.proj"

@@ -17,23 +17,39 @@ class TPCOptions:
     restart: bool = True
     """False: the restart probability is 0."""
     smoothing: Literal["none", "spatial", "prior", "both"] = "both"
+    """Blur of the probabilities over the grid ("spatial"), loss on the depths at which tokens pause ("prior")."""
     stabilizer: Literal["off", "dw_pre", "dw_mlp", "peg_once"] = "dw_pre"
+    """Depthwise convolution: in front of each block, inside its MLP, or once after the first block."""
     keep_rate: float | None = None
     """Share of patch tokens that every layer after the first keeps; None: by threshold."""
     score: Literal["channel", "linear", "cls_attention"] = "channel"
+    """What the probabilities are computed from: a token's first channels, a linear map, or its class attention."""
     score_scale: float = 1.0
+    """Factor of the score in front of the sigmoid."""
     pause_offset: float = -3.0
+    """Added to the pause score in front of the sigmoid; the learned shift starts at 0."""
     restart_offset: float = 0.0
+    """Added to the restart score in front of the sigmoid; the learned shift starts at 0."""
     threshold: float = 0.5
+    """Without a keep rate: a token is active while its probability of being active is at least this."""
     terminate: bool = False
+    """Pause a token for good once its summed break probabilities reach 1 - eps."""
     eps: float = 0.01
+    """Margin of `terminate`."""
     smooth_strength: float = 0.5
+    """Share of the blurred map in the spatial smoothing."""
     smooth_sigma: float = 1.0
+    """Standard deviation of the 3 x 3 blur, in tokens."""
     depth_ema: float = 0.0
+    """Share of the layer before in the average of the probabilities over depth; 0: none."""
     ponder_weight: float = 5e-4
+    """Weight of the mean active probability, summed over layers, without a keep rate."""
     prior_weight: float = 1e-3
+    """Weight of the prior over depth."""
     budget_weight: float = 2.0
+    """Weight of the squared distance of a layer's mean active probability from the keep rate."""
     distill_weight: float = 0.0
+    """Weight of the KL divergence from the teacher's logits; more than 0 needs a teacher."""
 
     def __post_init__(self) -> None:
         def check(name: str, fine: bool, rule: str) -> None:

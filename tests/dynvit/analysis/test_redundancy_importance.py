@@ -7,7 +7,8 @@ import timm
 import torch
 from timm.models.swin_transformer import window_partition
 
-from dynvit.analysis.importance import _merge_windows, attention_received, class_attention, cls_attention, importance
+from dynvit.analysis.importance import _merge_windows, attention_received, class_attention, importance
+from dynvit.layers.attention import full_cls_attention
 
 WIDTH = {"img_size": 24, "patch_size": 4, "in_chans": 1, "embed_dim": 32, "depth": 3, "num_heads": 4}
 
@@ -49,7 +50,7 @@ def test_paused_tokens_are_seen_as_the_block_would(stabilizer):
         found = class_attention(model, x)
         for layer in range(1, 6):
             u_BTC = seen.get(layer, before[layer - 1])
-            expected = cls_attention(model.blocks[layer], u_BTC)[:, 1:]
+            expected = full_cls_attention(model.blocks[layer], u_BTC)[:, 1:]
             torch.testing.assert_close(found[layer], expected, rtol=1e-9, atol=1e-12)
     assert len(seen) == {"dw_pre": 6, "peg_once": 1, "dw_mlp": 0}[stabilizer]
 

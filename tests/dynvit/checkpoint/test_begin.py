@@ -1,4 +1,4 @@
-"""Weights a model begins with: namings, other grids and classes, and what is said of them."""
+"""Initial weights: parameter names, other grids and classes, and what the log reports."""
 
 import dataclasses
 
@@ -24,7 +24,7 @@ WIDTH = {"embed_dim": 12, "depth": 4, "num_heads": 2, "patch_size": 4, "num_clas
 
 
 @pytest.fixture
-def said(tmp_path):
+def context(tmp_path):
     return Folder(tmp_path)
 
 
@@ -33,45 +33,46 @@ def trunk(size=16, **options):
     return timm.create_model("deit_tiny_patch16_224", img_size=size, **{**WIDTH, **options})
 
 
-def test_own_file(tmp_path, said):
+def test_own_file(tmp_path, context):
     source, model = trunk(), timm.create_model("deit_tiny_patch16_224", img_size=16, **WIDTH)
     save_file(source.state_dict(), tmp_path / "own.safetensors")
-    begin(model, str(tmp_path / "own.safetensors"), "deit_tiny_patch16_224", said)
+    begin(model, str(tmp_path / "own.safetensors"), "deit_tiny_patch16_224", context)
     x = torch.randn(2, 3, 16, 16)
     assert torch.equal(model.eval()(x), source.eval()(x))
-    assert "loaded 56 tensors; kept at initialisation: none; unused in the source: none" in said.said[0]
+    assert "loaded 56 tensors; kept at initialisation: none; unused in the source: none" in context.logged[0]
 
 
-def test_another_grid_and_other_classes(tmp_path, said):
+def test_another_grid_and_other_classes(tmp_path, context):
     torch.save({"model": trunk().state_dict()}, tmp_path / "own.pth")
     model = timm.create_model("deit_tiny_patch16_224", img_size=32, **{**WIDTH, "num_classes": 5})
     head = model.head.weight.clone()
-    begin(model, str(tmp_path / "own.pth"), "", said)
+    begin(model, str(tmp_path / "own.pth"), "", context)
     assert torch.equal(model.head.weight, head)
     assert torch.equal(model.pos_embed[:, 0], trunk().pos_embed[:, 0])
     grid = model.pos_embed[:, 1:].unflatten(1, (8, 8)).mean((1, 2))
     torch.testing.assert_close(grid, trunk().pos_embed[:, 1:].mean(1), atol=2e-3, rtol=0)
     assert (
-        "kept at initialisation: head.weight, head.bias; unused in the source: head.weight, head.bias" in said.said[0]
+        "kept at initialisation: head.weight, head.bias; unused in the source: head.weight, head.bias"
+        in context.logged[0]
     )
 
 
 @pytest.mark.parametrize(
     "name", ["dynamicvit_deit_tiny_patch16_224", "evo_deit_tiny_patch16_224", "tpc_deit_tiny_patch16_224"]
 )
-def test_a_trunks_file_starts_a_method(tmp_path, said, name):
+def test_a_trunks_file_starts_a_method(tmp_path, context, name):
     save_file(trunk().state_dict(), tmp_path / "trunk.safetensors")
     model = timm.create_model(name, img_size=32, **{**WIDTH, "num_classes": 7})
-    begin(model, str(tmp_path / "trunk.safetensors"), name, said)
+    begin(model, str(tmp_path / "trunk.safetensors"), name, context)
     assert torch.equal(model.blocks[1].mlp.fc1.weight, trunk().blocks[1].mlp.fc1.weight)
-    assert "kept at initialisation" in said.said[0]
+    assert "kept at initialisation" in context.logged[0]
 
 
-def test_a_methods_own_file_is_not_taken_for_its_trunks(tmp_path, said):
+def test_a_methods_own_file_is_not_taken_for_its_trunks(tmp_path, context):
     source = timm.create_model("dynamicvit_deit_tiny_patch16_224", img_size=16, **WIDTH)
     save_file(source.state_dict(), tmp_path / "own.safetensors")
     model = timm.create_model("dynamicvit_deit_tiny_patch16_224", img_size=16, **WIDTH)
-    begin(model, str(tmp_path / "own.safetensors"), "", said)
+    begin(model, str(tmp_path / "own.safetensors"), "", context)
     assert all(
         torch.equal(a, b) for a, b in zip(model.state_dict().values(), source.state_dict().values(), strict=True)
     )
@@ -86,7 +87,7 @@ def test_swin_tables_of_another_window():
     assert not [name for name in report.kept if "index" not in name]
 
 
-def test_from_the_hub(monkeypatch, said):
+def test_from_the_hub(monkeypatch, context):
     asked, published, model = [], trunk(), trunk()
 
     def create(name, pretrained=False):
@@ -95,10 +96,10 @@ def test_from_the_hub(monkeypatch, said):
 
     monkeypatch.setattr(module.timm, "create_model", create)
     torch.nn.init.zeros_(model.head.weight)
-    begin(model, "timm", "avit_deit_tiny_patch16_224", said)
+    begin(model, "timm", "avit_deit_tiny_patch16_224", context)
     assert asked == [("deit_tiny_patch16_224", True)]  # the trunk of the method
     assert torch.equal(model.head.weight, published.head.weight)
-    assert said.said[0].startswith("init deit_tiny_patch16_224: loaded 56 tensors")
+    assert context.logged[0].startswith("init deit_tiny_patch16_224: loaded 56 tensors")
 
     def refuse(*_, **__):
         raise OSError("no route to host")
@@ -107,14 +108,14 @@ def test_from_the_hub(monkeypatch, said):
     with pytest.raises(
         InitError, match=r"no weights of deit_tiny_patch16_224 \(OSError: no route.*give a file: init: FILE"
     ):
-        begin(model, "timm", "avit_deit_tiny_patch16_224", said)
+        begin(model, "timm", "avit_deit_tiny_patch16_224", context)
 
 
-def test_official_names(tmp_path, said):
+def test_official_names(tmp_path, context):
     model = timm.create_model("evo_deit_tiny_patch16_224", img_size=16, **WIDTH)
     torch.save({"head.weight": torch.zeros(1)}, tmp_path / "official.pth")
     with pytest.raises(ValueError, match="checkpoint does not fit EvoDeiT; missing"):
-        begin(model, f"official {tmp_path / 'official.pth'}", "", said)
+        begin(model, f"official {tmp_path / 'official.pth'}", "", context)
 
 
 def test_a_trial_begins_where_another_ended(tmp_path):
@@ -126,15 +127,15 @@ def test_a_trial_begins_where_another_ended(tmp_path):
     assert found["metrics"]["last"]["loss"] == pytest.approx(done["metrics"]["best"]["loss"], rel=1e-3)
 
 
-def test_what_cannot_be_loaded(tmp_path, said):
+def test_what_cannot_be_loaded(tmp_path, context):
     model = trunk()
     with pytest.raises(InitError, match="no file"):
-        begin(model, str(tmp_path / "nowhere.pth"), "", said)
+        begin(model, str(tmp_path / "nowhere.pth"), "", context)
     with pytest.raises(InitError, match=r"holds none of best\.safetensors.*keep_checkpoint"):
         read_state_dict(tmp_path)
     save_file({"strange": torch.zeros(2)}, tmp_path / "strange.safetensors")
     with pytest.raises(InitError, match="not one of 1 tensors is known to VisionTransformer: strange"):
-        begin(model, str(tmp_path / "strange.safetensors"), "", said)
+        begin(model, str(tmp_path / "strange.safetensors"), "", context)
     save_file(trunk(embed_dim=16).state_dict(), tmp_path / "wide.safetensors")
     with pytest.raises(InitError, match=r"weights of another size: .*proj\.weight: \(16, 16\), ours \(12, 12\)"):
-        begin(model, str(tmp_path / "wide.safetensors"), "", said)
+        begin(model, str(tmp_path / "wide.safetensors"), "", context)

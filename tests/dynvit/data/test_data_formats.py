@@ -253,13 +253,13 @@ class RecordingContext(NullContext):
 
     def __init__(self, folder):
         super().__init__(folder=folder)
-        self.said = []
+        self.logged = []
 
     def log_text(self, text):
-        self.said.append(text)
+        self.logged.append(text)
 
 
-def test_a_trial_says_what_it_left_out(tmp_path):
+def test_a_trial_reports_skipped_images(tmp_path):
     from dynvit.tasks.classify import Config, Evaluation, Train, run
 
     spoil(folders(tmp_path), 2)
@@ -275,4 +275,4 @@ def test_a_trial_says_what_it_left_out(tmp_path):
         ["bee", "1.png"],
     ]
     assert [metrics["corrupt_images"] for _, metrics in context.history] == [3, 3]
-    assert sum("left out: " in line for line in context.said) == 3  # each once
+    assert sum("left out: " in line for line in context.logged) == 3  # each once

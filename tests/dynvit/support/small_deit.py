@@ -15,10 +15,10 @@ SIZE = {"img_size": 32, "patch_size": 4, "embed_dim": 48, "num_heads": 3, "num_c
 
 def small(name: str, **options: Any) -> Any:
     """Model of that name at the small size, in evaluation mode."""
-    return lively(timm.create_model(name, **(SIZE | options))).double().eval()
+    return randomize_weights(timm.create_model(name, **(SIZE | options))).double().eval()
 
 
-def lively(model: nn.Module) -> nn.Module:
+def randomize_weights(model: nn.Module) -> nn.Module:
     """Weights of unit gain by a fixed seed; scales and norms away from their constant start."""
     torch.manual_seed(1)
     for name, p in model.named_parameters():

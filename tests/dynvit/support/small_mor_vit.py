@@ -28,8 +28,8 @@ def images(batch: int = 4, dtype: Any = torch.float64) -> Tensor:
     return torch.randn(batch, 1, 24, 24, generator=torch.Generator().manual_seed(2), dtype=torch.float64).to(dtype)
 
 
-class Said(nn.Module):
-    """In place of a depth router's net: depth_BM, 1-based, is what it says."""
+class FixedDepth(nn.Module):
+    """Replaces a depth router's net: always chooses depth_BM, 1-based."""
 
     def __init__(self, depth_BM: Tensor, depths: int) -> None:
         super().__init__()

@@ -94,7 +94,7 @@ class Folder(NullContext):
     def __init__(self, folder, seed=0, stop_at=None, save_at=(), crash_at=None):
         super().__init__(seed, folder=folder)
         self.stop_at, self.save_at, self.crash_at, self.boundary = stop_at, save_at, crash_at, 0
-        self.said, self.saved = [], 0
+        self.logged, self.saved = [], 0
 
     @property
     def should_stop(self):
@@ -121,7 +121,7 @@ class Folder(NullContext):
         return file if file.exists() else None
 
     def log_text(self, text):
-        self.said.append(text)
+        self.logged.append(text)
 
 
 def numbers(result, *contexts):

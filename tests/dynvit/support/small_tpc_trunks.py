@@ -7,7 +7,7 @@ from typing import Any
 import small_baselines
 import timm
 import torch
-from small_tpc_vit import BUSY, lively
+from small_tpc_vit import FREQUENT_PAUSING, randomize_weights
 from torch import Tensor, nn
 
 import dynvit  # noqa: F401  (registers the models)
@@ -29,12 +29,12 @@ def trunk(kind: str, dtype: Any = torch.float64, **options: Any) -> Any:
     torch.manual_seed(1)
     plain = {"lvvit": {"w_dense": 0.0, "mix_token": False}, "swin": {"drop_path_rate": 0.0}}  # timm's Swin drops 0.1
     options = {**plain[kind], **options}
-    return lively(timm.create_model(THEIRS[kind], **{**SIZE[kind], **options})).to(dtype).eval()
+    return randomize_weights(timm.create_model(THEIRS[kind], **{**SIZE[kind], **options})).to(dtype).eval()
 
 
 def small(kind: str, dtype: Any = torch.float64, **options: Any) -> Any:
     torch.manual_seed(1)
-    model = lively(timm.create_model(OURS[kind], **{**SIZE[kind], **BUSY, **options}))
+    model = randomize_weights(timm.create_model(OURS[kind], **{**SIZE[kind], **FREQUENT_PAUSING, **options}))
     for parameter in model.stabilizer.parameters():
         nn.init.normal_(parameter, std=0.2)
     for controller in controllers(model):

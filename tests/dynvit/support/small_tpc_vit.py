@@ -13,18 +13,22 @@ import dynvit  # noqa: F401  (registers the models)
 SIZE = {
     "img_size": 24, "patch_size": 4, "in_chans": 1, "num_classes": 5, "embed_dim": 32, "depth": 6, "num_heads": 4,
 }  # fmt: skip
-BUSY = {"pause_offset": 0.5, "restart_offset": -2.5, "score_scale": 3.0}  # a good part of the tokens is paused
+FREQUENT_PAUSING = {
+    "pause_offset": 0.5,
+    "restart_offset": -2.5,
+    "score_scale": 3.0,
+}  # a good part of the tokens is paused
 
 
 def trunk(dtype: Any = torch.float64) -> nn.Module:
     """timm's DeiT of that size, with weights large enough that every part moves the logits."""
     torch.manual_seed(1)
-    return lively(timm.create_model("deit_tiny_patch16_224", **SIZE)).to(dtype).eval()
+    return randomize_weights(timm.create_model("deit_tiny_patch16_224", **SIZE)).to(dtype).eval()
 
 
 def small(dtype: Any = torch.float64, **options: Any) -> Any:
     torch.manual_seed(1)
-    model = lively(timm.create_model("tpc_deit_tiny_patch16_224", **{**SIZE, **BUSY, **options}))
+    model = randomize_weights(timm.create_model("tpc_deit_tiny_patch16_224", **{**SIZE, **FREQUENT_PAUSING, **options}))
     for parameter in model.stabilizer.parameters():
         nn.init.normal_(parameter, std=0.2)
     if model.controller is not None and model.controller.restart_shift is not None:
@@ -33,7 +37,7 @@ def small(dtype: Any = torch.float64, **options: Any) -> Any:
     return model.to(dtype).eval()
 
 
-def lively(model: nn.Module) -> nn.Module:
+def randomize_weights(model: nn.Module) -> nn.Module:
     for name, parameter in model.named_parameters():
         if name.startswith(("stabilizer", "controller")):
             continue

@@ -137,7 +137,7 @@ def test_no_checkpoint_of_lost_weights(tmp_path, monkeypatch):
 
 
 def test_evaluation_counts_right():
-    class Told(torch.nn.Module):
+    class Scores(torch.nn.Module):
         def forward(self, x):
             return x.flatten(1)[:, :10]
 
@@ -147,7 +147,7 @@ def test_evaluation_counts_right():
             yield scores, torch.tensor([0, 1, 4, 5])
             yield scores[:1], torch.tensor([9])
 
-    found = evaluate(Told(), Two(), 0, None)
+    found = evaluate(Scores(), Two(), 0, None)
     assert (found.top1, found.top5) == (20.0, 60.0)
     logits = torch.arange(10.0).flip(0)
     expected = torch.nn.functional.cross_entropy(logits.repeat(5, 1), torch.tensor([0, 1, 4, 5, 9]))

@@ -111,7 +111,7 @@ def test_a_method_starts_from_its_trunk(tmp_path):
     context = Folder(tmp_path)
     start = Start(weights=str(tmp_path / "trunk.pth"), naming="trunk")
     redundancy.run(options(TPC, start, epochs=0, warmup_epochs=0), context)
-    assert "kept at initialisation: stabilizer" in context.said[0]
+    assert "kept at initialisation: stabilizer" in context.logged[0]
     with pytest.raises(ValueError, match="missing: stabilizer"):
         redundancy.run(options(TPC, Start(start.weights), epochs=0, warmup_epochs=0), NullContext(folder=tmp_path))
     with pytest.raises(FileNotFoundError, match=r"start\.weights: no file nowhere"):
@@ -122,7 +122,7 @@ def test_a_model_without_scores_is_measured_by_its_states(tmp_path):
     tiny = {"name": "sret_tiny", "base_dim": 4, "unique": [1, 1, 1], "stem_strides": [1, 1, 1]}
     context = Folder(tmp_path)
     result = redundancy.run(options(tiny, look=Look(images=16, maps=1), epochs=0, warmup_epochs=0), context)
-    assert "norm is measured" in context.said[0]
+    assert "norm is measured" in context.logged[0]
     assert "rank_correlation_norm" in result["metrics"]
 
 

@@ -34,7 +34,7 @@ def test_stopped_and_resumed(tmp_path, undisturbed, stop_at):
     torch.rand(7), random.random(), np.random.rand()  # another process has other states
     second = Folder(tmp_path)
     assert numbers(run(config(), second), first, second) == undisturbed
-    assert second.said == [f"resumed in epoch {stop_at // PER_EPOCH + 1} after {stop_at % PER_EPOCH} batches"]
+    assert second.logged == [f"resumed in epoch {stop_at // PER_EPOCH + 1} after {stop_at % PER_EPOCH} batches"]
     assert [step for step, _ in first.history + second.history] == [1, 2, 3]  # no epoch twice
 
 
@@ -111,8 +111,8 @@ def test_damaged_checkpoint_starts_over(tmp_path, undisturbed, damage):
     (tmp_path / "last.pt").write_bytes(damage)
     context = Folder(tmp_path)
     assert numbers(run(config(), context), context) == undisturbed
-    assert len(context.said) == 1
-    assert "damaged, starting over" in context.said[0]
+    assert len(context.logged) == 1
+    assert "damaged, starting over" in context.logged[0]
 
 
 def test_checkpoint_cut_short_starts_over(tmp_path, undisturbed):

@@ -68,7 +68,7 @@ def test_stopped_and_resumed_in_float16(tmp_path):
 
 @pytest.mark.parametrize("stop_at", [8, 22], ids=["layers", "very-end"])
 def test_stopped_and_resumed_around_a_switch(tmp_path, stop_at):
-    """Evo-ViT ranks layer by layer, then by stage: at the very end, too, what is measured stands in its last epoch."""
+    """Evo-ViT ranks layer by layer, then by stage: the last epoch counts, also when stopped at its end."""
     options = replaced(config(epochs=2, ema=0.9, lr=1e-3), "evaluation", weights="ema", traced_images=64)
     width = {"patch_size": 2, "embed_dim": 12, "depth": 6, "num_heads": 2, "prune_from": 2, "keep_ratio": 0.5}
     model = {"name": "evo_deit_tiny_patch16_224", "switch_epoch": 1, **width}
@@ -268,8 +268,8 @@ def test_cautions(tmp_path):
     assert nowhere.startswith(f"no folder {tmp_path}/none for the data set folder; it must be where the trials run")
     context = Folder(tmp_path)
     run(config(epochs=1, ema=0.99996, lr_batch=64), context)
-    assert [text.split(":")[0] for text in context.said] == ["warning", "warning"]
-    assert "averages over 25000 updates and there are 10" in context.said[1]
+    assert [text.split(":")[0] for text in context.logged] == ["warning", "warning"]
+    assert "averages over 25000 updates and there are 10" in context.logged[1]
 
 
 def test_labels_beyond_the_classes():

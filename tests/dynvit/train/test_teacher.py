@@ -25,7 +25,7 @@ def distilled(model=PLAIN, epochs=1, **teacher):
 def test_teacher_is_trained_first_and_frozen(tmp_path):
     context = Folder(tmp_path)
     teacher = fitted(distilled(), context).teacher.model
-    assert context.said == ["teacher test_resnet trained for 1 epochs"]
+    assert context.logged == ["teacher test_resnet trained for 1 epochs"]
     assert not teacher.training
     assert not any(p.requires_grad for p in teacher.parameters())
 
@@ -62,7 +62,7 @@ def test_stopped_and_resumed(tmp_path, stop_at):
         run(options, first)
     second = Folder(tmp_path)
     assert numbers(run(options, second), first, second) == expected
-    assert any("trained for" in text for text in second.said) == (stop_at <= 10)
+    assert any("trained for" in text for text in second.logged) == (stop_at <= 10)
 
 
 def test_pickled_weights_and_refusals(tmp_path):

@@ -60,7 +60,7 @@ def test_one_curve_under_two_kinds_of_keys(undisturbed):
     assert result["metrics"]["source_top1"] == context.history[1][1]["source.val.top1"]
     assert result["metrics"]["last"]["top1"] == context.history[3][1]["val.top1"]
     assert result["metrics"]["best"]["epoch"] in (1, 2)
-    (line,) = context.said
+    (line,) = context.logged
     assert line.startswith("from the source: loaded ")
     assert "kept at initialisation: head.weight, head.bias; unused in the source: head.weight, head.bias" not in line
     assert "kept at initialisation: head.weight, head.bias" in line
@@ -130,7 +130,7 @@ def test_another_grid(tmp_path):
     options = dataclasses.replace(options, model=VIT, evaluation=Evaluation(timed_batches=1, traced_images=0))
     context = Folder(tmp_path)
     run(options, context)
-    assert any("data.image_size 8: position tables are resampled" in text for text in context.said)
+    assert any("data.image_size 8: position tables are resampled" in text for text in context.logged)
     with pytest.raises(ValueError, match=r"source: weights of another size: place"):
         run(transfer(epochs=1, source=1, data=dataclasses.replace(FIVE, image_size=16)), NullContext())
 
@@ -182,8 +182,8 @@ def test_stopped_and_resumed(tmp_path, undisturbed, stop_at):
     found, (first, second) = resumed(transfer(), tmp_path, stop_at=stop_at)
     assert found == undisturbed[0]
     assert [step for step, _ in first.history + second.history] == [1, 2, 3, 4]  # no epoch twice
-    assert any(text.startswith("from the source") for text in second.said) == (stop_at <= SOURCE_END)
-    assert second.said[0].startswith("source: resumed" if stop_at <= SOURCE_END else "resumed")
+    assert any(text.startswith("from the source") for text in second.logged) == (stop_at <= SOURCE_END)
+    assert second.logged[0].startswith("source: resumed" if stop_at <= SOURCE_END else "resumed")
 
 
 @pytest.mark.parametrize(("save_at", "crash_at"), [((4,), 9), ((4, SOURCE_END), SOURCE_END + 5), ((20,), 25)])
@@ -217,7 +217,7 @@ def test_the_end_of_the_source_is_kept(tmp_path, monkeypatch, undisturbed, crash
     second = Folder(tmp_path)
     found = numbers(run(transfer(), second), second)
     assert found[0] == undisturbed[0][0]
-    assert second.said[0] == "source: resumed in epoch 3 after 0 batches"
+    assert second.logged[0] == "source: resumed in epoch 3 after 0 batches"
 
 
 def test_stopped_many_times(tmp_path, undisturbed):
@@ -248,7 +248,7 @@ def test_damaged_checkpoint_starts_over(tmp_path, undisturbed, damage):
     (tmp_path / "last.pt").write_bytes(damage)
     context = Folder(tmp_path)
     assert numbers(run(transfer(), context), context) == undisturbed[0]
-    assert "source: checkpoint last.pt is damaged, starting over" in context.said[0]
+    assert "source: checkpoint last.pt is damaged, starting over" in context.logged[0]
 
 
 # ---- refusals, warnings, forecast

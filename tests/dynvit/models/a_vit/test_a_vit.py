@@ -11,7 +11,7 @@ import dynvit
 from dynvit.models.a_vit.halting import HaltingScore, HaltingState
 
 NAME = "avit_deit_tiny_patch16_224"
-BUSY = {"gate_scale": 3.0, "gate_center": 1.5}  # at toy size tokens stop in every layer
+EARLY_HALTING = {"gate_scale": 3.0, "gate_center": 1.5}  # at toy size tokens stop in every layer
 
 
 def official():
@@ -176,7 +176,7 @@ def test_gathered_equals_masked_and_the_method_written_out(options):
     assert parity.largest_difference(logits, logits_m) < 1e-9
     assert all(torch.equal(a, b) for a, b in zip(active, active_m, strict=True))
     assert all(torch.allclose(a, b, atol=1e-9) for a, b in zip(scores, scores_m, strict=True))
-    assert not active[-1].all(), "nobody stopped: the comparison says nothing"
+    assert not active[-1].all(), "no token halted: nothing is compared"
     model.set_execution("gathered")
     alone = torch.cat([model(image[None]) for image in x])
     assert parity.largest_difference(alone, logits) < 1e-9
@@ -190,7 +190,7 @@ def test_gathered_equals_masked_and_the_method_written_out(options):
 
 
 def test_tokens_stop_at_different_depths_in_different_images():
-    with torch.no_grad(), dynvit.trace_tokens(model := small(NAME, **BUSY)) as trace:
+    with torch.no_grad(), dynvit.trace_tokens(model := small(NAME, **EARLY_HALTING)) as trace:
         model(images())
     counts = torch.stack([a.sum(1) for a in trace.active])
     assert len(trace.depth.unique()) >= 4

@@ -13,7 +13,7 @@ import dynvit
 from dynvit.models.a_vit.halting import divergence, prior
 
 NAME = "avit_deit_tiny_patch16_224"
-BUSY = {"gate_scale": 3.0, "gate_center": 1.5}
+EARLY_HALTING = {"gate_scale": 3.0, "gate_center": 1.5}
 TARGET = torch.tensor([0, 3, 1, 4])
 
 
@@ -42,7 +42,7 @@ def test_the_distribution_loss_by_hand():
 
 @pytest.mark.parametrize("exact", [False, True])
 def test_which_scores_enter(exact):
-    model, x = small(NAME, exact=exact, **BUSY).train(), images()
+    model, x = small(NAME, exact=exact, **EARLY_HALTING).train(), images()
     seen, gate = [], model.halting_score
 
     class Watched:
@@ -71,7 +71,7 @@ def test_exact_needs_two_images():
 
 
 def test_the_loss_and_its_gradients():
-    model = small(NAME, ponder_weight=0.2, distribution_weight=0.3, **BUSY).train()
+    model = small(NAME, ponder_weight=0.2, distribution_weight=0.3, **EARLY_HALTING).train()
     output = model(images())
     loss = dynvit.training_loss(output, TARGET)
     expected = F.cross_entropy(output.logits, TARGET)
@@ -86,13 +86,13 @@ def test_the_loss_and_its_gradients():
 
 
 def test_training_and_evaluation_agree():
-    model, x = small(NAME, **BUSY), images()
+    model, x = small(NAME, **EARLY_HALTING), images()
     with torch.no_grad():
         assert largest_difference(model(x), model.train()(x).logits) < 1e-9
 
 
 def test_compiles_whole_exports_and_runs_in_half_precision():
-    model, x = small(NAME, torch.float32, **BUSY), images(dtype=torch.float32)
+    model, x = small(NAME, torch.float32, **EARLY_HALTING), images(dtype=torch.float32)
     with torch.no_grad():
         expected = model(x)
         compiled = torch.compile(model, fullgraph=True, backend="eager")(x)
@@ -111,7 +111,7 @@ def test_compiles_whole_exports_and_runs_in_half_precision():
 
 
 def test_gradient_checkpointing_and_gradients_in_evaluation():
-    model, gradients = small(NAME, **BUSY).train(), []
+    model, gradients = small(NAME, **EARLY_HALTING).train(), []
     for enable in (False, True):
         model.set_grad_checkpointing(enable)
         model.zero_grad()
@@ -128,7 +128,7 @@ def test_gradient_checkpointing_and_gradients_in_evaluation():
 
 
 def test_timm_conventions():
-    model, x = small(NAME, **BUSY), images()
+    model, x = small(NAME, **EARLY_HALTING), images()
     assert torch.allclose(model.forward_head(model.forward_features(x)), model(x), atol=1e-12)
     groups = timm.models.group_parameters(model, model.group_matcher(), reverse=True)
     assert set(groups) == {key for key, _ in model.named_parameters()}

@@ -13,7 +13,7 @@ from dynvit.models.dynamic_vit.loss import token_distance
 from dynvit.models.dynamic_vit.masked_softmax import masked_softmax, soft_masked_block
 from dynvit.models.dynamic_vit.predictor import ScorePredictor, gumbel, hard_keep
 from dynvit.tasks.classify import Train
-from dynvit.train.optimizer import optimiser, scheduler
+from dynvit.train.optimizer import build_optimizer, build_scheduler
 
 DEIT_NAME, LV_NAME = "dynamicvit_deit_tiny_patch16_224", "dynamicvit_lvvit_small"
 BOTH = pytest.mark.parametrize("name", [DEIT_NAME, LV_NAME])
@@ -222,8 +222,8 @@ def test_the_frozen_phase_and_the_groups_of_the_optimiser():
 @pytest.mark.parametrize("scale", [0.01, 1.0])
 def test_the_optimiser_of_classify_takes_the_models_groups(scale):
     model, options = small(DEIT_NAME, torch.float32, trunk_scale=scale), Train(lr=0.1, weight_decay=0.05)
-    found = optimiser(model, options)
-    schedule = scheduler(found, options, steps=4)
+    found = build_optimizer(model, options)
+    schedule = build_scheduler(found, options, steps=4)
     schedule.step_update(4 * options.warmup_epochs)
     highest = max(group["lr"] for group in found.param_groups)
     rates = {id(p): group["lr"] / highest for group in found.param_groups for p in group["params"]}

@@ -41,7 +41,7 @@ ROUTER_MACS = {
 
 
 class Deepest(nn.Module):
-    """A router's net whose work is done and whose word is depth D for every token."""
+    """A router's net that runs but chooses the largest depth for every token."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()

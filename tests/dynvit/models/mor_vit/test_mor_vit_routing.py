@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
-from small_mor_vit import Said, images, small
+from small_mor_vit import FixedDepth, images, small
 from timm.models.vision_transformer import Block
 from torch import nn
 
@@ -52,7 +52,7 @@ def test_off_is_the_plain_shared_transformer(sharing):
 def test_full_depth_and_full_capacity_are_the_plain_transformer(context):
     off, x = small(routing="off"), images()
     token = small(context=context)
-    token.router.net = Said(torch.full((4, M), D), D)
+    token.router.net = FixedDepth(torch.full((4, M), D), D)
     expert = small(routing="expert", capacity=1.0, gating="replace", context=context)
     for model in (token, expert):
         model.load_state_dict(off.state_dict(), strict=False)
@@ -77,7 +77,7 @@ def test_first_kv_is_frozen_context_without_sharing():
 def test_gate_is_one_up_to_the_depth():
     router = DepthRouter(4, D, D, "linear", 1.0, floor=D).double().train()
     depth_BM = mixed_depths()
-    router.net = Said(depth_BM, D)
+    router.net = FixedDepth(depth_BM, D)
     choice = router(torch.zeros(4, M, 4, dtype=torch.float64))
     steps = torch.arange(1, D + 1)
     assert torch.equal(choice.depth_BM[:, 1:], depth_BM[:, 1:])
@@ -100,7 +100,7 @@ def test_class_token_floor(routing):
 @pytest.mark.parametrize("training", [False, True])
 def test_masked_state_is_frozen_bit_for_bit(training):
     model, x, depth_BM, states = small().train(training), images(), mixed_depths(), []
-    model.router.net = Said(depth_BM, D)
+    model.router.net = FixedDepth(depth_BM, D)
     final, _, _ = model._propagate(x, states)
     for b in range(4):
         for token in range(1, M):
@@ -110,7 +110,7 @@ def test_masked_state_is_frozen_bit_for_bit(training):
 
 def test_gathered_state_is_frozen_bit_for_bit():
     model, x, depth_BM, left = small(), images(), mixed_depths(), {}
-    model.router.net = Said(depth_BM, D)
+    model.router.net = FixedDepth(depth_BM, D)
     sparse = model.blocks.sparse
 
     def watch(i, x, order, active, cache):
@@ -166,18 +166,18 @@ def test_images_without_active_tokens(cls_depth, context):
     model, x, depth_BM = small(cls_depth=cls_depth, context=context), images(), mixed_depths()
     depth_BM[0] = 1
     depth_BM[1:, 5] = D
-    model.router.net = Said(depth_BM, D)
+    model.router.net = FixedDepth(depth_BM, D)
     gathered, single = model(x), []
     model.set_execution("masked")
     masked = model(x)
     assert (gathered - masked).abs().max() < 1e-9
     assert gathered.isfinite().all()
     for b in range(4):
-        model.router.net = Said(depth_BM[b : b + 1], D)
+        model.router.net = FixedDepth(depth_BM[b : b + 1], D)
         model.set_execution("gathered")
         single.append(model(x[b : b + 1]))
     assert (torch.cat(single) - masked).abs().max() < 1e-9
-    model.router.net = Said(depth_BM, D)
+    model.router.net = FixedDepth(depth_BM, D)
     training_loss(model.train()(x), torch.arange(4)).backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
 

@@ -201,7 +201,7 @@ def test_images_that_are_not_square() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"img_size": 100}, "img_size 100 must be a multiple of 32"),
         ({"img_size": 224, "groups": [[8, 2], [8, 1], [1, 1]]}, "stage 2, pass 1: 8 .* 196 tokens .*: 7 and 14"),
@@ -222,8 +222,8 @@ def test_images_that_are_not_square() -> None:
         ({"drop_path_rate": 1.0}, r"\[0, 1\)"),
     ],
 )
-def test_wrong_options(options: dict[str, Any], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_wrong_options(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         mini(**options)
 
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from dynvit import load_official, training_loss
-from dynvit.checkpoint.key_mapping import sret_names
 from dynvit.models.sret.model import SReT
+from dynvit.models.sret.official import sret_names
 
 SLICED = ["sret_mini", "sret_t"]
 ALL = [*SLICED, "sret_mini_wo_slice", "sret_t_wo_slice", "sret_s_wo_slice"]
@@ -159,16 +159,16 @@ def test_every_wrong_key_is_told_in_official_names() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"mlp_ratio": 3.0}, r"wrong shape: transformers.0.blocks.0.mlp.fc1.weight \(28, 8\), ours \(24, 8\)"),
         ({"nll": False}, "unexpected: transformers.0.blocks.1.coefficient1.bias"),
         ({"recursion": 4}, "different values under two names of one shared tensor"),
     ],
 )
-def test_checkpoint_of_another_variant(options: dict[str, object], told: str) -> None:
+def test_checkpoint_of_another_variant(options: dict[str, object], message: str) -> None:
     fixture = parity.load("sret_mini")
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         build(fixture, **options)
 
 

@@ -87,7 +87,7 @@ def test_images_are_independent_and_each_patch_is_in_one_token():
     for b in range(3):
         assert torch.bincount(sources.token_of_patch[b]).tolist() == sources.sizes[b].tolist()
     assert sources.token_of_patch[:, 0].eq(0).all() and sources.sizes[:, 0].eq(1).all()
-    # A token stands at one of its own patches.
+    # A token is recorded at one of its own patches.
     assert trace.active[-1].sum(1).tolist() == [64 - 11 * 5] * 3
     before_last = sources.layers[-2][:, 1:]
     for b in range(3):

@@ -7,7 +7,7 @@ import parity
 import pytest
 import timm
 import torch
-from small_deit import SIZE, images, lively, small
+from small_deit import SIZE, images, randomize_weights, small
 from timm.models.vision_transformer import ResPostBlock, VisionTransformer
 
 import dynvit
@@ -214,7 +214,9 @@ def test_heads_groups_and_modes():
 
 
 def test_feature_maps_show_each_patch_its_token():
-    model = dynvit.tome(lively(timm.create_model("vit_small_patch14_reg4_dinov2", **SIZE)).double().eval(), r=5)
+    model = dynvit.tome(
+        randomize_weights(timm.create_model("vit_small_patch14_reg4_dinov2", **SIZE)).double().eval(), r=5
+    )
     with torch.no_grad(), dynvit.trace_tokens(model):
         final, pairs = model.forward_intermediates(images(), indices=2, return_prefix_tokens=True, norm=True)
         assert torch.equal(final, model.forward_features(images()))

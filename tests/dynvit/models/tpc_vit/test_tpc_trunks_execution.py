@@ -127,7 +127,7 @@ def test_a_paused_token_keeps_its_bits(kind: str, execution: str, options: dict[
         paused += int((~active_BN).sum())
     assert paused > 40
     same_grid = [(a, b) for a, b in pairwise(active) if a.shape == b.shape]
-    assert sum(int((~a & b).sum()) for a, b in same_grid) > 0, "nobody came back: re-entry is not tested"
+    assert sum(int((~a & b).sum()) for a, b in same_grid) > 0, "no token was restarted: re-entry is not tested"
 
 
 @BOTH

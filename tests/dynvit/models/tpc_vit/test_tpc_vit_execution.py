@@ -80,7 +80,7 @@ def test_a_paused_token_keeps_its_bits(execution: str, keep_rate: float | None, 
         paused += int((~active).sum())
     assert paused > 40
     returned = [(~a & b).sum() for a, b in pairwise(trace.active)]
-    assert sum(returned) > 0, "nobody came back: re-entry is not tested"
+    assert sum(returned) > 0, "no token was restarted: re-entry is not tested"
 
 
 def test_class_token_is_always_active() -> None:

@@ -168,7 +168,7 @@ def test_layouts_agree(options: dict[str, Any]) -> None:
     u = torch.randn(3, 10, 16, dtype=torch.float64)
     active = torch.rand(3, 10) > 0.5
     active[:, 0] = True
-    active[1, 1:] = False  # nobody but the class token
+    active[1, 1:] = False  # the class token only
     reference, row = run_block_on_grid(block, u, Masked(active), want_cls=True)
     for local in (None, lambda h: h + h.roll(1, 1)):
         masked = Masked(active)
