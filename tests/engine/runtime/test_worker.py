@@ -156,7 +156,7 @@ def test_a_truncated_curve_is_continued(store: Store) -> None:
         f.write('{"t": 1.0, "step": 5, "m": {"train.l')
     folder.set_state_if_idle(State("queued", 1))
     assert attempt(folder) == "done"
-    assert "was cut" in log(folder, 1)
+    assert "was removed" in log(folder, 1)
     assert [(e.step, e.metrics) for e in folder.events()] == [(e.step, e.metrics) for e in whole.events()]
 
 
@@ -191,7 +191,7 @@ def test_a_worker_that_lost_its_lease_writes_nothing_more(store: Store, monkeypa
     (folder,) = toy.place(store, toy.trial("a", steps=500, seconds=0.02))
     monkeypatch.setattr(TrialFolder, "renew_lease", lambda self, token: False)
     assert attempt(folder) is None
-    assert "taken this trial over" in log(folder)
+    assert "taken over this trial" in log(folder)
     assert folder.result() is None
 
 
