@@ -59,11 +59,11 @@ def preempted_and_requeued(farm: Farm, folder: Path) -> None:
     play.check(play.end(driver), {"a": 2})
     assert play.job("a") == job if list(submissions.read_submissions(play.store.root)) else True
     assert "resumed before step" in play.log("a")
-    assert "again" not in play.said  # nothing was submitted a second time
+    assert "retry" not in play.said  # nothing was submitted a second time
 
 
 def the_time_limit(farm: Farm, folder: Path) -> None:
-    """The job is told some seconds before its end, saves, requeues itself and goes on."""
+    """The job is signalled some seconds before its end, saves, requeues itself and goes on."""
     play = Play(farm, folder, "limit", partition="short", time=1)
     driver = play.start(toy(play, "a", steps=60, seconds=0.5))
     play.check(play.end(driver), {"a": 2})
@@ -71,7 +71,7 @@ def the_time_limit(farm: Farm, folder: Path) -> None:
     assert "preempted after" in play.log("a")
 
 
-def told_early_four_times(farm: Farm, folder: Path) -> None:
+def signalled_early_four_times(farm: Farm, folder: Path) -> None:
     """In a job of five minutes submitit takes each for a time-out, and would give up after three."""
     play = Play(farm, folder, "early", time=5)
     driver = play.start(toy(play, "a", steps=30, seconds=0.25))
@@ -79,7 +79,7 @@ def told_early_four_times(farm: Farm, folder: Path) -> None:
         until(f"attempt {attempt}", lambda n=attempt: (s := play.trial("a").state()).attempt == n and s.step > 3 * n)
         farm.ask("scancel", "--signal=USR2", play.job("a"))
     play.check(play.end(driver), {"a": 5})
-    assert "again" not in play.said
+    assert "retry" not in play.said
 
 
 def no_scontrol_on_the_node(farm: Farm, folder: Path) -> None:
@@ -91,7 +91,7 @@ def no_scontrol_on_the_node(farm: Farm, folder: Path) -> None:
     play.reach("a", 3)
     farm.ask("scancel", "--signal=USR2", play.job("a"))
     play.check(play.end(driver), {"a": 2})
-    assert "its job ended after it had saved" in play.said
+    assert "its job ended after saving a checkpoint" in play.said
     assert "resumed before step" in play.log("a")
 
 
@@ -104,7 +104,7 @@ def a_node_killed(farm: Farm, folder: Path) -> None:
     farm.kill_node(node)
     play.check(play.end(driver), {"a": 2})
     assert "resumed before step" in play.log("a")
-    assert "again     a  killed" not in play.said
+    assert "retry     a  killed" not in play.said
 
 
 def held_while_it_still_writes(farm: Farm, folder: Path) -> None:
@@ -124,6 +124,6 @@ def held_and_released(farm: Farm, folder: Path) -> None:
     play.reach("a", 3)
     job = play.job("a")
     farm.ask("scontrol", "requeuehold", job)
-    until("word of it", lambda: f"job {job} is held" in play.said)
+    until("the message", lambda: f"job {job} is held" in play.said)
     farm.ask("scontrol", "release", job)
     play.check(play.end(driver), {"a": 2})

@@ -102,7 +102,7 @@ def test_ctrl_c_leaves_nothing_on_the_cluster(cluster: Standing, tmp_path: Path)
 
 
 def test_a_lost_node(cluster: Standing, tmp_path: Path) -> None:
-    """Trials go on from their checkpoints on the other one; what needs both is told that it waits for nothing."""
+    """Trials resume on the other node; a trial that needs both nodes fails with the reason."""
     play = Play(tmp_path, seeds=1, steps=40, seconds=0.1)
     driver = play.start(*on(cluster))
     until("four at work", lambda: len(play.workers()) == 4 or driver.poll() is not None)
@@ -204,7 +204,7 @@ def test_memory_that_always_runs_out_ends_by_the_attempts(tmp_path: Path, monkey
         one = ("--only", "depth=1", "--only", "shape=round")
         assert play.start("--on", "ray", "--address", greedy.address, *one).wait(120) == 1, play.said
     (state,) = [play.store.trial(folder.name).state() for folder in play.store.trials.iterdir()]
-    early = "workers end before they start a trial: out of memory" in play.said  # on a busy machine
+    early = "workers exit before starting a trial: out of memory" in play.said  # on a busy machine
     assert early or (state.status, state.attempt, state.reason) == ("failed", 2, "oom"), play.said
     assert state.attempt <= 2
 

@@ -67,7 +67,7 @@ def test_a_killed_rank_ends_the_attempt_and_the_next_resumes(ran: tuple[Store, d
     assert (states["killed"].status, states["killed"].attempt) == ("done", 2)
     (line,) = [line for line in said if "killed s0" in line]
     assert "lost: process 1 (" in line
-    assert line.endswith(") ended without a word")
+    assert line.endswith(") ended without reporting a status")
     assert "resumed in epoch 1 after" in log(store, "killed", 1)
     assert curve(store, "killed") == curve(store, "calm")
 
@@ -86,13 +86,13 @@ def test_mixing_comes_back_with_a_killed_rank(ran: tuple[Store, dict[str, Any], 
 
 
 @pytest.mark.parametrize(
-    ("name", "told"), [("again", "source: resumed in epoch 1 after"), ("late", "] resumed in epoch 1 after")]
+    ("name", "logged"), [("again", "source: resumed in epoch 1 after"), ("late", "] resumed in epoch 1 after")]
 )
 def test_both_trainings_of_a_transfer_come_back(
-    ran: tuple[Store, dict[str, Any], list[str]], name: str, told: str
+    ran: tuple[Store, dict[str, Any], list[str]], name: str, logged: str
 ) -> None:
     store, states, said = ran
     assert (states[f"transferred {name}"].status, states[f"transferred {name}"].attempt) == ("done", 2), said
-    assert told in log(store, f"transferred {name}", 1)
+    assert logged in log(store, f"transferred {name}", 1)
     assert curve(store, "transferred") == curve(store, f"transferred {name}")
     assert [step for step, _ in curve(store, "transferred")] == [1, 2, 3]

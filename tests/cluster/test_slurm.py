@@ -22,8 +22,8 @@ from disturbances import (
     held_while_it_still_writes,
     no_scontrol_on_the_node,
     preempted_and_requeued,
+    signalled_early_four_times,
     the_time_limit,
-    told_early_four_times,
 )
 from farm import Farm
 from made_frames import frame, write_study
@@ -44,11 +44,11 @@ def left_and_come_back_to(farm: Farm, folder: Path) -> None:
     trials = [toy(play, name) for name in "abc"]
     assert play.end(play.start(*trials, detach=True))["detached"] == 3
     second = play.start(*trials)
-    until("the second driver", lambda: play.said.count("adopted   3 trials") == 1)
+    until("the second driver", lambda: play.said.count("reattached 3 trials") == 1)
     second.kill()
     second.wait()
     third = play.start(*trials)
-    until("the third driver", lambda: play.said.count("adopted   3 trials") == 2)
+    until("the third driver", lambda: play.said.count("reattached 3 trials") == 2)
     (record,) = submissions.read_submissions(play.store.root)
     for job in record.ids:
         farm.ask("scontrol", "release", job)
@@ -75,7 +75,7 @@ def an_id_that_came_back(farm: Farm, folder: Path) -> None:
     old.array = told
     old.write()
     play.check(play.end(play.start(toy(play, "a"))), {"a": 1})
-    assert "adopted" not in play.said
+    assert "reattached" not in play.said
     assert play.state(told) in ("RUNNING", "PENDING")
     farm.ask("scancel", told)
 
@@ -145,7 +145,7 @@ def refused(farm: Farm, folder: Path) -> None:
 SCENES: tuple[Scene, ...] = (
     the_time_limit,
     sixty_as_inline,
-    told_early_four_times,
+    signalled_early_four_times,
     no_scontrol_on_the_node,
     a_node_killed,
     a_job_killed,

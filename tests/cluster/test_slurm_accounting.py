@@ -63,7 +63,7 @@ def test_a_thousand_trials_are_handed_in_within_a_minute(play: Play) -> None:
     assert len(record.ids) == 1000 and len(play.queued()) == 1000
     began = time.monotonic()
     assert play.end(play.start(*trials, detach=True))["detached"] == 1000
-    assert "adopted   1000 trials" in play.said and len(play.queued()) == 1000
+    assert "reattached 1000 trials" in play.said and len(play.queued()) == 1000
     print(f"1000 trials handed in after {seconds:.1f} s, found again after {time.monotonic() - began:.1f} s")
     squeue.cancel(record.ids, record.name)
     until("an empty queue", lambda: not play.queued())

@@ -1,4 +1,4 @@
-"""Processes of this machine, told apart across reboots, containers and reused process ids."""
+"""Processes of this machine, identified across reboots, containers and reused process ids."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from functools import cache
 
 @cache
 def machine_id() -> str:
-    """This host as far as process ids mean the same: its name and, on Linux, the process namespace."""
+    """Return what process ids are relative to: the host name and, on Linux, the process namespace."""
     try:
         return f"{socket.gethostname()}:{os.stat('/proc/self/ns/pid').st_ino}"
     except OSError:
@@ -19,13 +19,13 @@ def machine_id() -> str:
 
 
 def start_time(pid: int) -> str:
-    """When a process of this machine started, as the kernel counts; tells it from a later one with its number."""
+    """Return a process's start time in kernel ticks, which distinguishes it from a later one with the same id."""
     fields = _stat(pid)
     return fields[19] if fields else ""
 
 
 def is_alive(pid: int, birth: str = "") -> bool:
-    """Whether a process of this machine runs (a zombie does not), and is the one born then."""
+    """Return whether a process of this machine runs (a zombie does not) and, with `birth`, started at that time."""
     if pid <= 0:
         return False
     if os.path.exists("/proc/self/stat"):
@@ -41,7 +41,7 @@ def is_alive(pid: int, birth: str = "") -> bool:
 
 
 def _stat(pid: int) -> list[str]:
-    """Fields of /proc/PID/stat from the state on; empty where there is no such process (or no /proc)."""
+    """Return the fields of /proc/PID/stat from the state on; empty without such a process (or without /proc)."""
     try:
         with open(f"/proc/{pid}/stat") as f:
             return f.read().rsplit(")", 1)[1].split()

@@ -6,7 +6,7 @@ from studies.engine.core.trial import Status
 
 
 class StopRequest:
-    """Says whether, and with which status, this process should save and end. True once requested."""
+    """Whether, and with which status, this process should save and end. True once requested."""
 
     def __init__(self) -> None:
         self.status: Status | None = None

@@ -1,28 +1,19 @@
-"""The nouns of the engine that need nothing but the standard library."""
+"""Resources, arms, trials and their states. Standard library only."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Status = Literal["planned", "queued", "running", "done", "failed", "stopped", "lost", "preempted"]
-STATUSES: tuple[Status, ...] = (
-    "planned",
-    "queued",
-    "running",
-    "done",
-    "failed",
-    "stopped",
-    "lost",
-    "preempted",
-)
+STATUSES: tuple[Status, ...] = get_args(Status)
 Config = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What one trial needs. gpus may be a fraction: two trials of 0.5 share a device. Above one it counts whole devices
-    of each node, and the trial is trained by as many processes together."""
+    """What one trial needs. gpus: a fraction lets trials share a device; above one, whole devices of each node, with
+    one process each."""
 
     gpus: float = 0.0
     nodes: int = 1
@@ -33,7 +24,7 @@ class Resources:
     minutes: float | None = None
     retries: int = 1
     processes: int | None = None
-    """On each node, training one trial together; not given: one per GPU, one where there is none."""
+    """On each node, training one trial together; default: one per GPU, or one without GPUs."""
     launcher: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
@@ -43,7 +34,7 @@ class Resources:
 
     @property
     def world(self) -> int:
-        """Processes in all: more than one are started together, each with the variables of `ranks.given`."""
+        """Processes in all, started together; each gets the variables of `distributed.env.rank_environment`."""
         return self.per_node * max(1, self.nodes)
 
 
@@ -77,10 +68,10 @@ class Trial:
     revision: int = 1
     """The task's REVISION: raised when the same config no longer means the same computation."""
     study: str = ""
-    """The study that asks for it, with its label; a folder's spec names the one that asked first."""
+    """The study that needs it, with its label; a folder's spec names the first such study."""
 
     def spec(self) -> dict[str, Any]:
-        """What is written to spec.json."""
+        """Return the contents of spec.json."""
         return {
             "schema": 1,
             "id": self.id,

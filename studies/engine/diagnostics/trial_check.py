@@ -16,7 +16,8 @@ from studies.engine.storage.trial_folder import TrialFolder, parse_event
 OLD_SECONDS = 6 * STALE_AFTER * HEARTBEAT_SECONDS
 """A temporary file that was not written to for this long has no live writer."""
 TEMPORARY = re.compile(
-    r"\.(.+\.\d+(\.[0-9a-f]{6})?|claim\.(stale\.)?[0-9a-f]{32}|driver\.(stale\.)?[0-9a-f]{32})|gang-[0-9a-f]{12}"
+    r"\.(.+\.\d+(\.[0-9a-f]{6})?|claim\.(stale\.)?[0-9a-f]{32}|driver\.(stale\.)?[0-9a-f]{32})"
+    r"|(gang|rendezvous)-[0-9a-f]{12}"
 )
 """Names of unfinished files of `write_atomic`, checkpoints, snapshots, renderings, claims and rendezvous."""
 

@@ -1,6 +1,6 @@
-"""The loop that gets a set of trials done: submit, poll, read the folders, try again, stop.
+"""The driver loop over a set of trials: submit, poll, read the folders, retry, stop.
 
-A trial's life is read from its folder only. Failed and lost trials are queued again while attempts are left; what a
+A trial's state comes from its folder only. Failed and lost trials are retried while attempts are left; a trial that a
 worker of an earlier driver still runs is watched, not started twice.
 """
 
@@ -21,9 +21,9 @@ from studies.engine.storage.checkpoint import Checkpoint
 from studies.engine.storage.state_watcher import StateWatcher
 
 EXIT_NOTE_SECONDS = 5.0
-"""For the launcher to say how the job of a trial ended that was stopped, though not by us."""
+"""Seconds for the launcher to report how the job of a trial ended that this driver did not stop."""
 MAX_JOBS_WITHOUT_START = 3
-"""So many jobs in a row that ended without starting a trial, and the driver gives up."""
+"""Jobs in a row that end without starting a trial before the driver gives up."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,13 @@ class DriverResult:
     """By folder id."""
     interrupted: bool
     problem: str = ""
-    """Why the driver gave up although trials were left."""
+    """Why the driver gave up with trials left."""
     detached: int = 0
-    """Jobs that go on without the driver."""
+    """Jobs that continue without the driver."""
 
 
 class Driver:
-    """`say` gets one line for what a reader of the terminal should know."""
+    """`say` receives lines for the terminal."""
 
     def __init__(
         self,
@@ -52,25 +52,28 @@ class Driver:
         self._batch = launcher if isinstance(launcher, BatchLauncher) else None
         self._open = {trial.folder_id: trial for trial in trials}
         self._batcher = JobBatcher(trials, launcher, watch.folders)
-        self._handles: dict[Handle, int] = {}  # with the attempts counted when it was submitted (a batch: the trial's)
+        self._handles: dict[Handle, int] = {}  # attempts so far, when submitted (batch: the trial's)
         self._failures: Counter[str] = Counter()
         self._exit_notes: dict[int, str] = {}
         self._job_states: dict[Handle, JobState] = {}
-        self._ended_jobs: dict[str, tuple[Handle, int]] = {}  # the trial's last job, and its attempts before
-        self._checkpoint_ids: dict[str, str] = {}  # of the checkpoints with which trials were sent back into the queue
-        self._seen_at: dict[str, float] = {}
+        self._ended_jobs: dict[str, tuple[Handle, int]] = {}  # a trial's last job, and its attempts before
+        self._checkpoint_ids: dict[str, str] = {}  # digests at each trial's last requeue
+        self._first_seen: dict[str, float] = {}
         self._initial_attempts: dict[str, int] = {}
         self._jobs_without_start = 0
         self._problem = ""
         self._stopping_since: float | None = None
 
     def run(self, detach: bool = False) -> DriverResult:
-        """detach: only submit; for a `Batch`."""
-        self._reattach()
+        """Run until all trials have ended. detach: only submit (a `BatchLauncher`)."""
+        if self._batch is not None:
+            if found := self._batch.reattach([self._watch.folders[name].path for name in self._open]):
+                self._say(f"reattached {len(found)} trials whose jobs are in the queue")
+            self._handles.update(dict.fromkeys(found, -1))
         for name, state in self._watch.poll().items():
             self._initial_attempts[name] = state.attempt
             if name in self._open and state.status in ("failed", "lost", "stopped"):
-                self._requeue(name, state)  # of an earlier run, whose failures are not counted here
+                self._requeue(name, state)  # failures of an earlier run do not count
         left = 0
         try:
             while self._step() and not detach:
@@ -87,22 +90,14 @@ class Driver:
             self._mark_killed()
         return DriverResult(self._watch.poll(), bool(self._stop) and not self._problem, self._problem, left)
 
-    def _reattach(self) -> None:
-        if self._batch is None:
-            return
-        adopted = self._batch.reattach([self._watch.folders[name].path for name in self._open])
-        if adopted:
-            self._say(f"adopted   {len(adopted)} trials whose jobs are in the queue")
-            self._handles.update(dict.fromkeys(adopted, -1))
-
     def _pause(self) -> None:
-        """Until the next look; a stop is heard at once."""
+        """Wait for the next poll, or for a stop request."""
         until = time.monotonic() + (self._launcher.interval if self._handles else 0.3)
         while not (self._stop and self._stopping_since is None) and (left := until - time.monotonic()) > 0:
             time.sleep(min(0.2, left))
 
     def _detaches(self) -> bool:
-        """Whether jobs are to go on without this driver."""
+        """Return whether jobs continue without this driver."""
         return self._batch is not None and self._stop.detach and not self._problem
 
     def _show_messages(self) -> None:
@@ -110,7 +105,7 @@ class Driver:
             self._say(f"queue     {line}")
 
     def _step(self) -> bool:
-        """False when there is nothing more to do."""
+        """Return whether there is more to do."""
         self._poll()
         self._update_trials(self._watch.poll())
         if self._stop:
@@ -140,11 +135,10 @@ class Driver:
             self._jobs_without_start = 0 if self._total_attempts() > before else self._jobs_without_start + 1
             if self._jobs_without_start >= MAX_JOBS_WITHOUT_START and not self._stop:
                 why = {"": "no reason given", "oom": "out of memory"}.get(handle.exit_note, handle.exit_note)
-                self._problem = f"workers end before they start a trial: {why}"
+                self._problem = f"workers exit before starting a trial: {why}"
 
     def _submit(self) -> None:
-        states = self._watch.poll()
-        taken = self._job_state_by_trial()
+        states, taken = self._watch.poll(), self._job_state_by_trial()
         waiting = [t for n, t in self._open.items() if states[n].status in RUNNABLE and n not in taken]
         jobs = self._batcher.jobs(waiting, list(self._handles))
         if jobs:
@@ -155,7 +149,7 @@ class Driver:
                 self._handles[handle] = states[name].attempt if self._batch else attempts
 
     def _job_state_by_trial(self) -> dict[str, JobState]:
-        """Trials that a job of a queue has, and how the job was when last looked at."""
+        """Return the last known job state of each trial in a batch queue."""
         if self._launcher.work_stealing:
             return {}
         return {f.name: self._job_states.get(h, "waiting") for h in self._handles for f in h.job.folders}
@@ -175,41 +169,38 @@ class Driver:
             elif state.status == "failed":
                 self._on_failed(name, state)
             elif self._batch is not None:
-                self._update_batch_trial(name, state, taken.get(name), *self._ended_jobs.get(name, (None, 0)))
+                self._update_batch_trial(name, state, taken.get(name))
             elif state.status == "lost" and self._exit_reason_known(name, state):
                 self._on_failed(name, replace(state, reason=self._exit_notes.get(state.pid) or state.reason))
 
-    def _update_batch_trial(
-        self, name: str, state: State, job: JobState | None, ended: Handle | None, before: int
-    ) -> None:
-        """A trial that a queue's job had. job: how that stands now; ended: the one that has just gone, `before` which
-        the trial had had so many attempts."""
-        if state.status == "lost" and job != "running":  # else its end, which tells more, is still to come
-            site = (
-                ended.ended_by_cluster if ended else job is not None
-            )  # a queue runs the job again: a failed node, say
+    def _update_batch_trial(self, name: str, state: State, job: JobState | None) -> None:
+        """Requeue or fail a trial whose batch job lost or preempted it. job: the current state of that job."""
+        ended, before = self._ended_jobs.get(name, (None, 0))
+        if state.status == "lost" and job != "running":  # else wait for the job's end, which gives the reason
+            # without an end, the queue reruns the job itself (a failed node, for example)
+            by_cluster = ended.ended_by_cluster if ended else job is not None
             reason = (ended.exit_note if ended else "") or state.reason
         elif ended is not None and state.status == "preempted":
-            site, reason = True, ended.exit_note or "its job ended after it had saved"
+            by_cluster, reason = True, ended.exit_note or "its job ended after saving a checkpoint"
         elif ended is not None and state.status in RUNNABLE and state.attempt == before:
-            site, reason = False, ended.exit_note or "its job ended before it began"
+            by_cluster, reason = False, ended.exit_note or "its job ended before the trial started"
         else:
             return
         self._ended_jobs.pop(name, None)
-        mark = Checkpoint(self._watch.folders[name]).digest()
-        if site and mark != self._checkpoint_ids.get(name, ""):
-            self._checkpoint_ids[name] = mark
-            self._say(f"again     {name}  {reason}")
+        digest = Checkpoint(self._watch.folders[name]).digest()
+        if by_cluster and digest != self._checkpoint_ids.get(name, ""):  # it made progress
+            self._checkpoint_ids[name] = digest
+            self._say(f"retry     {name}  {reason}")
             self._requeue(name, state)
         else:
             self._on_failed(name, replace(state, status="lost", reason=reason))
 
     def _on_stopped(self, name: str, state: State) -> None:
-        """By an earlier driver, for another study, with its node; or as memory ran out, which must end some day."""
-        ours = self._handles and state.attempt > self._initial_attempts.get(name, 0)
-        if ours and not self._exit_reason_known(name, state, EXIT_NOTE_SECONDS):
+        """Requeue a trial stopped by an earlier driver, another study or its node; out of memory is a failure."""
+        own = self._handles and state.attempt > self._initial_attempts.get(name, 0)
+        if own and not self._exit_reason_known(name, state, EXIT_NOTE_SECONDS):
             return
-        self._seen_at.pop(name, None)
+        self._first_seen.pop(name, None)
         if self._exit_notes.get(state.pid) == "oom":
             failed = replace(state, status="failed", reason="oom", ended=state.ended or time.time())
             self._watch.folders[name].set_state_if_idle(failed)
@@ -218,29 +209,28 @@ class Driver:
             self._requeue(name, state)
 
     def _exit_reason_known(self, name: str, state: State, seconds: float = 1.0) -> bool:
-        """A moment after the loss was seen, so that the launcher can say how the process ended."""
-        since = self._seen_at.setdefault(name, time.monotonic())
+        """Wait `seconds` after the first sight of an end for the launcher's note on how the process ended."""
+        since = self._first_seen.setdefault(name, time.monotonic())
         if state.pid not in self._exit_notes and self._handles and time.monotonic() - since < seconds:
             return False
-        del self._seen_at[name]
+        del self._first_seen[name]
         return True
 
     def _on_failed(self, name: str, state: State) -> None:
         trial = self._open[name]
         self._failures[name] += 1
-        again = self._failures[name] <= trial.resources.retries
+        retry = self._failures[name] <= trial.resources.retries
         if state.reason == "oom" and 0 < trial.resources.gpus < 1 and name not in self._batcher.exclusive:
             self._batcher.exclusive.add(name)
-            again = True
-        if again:
-            self._say(
-                f"again     {name}  {trial.arm.part} {trial.arm.label} s{trial.seed}  {state.status}: {state.reason}"
-            )
+            retry = True
+        if retry:
+            label = f"{trial.arm.part} {trial.arm.label} s{trial.seed}"
+            self._say(f"retry     {name}  {label}  {state.status}: {state.reason}")
             self._requeue(name, state)
             return
         if state.status == "lost":
             self._watch.folders[name].set_state_if_idle(replace(state, ended=state.ended or time.time()))
-        if self._batch is not None:  # a job that would come back for it
+        if self._batch is not None:  # its job would requeue itself
             self._launcher.stop([h for h in self._handles if h.job.folders[0].name == name], kill=True)
         del self._open[name]
 
@@ -259,11 +249,10 @@ class Driver:
         return bool(self._handles)
 
     def _mark_killed(self) -> None:
-        """Trials whose worker had to be killed are stopped ones: they wait for the next run."""
+        """Mark trials whose worker had to be killed as stopped, for the next run."""
         if not self._stop:
             return
         for name, state in self._watch.poll().items():
             if name in self._open and state.status == "lost":
-                self._watch.folders[name].set_state_if_idle(
-                    replace(state, status="stopped", reason="killed while stopping")
-                )
+                killed = replace(state, status="stopped", reason="killed while stopping")
+                self._watch.folders[name].set_state_if_idle(killed)

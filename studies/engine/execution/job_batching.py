@@ -1,4 +1,4 @@
-"""Which trials go into which jobs: overlapping lists for launchers that steal, each trial once for queues."""
+"""Trials grouped into jobs: overlapping lists for work-stealing launchers, each trial once for queues."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from studies.engine.jobs.launcher import BatchLauncher, Handle, Job, Launcher
 from studies.engine.storage.trial_folder import TrialFolder
 
 MAX_TRIALS_PER_JOB = 500
-"""Folders in one job: a command line has an end."""
+"""Folders in one job: the length of a command line is limited."""
 
 
 class JobBatcher:
-    """Made before anything is submitted: a launcher that can never run a trial says so then."""
+    """Create it before submitting: LaunchError where the launcher can never run a trial."""
 
     def __init__(self, trials: Iterable[Trial], launcher: Launcher, folders: Mapping[str, TrialFolder]) -> None:
         self._launcher, self._folders = launcher, folders
@@ -27,7 +27,7 @@ class JobBatcher:
         }
 
     def jobs(self, waiting: Sequence[Trial], handles: Sequence[Handle]) -> list[Job]:
-        """For the trials that wait, besides the jobs there are."""
+        """Return new jobs for the waiting trials, given the submitted ones."""
         groups: dict[str, list[Trial]] = {}
         for trial in waiting:
             groups.setdefault(repr(self._resources(trial)), []).append(trial)
@@ -36,19 +36,19 @@ class JobBatcher:
     def _group(self, trials: Sequence[Trial], handles: Sequence[Handle]) -> list[Job]:
         resources = self._resources(trials[0])
         folders = [self._folders[trial.folder_id].path for trial in trials]
-        if resources.world > 1:  # its processes are started for one trial, together
+        if resources.world > 1:  # one job per trial starts all its processes
             busy = {folder for handle in handles for folder in handle.job.folders}
             folders = [folder for folder in folders if folder not in busy]
         key = repr(resources)
-        slots = self._capacity.setdefault(key, self._launcher.capacity(resources))
+        capacity = self._capacity.setdefault(key, self._launcher.capacity(resources))
         if not self._launcher.work_stealing:
             size = self._launcher.trials_per_job if resources.world == 1 else 1
             jobs = [Job(tuple(folders[i : i + size]), resources) for i in range(0, len(folders), size)]
-            return jobs[: max(0, slots - len(handles))] if isinstance(self._launcher, BatchLauncher) else jobs
-        free = slots - sum(repr(handle.job.resources) == key for handle in handles)
-        turned: list[list[Path]] = [folders[i:] + folders[:i] for i in range(min(free, len(folders)))]
+            return jobs[: max(0, capacity - len(handles))] if isinstance(self._launcher, BatchLauncher) else jobs
+        free = capacity - sum(repr(handle.job.resources) == key for handle in handles)
+        rotated: list[list[Path]] = [folders[i:] + folders[:i] for i in range(min(free, len(folders)))]
         most = 1 if resources.world > 1 else MAX_TRIALS_PER_JOB
-        return [Job(tuple(order[:most]), resources) for order in turned]
+        return [Job(tuple(order[:most]), resources) for order in rotated]
 
     def _resources(self, trial: Trial) -> Resources:
         if trial.folder_id in self.exclusive:

@@ -1,6 +1,6 @@
-"""What the user watches while trials run: a live picture on a terminal, plain lines elsewhere.
+"""Progress of running trials: a live display on a terminal, plain lines elsewhere.
 
-A thread of its own reads the trial folders, so that it moves on while a trial runs in the driver's own process.
+A separate thread reads the trial folders, so that it updates while a trial runs in the driver's process.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class Progress:
         console: Console,
         outlives: bool = False,
     ) -> None:
-        """console: bound to a stream, as a trial in this process has a standard output of its own. outlives: the jobs
-        go on after a Ctrl-C."""
+        """console: bound to a stream, as a trial in this process redirects standard output. outlives: jobs continue
+        after a Ctrl-C."""
         self.console = console
         self._watch, self._labels, self._stop = watch, labels, stop
         self._stopping, self._jobs_outlive_driver = False, outlives
@@ -70,7 +70,7 @@ class Progress:
         self._report_ended(self._watch.poll())
 
     def say(self, line: str) -> None:
-        """A line that stays. A terminal that has gone away is no reason to stop the trials."""
+        """Print a permanent line; a closed terminal does not stop the trials."""
         with suppress(OSError):
             self.console.print(escape(line), soft_wrap=True)
 
@@ -83,13 +83,13 @@ class Progress:
                 self.say("stopping  trials save and stop; Ctrl-C once more kills them")
             if self._live is not None:
                 with suppress(OSError):
-                    self._live.update(self._picture(states), refresh=True)
+                    self._live.update(self._display(states), refresh=True)
             elif time.monotonic() - self._last_line_at > SUMMARY_SECONDS:
                 self._last_line_at = time.monotonic()
                 self.say(self._headline(states))
 
     def _report_ended(self, states: Mapping[str, State]) -> None:
-        """Each trial's end, once per attempt; on a terminal only the failures, as the picture has the rest."""
+        """Report each attempt's end once; on a terminal only failures, as the display shows the rest."""
         for name, state in states.items():
             ended = state.status == "failed" or (state.status == "done" and name not in self._done_before)
             if not ended or self._reported.get(name) == state.attempt:
@@ -99,7 +99,7 @@ class Progress:
             if state.status == "failed":
                 self.say(f"failed    {name}  {self._labels[name]}  {state.reason}")
             elif self._live is None:
-                seconds = max(state.ended, state.heartbeat) - state.started  # the result may be there before the end is
+                seconds = max(state.ended, state.heartbeat) - state.started  # the result may be written before the end
                 self.say(f"done      {name}  {self._labels[name]}  {values(state)}  {duration(seconds)}")
 
     def _headline(self, states: Mapping[str, State]) -> str:
@@ -110,14 +110,14 @@ class Progress:
         return f"running   {running}/{len(states) - done}   done {done}   failed {failed}{eta}"
 
     def _eta(self, states: Mapping[str, State]) -> float | None:
-        """From the trials this run has finished so far, those under way counted by their steps."""
+        """Estimate from this run's finished trials, and running ones by their steps."""
         ours = [state for name, state in states.items() if name not in self._done_before]
         did = sum(1.0 if s.status == "done" else _finished_share(s) if s.status == "running" else 0.0 for s in ours)
         left = sum(1 for s in ours if s.status not in ("failed", "lost")) - did
         elapsed = time.monotonic() - self._began
         return left * elapsed / did if left > 0 and did > 0.2 and elapsed > 3 else None
 
-    def _picture(self, states: Mapping[str, State]) -> Group:
+    def _display(self, states: Mapping[str, State]) -> Group:
         finished = sum(1 for state in states.values() if state.status == "done")
         running = [(name, state) for name, state in states.items() if state.status == "running"]
         room = max(3, self.console.height - 6)
@@ -129,7 +129,7 @@ class Progress:
 
 
 def running_table(running: Sequence[tuple[str, State]], labels: Mapping[str, str]) -> Table:
-    """A line per running trial: id, what it is, how far, its latest values, where."""
+    """Return a row per running trial: id, label, steps, latest values, device."""
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True, overflow="ellipsis")
@@ -144,7 +144,7 @@ def running_table(running: Sequence[tuple[str, State]], labels: Mapping[str, str
 
 
 def values(state: State, most: int = 2) -> str:
-    """The latest values worth a look: "top1 63.20  loss 1.043"."""
+    """Return the most important latest values: "top1 63.20  loss 1.043"."""
     keys = sorted(state.latest, key=lambda key: (not key.startswith("val."), key.endswith("loss"), key))
     return "  ".join(f"{key.rpartition('.')[2]} {state.latest[key]:.4g}" for key in keys[:most])
 

@@ -1,4 +1,4 @@
-"""Ctrl-C: once asks to save and stop, twice ends at once. A terminal that goes away and SIGTERM ask like the first."""
+"""Ctrl-C: once requests save and stop, twice ends at once. SIGHUP and SIGTERM act like the first."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def handle_interrupts(stop: StopRequest) -> Iterator[None]:
-    """The handler only sets a flag (or raises KeyboardInterrupt the second time): whatever else is for the loop."""
+    """Handle signals: the handler only sets a flag, or raises KeyboardInterrupt the second time."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""One driver per study folder: its claim, and what others may tell it meanwhile."""
+"""One driver per study folder: its lease, and stop requests from other processes."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ CLAIM, STOP = "driver", "stop"
 
 
 class StudyBusy(Exception):
-    """Another driver works on this study; the text says who."""
+    """Another driver works on this study; the text says which."""
 
 
 def running_driver(folder: Path) -> dict[str, object] | None:
-    """The live driver of a study folder: host, pid, time."""
+    """Return the live driver of a study folder: host, pid, time."""
     claim = Lease(folder / CLAIM)
     return claim.owner() if claim.is_alive() else None
 
 
 def request_stop(folder: Path) -> bool:
-    """Tell the live driver to have its trials save and stop; False where none lives."""
+    """Ask the live driver to have its trials save and stop; False where there is none."""
     held = running_driver(folder)
     if held is None:
         return False
@@ -33,7 +33,7 @@ def request_stop(folder: Path) -> bool:
 
 
 class StudyLock:
-    """Holds the study folder while in the context; asks `stop` when somebody ran `studies stop`."""
+    """Context manager that holds the study folder; requests `stop` after `studies stop`."""
 
     def __init__(self, folder: Path, stop: StopRequest) -> None:
         self._folder, self._stop = folder, stop
@@ -71,7 +71,7 @@ class StudyLock:
                 touched = time.monotonic()
                 try:
                     if not self._claim.renew(self._token):
-                        self._stop.request()  # another driver took over, as this one had been asleep for long
+                        self._stop.request()  # another driver took over, as this one was suspended for long
                         return
                 except OSError:
                     continue

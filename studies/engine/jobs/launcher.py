@@ -2,8 +2,8 @@
 
 Each launcher is one module in `launchers/`, found by its name. A work-stealing launcher (one machine, a Ray cluster)
 gets overlapping lists: as many jobs as it has capacity for, each with all open trials, and leases decide which job runs
-which trial. Any other (a batch queue) gets every trial in one job only. The state of a trial is read from its folder;
-`poll` only says whether a job's process still exists.
+which trial. Any other (a batch queue) gets every trial in one job only. A trial's state is read from its folder; `poll`
+reports only whether a job's process exists.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ JobState = Literal["waiting", "running", "gone"]
 
 
 class LaunchError(Exception):
-    """The launcher cannot do what is asked; the text is for the user."""
+    """The launcher cannot run this; the text is for the user."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """Trial folders that one process takes one after another; resources are those of one trial."""
+    """Trial folders that one process runs one after another; resources are those of one trial."""
 
     folders: tuple[Path, ...]
     resources: Resources
@@ -46,9 +46,9 @@ class Handle:
     native: Any = None
     pid: int = 0
     exit_note: str = ""
-    """Both set when gone: the worker's process, and how it ended if that was not its own end."""
+    """Both set when gone: the worker's process id, and how it ended if something else ended it."""
     ended_by_cluster: bool = False
-    """Set when gone: it ended by the site's doing (a failed node, a preemption, scancel), not by the trial's."""
+    """Set when gone: the cluster ended it (node failure, preemption, scancel), not the trial."""
 
 
 @dataclass(frozen=True)
@@ -60,19 +60,19 @@ class LaunchContext:
     options: dict[str, Any]
     """`resources.launcher.<name>` of the study."""
     stop: StopRequest = field(default_factory=StopRequest)
-    """Asked as soon as the user interrupts; a launcher that works in this process gives it to its trials."""
+    """Requested when the user interrupts; a launcher that works in this process passes it to its trials."""
 
 
 class Launcher(Protocol):
     name: str
     work_stealing: bool
     trials_per_job: int
-    """Trials per job where it does not steal."""
+    """Trials per job without work stealing."""
     interval: float
     """Seconds between two polls."""
 
     def capacity(self, resources: Resources) -> int:
-        """How many such jobs are worth having at once. LaunchError where it can never run, saying what there is."""
+        """Return how many such jobs to run at once. LaunchError, with what is available, if none can ever run."""
         ...
 
     def submit(self, jobs: Sequence[Job]) -> list[Handle]: ...
@@ -80,29 +80,29 @@ class Launcher(Protocol):
     def poll(self, handles: Sequence[Handle]) -> dict[Handle, JobState]: ...
 
     def stop(self, handles: Sequence[Handle], kill: bool = False) -> None:
-        """Ask the workers to save and end; kill: at once. Returns without waiting."""
+        """Ask the workers to save and end; kill: end them at once. Returns without waiting."""
         ...
 
     def close(self) -> None:
-        """Let go of everything; nothing of ours runs afterwards, unless it is meant to outlive the driver."""
+        """Release everything; nothing runs afterwards except jobs meant to outlive the driver."""
         ...
 
 
 @runtime_checkable
 class BatchLauncher(Launcher, Protocol):
-    """A launcher whose jobs go on without the driver, and are found again by a later one."""
+    """A launcher whose jobs continue without the driver and can be reattached by a later one."""
 
     def reattach(self, folders: Sequence[Path]) -> list[Handle]:
-        """The jobs in the queue that an earlier driver submitted for these trials; a handle has one trial."""
+        """Return the queued jobs that an earlier driver submitted for these trials, one handle per trial."""
         ...
 
     def messages(self) -> list[str]:
-        """Lines for the user since this was last asked."""
+        """Return the lines for the user since the last call."""
         ...
 
 
 def _modules() -> dict[str, str]:
-    """Every launcher: ``launchers/<name>.py`` or ``launchers/<name>/launcher.py``."""
+    """Return every launcher's module: ``launchers/<name>.py`` or ``launchers/<name>/launcher.py``."""
     package, folder = "studies.engine.launchers", Path(__file__).parent.parent / "launchers"
     files = {file.stem: f"{package}.{file.stem}" for file in folder.glob("[!_]*.py")}
     return files | {file.parent.name: f"{package}.{file.parent.name}.launcher" for file in folder.glob("*/launcher.py")}
@@ -113,7 +113,7 @@ def launcher_names() -> list[str]:
 
 
 def create_launcher(name: str, site: LaunchContext) -> Launcher:
-    """The launcher in ``launchers/<name>``."""
+    """Return the launcher of that name; LaunchError if there is none or its package is missing."""
     known = launcher_names()
     if name not in known:
         near = get_close_matches(name, known, 1)
@@ -128,7 +128,7 @@ def create_launcher(name: str, site: LaunchContext) -> Launcher:
 
 
 def default_launcher(asked: str | None, trials: int) -> tuple[str, str]:
-    """Name of the launcher and, where that needs explaining, one line."""
+    """Return the launcher's name and, where the choice needs explaining, one line."""
     if asked:
         return asked, ""
     if trials <= 1:

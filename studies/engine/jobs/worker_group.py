@@ -1,26 +1,29 @@
-"""The workers of one trial on this machine: one process, or several that train it together."""
+"""The workers of one job on this machine: one process, or several that train its trial together."""
 
 from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from studies.engine.core.trial import Resources
-from studies.engine.jobs.worker_process import WorkerProcess
-from studies.engine.runtime.distributed import env
+from studies.engine.jobs.launcher import Job
+from studies.engine.jobs.worker_process import WorkerProcess, driver_id, time_limit, worker_command, worker_environment
+from studies.engine.runtime.distributed.env import rank_environment
 
 EXIT_GRACE_SECONDS = 5.0
-"""Seconds that the others have after rank 0 to end by themselves."""
+"""Seconds that the other ranks have to exit after rank 0."""
 
 
 class WorkerGroup:
-    """As one `Process`: rank 0 is who is asked and who tells how it went."""
+    """All ranks as one process: stop requests go to rank 0, and its exit note counts."""
 
-    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], resources: Resources) -> None:
-        world, gang = resources.world, uuid.uuid4().hex
-        told = [env.rank_environment(i, world, resources.per_node, gang, "127.0.0.1") for i in range(world)]
-        self._all = [WorkerProcess(arguments, {**environment, **each}) for each in told]
+    def __init__(self, job: Job, code: Path) -> None:
+        environment = {**worker_environment(job, code), **time_limit(job), "DYNVIT_DRIVER": driver_id()}
+        world, per_node, rendezvous = job.resources.world, job.resources.per_node, uuid.uuid4().hex
+        self._all = []
+        for rank in range(world):
+            variables = rank_environment(rank, world, per_node, rendezvous, "127.0.0.1") if world > 1 else {}
+            self._all.append(WorkerProcess(worker_command(job), {**environment, **variables}))
         self._ended: float | None = None
         self.pid = self._all[0].pid
 
@@ -39,11 +42,3 @@ class WorkerGroup:
 
     def note(self) -> str:
         return self._all[0].note()
-
-
-def start_workers(
-    arguments: Sequence[str], environment: Mapping[str, str], resources: Resources
-) -> WorkerProcess | WorkerGroup:
-    if resources.world > 1:
-        return WorkerGroup(arguments, environment, resources)
-    return WorkerProcess(arguments, environment)

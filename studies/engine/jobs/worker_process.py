@@ -1,4 +1,4 @@
-"""A worker as a process of its own, in its own process group; used on whichever machine the job runs."""
+"""A worker as a separate process in its own process group, on the machine of the job."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ STOP_GRACE_SECONDS = 20.0
 
 
 def worker_command(job: Job, until_empty: bool = True) -> list[str]:
-    """Without the interpreter's name, which differs between machines."""
+    """Return the arguments after the interpreter, whose path differs between machines."""
     options = ["--until-empty"] if until_empty else []
     return ["-m", "studies.engine.worker", *options, "--device", job.device, *map(str, job.folders)]
 
 
 def worker_environment(job: Job, code: Path) -> dict[str, str]:
-    """Added to the worker's environment: the code as it was at launch, threads, no GPU where none was asked for."""
+    """Return variables for the worker: the code snapshot, threads, no GPU where none was requested."""
     cpus = str(max(1, job.resources.cpus))
     paths = {"PYTHONPATH": str(code), "PYTHONSAFEPATH": "1"}  # safe: else the current folder's code would come first
     given = {**paths, "OMP_NUM_THREADS": cpus, "MKL_NUM_THREADS": cpus, "PYTHONUNBUFFERED": "1"}
@@ -37,17 +37,17 @@ def worker_environment(job: Job, code: Path) -> dict[str, str]:
 
 
 def time_limit(job: Job) -> dict[str, str]:
-    """Lets the worker keep to the trial's minutes, where the launcher has no clock of its own for that."""
+    """Return the variable with the trial's time limit, where the launcher enforces none."""
     return {} if job.resources.minutes is None else {"DYNVIT_MINUTES": f"{job.resources.minutes:g}"}
 
 
 def driver_id() -> str:
-    """For DYNVIT_DRIVER: a worker with it ends when this process does."""
+    """Return the value of DYNVIT_DRIVER: a worker with it ends when this process does."""
     return f"{os.getpid()}:{start_time(os.getpid())}"
 
 
 class WorkerProcess:
-    """A running worker. Its output outside of trials is kept for `note`."""
+    """A running worker. `note` reports its output outside of trials."""
 
     def __init__(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
         self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
@@ -65,18 +65,18 @@ class WorkerProcess:
         return self._popen.poll() is None
 
     def request_stop(self) -> None:
-        """Save and end. To the worker alone: its data loaders must live while it saves."""
+        """Ask the worker alone to save and end: its data loaders must live while it saves."""
         if self.alive():
             self._popen.terminate()
 
     def kill(self) -> None:
-        """With everything it started, also what outlived it."""
+        """Kill it with everything it started, also what outlived it."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         self._popen.wait()
 
     def wait(self) -> str:
-        """Until it ends; then the note. Interrupted, it asks, waits GRACE, kills."""
+        """Wait for its end and return the note. If interrupted: ask it to stop, wait STOP_GRACE_SECONDS, kill."""
         try:
             while self.alive():
                 time.sleep(0.1)  # not a blocking wait: Ray's interrupt would not end that one
@@ -91,7 +91,7 @@ class WorkerProcess:
         return self.note()
 
     def note(self) -> str:
-        """How it ended, empty where the worker ended by itself and trials tell the rest."""
+        """Return how it ended; empty after a normal exit, for which the trials' states are enough."""
         code = self._popen.wait()
         self._output.seek(max(0, self._output.seek(0, os.SEEK_END) - 4000))
         lines = self._output.read().decode(errors="replace").strip().splitlines()

@@ -1,29 +1,22 @@
-"""In this process, one trial after another: for debugging, CI, and machines with nothing else installed.
+"""Trials in this process, one after another: for debugging, CI, and machines with nothing else installed.
 
-A trial that several processes train together gets them all from here, and this one waits.
+For a trial of several processes, this process starts all of them and waits.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from studies.engine.core.processes import command_output
 from studies.engine.core.stop import StopRequest
 from studies.engine.core.trial import Resources
 from studies.engine.jobs.launcher import Handle, Job, JobState, LaunchContext, LaunchError
-from studies.engine.jobs.worker_group import start_workers
-from studies.engine.jobs.worker_process import (
-    STOP_GRACE_SECONDS,
-    driver_id,
-    time_limit,
-    worker_command,
-    worker_environment,
-)
+from studies.engine.jobs.worker_group import WorkerGroup
+from studies.engine.jobs.worker_process import STOP_GRACE_SECONDS
 from studies.engine.runtime import worker
 from studies.engine.storage.code_snapshot import root
 from studies.engine.storage.trial_folder import TrialFolder
@@ -34,7 +27,7 @@ def create(site: LaunchContext) -> InlineLauncher:
 
 
 class InlineLauncher:
-    """Each `poll` runs one trial, so the driver looks around between two."""
+    """Each `poll` runs one trial, so that the driver acts between two."""
 
     name = "inline"
     work_stealing = True
@@ -76,16 +69,15 @@ class InlineLauncher:
         return worker.run_attempt(folder, self._stop, job.device, inline=True, minutes=minutes) is not None
 
     def _run_group(self, handle: Handle) -> None:
-        """For the processes of a trial; the driver's other work waits too, as it does for a trial in this process."""
-        environment = {**worker_environment(handle.job, root()), **time_limit(handle.job), "DYNVIT_DRIVER": driver_id()}
-        process = start_workers(worker_command(handle.job), environment, handle.job.resources)
-        asked: float | None = None
+        """Run a trial's processes; blocks the driver, as a trial in this process does."""
+        process = WorkerGroup(handle.job, root())
+        stopping_since: float | None = None
         try:
             while process.alive():
-                if self._stop and asked is None:
-                    asked = time.monotonic()
+                if self._stop and stopping_since is None:
+                    stopping_since = time.monotonic()
                     process.request_stop()
-                if asked is not None and time.monotonic() - asked > STOP_GRACE_SECONDS:
+                if stopping_since is not None and time.monotonic() - stopping_since > STOP_GRACE_SECONDS:
                     process.kill()
                 time.sleep(0.05)
         finally:
@@ -93,7 +85,7 @@ class InlineLauncher:
         handle.pid, handle.exit_note = process.pid, process.note()
 
     def stop(self, handles: Sequence[Handle], kill: bool = False) -> None:
-        """The trial under way sees it at its next step. What kills here is the second Ctrl-C itself."""
+        """Stop the running trial at its next step; to kill it, the user presses Ctrl-C twice."""
         self._stop.request()
 
     def close(self) -> None:
@@ -101,23 +93,17 @@ class InlineLauncher:
 
 
 def gpu_count() -> int:
-    """Of this machine, as its driver lists them."""
-    if shutil.which("nvidia-smi") is None:
-        return 0
-    try:
-        told = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20).stdout
-    except (OSError, subprocess.TimeoutExpired):
-        return 0
-    return sum(line.startswith("GPU ") for line in told.splitlines())
+    """Return the number of this machine's GPUs, as nvidia-smi lists them."""
+    return sum(line.startswith("GPU ") for line in command_output("nvidia-smi", "-L").splitlines())
 
 
 def set_threads(threads: int) -> None:
-    """As the other launchers do for their workers; threads beyond a trial's cores wait for each other."""
+    """Limit threads to a trial's cores, as the other launchers do for their workers."""
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
-    if torch := sys.modules.get("torch"):  # an earlier trial has loaded it, and it has read these
+    if torch := sys.modules.get("torch"):  # loaded by an earlier trial, it has read the variables already
         torch.set_num_threads(threads)
 
 
 def has_gpu() -> bool:
-    """Whether there may be a GPU at all; a container may hold one without its maker's tools."""
+    """Return whether there may be a GPU; a container may have one without nvidia-smi."""
     return any(next(Path("/dev").glob(name), None) for name in ("nvidia[0-9]*", "kfd", "dxg")) or gpu_count() > 0

@@ -1,4 +1,4 @@
-"""Worker processes on this machine without Ray: as many at once as its cores allow. No GPUs: Ray shares those out."""
+"""Worker processes on this machine without Ray: as many at once as its cores allow. CPU only."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from studies.engine.core.processes import available_cores
 from studies.engine.core.trial import Resources
 from studies.engine.jobs.launcher import Handle, Job, JobState, LaunchContext, LaunchError
-from studies.engine.jobs.worker_group import WorkerGroup, start_workers
-from studies.engine.jobs.worker_process import WorkerProcess, driver_id, time_limit, worker_command, worker_environment
+from studies.engine.jobs.worker_group import WorkerGroup
 from studies.engine.storage import code_snapshot
 
 
@@ -24,7 +23,7 @@ class LocalLauncher:
 
     def __init__(self, site: LaunchContext) -> None:
         self._code = code_snapshot.take(site.results)
-        self._processes: list[WorkerProcess | WorkerGroup] = []
+        self._processes: list[WorkerGroup] = []
 
     def capacity(self, resources: Resources) -> int:
         if resources.gpus > 0 or resources.nodes > 1:
@@ -35,21 +34,17 @@ class LocalLauncher:
         return available_cores() // cpus
 
     def submit(self, jobs: Sequence[Job]) -> list[Handle]:
-        handles = []
-        for job in jobs:
-            environment = {**worker_environment(job, self._code), **time_limit(job), "DYNVIT_DRIVER": driver_id()}
-            process = start_workers(worker_command(job), environment, job.resources)
-            self._processes.append(process)
-            handles.append(Handle(job, process))
+        handles = [Handle(job, WorkerGroup(job, self._code)) for job in jobs]
+        self._processes += [handle.native for handle in handles]
         return handles
 
     def poll(self, handles: Sequence[Handle]) -> dict[Handle, JobState]:
         states: dict[Handle, JobState] = {}
         for handle in handles:
-            process: WorkerProcess | WorkerGroup = handle.native
+            process: WorkerGroup = handle.native
             states[handle] = "running" if process.alive() else "gone"
             if states[handle] == "gone":
-                process.kill()  # what it may have left behind
+                process.kill()  # with what it may have left running
                 handle.pid, handle.exit_note = process.pid, process.note()
         return states
 

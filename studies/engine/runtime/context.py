@@ -1,4 +1,4 @@
-"""What a task sees of the engine: the engine's side of `dynvit.context.Context`. Standard library only."""
+"""The engine's implementation of `dynvit.context.Context`. Standard library only."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_SHOWN_METRICS = 6  # metrics kept in the state for the progress display
 
 
 class LeaseLost(BaseException):
-    """The folder is another worker's now: nothing more may be written. No Exception, lest a task swallow it."""
+    """Another worker holds the folder: write nothing more. A BaseException, so that no task swallows it."""
 
 
 class TrialContext:
@@ -42,17 +42,17 @@ class TrialContext:
         self.latest: dict[str, float] = {}
         self.lease_lost = False
         self.time_limit_reason = ""
-        """Why this attempt has to end although nobody asked the worker to."""
+        """Set where the attempt has exceeded its time limit."""
         self._stop = stop
         self._checkpoint = Checkpoint(folder)
         self._saved, self._cost = time.monotonic(), 0.0
         self._found = self._checkpoint.find(self.log_text)
-        self._seen: dict[int, set[str]] = {}
+        self._logged_keys: dict[int, set[str]] = {}
         if self._found is None:
             _archive_events(folder, attempt)
         else:
-            self._seen = _continue_events(folder, self.log_text)
-            self.step = max(self._seen, default=0)
+            self._logged_keys = _continue_events(folder, self.log_text)
+            self.step = max(self._logged_keys, default=0)
         self._trial, self._attempt, self._logged = folder, attempt, False
         self._events = self._open()
 
@@ -61,14 +61,14 @@ class TrialContext:
         return bool(self.broadcast(self.stop_requested))
 
     def broadcast(self, value: Any) -> Any:
-        """Rank 0's value, in each of the processes that train this trial together; they all call it in one order."""
+        """Return rank 0's value in every process that trains this trial; all call it in the same order."""
         self._check()
         if self._ranks is not None:
             self._ranks.share(value)
         return value
 
     def log(self, step: int, metrics: dict[str, float], *, steps: int | None = None) -> None:
-        """Append one line; a step that an earlier attempt wrote stands, it is not written again."""
+        """Append one line; values that an earlier attempt wrote for the step are kept."""
         self._check()
         if not self._logged and step < self._checkpoint.step:
             self._discard_curve()
@@ -76,22 +76,22 @@ class TrialContext:
         values = {key: float(value) for key, value in metrics.items()}
         self.step, self.steps = step, steps if steps is not None else self.steps
         self.latest = _progress_metrics({**self.latest, **values})
-        seen = self._seen.get(step, set())
-        fresh = {key: value for key, value in values.items() if key not in seen}
+        written = self._logged_keys.get(step, set())
+        fresh = {key: value for key, value in values.items() if key not in written}
         if fresh:
             line = json.dumps({"t": round(time.time(), 3), "step": step, "m": fresh}).encode() + b"\n"
             if os.write(self._events, line) != len(line):
                 raise OSError(f"events.jsonl took only part of a line (is the disk full?): {self.folder}")
 
     def checkpoint_due(self) -> bool:
-        """Every CHECKPOINT_SECONDS, less often where saving is slow (at most 2 % of the time), and when stopping."""
+        """Return True every CHECKPOINT_SECONDS (saving takes at most 2 % of the time), and when stopping."""
         late = time.monotonic() - self._saved >= max(CHECKPOINT_SECONDS, 50 * self._cost)
         return bool(self.broadcast(self.stop_requested or late))
 
     def save(self, write: Callable[[Path], None]) -> None:
         self._check()
         began = time.monotonic()
-        os.fsync(self._events)  # the curve must reach at least as far as the checkpoint, whatever happens next
+        os.fsync(self._events)  # the curve must reach at least as far as the checkpoint
         self._checkpoint.save(write, self.step)
         self._saved = time.monotonic()
         self._cost = self._saved - began if CHECKPOINT_SECONDS else 0.0
@@ -106,24 +106,23 @@ class TrialContext:
     def log_text(self, text: str) -> None:
         print(time.strftime("[%H:%M:%S]"), text, flush=True)
 
-    def close(self, forget: bool = False) -> None:
-        """forget: the trial is done, its checkpoint serves nobody."""
+    def close(self, remove_checkpoint: bool = False) -> None:
         os.close(self._events)
-        if forget:
+        if remove_checkpoint:
             self._checkpoint.remove()
 
     def _open(self) -> int:
         return os.open(self._trial.events_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
 
     def _discard_curve(self) -> None:
-        """The task did not take up the checkpoint it was given, so the curve before it is not this attempt's."""
+        """Archive the curve of an earlier attempt, as the task did not use its checkpoint."""
         os.close(self._events)
         _archive_events(self._trial, self._attempt)
-        self._events, self._seen, self.latest = self._open(), {}, {}
+        self._events, self._logged_keys, self.latest = self._open(), {}, {}
 
     @property
     def stop_requested(self) -> bool:
-        """Whether this process was asked to stop; the others, if there are any, may not know yet."""
+        """Whether this process was asked to stop; other ranks may not know yet."""
         return bool(self._stop) or bool(self.time_limit_reason)
 
     def _check(self) -> None:
@@ -132,13 +131,13 @@ class TrialContext:
 
 
 def _progress_metrics(metrics: dict[str, float]) -> dict[str, float]:
-    """A few values for the progress display: validation first, then training, nothing per layer."""
+    """Return a few values for the progress display: validation, then training, per-layer values last."""
     order = sorted(metrics, key=lambda key: (not key.startswith("val."), not key.startswith("train."), "layer" in key))
     return {key: metrics[key] for key in order[:MAX_SHOWN_METRICS]}
 
 
 def _archive_events(folder: TrialFolder, attempt: int) -> None:
-    """An attempt without a checkpoint starts from nothing: the curve of the one before goes to that one's folder."""
+    """Move the previous attempt's curve to its folder, as an attempt without a checkpoint starts from the beginning."""
     if attempt > 0 and folder.events_file.exists():
         aside = folder.attempt_folder(attempt - 1)
         aside.mkdir(parents=True, exist_ok=True)
@@ -148,8 +147,8 @@ def _archive_events(folder: TrialFolder, attempt: int) -> None:
 
 
 def _continue_events(folder: TrialFolder, say: Callable[[str], None]) -> dict[int, set[str]]:
-    """Cut a last line that was not finished; which keys stand at which step."""
-    seen: dict[int, set[str]] = {}
+    """Truncate an unfinished last line; return the keys logged at each step."""
+    logged: dict[int, set[str]] = {}
     damaged = 0
     try:
         with open(folder.events_file, "rb+") as f:
@@ -157,15 +156,15 @@ def _continue_events(folder: TrialFolder, say: Callable[[str], None]) -> dict[in
             for line in f:
                 event = parse_event(line)
                 if event is not None:
-                    seen.setdefault(event.step, set()).update(event.metrics)
+                    logged.setdefault(event.step, set()).update(event.metrics)
                 elif line.endswith(b"\n"):
                     damaged += 1
                 end += len(line) if line.endswith(b"\n") else 0
             if end != f.seek(0, os.SEEK_END):
                 f.truncate(end)
-                say("events.jsonl ended in the middle of a line, which was cut")
+                say("events.jsonl ended in the middle of a line, which was removed")
     except FileNotFoundError:
         say("events.jsonl is missing: the curve starts at the checkpoint")
     if damaged:
         say(f"events.jsonl has {damaged} damaged lines, which are skipped")
-    return seen
+    return logged

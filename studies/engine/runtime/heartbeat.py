@@ -1,4 +1,4 @@
-"""The worker's second thread: keeps the claim and the state fresh, listens for a stop, notices a dead parent."""
+"""The worker's second thread: renews lease and state, polls for a stop request, detects a dead parent."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from studies.engine.storage.trial_folder import TrialFolder
 
 POLL_SECONDS = min(1.0, HEARTBEAT_SECONDS / 2)
 ORPHAN_GRACE_SECONDS = 5.0
-"""Seconds that a worker without its parent has to save."""
+"""Seconds that a worker has to save after its parent has died."""
 TIMEOUT_GRACE_SECONDS = float(os.environ.get("DYNVIT_OVERTIME_SECONDS", "20"))
-"""Seconds that an attempt has to save once its minutes are over."""
+"""Seconds that an attempt has to save after its time limit."""
 
 
 class ParentMonitor:
-    """Processes without which this one has no business: its parent, and a driver that owns the whole cluster."""
+    """Watches the processes that this one must not outlive: its parent, and the driver of a private cluster."""
 
     def __init__(self) -> None:
         self._parent = int(os.environ.get("DYNVIT_PARENT") or os.getppid())
@@ -42,7 +42,7 @@ class ParentMonitor:
 
 
 class Heartbeat:
-    """Use as a context manager around one attempt; `state` is what it writes, with the context's step and values."""
+    """Use as a context manager around one attempt; writes `state` with the context's step and values."""
 
     def __init__(
         self,
@@ -56,13 +56,13 @@ class Heartbeat:
         self._folder, self._token, self._state, self._context = folder, token, state, context
         self._stop, self._parents = stop, parents
         self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
         self._touched = self._began = time.monotonic()
         self._orphan_since: float | None = None
         self.minutes: float | None = None
-        """How long this attempt may take."""
+        """Time limit of this attempt."""
         self.on_timeout: Callable[[str], None] = lambda reason: None
-        """Called where the attempt goes on after that and OVERTIME_GRACE; gets the reason."""
+        """Called with the reason where the attempt goes on for TIMEOUT_GRACE_SECONDS after its limit."""
 
     def __enter__(self) -> Heartbeat:
         self._thread.start()
@@ -73,7 +73,7 @@ class Heartbeat:
         self._thread.join()
 
     def state(self) -> State:
-        """The state as of now."""
+        """Return the current state."""
         context = self._context
         return replace(
             self._state, step=context.step, steps=context.steps, latest=dict(context.latest), heartbeat=time.time()
@@ -97,7 +97,7 @@ class Heartbeat:
                 if due:
                     self._touched = time.monotonic()
             except OSError:
-                continue  # a full disk, a network drive that is away: the task meets it by itself or it passes
+                continue  # full disk, network drive offline: the task meets the error itself, or it passes
 
     def _check_deadline(self) -> None:
         over = time.monotonic() - self._began - 60 * self.minutes if self.minutes else -1.0

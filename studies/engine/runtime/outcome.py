@@ -1,4 +1,4 @@
-"""How an attempt ended, by the exception that ended it."""
+"""Status and reason of an attempt, from the exception that ended it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from studies.engine.runtime.context import TrialContext
 from studies.engine.runtime.distributed.leader import RankLost, RankServer
 
 FAILED_RANK_SECONDS = 2.0
-"""Seconds after a failure in which it may turn out that another process of the same trial was its cause."""
+"""Seconds after a failure in which another process of the same trial may turn out to be its cause."""
 
 
 class TimeLimitExceeded(BaseException):
-    """Raised within a trial that does not see that its time is over."""
+    """Raised in a trial that runs on after its time limit."""
 
 
 def classify_outcome(error: BaseException, stop: StopRequest, context: TrialContext) -> tuple[Status, str]:
@@ -30,23 +30,22 @@ def classify_outcome(error: BaseException, stop: StopRequest, context: TrialCont
 
 
 def describe_exception(error: BaseException) -> str:
-    """An exception in one line; `oom` where memory was too small."""
+    """Return an exception in one line; `oom` where memory ran out."""
     if isinstance(error, RankLost):
         return str(error)
     if isinstance(error, MemoryError) or "OutOfMemoryError" in {cls.__name__ for cls in type(error).__mro__}:
         return "oom"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk is full: {error}"
-    told = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
-    module = f"{type(error).__module__}."  # where a class is defined helps nobody; its log has it
-    return told.removeprefix(module)[:300]
+    line = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
+    return line.removeprefix(f"{type(error).__module__}.")[:300]  # the module is in the log's traceback
 
 
 def classify_distributed_outcome(ranks: RankServer, context: TrialContext, reason: str) -> tuple[Status, str]:
-    """Where one of the other processes ended first, that is the reason, not what came of it here."""
-    blamed = ranks.failed_rank(FAILED_RANK_SECONDS)
+    """Return the outcome of a failed rank 0: another rank that ended first is the reason."""
+    cause = ranks.failed_rank(FAILED_RANK_SECONDS)
     if ranks.traceback:
         context.log_text(f"from another process:\n{ranks.traceback}")
-    if not blamed:
+    if not cause:
         return "failed", reason
-    return ("failed" if ranks.traceback else "lost"), blamed
+    return ("failed" if ranks.traceback else "lost"), cause

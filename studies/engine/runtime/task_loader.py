@@ -62,7 +62,7 @@ class _Source(SourceFileLoader):
 
 @lru_cache(maxsize=32)
 def _load(path: Path, version: str) -> ModuleType:
-    """Import the file under a name of its own; `version` makes an edited file a new module."""
+    """Import the file under a unique name; `version` makes an edited file a new module."""
     name = f"studies_task_{path.stem}_{abs(hash((path, version))):x}"
     spec = spec_from_file_location(name, path, loader=_Source(name, str(path)))
     if spec is None or spec.loader is None:

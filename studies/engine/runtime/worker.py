@@ -1,8 +1,7 @@
 """Runs trials: ``python -m studies.engine.worker [--until-empty] [--device cuda:0] FOLDER...``
 
-One process takes its trial folders one after another, so that what is slow to import is imported once. A folder that
-is done, claimed by a live worker, or failed (whether to try again is for the driver to decide) is passed over. Standard
-library only, and the task.
+One process runs its trial folders one after another, so that slow imports happen once. A folder that is done, held by
+a live worker, or failed (the driver decides about retries) is skipped. Standard library only, and the task.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ from studies.engine.storage.trial_folder import TrialFolder
 
 RUNNABLE = ("planned", "queued", "preempted")
 MINUTES_VARIABLE = "DYNVIT_MINUTES"
-"""Environment variable: how long an attempt may take, where the launcher has no clock of its own for that."""
+"""Environment variable: time limit of an attempt in minutes, where the launcher enforces none."""
 EXIT_IO_ERROR = 74
 """Exit code where the results folder could not be written (EX_IOERR)."""
 
@@ -46,8 +45,8 @@ EXIT_IO_ERROR = 74
 def run_distributed_rank(
     folder: TrialFolder, me: env.RankInfo, stop: StopRequest, device: str, parents: ParentMonitor, minutes: float | None
 ) -> NoReturn:
-    """One attempt at one trial as one of several processes, and the end of this one: what torch left running in it
-    might wait for the others for ever."""
+    """Run one attempt as one of several processes and exit without cleanup: torch's threads might wait for the other
+    ranks for ever."""
     if me.rank:
         from studies.engine.runtime.distributed.follower import run_follower
 
@@ -67,7 +66,7 @@ def run_trials(
     until_empty: bool = False,
     minutes: float | None = None,
 ) -> list[Status]:
-    """Run what may be run in `folders`, in a process of its own; how each of them ended."""
+    """Run the runnable `folders` in this worker process; return the status of each attempt."""
     ended: list[Status] = []
     while True:
         before = len(ended)
@@ -78,7 +77,7 @@ def run_trials(
             if status is not None:
                 ended.append(status)
             if status == "failed" and folder.state().reason.startswith("oom"):
-                return ended  # the device's memory is best cleaned by a new process
+                return ended  # only a new process frees the device's memory reliably
         if len(ended) == before or not until_empty:
             return ended
 
@@ -92,14 +91,14 @@ def run_attempt(
     ranks: RankServer | None = None,
     minutes: float | None = None,
 ) -> Status | None:
-    """One attempt at one trial; None where there is nothing to do or another has it. inline: this process does more."""
+    """Run one attempt; None if the trial is not runnable or another worker has it. inline: in the driver's process."""
     if folder.state().status not in RUNNABLE:
         return None
     token = folder.acquire_lease()
     if token is None:
         return None
     try:
-        state = folder.state()  # again: another may have run it before we had the claim
+        state = folder.state()  # read again: another worker may have run it before the lease was acquired
         if state.status not in RUNNABLE:
             return None
         remove_temp_files(folder)
@@ -109,8 +108,8 @@ def run_attempt(
         here = folder.attempt_folder(state.attempt)
         here.mkdir(parents=True, exist_ok=True)
         folder.set_state(running)
-        with capture_output(here / "log.txt", inline), timeout_interrupt(inline) as insist:
-            return _run(folder, token, running, stop, parents, ranks, minutes, insist)
+        with capture_output(here / "log.txt", inline), timeout_interrupt(inline) as interrupt:
+            return _run(folder, token, running, stop, parents, ranks, minutes, interrupt)
     finally:
         folder.release_lease(token)
 
@@ -123,7 +122,7 @@ def _run(
     parents: ParentMonitor | None,
     ranks: RankServer | None,
     minutes: float | None,
-    insist: Callable[[str], None] | None,
+    interrupt: Callable[[str], None] | None,
 ) -> Status | None:
     began = time.monotonic()
     here = folder.attempt_folder(running.attempt - 1)
@@ -131,13 +130,14 @@ def _run(
     spec = folder.spec() or {}
     context = TrialContext(folder, running.attempt - 1, int(spec.get("seed", 0)), running.device, stop, ranks)
     context.log_text(f"trial {folder.id}, attempt {running.attempt}, process {running.pid} on {running.host}")
-    pulse = Heartbeat(folder, token, running, context, stop, parents)
-    pulse.minutes, pulse.on_timeout = minutes, insist or (lambda reason: abort(folder, pulse, "failed", reason))
+    heartbeat = Heartbeat(folder, token, running, context, stop, parents)
+    heartbeat.minutes = minutes
+    heartbeat.on_timeout = interrupt or (lambda reason: abort(folder, heartbeat, "failed", reason))
     status: Status = "failed"
     try:
-        with pulse:
+        with heartbeat:
             if ranks is not None:
-                ranks.abort = lambda reason: abort(folder, pulse, "lost", reason)
+                ranks.abort = lambda reason: abort(folder, heartbeat, "lost", reason)
                 _wait_for_ranks(ranks, spec, context, stop)
             result = run_spec(spec, context)
             if ranks is not None:
@@ -146,7 +146,7 @@ def _run(
         folder.set_result({"schema": 1, **result})
         status, reason = "done", ""
     except LeaseLost:
-        context.log_text("another worker has taken this trial over: nothing more is written here")
+        context.log_text("another worker has taken over this trial; this process writes nothing more")
         return None
     except BaseException as error:
         status, reason = classify_outcome(error, stop, context)
@@ -154,13 +154,13 @@ def _run(
             status, reason = classify_distributed_outcome(ranks, context, reason)
         if status in ("failed", "lost"):
             traceback.print_exc()
-            traceback.clear_frames(error.__traceback__)  # lets go of what the task held
+            traceback.clear_frames(error.__traceback__)  # releases the task's objects
         if isinstance(error, KeyboardInterrupt):
-            folder.set_state(replace(pulse.state(), status=status, reason=reason, ended=time.time()))
+            folder.set_state(replace(heartbeat.state(), status=status, reason=reason, ended=time.time()))
             raise
     finally:
-        context.close(forget=status == "done" and not keeps_checkpoint(spec.get("config")))
-    folder.set_state(replace(pulse.state(), status=status, reason=reason, ended=time.time()))
+        context.close(remove_checkpoint=status == "done" and not keeps_checkpoint(spec.get("config")))
+    folder.set_state(replace(heartbeat.state(), status=status, reason=reason, ended=time.time()))
     context.log_text(f"{status} after {time.monotonic() - began:.1f} s" + (f": {reason}" if reason else ""))
     if status == "failed":
         gc.collect()
@@ -168,47 +168,45 @@ def _run(
 
 
 def run_spec(spec: dict[str, Any], context: TrialContext) -> dict[str, Any]:
-    """The task's result as it will be read back: {"metrics": {...}, "cost": {...}}."""
+    """Return the task's result as JSON values: {"metrics": {...}, "cost": {...}}."""
     if "task" not in spec or "config" not in spec:
         raise ValueError("spec.json is missing or damaged")
     result = task_loader.run_task(spec["task"], spec["config"], context)
     if not isinstance(result, dict) or not isinstance(result.get("metrics"), dict):
-        raise TypeError(
-            'a task returns {"metrics": {...}, "cost": {...}}' + f", this one returned {type(result).__name__}"
-        )
-    plain = json.loads(json.dumps({"cost": {}, **result}, default=lambda value: value.item()))
-    return dict(plain)
+        expected = 'a task returns {"metrics": {...}, "cost": {...}}'
+        raise TypeError(f"{expected}, this one returned {type(result).__name__}")
+    return dict(json.loads(json.dumps({"cost": {}, **result}, default=lambda value: value.item())))
 
 
 def _wait_for_ranks(ranks: RankServer, spec: dict[str, Any], context: TrialContext, stop: StopRequest) -> None:
-    """Wait for the other processes and tell them what this attempt is."""
+    """Wait for the other processes and send them this attempt's spec and checkpoint."""
     checkpoint = context.load()
     start = {"spec": spec, "address": ranks.address, "checkpoint": str(checkpoint) if checkpoint else None}
     ranks.wait_for_ranks(start, lambda: context.stop_requested)
     context.log_text(f"{ranks.world} processes, this is the first")
 
 
-def abort(folder: TrialFolder, pulse: Heartbeat, status: Status, reason: str) -> None:
-    """End this process, which hangs in something that cannot be interrupted."""
-    folder.set_state(replace(pulse.state(), status=status, reason=reason, ended=time.time()))
-    print(f"{status}: {reason}; this process does not come to a step's end and is ended", flush=True)
+def abort(folder: TrialFolder, heartbeat: Heartbeat, status: Status, reason: str) -> None:
+    """Exit this process, which hangs in something that cannot be interrupted."""
+    folder.set_state(replace(heartbeat.state(), status=status, reason=reason, ended=time.time()))
+    print(f"{status}: {reason}; no step finished in time; aborting the process", flush=True)
     os._exit(1)
 
 
 def keeps_checkpoint(config: object) -> bool:
-    """Whether the config says anywhere `keep_checkpoint: true`."""
+    """Return whether the config has `keep_checkpoint: true` at any level."""
     return isinstance(config, dict) and (
         config.get("keep_checkpoint") is True or any(keeps_checkpoint(value) for value in config.values())
     )
 
 
 def remove_temp_files(folder: TrialFolder) -> None:
-    """Half-written files that a killed worker left."""
+    """Remove partial files that a killed worker left."""
     for place in (folder.path, folder.checkpoint_file.parent):
         for file in place.glob(".*"):
             with contextlib.suppress(FileNotFoundError):
-                claiming = file.name.startswith(".claim.")  # perhaps by somebody at this very moment
-                if not claiming or file.stat().st_mtime < time.time() - 600:
+                lease = file.name.startswith(".claim.")  # another process may be acquiring it now
+                if not lease or file.stat().st_mtime < time.time() - 600:
                     file.unlink()
     folder.stop_file.unlink(missing_ok=True)
 
@@ -216,14 +214,14 @@ def remove_temp_files(folder: TrialFolder) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="studies.engine.worker", description=__doc__)
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
-    parser.add_argument("--until-empty", action="store_true", help="go round until nothing is left to run")
+    parser.add_argument("--until-empty", action="store_true", help="repeat until nothing is left to run")
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args(arguments)
     stop = StopRequest()
-    word: Status = "preempted" if os.environ.get("DYNVIT_SCHEDULED") else "stopped"  # a queue's jobs come back
-    signal.signal(signal.SIGTERM, lambda *_: stop.request(word))
+    stop_status: Status = "preempted" if os.environ.get("DYNVIT_SCHEDULED") else "stopped"  # queues requeue jobs
+    signal.signal(signal.SIGTERM, lambda *_: stop.request(stop_status))
     signal.signal(signal.SIGUSR2, lambda *_: stop.request("preempted"))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the driver, which asks us to stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver, which asks its workers to stop
     parents = ParentMonitor()
     if parents.dead():
         return 1

@@ -1,7 +1,7 @@
-"""The trial's checkpoint: written whole or not at all, verified when read, the one before kept until the next.
+"""The trial's checkpoint: written atomically, verified when read, the previous one kept until the next.
 
 ``ckpt/last.json`` holds size and sha256 of the newest file and of the one before. It is written before either file
-moves, so whichever rename a kill falls between, each file on disk is vouched for.
+moves, so whichever rename a kill falls between, each file on disk can be verified.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ class Checkpoint:
         self.previous = self.last.with_name("previous.pt")
         self.sidecar = self.last.with_name("last.json")
         self.step = 0
-        """The step logged last before the checkpoint that `find` found was written."""
+        """The last step logged before the checkpoint that `find` returned."""
 
     def save(self, write: Callable[[Path], None], step: int) -> None:
-        """Replace the checkpoint by what `write` puts into the file it is given."""
+        """Replace the checkpoint by the file that `write` creates at the path it is given."""
         self.last.parent.mkdir(exist_ok=True)
         temporary = self.last.with_name(f".{self.last.name}.{os.getpid()}")
         try:
@@ -46,7 +46,7 @@ class Checkpoint:
             raise
 
     def find(self, say: Callable[[str], None]) -> Path | None:
-        """The newest whole checkpoint, or None; damaged ones are set aside and spoken of."""
+        """Return the newest intact checkpoint, or None; damaged ones are set aside and reported."""
         known = [k for k in (read_json(self.sidecar) or {}).values() if k]
         for file in (self.last, self.previous):
             if not file.exists():
@@ -62,7 +62,7 @@ class Checkpoint:
         return None
 
     def digest(self) -> str:
-        """Another text after every `save`, empty before the first: tells whether a trial got on."""
+        """Return the newest file's sha256, empty before the first `save`: shows whether a trial made progress."""
         return str(((read_json(self.sidecar) or {}).get("last") or {}).get("sha256", ""))
 
     def remove(self) -> None:

@@ -18,18 +18,18 @@ from studies.engine.core.processes import command_output
 PACKAGES = ("dynvit", "studies")
 SUFFIXES = (".py", ".json")
 SOURCE = "source.json"
-"""In a snapshot: git and fingerprint of the tree it was taken from."""
+"""In a snapshot: git state and fingerprint of the tree it was taken from."""
 
 
 @cache
 def root() -> Path:
-    """The folder that holds the packages this process runs."""
+    """Return the folder with the packages that this process runs."""
     return Path(__file__).resolve().parents[3]
 
 
 @cache
 def fingerprint(folder: Path, packages: tuple[str, ...] = ("dynvit",)) -> str:
-    """Twelve characters that change with every file of the packages; of the science alone, if not told otherwise."""
+    """Return twelve hexadecimal digits of a hash over every file of the packages."""
     digest = hashlib.sha256()
     for file in _files(folder, packages):
         body = file.read_bytes()
@@ -39,9 +39,9 @@ def fingerprint(folder: Path, packages: tuple[str, ...] = ("dynvit",)) -> str:
 
 @cache
 def source() -> dict[str, Any]:
-    """git sha and whether the tree is dirty (in a snapshot: of where it was taken); fingerprint of the science's code.
+    """Return git sha, whether the tree is dirty (in a snapshot: of the original tree), and the fingerprint of dynvit.
 
-    The engine does not count: a change of it changes no number.
+    The engine is left out: a change of it changes no result.
     """
     written = read_json(root() / SOURCE)
     if written is not None:
@@ -50,7 +50,7 @@ def source() -> dict[str, Any]:
 
 
 def git(folder: Path) -> dict[str, Any] | None:
-    """None outside a repository or without git."""
+    """Return sha and whether it is dirty; None outside a repository or without git."""
     sha = command_output("git", "-C", str(folder), "rev-parse", "HEAD")
     if not sha:
         return None
@@ -61,7 +61,7 @@ def git(folder: Path) -> dict[str, Any] | None:
 
 
 def take(results: Path) -> Path:
-    """The snapshot of the running code under ``results/code``, made if it is not there."""
+    """Return the snapshot of the running code under ``results/code``, creating it if it is missing."""
     target = results / "code" / fingerprint(root(), PACKAGES)
     if (target / SOURCE).exists():
         return target

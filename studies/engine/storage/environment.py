@@ -1,4 +1,4 @@
-"""Where and with what a trial ran: env.json. Nothing heavy is imported to find out."""
+"""env.json: the machine and package versions of a trial. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -16,14 +16,18 @@ PACKAGES = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "ray", "sub
 
 
 def describe(device: str) -> dict[str, Any]:
-    """The contents of env.json."""
+    """Return the contents of env.json."""
     return {**_machine(), **source(), "gpu": gpu() if device.startswith("cuda") else "", "device": device}
 
 
 @cache
 def gpu() -> str:
-    """Name of the first GPU, empty where nvidia-smi is absent or silent."""
-    return command_output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").split("\n")[0].strip()
+    """Return the name of the first GPU, empty where nvidia-smi gives none."""
+    return _nvidia_smi("name")
+
+
+def _nvidia_smi(field: str) -> str:
+    return command_output("nvidia-smi", f"--query-gpu={field}", "--format=csv,noheader").split("\n")[0].strip()
 
 
 @cache
@@ -33,9 +37,7 @@ def _machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "host": socket.gethostname(),
-        "driver": command_output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
-        .split("\n")[0]
-        .strip(),
+        "driver": _nvidia_smi("driver_version"),
         "command": sys.argv,
     }
 

@@ -1,7 +1,7 @@
-"""A claim: a small file that says which live process works on a folder.
+"""A lease: a small file that names the live process working on a folder.
 
-Made with a hard link, so it appears complete and only once, also on NFS. Its age is the time since the holder touched
-it last. A holder that was taken for dead and comes back learns so at its next beat: the token is not its own.
+Created with a hard link, so it appears complete and only once, also on NFS. Its age is the time since its owner renewed
+it. An owner that was presumed dead and resumes learns so at its next renewal: the token is no longer its own.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ STALE_AFTER = 5  # heartbeats
 
 
 class Lease:
-    """One claim file."""
+    """One lease file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def acquire(self) -> str | None:
-        """Claim for this process: a token, or None where a live process holds it."""
+        """Take the lease for this process; return a token, or None where a live process holds it."""
         token = uuid.uuid4().hex
         for _ in range(3):
             if self._create(token):
@@ -44,9 +44,9 @@ class Lease:
             self.path.unlink(missing_ok=True)
 
     def renew(self, token: str) -> bool:
-        """Say that the holder lives. False: the claim is another's now, stop working."""
+        """Refresh the lease. False: another process holds it now, stop working."""
         if not self._is_owner(token):
-            # taken away by a breaker that died before it put it back: ours again if nobody else has it
+            # moved away by a process that died before restoring it: take it back if it is free
             return not self.path.exists() and self._create(token)
         try:
             os.utime(self.path)
@@ -55,21 +55,21 @@ class Lease:
         return True
 
     def is_alive(self) -> bool:
-        """True while a live process holds it."""
-        seen = self._read()
-        return seen is not None and _fresh(*seen)
+        """Return whether a live process holds it."""
+        found = self._read()
+        return found is not None and _fresh(*found)
 
     def owner(self) -> dict[str, Any] | None:
-        """Who holds it (host, pid, time, token), dead or alive."""
-        seen = self._read()
-        return _parse(seen[0]) if seen else None
+        """Return its owner (host, pid, time, token), dead or alive."""
+        found = self._read()
+        return _parse(found[0]) if found else None
 
     def _is_owner(self, token: str) -> bool:
         held = self.owner()
         return held is not None and held.get("token") == token
 
     def _read(self) -> tuple[bytes, int] | None:
-        """Contents and modification time (ns), of one and the same file."""
+        """Return contents and modification time (ns) of the same file."""
         try:
             with open(self.path, "rb") as f:
                 return f.read(), os.fstat(f.fileno()).st_mtime_ns
@@ -96,12 +96,12 @@ class Lease:
         return True
 
     def _steal_stale(self, token: str) -> bool:
-        """Remove a dead process's claim; True when the way is free. Breakers take turns."""
+        """Remove a dead process's lease; return whether it is free now."""
         with self._lock():
-            seen = self._read()
-            if seen is None:
+            found = self._read()
+            if found is None:
                 return True
-            if _fresh(*seen):
+            if _fresh(*found):
                 return False
             stale_path = self.path.with_name(f".{self.path.name}.stale.{token}")
             try:
@@ -109,17 +109,17 @@ class Lease:
             except FileNotFoundError:
                 return True
             moved = Lease(stale_path)._read()
-            if moved != seen:  # the holder came back to life between the look and the rename: it goes back
-                with contextlib.suppress(FileExistsError):  # then the holder learns at its next beat that it lost
+            if moved != found:  # its owner renewed it between the read and the rename: restore it
+                with contextlib.suppress(FileExistsError):  # then its owner learns of the loss at its next renewal
                     os.link(stale_path, self.path)
             stale_path.unlink(missing_ok=True)
-            return moved == seen
+            return moved == found
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:
-        """One breaker at a time: else the second moves away the claim that the first has just placed.
+        """Let one process at a time remove a stale lease, or the second would remove the first one's new lease.
 
-        The lock ends with its process. Where a file system has none, only the comparison after the rename is left.
+        The lock ends with its process. A file system without locks relies on the comparison after the rename.
         """
         lock = self.path.with_name(f".{self.path.name}.turn")
         while True:
@@ -127,7 +127,7 @@ class Lease:
                 with contextlib.suppress(OSError):
                     fcntl.flock(f, fcntl.LOCK_EX)
                 if not _is_at(f.fileno(), lock):
-                    continue  # the breaker before us has removed it
+                    continue  # its previous holder has removed it
                 try:
                     yield
                 finally:
@@ -136,7 +136,7 @@ class Lease:
 
 
 def _is_at(descriptor: int, path: Path) -> bool:
-    """Whether an open file is still the one of that name."""
+    """Return whether an open file is still the one of that name."""
     try:
         return os.fstat(descriptor).st_ino == os.stat(path).st_ino
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""How a set of trials stands, read from their folders: cheap to ask again, from several threads."""
+"""States of a set of trials, read from their folders: cheap to poll, from several threads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from studies.engine.core.trial import State, Status
 from studies.engine.storage.trial_folder import TrialFolder
 
 INACTIVE = ("done", "failed", "lost", "stopped")
-"""Nobody is working on it and nobody will, unless it is queued again."""
+"""No worker runs it, and none will unless it is queued again."""
 
 
 class StateWatcher:

@@ -1,4 +1,4 @@
-"""The trial folder, which is the truth: paths, atomic writes, the state, the event log, who works on it."""
+"""The trial folder, the single source of truth: paths, atomic writes, the state, the event log, the lease."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class TrialFolder:
 
     @property
     def stop_file(self) -> Path:
-        """Holds the token of the claim whose worker is asked to save and stop; any other token is old."""
+        """Holds the token of the lease whose worker should save and stop; any other token is outdated."""
         return self.path / "stop"
 
     @property
@@ -76,7 +76,7 @@ class TrialFolder:
     # ---- spec, state, result
 
     def create(self, spec: dict[str, Any]) -> None:
-        """Make the folder with its spec; an existing spec is left as it is."""
+        """Create the folder with its spec; keep an existing spec."""
         self.path.mkdir(parents=True, exist_ok=True)
         if read_json(self.spec_file) is None:
             write_atomic(self.spec_file, json.dumps(spec, indent=1, sort_keys=True) + "\n", durable=False)
@@ -85,8 +85,8 @@ class TrialFolder:
         return read_json(self.spec_file)
 
     def state(self) -> State:
-        """Where the trial stands. What the file says is checked against the result and the claim: with a result it is
-        done, whatever was written last, and a trial that runs without a live worker is lost."""
+        """Return state.json corrected by the result and the lease: a trial with a result is done, and a running trial
+        without a live worker is lost."""
         state = self._written_state()
         if state.status == "done":
             gone = State("lost", state.attempt, reason="result.json is missing or damaged")
@@ -94,10 +94,10 @@ class TrialFolder:
         if self._has_result():
             return replace(state, status="done", reason="")
         if state.status == "running" and not self.has_live_worker():
-            again = self._written_state()  # its last word comes before its claim goes
-            if again.status != "running" or self._has_result():
-                return replace(again, status="done", reason="") if self._has_result() else again
-            return replace(state, status="lost", reason=state.reason or "its process ended without a word")
+            latest = self._written_state()  # a worker writes its last state before it releases the lease
+            if latest.status != "running" or self._has_result():
+                return replace(latest, status="done", reason="") if self._has_result() else latest
+            return replace(state, status="lost", reason=state.reason or "its process ended without writing a status")
         return state
 
     def _written_state(self) -> State:
@@ -121,7 +121,7 @@ class TrialFolder:
             return False
 
     def set_state(self, state: State) -> None:
-        # not synced: after a power cut the result or the attempts folder tell as much
+        # not synced: after a power cut the result or the attempts folder give the same information
         write_atomic(self.state_file, json.dumps(dataclasses.asdict(state)) + "\n", durable=False)
 
     def result(self) -> dict[str, Any] | None:
@@ -130,35 +130,35 @@ class TrialFolder:
     def set_result(self, result: dict[str, Any]) -> None:
         write_atomic(self.result_file, json.dumps(result, indent=1, sort_keys=True) + "\n")
 
-    # ---- claim: who works here
+    # ---- lease: which process works here
 
     def acquire_lease(self) -> str | None:
-        """Take the folder for this process: a token, or None where a live worker has it."""
+        """Take the folder for this process; return a token, or None where a live worker holds it."""
         return Lease(self.lease_file).acquire()
 
     def release_lease(self, token: str) -> None:
         Lease(self.lease_file).release(token)
 
     def has_live_worker(self) -> bool:
-        """True while a live worker holds the folder."""
+        """Return whether a live worker holds the folder."""
         return Lease(self.lease_file).is_alive()
 
     def renew_lease(self, token: str) -> bool:
-        """Called by the worker's heartbeat; False means that the folder is another worker's now."""
+        """Refresh the lease (the worker's heartbeat); False: another worker holds the folder now."""
         return Lease(self.lease_file).renew(token)
 
     def request_stop(self) -> bool:
-        """Ask the live worker to save and stop; the request carries its claim's token, so that it never stops a later
-        attempt. False where nobody works here."""
-        claim = Lease(self.lease_file)
-        held = claim.owner()
-        if held is None or not claim.is_alive():
+        """Ask the live worker to save and stop; False without one. The request carries the lease's token, so that it
+        never stops a later attempt."""
+        lease = Lease(self.lease_file)
+        owner = lease.owner()
+        if owner is None or not lease.is_alive():
             return False
-        write_atomic(self.stop_file, str(held.get("token", "")), durable=False)
+        write_atomic(self.stop_file, str(owner.get("token", "")), durable=False)
         return True
 
     def set_state_if_idle(self, state: State) -> bool:
-        """Write a state from outside, as nobody works here; False where somebody does or the trial is done."""
+        """Write a state from outside the worker; False where a worker is active or the trial is done."""
         token = self.acquire_lease()
         if token is None:
             return False
@@ -171,7 +171,7 @@ class TrialFolder:
         return True
 
     def archive_attempt(self) -> bool:
-        """Move all that the last attempt made to its folder; False where somebody works here."""
+        """Move the last attempt's files to its folder and queue the trial; False where a worker is active."""
         token = self.acquire_lease()
         if token is None:
             return False
@@ -191,7 +191,7 @@ class TrialFolder:
     # ---- events
 
     def events(self) -> Iterator[Event]:
-        """Complete lines only: a truncated or damaged line is skipped, what follows it is read."""
+        """Yield the complete lines; truncated or damaged ones are skipped."""
         try:
             with open(self.events_file, "rb") as f:
                 for line in f:
@@ -203,7 +203,7 @@ class TrialFolder:
 
 
 def parse_event(line: bytes) -> Event | None:
-    """None for a line that was cut or damaged."""
+    """Return None for a truncated or damaged line."""
     if not line.endswith(b"\n"):
         return None
     try:

@@ -78,13 +78,13 @@ def test_failures_are_rows(store: Store, on: str) -> None:
 
 
 @pytest.mark.parametrize("on", HERE)
-def test_tried_again_as_often_as_allowed(store: Store, on: str) -> None:
+def test_retries_up_to_the_limit(store: Store, on: str) -> None:
     outcome = toy.drive(store, [toy.trial("a", fault="raise", attempts=1, resources=Resources(retries=1))], on)
     assert statuses(outcome) == {"a": "done"}
     assert outcome.states["a"].attempt == 2
 
 
-def test_a_crash_takes_no_sibling_with_it(store: Store) -> None:
+def test_a_crash_ends_no_other_trial(store: Store) -> None:
     trials = [toy.trial(f"t{i}", resources=Resources(retries=0)) for i in range(6)]
     trials[1] = toy.trial("kill", fault="kill", resources=Resources(retries=0))
     trials[3] = toy.trial("exit", fault="exit", resources=Resources(retries=0))
@@ -107,7 +107,7 @@ def test_earlier_failures_do_not_count(store: Store) -> None:
     assert (outcome.states["a"].status, outcome.states["a"].attempt) == ("done", 4)
 
 
-def test_what_another_worker_runs_is_watched_not_started(store: Store, tmp_path: Path) -> None:
+def test_a_trial_of_another_worker_is_watched_not_started(store: Store, tmp_path: Path) -> None:
     trials = [toy.trial("a", seconds=0.1, steps=15, side=str(tmp_path)), toy.trial("b")]
     (folder, _) = toy.place(store, *trials)
     orphans = create_launcher("local", LaunchContext(store.root, store.study("toy"), {}))
@@ -142,7 +142,7 @@ def test_stop_saves_and_the_next_drive_goes_on(store: Store, on: str) -> None:
     assert "resumed before step" in (store.trial("a").attempt_folder(1) / "log.txt").read_text()
 
 
-def test_a_deaf_trial_is_killed_and_counts_as_stopped(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trial_that_ignores_a_stop_is_killed_and_stopped(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("studies.engine.execution.driver.STOP_GRACE_SECONDS", 0.5)
     (folder,) = toy.place(store, trial := toy.trial("a", fault="deaf"))
     watch = StateWatcher([folder])
@@ -159,10 +159,10 @@ def test_a_deaf_trial_is_killed_and_counts_as_stopped(store: Store, monkeypatch:
     assert "killed" in folder.state().reason
 
 
-class Barren:
+class NeverStarts:
     """A launcher whose processes end before they do anything, as where Python is missing on the node."""
 
-    name, work_stealing, trials_per_job, interval = "barren", True, 1, 0.0
+    name, work_stealing, trials_per_job, interval = "never-starts", True, 1, 0.0
 
     def __init__(self) -> None:
         self.submitted = 0
@@ -186,14 +186,14 @@ class Barren:
 
 def test_workers_that_never_start_a_trial_end_the_drive(store: Store) -> None:
     (folder,) = toy.place(store, trial := toy.trial("a"))
-    barren = Barren()
-    outcome = Driver([trial], StateWatcher([folder]), barren, StopRequest(), print).run()
-    assert outcome.problem == "workers end before they start a trial: no such file: python"
-    assert barren.submitted == MAX_JOBS_WITHOUT_START
+    launcher = NeverStarts()
+    outcome = Driver([trial], StateWatcher([folder]), launcher, StopRequest(), print).run()
+    assert outcome.problem == "workers exit before starting a trial: no such file: python"
+    assert launcher.submitted == MAX_JOBS_WITHOUT_START
     assert not outcome.interrupted
 
 
-class Queue(Barren):
+class Queue(NeverStarts):
     """A batch queue: each trial in one job, which runs to its end when it is polled."""
 
     name, work_stealing, trials_per_job = "queue", False, 2
@@ -213,7 +213,7 @@ class Queue(Barren):
         return dict.fromkeys(handles, "gone")
 
 
-def test_a_queue_gets_each_trial_once_and_retries_alone(store: Store) -> None:
+def test_a_queue_gets_each_trial_once_and_retries_separately(store: Store) -> None:
     trials = [toy.trial(f"t{i}") for i in range(5)]
     trials[1] = toy.trial("bad", fault="raise", attempts=1)
     queue = Queue()
@@ -240,8 +240,8 @@ def test_out_of_memory_is_tried_once_alone_on_a_whole_gpu(store: Store) -> None:
     assert outcome.states["a"].reason == "oom"
 
 
-class Greedy(Queue):
-    """Ends its workers when memory runs out, and they save: what Ray's monitor does to the process around a worker."""
+class EndsOutOfMemory(Queue):
+    """Stops its workers when memory runs out, so that they save, as Ray's memory monitor does."""
 
     work_stealing = True
 
@@ -256,7 +256,7 @@ class Greedy(Queue):
 
 def test_memory_that_always_runs_out_ends_by_the_attempts(store: Store) -> None:
     trial = toy.trial("a", resources=Resources(retries=2))
-    outcome = Driver([trial], StateWatcher(toy.place(store, trial)), Greedy(), StopRequest(), print).run()
+    outcome = Driver([trial], StateWatcher(toy.place(store, trial)), EndsOutOfMemory(), StopRequest(), print).run()
     state = outcome.states["a"]
     assert (state.status, state.attempt, state.reason) == ("failed", 3, "oom")
 

@@ -126,7 +126,7 @@ def test_twenty_kills(tmp_path: Path) -> None:
     assert set(times) == {row["trial"] for row in rows}, seed
     for name, count in times.items():
         # a kill between the task's last line and its result makes the next attempt complete it again, nothing else does
-        told = [int(line.split()[1]) for line in completed if line.split()[0] == name]
-        for attempt in told[:-1]:
+        attempts = [int(line.split()[1]) for line in completed if line.split()[0] == name]
+        for attempt in attempts[:-1]:
             log = (hunt.store.trial(name).attempt_folder(attempt - 1) / "log.txt").read_text()
             assert "done after" not in log, (seed, name, count)

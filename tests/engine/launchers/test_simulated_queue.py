@@ -1,4 +1,4 @@
-"""A driver and a scheduler that is full, silent or unwilling. What a real one does is in tests/cluster."""
+"""The driver with a scheduler that is full, unavailable or refuses jobs. Real schedulers: tests/cluster."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def submit(store: Store, names: str, said: list[str], **options: object) -> Driv
     return Driver(trials, watch, made, StopRequest(), said.append).run(detach=True)
 
 
-def test_nothing_is_submitted_while_the_scheduler_is_silent_about_earlier_jobs(tmp_path: Path, queue: Path) -> None:
+def test_nothing_is_submitted_while_the_scheduler_does_not_report_earlier_jobs(tmp_path: Path, queue: Path) -> None:
     store, said = Store(tmp_path / "results"), list[str]()
     assert submit(store, "ab", said).detached == 2
     (queue / "silent").touch()
@@ -51,10 +51,10 @@ def test_nothing_is_submitted_while_the_scheduler_is_silent_about_earlier_jobs(t
     (queue / "silent").unlink()
     assert submit(store, "abc", said).detached == 3
     assert [line.split()[0] for line in (queue / "submitted").read_text().splitlines()] == ["101", "102"]
-    assert said == ["adopted   2 trials whose jobs are in the queue"]
+    assert said == ["reattached 2 trials whose jobs are in the queue"]
 
 
-def test_a_submission_that_was_cut_off_is_found_by_its_name(tmp_path: Path, queue: Path) -> None:
+def test_an_interrupted_submission_is_found_by_its_name(tmp_path: Path, queue: Path) -> None:
     """The driver died between sbatch and writing down the job's id."""
     store, said = Store(tmp_path / "results"), list[str]()
     submit(store, "ab", said)
@@ -65,7 +65,7 @@ def test_a_submission_that_was_cut_off_is_found_by_its_name(tmp_path: Path, queu
     assert len((queue / "submitted").read_text().splitlines()) == 1
 
 
-def test_what_sbatch_refuses_later_is_said_and_tried_again(tmp_path: Path, queue: Path) -> None:
+def test_a_refusal_by_sbatch_is_reported_and_retried(tmp_path: Path, queue: Path) -> None:
     store, said = Store(tmp_path / "results"), list[str]()
     submit(store, "ab", said)
     (queue / "refuse").write_text(
@@ -74,7 +74,7 @@ def test_what_sbatch_refuses_later_is_said_and_tried_again(tmp_path: Path, queue
     outcome = submit(store, "abcd", said)
     assert outcome.detached == 2 and outcome.problem == ""
     assert said[-1].startswith(
-        "queue     sbatch takes no more now: AssocMaxSubmitJobLimit; Batch job submission failed"
+        "queue     sbatch accepts no more jobs now: AssocMaxSubmitJobLimit; Batch job submission failed"
     )
     assert len(list(submissions.read_submissions(store.root))) == 1
     shutil.rmtree(store.root)
@@ -99,7 +99,7 @@ POLL = 2.0
 
 
 @pytest.mark.slow
-def test_five_thousand_waiting_trials_are_light(tmp_path: Path, queue: Path) -> None:
+def test_five_thousand_waiting_trials_need_little_memory_and_few_queries(tmp_path: Path, queue: Path) -> None:
     """The driver's memory, and one question per interval whatever the number of jobs."""
     shutil.copy(ROOT / "tests" / "toy_task.py", tmp_path)
     (tmp_path / "many.yaml").write_text(MANY.format(seeds=", ".join(map(str, range(2500)))))

@@ -15,7 +15,7 @@ from studies.engine.storage import code_snapshot
 def test_the_snapshot_comes_before_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(Path(__file__).parents[3])
     code = code_snapshot.take(tmp_path)
-    told = "import studies.engine, sys; sys.exit(studies.engine.__path__[0])"
-    assert WorkerProcess(["-c", told], worker_environment(Job((), Resources()), code)).wait() == str(
+    code_line = "import studies.engine, sys; sys.exit(studies.engine.__path__[0])"
+    assert WorkerProcess(["-c", code_line], worker_environment(Job((), Resources()), code)).wait() == str(
         code / "studies" / "engine"
     )

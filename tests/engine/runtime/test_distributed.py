@@ -50,7 +50,7 @@ def log(store: Store, name: str, run_attempt: int = 0) -> str:
 
 
 @pytest.mark.parametrize("on", ["inline", "local"])
-def test_they_work_as_one(store: Store, on: str) -> None:
+def test_several_processes_give_one_result(store: Store, on: str) -> None:
     outcome = toy.drive(store, [trial("a", processes=3), toy.trial("alone")], on)
     assert {name: state.status for name, state in outcome.states.items()} == {"a": "done", "alone": "done"}
     assert toy.numbers(store, "a")["a"] == {"total": 21, "world": 3, "rank": 0}
@@ -61,17 +61,17 @@ def test_they_work_as_one(store: Store, on: str) -> None:
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_a_killed_one_ends_the_attempt_and_the_next_goes_on(store: Store, rank: int) -> None:
+def test_a_killed_rank_ends_the_attempt_and_the_next_resumes(store: Store, rank: int) -> None:
     said: list[str] = []
     outcome = toy.drive(store, [trial("a", fault="kill", rank=rank)], "local", say=said.append)
-    assert (outcome.states["a"].status, outcome.states["a"].attempt) == ("done", 2)
+    assert (outcome.states["a"].status, outcome.states["a"].attempt) == ("done", 2), said
     assert ("killed by SIGKILL" if rank == 0 else "process 1 (") in said[0]
     assert "lost" in said[0]
     assert re.search(r"resumed before step [345]\n", log(store, "a", 1)), "rank 0 may be a little ahead"
     assert [event.step for event in store.trial("a").events()] == [1, 2, 3, 4, 5, 6]
 
 
-def test_what_another_one_raises_is_the_reason(store: Store) -> None:
+def test_an_exception_of_another_rank_is_the_reason(store: Store) -> None:
     outcome = toy.drive(store, [trial("a", fault="raise", retries=0)], "local")
     assert outcome.states["a"].status == "failed"
     assert outcome.states["a"].reason == "process 1: ValueError: told to raise"
@@ -79,7 +79,7 @@ def test_what_another_one_raises_is_the_reason(store: Store) -> None:
     assert 'raise ValueError("told to raise")' in log(store, "a")
 
 
-def test_a_stop_reaches_all_at_the_same_step(store: Store) -> None:
+def test_all_ranks_stop_at_the_same_step(store: Store) -> None:
     stop = StopRequest()
     trials = [trial("a", steps=60, seconds=0.02)]
 
@@ -97,7 +97,7 @@ def test_a_stop_reaches_all_at_the_same_step(store: Store) -> None:
     assert f"resumed before step {saved + 1}" in log(store, "a", 1)
 
 
-def test_one_that_does_not_come(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rank_that_never_connects(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rank 0 alone, as when the other's node never starts."""
     (folder,) = toy.place(store, trial("a"))
     me = env.RankInfo(0, 2, 0, "start-1", "127.0.0.1")
@@ -106,10 +106,10 @@ def test_one_that_does_not_come(store: Store, monkeypatch: pytest.MonkeyPatch) -
     with leader.RankServer(folder.path, me) as made:
         made._wait = lambda stopped, seconds, real=made._wait: real(stopped, min(seconds, 0.5))  # type: ignore[method-assign]
         assert run_attempt(folder, StopRequest(), ranks=made, inline=True) == "lost"
-    assert folder.state().reason == "1 of 2 processes came in 0.5 s"
+    assert folder.state().reason == "1 of 2 processes connected within 0.5 s"
 
 
-def test_strangers_are_not_let_in(store: Store) -> None:
+def test_a_connection_without_the_token_is_refused(store: Store) -> None:
     (folder,) = toy.place(store, trial("a"))
     with leader.RankServer(folder.path, env.RankInfo(0, 2, 0, "start-1", "127.0.0.1")) as made:
         port = made._server.getsockname()[1]
@@ -120,7 +120,7 @@ def test_strangers_are_not_let_in(store: Store) -> None:
         made.broken.set()
 
 
-def test_nobody_is_left_when_the_driver_dies(store: Store) -> None:
+def test_all_ranks_exit_after_rank_0_is_killed(store: Store) -> None:
     made = create_launcher("local", LaunchContext(store.root, store.study("toy"), {}))
     (folder,) = toy.place(store, trial("a", steps=500, seconds=0.02))
     (handle,) = made.submit([Job((folder.path,), Resources(processes=2))])
@@ -129,16 +129,16 @@ def test_nobody_is_left_when_the_driver_dies(store: Store) -> None:
     while folder.state().step < 2:
         assert time.monotonic() < end
         time.sleep(0.05)
-    os.kill(pids[0], 9)  # the followers hear of it through their connection alone
+    os.kill(pids[0], 9)  # the followers notice by their connection alone
     while any(map(is_alive, pids)):
         assert time.monotonic() < end + 10
         time.sleep(0.05)
     made.close()
 
 
-def test_who_one_is() -> None:
-    told = env.rank_environment(3, 4, 2, "x", "host")
-    assert env.current_rank(told) == env.RankInfo(3, 4, 1, "x", "host")
+def test_rank_variables() -> None:
+    variables = env.rank_environment(3, 4, 2, "x", "host")
+    assert env.current_rank(variables) == env.RankInfo(3, 4, 1, "x", "host")
     assert env.current_rank({}) == env.RankInfo()
     slurm = {"SLURM_NTASKS": "4", "SLURM_PROCID": "2", "SLURM_LOCALID": "0", "SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0"}
     again = {**slurm, "SLURM_RESTART_COUNT": "1", "SLURM_PROCID": "3"}
@@ -152,7 +152,7 @@ def test_who_one_is() -> None:
     assert env.rank_device("cpu", me, {}) == "cpu"
 
 
-def test_what_this_machine_cannot_give(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resources_that_this_machine_lacks(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("studies.engine.launchers.inline.gpu_count", lambda: 1)
     site = LaunchContext(store.root, store.study("toy"), {})
     inline, local = create_launcher("inline", site), create_launcher("local", site)
@@ -168,10 +168,10 @@ def test_what_this_machine_cannot_give(store: Store, monkeypatch: pytest.MonkeyP
     assert local.capacity(Resources(processes=2, cpus=2)) == 2
 
 
-def test_threads_of_a_trial_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[int] = []
+def test_thread_limit_of_an_inline_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[int] = []
     monkeypatch.setitem(os.environ, "OMP_NUM_THREADS", "64")
     monkeypatch.setitem(os.environ, "MKL_NUM_THREADS", "64")
-    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(set_num_threads=told.append))
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(set_num_threads=limits.append))
     set_threads(3)
-    assert (os.environ["OMP_NUM_THREADS"], os.environ["MKL_NUM_THREADS"], told) == ("3", "3", [3])
+    assert (os.environ["OMP_NUM_THREADS"], os.environ["MKL_NUM_THREADS"], limits) == ("3", "3", [3])

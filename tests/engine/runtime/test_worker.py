@@ -99,7 +99,7 @@ def test_reasons(store: Store, fault: str, reason: str) -> None:
     assert folder.state().reason == reason
 
 
-def test_a_stopped_trial_goes_on_where_it_was(store: Store) -> None:
+def test_a_stopped_trial_resumes(store: Store) -> None:
     undisturbed, folder = toy.place(store, toy.trial("a", steps=6), toy.trial("b", steps=6, fault="hang", attempts=1))
     attempt(undisturbed)
     stop = StopRequest()
@@ -146,7 +146,7 @@ def test_a_failed_trial_starts_a_new_curve_without_a_checkpoint(store: Store, mo
     assert (folder.attempt_folder(0) / "events.jsonl").read_text().count("\n") == 3
 
 
-def test_a_curve_that_was_cut_is_continued(store: Store) -> None:
+def test_a_truncated_curve_is_continued(store: Store) -> None:
     whole, folder = toy.place(
         store, toy.trial("w", steps=6), toy.trial("a", steps=6, fault="raise", step=4, attempts=1)
     )
@@ -156,12 +156,12 @@ def test_a_curve_that_was_cut_is_continued(store: Store) -> None:
         f.write('{"t": 1.0, "step": 5, "m": {"train.l')
     folder.set_state_if_idle(State("queued", 1))
     assert attempt(folder) == "done"
-    assert "was cut" in log(folder, 1)
+    assert "was removed" in log(folder, 1)
     assert [(e.step, e.metrics) for e in folder.events()] == [(e.step, e.metrics) for e in whole.events()]
 
 
 @pytest.mark.parametrize("both", [False, True])
-def test_a_checkpoint_cut_short(store: Store, both: bool) -> None:
+def test_a_truncated_checkpoint(store: Store, both: bool) -> None:
     """The one before it serves; where that is gone too the trial starts again. Either way the numbers are the same."""
     whole, folder = toy.place(
         store, toy.trial("w", steps=6), toy.trial("a", steps=6, fault="raise", step=4, attempts=1)
@@ -185,17 +185,17 @@ def test_a_checkpoint_is_kept_where_the_config_says_so(store: Store) -> None:
     assert folder.checkpoint_file.exists()
 
 
-def test_a_worker_that_lost_its_claim_writes_nothing_more(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_lost_its_lease_writes_nothing_more(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("studies.engine.runtime.heartbeat.POLL_SECONDS", 0.02)
     monkeypatch.setattr("studies.engine.runtime.heartbeat.HEARTBEAT_SECONDS", 0.05)
     (folder,) = toy.place(store, toy.trial("a", steps=500, seconds=0.02))
     monkeypatch.setattr(TrialFolder, "renew_lease", lambda self, token: False)
     assert attempt(folder) is None
-    assert "taken this trial over" in log(folder)
+    assert "taken over this trial" in log(folder)
     assert folder.result() is None
 
 
-def test_two_workers_one_claim(store: Store, tmp_path: Path) -> None:
+def test_two_workers_of_which_one_gets_the_lease(store: Store, tmp_path: Path) -> None:
     folders = toy.place(store, *(toy.trial(f"t{i}", seconds=0.01, side=str(tmp_path)) for i in range(6)))
     both = [start_worker(*folders), start_worker(*folders)]
     assert [process.wait(60) for process in both] == [0, 0]
@@ -286,7 +286,7 @@ def test_the_worker_needs_the_standard_library_only(store: Store) -> None:
     assert folder.state().status == "done"
 
 
-def test_a_missing_spec_is_said(store: Store) -> None:
+def test_a_missing_spec_is_reported(store: Store) -> None:
     (folder,) = toy.place(store, toy.trial("a"))
     folder.spec_file.write_text("{")
     attempt(folder)

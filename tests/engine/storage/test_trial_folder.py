@@ -82,14 +82,14 @@ def test_a_dead_process_holds_nothing(folder: TrialFolder) -> None:
     assert folder.acquire_lease()
 
 
-def test_a_process_with_a_dead_ones_number_holds_nothing(folder: TrialFolder) -> None:
+def test_a_reused_process_id_does_not_hold_the_lease(folder: TrialFolder) -> None:
     put_claim(folder, os.getpid(), "1")
     assert not folder.has_live_worker()
     put_claim(folder, os.getpid(), start_time(os.getpid()))
     assert folder.has_live_worker()
 
 
-def test_an_old_claim_is_stale_even_where_the_process_cannot_be_seen(folder: TrialFolder) -> None:
+def test_an_old_lease_of_another_machine_is_stale(folder: TrialFolder) -> None:
     put_claim(folder, 1)
     raw = json.loads(folder.lease_file.read_text())
     folder.lease_file.write_text(json.dumps({**raw, "machine": "elsewhere"}))
@@ -99,14 +99,14 @@ def test_an_old_claim_is_stale_even_where_the_process_cannot_be_seen(folder: Tri
     assert not folder.has_live_worker()
 
 
-def test_a_damaged_claim_counts_until_it_is_old(folder: TrialFolder) -> None:
+def test_a_damaged_lease_counts_until_it_is_old(folder: TrialFolder) -> None:
     folder.lease_file.write_text("{")
     assert folder.has_live_worker()
     os.utime(folder.lease_file, (0, 0))
     assert folder.acquire_lease()
 
 
-def test_a_breaker_puts_back_what_it_did_not_see(folder: TrialFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lease_renewed_while_it_is_stolen_is_restored(folder: TrialFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between its look and its rename another worker broke the stale claim and took the folder."""
     put_claim(folder, dead_pid(), token="dead")
     rename = os.rename
@@ -122,7 +122,7 @@ def test_a_breaker_puts_back_what_it_did_not_see(folder: TrialFolder, monkeypatc
     assert sorted(file.name for file in folder.path.iterdir()) == ["claim", "spec.json"]
 
 
-def test_a_holder_that_lost_its_claim_learns_it(folder: TrialFolder) -> None:
+def test_an_owner_that_lost_its_lease_learns_it(folder: TrialFolder) -> None:
     token = folder.acquire_lease()
     assert token
     assert folder.renew_lease(token)
@@ -132,7 +132,7 @@ def test_a_holder_that_lost_its_claim_learns_it(folder: TrialFolder) -> None:
     assert folder.has_live_worker()
 
 
-def test_a_holder_whose_claim_a_dying_breaker_took_gets_it_back(folder: TrialFolder) -> None:
+def test_an_owner_recovers_a_lease_that_a_dying_process_moved_away(folder: TrialFolder) -> None:
     token = folder.acquire_lease()
     assert token
     folder.lease_file.unlink()
@@ -141,7 +141,7 @@ def test_a_holder_whose_claim_a_dying_breaker_took_gets_it_back(folder: TrialFol
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"status": "done", "attempt"', "\0\0\0"])
-def test_a_damaged_state_is_made_good_from_what_else_is_there(folder: TrialFolder, damage: str) -> None:
+def test_a_damaged_state_is_derived_from_the_other_files(folder: TrialFolder, damage: str) -> None:
     folder.state_file.write_text(damage)
     assert folder.state().status == "planned"
     folder.attempt_folder(0).mkdir(parents=True)

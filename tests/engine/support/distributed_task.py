@@ -1,6 +1,6 @@
 """A task that several processes run together, without torch: rank 0 tells the others the sum so far.
 
-Told to, one of the processes dies, raises or hangs in the first attempt.
+On request, one of the processes dies, raises or hangs in the first attempt.
 """
 
 from __future__ import annotations

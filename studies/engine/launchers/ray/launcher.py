@@ -1,9 +1,9 @@
-"""Ray: cores and GPU fractions of this machine, in a private cluster that lives as long as the driver, or a standing
-cluster (`--address`), which we only visit.
+"""Ray: cores and GPU fractions of this machine in a private cluster that ends with the driver, or an existing cluster
+(`--address`).
 
-A Ray task starts one worker process and waits for it, so a crash takes one trial and never Ray itself. Attempts are
-ours: Ray retries nothing. All nodes must see the results folder under the same path; the code travels in it, as the
-snapshot. A private cluster listens on more than loopback, hence a token, kept in the environment only.
+A Ray task starts one worker process and waits for it, so a crash ends one trial and never Ray itself. The driver does
+all retries, Ray none. All nodes must see the results folder under the same path, as it holds the code snapshot. A
+private cluster listens on more than loopback, hence a token, kept in the environment only.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from studies.engine.storage import code_snapshot
 
 OPTIONS = ("num_cpus", "num_gpus", "address")
 NODE_POLL_SECONDS = 5.0
-"""Between two looks at the nodes of a cluster, which come and go."""
+"""Between two queries of the cluster's nodes, which may change."""
 
 
 def create(site: LaunchContext) -> RayLauncher:
@@ -111,25 +111,25 @@ class RayLauncher:
         resources = job.resources
         environment = {**worker_environment(job, self._code), **time_limit(job), "RAY_AUTH_TOKEN": ""}
         if not self._address:
-            environment["DYNVIT_DRIVER"] = driver_id()  # on another node that number would be somebody else's
-        world, gang = resources.world, uuid.uuid4().hex
+            environment["DYNVIT_DRIVER"] = driver_id()  # process ids mean nothing on another node
+        world, rendezvous = resources.world, uuid.uuid4().hex
         need = requirements(resources)
         options = {"num_cpus": need["CPU"], "num_gpus": need.get("GPU", 0), "memory": need.get("memory")}
         running = RayJob([], [], self._group(resources) if world > 1 else None)
         for rank in range(world):
             note = self._jobs / uuid.uuid4().hex
-            told, placed = dict(environment), dict(options)
+            variables, placed = dict(environment), dict(options)
             if running.group is not None:
-                told |= env.rank_environment(rank, world, resources.per_node, gang)
+                variables |= env.rank_environment(rank, world, resources.per_node, rendezvous)
                 placed["scheduling_strategy"] = self._ray.util.scheduling_strategies.PlacementGroupSchedulingStrategy(
                     running.group, placement_group_bundle_index=rank // resources.per_node
                 )
-            running.references.append(self._task.options(**placed).remote(worker_command(job), told, str(note)))
+            running.references.append(self._task.options(**placed).remote(worker_command(job), variables, str(note)))
             running.notes.append(note)
         return running
 
     def _group(self, resources: Resources) -> Any:
-        """Room for all processes of a trial at once: what belongs on one node together, nodes apart."""
+        """Reserve room for all processes of a trial: one bundle per node, on different nodes."""
         from ray.util import placement_group, scheduling_strategies  # noqa: F401
 
         bundles = [requirements(resources, resources.per_node) for _ in range(resources.nodes)]
@@ -151,12 +151,12 @@ class RayLauncher:
         return states
 
     def _watch_nodes(self, waiting: Sequence[Handle], states: dict[Handle, JobState]) -> None:
-        """A job that waits for a node which is no longer there would wait for ever."""
+        """Give up jobs that wait for nodes which have left the cluster."""
         if time.monotonic() - self._nodes_polled_at < NODE_POLL_SECONDS:
             return
         self._nodes_polled_at = time.monotonic()
         with contextlib.suppress(OSError):
-            os.utime(self._jobs)  # it is in use
+            os.utime(self._jobs)  # marks it as in use
         nodes = self._alive_nodes()
         if not nodes:
             return
@@ -168,10 +168,10 @@ class RayLauncher:
                 states[handle] = "gone"
 
     def _exit_of(self, reference: Any, note: Path) -> tuple[int, str]:
-        """Process id of the worker, and how it ended where that was not its own end."""
+        """Return the worker's process id, and how it ended if something else ended it."""
         try:
-            pid, told = self._ray.get(reference)
-            return int(pid), str(told)
+            pid, exit_note = self._ray.get(reference)
+            return int(pid), str(exit_note)
         except self._ray.exceptions.TaskCancelledError:
             return read_worker(note)[0], ""
         except self._ray.exceptions.OutOfMemoryError:
@@ -180,7 +180,7 @@ class RayLauncher:
             return read_worker(note)[0], f"Ray: {type(error).__name__}"
 
     def stop(self, handles: Sequence[Handle], kill: bool = False) -> None:
-        """Workers of this machine are signalled, others through Ray, whose task passes it on (`Process.wait`)."""
+        """Signal workers of this machine; cancel others through Ray, whose task forwards it (`WorkerProcess.wait`)."""
         for handle in handles:
             running: RayJob = handle.native
             for reference, note in zip(running.references, running.notes, strict=True):
@@ -194,10 +194,10 @@ class RayLauncher:
                 else:
                     self._ray.cancel(reference, force=kill and bool(pid))
                 if not kill and pid:
-                    break  # rank 0 tells the others
+                    break  # rank 0 stops the others
 
     def _release(self, running: RayJob, kill: bool = False) -> None:
-        """What is left of a job whose rank 0 has ended."""
+        """Release what remains of a job whose rank 0 has ended."""
         for reference in running.references[0 if kill else 1 :]:
             with contextlib.suppress(self._ray.exceptions.RayError, ValueError):
                 self._ray.cancel(reference, force=True)

@@ -1,4 +1,4 @@
-"""What the nodes of a Ray cluster can hold, and where a standing one is: told without Ray, and before it is asked."""
+"""Capacity of a Ray cluster's nodes and address of an existing cluster, without importing Ray."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from studies.engine.core.formatting import count
 from studies.engine.core.trial import Resources
 from studies.engine.jobs.launcher import LaunchError
 
@@ -18,7 +19,7 @@ MAX_CONCURRENT = 1000
 
 
 def requirements(resources: Resources, processes: int = 1) -> dict[str, float]:
-    """What so many processes of a trial need on one node."""
+    """Return what `processes` processes of a trial need on one node."""
     need = {"CPU": float(max(1, resources.cpus) * processes)}
     if resources.gpus > 0:
         need["GPU"] = float(resources.gpus) * processes / resources.per_node
@@ -28,23 +29,23 @@ def requirements(resources: Resources, processes: int = 1) -> dict[str, float]:
 
 
 def concurrent_trials(nodes: Sequence[Node], resources: Resources) -> int:
-    """How many such trials run at the same time on these nodes, each process group of a trial on a node of its own."""
+    """Return how many such trials fit on these nodes at once, with each trial's nodes distinct."""
     need = requirements(resources, resources.per_node)
     room = [min(int(node.get(key, 0.0) / amount + 1e-6) for key, amount in need.items()) for node in nodes]
     if resources.nodes <= 1:
         return sum(room)
-    count = 0
-    while len(room) >= resources.nodes and count < MAX_CONCURRENT:
+    trials = 0
+    while len(room) >= resources.nodes and trials < MAX_CONCURRENT:
         room.sort(reverse=True)
         if not room[resources.nodes - 1]:
             break
         room[: resources.nodes] = [left - 1 for left in room[: resources.nodes]]
-        count += 1
-    return count
+        trials += 1
+    return trials
 
 
 def shortage(nodes: Sequence[Node], resources: Resources, where: str) -> str:
-    """Why no such trial can ever run there. where: "here", or the cluster's address."""
+    """Return why no such trial can run there. where: "here", or the cluster's address."""
     need = requirements(resources, resources.per_node)
     here = where == "here"
     size = "" if here else f"; {describe_cluster(nodes, where)}"
@@ -62,8 +63,7 @@ def shortage(nodes: Sequence[Node], resources: Resources, where: str) -> str:
 def describe_cluster(nodes: Sequence[Node], where: str) -> str:
     """ "the Ray cluster at 10.0.0.1:6379 has 2 nodes, 8 cores, 4 GPUs"."""
     sums = [quantity(key, sum(node.get(key, 0.0) for node in nodes)) for key in ("CPU", "GPU")]
-    count = f"{len(nodes)} node{'' if len(nodes) == 1 else 's'}"
-    return f"the Ray cluster at {where} has {', '.join([count, *sums])}"
+    return f"the Ray cluster at {where} has {', '.join([count(len(nodes), 'node'), *sums])}"
 
 
 def quantity(key: str, value: float) -> str:
@@ -73,7 +73,7 @@ def quantity(key: str, value: float) -> str:
 
 
 def find_cluster(asked: str) -> str:
-    """HOST:PORT or ray://HOST:PORT of a standing cluster that is there; LaunchError in one line where it is not."""
+    """Return HOST:PORT or ray://HOST:PORT of a reachable cluster; LaunchError if there is none."""
     address = os.environ.get("RAY_ADDRESS", "").strip() or _current() if asked == "auto" else asked
     if not address:
         raise LaunchError(
@@ -91,7 +91,7 @@ def find_cluster(asked: str) -> str:
 
 
 def _current() -> str:
-    """What `ray start` left on this machine."""
+    """Return the address that `ray start` recorded on this machine."""
     base = os.environ.get("RAY_TMPDIR") or os.environ.get("RAY_TEMP_DIR") or tempfile.gettempdir()
     for folder in dict.fromkeys((base, "/tmp")):
         try:

@@ -1,4 +1,4 @@
-"""What runs in Ray's own process on a node: it starts a worker, waits for it, passes on that it is to stop."""
+"""Runs in Ray's process on a node: starts a worker, waits for it, forwards a stop."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def make_remote_function(code: Path) -> Callable[[list[str], dict[str, str], str], tuple[int, str]]:
-    """A nested function travels by value, so it takes our code from the snapshot only."""
+    """Return a nested function: pickled by value, so it imports the code from the snapshot only."""
     path = str(code)
 
     def run(arguments: list[str], environment: dict[str, str], note: str) -> tuple[int, str]:
@@ -22,8 +22,8 @@ def make_remote_function(code: Path) -> Callable[[list[str], dict[str, str], str
         from studies.engine.core.processes import machine_id
         from studies.engine.jobs.worker_process import WorkerProcess
 
-        if "DYNVIT_GANG" in environment:
-            node = sys.modules["ray"].util.get_node_ip_address()  # it is there: it calls this
+        if "DYNVIT_RENDEZVOUS_ID" in environment:
+            node = sys.modules["ray"].util.get_node_ip_address()  # loaded: Ray calls this function
             environment = {**environment, "DYNVIT_ADDRESS": node}
         process = WorkerProcess(arguments, environment)
         Path(note).write_text(f"{process.pid} {machine_id()}")
@@ -33,7 +33,7 @@ def make_remote_function(code: Path) -> Callable[[list[str], dict[str, str], str
 
 
 def read_worker(note: Path) -> tuple[int, str]:
-    """Process id of a job's worker and its machine, 0 before it started and after it was cleared away."""
+    """Return a worker's process id and machine; 0 before its start and after its note was removed."""
     try:
         pid, _, host = note.read_text().partition(" ")
         return int(pid or 0), host

@@ -23,7 +23,7 @@ PRIVATE_SETTINGS = {
     "RAY_memory_monitor_refresh_ms": "0",  # it would kill the small process that waits, not the large one that trains
     "RAY_SCHEDULER_EVENTS": "0",
 }
-"""Of a private cluster; a standing one has its own."""
+"""Settings of a private cluster; an existing one has its own."""
 ANSWER_SECONDS = 20.0
 
 
@@ -45,7 +45,7 @@ def start_private(ray: Any, options: dict[str, Any], folder: Path) -> None:
 
 
 def connect(ray: Any, address: str) -> None:
-    """LaunchError in one line where the cluster does not take us."""
+    """Connect to an existing cluster; LaunchError, in one line, if it refuses."""
     try:
         with suppress_output():
             _check_is_ray(ray, address)
@@ -58,29 +58,29 @@ def connect(ray: Any, address: str) -> None:
 
 
 def _check_is_ray(ray: Any, address: str) -> None:
-    """Something listens; whether it is Ray, `ray.init` would find out in minutes."""
+    """Check that Ray listens there; `ray.init` would take minutes to find out."""
     if address.startswith("ray://"):
         return
     known = threading.Event()
 
     def ask() -> None:
-        with contextlib.suppress(Exception):  # after 40 s, when nobody waits for it any more
+        with contextlib.suppress(Exception):  # raised after 40 s, when the check has given up
             ray._raylet.GcsClient(address=address)
             known.set()
 
     threading.Thread(target=ask, daemon=True).start()
     if not known.wait(ANSWER_SECONDS):
-        raise LaunchError(f"what answers at {address} is no Ray head, or one with another token (RAY_AUTH_TOKEN)")
+        raise LaunchError(f"what answers at {address} is no Ray head, or one with a different token (RAY_AUTH_TOKEN)")
 
 
 def socket_dir() -> Path:
-    """Where folders with sockets may lie: their paths end at 107 bytes."""
+    """Return a folder for sockets, whose paths are limited to 107 bytes."""
     folder = Path(tempfile.gettempdir())
     return folder if len(str(folder)) <= 30 else Path("/tmp")
 
 
 def remove_stale_folders() -> None:
-    """Folders of drivers that were killed."""
+    """Remove folders of killed drivers."""
     for folder in socket_dir().glob("dynvit-ray-*"):
         pid = folder.name.rpartition("-")[2]
         if pid.isdigit() and not is_alive(int(pid)):
@@ -89,6 +89,6 @@ def remove_stale_folders() -> None:
 
 @contextlib.contextmanager
 def suppress_output() -> Iterator[None]:
-    """Without what Ray prints about itself."""
+    """Suppress Ray's own messages."""
     with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
         yield

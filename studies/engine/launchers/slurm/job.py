@@ -1,7 +1,7 @@
-"""What a SLURM job runs: a worker process for each of its trials, side by side. Standard library only.
+"""The body of a SLURM job: a worker process for each of its trials, in parallel. Standard library only.
 
-Signals are passed on and never acted upon in a handler: the workers save at their next step, end, and only then the job
-is requeued, by submitit's own handler. Whoever submitted it need not be there.
+Handlers only count signals: the workers save at their next step and end, and only then submitit's own handler requeues
+the job. No driver needs to be running.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from studies.engine.storage.lease import HEARTBEAT_SECONDS, STALE_AFTER
 from studies.engine.storage.trial_folder import TrialFolder
 
 FORMER_WORKER_SECONDS = STALE_AFTER * HEARTBEAT_SECONDS + 5
-"""Seconds to wait for the trial's former worker, which may be saving, or dead and not yet known to be."""
+"""Seconds to wait for the trial's former worker, which may be saving, or dead with a lease not yet stale."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """Paths and resources only: the code is the snapshot's, the state is the trial folders'."""
+    """Paths and resources only: code comes from the snapshot, state from the trial folders."""
 
     folders: tuple[Path, ...]
     resources: Resources
@@ -38,22 +38,22 @@ class Task:
     code: Path
 
     def __call__(self) -> None:
-        told = SignalCounter()
+        signals = SignalCounter()
         trials = [TrialFolder(folder) for folder in self.folders]
         first = not int(os.environ.get("SLURM_PROCID") or 0)
         if first and int(os.environ.get("SLURM_RESTART_COUNT") or 0):
             self._resume_after_requeue(trials)
         before = [Checkpoint(trial).digest() for trial in trials]
-        self._run(trials, told)
-        if first and told.requeue() and self._made_progress(trials, before):
-            told.former(signal.SIGUSR2, None)
+        self._run(trials, signals)
+        if first and signals.should_requeue() and self._made_progress(trials, before):
+            signals.former(signal.SIGUSR2, None)
 
-    def _run(self, trials: list[TrialFolder], told: SignalCounter) -> None:
+    def _run(self, trials: list[TrialFolder], signals: SignalCounter) -> None:
         workers = [self._worker(index, trial) for index, trial in enumerate(trials)]
-        passed = 0
+        forwarded = 0
         while any(worker.alive() for worker in workers):
-            if told.number != passed:
-                passed = told.number
+            if signals.number != forwarded:
+                forwarded = signals.number
                 for worker in workers:
                     worker.request_stop()
             time.sleep(0.1)
@@ -61,12 +61,12 @@ class Task:
         for trial, worker in zip(trials, workers, strict=True):
             worker.kill()
             note = worker.note()
-            if note and not (told.number and note.endswith("SIGTERM")):  # ours, which reached it as it was leaving
+            if note and not (signals.number and note.endswith("SIGTERM")):  # forwarded while it exited
                 record.set_note(trial.id, note)
                 print(f"trial {trial.id}: {note}", flush=True)
 
     def _worker(self, index: int, trial: TrialFolder) -> WorkerProcess:
-        """With its share of the job's devices, and told which rank it is."""
+        """Start a worker with its share of the job's devices and its rank."""
         job = Job((trial.path,), self.resources)
         given = {**worker_environment(job, self.code), **env.slurm_rank_environment(), "DYNVIT_SCHEDULED": "1"}
         devices = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
@@ -77,7 +77,7 @@ class Task:
         return WorkerProcess(worker_command(job, until_empty=False), given)
 
     def _resume_after_requeue(self, trials: list[TrialFolder]) -> None:
-        """The job was requeued: wait for what may be left of its former run, and take up what that one lost."""
+        """After a requeue: wait for workers of the former run, then queue the trials that it lost."""
         until = time.monotonic() + FORMER_WORKER_SECONDS
         while any(trial.has_live_worker() for trial in trials) and time.monotonic() < until:
             time.sleep(0.5)
@@ -87,38 +87,37 @@ class Task:
                 trial.set_state_if_idle(replace(state, status="queued"))
 
     def _count_requeues(self, trial: TrialFolder) -> int:
-        """How often this job has taken up a lost trial, this time included: without a driver nobody else counts."""
+        """Count and return how often this job has queued a lost trial: without a driver only this limits it."""
         with open(self.record / f"{trial.id}.revived", "ab") as file:
             file.write(b".")
             return file.tell()
 
     def _made_progress(self, trials: list[TrialFolder], before: list[str]) -> bool:
-        """Whether a trial has to go on, and got on in this job: a limit that is too short must not requeue for ever."""
+        """Return whether an unfinished trial progressed in this job: too short a limit must not requeue for ever."""
         waiting = [(t, mark) for t, mark in zip(trials, before, strict=True) if t.state().status == "preempted"]
         return any(Checkpoint(trial).digest() != mark for trial, mark in waiting)
 
 
 class SignalCounter:
-    """Signals: USR2 comes before a preemption and the time limit, SIGTERM also where the job is cancelled."""
+    """Counts USR2 (before a preemption and the time limit) and SIGTERM (also when the job is cancelled)."""
 
     def __init__(self) -> None:
         self.number = 0
         former = signal.getsignal(signal.SIGUSR2)
         self.former: Callable[[int, FrameType | None], object] = former if callable(former) else lambda *_: None
-        signal.signal(signal.SIGUSR2, self._hear)
-        signal.signal(signal.SIGTERM, self._hear)
+        signal.signal(signal.SIGUSR2, self._count)
+        signal.signal(signal.SIGTERM, self._count)
 
-    def _hear(self, number: int, frame: FrameType | None) -> None:
+    def _count(self, number: int, frame: FrameType | None) -> None:
         self.number += 1
 
-    def requeue(self) -> bool:
-        """Only while SLURM holds the job for running: one that it cancels must not come back, one that it requeues does
-        so by itself."""
+    def should_requeue(self) -> bool:
+        """Only while SLURM has the job as running: a cancelled job must not be requeued, others it requeues itself."""
         if not self.number:
             return False
-        asked = ["scontrol", "-o", "show", "job", os.environ.get("SLURM_JOB_ID", "")]
+        command = ["scontrol", "-o", "show", "job", os.environ.get("SLURM_JOB_ID", "")]
         try:
-            text = subprocess.run(asked, capture_output=True, text=True, timeout=30).stdout
+            text = subprocess.run(command, capture_output=True, text=True, timeout=30).stdout
         except (OSError, subprocess.TimeoutExpired):
-            return False  # no scontrol here: the driver submits again
+            return False  # no scontrol on this node: the driver submits a new job
         return "JobState=RUNNING" in text

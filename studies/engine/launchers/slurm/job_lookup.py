@@ -1,5 +1,5 @@
-"""Trials whose jobs a scheduler has, asked from any shell: for `status`, `logs` and `stop`. Asks only where there are
-records of submissions."""
+"""Queued and running jobs of trials, for `status`, `logs` and `stop`. Without records of submissions, the scheduler is
+not queried."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from studies.engine.launchers.slurm.submissions import Submission
 
 @dataclass(frozen=True)
 class FoundJob:
-    """A job that waits or runs."""
+    """A waiting or running job."""
 
     id: str
     record: Submission
     trials: tuple[str, ...]
     info: squeue.JobInfo
     log: Path
-    """What it says outside of its trials."""
+    """Its output outside of its trials."""
 
     @property
     def is_waiting(self) -> bool:
@@ -33,7 +33,7 @@ class FoundJob:
 
 
 def find_jobs(results: Path, trials: Collection[str]) -> dict[str, FoundJob]:
-    """By trial. Empty too where the scheduler does not answer."""
+    """Return jobs by trial; empty too where the scheduler does not answer."""
     records = [
         r for r in submissions.read_submissions(results) if r.array and any(n in trials for t in r.tasks for n in t)
     ]
@@ -46,15 +46,15 @@ def find_jobs(results: Path, trials: Collection[str]) -> dict[str, FoundJob]:
     found = {}
     for record in records:
         for number, task in enumerate(record.tasks):
-            seen = queue.get(record.job(number))
-            if seen is not None and seen.name == record.name and not seen.ended:
-                job = FoundJob(record.job(number), record, tuple(task), seen, record.log(number))
+            info = queue.get(record.job(number))
+            if info is not None and info.name == record.name and not info.ended:
+                job = FoundJob(record.job(number), record, tuple(task), info, record.log(number))
                 found.update({name: job for name in task if name in trials})
     return found
 
 
 def cancel_waiting(results: Path, trials: Collection[str]) -> int:
-    """Take jobs that wait, with no trial but these, out of the queue; how many trials that were."""
+    """Cancel waiting jobs that contain only these trials; return the number of trials."""
     waiting = {name: job for name, job in find_jobs(results, trials).items() if job.is_waiting}
     by_record: dict[str, list[FoundJob]] = {}
     for job in dict.fromkeys(waiting.values()):

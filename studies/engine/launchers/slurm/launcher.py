@@ -1,8 +1,8 @@
-"""SLURM: arrays of jobs through submitit, whose states we read ourselves.
+"""SLURM: job arrays submitted through submitit; job states come from squeue.
 
-submitit writes the sbatch file, pickles what a job runs, and requeues it when the site says so. It is not asked for
-states: it knows them from accounting only, holds a failed node for the end of a job that SLURM runs again elsewhere,
-and takes every early signal in a short job for a time-out (hence `NEVER`).
+submitit writes the sbatch file, pickles what a job runs, and requeues it. Its job states are not used: they come from
+accounting only and take a failed node for the end of a job that SLURM reruns. It counts every early signal in a short
+job as a time-out (hence `MAX_TIMEOUTS`).
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from studies.engine.storage import code_snapshot
 from studies.engine.storage.trial_folder import TrialFolder
 
 MAX_TIMEOUTS = 10**6
-"""Time-outs after which submitit would give a job up."""
+"""Time-outs after which submitit gives up a job."""
 RETRY_SECONDS = 60.0
-"""Seconds until a submission that sbatch refused is tried again, while jobs of ours are in the queue."""
+"""Seconds before retrying a refused submission, while jobs of this study are in the queue."""
 FINAL_POLLS = 4
-"""At the end, until the last jobs have left the queue and their records can go."""
+"""Polls at the end, so that the last jobs leave the queue and their records can be removed."""
 
 
 class RequeuableTask(Task):
-    """The task as submitit wants it: told to save, it is the same task again, for its state is in the trial folder."""
+    """The task for submitit: requeued unchanged, as its state is in the trial folder."""
 
     def checkpoint(self) -> Any:
         return DelayedSubmission(self)
@@ -48,12 +48,12 @@ class RequeuableTask(Task):
 def create(site: LaunchContext) -> SlurmLauncher:
     absent = [p for p in ("sbatch", "srun", "squeue") if not shutil.which(p)]
     if absent:
-        raise LaunchError(f"no {absent[0]} here: --on slurm is typed on a login node of the cluster")
+        raise LaunchError(f"no {absent[0]} here: --on slurm needs a login node of the cluster")
     return SlurmLauncher(site, read_options(site.options))
 
 
 def read_options(options: dict[str, Any]) -> _slurm_options.Options:
-    """LaunchError with every option that is wrong (files were checked with their lines when they were read)."""
+    """Return the options; LaunchError with every wrong one (files were checked when they were read)."""
     found: list[Any] = []
     given = _slurm_options.read_options(options, found)
     if found:
@@ -62,7 +62,7 @@ def read_options(options: dict[str, Any]) -> _slurm_options.Options:
 
 
 def sbatch_text(site: LaunchContext, resources: Resources, trials: int) -> str:
-    """The sbatch file that so many trials would be submitted with, in as many arrays as the site's limit makes."""
+    """Return the sbatch file for that number of trials."""
     options = read_options(site.options)
     shape = sbatch.array_request(
         resources, options, f"{site.study_folder.name}-<token>", site.results / "code/<hash>", trials
@@ -76,7 +76,7 @@ def sbatch_text(site: LaunchContext, resources: Resources, trials: int) -> str:
 class SlurmLauncher:
     name = "slurm"
     work_stealing = False
-    trials_per_job = 1  # trials are put side by side here, each with a handle of its own
+    trials_per_job = 1  # this launcher packs trials itself, each with its own handle
 
     def __init__(self, site: LaunchContext, options: _slurm_options.Options) -> None:
         logging.getLogger("submitit").setLevel(logging.CRITICAL)
@@ -124,11 +124,12 @@ class SlurmLauncher:
             shape = sbatch.array_request(resources, self._options, record.name, self._code, sum(map(len, names)))
             executor = submitit.SlurmExecutor(record.folder, max_num_timeout=MAX_TIMEOUTS, python=shape.python)
             executor.update_parameters(**shape.parameters)
-            calls = [
-                RequeuableTask(tuple(f for job in task for f in job.folders), resources, record.folder, self._code)
-                for task in tasks
-            ]
-            with _without_job_variables(), contextlib.redirect_stderr(io.StringIO()):  # what sbatch says is told by us
+            folders = [tuple(folder for job in task for folder in job.folders) for task in tasks]
+            calls = [RequeuableTask(each, resources, record.folder, self._code) for each in folders]
+            with (
+                _without_job_variables(),
+                contextlib.redirect_stderr(io.StringIO()),
+            ):  # sbatch's message is reported by `_on_refused`
                 made = executor.submit_array(calls)
         except submitit.core.utils.FailedJobError:
             record.remove()
@@ -144,7 +145,7 @@ class SlurmLauncher:
         if not some and not self._queue:
             raise LaunchError(f"sbatch: {line}")
         self._blocked_until = time.monotonic() + RETRY_SECONDS
-        self._say(f"sbatch takes no more now: {line}; the rest follows")
+        self._say(f"sbatch accepts no more jobs now: {line}; retrying later")
 
     # ---- jobs of an earlier driver
 
@@ -159,7 +160,7 @@ class SlurmLauncher:
             raise LaunchError(f"{silent}: jobs of an earlier run may be in the queue, so none is submitted") from silent
         handles: list[Handle] = []
         for record in found:
-            live = {number: seen for number, seen in queue.items() if seen.name == record.name and not seen.ended}
+            live = {number for number, info in queue.items() if info.name == record.name and not info.ended}
             if not record.array and live:
                 record.array = next(iter(live)).partition("_")[0]
                 record.write()
@@ -173,7 +174,7 @@ class SlurmLauncher:
             handles += [Handle(Job((wanted[name],), Resources()), task) for task, name in ours]
         return handles
 
-    # ---- looking
+    # ---- polling
 
     def poll(self, handles: Sequence[Handle]) -> dict[Handle, JobState]:
         if handles:
@@ -184,8 +185,8 @@ class SlurmLauncher:
         return {handle: handle.native.state for handle in handles}
 
     def messages(self) -> list[str]:
-        told, self._messages = self._messages, []
-        return told
+        messages, self._messages = self._messages, []
+        return messages
 
     def _say(self, line: str) -> None:
         if line not in self._reported:
@@ -195,7 +196,7 @@ class SlurmLauncher:
     # ---- ending
 
     def stop(self, handles: Sequence[Handle], kill: bool = False) -> None:
-        """A job with a trial that is not among these goes on."""
+        """Jobs that also contain other trials continue."""
         given = {handle.job.folders[0].name for handle in handles}
         jobs = dict.fromkeys(handle.native for handle in handles)
         self._queue.cancel([job for job in jobs if self._queue.has_no_work(job, given)], waiting=not kill)
@@ -204,7 +205,7 @@ class SlurmLauncher:
                 TrialFolder(handle.job.folders[0]).request_stop()
 
     def close(self) -> None:
-        """Jobs go on; those that have nothing left to do (a held one, say) are taken out of the queue."""
+        """Leave jobs running; cancel those without unfinished trials (a held job, for example)."""
         for _ in range(FINAL_POLLS):
             if not self._queue or not all(
                 self._queue.has_no_work(job, set(), ("done", "failed")) for job in self._queue
@@ -222,7 +223,7 @@ class SlurmLauncher:
 
 @contextlib.contextmanager
 def _without_job_variables() -> Iterator[None]:
-    """Where the driver itself runs in a job: that job's variables would shape ours."""
+    """Hide SLURM's variables where the driver itself runs in a job: they would change the submission."""
     hidden = {k: v for k, v in os.environ.items() if k.startswith("SLURM_") and k != "SLURM_CONF"}
     for key in hidden:
         del os.environ[key]

@@ -1,6 +1,6 @@
-"""What a study, a cluster profile and the command line may say about SLURM: our own keys, and every option of sbatch.
+"""SLURM options of studies, cluster profiles and the command line: this launcher's keys, and every option of sbatch.
 
-Read by study files too, so the standard library only.
+Imported for every study file, so standard library only.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ Scalar = str | int | float | bool
 
 @dataclass(frozen=True)
 class Options:
-    """Our own keys. Those of sbatch (`SBATCH`) stand beside them, as `partition: gpu`."""
+    """This launcher's keys. Those of sbatch (`SBATCH`) are given next to them, as `partition: gpu`."""
 
     time: str | int | None = None
-    """Limit of a job, as sbatch writes it, or minutes; else resources.minutes, else an hour: it is asked to save before
-    that and goes on in the next one."""
+    """Time limit of a job, as sbatch writes it, or minutes; else resources.minutes, else an hour. A job saves before it
+    and continues in the next one."""
     signal_seconds: int = 90
-    """So long before the end a job is told to save."""
+    """Seconds before its time limit at which a job is signalled to save."""
     setup: tuple[str, ...] = ()
     """Shell lines before the trials."""
     modules: tuple[str, ...] = ()
@@ -32,19 +32,19 @@ class Options:
     container: str = ""
     """A command that runs another one inside, as ``apptainer exec --nv image.sif``."""
     python: str = ""
-    """The interpreter on the nodes; this one's path where it is not given (`python3` in a container)."""
+    """The interpreter on the nodes; default: this one's path (`python3` in a container)."""
     srun: tuple[str, ...] = ()
     """Arguments of srun."""
     pack: int | None = None
-    """Trials side by side in one job; not given: as many as share a GPU by their fraction."""
+    """Parallel trials in one job; default: as many as share a GPU by their fraction."""
     throttle: int | None = None
     """Jobs of one array that may run at once."""
     max_jobs: int | None = None
     """Jobs of a study in the queue at once."""
     poll_seconds: float = 10.0
-    """Between two questions to the scheduler."""
+    """Seconds between two queries of the scheduler."""
     sbatch: dict[str, Scalar] = field(default_factory=dict)
-    """Options of an sbatch newer than `SBATCH`."""
+    """Options of sbatch that `SBATCH` does not know yet."""
 
 
 SBATCH: tuple[str, ...] = tuple(
@@ -82,32 +82,32 @@ KEYS = tuple(f.name for f in fields(Options))
 
 
 def read_options(given: Mapping[str, Any], found: list[Issue], path: tuple[str | int, ...] = ()) -> Options:
-    """The options; sbatch's own are gathered in `sbatch`, their names as sbatch writes them."""
-    ours: dict[str, Any] = {}
-    theirs: dict[str, Scalar] = {}
+    """Return the options; those of sbatch are in `sbatch`, under the names that sbatch uses."""
+    own: dict[str, Any] = {}
+    native: dict[str, Scalar] = {}
     for key, value in given.items():
         name = str(key).replace("_", "-")
         if key in KEYS:
-            ours[key] = [value] if key in ("setup", "modules", "srun") and isinstance(value, str) else value
+            own[key] = [value] if key in ("setup", "modules", "srun") and isinstance(value, str) else value
         elif name in RESERVED:
             found.append(Issue((*path, key), f"{key} {RESERVED[name]}", at_key=True))
         elif name in SBATCH:
-            theirs[name] = validate(Scalar, value, found, (*path, key))
+            native[name] = validate(Scalar, value, found, (*path, key))
         else:
             text = f"no option of sbatch or ours{suggest(str(key), _spelled(str(key)))}"
             found.append(Issue((*path, key), text, at_key=True))
     before = len(found)
-    options = validate(Options, ours, found, path)
+    options = validate(Options, own, found, path)
     if len(found) == before:
         found.extend(_amounts(options, path))
     if len(found) > before:
         return Options()
-    merged = {**theirs, **{str(k).replace("_", "-"): v for k, v in options.sbatch.items()}}
+    merged = {**native, **{str(k).replace("_", "-"): v for k, v in options.sbatch.items()}}
     return Options(**{**{f.name: getattr(options, f.name) for f in fields(Options)}, "sbatch": merged})
 
 
 def parse_minutes(time: str | int) -> float:
-    """sbatch's ways to write a time: minutes, m:s, h:m:s, d-h, d-h:m, d-h:m:s."""
+    """Parse sbatch's time formats: minutes, m:s, h:m:s, d-h, d-h:m, d-h:m:s."""
     match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", str(time).strip())
     if match is None:
         raise ValueError(f"{to_yaml(time)} is no time as sbatch writes it, like 90, 1:30:00 or 2-12")
@@ -132,6 +132,6 @@ def _amounts(options: Options, path: tuple[str | int, ...]) -> Iterator[Issue]:
 
 
 def _spelled(like: str) -> list[str]:
-    """Every key there is, with dashes or underscores as the user writes them."""
+    """Return every known key, with dashes or underscores as the user writes them."""
     dash = "-" in like
     return [*KEYS, *(name if dash else name.replace("-", "_") for name in SBATCH)]

@@ -1,4 +1,4 @@
-"""A cluster profile: what is the same for every study on one site, as a YAML file of launcher options.
+"""A cluster profile: the launcher options that all studies on one cluster share, as a YAML file.
 
 ``--cluster juwels`` reads ``~/.config/dynvit/clusters/juwels.yaml``, ``--cluster ./site.yaml`` that file.
 """
@@ -22,7 +22,7 @@ def profiles_dir() -> Path:
 
 
 def find_profile(name: str) -> Path:
-    """The profile's file; StudyError where there is none."""
+    """Return the profile's file; StudyError if there is none."""
     path = Path(name).expanduser()
     if path.suffix in SUFFIXES or os.sep in name:
         if path.is_file():
@@ -35,12 +35,10 @@ def find_profile(name: str) -> Path:
 
 
 def load_profile(name: str) -> dict[str, Any]:
-    """The profile's options, checked; StudyError with every problem, each with its line."""
+    """Return the profile's options, checked; StudyError with every problem and its line."""
     document = yaml_loader.read(find_profile(name))
     problems = list(document.problems)
-    value = document.value
-    if value is None:
-        value = {}
+    value = {} if document.value is None else document.value
     if isinstance(value, dict):
         found: list[Any] = []
         options.read_options(value, found)

@@ -1,4 +1,4 @@
-"""From resources and options to what submitit writes into an sbatch file. Pure."""
+"""submitit parameters of a job array, from resources and options. Pure functions."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ SUBMITIT_PARAMETERS = (
 
 @dataclass(frozen=True)
 class ArrayRequest:
-    """One array's worth of equal jobs."""
+    """One array of identical jobs."""
 
     trials_per_job: int
-    """Trials side by side in a job."""
+    """Parallel trials in a job."""
     parameters: dict[str, Any]
     """For submitit's SlurmExecutor."""
     python: str
 
 
 def trials_per_job(resources: Resources, options: Options) -> int:
-    """Trials in a job: as told, else as many as fit on a GPU by their fraction."""
+    """Return the trials in a job: `pack`, or as many as share a GPU by their fraction."""
     if resources.world > 1:
         return 1
     if options.pack is not None:
@@ -51,7 +51,7 @@ def trials_per_job(resources: Resources, options: Options) -> int:
 def array_request(
     resources: Resources, options: Options, name: str, code: Path, trials: int | None = None
 ) -> ArrayRequest:
-    """How a job with `trials` trials (a full pack if not told) asks for its resources."""
+    """Return the request of a job with `trials` trials (default: a full pack)."""
     full = trials_per_job(resources, options)
     side = min(full, trials or full)
     given: dict[str, Any] = {
@@ -87,15 +87,15 @@ def array_request(
 
 
 def python(options: Options) -> str:
-    """The command that is Python on the nodes."""
+    """Return the command that runs Python on the nodes."""
     inside = options.python or ("python3" if options.container else shlex.quote(sys.executable))
     return f"{options.container} {inside}".strip()
 
 
 def _time(resources: Resources, options: Options) -> int:
-    """Whole minutes, at least one."""
-    asked = parse_minutes(options.time) if options.time is not None else resources.minutes or DEFAULT_MINUTES
-    return max(1, math.ceil(asked))
+    """Return whole minutes, at least one."""
+    minutes = parse_minutes(options.time) if options.time is not None else resources.minutes or DEFAULT_MINUTES
+    return max(1, math.ceil(minutes))
 
 
 def _setup(options: Options, code: Path) -> list[str]:

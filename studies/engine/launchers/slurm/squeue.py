@@ -1,5 +1,5 @@
-"""What the scheduler says about our jobs: one `squeue` for all of them, also right after they ended; `scontrol` for the
-site's settings; `sacct`, where accounting exists, for those that squeue has forgotten."""
+"""Queries of the scheduler: one `squeue` for all jobs, including those just ended; `scontrol` for the cluster's
+settings; `sacct`, where accounting exists, for jobs that squeue no longer lists."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 CLUSTER_ENDS = ("BOOT_FAIL", "CANCELLED", "DEADLINE", "NODE_FAIL", "PREEMPTED", "REVOKED", "TIMEOUT")
-"""Ends that are not the trial's doing."""
+"""Ends that the trial did not cause."""
 ENDED = (*CLUSTER_ENDS, "COMPLETED", "FAILED", "OUT_OF_MEMORY")
 QUEUED = ("PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD", "CONFIGURING")
 DESCRIPTIONS = {
@@ -19,7 +19,7 @@ DESCRIPTIONS = {
     "CANCELLED": "its job was cancelled (scancel)",
     "DEADLINE": "its job reached its deadline",
     "NODE_FAIL": "its node failed",
-    "OUT_OF_MEMORY": "oom: its job was killed by SLURM for want of memory",
+    "OUT_OF_MEMORY": "out of memory (killed by SLURM)",
     "PREEMPTED": "its job was preempted",
     "TIMEOUT": "its job reached the time limit before the trial had saved",
 }
@@ -29,12 +29,12 @@ MAX_IDS = 500
 
 
 class SchedulerUnavailable(Exception):
-    """The scheduler did not answer; the text is its own first line."""
+    """The scheduler did not answer; the text is its error message."""
 
 
 @dataclass(frozen=True)
 class JobInfo:
-    """A job (a task of an array) as the scheduler has it."""
+    """A job (a task of an array) as the scheduler reports it."""
 
     state: str
     reason: str = ""
@@ -47,17 +47,18 @@ class JobInfo:
 
     @property
     def held(self) -> bool:
-        """Waits until a person or the site releases it."""
+        """Whether it waits until a user or administrator releases it."""
         return self.state in QUEUED and ("held" in self.reason.lower() or self.reason == "SPECIAL_EXIT")
 
     def describe(self) -> str:
-        """How it ended, in a few words; empty where nothing needs saying."""
-        said = DESCRIPTIONS.get(self.state, "")
-        return f"{said} on {self.node}" if said and self.node and self.state == "NODE_FAIL" else said
+        """Return how it ended; empty for ends that need no explanation."""
+        if self.state == "NODE_FAIL" and self.node:
+            return f"{DESCRIPTIONS[self.state]} on {self.node}"
+        return DESCRIPTIONS.get(self.state, "")
 
 
 def run_command(*command: str) -> str:
-    """Output of a SLURM command; Silent where it fails or hangs."""
+    """Return a SLURM command's output; SchedulerUnavailable where it fails or hangs."""
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, stdin=subprocess.DEVNULL
@@ -72,15 +73,15 @@ def run_command(*command: str) -> str:
 
 
 def first_error(text: str) -> str:
-    """The line of SLURM's own that says what is wrong, without the program's name in front of it."""
+    """Return SLURM's error message without the program's name."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     named = [m for line in lines if (m := re.match(r"s\w+: (?:error|fatal): (.+)", line))]
-    told = list(dict.fromkeys(m.group(1) for m in named))
-    return "; ".join(told[:2]) if told else lines[-1] if lines else ""
+    errors = list(dict.fromkeys(m.group(1) for m in named))
+    return "; ".join(errors[:2]) if errors else lines[-1] if lines else ""
 
 
 def query_squeue(names: Iterable[str]) -> dict[str, JobInfo]:
-    """Every job of those names that squeue knows, also those that ended within the site's MinJobAge: id -> Seen."""
+    """Return every job of those names that squeue lists, including those ended within MinJobAge, by id."""
     wanted = ",".join(sorted(set(names)))
     if not wanted:
         return {}
@@ -95,7 +96,7 @@ def _line(line: str) -> tuple[str, JobInfo]:
 
 
 def query_sacct(ids: Sequence[str]) -> dict[str, JobInfo]:
-    """The same from accounting, for jobs that squeue has forgotten; empty where there is none."""
+    """Return jobs from accounting, which squeue no longer lists; empty without accounting."""
     found: dict[str, JobInfo] = {}
     arrays = sorted({number.partition("_")[0] for number in ids})
     for start in range(0, len(arrays), MAX_IDS):
@@ -112,7 +113,7 @@ def query_sacct(ids: Sequence[str]) -> dict[str, JobInfo]:
 
 
 def cluster_config() -> dict[str, str]:
-    """The site's settings; empty where the controller does not answer."""
+    """Return the cluster's settings; empty where the controller does not answer."""
     try:
         text = run_command("scontrol", "show", "config")
     except SchedulerUnavailable:
@@ -122,8 +123,8 @@ def cluster_config() -> dict[str, str]:
 
 
 def cancel(ids: Sequence[str], name: str, waiting: bool = False) -> None:
-    """End those jobs of that name (an id may be another's by now); running ones get SIGTERM first and the site's
-    KillWait to save in. waiting: leave running ones alone."""
+    """Cancel the jobs with these ids and that name (ids may be reused); running ones get SIGTERM and KillWait seconds.
+    waiting: only those that do not run yet."""
     only = ["--state=PENDING"] if waiting else []
     for start in range(0, len(ids), MAX_IDS):
         with contextlib.suppress(SchedulerUnavailable):

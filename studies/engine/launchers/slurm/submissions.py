@@ -1,8 +1,8 @@
-"""Records of what was submitted to a queue, so that a later driver, or `stop` and `logs` from another shell, finds its
-jobs again. Standard library only.
+"""Records of submitted jobs, by which a later driver, or `stop` and `logs` from another shell, finds them. Standard
+library only.
 
 A record is a folder ``results/slurm/<token>`` with `jobs.json`, written before the submission and once more with the
-job's id after it; its job name ends in the token. Ids alone tell nothing: a scheduler may give one out twice.
+job's id after it; its job name ends in the token. Ids alone are not enough: a scheduler may reuse them.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from studies.engine.storage.trial_folder import TrialFolder
 
 FOLDER = "slurm"
 QUEUE_EXIT_SECONDS = 120.0
-"""Seconds after its last trial's end in which a job has left the queue."""
+"""Seconds after its last trial's end within which a job leaves the queue."""
 MAX_AGE_SECONDS = 30 * 24 * 3600.0
-"""A record whose jobs are gone, but whose trials are not all done, keeps its logs so long."""
+"""How long a record whose jobs are gone but whose trials are not all done keeps its logs."""
 
 
 @dataclass(eq=False)
 class Submission:
-    """One array: `tasks[i]` are the trials that its task i runs side by side."""
+    """One array: `tasks[i]` are the trials that its task i runs in parallel."""
 
     folder: Path
     name: str
     study: str
     tasks: list[list[str]]
     array: str = ""
-    """The scheduler's id; empty where the submission did not come to its end."""
+    """The scheduler's id; empty where the submission was interrupted."""
     submitted: float = field(default_factory=time.time)
 
     def job(self, task: int) -> str:
-        """The scheduler's id of one task."""
+        """Return the scheduler's id of one task."""
         return self.array if len(self.tasks) == 1 else f"{self.array}_{task}"
 
     @property
@@ -51,11 +51,11 @@ class Submission:
         write_atomic(self.folder / "jobs.json", json.dumps({**body, "time": self.submitted, "tasks": self.tasks}))
 
     def log(self, task: int) -> Path:
-        """What the job said outside of its trials."""
+        """Return the file with the job's output outside of its trials."""
         return self.folder / f"{self.job(task)}_0_log.out"
 
     def note(self, trial: str) -> str:
-        """How the trial's worker ended, where it did not end by itself."""
+        """Return how the trial's worker ended, if something else ended it."""
         try:
             return (self.folder / f"{trial}.note").read_text()
         except OSError:
@@ -69,7 +69,7 @@ class Submission:
 
 
 def create_submission(results: Path, study: str, tasks: Sequence[Sequence[str]]) -> Submission:
-    """A record under a name of its own, written."""
+    """Create and write a record with a unique name."""
     token = uuid.uuid4().hex[:8]
     record = Submission(results / FOLDER / token, f"{study}-{token}", study, [list(task) for task in tasks])
     record.write()
@@ -77,7 +77,7 @@ def create_submission(results: Path, study: str, tasks: Sequence[Sequence[str]])
 
 
 def read_submissions(results: Path) -> Iterator[Submission]:
-    """Every record, whoever made it; damaged ones are passed over."""
+    """Yield every record of the results folder; damaged ones are skipped."""
     for file in sorted((results / FOLDER).glob("*/jobs.json")):
         raw = read_json(file) or {}
         try:
@@ -88,7 +88,7 @@ def read_submissions(results: Path) -> Iterator[Submission]:
 
 
 def is_finished(record: Submission, results: Path) -> bool:
-    """Whether nobody needs the record of jobs that are gone: all trials done, or long ago."""
+    """Return whether a record of jobs that are gone is unneeded: all trials are done, or it is old."""
     trials = [results / "trials" / name for task in record.tasks for name in task]
     return time.time() - record.submitted > MAX_AGE_SECONDS or all(
         TrialFolder(t).state().status == "done" for t in trials
@@ -96,7 +96,7 @@ def is_finished(record: Submission, results: Path) -> bool:
 
 
 def remove_finished(results: Path) -> None:
-    """Remove records that nobody needs, where the scheduler is not asked."""
+    """Remove records whose trials are all done, without querying the scheduler."""
     for record in read_submissions(results):
         states = [TrialFolder(results / "trials" / name).state() for task in record.tasks for name in task]
         if all(state.status == "done" and time.time() - state.ended > QUEUE_EXIT_SECONDS for state in states):

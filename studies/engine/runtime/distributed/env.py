@@ -1,8 +1,8 @@
-"""Several processes that train one trial together: which of them this one is. Standard library only.
+"""Environment variables of the processes that train one trial together. Standard library only.
 
-A launcher starts `world` workers on one and the same trial folder (a job of a single folder), each with the environment
-variables of `given`, or inside a SLURM step of `from_slurm`. Rank 0 is the worker that claims, logs and saves; the
-others follow it (`rendezvous`). How they find each other is a file in the trial folder: no launcher knows ports.
+A launcher starts `world` workers on one trial folder, each with the variables of `rank_environment` (in a SLURM step:
+`slurm_rank_environment`). Rank 0 holds the lease, logs and saves; the others follow it. They find each other through a
+file in the trial folder, so no launcher deals with ports.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 RANK, WORLD, LOCAL = "DYNVIT_RANK", "DYNVIT_WORLD", "DYNVIT_LOCAL_RANK"
-GANG = "DYNVIT_GANG"
-"""Names this very start of these processes; the same for all of them, another one for every start."""
+RENDEZVOUS_ID = "DYNVIT_RENDEZVOUS_ID"
+"""Identifies one start of these processes: the same for all ranks, different for every start."""
 ADDRESS = "DYNVIT_ADDRESS"
-"""Under which the other processes reach this one; its host name where it is not given."""
+"""Address at which the other processes reach this one; default: its host name."""
 
 
 @dataclass(frozen=True)
 class RankInfo:
-    """This process among `world`. local: its number on its own node."""
+    """Rank of this process among `world`. local: rank on its own node."""
 
     rank: int = 0
     world: int = 1
@@ -30,39 +30,40 @@ class RankInfo:
 
 
 def current_rank(environ: Mapping[str, str] = os.environ) -> RankInfo:
-    """Who this process is, from our variables; alone where there are none."""
+    """Return the rank that the variables give; a single process without them."""
     world = int(environ.get(WORLD) or 1)
     if world <= 1:
         return RankInfo()
     rank = int(environ[RANK])
-    return RankInfo(rank, world, int(environ.get(LOCAL) or rank), environ[GANG], environ.get(ADDRESS, ""))
+    return RankInfo(rank, world, int(environ.get(LOCAL) or rank), environ[RENDEZVOUS_ID], environ.get(ADDRESS, ""))
 
 
 def rank_environment(rank: int, world: int, per_node: int, rendezvous: str, address: str = "") -> dict[str, str]:
-    """The variables of one worker. rendezvous: any text that no other start has."""
-    told = {RANK: str(rank), WORLD: str(world), LOCAL: str(rank % max(1, per_node)), GANG: rendezvous}
-    return {**told, ADDRESS: address} if address else told
+    """Return the variables of one worker. rendezvous: any text that no other start has."""
+    local = str(rank % max(1, per_node))
+    variables = {RANK: str(rank), WORLD: str(world), LOCAL: local, RENDEZVOUS_ID: rendezvous}
+    return {**variables, ADDRESS: address} if address else variables
 
 
 def slurm_rank_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The same, for a worker that a task of a SLURM step starts; empty where the step has one task only."""
+    """Return the variables of a worker started by a task of a SLURM step; empty in a step of one task."""
     world = int(environ.get("SLURM_NTASKS") or environ.get("SLURM_NPROCS") or 1)
     if world <= 1 or "SLURM_PROCID" not in environ:
         return {}
     start = [environ.get(f"SLURM_{key}", "0") for key in ("JOB_ID", "STEP_ID", "RESTART_COUNT")]
     node = environ.get("SLURMD_NODENAME", "")
-    told = {RANK: environ["SLURM_PROCID"], WORLD: str(world), LOCAL: environ.get("SLURM_LOCALID", "0")}
-    told[GANG] = ".".join(["slurm", *start])
-    return {**told, ADDRESS: node} if node and _resolves(node) else told
+    variables = {RANK: environ["SLURM_PROCID"], WORLD: str(world), LOCAL: environ.get("SLURM_LOCALID", "0")}
+    variables[RENDEZVOUS_ID] = ".".join(["slurm", *start])
+    return {**variables, ADDRESS: node} if node and _resolves(node) else variables
 
 
-def rank_device(asked: str, ranks: RankInfo, environ: Mapping[str, str] = os.environ) -> str:
-    """The device of this process: where it sees several GPUs, the one of its number on the node."""
-    if asked == "cpu" or ranks.world <= 1:
-        return asked
+def rank_device(device: str, ranks: RankInfo, environ: Mapping[str, str] = os.environ) -> str:
+    """Return this process's device: with several visible GPUs, the one of its local rank."""
+    if device == "cpu" or ranks.world <= 1:
+        return device
     visible = environ.get("CUDA_VISIBLE_DEVICES")
-    alone = visible is not None and len(visible.split(",")) == 1
-    return "cuda:0" if alone else f"cuda:{ranks.local}"
+    single = visible is not None and len(visible.split(",")) == 1
+    return "cuda:0" if single else f"cuda:{ranks.local}"
 
 
 def _resolves(host: str) -> bool:

@@ -1,4 +1,4 @@
-"""A process beside rank 0 of a trial: does what rank 0 decides and writes nothing. Standard library, and the task."""
+"""A rank above 0 of a trial: follows the decisions of rank 0 and writes nothing. Standard library, and the task."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from studies.engine.runtime.distributed.env import RankInfo
 from studies.engine.runtime.heartbeat import ParentMonitor
 
 EXIT_GRACE_SECONDS = 1.0
-"""Seconds from the end of rank 0 to ours: an exception that comes of it may still be printed."""
+"""Seconds from the end of rank 0 to that of this process, to print an exception that results from it."""
 
 
 class RankClient:
-    """The connection to rank 0. A thread reads it, so that its end is noticed in the middle of a step."""
+    """The connection to rank 0. A thread reads it, so that its end is noticed during a step."""
 
     def __init__(self, link: socket.socket, parents: ParentMonitor) -> None:
         self._link, self._parents = link, parents
@@ -36,14 +36,14 @@ class RankClient:
         threading.Thread(target=self._read, name="link", daemon=True).start()
 
     def take(self, kind: str) -> Any:
-        """What rank 0 says next. Ends this process where it says that all is over."""
+        """Return the next message's value. Exits this process where rank 0 ends the attempt."""
         message = self._values.get()
         if kind not in message:
             os._exit(0 if leader.END in message else 1)
         return message[kind]
 
     def send(self, message: dict[str, Any]) -> None:
-        self._ended = True  # what comes now changes nothing any more
+        self._ended = True  # later messages are ignored
         with contextlib.suppress(OSError):
             self._link.sendall(json.dumps(message).encode() + b"\n")
 
@@ -69,7 +69,7 @@ class RankClient:
 
 
 class FollowerContext:
-    """What the task sees: rank 0's decisions. Of the engine's side of `dynvit.context.Context`."""
+    """The task's context on this rank: rank 0's decisions. Implements `dynvit.context.Context`."""
 
     def __init__(
         self, folder: Path, seed: int, device: str, ranks: RankInfo, link: RankClient, start: dict[str, Any]
@@ -86,7 +86,7 @@ class FollowerContext:
         return bool(self.broadcast(None))
 
     def broadcast(self, value: Any) -> Any:
-        """Rank 0's value of the same call."""
+        """Return rank 0's value of the same call."""
         return self._link.take(leader.VALUE)
 
     def log(self, step: int, metrics: dict[str, float], *, steps: int | None = None) -> None:
@@ -108,7 +108,7 @@ class FollowerContext:
 def run_follower(
     folder: Path, ranks: RankInfo, device: str, stop: StopRequest, parents: ParentMonitor, reason: Callable[..., str]
 ) -> int:
-    """One attempt beside rank 0; the exit code. reason: what to call an exception."""
+    """Run one attempt as a rank above 0; return the exit code. reason: describes an exception."""
     connection = _connect(folder, ranks, stop, parents)
     if connection is None:
         return 0
@@ -132,9 +132,9 @@ def run_follower(
 
 
 def _connect(folder: Path, ranks: RankInfo, stop: StopRequest, parents: ParentMonitor) -> socket.socket | None:
-    """Wait for rank 0 to say where it is (over a network drive that may take half a minute), then greet it."""
-    until = time.monotonic() + leader.RENDEZVOUS_SECONDS
-    while time.monotonic() < until and not stop and not parents.dead():
+    """Wait for rank 0 to publish its address (half a minute on a slow network drive), then connect."""
+    deadline = time.monotonic() + leader.RENDEZVOUS_SECONDS
+    while time.monotonic() < deadline and not stop and not parents.dead():
         where = read_json(leader.rendezvous_file(folder, ranks.rendezvous))
         if where is not None:
             try:
