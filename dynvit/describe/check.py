@@ -87,8 +87,8 @@ def _model_inputs(module: ModuleType, config: Mapping[str, Any]) -> dict[str, An
         given = {"num_classes": work["classes"], "in_chans": work["channels"], "img_size": work["size"]}
         drop_path = config["train"]["drop_path"]
         return {**given, **({"drop_path_rate": drop_path} if drop_path else {})}
-    given = {"num_classes": config["num_classes"], "in_chans": config["in_chans"], "img_size": config["image_size"]}
-    return {name: value for name, value in given.items() if value is not None}
+    names = {"num_classes": "num_classes", "in_chans": "in_chans", "img_size": "image_size"}
+    return {name: config[key] for name, key in names.items() if config.get(key) is not None}
 
 
 @cache

@@ -39,7 +39,7 @@ class StudyFrames:
     read: dict[str, Frame | None] = field(default_factory=dict)
 
     def place(self, study: str) -> Path:
-        """Return the other study's folder: with the label of ours if it exists, else without a label."""
+        """Return the other study's folder: with this study's label if it exists, else without a label."""
         _, at, label = self.folder.resolve().name.partition("@")
         parent = self.folder.resolve().parent
         labeled = parent / f"{study}{at}{label}"

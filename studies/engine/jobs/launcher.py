@@ -53,7 +53,7 @@ class Handle:
 
 @dataclass(frozen=True)
 class LaunchContext:
-    """Where a launcher works."""
+    """Where a launcher works; what `create` of its module gets."""
 
     results: Path
     study_folder: Path

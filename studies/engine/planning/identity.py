@@ -23,7 +23,7 @@ def id_of(task: str, revision: int, config: str, seed: int) -> str:
 
 
 def reusable(old: Mapping[str, Any], config: Config, defaults: Config) -> bool:
-    """Whether an older trial's result stands for this config (task, revision and seed being equal).
+    """Whether an older trial's result is valid for this config (task, revision and seed being equal).
 
     Every key both have is equal; what the old config lacks sits at today's default, for it was computed before that
     option existed; what ours lacks sat at its own default then. So a new option keeps old results, and a changed
@@ -68,7 +68,7 @@ class Archive:
             self.shelves.setdefault(place, {}).setdefault(keys, []).append(self.specs[-1])
 
     def find(self, task: str, revision: int, seed: int, config: Config, defaults: Config) -> str | None:
-        """The folder id of a trial whose result stands for this one."""
+        """Return the folder id of a trial whose result is valid for this one."""
         now = dict(flat(config))
         for keys, specs in self.shelves.get((task, revision, seed), {}).items():
             if keys == now.keys():  # then the ids would be equal

@@ -1,8 +1,8 @@
-"""Arms times seeds against what is on disk: which trials there are, how they stand, what a run would launch.
+"""Compare arms times seeds with the disk: all trials, their states, and what a run would launch.
 
-`run` launches what is not done: missing, failed, stopped, lost. A failed trial goes on from its checkpoint if it has
-one. `--rerun` says what begins anew besides: `failed` the failed ones, `stale` also done ones whose code has changed
-since, `all` every chosen trial. What such a folder held stays under attempts/.
+`run` launches every trial that is not done: missing, failed, stopped, lost. A failed trial continues from its
+checkpoint if it has one. `--rerun` selects trials that start again from nothing: `failed` the failed ones, `stale` also
+done ones whose code has changed since, `all` every selected trial. Their previous files are kept under attempts/.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ class Plan:
     selected: tuple[Trial, ...]
     """Those that `--only` and `--seeds` leave."""
     states: dict[str, State]
-    """folder id -> state as on disk; a trial without a folder stands as ``planned``."""
+    """folder id -> state as on disk; a trial without a folder is ``planned``."""
     to_run: tuple[Trial, ...]
     """Of the selected ones, each folder once: what is not done and not in a live worker's hands, and what restarts."""
     running: tuple[Trial, ...] = ()
     """Of the selected ones: those that a live worker holds at this moment."""
     restart: frozenset[str] = frozenset()
-    """Folder ids that begin anew (`--rerun`): their content goes to attempts/ and no checkpoint is taken up."""
+    """Folder ids of trials that start again from nothing (`--rerun`); their content is moved to attempts/."""
     reused: int = 0
     """Done trials that another study paid for."""
     stale: int = 0
@@ -122,8 +122,10 @@ def make_plan(
     device: str | None = None,
     count: bool = False,
 ) -> Plan:
-    """Compare the study with the results folder. Reads only, unless `count`: then what it takes to train models that
-    nobody has counted yet is counted and kept. device: the GPU that time and memory are reckoned for."""
+    """Compare the study with the results folder.
+
+    Reads only, unless `count`: then models without cost data are profiled and kept. device: the GPU of the forecast.
+    """
     try:
         gpu = devices.find(device)
     except ValueError as error:
