@@ -20,7 +20,6 @@ from studies.engine.storage import environment, plan_file
 from studies.engine.storage.environment import PACKAGES
 from studies.engine.storage.plan_file import PlanFile
 from studies.engine.storage.results_dir import Store
-from studies.engine.storage.state_watcher import StateWatcher
 from studies.engine.tracking import mlflow_uri
 
 Level = Literal["fine", "note", "attention"]
@@ -186,8 +185,7 @@ def machines(store: Store, plans: list[PlanFile]) -> Iterator[Finding]:
 
 
 def snapshots(store: Store, plans: list[PlanFile]) -> Finding:
-    states = StateWatcher([store.trial(path.name) for path in store.trials.glob("*") if path.is_dir()]).poll()
-    found = hosts.unused_snapshots(store, plans, states)
+    found = hosts.unused_snapshots(store, plans)
     if not found:
         return Finding("code", "fine", "every code snapshot was used by a trial")
     text = f"{count(len(found), 'code snapshot')} that no trial used"

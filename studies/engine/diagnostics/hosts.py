@@ -14,13 +14,13 @@ from typing import Any
 
 from studies.engine.core.files import read_json
 from studies.engine.core.formatting import first_few
-from studies.engine.core.trial import State
 from studies.engine.execution import study_lock
 from studies.engine.launchers.slurm.submissions import read_submissions
 from studies.engine.storage.code_snapshot import SOURCE, fingerprint, root
 from studies.engine.storage.lease import HEARTBEAT_SECONDS, STALE_AFTER
 from studies.engine.storage.plan_file import PlanFile
 from studies.engine.storage.results_dir import Store
+from studies.engine.storage.state_watcher import StateWatcher
 
 MAX_SKEW = STALE_AFTER * HEARTBEAT_SECONDS / 10
 """Seconds between two clocks that are reported; at ten times as many, live workers look dead."""
@@ -100,8 +100,9 @@ def waiting(store: Store, plans: list[PlanFile]) -> dict[str, int]:
     return found
 
 
-def unused_snapshots(store: Store, plans: list[PlanFile], states: Mapping[str, State]) -> list[Path]:
+def unused_snapshots(store: Store, plans: list[PlanFile]) -> list[Path]:
     """Return code snapshots that no trial used and that no driver or job may be about to use."""
+    states = StateWatcher([store.trial(path.name) for path in store.trials.glob("*") if path.is_dir()]).poll()
     busy = (
         any(study_lock.running_driver(plan.folder) is not None for plan in plans)
         or next(read_submissions(store.root), None) is not None

@@ -13,13 +13,11 @@ from pathlib import Path
 
 from studies.engine.core.files import read_json
 from studies.engine.diagnostics import hosts
+from studies.engine.diagnostics.doctor import read_plans
 from studies.engine.diagnostics.orphans import orphans
 from studies.engine.diagnostics.trial_check import temp_files
-from studies.engine.storage import plan_file
 from studies.engine.storage.lease import Lease
-from studies.engine.storage.plan_file import PlanFile
 from studies.engine.storage.results_dir import Store
-from studies.engine.storage.state_watcher import StateWatcher
 
 
 def repair(store: Store) -> Iterator[str]:
@@ -33,9 +31,7 @@ def repair(store: Store) -> Iterator[str]:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGTERM)
             yield f"asked worker {pid} (trial {trial}), whose driver is gone, to save and exit"
-    plans = list(_plans(store))
-    states = StateWatcher([store.trial(path.name) for path in store.trials.glob("*") if path.is_dir()]).poll()
-    for path in hosts.unused_snapshots(store, plans, states):
+    for path in hosts.unused_snapshots(store, read_plans(store)[0]):
         size = sum(file.lstat().st_size for file in path.rglob("*") if file.is_file())
         shutil.rmtree(path)
         yield f"removed code/{path.name}, a code snapshot that no trial used ({size / 1e6:.1f} MB)"
@@ -60,12 +56,6 @@ def _claims(store: Store) -> Iterator[str]:
             Lease(file).release(token)
             who = f"process {holder.get('pid')} on {holder.get('host')}"
             yield f"removed {file.relative_to(store.root)}, the claim of {who}, which is dead"
-
-
-def _plans(store: Store) -> Iterator[PlanFile]:
-    for folder in plan_file.folders(store.root):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-            yield plan_file.read_plan(folder)
 
 
 def _remove(path: Path) -> None:

@@ -7,16 +7,14 @@ They are arrays in numpy's format, so `numpy.load` reads the file. Equal predict
 from __future__ import annotations
 
 import hashlib
-import io
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from studies.engine.core.files import write_atomic
+from studies.engine.core.files import write_atomic, zip_bytes
 from studies.engine.storage.trial_folder import TrialFolder
 
 NAME = "predictions.npz"
-EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def gather(trials: Sequence[TrialFolder], folder: Path) -> None:
@@ -51,10 +49,4 @@ def _archive(trials: Sequence[TrialFolder]) -> bytes:
         name = hashlib.sha256(target).hexdigest()[:8]
         members[f"target/{name}.npy"] = target
         members[f"prediction/{trial.id}/{name}.npy"] = prediction
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
-        for name, data in sorted(members.items()):
-            entry = zipfile.ZipInfo(name, EPOCH)
-            entry.compress_type, entry.create_system, entry.external_attr = zipfile.ZIP_DEFLATED, 3, 0o644 << 16
-            archive.writestr(entry, data)
-    return out.getvalue()
+    return zip_bytes(members, compresslevel=-1)

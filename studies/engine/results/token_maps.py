@@ -20,21 +20,18 @@ FILE = "maps.npz"
 FOLDER = "maps"
 
 
-def gather(store: Store, plan: PlanFile, readings: Mapping[str, Reading], folder: Path) -> list[Path]:
+def gather(store: Store, plan: PlanFile, readings: Mapping[str, Reading], folder: Path) -> None:
     """Copy them to ``maps/<trial>.npz`` in the study folder and remove those that no arm uses any more."""
     chosen = _chosen(store, plan, readings)
     place = folder / FOLDER
     for old in place.glob("*.npz"):
         if old.stem not in chosen:
             old.unlink(missing_ok=True)
-    made = []
     for name, source in chosen.items():
         target, data = place / f"{name}.npz", source.read_bytes()
         if not target.is_file() or target.read_bytes() != data:
             place.mkdir(exist_ok=True)
             write_atomic(target, data)
-        made.append(target)
-    return made
 
 
 def _chosen(store: Store, plan: PlanFile, readings: Mapping[str, Reading]) -> dict[str, Path]:

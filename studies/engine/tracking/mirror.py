@@ -28,7 +28,6 @@ from studies.engine.tracking.sync_state import (
     SyncState,
     file_stamps,
     first_event_time,
-    inode,
     log_tail,
     new_events,
     sources,
@@ -43,7 +42,7 @@ class MlflowUnavailable(Exception):
     """MLflow cannot be reached or used at all; the message is for the user."""
 
 
-_opened: dict[str, int | None] = {}
+_opened: dict[str, int] = {}
 """Inode of the database file when this process first used the URI: MLflow keeps it open even if it is deleted."""
 
 
@@ -104,6 +103,7 @@ class Mirror:
         try:
             done = self._write_if_needed(final)
         except Exception as error:
+            self._runs = None  # listed again: some may have been created before the failure
             problem = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
             if not mlflow_uri.answers(self.uri):
                 problem = f"no MLflow server answers at {mlflow_uri.without_password(self.uri)}"
@@ -135,8 +135,7 @@ class Mirror:
     def _is_out_of_date(self, plan: PlanFile, final: bool) -> bool:
         """Whether there is something to write, as far as is known without importing MLflow."""
         state = SyncState.load(self.folder)
-        token = mlflow_uri.token(self.uri, self.folder.name)
-        if state.uri != self.uri or token not in (None, state.token):
+        if not state.is_of(self.uri):
             state = SyncState()
         parent_due = final and state.parent.seen != file_stamps(output_files(self.folder))
         return parent_due or next(self._due(plan, state), None) is not None
@@ -162,10 +161,10 @@ class Mirror:
     # ---- what to write
 
     def _write(self, plan: PlanFile, final: bool) -> None:
-        runs = self._open()
         state = SyncState.load(self.folder)
-        if (state.uri, state.token) != (self.uri, runs.token):
-            state = SyncState(uri=self.uri, token=runs.token)
+        if state.uri != self.uri:
+            state = SyncState(self.uri)
+        runs = self._open(state)
         try:
             if final or not state.parent.run:
                 self._push_parent(plan, state, runs)
@@ -175,12 +174,15 @@ class Mirror:
         finally:
             state.save(self.folder)
 
-    def _open(self) -> Runs:
-        file = mlflow_uri.database(self.uri)
+    def _open(self, state: SyncState) -> Runs:
+        """Return MLflow's runs; when they are listed, drop from the state what MLflow lacks."""
         if self._runs is None:
             place = mlflow_uri.artifacts(self.uri, self.store.root, self.folder.name)
             self._runs = Runs(*_mlflow(self.uri), self.folder.name, place)
-        if _opened.setdefault(self.uri, inode(file)) != inode(file):
+            state.drop_missing(self._runs.ids)
+        inode, _ = mlflow_uri.database_stamp(self.uri)
+        if _opened.setdefault(self.uri, inode) != inode:
+            file = mlflow_uri.database(self.uri)
             raise MlflowUnavailable(f"{file} was replaced while it was in use: the next run fills the new one")
         return self._runs
 
@@ -191,7 +193,6 @@ class Mirror:
             try:
                 state.trials[trial.folder.id] = self._push_trial(trial, synced, state.parent.run, runs)
             except Exception as error:  # its run is found again by its tag
-                runs.forget(trial.folder.id)
                 failures.append(error)
                 if len(failures) == GIVE_UP_AFTER:
                     break

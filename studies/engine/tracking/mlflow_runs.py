@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
-import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from studies.engine.tracking import mlflow_uri
 from studies.engine.tracking.run_records import ENDED, Point, RunRecord, sanitize
 
 METRICS_PER_BATCH, PARAMS_PER_BATCH, RUNS_PER_PAGE = 1000, 100, 1000
@@ -32,61 +28,42 @@ class Runs:
     def __init__(self, client: Any, entities: Any, experiment: str, artifacts: str | None) -> None:
         """client: an MlflowClient, entities: `mlflow.entities`, artifacts: their folder (a server has its own)."""
         self._client, self._entities = client, entities
-        self.trials: dict[str, ExistingRun] = {}
-        self.parent: ExistingRun | None = None
-        self.token = uuid.uuid4().hex
-        found = self._client.get_experiment_by_name(experiment)
+        found = client.get_experiment_by_name(experiment)
         if found is None:
-            tags = {mlflow_uri.TOKEN: self.token}
-            self._experiment = self._client.create_experiment(experiment, artifact_location=artifacts, tags=tags)
-            return
-        self._experiment = found.experiment_id
-        if found.lifecycle_stage == "active":
-            self.token = found.tags.get(mlflow_uri.TOKEN, self.token)
-            for run in self._list():
-                self._register(run)
-        else:  # deleted: its name stays taken, and restoring also restores deleted runs
-            self._client.restore_experiment(self._experiment)
+            self._experiment = client.create_experiment(experiment, artifact_location=artifacts)
+        else:
+            self._experiment = found.experiment_id
+        runs = [] if found is None else self._list()
+        if found is not None and found.lifecycle_stage != "active":
+            client.restore_experiment(self._experiment)  # its name is still taken; this restores deleted runs too
             for run in self._list():
                 self.delete(run.id)
-        if found.tags.get(mlflow_uri.TOKEN) != self.token:
-            self._client.set_experiment_tag(self._experiment, mlflow_uri.TOKEN, self.token)
+            runs = []
+        self.ids = {run.id for run in runs}
+        self.trials = {run.tags["trial_id"]: run for run in runs if "trial_id" in run.tags}
+        self.parent = next((run for run in runs if run.tags.get("kind") == "study"), None)
 
-    def _list(self, query: str = "") -> list[ExistingRun]:
+    def _list(self) -> list[ExistingRun]:
         """Return the active runs."""
         listed: list[ExistingRun] = []
         page = None
         while True:
-            runs = self._client.search_runs([self._experiment], query, max_results=RUNS_PER_PAGE, page_token=page)
+            runs = self._client.search_runs([self._experiment], max_results=RUNS_PER_PAGE, page_token=page)
             listed += [ExistingRun(run.info.run_id, run.data.tags, run.data.params) for run in runs]
             page = runs.token
             if not page:
                 return listed
 
-    def _register(self, run: ExistingRun) -> None:
-        if run.tags.get("kind") == "study":
-            self.parent = run
-        elif "trial_id" in run.tags:
-            self.trials[run.tags["trial_id"]] = run
-
-    def forget(self, trial: str) -> None:
-        """Look up a trial's run again after a failure."""
-        self.trials.pop(trial, None)
-        with contextlib.suppress(Exception):  # the first failure is reported already
-            for run in self._list(f"tags.trial_id = '{trial}'"):
-                self._register(run)
-
     def create(self, record: RunRecord, parent: str) -> str:
         """Create a run with its params, tags, name and status; return its id."""
         tags = _tags(record, parent)
         run = self._client.create_run(self._experiment, start_time=record.start, tags=tags, run_name=record.name)
-        found = ExistingRun(str(run.info.run_id), tags, record.params)
-        self._register(found)
+        run_id = str(run.info.run_id)
         for params in _chunks(list(record.params.items()), PARAMS_PER_BATCH):
-            self._client.log_batch(found.id, params=[self._entities.Param(k, v) for k, v in params])
+            self._client.log_batch(run_id, params=[self._entities.Param(k, v) for k, v in params])
         if record.status != "RUNNING":
-            self._status(found.id, record)
-        return found.id
+            self._status(run_id, record)
+        return run_id
 
     def describe(self, run: str, record: RunRecord, parent: str) -> None:
         """Update tags, name, status and end of a run."""
@@ -121,10 +98,7 @@ class Runs:
             self.file(run, path, None if under == "." else under)
 
     def text(self, run: str, name: str, text: str) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / name
-            path.write_text(text, encoding="utf-8")
-            self.file(run, path)
+        self._client.log_text(run, text, name)
 
 
 def _tags(record: RunRecord, parent: str) -> dict[str, str]:

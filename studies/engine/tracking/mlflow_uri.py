@@ -5,15 +5,12 @@ from __future__ import annotations
 import http.client
 import os
 import socket
-import sqlite3
 import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
 
-TOKEN = "dynvit.mirror"
-"""Tag of the experiment that identifies the database."""
 PROBE_SECONDS, ANSWER_SECONDS = 3.0, 10.0
 """Timeouts to connect, and to get any answer: a hanging server still accepts connections."""
 
@@ -73,23 +70,13 @@ def without_password(uri: str) -> str:
     return uri.replace(f"{parts.username or ''}:{parts.password}@", "…@") if parts.password else uri
 
 
-def token(uri: str, experiment: str) -> str | None:
-    """Return the experiment's token in a database file, empty if there is none; None for a server."""
+def database_stamp(uri: str) -> tuple[int, int]:
+    """Return inode and size of the database file, which never shrinks; -1 if it is missing, 0 for a server."""
     path = database(uri)
     if path is None:
-        return None
-    if not path.exists():
-        return ""
-    query = (
-        "SELECT t.value FROM experiment_tags t JOIN experiments e USING (experiment_id)"
-        " WHERE e.name = ? AND e.lifecycle_stage = 'active' AND t.key = ?"
-    )
+        return 0, 0
     try:
-        connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=5)
-        try:
-            row = connection.execute(query, (experiment, TOKEN)).fetchone()
-        finally:
-            connection.close()
-    except sqlite3.Error:
-        return ""
-    return str(row[0]) if row else ""
+        found = path.stat()
+    except OSError:
+        return -1, -1
+    return found.st_ino, found.st_size

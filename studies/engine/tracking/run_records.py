@@ -18,7 +18,7 @@ from typing import Any
 
 from studies.engine.core.config import flat
 from studies.engine.core.trial import Status
-from studies.engine.results.readings import Reading, Row
+from studies.engine.results.readings import Reading, Row, environment
 from studies.engine.storage.plan_file import PlanFile, PlannedTrial
 
 KEY_LIMIT, PARAM_LIMIT, TAG_LIMIT = 250, 6000, 8000
@@ -71,7 +71,7 @@ def trial_run(
 
     arms: the planned trials that use this folder. began: time of its first event; it changes when a trial restarts.
     """
-    first, state = arms[0], got.state
+    first, state, env = arms[0], got.state, environment(got.env)
     status = MLFLOW_STATUS[got.status]
     tags = {
         "kind": "trial",
@@ -80,9 +80,7 @@ def trial_run(
         "part": first.part,
         "arm": first.arm,
         "seed": str(first.seed),
-        "git": _git(got.env),
-        "source": str(got.env.get("source") or ""),
-        "gpu": str(got.env.get("gpu") or ""),
+        **{key: str(env[f"env.{key}"] or "") for key in ("git", "source", "gpu")},
         "attempts": str(state.attempt),
         "began": began,
         "reason": "" if got.status == "done" else state.reason,
@@ -95,7 +93,7 @@ def trial_run(
         start=milliseconds(state.started),
         end=milliseconds(max(state.ended, state.heartbeat, state.started)) if status in ENDED else None,
         tags={key: truncate(text, TAG_LIMIT) for key, text in tags.items()},
-        params=sanitize_params(params),
+        params={sanitize(key): truncate(_value(value), PARAM_LIMIT) for key, value in params.items()},
     )
 
 
@@ -181,10 +179,6 @@ def sanitize(key: str) -> str:
     return f"{safe[: KEY_LIMIT - 30]}-{hashlib.sha256(key.encode()).hexdigest()[:6]}"
 
 
-def sanitize_params(config: dict[str, Any]) -> dict[str, str]:
-    return {sanitize(key): truncate(_value(value), PARAM_LIMIT) for key, value in config.items()}
-
-
 def truncate(text: str, limit: int) -> str:
     """Return the text, or as much as fits and a note on how much is missing."""
     note = f" … ({len(text)} characters, cut)"
@@ -197,10 +191,3 @@ def milliseconds(seconds: float) -> int:
 
 def _value(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _git(env: dict[str, Any]) -> str:
-    git = env.get("git")
-    if isinstance(git, dict):
-        return f"{git.get('sha') or ''}{'+' if git.get('dirty') else ''}"
-    return str(git or "")

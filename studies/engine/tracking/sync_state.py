@@ -8,13 +8,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
 from studies.engine.core.files import read_json, write_atomic
 from studies.engine.storage.trial_folder import Event, TrialFolder, parse_event
+from studies.engine.tracking.mlflow_uri import database_stamp
 
 LOG_TAIL = 64 * 1024
 """Bytes of a trial's log that go to MLflow."""
@@ -44,9 +45,9 @@ class SyncedRun:
 class SyncState:
     NAME: ClassVar[str] = ".mirror.json"
 
-    token: str = ""
-    """Identifies the experiment: a new database has another token."""
     uri: str = ""
+    database: Sequence[int] = (-1, -1)
+    """Of the database file: inode, size."""
     parent: SyncedRun = field(default_factory=SyncedRun)
     trials: dict[str, SyncedRun] = field(default_factory=dict)
 
@@ -55,22 +56,29 @@ class SyncState:
         raw = read_json(folder / cls.NAME) or {}
         try:
             trials = {name: SyncedRun(**run) for name, run in raw["trials"].items()}
-            return cls(raw["token"], raw["uri"], SyncedRun(**raw["parent"]), trials)
+            return cls(raw["uri"], raw["database"], SyncedRun(**raw["parent"]), trials)
         except (KeyError, TypeError, AttributeError):
             return cls()
 
+    def is_of(self, uri: str) -> bool:
+        """Whether this is about the database that is there now: a replaced one has another inode, or is smaller."""
+        inode, size = database_stamp(uri)
+        return self.uri == uri and self.database[0] == inode and self.database[1] <= size
+
+    def drop_missing(self, runs: Collection[str]) -> None:
+        """Forget the runs that are not in MLflow any more."""
+        self.trials = {name: synced for name, synced in self.trials.items() if synced.run in runs}
+        if self.parent.run not in runs:
+            self.parent = SyncedRun()
+
     def save(self, folder: Path) -> None:
+        self.database = database_stamp(self.uri)
         write_atomic(folder / self.NAME, json.dumps(dataclasses.asdict(self)) + "\n", durable=False)
 
 
 def file_stamps(files: Sequence[Path]) -> FileStamps:
     """Return inode, size and time of files: they change when a file is replaced, written to or deleted."""
     return [_stat(file) for file in files]
-
-
-def inode(file: Path | None) -> int | None:
-    """Return the inode of a file, None if there is none."""
-    return next(iter(_stat(file)), None) if file else None
 
 
 def _stat(file: Path) -> list[int]:

@@ -140,7 +140,7 @@ def test_news_is_written_and_nothing_twice(store: Store, plan: dict[str, Any]) -
     assert [step for step, _, _ in points] == [1, 2, 3]
     assert math.isnan(points[2][2])
     made.finish(trial, made.START + 60)
-    trial.release(token)
+    trial.release_lease(token)
     assert mirror.update()
     assert runs(store)[trial.id].info.status == "FINISHED"
     offset = json.loads((folder / ".mirror.json").read_text())["trials"][trial.id]["offset"]

@@ -40,7 +40,7 @@ def test_nothing_new_imports_nothing(store: Store, plan: dict[str, Any]) -> None
     code = f"""
         import sys
         from pathlib import Path
-        from studies.engine.storage.trial_folder import Store
+        from studies.engine.storage.results_dir import Store
         from studies.engine.tracking.mirror import Mirror
         mirror = Mirror(Store(Path({str(store.root)!r})), Path({str(folder)!r}))
         assert mirror.update() and mirror.close(), mirror.problem
@@ -68,7 +68,7 @@ def test_the_terminal_stays_quiet(tmp_path: Path, plan: dict[str, Any]) -> None:
     made.run_trial(store, plan["trials"][0])
     code = f"""
         from pathlib import Path
-        from studies.engine.storage.trial_folder import Store
+        from studies.engine.storage.results_dir import Store
         from studies.engine.tracking.mirror import Mirror
         mirror = Mirror(Store(Path({str(store.root)!r})), Path({str(folder)!r}), say=print)
         assert mirror.close()
@@ -174,9 +174,15 @@ def test_a_deleted_run_comes_back(store: Store, plan: dict[str, Any], monkeypatc
     made.finish(store.trial(first), made.START + 5000)
     made.finish(store.trial(second), made.START + 5001)
     mirror = Mirror(store, folder)
-    assert not mirror.close(), "MLflow refuses to write to it"
-    assert runs(store)[second].info.end_time == round((made.START + 5001) * 1000), "the others are written all the same"
-    assert mirror.close()
+    assert mirror.update()
+    assert runs(store)[second].info.end_time == round((made.START + 5001) * 1000)
+    assert len(history(store, runs(store)[first], "train.loss")) == 3
+    client(store).delete_run(runs(store)[first].info.run_id)
+    made.finish(store.trial(first), made.START + 5002)
+    made.finish(store.trial(second), made.START + 5003)
+    assert not mirror.update(), "deleted while in use: MLflow refuses to write to it"
+    assert runs(store)[second].info.end_time == round((made.START + 5003) * 1000), "the others are written all the same"
+    assert mirror.update()
     assert len(history(store, runs(store)[first], "train.loss")) == 3
 
 
