@@ -29,7 +29,7 @@ from studies.engine.cli import finish_run as finish, main as cli
 from studies.engine.tracking import background
 from studies.engine.launchers import local
 finish.render = lambda store, folder, say: None
-local.cores = lambda: 24
+local.available_cores = lambda: 24
 background.INTERVAL_SECONDS = 0.5
 cli.main()
 """
