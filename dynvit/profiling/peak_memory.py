@@ -16,6 +16,7 @@ def reset_peak(device: str) -> None:
     if device.startswith("cuda"):
         import torch
 
+        torch.cuda.init()  # before the first use of the device torch knows no statistics to reset, and raises
         torch.cuda.reset_peak_memory_stats(device)
     else:
         with suppress(OSError):

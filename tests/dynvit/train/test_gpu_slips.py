@@ -19,6 +19,7 @@ from torch._subclasses.fake_tensor import (
 
 import dynvit
 from dynvit.output import Output, training_loss
+from dynvit.profiling.peak_memory import reset_peak
 
 WAITING = (DataDependentOutputException, DynamicOutputShapeException)
 MODELS: dict[str, dict[str, Any]] = {
@@ -99,3 +100,11 @@ def test_uneven_numbers_of_tokens_are_asked_for_and_only_to_gather(name: str, op
 def test_a_look_at_a_value_is_noticed() -> None:
     with FakeTensorMode(), pytest.raises(WAITING):
         bool(torch.ones(2, device="cuda").all())
+
+
+def test_the_peak_is_reset_on_a_device_that_nothing_has_used_yet(monkeypatch):
+    calls = []
+    monkeypatch.setattr(torch.cuda, "init", lambda: calls.append("init"))
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: calls.append(device))
+    reset_peak("cuda:0")
+    assert calls == ["init", "cuda:0"]
