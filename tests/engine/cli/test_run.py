@@ -352,7 +352,7 @@ def test_the_picture_fits_the_terminal(shell: Shell, width: int) -> None:
     with console.capture() as got:
         console.print(picture(status, whole=True))
         progress = Progress(status.watch, status.labels, StopRequest(), console)
-        console.print(progress._picture(status.watch.poll()))
+        console.print(progress._display(status.watch.poll()))
     lines = got.get().splitlines()
     assert max(map(len, lines)) <= width
     assert sum("41/100" in line and "top1 61.25" in line for line in lines) == 4
