@@ -128,7 +128,11 @@ def fitting(
     plan = make_plan(study, probes, scale=given.scale, overrides=[*overrides, *lengths(1)])
     same = [t for t in plan.trials if t.arm == baseline.arm][: given.at_once] or [baseline]
     run(same, probes, given.at_once, given.device, ends)
-    seconds = [float((probes.trial(t.folder_id).result() or {})["cost"]["seconds"]) for t in same]
+    finished = [result for t in same if (result := probes.trial(t.folder_id).result())]
+    if not finished:
+        reasons = {probes.trial(t.folder_id).state().reason for t in same}
+        raise SystemExit(f"the timed epoch of the baseline failed: {'; '.join(sorted(reasons))}")
+    seconds = [float(result["cost"]["seconds"]) for result in finished]
     epoch = sum(seconds) / len(seconds) * given.at_once / len(same)
     expected = forecast(trial.trials, study.task, given.results, gpus.find(None), profile=True)
     needs = {} if expected is None else {k: n.seconds for k, n in expected.requirements.items() if n.seconds}
