@@ -186,12 +186,11 @@ class Driver:
             by_cluster, reason = False, ended.exit_note or "its job ended before the trial started"
         else:
             return
-        self._ended_jobs.pop(name, None)
         digest = Checkpoint(self._watch.folders[name]).digest()
         if by_cluster and digest != self._checkpoint_ids.get(name, ""):  # it made progress
-            self._checkpoint_ids[name] = digest
-            self._say(f"retry     {name}  {reason}")
-            self._requeue(name, state)
+            if self._requeue(name, state):
+                self._checkpoint_ids[name] = digest
+                self._say(f"retry     {name}  {reason}")
         else:
             self._on_failed(name, replace(state, status="lost", reason=reason))
 
@@ -218,15 +217,14 @@ class Driver:
 
     def _on_failed(self, name: str, state: State) -> None:
         trial = self._open[name]
-        self._failures[name] += 1
-        retry = self._failures[name] <= trial.resources.retries
-        if state.reason == "oom" and 0 < trial.resources.gpus < 1 and name not in self._batcher.exclusive:
-            self._batcher.exclusive.add(name)
-            retry = True
-        if retry:
-            label = f"{trial.arm.part} {trial.arm.label} s{trial.seed}"
-            self._say(f"retry     {name}  {label}  {state.status}: {state.reason}")
-            self._requeue(name, state)
+        alone = state.reason == "oom" and 0 < trial.resources.gpus < 1 and name not in self._batcher.exclusive
+        if alone or self._failures[name] < trial.resources.retries:
+            if self._requeue(name, state):  # else its worker still holds the lease: the same failure at the next poll
+                self._failures[name] += 1
+                if alone:
+                    self._batcher.exclusive.add(name)
+                label = f"{trial.arm.part} {trial.arm.label} s{trial.seed}"
+                self._say(f"retry     {name}  {label}  {state.status}: {state.reason}")
             return
         if state.status == "lost":
             self._watch.folders[name].set_state_if_idle(replace(state, ended=state.ended or time.time()))
@@ -234,8 +232,12 @@ class Driver:
             self._launcher.stop([h for h in self._handles if h.job.folders[0].name == name], kill=True)
         del self._open[name]
 
-    def _requeue(self, name: str, state: State) -> None:
-        self._watch.folders[name].set_state_if_idle(replace(state, status="queued"))
+    def _requeue(self, name: str, state: State) -> bool:
+        """Return False where a worker holds the trial, or it is done."""
+        queued = self._watch.folders[name].set_state_if_idle(replace(state, status="queued"))
+        if queued:
+            self._ended_jobs.pop(name, None)
+        return queued
 
     # ---- the end
 

@@ -77,6 +77,21 @@ def test_failures_are_rows(store: Store, on: str) -> None:
     assert len([line for line in said if "bad" in line and "told to raise" in line]) == 2
 
 
+def test_a_failure_whose_worker_is_still_ending_counts_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    release = TrialFolder.release_lease
+
+    def release_late(folder: TrialFolder, token: str) -> None:
+        if folder.state().status == "failed":
+            threading.Timer(1.0, release, (folder, token)).start()  # the driver polls several times in between
+        else:
+            release(folder, token)
+
+    monkeypatch.setattr(TrialFolder, "release_lease", release_late)
+    trial = toy.trial("a", fault="raise", attempts=2, resources=Resources(retries=2))
+    outcome = toy.drive(store, [trial])
+    assert (outcome.states["a"].status, outcome.states["a"].attempt) == ("done", 3)
+
+
 @pytest.mark.parametrize("on", HERE)
 def test_retries_up_to_the_limit(store: Store, on: str) -> None:
     outcome = toy.drive(store, [toy.trial("a", fault="raise", attempts=1, resources=Resources(retries=1))], on)
