@@ -10,8 +10,9 @@ from pathlib import Path
 
 from studies.engine.core.files import read_json
 from studies.engine.core.trial import Status
+from studies.engine.storage.events import parse_event
 from studies.engine.storage.lease import HEARTBEAT_SECONDS, STALE_AFTER, Lease
-from studies.engine.storage.trial_folder import TrialFolder, parse_event
+from studies.engine.storage.trial_folder import TrialFolder
 
 OLD_SECONDS = 6 * STALE_AFTER * HEARTBEAT_SECONDS
 """A temporary file that was not written to for this long has no live writer."""

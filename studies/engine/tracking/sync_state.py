@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from studies.engine.core.files import read_json, write_atomic
-from studies.engine.storage.trial_folder import Event, TrialFolder, parse_event
+from studies.engine.storage.events import Event, parse_event
+from studies.engine.storage.trial_folder import TrialFolder
 from studies.engine.tracking.mlflow_uri import database_stamp
 
 LOG_TAIL = 64 * 1024
