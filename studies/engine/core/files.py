@@ -8,9 +8,11 @@ import json
 import os
 import shutil
 import stat
+import struct
 import time
 import uuid
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -91,7 +93,7 @@ def lines(path: Path, offset: int = 0) -> Iterator[bytes]:
     """Yield the lines after a byte offset, none where the file cannot be read; a very long one comes in pieces."""
     try:
         with open_regular(path) as f:
-            f.seek(offset)
+            f.seek(max(offset, 0))
             yield from iter(lambda: f.readline(2**20), b"")
     except OSError:
         return
@@ -144,6 +146,17 @@ def _is_text(value: Any) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def read_zip(path: Path) -> dict[str, bytes]:
+    """Return the members of a small zip archive (.npz); empty where it is missing or damaged."""
+    try:
+        with open_regular(path) as f, zipfile.ZipFile(f) as archive:
+            if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
+                return {}
+            return {name: archive.read(name) for name in archive.namelist()}
+    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error):
+        return {}
 
 
 def zip_bytes(files: Mapping[str, bytes], compresslevel: int = 9) -> bytes:

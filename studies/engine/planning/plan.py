@@ -16,7 +16,6 @@ from typing import Any, Literal
 
 from studies.engine.core.config import canonical_json
 from studies.engine.core.errors import Problem, StudyError
-from studies.engine.core.files import read_json
 from studies.engine.core.trial import Arm, State, Trial
 from studies.engine.planning import identity
 from studies.engine.planning.choice import chosen
@@ -230,7 +229,7 @@ def _specs(store: Store, folders: Iterable[str]) -> Iterator[tuple[str, dict[str
     """Specs of finished trials: only a result is worth taking over."""
     for name in sorted(folders):
         folder = store.trial(name)
-        if folder.result_file.exists() and (spec := folder.spec()) is not None:
+        if folder.result() is not None and (spec := folder.spec()) is not None:
             yield name, spec
 
 
@@ -261,7 +260,7 @@ def _must_restart(trial: Trial, state: State, stale: set[str], rerun: Rerun | No
 
 
 def _is_stale(store: Store, trial: Trial, state: State) -> bool:
-    env = read_json(store.trial(trial.folder_id).attempt_folder(max(state.attempt - 1, 0)) / "env.json") or {}
+    env = store.trial(trial.folder_id).environment(state.attempt)
     return bool(env.get("source")) and env["source"] != fingerprint(root())
 
 

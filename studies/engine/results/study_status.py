@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from studies.engine.core.files import DamagedFile
 from studies.engine.core.trial import STATUSES, State
 from studies.engine.execution import study_lock
-from studies.engine.storage.plan_file import PlanFile, PlannedTrial
+from studies.engine.storage.plan_file import PlanFile, PlannedTrial, folders, read_plan
 from studies.engine.storage.results_dir import Store
 from studies.engine.storage.state_watcher import StateWatcher
 
@@ -60,10 +61,27 @@ def format_counts(count: Mapping[Any, int]) -> str:
 
 def find_folders(results: Path, study: str) -> list[Path]:
     """Return the study folders of a name on the command line: ``name@label`` that one, ``name`` also all its labels."""
-    from studies.engine.storage.plan_file import folders
-
     name = Path(study).stem if study.endswith((".yaml", ".yml")) else study
     return [folder for folder in folders(results) if name in (folder.name, folder.name.partition("@")[0])]
+
+
+def find_statuses(store: Store, study: str, say: Callable[[str], None]) -> list[StudyStatus]:
+    """Return the folders of `find_folders` that can be read; say what is wrong with the others.
+
+    Raises:
+        DamagedFile: there are folders, and none can be read.
+    """
+    found, damaged = [], []
+    for folder in find_folders(store.root, study):
+        try:
+            found.append(StudyStatus(store, read_plan(folder)))
+        except DamagedFile as error:
+            damaged.append(error)
+    if damaged and not found:
+        raise damaged[0]
+    for problem in damaged:
+        say(str(problem))
+    return found
 
 
 def _row(trial: PlannedTrial, states: Mapping[str, State]) -> dict[str, Any]:

@@ -95,7 +95,7 @@ class TrialFolder:
         if self.result() is not None:
             return replace(state, status="done", reason="")
         if state.status == "done":
-            return State("lost", state.attempt, reason="result.json is missing or damaged")
+            return replace(state, status="lost", reason="result.json is missing or damaged")
         return state
 
     def _written_state(self) -> State:

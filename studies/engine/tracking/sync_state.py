@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from studies.engine.core.files import read_json, write_atomic
-from studies.engine.storage.events import Event, parse_event
+from studies.engine.core.files import lines, read_json, write_atomic
+from studies.engine.core.typing_check import Issue, validate
+from studies.engine.storage.events import Event, current_events
 from studies.engine.storage.trial_folder import TrialFolder
 from studies.engine.tracking.mlflow_uri import database_stamp
 
@@ -47,19 +48,16 @@ class SyncState:
     NAME: ClassVar[str] = ".mirror.json"
 
     uri: str = ""
-    database: Sequence[int] = (-1, -1)
+    database: tuple[int, ...] = (-1, -1)
     """Of the database file: inode, size."""
     parent: SyncedRun = field(default_factory=SyncedRun)
     trials: dict[str, SyncedRun] = field(default_factory=dict)
 
     @classmethod
     def load(cls, folder: Path) -> SyncState:
-        raw = read_json(folder / cls.NAME) or {}
-        try:
-            trials = {name: SyncedRun(**run) for name, run in raw["trials"].items()}
-            return cls(raw["uri"], raw["database"], SyncedRun(**raw["parent"]), trials)
-        except (KeyError, TypeError, AttributeError):
-            return cls()
+        issues = list[Issue]()
+        found = validate(cls, read_json(folder / cls.NAME) or {}, issues)
+        return found if not issues and len(found.database) == 2 else cls()
 
     def is_of(self, uri: str) -> bool:
         """Whether this is about the database that is there now: a replaced one has another inode, or is smaller."""
@@ -114,16 +112,7 @@ def first_event_time(folder: TrialFolder) -> str:
 
 def new_events(folder: TrialFolder, offset: int) -> tuple[list[Event], int]:
     """Return the events after a byte offset, and the new offset; an incomplete line is left for the next time."""
-    events: list[Event] = []
-    try:
-        with open(folder.events_file, "rb") as f:
-            f.seek(offset)
-            for line in f:
-                if not line.endswith(b"\n"):
-                    break
-                offset += len(line)
-                if event := parse_event(line):
-                    events.append(event)
-    except FileNotFoundError:
-        pass
-    return events, offset
+    new = list(lines(folder.events_file, offset))
+    if new and not new[-1].endswith(b"\n"):
+        new.pop()
+    return list(current_events(new)), offset + sum(map(len, new))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from pathlib import Path
 
 import click
 
 from studies.engine.cli.options import UsageError, results_option
+from studies.engine.core.files import lines
 from studies.engine.launchers.slurm import job_lookup
-from studies.engine.results.study_status import StudyStatus, find_folders
-from studies.engine.storage.plan_file import read_plan
+from studies.engine.results.study_status import StudyStatus, find_statuses
 from studies.engine.storage.results_dir import Store
 from studies.engine.storage.state_watcher import INACTIVE
 from studies.engine.storage.trial_folder import TrialFolder
@@ -34,11 +35,11 @@ def command(trial: str, attempt: int | None, follow: bool, results: Path) -> int
         raise UsageError(f"{trial} matches {len(found)} trials: {shown}")
     if found:
         return _show(store.trial(found[0]), attempt, follow)
-    folders = find_folders(store.root, trial)
-    if not folders:
+    statuses = find_statuses(store, trial, lambda line: click.echo(line, err=True))
+    if not statuses:
         raise UsageError(f"no trial id begins with {trial} and no study of that name was run in {results}")
-    for folder in folders:
-        _ends(StudyStatus(store, read_plan(folder)))
+    for status in statuses:
+        _ends(status)
     return 0
 
 
@@ -97,12 +98,7 @@ def _latest(folder: TrialFolder) -> int:
 
 def _print(file: Path, position: int) -> int:
     """Print what was added since `position`; return the new end."""
-    try:
-        with open(file, "rb") as f:
-            f.seek(position)
-            text = f.read()
-    except FileNotFoundError:
-        return position
+    text = b"".join(lines(file, position))
     click.echo(text.decode(errors="replace"), nl=False)
     return position + len(text)
 
@@ -115,8 +111,7 @@ def _ends(status: StudyStatus) -> None:
     for name, state in shown[:SHOWN]:
         file = status.store.trial(name).attempt_folder(max(0, state.attempt - 1)) / "log.txt"
         click.echo(f"== {name}  {labels[name]}  {state.status}  {file}")
-        lines = file.read_text(errors="replace").splitlines() if file.exists() else []
-        for line in lines[-TAIL:]:
-            click.echo(f"   {line}")
+        for line in deque(lines(file), TAIL):
+            click.echo(f"   {line.decode(errors='replace').rstrip()}")
     if len(shown) > SHOWN:
         click.echo(f"and {len(shown) - SHOWN} more")

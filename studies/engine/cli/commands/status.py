@@ -17,8 +17,7 @@ from rich.text import Text
 from studies.engine.cli.options import UsageError, results_option
 from studies.engine.execution.progress import running_table
 from studies.engine.launchers.slurm import job_lookup
-from studies.engine.results.study_status import StudyStatus, find_folders, format_counts
-from studies.engine.storage.plan_file import read_plan
+from studies.engine.results.study_status import StudyStatus, find_statuses, format_counts
 from studies.engine.storage.results_dir import Store
 
 REFRESH_SECONDS = 1.0
@@ -33,10 +32,9 @@ FAILED_SHOWN = 10
 def command(study: str, watch: bool, as_json: bool, results: Path) -> int:
     """Show the progress of STUDY: NAME at every scale that was run, NAME@LABEL only that one."""
     store = Store(results)
-    folders = find_folders(store.root, study)
-    if not folders:
+    statuses = find_statuses(store, study, lambda line: click.echo(line, err=True))
+    if not statuses:
         raise UsageError(f"{study} has not been run in {results}")
-    statuses = [StudyStatus(store, read_plan(folder)) for folder in folders]
     if as_json:
         found = [status.as_json() for status in statuses]
         click.echo(json.dumps(found[0] if len(found) == 1 else found, indent=1))
