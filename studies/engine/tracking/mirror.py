@@ -7,6 +7,7 @@ only if there is something to write.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from studies.engine.core.files import remove
 from studies.engine.results.collect import output_files
 from studies.engine.results.readings import read, read_all, rows
 from studies.engine.storage.plan_file import PlanFile, PlannedTrial, read_plan
@@ -93,7 +95,8 @@ class Mirror:
 
     def sync(self) -> bool:
         """Compare everything again: existing runs are kept and completed."""
-        (self.folder / SyncState.NAME).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # of a read-only folder: saving the new one says so
+            remove(self.folder / SyncState.NAME)
         self._runs = None
         return self.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -158,3 +159,17 @@ def test_a_folder_of_another_kind_is_looked_at_without_harm(store: Store) -> Non
     (store.trials / "x" / "state.json").write_text(json.dumps(asdict(State("done", 1))))
     assert wrong(store)["file"].text.endswith("spec.json is missing")
     assert Lease(store.trials / "x" / "claim").owner() is None
+
+
+def test_read_only_results_are_one_line(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = made.make_plan(seeds=1)
+    made.run_all(store, plan)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    for name in ("write_bytes", "unlink", "mkdir"):
+        monkeypatch.setattr(Path, name, refuse)
+    found = wrong(store)
+    assert found["results"].text == f"{store.root} cannot be written: Read-only file system"
+    assert found.keys() == {"results"}
