@@ -161,8 +161,8 @@ class _Images:
         doubled = tuple(images[1][2].name for images in self.found.values() if len(images) > 1)
         source = TarMembers(tuple(map(str, files)), tuple(member for *_, member in every))
         labels = np.asarray([numbers[label] for label, *_ in every], dtype=np.int64)
-        deeper = tuple(sorted(self.deeper))
-        return Split(path.name, tuple(classes), source, labels, str(path), left_out, deeper, doubled, damaged)
+        found = {"deeper": tuple(sorted(self.deeper)), "doubled": doubled, "damaged": damaged}
+        return Split(path.name, tuple(classes), source, labels, str(path), left_out, **found)
 
 
 def _class_level(folders: Iterable[Folder], stem: str) -> tuple[Folder, str]:
