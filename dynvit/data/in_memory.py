@@ -61,7 +61,7 @@ def decode(data: Data, index: DatasetIndex) -> DecodedSet:
         corrupt.add((split.name(i), image) for i, image in enumerate(images) if isinstance(image, str))
         labels = [label for label, image in zip(split.labels, images, strict=True) if not isinstance(image, str)]
         if not labels:
-            raise ValueError(f"none of {len(images)} images can be read, the first of which is {split.name(0)}")
+            raise ValueError(f"none of {len(images)} images can be read, such as {split.name(0)}")
         pixels = np.stack([image for image in images if not isinstance(image, str)])
         parts += [torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(np.asarray(labels))]
     return DecodedSet(parts[0], parts[1], parts[2], parts[3], len(index.classes), MEAN, STD, corrupt, index.remarks)

@@ -91,7 +91,12 @@ class StreamingBatches:
         size, (rank, world) = self.validation_batch_size, shard
         pairs = [(0, i) for i in range(self.validation_size)]
         self.val_order[:] = [pairs[i : i + size] for i in range(0, len(pairs), size)][rank::world]
-        yield from self._to_device(self.val_loader)
+        batches = 0
+        for batch in self._to_device(self.val_loader):
+            yield batch
+            batches += 1
+        if self.val_order and not batches:
+            raise ValueError(f"none of {self.validation_size} validation images can be read")
 
     def sample(self, count: int) -> Tensor:
         items = [self.val_set[(0, i)] for i in range(min(count, self.validation_size))]

@@ -61,7 +61,7 @@ def splits(data: Data) -> Listing:
 
 def _listed(folder: Path) -> Split:
     left_out, above = LeftOut(), {_identity(place) for place in (folder, *folder.resolve().parents)}
-    classes, files, labels, deeper = [], [], [], []
+    classes, files, inodes, labels, deeper = [], [], [], [], []
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         kind = _type(entry)
         if is_system(entry.name):
@@ -73,10 +73,11 @@ def _listed(folder: Path) -> Split:
             labels += [len(classes)] * len(found)
             classes.append(entry.name)
             deeper += sorted({os.path.relpath(file.folder, folder) for file in found if file.folder != entry.path})
-            files += found
+            files += [file.path for file in found]
+            inodes += [file.inode for file in found]
         else:
             left_out.add(file_kind(entry.name) or Kind.OUTSIDE if kind == "file" else Kind.SPECIAL, entry.name)
-    source = ImageFiles(tuple(file.path for file in files), np.asarray([file.inode for file in files], np.uint64))
+    source = ImageFiles(tuple(files), np.asarray(inodes, np.uint64))
     return Split(
         f"{folder.name}/", tuple(classes), source, np.asarray(labels, dtype=np.int64), str(folder), left_out,
         tuple(deeper), tuple(_doubled(source)),
