@@ -18,7 +18,8 @@ def check_split(split: Split) -> None:
     with two names of classes that differ in how accents are encoded."""
     left = f"; left out: {split.left_out}" if str(split.left_out) else ""
     if not len(split.labels):
-        raise ValueError(f"{split.name}: no images in class folders in {split.place}{left}")
+        what = "images with a label" if split.class_list else "images in class folders"
+        raise ValueError(f"{split.name}: no {what} in {split.place}{left}")
     wrong = np.flatnonzero((split.labels < 0) | (split.labels >= len(split.classes)))
     if len(wrong):
         names = listed([f"{split.labels[i]} of {split.source.name(int(i))}" for i in wrong])

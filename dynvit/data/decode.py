@@ -25,9 +25,16 @@ def decode_image(content: bytes) -> Any:
     return _decoded(content, lambda opened, rgb: rgb)
 
 
-def decode_with_facts(content: bytes) -> tuple[Any, str, int]:
-    """Decode to a PIL image in RGB; return it with the mode and the number of frames of the file."""
-    return _decoded(content, lambda opened, rgb: (rgb, opened.mode, getattr(opened, "n_frames", 1)))
+def decode_with_facts(content: bytes) -> tuple[Any, str, bool]:
+    """Decode to a PIL image in RGB; return it with the mode of the file and whether that has more frames."""
+    return _decoded(content, lambda opened, rgb: (rgb, opened.mode, _animated(opened)))
+
+
+def _animated(opened: Any) -> bool:
+    try:
+        return bool(getattr(opened, "is_animated", False))
+    except Exception:  # the second frame is damaged, the first is what is used
+        return False
 
 
 def _decoded(content: bytes, answer: Callable[[Any, Any], Any]) -> Any:

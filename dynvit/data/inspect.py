@@ -31,7 +31,8 @@ def inspect_data(data: Data, batch_size: int) -> Iterator[Finding]:
         yield from (_known if data.name in KNOWN_SETS else _files)(data, batch_size)
     except Exception as error:  # a library, or the disk: the messages name the places that were tried
         kind = "" if isinstance(error, (OSError, ValueError, ImportError)) else f"{type(error).__name__}: "
-        yield "attention", f"{kind}{error}", "" if data.root else "set data.root or DYNVIT_DATA"
+        text = f"{kind}{error}".encode(errors="backslashreplace").decode()  # names on disk need not be UTF-8
+        yield "attention", text, "" if data.root else "set data.root or DYNVIT_DATA"
 
 
 def _known(data: Data, batch_size: int) -> Iterator[Finding]:
@@ -90,14 +91,14 @@ def _decode_sample(split: Split, data: Data) -> Iterator[Finding]:
     sides, corrupt, modes, several = [], [], Counter[str](), []
     for index in map(int, chosen):
         try:
-            image, mode, frames = decode_with_facts(split.source.read(index))
+            image, mode, animated = decode_with_facts(split.source.read(index))
         except READ_ERRORS as error:
             corrupt.append(split.source.name(index))
             reason = str(error)
             continue
         sides.append(min(image.size))
         modes[mode] += mode in RANGES
-        several += [split.source.name(index)] * (frames > 1)
+        several += [split.source.name(index)] * animated
     if corrupt:
         text = f"{split.name}: {len(corrupt)} of {len(chosen)} sampled images cannot be read: {listed(corrupt)}"
         yield _level(len(corrupt), data), text, f"{reason}; data.max_corrupt is {data.max_corrupt}"

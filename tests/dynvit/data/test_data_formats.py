@@ -316,7 +316,7 @@ def test_a_split_of_which_nothing_can_be_read(tmp_path, in_memory):
         ((-1,) * 12, r"test: 12 labels are not from 0 to 2.*-1 of us/tiny/test\[0\]"),
         ((1,) * 12, "test: all 12 images in us/tiny are of one class, bee"),
         ((0, 2) * 6, "test: no image of 1 classes \\(bee\\) in us/tiny"),
-        ((), "test: no images in class folders in us/tiny"),
+        ((), "test: no images with a label in us/tiny"),
     ],
 )
 def test_labels_of_the_hub(hub, monkeypatch, labels, message):

@@ -15,6 +15,7 @@ from PIL import Image
 from dynvit.config.data import Augment, Data
 from dynvit.data.decode import UnreadableImage, decode_image, to_rgb
 from dynvit.data.factory import load_data
+from dynvit.data.inspect import inspect_data
 
 KNOWN = [  # mode, the color of all pixels, RGB
     ("1", 1, (255, 255, 255)),
@@ -168,3 +169,19 @@ def test_a_decompression_bomb_is_an_unreadable_image(tmp_path, monkeypatch, in_m
         assert len(next(batches.train(0))[1]) == 24
         list(batches.train(0))
         assert list(batches.corrupt.found) == [str(file)]
+
+
+def test_doctor_notes_scaled_values_and_further_frames(tmp_path):
+    folders(tmp_path)
+    frames = [Image.new("L", (9, 9), shade) for shade in (10, 20)]
+    frames[0].save(tmp_path / "train" / "bee" / "moving.gif", save_all=True, append_images=frames[1:])
+    Image.new("I;16", (9, 9), 30000).save(tmp_path / "train" / "bee" / "deep.png")
+    noted = [
+        text
+        for level, text, _ in inspect_data(Data(name="folder", root=str(tmp_path), image_size=8), 4)
+        if level == "note"
+    ]
+    assert noted == [
+        "train/: 1 sampled images have mode I;16, 0 to 65535 becomes 0 to 255",
+        f"train/: of 1 sampled images the first of several frames is used ({tmp_path}/train/bee/moving.gif)",
+    ]

@@ -557,7 +557,8 @@ def test_an_empty_class_or_split_is_named_with_its_place(root):
 def test_empty_tar_files(form, root):
     for split in ("train", "val"):
         tarfile.open(root / f"{split}.tar", "w").close()
-    assert f"{'train.tar' if form == 'tar' else 'train'}: no images in class folders in {root}" in refused(root, form)
+    what = {"tar": "train.tar: no images in class folders", "wds": "train: no images with a label"}[form]
+    assert f"{what} in {root}" in refused(root, form)
 
 
 def test_a_folder_that_cannot_be_read_is_an_error(root, monkeypatch):
