@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from dynvit.checkpoint.load import read_state_dict
+from dynvit.checkpoint.read import read_state_dict
 from dynvit.config import teacher as config
 from dynvit.data.batches import Batches, model_size
 from dynvit.interface import interface_of
@@ -35,7 +35,7 @@ class Teacher:
         if options.checkpoint:
             file = Path(options.checkpoint).expanduser()
             try:
-                self.model.load_state_dict(read_state_dict(file))
+                self.model.load_state_dict(read_state_dict(file, "teacher.checkpoint", known=self.model.state_dict()))
             except RuntimeError as error:
                 message = f"{file} does not fit the teacher {type(self.model).__name__}: {error}"
                 raise TeacherError(message) from error
