@@ -101,11 +101,6 @@ def test_a_server_that_is_not_there_is_one_line(
     assert said == [f"no MLflow server answers at http://127.0.0.1:{port} (`python -m studies sync toy` catches up)"]
 
 
-def test_a_file_store_uri_in_the_environment_is_not_ours(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "file:///somewhere/mlruns")
-    assert Mirror(store, store.study("toy")).uri == f"sqlite:///{store.root / 'mlflow.db'}"
-
-
 def test_without_mlflow_one_line_and_no_failure(
     store: Store, plan: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
