@@ -118,9 +118,9 @@ class RayLauncher:
         running = RayJob([], [], self._group(resources) if world > 1 else None)
         for rank in range(world):
             note = self._jobs / uuid.uuid4().hex
-            variables, placed = dict(environment), dict(options)
+            variables = {**environment, **env.rank_environment(rank, world, resources.per_node, rendezvous)}
+            placed = dict(options)
             if running.group is not None:
-                variables |= env.rank_environment(rank, world, resources.per_node, rendezvous)
                 placed["scheduling_strategy"] = self._ray.util.scheduling_strategies.PlacementGroupSchedulingStrategy(
                     running.group, placement_group_bundle_index=rank // resources.per_node
                 )
