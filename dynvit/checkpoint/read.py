@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from dynvit.checkpoint.report import first
@@ -66,6 +64,9 @@ def read_state_dict(
 
 def _read(path: Path) -> Any:
     """Return what the file holds. The content decides its format, not the ending of its name."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     try:
         with path.open("rb") as file:
             head = file.read(64)

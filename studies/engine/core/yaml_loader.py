@@ -7,7 +7,7 @@ Read from the parser's events. PyYAML's own constructors follow YAML 1.1: they r
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +29,8 @@ _CONSTANTS: dict[str, bool | None] = dict.fromkeys(("", "~", "null", "Null", "NU
 _NUMBER_LENGTH = 100
 
 KeyPath = tuple[str | int, ...]
+Verbatim = Callable[[KeyPath], bool]
+"""Whether the scalar of a path keeps its text, as options of other programs do: 012345 is an account, not 12345."""
 
 
 class Mark(NamedTuple):
@@ -61,12 +63,16 @@ class Document:
         return Problem(shown(self.file), text, dotted(path), mark.line, mark.column)
 
 
-def read(file: Path) -> Document:
+def never(path: KeyPath) -> bool:
+    return False
+
+
+def read(file: Path, verbatim: Verbatim = never) -> Document:
     """Read a file. What is wrong with it is in `problems`; `value` is as much as could be read."""
     line = 1
     try:
         if file.stat().st_size <= LARGEST_FILE:
-            return parse(file.read_bytes().decode("utf-8-sig"), file)
+            return parse(file.read_bytes().decode("utf-8-sig"), file, verbatim)
         text = f"larger than {LARGEST_FILE // 1_000_000} MB, which no study file is"
     except UnicodeDecodeError as error:
         line, text = error.object[: error.start].count(b"\n") + 1, "not UTF-8 text"
@@ -75,21 +81,22 @@ def read(file: Path) -> Document:
     return Document(file, problems=[Problem(shown(file), text, "", line, 1)])
 
 
-def parse(text: str, file: Path, loader: Any = None) -> Document:
+def parse(text: str, file: Path, verbatim: Verbatim = never, loader: Any = None) -> Document:
     """Read YAML text as the content of `file`."""
     document = Document(file, text)
     try:
-        document.value = _Reader(document, yaml.parse(text, Loader=loader or _LOADER)).read()
+        document.value = _Reader(document, yaml.parse(text, Loader=loader or _LOADER), verbatim).read()
     except yaml.YAMLError as error:
         if "maximum nesting depth" in str(error) and loader is None:  # libyaml's limit; the Python parser has none
-            return parse(text, file, yaml.SafeLoader)
+            return parse(text, file, verbatim, yaml.SafeLoader)
         document.problems.append(_syntax_problem(error, document))
     return document
 
 
-def parse_value(text: str) -> Any:
+def parse_value(text: str, key: str = "", verbatim: Verbatim = never) -> Any:
     """Read one value of the command line (`--set key=value`) as in a study file; ValueError if it is not YAML."""
-    document = parse(text, Path("--set"))
+    place = tuple(key.split("."))
+    document = parse(text, Path("--set"), lambda path: verbatim((*place, *path)))
     if document.problems:
         raise ValueError(document.problems[0].text)
     return document.value
@@ -116,8 +123,8 @@ class _Reader:
     """Builds values from events. An alias reads the events of its anchor again; they are known once the anchored value
     is complete, so no value can contain itself, and every copy counts, so a few lines cannot become gigabytes."""
 
-    def __init__(self, document: Document, events: Iterator[Any]) -> None:
-        self.document, self.stream, self.events = document, events, events
+    def __init__(self, document: Document, events: Iterator[Any], verbatim: Verbatim) -> None:
+        self.document, self.stream, self.events, self.verbatim = document, events, events, verbatim
         self.taken: list[Any] = []
         self.anchors: dict[str, tuple[int, int]] = {}
 
@@ -153,7 +160,8 @@ class _Reader:
         self.document.values[path] = _mark(event.start_mark)
         found: Any
         if isinstance(event, yaml.ScalarEvent):
-            found = event.value if event.style else scalar(event.value)
+            typed = event.style or (self.verbatim(path) and event.value not in _CONSTANTS)
+            found = event.value if typed else scalar(event.value)
         elif isinstance(event, yaml.SequenceStartEvent):
             found = [self.value(item, (*path, i)) for i, item in enumerate(self.until(yaml.SequenceEndEvent))]
         else:

@@ -39,7 +39,7 @@ def options(trials: Sequence[Trial], name: str, cluster: str | None, typed: Sequ
     over: dict[str, Any] = {}
     for text in typed:
         try:
-            key, value = parse_override(text, "--launch")
+            key, value = parse_override(text, "--launch", f"launcher.{name}.")
             over[key] = value
         except StudyError as error:
             problems.extend(error.problems)

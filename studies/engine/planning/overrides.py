@@ -7,6 +7,7 @@ from typing import Any
 
 from studies.engine.core.config import canonical_json, digest
 from studies.engine.core.errors import Problem, StudyError
+from studies.engine.core.trial import keeps_text
 
 
 def make_label(scale: str, smoke: bool, overrides: Iterable[tuple[str, Any]]) -> str:
@@ -19,8 +20,8 @@ def make_label(scale: str, smoke: bool, overrides: Iterable[tuple[str, Any]]) ->
     return "-".join(parts)
 
 
-def parse_override(text: str, option: str = "--set") -> tuple[str, Any]:
-    """``train.epochs=20`` -> its key and value, read as YAML."""
+def parse_override(text: str, option: str = "--set", prefix: str = "") -> tuple[str, Any]:
+    """``train.epochs=20`` -> its key and value, read as YAML. prefix: where a study file would have the key."""
     from studies.engine.core.yaml_loader import parse_value
 
     key, sign, value = text.partition("=")
@@ -28,6 +29,6 @@ def parse_override(text: str, option: str = "--set") -> tuple[str, Any]:
     if not sign or not key:
         raise StudyError([Problem(option, f'"{text}" is not KEY=VALUE')])
     try:
-        return key, parse_value(value)
+        return key, parse_value(value, prefix + key, keeps_text)
     except ValueError as error:
         raise StudyError([Problem(option, f"{value}: {error}", key)]) from error

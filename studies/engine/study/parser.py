@@ -11,7 +11,7 @@ from studies.engine.catalog.tasks import Task, load_task
 from studies.engine.core import yaml_loader
 from studies.engine.core.errors import Problem, StudyError
 from studies.engine.core.suggest import suggest_or_list
-from studies.engine.core.trial import Resources
+from studies.engine.core.trial import Resources, keeps_text
 from studies.engine.core.typing_check import Issue, to_yaml
 from studies.engine.core.yaml_loader import Document
 from studies.engine.runtime.task_loader import TaskError
@@ -38,7 +38,7 @@ def draft(
     path: Path, thorough: bool = True, further: Sequence[DocumentCheck] = ()
 ) -> tuple[Study | None, list[Problem]]:
     """Return as much of a study as can be understood, and every problem. further: checks by layers above this one."""
-    parser = _StudyParser(yaml_loader.read(path))
+    parser = _StudyParser(yaml_loader.read(path, keeps_text))
     study = parser.study()
     for check_document in further:
         parser.problems.extend(check_document(parser.document))
