@@ -17,8 +17,8 @@ from studies.engine.storage.plan_file import PlanFile, PlannedTrial, read_plan
 from studies.engine.storage.results_dir import Store
 from studies.engine.storage.trial_folder import TrialFolder
 from studies.engine.tracking import mlflow_uri, run_records
-from studies.engine.tracking.mlflow_runs import MlflowUnavailable, Runs
-from studies.engine.tracking.run_records import ENDED, RunRecord
+from studies.engine.tracking.mlflow_runs import PARENT, MlflowUnavailable, Runs
+from studies.engine.tracking.run_records import ENDED, RunRecord, digest
 from studies.engine.tracking.sync_state import SyncedRun, SyncState, file_stamps, log_tail, new_events
 
 GIVE_UP_AFTER = 3  # failures within one pass: the server is at fault, not a trial
@@ -121,7 +121,7 @@ class Mirror:
             if got.state.attempt == 0 and got.status != "done":
                 continue  # not started: no run in MLflow yet
             record = run_records.trial_run(plan, arms, got, folder, state.parent.run)
-            if record.digest != synced.digest or new_events(folder, synced.offset)[1] != synced.offset:
+            if digest(record) != synced.digest or new_events(folder, synced.offset)[1] != synced.offset:
                 yield folder, record
 
     # ---- what to write
@@ -134,9 +134,9 @@ class Mirror:
         if _opened.setdefault(self.uri, inode) != inode:
             raise MlflowUnavailable(f"{file} was replaced while it was in use: the next run fills the new one")
         state, failures = self._state(), list[Exception]()
-        state.trials = {name: known for name, known in state.trials.items() if name in runs.by_trial}
+        state.trials = {name: known for name, known in state.trials.items() if known.run == runs.id(name)}
         try:
-            if final or "" not in runs.by_trial:
+            if final or not state.parent.run or state.parent.run != runs.id(PARENT):
                 state.parent = self._write_parent(plan, runs)
             for folder, record in self._due(plan, state):
                 try:
@@ -152,17 +152,16 @@ class Mirror:
             raise failures[0]
 
     def _write_trial(self, folder: TrialFolder, record: RunRecord, synced: SyncedRun, runs: Runs) -> SyncedRun:
-        found = runs.by_trial.get(folder.id)
-        run = str(found.info.run_id) if found else ""
-        if found and not (
-            found.data.tags.get("began", "") in ("", record.tags["began"])  # else restarted: its curve is another one
-            and found.data.params.items() <= record.params.items()  # else of another version; params cannot be changed
-        ):
-            runs.delete(run)
-            run = ""
-        if not run or run != synced.run:
+        run = runs.find(
+            folder.id,
+            lambda tags, params: (
+                tags.get("began", "") in ("", record.tags["began"])  # else it restarted: its curve is another one
+                and params.items() <= record.params.items()  # else of another version; params cannot be changed
+            ),
+        )
+        if run != synced.run:
             synced = SyncedRun()
-        if record.digest != synced.digest:
+        if digest(record) != synced.digest:
             run = runs.put(run, record)
             ended = record.status in ENDED
             runs.files(run, folder.path, [folder.spec_file, *([folder.result_file] if ended else [])])
@@ -170,19 +169,14 @@ class Mirror:
                 runs.text(run, "log.txt", log_tail(folder))
         events, offset = new_events(folder, synced.offset)
         runs.points(run, run_records.points_of(events))
-        return SyncedRun(run, record.digest, offset)
+        return SyncedRun(run, digest(record), offset)
 
     def _write_parent(self, plan: PlanFile, runs: Runs) -> SyncedRun:
         """Write the parent run; replace it if its history is no longer valid (a trial was rerun)."""
         outputs = output_files(self.folder)
         seen, readings = file_stamps(outputs), read_all(self.store, plan)
         points = run_records.aggregates(plan, rows(plan, readings), readings)
-        found = runs.by_trial.get("")
-        run = str(found.info.run_id) if found else ""
-        history = found.data.tags.get("aggregates", "") if found else ""
-        if history and history != run_records.history(points[: int(history.split()[0])]):
-            runs.delete(run)
-            run = ""
+        run = runs.find(PARENT, lambda tags, _: run_records.is_prefix(tags.get("aggregates", "0"), points))
         run = runs.put(run, run_records.study_run(plan, readings, run_records.history(points)))
         runs.points(run, points)
         runs.files(run, self.folder, outputs)

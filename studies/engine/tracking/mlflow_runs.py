@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from studies.engine.tracking.run_records import Point, RunRecord
 
 METRICS_PER_BATCH, PARAMS_PER_BATCH, MAX_RUNS = 1000, 100, 50_000
-T = TypeVar("T")
+PARENT = ""
+"""Stands for a trial's id where the study's own run is meant."""
 
 
 class MlflowUnavailable(Exception):
@@ -31,20 +32,31 @@ class Runs:
             self._experiment = found.experiment_id
             if found.lifecycle_stage != "active":  # its name is still taken
                 self._client.restore_experiment(self._experiment)
-        self.by_trial: dict[str, Any] = {}
-        """By trial id; the parent under ""."""
+        self._by_trial: dict[str, Any] = {}
         for run in self._client.search_runs([self._experiment], max_results=MAX_RUNS):
-            trial = run.data.tags.get("trial_id", "" if run.data.tags.get("kind") == "study" else None)
-            if trial is not None and self.by_trial.setdefault(trial, run) is not run:
-                self.delete(run.info.run_id)  # restoring an experiment also restores runs that had been replaced
+            trial = run.data.tags.get("trial_id", PARENT if run.data.tags.get("kind") == "study" else None)
+            if trial is not None and self._by_trial.setdefault(trial, run) is not run:
+                self._client.delete_run(run.info.run_id)  # restoring the experiment also restores replaced runs
+
+    def find(self, trial: str, fits: Callable[[dict[str, str], dict[str, str]], bool]) -> str:
+        """Return the id of a trial's run; empty if there is none. One whose tags and params do not fit is deleted."""
+        found = self._by_trial.get(trial)
+        if found is None or fits(found.data.tags, found.data.params):
+            return self.id(trial)
+        self._client.delete_run(found.info.run_id)
+        return ""
+
+    def id(self, trial: str) -> str:
+        return str(self._by_trial[trial].info.run_id) if trial in self._by_trial else ""
 
     def put(self, run: str, record: RunRecord) -> str:
         """Create the run (where `run` is empty) or complete it, without metrics; return its id."""
         if not run:
             made = self._client.create_run(self._experiment, record.start, record.tags, record.name)
             run = str(made.info.run_id)
-        for params in _chunks(list(record.params.items()), PARAMS_PER_BATCH):
-            self._client.log_batch(run, params=[self._entities.Param(k, v) for k, v in params])
+        params = [self._entities.Param(k, v) for k, v in record.params.items()]
+        for start in range(0, len(params), PARAMS_PER_BATCH):
+            self._client.log_batch(run, params=params[start : start + PARAMS_PER_BATCH])
         self._client.log_batch(run, tags=[self._entities.RunTag(k, v) for k, v in record.tags.items()])
         self._client.update_run(run, status=record.status, name=record.name)
         if record.end is not None:
@@ -53,8 +65,9 @@ class Runs:
 
     def points(self, run: str, points: Sequence[Point]) -> None:
         """Log metric values; MLflow ignores rows that it has already."""
-        for chunk in _chunks(points, METRICS_PER_BATCH):
-            self._client.log_batch(run, metrics=[self._entities.Metric(*point) for point in chunk])
+        for start in range(0, len(points), METRICS_PER_BATCH):
+            batch = [self._entities.Metric(*point) for point in points[start : start + METRICS_PER_BATCH]]
+            self._client.log_batch(run, metrics=batch)
 
     def files(self, run: str, root: Path, paths: Sequence[Path]) -> None:
         """Log the files that exist, under their folders relative to root."""
@@ -65,9 +78,6 @@ class Runs:
 
     def text(self, run: str, name: str, text: str) -> None:
         self._client.log_text(run, text, name)
-
-    def delete(self, run: str) -> None:
-        self._client.delete_run(run)
 
 
 def _mlflow(uri: str) -> tuple[Any, Any]:
@@ -83,8 +93,3 @@ def _mlflow(uri: str) -> tuple[Any, Any]:
     for name, level in (("mlflow", logging.WARNING), ("alembic", logging.WARNING), ("urllib3", logging.ERROR)):
         logging.getLogger(name).setLevel(level)
     return MlflowClient(tracking_uri=uri), entities
-
-
-def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]

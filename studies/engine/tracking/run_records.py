@@ -12,7 +12,6 @@ import math
 import posixpath
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from statistics import fmean, stdev
 from typing import NamedTuple
 
@@ -37,8 +36,7 @@ MLFLOW_STATUS: dict[Status, str] = {
 ENDED = ("FINISHED", "FAILED", "KILLED")
 
 
-@dataclass(frozen=True)
-class RunRecord:
+class RunRecord(NamedTuple):
     """A run as it should be, without its metrics."""
 
     name: str
@@ -47,11 +45,7 @@ class RunRecord:
     """Milliseconds, as is end."""
     end: int | None
     tags: dict[str, str]
-    params: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def digest(self) -> str:
-        return digest([self.name, self.status, self.end, self.tags, self.params])
+    params: dict[str, str]
 
 
 class Point(NamedTuple):
@@ -134,6 +128,7 @@ def study_run(plan: PlanFile, readings: dict[str, Reading], aggregates: str) -> 
         start=milliseconds(min(started, default=0.0)),
         end=milliseconds(ended) if status in ENDED else None,
         tags={key: truncate(text, TAG_LIMIT) for key, text in tags.items()},
+        params={},
     )
 
 
@@ -156,8 +151,13 @@ def aggregates(plan: PlanFile, rows: Sequence[Row], readings: dict[str, Reading]
 
 
 def history(points: Sequence[Point]) -> str:
-    """Return the number of points and their digest, to test whether an existing history is a prefix of this one."""
+    """Return the number of points and their digest."""
     return f"{len(points)} {digest(points)}"
+
+
+def is_prefix(known: str, points: Sequence[Point]) -> bool:
+    """Whether the points go on from an earlier `history`."""
+    return known == history(points[: int(known.split()[0])])
 
 
 def digest(content: object) -> str:

@@ -147,11 +147,12 @@ def test_what_was_lost_in_part_is_added(store: Store) -> None:
     assert everything(store) == before
 
 
-def test_a_lost_memory_costs_only_time(store: Store) -> None:
+@pytest.mark.parametrize("how", [Mirror.update, Mirror.close])
+def test_a_lost_memory_costs_only_time(store: Store, how: Callable[[Mirror], bool]) -> None:
     folder = lived(store)
     before, ids = everything(store), set(runs_of(store))
     (folder / ".mirror.json").write_text('{"token": 1, "tr')
-    assert Mirror(store, folder).close()
+    assert how(Mirror(store, folder))
     assert everything(store) == before
     assert set(runs_of(store)) == ids
 
