@@ -9,13 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from studies.engine.core.config import get
-from studies.engine.core.errors import Problem, StudyError
+from studies.engine.core.errors import Problem, StudyError, dotted
 from studies.engine.core.suggest import suggest_or_list
 from studies.engine.core.trial import Trial
 from studies.engine.core.typing_check import Issue
 from studies.engine.core.yaml_loader import Document
 from studies.engine.jobs.launcher import launcher_names
-from studies.engine.planning.overrides import parse_override
+from studies.engine.planning.overrides import parse_overrides
 
 
 def preferred(on: str | None, cluster: str | None, trials: Sequence[Trial]) -> str | None:
@@ -36,18 +36,14 @@ def options(trials: Sequence[Trial], name: str, cluster: str | None, typed: Sequ
     """
     given = _normal(next((t.resources.launcher[name] for t in trials if name in t.resources.launcher), {}))
     problems: list[Problem] = []
-    over: dict[str, Any] = {}
-    for text in typed:
-        try:
-            key, value = parse_override(text, "--launch")
-            over[key] = value
-        except StudyError as error:
-            problems.extend(error.problems)
+    over = dict(parse_overrides(typed, problems, "--launch"))
     if name == "slurm":
-        problems += _slurm_problems(over)
+        problems += [Problem("--launch", i.text, dotted(i.path)) for i in _slurm_issues(over)]
         if cluster:
+            from studies.engine.launchers.slurm.profile import load_profile
+
             try:
-                given |= _normal(_profile(cluster))
+                given |= _normal(load_profile(cluster))
             except StudyError as error:
                 problems.extend(error.problems)
     if problems:
@@ -55,21 +51,11 @@ def options(trials: Sequence[Trial], name: str, cluster: str | None, typed: Sequ
     return given | _normal(over)
 
 
-def _profile(cluster: str) -> dict[str, Any]:
-    from studies.engine.launchers.slurm import profile
-
-    return profile.load_profile(cluster)
-
-
-def _slurm_problems(over: dict[str, Any]) -> list[Problem]:
-    return [Problem("--launch", i.text, ".".join(map(str, i.path))) for i in _slurm_issues(over)]
-
-
 def _slurm_issues(given: Mapping[str, Any], path: tuple[str, ...] = ()) -> list[Issue]:
-    from studies.engine.launchers.slurm import options as _slurm_options
+    from studies.engine.launchers.slurm.options import read_options
 
     issues: list[Issue] = []
-    _slurm_options.read_options(given, issues, path)
+    read_options(given, issues, path)
     return issues
 
 
