@@ -238,7 +238,7 @@ def test_tables_and_mlflow_in_trouble_do_not_hide_the_trials(shell: Shell, monke
     from studies.engine.cli import finish_run
 
     monkeypatch.undo()
-    monkeypatch.setattr("studies.engine.tracking.mirror.Mirror._write_if_needed", lambda self, final: 1 / 0)
+    monkeypatch.setattr("studies.engine.tracking.mirror.Mirror.is_behind", lambda self, final: 1 / 0)
     monkeypatch.setattr("paper_tables.build", lambda folder: 1 / 0)
     assert finish_run.render.__module__ == "studies.engine.cli.finish_run"
     shell._patch = monkeypatch
