@@ -11,8 +11,7 @@ import click
 from studies.engine.cli.options import UsageError, results_option
 from studies.engine.core.formatting import and_more, first_few
 from studies.engine.launchers.slurm import job_lookup
-from studies.engine.results.study_status import StudyStatus, find_folders
-from studies.engine.storage.plan_file import read_plan
+from studies.engine.results.study_status import StudyStatus, find_runs
 from studies.engine.storage.results_dir import Store
 from studies.engine.storage.state_watcher import INACTIVE
 from studies.engine.storage.trial_folder import TrialFolder
@@ -34,11 +33,11 @@ def command(trial: str, attempt: int | None, follow: bool, results: Path) -> int
         raise UsageError(f"{trial} matches {len(found)} trials: {first_few(found, 5)}")
     if found:
         return _show(store.trial(found[0]), attempt, follow)
-    folders = find_folders(store.root, trial)
-    if not folders:
+    statuses = find_runs(store, trial)
+    if not statuses:
         raise UsageError(f"no trial id begins with {trial} and no study of that name was run in {results}")
-    for folder in folders:
-        _ends(StudyStatus(store, read_plan(folder)))
+    for status in statuses:
+        _ends(status)
     return 0
 
 

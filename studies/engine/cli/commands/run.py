@@ -11,8 +11,14 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 from rich.console import Console
 
-from studies.engine.cli.launch_options import launch_options
-from studies.engine.cli.options import UsageError, device_option, results_option, selection_options, study_argument
+from studies.engine.cli.options import (
+    UsageError,
+    device_option,
+    launch_options,
+    results_option,
+    selection_options,
+    study_argument,
+)
 from studies.engine.cli.plan_report import warnings
 from studies.engine.cli.study_lookup import plan_selection
 from studies.engine.core.formatting import count, duration
