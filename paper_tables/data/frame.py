@@ -21,7 +21,7 @@ import pandas as pd
 
 from paper_tables.core.text import shorten
 from paper_tables.data.curves import parse_curve_metric, per_trial
-from paper_tables.data.design import Arm, Axis, Part, from_metadata, from_rows
+from paper_tables.data.design import Arm, Axis, Metadata, Part, from_rows
 from paper_tables.data.predictions import Predictions
 
 __all__ = ["Arm", "Axis", "Frame", "Part"]
@@ -33,39 +33,43 @@ class Frame:
 
     rows: pd.DataFrame
     curves: pd.DataFrame
-    metadata: dict[str, Any]
-    declared: bool
-    """Whether parts, axes and metrics are declared by the study (parquet) rather than inferred (CSV)."""
+    metadata: Metadata
+    raw_metadata: dict[str, Any]
+    """As it was read, for the digest; empty for a CSV, from which parts and axes are inferred."""
     maps: dict[str, Path] = field(default_factory=dict)
     """Trial -> its token maps, for figures."""
     images: Predictions | None = None
     """The trials' predictions per image, if they were saved."""
 
+    @property
+    def declared(self) -> bool:
+        """Whether parts, axes and metrics are declared by the study rather than inferred from the rows."""
+        return bool(self.raw_metadata)
+
     @cached_property
     def study(self) -> str:
         names = self.rows["study"].unique()
-        return str(self.metadata.get("study") or (names[0] if len(names) else ""))
+        return self.metadata.study or (str(names[0]) if len(names) else "")
 
     @cached_property
     def title(self) -> str:
-        return str(self.metadata.get("title") or self.study)
+        return self.metadata.title or self.study
 
     @cached_property
     def label(self) -> str:
         """Scale and label of this run of the study."""
-        scale, label = self.scale, str(self.metadata.get("label") or "")
-        return ", ".join([f"scale {scale}"] * bool(scale) + [label] * bool(label and label != scale))
+        scale, label = self.scale, self.metadata.label
+        return ", ".join([f"scale {scale}"] * bool(scale) + [str(label)] * bool(label and label != scale))
 
     @cached_property
     def scale(self) -> str:
-        return str(self.metadata.get("scale") or "")
+        return self.metadata.scale or ""
 
     @cached_property
     def digest(self) -> str:
         """Hash of the contents, independent of the file format."""
-        text = (
-            self.rows.to_csv(index=False) + self.curves.to_csv(index=False) + json.dumps(self.metadata, sort_keys=True)
-        )
+        text = self.rows.to_csv(index=False) + self.curves.to_csv(index=False)
+        text += json.dumps(self.raw_metadata, sort_keys=True)
         images = self.images.path.read_bytes() if self.images else b""
         return hashlib.sha256(text.encode() + images).hexdigest()[:12]
 
@@ -97,9 +101,8 @@ class Frame:
     @cached_property
     def parts(self) -> list[Part]:
         found = [from_rows(name, group) for name, group in self.rows.groupby("part", sort=False)]
-        declared = [from_metadata(part) for part in self.metadata.get("parts", [])]
-        names = {part.name for part in declared}
-        return declared + [part for part in found if part.name not in names]
+        declared = {part.name for part in self.metadata.parts}
+        return [*self.metadata.parts, *(part for part in found if part.name not in declared)]
 
     def part(self, name: str) -> Part | None:
         return next((p for p in self.parts if p.name == name), None)
@@ -133,7 +136,7 @@ class Frame:
         own = [c.removeprefix("metric.") for c in self.columns if c.startswith("metric.")]
         other = [c.split(".", 1)[1] for c in self.columns if c.startswith(("model.", "cost."))]
         derived = ["params_m"] if "model.params" in self.rows else []
-        return list(dict.fromkeys([*self.metadata.get("metrics", {}), *own, *other, *derived]))
+        return list(dict.fromkeys([*self.metadata.metrics, *own, *other, *derived]))
 
     def has_metric(self, metric: str) -> bool:
         """Return whether it is a metric or reduces a logged curve; any curve is accepted if none were saved."""
@@ -145,7 +148,7 @@ class Frame:
         taken = parse_curve_metric(metric)
         if taken is not None:
             return "min" if taken.reduction == "jitter" else self.direction(taken.metric.removeprefix("val."))
-        return str((self.metadata.get("metrics", {}).get(metric) or {}).get("direction") or "none")
+        return self.metadata.metric(metric).direction or "none"
 
     def values(self, arm: Arm, metric: str) -> dict[int, float]:
         """Return seed -> value of finished trials with a finite value."""

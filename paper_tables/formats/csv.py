@@ -5,33 +5,24 @@ Notes and provenance follow as comments: pandas reads it with comment="#".
 
 from __future__ import annotations
 
-import csv
-import io
-
-from paper_tables.core.text import plain
+from paper_tables.core.text import csv_lines, plain
 from paper_tables.tables.grid import Cell, Grid, Head
 
 
 def write(grid: Grid) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
     grouped = any(row.group for row in grid.rows)
     wide = [_wide(grid, i) for i in range(len(grid.heads))]
-    writer.writerow(
-        [*(["Part"] if grouped else []), *(t for h, w in zip(grid.heads, wide, strict=True) for t in _head(h, w))]
-    )
+    heads = [text for head, w in zip(grid.heads, wide, strict=True) for text in _head(head, w)]
+    lines = [["Part"] * grouped + heads]
     group, kept = "", ""
     for row in grid.rows:
         group = row.group.partition(";")[0] or group
         cells = [cell for cell in row.cells for _ in range(cell.span)]
-        kept = "" if row.group else kept
-        texts = [text for cell, w in zip(cells, wide, strict=True) for text in _cell(cell, w)]
-        if not texts[0]:
-            texts[0] = kept
-        kept = texts[0]
-        writer.writerow([*([plain(group)] if grouped else []), *texts])
-    notes = [*grid.letters, *grid.notes]
-    return out.getvalue() + "".join(f"# {plain(note)}\n" for note in notes) + f"# {grid.provenance}\n"
+        first, *texts = [text for cell, w in zip(cells, wide, strict=True) for text in _cell(cell, w)]
+        kept = first or ("" if row.group else kept)
+        lines.append([plain(group)] * grouped + [kept, *texts])
+    notes = [*map(plain, [*grid.letters, *grid.notes]), grid.provenance]
+    return csv_lines(lines) + "".join(f"# {note}\n" for note in notes)
 
 
 def _wide(grid: Grid, i: int) -> tuple[bool, bool]:

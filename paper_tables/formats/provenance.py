@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable
 
-from paper_tables.core.text import plain
+from paper_tables.core.text import csv_lines, plain
 from paper_tables.tables.grid import Grid
 
 HEAD = ("table", "row", "column", "value", "n", "study", "trials", "source")
 
 
 def write(grids: Iterable[Grid]) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(HEAD)
+    lines: list[tuple[object, ...]] = [HEAD]
     for grid in grids:
         words = sum(head.words for head in grid.heads)
         group, above = "", [""] * words
@@ -32,5 +28,5 @@ def write(grids: Iterable[Grid]) -> str:
                 column = plain(f"{head.over}, {head.text}" if head.over else head.text)
                 value = repr(cell.value) if cell.value is not None else plain(cell.text)
                 trials = " ".join(cell.trials)
-                writer.writerow([grid.name, line, column, value, cell.n or "", cell.study, trials, plain(cell.origin)])
-    return out.getvalue()
+                lines.append((grid.name, line, column, value, cell.n or "", cell.study, trials, plain(cell.origin)))
+    return csv_lines(lines)

@@ -19,7 +19,7 @@ MAX_LINES = 6
 
 def default_spec(frame: Frame) -> Spec:
     """Return a table of all metrics, comparing the first with a direction, and default figures."""
-    figure_specs = list(frame.metadata.get("metrics", {}))
+    figure_specs = list(frame.metadata.metrics)
     metrics = figure_specs or [c.removeprefix("metric.") for c in frame.columns if c.startswith("metric.")]
     judged = [m for m in metrics if frame.direction(m) != "none"] or metrics
     tables = [_table(frame, metrics, judged[0])] if metrics else []

@@ -64,7 +64,7 @@ def write(
         ],
         trials=trials(names),
         metrics=shown_metrics(frame),
-        study_text=str(frame.metadata.get("study_text") or ""),
+        study_text=frame.metadata.study_text or "",
     )
 
 
@@ -99,7 +99,7 @@ def problems(names: Names) -> list[str]:
             info = join_and([f"{n} {status}" for status, n in other.items()])
             found.append(plain(f"{names.part(arm.part)}, {names.arm(arm)}: {info} of {len(arm.rows)} trials"))
             continue
-        metrics = list(frame.metadata.get("metrics", {}))
+        metrics = list(frame.metadata.metrics)
         for metric in metrics:
             had, done = len(frame.values(arm, metric)), len(frame.finished_trials(arm))
             lost = done - had
@@ -118,11 +118,7 @@ def facts(frame: Frame) -> list[tuple[str, str]]:
     seeds = sorted({int(s) for s in frame.rows["seed"]}) if len(frame.rows) else []
     spent = frame.rows["cost.seconds"].sum() if "cost.seconds" in frame.rows else 0.0
     gpu = frame.rows["cost.gpu_hours"].sum() if "cost.gpu_hours" in frame.rows else 0.0
-    sources = {
-        name: str((info or {}).get("from"))
-        for name, info in frame.metadata.get("metrics", {}).items()
-        if (info or {}).get("from")
-    }
+    sources = {name: info.source for name, info in frame.metadata.metrics.items() if info and info.source}
     rows = [
         ("Study", frame.study),
         ("Run", frame.label),
@@ -156,14 +152,12 @@ def rebuilt(names: Names) -> list[str]:
     parts = [
         plain(names.part(p.name)).removesuffix(" (reconstructed)") for p in frame.parts if names.reconstructed(p.name)
     ]
-    text = str(frame.metadata.get("study_text") or "")
+    text = frame.metadata.study_text or ""
     return parts or [name for name in RECONSTRUCTED if f"{name}_" in text]
 
 
 def shown_metrics(frame: Frame) -> list[str]:
-    return list(frame.metadata.get("metrics", {})) or [
-        c.removeprefix("metric.") for c in frame.columns if c.startswith("metric.")
-    ]
+    return list(frame.metadata.metrics) or [c.removeprefix("metric.") for c in frame.columns if c.startswith("metric.")]
 
 
 def trials(names: Names) -> list[dict[str, Any]]:

@@ -188,7 +188,7 @@ def _protocol(table: ArmTable, frame: Frame) -> str:
     metrics = list(dict.fromkeys(c.metric for c in columns if c.metric))
     taken = []
     for metric in metrics:
-        source = (frame.metadata.get("metrics", {}).get(metric) or {}).get("from")
+        source = frame.metadata.metric(metric).source
         if source in ("best", "last"):
             taken.append(f"{escape_markup(metric)} is taken from the {source} epoch")
     return "; ".join([f"Study {describe_study(frame)}, {describe_environment(frame)}", *taken]) + "."
