@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,6 +27,16 @@ from paper_tables.data.design import Arm, Axis, Metadata, Part, from_rows
 from paper_tables.data.predictions import Predictions
 
 __all__ = ["Arm", "Axis", "Frame", "Part"]
+
+
+class _Trial(NamedTuple):
+    id: str
+    seed: int
+    status: str
+
+    @property
+    def done(self) -> bool:
+        return self.status == "done"
 
 
 @dataclass(frozen=True)
@@ -119,7 +131,11 @@ class Frame:
         return sorted(arms, key=lambda arm: (order[arm.part], not arm.baseline))
 
     def baseline(self, part: str) -> Arm | None:
-        return next((arm for arm in self.arms if arm.part == part and arm.baseline), None)
+        return self._baselines.get(part)
+
+    @cached_property
+    def _baselines(self) -> dict[str, Arm]:
+        return {arm.part: arm for arm in reversed(self.arms) if arm.baseline}
 
     @cached_property
     def complete(self) -> bool:
@@ -152,31 +168,25 @@ class Frame:
 
     def values(self, arm: Arm, metric: str) -> dict[int, float]:
         """Return seed -> value of finished trials with a finite value."""
-        column = self._numbers(metric)
-        found = {}
-        for i in arm.rows:
-            if self._done[i] and np.isfinite(column[i]):
-                found[int(self._seeds[i])] = float(column[i])
-        return found
+        if metric not in self._columns:
+            self._columns[metric] = self._column(metric)
+        found = ((i, float(self._columns[metric][i])) for i in arm.rows if self._trials[i].done)
+        return {self._trials[i].seed: value for i, value in found if math.isfinite(value)}
 
     def trial_by_seed(self, arm: Arm) -> dict[int, str]:
         """Return seed -> id of the finished trial."""
-        return {int(self._seeds[i]): self._trials[i] for i in arm.rows if self._done[i]}
+        return {trial.seed: trial.id for trial in (self._trials[i] for i in arm.rows) if trial.done}
 
     def finished_trials(self, arm: Arm) -> list[str]:
         """Return the ids of the arm's finished trials."""
-        return [self._trials[i] for i in arm.rows if self._done[i]]
+        return [self._trials[i].id for i in arm.rows if self._trials[i].done]
+
+    def seeds(self, arms: Iterable[Arm]) -> list[int]:
+        """Return the planned seeds."""
+        return sorted({self._trials[i].seed for arm in arms for i in arm.rows})
 
     def statuses(self, arms: Iterable[Arm]) -> dict[str, int]:
-        counts: dict[str, int] = {}
-        for arm in arms:
-            for i in arm.rows:
-                counts[self._status[i]] = counts.get(self._status[i], 0) + 1
-        return counts
-
-    @cached_property
-    def _status(self) -> list[str]:
-        return [str(status) for status in self.rows["status"]]
+        return Counter(self._trials[i].status for arm in arms for i in arm.rows)
 
     def curve(self, arm: Arm, metric: str) -> pd.DataFrame:
         """Return step, trial, value of the arm's finished trials."""
@@ -190,21 +200,9 @@ class Frame:
         return {str(name): group for name, group in self.curves.groupby("metric", sort=False)}
 
     @cached_property
-    def _done(self) -> Any:
-        return (self.rows["status"] == "done").to_numpy()
-
-    @cached_property
-    def _seeds(self) -> Any:
-        return self.rows["seed"].to_numpy()
-
-    @cached_property
-    def _trials(self) -> list[str]:
-        return [str(t) for t in self.rows["trial"]]
-
-    def _numbers(self, metric: str) -> Any:
-        if metric not in self._columns:
-            self._columns[metric] = self._column(metric)
-        return self._columns[metric]
+    def _trials(self) -> list[_Trial]:
+        columns = (self.rows[name] for name in ("trial", "seed", "status"))
+        return [_Trial(str(name), int(seed), str(status)) for name, seed, status in zip(*columns, strict=True)]
 
     @cached_property
     def _columns(self) -> dict[str, Any]:
@@ -219,5 +217,5 @@ class Frame:
         taken = parse_curve_metric(metric)
         if taken is not None and taken.metric in self._curves:
             found = per_trial(self._curves[taken.metric], taken, self.direction(metric) != "min")
-            return np.array([found.get(trial, np.nan) for trial in self._trials])
+            return np.array([found.get(trial.id, np.nan) for trial in self._trials])
         return np.full(len(self.rows), np.nan)

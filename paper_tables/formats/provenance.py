@@ -25,7 +25,7 @@ def write(grids: Iterable[Grid]) -> str:
                 at += cell.span
                 if not cell.trials and not cell.origin:
                     continue
-                column = plain(f"{head.over}, {head.text}" if head.over else head.text)
+                column = plain(head.full)
                 value = repr(cell.value) if cell.value is not None else plain(cell.text)
                 trials = " ".join(cell.trials)
                 lines.append((grid.name, line, column, value, cell.n or "", cell.study, trials, plain(cell.origin)))
