@@ -22,7 +22,7 @@ from paper_tables.schema.tables import (
     CountTable,
     CrossedColumns,
 )
-from paper_tables.tables import published, published_counts
+from paper_tables.tables import published
 
 
 def check(spec: Spec, document: Document, library: StudyFrames) -> None:
@@ -65,7 +65,7 @@ class _Check:
 
     def _table(self, table: ArmTable | ComparisonTable | CountTable, key: Key) -> Iterator[Fault]:
         if isinstance(table, CountTable):
-            groups = published_counts.groups()
+            groups = list(dict.fromkeys(row.group for row in published.count_sources() if row.group))
             if table.verdicts not in groups:
                 hint = suggest(table.verdicts, groups)
                 yield self.document.fault((*key, "verdicts"), f'no group "{table.verdicts}" of counts{hint}')
