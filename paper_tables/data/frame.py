@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from paper_tables.core.text import shorten
+from paper_tables.core.text import join_and, shorten
 from paper_tables.data.curves import parse_curve_metric, per_trial
 from paper_tables.data.design import Arm, Axis, Metadata, Part, from_rows
 from paper_tables.data.predictions import Predictions
@@ -146,6 +146,11 @@ class Frame:
 
     # ---- numbers
 
+    @property
+    def main_metrics(self) -> list[str]:
+        """The metrics that the study declares, else those of its tasks."""
+        return list(self.metadata.metrics) or [c.removeprefix("metric.") for c in self.columns if c[:7] == "metric."]
+
     @cached_property
     def metrics(self) -> list[str]:
         """All metrics that a table may name, the study's own first."""
@@ -187,6 +192,10 @@ class Frame:
 
     def statuses(self, arms: Iterable[Arm]) -> dict[str, int]:
         return Counter(self._trials[i].status for arm in arms for i in arm.rows)
+
+    def unfinished(self, arms: Iterable[Arm]) -> str:
+        """For example "1 failed and 2 running"; empty if every trial has finished."""
+        return join_and([f"{n} {status}" for status, n in self.statuses(arms).items() if status != "done"])
 
     def curve(self, arm: Arm, metric: str) -> pd.DataFrame:
         """Return step, trial, value of the arm's finished trials."""

@@ -55,7 +55,7 @@ def write(
         links=links,
         figures=[_figure(picture) for picture in pictures],
         trials=trials(names),
-        metrics=shown_metrics(frame),
+        metrics=frame.main_metrics,
         study_text=frame.metadata.study_text or "",
     )
 
@@ -87,18 +87,16 @@ def problems(names: Names) -> list[str]:
     frame, found = names.frame, []
     if not frame.arms:
         return ["There are no trials in these results."]
+    metrics = list(frame.metadata.metrics)
     for arm in frame.arms:
-        other = {status: n for status, n in frame.statuses([arm]).items() if status != "done"}
+        where, other = plain(f"{names.part(arm.part)}, {names.arm(arm)}"), frame.unfinished([arm])
         if other:
-            info = join_and([f"{n} {status}" for status, n in other.items()])
-            found.append(plain(f"{names.part(arm.part)}, {names.arm(arm)}: {info} of {len(arm.rows)} trials"))
+            found.append(f"{where}: {other} of {len(arm.rows)} trials")
             continue
-        metrics = list(frame.metadata.metrics)
         for metric in metrics:
-            had, done = len(frame.values(arm, metric)), len(frame.finished_trials(arm))
-            lost = done - had
+            had = len(frame.values(arm, metric))
+            lost = len(frame.finished_trials(arm)) - had
             if lost and (had or not frame.values(arm, metrics[0])):  # otherwise the metric does not apply to this arm
-                where = plain(f"{names.part(arm.part)}, {names.arm(arm)}")
                 found.append(f"{where}: {metric} has no finite value in {lost} of {len(arm.rows)} finished trials")
     if len(found) > MAX_PROBLEMS:
         found[MAX_PROBLEMS - 1 :] = [f"and {len(found) - MAX_PROBLEMS + 1} more arms: see Trials"]
@@ -143,14 +141,10 @@ def rebuilt(names: Names) -> list[str]:
     return parts or [name for name in RECONSTRUCTED if f"{name}_" in text]
 
 
-def shown_metrics(frame: Frame) -> list[str]:
-    return list(frame.metadata.metrics) or [c.removeprefix("metric.") for c in frame.columns if c.startswith("metric.")]
-
-
 def trials(names: Names) -> list[dict[str, Any]]:
     """Return one row per trial."""
     frame = names.frame
-    metrics = shown_metrics(frame)
+    metrics = frame.main_metrics
     lines: list[dict[str, Any]] = []
     seen: set[str] = set()  # a trial that several arms share is listed with each, and is the target of a link once
     numbers = [frame.rows[f"metric.{m}"].tolist() if f"metric.{m}" in frame.rows else None for m in metrics]
