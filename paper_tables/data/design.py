@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import pandas as pd
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
+from pydantic.dataclasses import dataclass as declared
 
 
 def _text(value: Any) -> Any:
@@ -17,20 +18,18 @@ Text = Annotated[str, BeforeValidator(_text)]
 """A number is a label too; half a surrogate pair, which JSON may have, is no text that can be written."""
 
 
-class _Declared(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class Axis(_Declared):
+@declared(frozen=True)
+class Axis:
     """An axis of a part, levels in the study's order."""
 
     name: Text
-    label: Text | None = None
     levels: tuple[Text, ...]
+    label: Text | None = None
     baseline: Text | None = None
 
 
-class Part(_Declared):
+@declared(frozen=True)
+class Part:
     """A part of the study; `baseline` is the label of its baseline arm, or None."""
 
     name: Text
@@ -41,7 +40,8 @@ class Part(_Declared):
         return next((a for a in self.axes if a.name == name), None)
 
 
-class Metric(_Declared):
+@declared(frozen=True)
+class Metric:
     """A metric of the study; `source`: the epoch that it is taken from."""
 
     source: Annotated[Text | None, Field(validation_alias="from")] = None
@@ -49,7 +49,8 @@ class Metric(_Declared):
     unit: Text | None = None
 
 
-class Metadata(_Declared):
+@declared(frozen=True)
+class Metadata:
     """What the study says of itself."""
 
     study: Text | None = None
@@ -57,7 +58,7 @@ class Metadata(_Declared):
     label: Text | None = None
     scale: Text | None = None
     study_text: Text | None = None
-    metrics: dict[str, Metric | None] = {}
+    metrics: dict[str, Metric | None] = field(default_factory=dict)
     parts: tuple[Part, ...] = ()
 
     def metric(self, name: str) -> Metric:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from paper_tables.core.errors import file_error
 from paper_tables.core.text import from_csv
@@ -17,6 +17,7 @@ from paper_tables.data.design import Metadata
 from paper_tables.data.frame import Frame
 from paper_tables.data.predictions import FILE, Predictions
 
+METADATA = TypeAdapter(Metadata)
 CURVES = ["trial", "step", "metric", "value"]
 REQUIRED = ("study", "part", "trial", "arm", "baseline", "seed", "status")
 NUMBERS = ("metric.", "cost.", "model.")
@@ -67,7 +68,7 @@ def tidy_frame(rows: pd.DataFrame, curves: pd.DataFrame, about: Any, path: Path 
     numbers = {name: pd.to_numeric(curves[name], errors="coerce") for name in ("step", "value")}
     curves = curves[CURVES].assign(**numbers).dropna(subset=["trial", "metric", "step"])
     try:
-        metadata = Metadata.model_validate(about)
+        metadata = METADATA.validate_python(about)
     except ValidationError as error:
         first = error.errors()[0]
         key = format_key(("metadata", *first["loc"]))
