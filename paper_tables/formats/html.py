@@ -84,12 +84,10 @@ def _head(head: Head) -> str:
 
 def _row(grid: Grid, row: Row, above: str, place: LinkBase) -> str:
     """`above` is the text that a blank first cell repeats; it is shown when the table is sorted."""
-    cells, at = [], 0
-    for cell in row.cells:
-        blank = not at and not cell.text and grid.heads[0].words
-        full = f'<td data-full="{escape(plain(above))}"></td>'
-        cells.append(full if blank else _cell(grid, cell, grid.heads[at], place))
-        at += cell.span
+    (first, cell), *others = row.under(grid.heads)
+    full = f'<td data-full="{escape(plain(above))}"></td>'
+    cells = [full if not cell.text and first.words else _cell(grid, cell, first, place)]
+    cells += [_cell(grid, cell, head, place) for head, cell in others]
     start = '<tr class="block">' if row.rule else "<tr>"
     return start + "".join(cells) + "</tr>"
 

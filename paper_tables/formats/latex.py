@@ -133,10 +133,7 @@ def _row(grid: Grid, row: Row, first: bool) -> list[str]:
         lines.append(rf"\multicolumn{{{len(grid.heads)}}}{{@{{}}l}}{{\textit{{{tex(row.group)}}}}} \\")
     elif row.rule:
         lines.append(r"\addlinespace[2pt]")
-    cells, at = [], 0
-    for cell in row.cells:
-        cells.append(_cell(grid, cell, grid.heads[at].kind == "number"))
-        at += cell.span
+    cells = [_cell(grid, cell, head.kind == "number") for head, cell in row.under(grid.heads)]
     return [*lines, " & ".join(cells) + r" \\"]
 
 

@@ -19,14 +19,9 @@ def write(grids: Iterable[Grid]) -> str:
             group = row.group or group
             above = [cell.text or before for cell, before in zip(row.cells[:words], above, strict=False)]
             line = plain(", ".join(dict.fromkeys(text for text in (group, *above) if text)))
-            at = 0
-            for cell in row.cells:
-                head = grid.heads[at]
-                at += cell.span
-                if not cell.trials and not cell.origin:
-                    continue
-                column = plain(head.full)
-                value = repr(cell.value) if cell.value is not None else plain(cell.text)
-                trials = " ".join(cell.trials)
-                lines.append((grid.name, line, column, value, cell.n or "", cell.study, trials, plain(cell.origin)))
+            for head, cell in row.under(grid.heads):
+                if cell.trials or cell.origin:
+                    value = repr(cell.value) if cell.value is not None else plain(cell.text)
+                    where, source = (grid.name, line, plain(head.full)), (" ".join(cell.trials), plain(cell.origin))
+                    lines.append((*where, value, cell.n or "", cell.study, *source))
     return csv_lines(lines)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import accumulate, groupby
 from typing import Literal
 
 from paper_tables.core.text import plain
@@ -105,6 +105,11 @@ class Row:
     def wide(self) -> tuple[Cell, ...]:
         """One cell per column: a cell that spans several is repeated."""
         return tuple(cell for cell in self.cells for _ in range(cell.span))
+
+    def under(self, heads: tuple[Head, ...]) -> list[tuple[Head, Cell]]:
+        """Return each cell with the head of its first column."""
+        starts = accumulate((cell.span for cell in self.cells[:-1]), initial=0)
+        return [(heads[at], cell) for at, cell in zip(starts, self.cells, strict=True)]
 
 
 @dataclass
