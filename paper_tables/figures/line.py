@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -48,11 +50,12 @@ def draw(spec: Line, names: Names) -> tuple[Figure, str]:
 
 
 def positions(along: list[str]) -> list[float]:
-    """Return the labels as numbers if all are numbers, else 0, 1, 2, ..."""
+    """Return the labels as numbers if all are finite numbers, else 0, 1, 2, ..."""
     try:
-        return [float(level) for level in along]
+        found = [float(level) for level in along]
     except ValueError:
-        return [float(i) for i in range(len(along))]
+        found = [math.inf]
+    return found if all(map(math.isfinite, found)) else [float(i) for i in range(len(along))]
 
 
 def _line(ax: Axes, where: list[float], points: list[Summary], spec: Line, label: str, i: int) -> None:

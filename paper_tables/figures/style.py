@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -125,17 +125,15 @@ def clip_to_percent(low: float, high: float, unit: str, values: Iterable[float] 
 
 def render_files(figure: Figure, provenance: str) -> dict[str, bytes]:
     """pdf, svg and png without dates or versions, each with its provenance."""
-    files = {}
-    writers: dict[str, Callable[[io.BytesIO], None]] = {
-        "pdf": lambda out: figure.savefig(
-            out, format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None, "Subject": provenance}
-        ),
-        "svg": lambda out: figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None}),
-        "png": lambda out: figure.savefig(out, format="png", metadata={"Software": None, "Comment": provenance}),
+    metadata: dict[str, dict[str, str | None]] = {
+        "pdf": {"CreationDate": None, "Creator": None, "Producer": None, "Subject": provenance},
+        "svg": {"Date": None, "Creator": None},
+        "png": {"Software": None, "Comment": provenance},
     }
-    for ending, write in writers.items():
+    files = {}
+    for ending, about in metadata.items():
         out = io.BytesIO()
-        write(out)
+        figure.savefig(out, format=ending, metadata=about)
         files[ending] = out.getvalue()
     files["svg"] += f"<!-- {provenance} -->\n".encode()
     plt.close(figure)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$", max_length=100)]
 
 
 def _label(value: Any) -> Any:
@@ -38,7 +38,7 @@ AxisRef = Annotated[str, Reference.AXIS]
 class Entry(BaseModel):
     """Base of all entries of a table file; unknown keys are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def non_empty(found: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -19,7 +19,7 @@ class Panel(Entry):
 
 Error = Literal["t95", "sd", "none"]
 """Error bars and bands: 95 % Student t interval, standard deviation, none."""
-Panels = Annotated[tuple[Panel, ...], AfterValidator(non_empty)]
+Panels = Annotated[tuple[Panel, ...], Field(max_length=24), AfterValidator(non_empty)]
 
 
 class FigureSpec(Entry):

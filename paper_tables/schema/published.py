@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from paper_tables.schema.base import Entry, LevelNames, non_empty
 
 Scales = Annotated[tuple[str, ...], BeforeValidator(lambda v: [v] if isinstance(v, str) else v)]
-ArmSelector = dict[str, LevelNames]
+ArmSelector = dict[str, Annotated[LevelNames, AfterValidator(non_empty)]]
 """One arm: `study` (default: this one), `part`, `arm` (its label) or axes; other axes are at their baseline."""
 
 

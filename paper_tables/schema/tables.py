@@ -32,8 +32,8 @@ class SizedEntry(TableEntry):
 class Column(Entry):
     """Keys of all columns of numbers."""
 
-    digits: int | None = Field(None, ge=0, le=6)
-    interval: float = Field(0.95, gt=0, lt=1)
+    digits: Annotated[int | None, Field(ge=0, le=6)] = None
+    interval: Annotated[float, Field(gt=0, lt=1)] = 0.95
     best: Literal["none", "bold"] = "none"
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
-from paper_tables.core.text import escape_markup, join_and
+from paper_tables.core.text import escape_markup
 from paper_tables.data.frame import Arm
 from paper_tables.data.other_studies import SelectedArm, StudyFrames, first_available
 from paper_tables.schema.published import Incomparable, Published
@@ -51,7 +51,7 @@ def arm_lines(table: ArmTable, names: Names) -> tuple[list[str], list[Line]]:
     if not arms:
         raise NoData("the results hold no such trial")
     if not any(frame.finished_trials(arm) for arm in arms):
-        raise NoData(f"no trial has finished ({join_and([f'{n} {s}' for s, n in frame.statuses(arms).items()])})")
+        raise NoData(f"no trial has finished ({frame.unfinished(arms)})")
     by_level = table.rows.item == "level"
     ways = [varied_axis(frame, arm) for arm in arms]
     new = [i == 0 or arm.part != arms[i - 1].part for i, arm in enumerate(arms)]

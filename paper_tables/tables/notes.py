@@ -70,7 +70,7 @@ def _n(used: list[SelectedArm]) -> str:
 
 
 def _seeds(frame: Frame, arms: list[Arm]) -> str:
-    seeds = sorted({int(frame.rows["seed"].iloc[i]) for arm in arms for i in arm.rows})
+    seeds = frame.seeds(arms)
     if all(len(frame.finished_trials(arm)) == len(seeds) for arm in arms):
         return f"n = {len(seeds)} everywhere (finished trials); {describe_seeds(frame, arms)}."
     return f"n counts finished trials; {describe_seeds(frame, arms)}."
@@ -78,7 +78,7 @@ def _seeds(frame: Frame, arms: list[Arm]) -> str:
 
 def describe_seeds(frame: Frame, arms: Iterable[Arm]) -> str:
     """For example "seeds 0, 1 and 2"."""
-    seeds = sorted({int(frame.rows["seed"].iloc[i]) for arm in arms for i in arm.rows})
+    seeds = frame.seeds(arms)
     return f"seed{'s' * (len(seeds) > 1)} {join_and([str(s) for s in seeds])}"
 
 
@@ -188,7 +188,7 @@ def _protocol(table: ArmTable, frame: Frame) -> str:
     metrics = list(dict.fromkeys(c.metric for c in columns if c.metric))
     taken = []
     for metric in metrics:
-        source = (frame.metadata.get("metrics", {}).get(metric) or {}).get("from")
+        source = frame.metadata.metric(metric).source
         if source in ("best", "last"):
             taken.append(f"{escape_markup(metric)} is taken from the {source} epoch")
     return "; ".join([f"Study {describe_study(frame)}, {describe_environment(frame)}", *taken]) + "."

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
@@ -15,6 +17,8 @@ from paper_tables.tables.grid import Cell
 
 PUBLISHED = Path(__file__).parent.parent / "published"
 COLUMNS = ("params_m", "gflops", "throughput_img_s", "speedup", "top1", "top5")
+COUNTS = ("params_m", "gflops")
+COUNT_FILES = ("sret", "evo_vit", "mor_vit", "tpc_vit", "baselines")
 KEYS = ("paper", "table", "method", "backbone", "variant", "setting")
 
 
@@ -89,3 +93,43 @@ def number(text: str) -> float | None:
         return float(text)
     except ValueError:
         return None
+
+
+# ---- which arm of the study `cost` a published count belongs to: the first matching row of ``published/counted.csv``
+
+
+@dataclass(frozen=True)
+class CountSource:
+    """A row of the file: patterns for the columns of published rows, and the arm that they describe."""
+
+    group: str
+    model: str
+    """The arm's level; empty: no arm, see `why`."""
+    file: str
+    patterns: dict[str, str]
+    factor: float
+    """Operations per multiply-accumulate as the source counts them."""
+    why: dict[str, str]
+    """Known reasons of a difference, by column."""
+
+    def matches(self, file: str, row: dict[str, str]) -> bool:
+        return file == self.file and all(fnmatchcase(row[key], pattern) for key, pattern in self.patterns.items())
+
+
+def count_sources() -> list[CountSource]:
+    found = []
+    for row in rows("counted"):
+        patterns = {key: row[key] for key in KEYS if row[key]}
+        why = {"params_m": row["why_params"], "gflops": row["why_gflops"]}
+        factor = float(row["flops_per_mac"] or 1)
+        found.append(CountSource(row["group"], row["model"], row["file"], patterns, factor, why))
+    return found
+
+
+def assigned_rows() -> Iterator[tuple[dict[str, str], str, CountSource | None]]:
+    """Yield every published row with a count, its file and its assignment (a test forbids None)."""
+    known = count_sources()
+    for file in COUNT_FILES:
+        for row in rows(file):
+            if any(row[key] for key in COUNTS):
+                yield row, file, next((c for c in known if c.matches(file, row)), None)

@@ -40,15 +40,13 @@ def varied_axis(frame: Frame, arm: Arm) -> str | None:
 
 
 def _place(frame: Frame, arm: Arm) -> tuple[int, int, int]:
+    """Return the places of part, axis and level in the study's order; axes that are not declared come first."""
     parts = [part.name for part in frame.parts]
-    part = frame.parts[parts.index(arm.part)]
-    name = varied_axis(frame, arm) or ""
-    axes = [axis.name for axis in part.axes]
-    if name not in axes:
-        return parts.index(arm.part), -1, 0
-    levels = part.axes[axes.index(name)].levels
-    level = arm.coords[name]
-    return parts.index(arm.part), axes.index(name), levels.index(level) if level in levels else len(levels)
+    axes, name = list(frame.parts[parts.index(arm.part)].axes), varied_axis(frame, arm) or ""
+    at = next((i for i, axis in enumerate(axes) if axis.name == name), -1)
+    levels = axes[at].levels if at >= 0 else ()
+    level = arm.coords.get(name, "")
+    return parts.index(arm.part), at, levels.index(level) if level in levels else len(levels)
 
 
 def crossed_arms(frame: Frame, chosen: Filter, axes: Iterable[str], inert: bool = True) -> list[Arm]:

@@ -9,7 +9,6 @@ from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
 
-from paper_tables.core.text import join_and
 from paper_tables.data.other_studies import StudyFrames
 from paper_tables.schema.published import Incomparable
 from paper_tables.schema.tables import ArmColumn, ArmTable, ComparisonColumn, ComparisonTable, CountTable, Show
@@ -74,11 +73,10 @@ def _known(column: ArmColumn, names: Names) -> bool:
 def _trials(lines: list[Line]) -> list[Cell]:
     """Return the finished trials of each arm, and the planned ones if some are missing."""
     cells = []
-    for one, *_ in (line.found for line in lines):
+    for one in (line.found[0] for line in lines):
         done, planned = len(one.trials), len(one.arm.rows)
-        other = {s: n for s, n in one.frame.statuses([one.arm]).items() if s != "done"}
-        note = join_and([f"{n} {s}" for s, n in other.items()])
-        cells.append(Cell(text=f"{done}" if done == planned else f"{done}/{planned}", note=note, n=done))
+        text = f"{done}" if done == planned else f"{done}/{planned}"
+        cells.append(Cell(text=text, note=one.frame.unfinished([one.arm]), n=done))
     return cells
 
 

@@ -22,7 +22,7 @@ from paper_tables.schema.tables import (
     CountTable,
     CrossedColumns,
 )
-from paper_tables.tables import published, published_counts
+from paper_tables.tables import published
 
 
 def check(spec: Spec, document: Document, library: StudyFrames) -> None:
@@ -44,10 +44,12 @@ class _Check:
         if study and self.spec.study != study:
             yield self.document.fault(("study",), f'is "{self.spec.study}", the results are of "{study}"')
         entries = {"tables": self.spec.tables, "figures": self.spec.figures, "claims": self.spec.claims}
-        for kind, names in ((kind, [entry.name for entry in found]) for kind, found in entries.items()):
-            for i, name in enumerate(names):
-                if name in names[:i]:
+        for kind, found in entries.items():
+            seen: set[str] = set()
+            for i, name in enumerate(entry.name for entry in found):
+                if name in seen:
                     yield self.document.fault((kind, i, "name"), f'"{name}" is defined twice')
+                seen.add(name)
                 if kind == "tables" and name == "claims" and self.spec.claims:
                     yield self.document.fault((kind, i, "name"), '"claims" is the table of the claims')
         for i, table in enumerate(self.spec.tables):
@@ -63,7 +65,7 @@ class _Check:
 
     def _table(self, table: ArmTable | ComparisonTable | CountTable, key: Key) -> Iterator[Fault]:
         if isinstance(table, CountTable):
-            groups = published_counts.groups()
+            groups = list(dict.fromkeys(row.group for row in published.count_sources() if row.group))
             if table.verdicts not in groups:
                 hint = suggest(table.verdicts, groups)
                 yield self.document.fault((*key, "verdicts"), f'no group "{table.verdicts}" of counts{hint}')

@@ -19,6 +19,7 @@ from paper_tables.data.other_studies import StudyFrames
 from paper_tables.figures import curves as draw_curves
 from paper_tables.figures import dots as draw_dots
 from paper_tables.figures import draw, forest, scatter, style
+from paper_tables.figures.line import positions
 from paper_tables.schema.figures import Curves, Dots, Forest
 from paper_tables.schema.table_file import read_table_file
 from paper_tables.site.default_spec import default_spec
@@ -43,6 +44,12 @@ def test_the_forest_is_the_table(names: Names) -> None:
     assert [e.result.mean for e in effects] == [c.value for c in cells]
     assert [e.result.half_width for e in effects] == [c.spread for c in cells]
     assert [e.holm for e in effects] == [c.holm for c in cells]
+
+
+@pytest.mark.parametrize("odd", ["inf", "nan", "-inf", "1e999", "none"])
+def test_levels_that_have_no_place_on_an_axis_of_numbers(odd: str) -> None:
+    assert positions(["0.5", "2"]) == [0.5, 2.0]
+    assert positions(["0.5", odd, "2"]) == [0.0, 1.0, 2.0]
 
 
 Numbers = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=12)
