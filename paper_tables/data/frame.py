@@ -53,8 +53,12 @@ class Frame:
     @cached_property
     def label(self) -> str:
         """Scale and label of this run of the study."""
-        scale, label = self.metadata.get("scale"), self.metadata.get("label")
-        return ", ".join([f"scale {scale}"] * bool(scale) + [str(label)] * bool(label and label != scale))
+        scale, label = self.scale, str(self.metadata.get("label") or "")
+        return ", ".join([f"scale {scale}"] * bool(scale) + [label] * bool(label and label != scale))
+
+    @cached_property
+    def scale(self) -> str:
+        return str(self.metadata.get("scale") or "")
 
     @cached_property
     def digest(self) -> str:
@@ -70,6 +74,10 @@ class Frame:
         """Commits that produced the results, with + for uncommitted edits; `unknown` if not recorded."""
         found = [sha[:12] + "+" * sha.endswith("+") for sha in self.distinct("env.git")]
         return shorten(found, 3) or "unknown"
+
+    @cached_property
+    def provenance(self) -> str:
+        return f"frame {self.digest} git {self.git}"
 
     def distinct(self, column: str) -> list[str]:
         """Return the distinct values of a text column, in order of appearance, without blanks."""
@@ -109,6 +117,13 @@ class Frame:
 
     def baseline(self, part: str) -> Arm | None:
         return next((arm for arm in self.arms if arm.part == part and arm.baseline), None)
+
+    @cached_property
+    def complete(self) -> bool:
+        """Whether every level of every axis occurs: then a missing arm is not in the design."""
+        taken = {(arm.part, axis, level) for arm in self.arms for axis, level in arm.coords.items()}
+        levels = {(part.name, axis.name, level) for part in self.parts for axis in part.axes for level in axis.levels}
+        return self.declared and bool(self.arms) and levels <= taken
 
     # ---- numbers
 

@@ -86,12 +86,10 @@ def _depths(spec: Maps, shown: Shown) -> tuple[Figure, str]:
         _image(axes[0][i], shown[0][1].images[i])
         for row, (_, maps) in enumerate(shown, 1):
             axes[row][i].imshow(maps.depth[i], norm=scale, cmap=style.SEQUENTIAL_CMAP, interpolation="nearest")
-            _hide_axes(axes[row][i])
+            style.hide_frame(axes[row][i])
     for row, title in enumerate(["image", *(title for title, _ in shown)]):
         axes[row][0].set_ylabel(title.replace(" (", "\n("), rotation=0, ha="right", va="center", fontsize=8)
-    bar = figure.colorbar(axes[1][0].images[0], ax=list(axes.flat), shrink=0.9, aspect=18, pad=0.02)
-    bar.set_label("layers with the token active")
-    bar.outline.set_visible(False)
+    style.color_bar(list(axes.flat), "layers with the token active", shrink=0.9, aspect=18, pad=0.02)
     descriptions = "; ".join(_describe(title, maps, "depth") for title, maps in shown)
     return figure, f"Number of layers in which each token of a few test images is active. {descriptions}."
 
@@ -118,7 +116,7 @@ def _cell(ax: Axes, maps: TokenMaps, image: int, layer: int, show: str) -> None:
         ax.imshow(ranks, vmin=0, vmax=1, cmap=style.SEQUENTIAL_CMAP, interpolation="nearest")
     else:
         ax.imshow(overlay_states(maps.images[image], maps.states[image, layer - 1]), interpolation="nearest")
-    _hide_axes(ax)
+    style.hide_frame(ax)
 
 
 def overlay_states(image: Array, state: Array) -> Array:
@@ -137,15 +135,7 @@ def overlay_states(image: Array, state: Array) -> Array:
 
 def _image(ax: Axes, image: Array) -> None:
     ax.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    _hide_axes(ax)
-
-
-def _hide_axes(ax: Axes) -> None:
-    ax.set_xticks([])
-    ax.set_yticks([])
-    ax.grid(False)
-    for side in ax.spines.values():
-        side.set_visible(False)
+    style.hide_frame(ax)
 
 
 def _stack(figure: Figure, rows: Sequence[int]) -> list[Any]:

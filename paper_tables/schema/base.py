@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -46,12 +46,3 @@ def non_empty(found: tuple[Any, ...]) -> tuple[Any, ...]:
     if not found:
         raise ValueError("needs at least one entry")
     return found
-
-
-class TableEntry(Entry):
-    """Keys of all tables. `width` in columns of a two-column paper; auto: two if the table does not fit one."""
-
-    name: Name
-    label: str = Field("", pattern=r"^[A-Za-z0-9:._-]*$")
-    caption: str = ""
-    width: Literal["auto", "one", "two"] = "auto"

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from paper_tables.core.text import escape_markup, join_and, shorten
 from paper_tables.data.frame import Arm, Frame
-from paper_tables.schema.published_counts import CountTable
+from paper_tables.schema.tables import CountTable
 from paper_tables.tables import published
-from paper_tables.tables.comparison_notes import describe_run
 from paper_tables.tables.grid import Cell, Grid, Head, NoData, Row
 from paper_tables.tables.labels import RECONSTRUCTED, Names
+from paper_tables.tables.notes import describe_run
 from paper_tables.tables.published_counts import COUNTS, CountSource, assigned_rows
 from paper_tables.tables.rounding_verdict import Convention, decimals, judge_rounding
 
@@ -67,7 +67,7 @@ def build(table: CountTable, names: Names) -> Grid:
         heads += [Head(text, over=over[key]) for text in ("publ.", "meas.", "diff.", "verdict")]
     grid = Grid(table.name, table.label, table.caption, tuple(heads), rows, width="two")
     grid.notes += [*table.notes, *_notes(rows, lines, frame, list(done.values()))]
-    grid.provenance = f"frame {frame.digest} git {frame.git}"
+    grid.provenance = frame.provenance
     return grid
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from paper_tables.core.statistics import paired
-from paper_tables.data.frame import Arm
+from paper_tables.data.other_studies import SelectedArm
 from paper_tables.schema.tables import ArmTable, CrossedColumns
 from paper_tables.tables import notes
 from paper_tables.tables.cell_values import Measure, adjust, interaction, mark_best
 from paper_tables.tables.grid import Cell, Grid, Head, NoData, Row
 from paper_tables.tables.labels import Names, with_unit
+from paper_tables.tables.lines import rebuilt_name
 from paper_tables.tables.select_arms import crossed_arms, levels
 
 
@@ -28,13 +28,13 @@ def build(table: ArmTable, names: Names) -> Grid:
         inner = [c for row in rows[: len(cross.downs)] for c in row.cells[1 : 1 + len(cross.acrosses)]]
         mark_best([c for c in inner if not c.signed], names.frame.direction(columns.metric))
     grid = Grid(table.name, table.label, table.caption, cross.heads(rows), rows, width=table.width)
-    return notes.finish(grid, table, names, cross.arms)
+    return notes.finish(grid, table, names, cross.arms, [rebuilt_name(names, one.arm.part) for one in cross.arms])
 
 
 @dataclass(frozen=True)
 class _Cross:
     names: Names
-    arms: list[Arm]
+    arms: list[SelectedArm]
     down: str
     across: str
     downs: list[str]
@@ -50,15 +50,14 @@ class _Cross:
         arms = [arm for arm in arms if arm.coords.get(down, downs[:1]) and (down in arm.coords or across in arm.coords)]
         if not downs or not acrosses or not any(frame.finished_trials(arm) for arm in arms):
             raise NoData("no trial of these two axes has finished")
-        measure = Measure.of(
-            names, arms, columns.metric, columns.show, columns.interval, columns.digits, scale=True
-        )  # fmt: skip
-        return cls(names, arms, down, across, downs, acrosses, measure, table.margins == "difference")
+        found = [SelectedArm(frame, arm) for arm in arms]
+        measure = Measure.of(names, [[one] for one in found], (columns.metric,), columns.show, columns)
+        return cls(names, found, down, across, downs, acrosses, measure, table.margins == "difference")
 
     def heads(self, rows: list[Row]) -> tuple[Head, ...]:
         cells = [cell for row in rows for cell in row.cells]
         spread = any(cell.spread is not None for cell in cells if cell.signed)
-        quantity = self.names.metric(self.measure.metric)
+        quantity = self.names.metric(self.measure.metrics[0])
         over = f"{self.names.axis(self.across)}: {with_unit(quantity.head, self.measure.unit)}"
         heads = [Head(self.names.axis(self.down), kind="text")]
         heads += [Head(self.names.level(self.across, a), self.measure.under(cells), over=over) for a in self.acrosses]
@@ -67,15 +66,16 @@ class _Cross:
             heads.append(Head(self._minus(self.across, self.acrosses), under))
         return tuple(heads)
 
-    def find(self, down: str, across: str) -> Arm | None:
+    def find(self, down: str, across: str) -> SelectedArm | None:
         """Return the arm at a crossing; an arm in which one axis is inert is at every level of it."""
-        for arm in self.arms:
-            if arm.coords.get(self.down, down) == down and arm.coords.get(self.across, across) == across:
-                return arm
+        for one in self.arms:
+            coords = one.arm.coords
+            if coords.get(self.down, down) == down and coords.get(self.across, across) == across:
+                return one
         return None
 
     def line(self, down: str) -> list[Cell]:
-        inert = [arm for arm in self.arms if arm.coords.get(self.down) == down and self.across not in arm.coords]
+        inert = [o for o in self.arms if o.arm.coords.get(self.down) == down and self.across not in o.arm.coords]
         if inert:
             cell = self.measure.cell(inert[0])
             cell.span = len(self.acrosses)
@@ -87,11 +87,11 @@ class _Cross:
             cells.append(self._difference(self.find(down, high), self.find(down, low)))
         return cells
 
-    def _cell(self, arm: Arm | None) -> Cell:
+    def _cell(self, arm: SelectedArm | None) -> Cell:
         if arm is None:
             return Cell(note="not in the design")
         cell = self.measure.cell(arm)
-        planned = len(arm.rows)
+        planned = len(arm.arm.rows)
         if not cell.note and cell.n < planned and not cell.text:
             cell.note = f"n = {cell.n} of {planned} trials" if cell.n else f"none of {planned} trials finished"
         return cell
@@ -106,11 +106,10 @@ class _Cross:
             cells.append(self._corner(low, high))
         return [Row((Cell(text=self._minus(self.down, self.downs)), *cells), rule=True)]
 
-    def _difference(self, arm: Arm | None, base: Arm | None) -> Cell:
+    def _difference(self, arm: SelectedArm | None, base: SelectedArm | None) -> Cell:
         if arm is None or base is None or arm == base:
             return Cell()
-        result = paired(self.measure.values(arm), self.measure.values(base), self.measure.level)
-        return self.measure.difference_cell(result, len(self.names.frame.finished_trials(arm)))
+        return self.measure.against(arm, base)
 
     def _corner(self, low: str, high: str) -> Cell:
         left, right = self._ends(self.across, self.acrosses)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from paper_tables.core.errors import suggest
 from paper_tables.core.text import escape_markup
-from paper_tables.schema.comparisons import Published
+from paper_tables.schema.published import Published
 from paper_tables.tables.grid import Cell
 
 PUBLISHED = Path(__file__).parent.parent / "published"
@@ -42,8 +42,11 @@ def find(source: Published) -> dict[str, str] | None:
     return next(iter(matching(source)), None)
 
 
-def cell(text: str, column: str, source: Published) -> Cell:
-    """Return a published number as printed; text in parentheses becomes the note."""
+def cell(row: dict[str, str], column: str, source: Published) -> Cell:
+    """Return a published number as printed; text in parentheses becomes the note. A blank is an empty cell."""
+    text = row.get(column, "").strip()
+    if not text:
+        return Cell()
     value = number(text)
     text, _, aside = (text, "", "") if value is not None else text.partition(" (")
     doubts = [aside.removesuffix(")")] if aside else []
@@ -54,9 +57,8 @@ def cell(text: str, column: str, source: Published) -> Cell:
         value, digits = value * factor, digits + 1
         doubts.append(f"printed as {text}" + (f": {source.why}" if source.comparable and source.why else ""))
     words = "" if value is not None else escape_markup(text)
-    return Cell(
-        value, digits=digits, text=words, grey=not source.comparable, note="; ".join(map(escape_markup, doubts))
-    )
+    note = "; ".join(map(escape_markup, doubts))
+    return Cell(value, digits=digits, text=words, grey=not source.comparable, note=note, origin=origin(row))
 
 
 def origin(row: dict[str, str]) -> str:

@@ -129,7 +129,7 @@ class EvoDeiT(SlowFastDeit):
         if not self.training:
             return logits_BK
         class_BK = self.head_cls(self.norm_cls(x_BND[:, 0]))
-        return Output(logits_BK, extra={"class": class_BK}, task_loss=_two_heads)
+        return Output(logits_BK, extra={"class": class_BK}, task_loss=_two_heads, uses_teacher=False)
 
     # ---- timm's conventions
 

@@ -163,6 +163,10 @@ def _task_module(path: Path) -> ModuleType:
         raise TaskError(f"{path} defines no dataclass Config")
     if not callable(run) or not isinstance(revision, int) or not isinstance(smoke, dict):
         raise TaskError(f"{path} must define run(config, context), REVISION (a whole number) and SMOKE (a dict)")
+    try:
+        defaults(config)
+    except Exception as error:
+        raise TaskError(f"{path} has no valid default Config: {type(error).__name__}: {error}") from error
     return module
 
 

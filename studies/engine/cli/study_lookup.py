@@ -34,18 +34,7 @@ def plan_selection(
     from studies.engine.planning.plan import make_plan
 
     study, chosen = choose(study_files.find(selection.study), selection)
-    return make_plan(
-        study,
-        selection.store,
-        scale=chosen.scale,
-        overrides=chosen.overrides,
-        only=chosen.only,
-        seeds=chosen.seeds,
-        smoke=chosen.smoke,
-        rerun=rerun,
-        device=device,
-        count=count,
-    )
+    return make_plan(study, selection.store, **vars(chosen), rerun=rerun, device=device, count=count)
 
 
 def find_run(selection: Selection) -> PlanFile:

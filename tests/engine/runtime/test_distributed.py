@@ -77,9 +77,9 @@ def test_a_killed_rank_ends_the_attempt_and_the_next_resumes(store: Store, rank:
 def test_an_exception_of_another_rank_is_the_reason(store: Store) -> None:
     outcome = toy.drive(store, [trial("a", fault="raise", retries=0)], "local")
     assert outcome.states["a"].status == "failed"
-    assert outcome.states["a"].reason == "process 1: ValueError: told to raise"
+    assert outcome.states["a"].reason == "process 1: ValueError: raised as configured"
     assert "Traceback" in log(store, "a")
-    assert 'raise ValueError("told to raise")' in log(store, "a")
+    assert 'raise ValueError("raised as configured")' in log(store, "a")
 
 
 def test_all_ranks_stop_at_the_same_step(store: Store) -> None:

@@ -63,6 +63,6 @@ def _fail(config: Config, context: Any, step: int) -> None:
     if config.fault == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     if config.fault == "raise":
-        raise ValueError("told to raise")
+        raise ValueError("raised as configured")
     if config.fault == "hang":
         time.sleep(600)

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from studies.engine.cli.options import UsageError, results_option
+from studies.engine.core.formatting import and_more, first_few
 from studies.engine.launchers.slurm import job_lookup
 from studies.engine.results.study_status import StudyStatus, find_folders
 from studies.engine.storage.plan_file import read_plan
@@ -30,8 +31,7 @@ def command(trial: str, attempt: int | None, follow: bool, results: Path) -> int
     store = Store(results)
     found = _matching(store, trial)
     if len(found) > 1:
-        shown = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
-        raise UsageError(f"{trial} matches {len(found)} trials: {shown}")
+        raise UsageError(f"{trial} matches {len(found)} trials: {first_few(found, 5)}")
     if found:
         return _show(store.trial(found[0]), attempt, follow)
     folders = find_folders(store.root, trial)
@@ -118,5 +118,5 @@ def _ends(status: StudyStatus) -> None:
         lines = file.read_text(errors="replace").splitlines() if file.exists() else []
         for line in lines[-TAIL:]:
             click.echo(f"   {line}")
-    if len(shown) > SHOWN:
-        click.echo(f"and {len(shown) - SHOWN} more")
+    if rest := and_more(shown, SHOWN):
+        click.echo(rest)

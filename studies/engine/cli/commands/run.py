@@ -149,7 +149,7 @@ def _drive(
     detach: bool,
 ) -> DriverResult:
     from studies.engine.execution.driver import Driver
-    from studies.engine.tracking.background import BackgroundMirror
+    from studies.engine.tracking.background import kept_up_to_date
 
     chosen = {trial.folder_id: trial for trial in plan.selected}
     watch = StateWatcher([store.trial(i) for i in chosen])
@@ -157,7 +157,7 @@ def _drive(
     made: Launcher = create_launcher(name, site)
     try:
         lives_on = isinstance(made, BatchLauncher)
-        with Progress(watch, labels, site.stop, console, lives_on) as progress, BackgroundMirror(mirror):
+        with Progress(watch, labels, site.stop, console, lives_on) as progress, kept_up_to_date(mirror):
             return Driver(trials, watch, made, site.stop, progress.say).run(detach)
     finally:
         made.close()

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from studies.engine.cli.options import UsageError, results_option
+from studies.engine.core.formatting import and_more
 from studies.engine.execution.progress import running_table
 from studies.engine.launchers.slurm import job_lookup
 from studies.engine.results.study_status import StudyStatus, find_folders, format_counts
@@ -75,8 +76,8 @@ def picture(status: StudyStatus, whole: bool) -> Group:
     for name, state in failed[:FAILED_SHOWN]:
         line = f"  {name}  {labels[name]}  {state.status}: {state.reason}"
         parts.append(Text(line, style="red", no_wrap=True, overflow="ellipsis"))
-    if len(failed) > FAILED_SHOWN:
-        parts.append(Text(f"  and {len(failed) - FAILED_SHOWN} more failed"))
+    if rest := and_more(failed, FAILED_SHOWN):
+        parts.append(Text(f"  {rest} failed"))
     if whole:
         parts += [Text(), _arms(status)]
     return Group(*parts)

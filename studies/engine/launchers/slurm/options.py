@@ -61,7 +61,7 @@ SBATCH: tuple[str, ...] = tuple(
     )
 )
 RESERVED = {
-    "array": "trials make the array; `throttle` limits it",
+    "array": "has one task per trial; `throttle` limits it",
     "nodes": "comes from resources.nodes",
     "ntasks": "comes from resources",
     "ntasks-per-node": "comes from resources.processes",
