@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from small_task import Folder
+from small_task import Folder, register
 
 from dynvit.context import Stopped
 from dynvit.tasks.classify import Config
@@ -96,6 +96,7 @@ class Pair:
 
 def _serve(rank: int, driver: Connection, other: Connection) -> None:
     torch.set_num_threads(1)
+    register()
     while True:
         config, folder, stop_at = driver.recv()
         try:

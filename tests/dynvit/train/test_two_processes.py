@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from rank_pair import Pair, trained
-from small_task import Folder
+from small_task import MODEL, Folder
 
 from dynvit.tasks.classify import Config, Data, Evaluation, Teacher, Train
 from dynvit.train.distributed import ProcessGroup
@@ -48,6 +48,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "tome": ("tome_deit_tiny_patch16_224", {**DEIT, "r": 3}),
     "avit": ("avit_deit_tiny_patch16_224", {**DEIT, "gate_center": 3.0}),
     "lvvit": ("lvvit_tiny", LVVIT),
+    "unread head": (MODEL, {"unread": True}),
 }
 TEACHERS = {
     "dynamicvit_deit": ("vit_tiny_patch16_224", DEIT),
