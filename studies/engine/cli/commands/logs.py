@@ -11,6 +11,7 @@ import click
 from studies.engine.cli.options import UsageError, results_option
 from studies.engine.core.formatting import and_more, first_few
 from studies.engine.launchers.slurm import job_lookup
+from studies.engine.launchers.slurm.queue import QueuedJob
 from studies.engine.results.study_status import StudyStatus, find_runs
 from studies.engine.storage.results_dir import Store
 from studies.engine.storage.state_watcher import INACTIVE
@@ -83,7 +84,7 @@ def _wait_in_queue(folder: TrialFolder) -> None:
         time.sleep(2.0)
 
 
-def _job(folder: TrialFolder) -> job_lookup.FoundJob | None:
+def _job(folder: TrialFolder) -> QueuedJob | None:
     return job_lookup.find_jobs(folder.path.parents[1], {folder.id}).get(folder.id)
 
 

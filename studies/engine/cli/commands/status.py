@@ -86,6 +86,6 @@ def _headline(status: StudyStatus) -> str:
     held = status.driver()
     by = f"run by process {held['pid']} on {held['host']}" if held else "not running"
     if jobs := job_lookup.find_jobs(status.store.root, status.watch.folders.keys()):
-        waiting = sum(job.is_waiting for job in jobs.values())
+        waiting = sum(job.state == "waiting" for job in jobs.values())
         by += f"; in the queue: {waiting} waiting, {len(jobs) - waiting} running"
     return f"{status.plan.full_name}  {sum(count.values())} trials: {text.format_counts(count)}   ({by})"
