@@ -71,7 +71,7 @@ class AViT(TokenIntermediates, DeiT):
     def forward(self, x: Tensor) -> Tensor | Output:
         """Logits ``[B, K]``; in training an ``Output``; its ``extra`` has `depth` and `ponder` of all tokens."""
         if not self.training:
-            return self.forward_head(self.norm(self._evaluate(x, class_only=True)))
+            return self.forward_head(self.norm(self._evaluate(x, class_only=self.global_pool == "token")))
         out_BTC, halting, scores_LBT = self._masked(self._pos_embed(self.patch_embed(x)))
         logits = self.forward_head(self.norm(out_BTC))
         losses = {"ponder": halting.ponder.mean(), "distribution": self._distribution(scores_LBT)}
@@ -151,12 +151,12 @@ class AViT(TokenIntermediates, DeiT):
         return torch.ones_like(score) if layer + 1 == len(self.blocks) else score
 
     def _distribution(self, scores_LBT: list[Tensor]) -> Tensor:
-        scores_BTL = torch.stack(scores_LBT, -1)
+        scores_BTL, prior_L = torch.stack(scores_LBT, -1), self.prior[: len(scores_LBT)]
         if not self.exact:
-            return divergence(scores_BTL[:, 1:].flatten(0, 1), self.prior)
+            return divergence(scores_BTL[:, 1:].flatten(0, 1), prior_L)
         if len(scores_BTL) < 2:
             raise ValueError("exact=True leaves out the first image of the batch: it needs at least two")
-        return divergence(scores_BTL[1:].flatten(0, 1), self.prior)
+        return divergence(scores_BTL[1:].flatten(0, 1), prior_L)
 
     # ---- trace
 

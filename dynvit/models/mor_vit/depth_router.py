@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dynvit.layers.full_precision import run_at_full_precision
+
 
 @dataclass
 class DepthChoice:
@@ -57,7 +59,7 @@ class DepthRouter(nn.Module):
             self.bias_D = None
 
     def forward(self, x_BMC: Tensor) -> DepthChoice:
-        logits_BMD = full_precision(self.net(x_BMC))
+        logits_BMD = run_at_full_precision(self.net, x_BMC)
         noisy_BMD = logits_BMD
         if self.training:
             noisy_BMD = logits_BMD + gumbel_like(logits_BMD)
@@ -127,11 +129,6 @@ def at_least(depth_BM: Tensor, floor: int) -> Tensor:
 def gumbel_like(logits: Tensor) -> Tensor:
     """Gumbel noise; an exponential draw of exactly 0 would make it infinite."""
     return -torch.empty_like(logits).exponential_().clamp_(min=torch.finfo(logits.dtype).tiny).log()
-
-
-def full_precision(logits: Tensor) -> Tensor:
-    """Half precision logits in float32: a softmax over depths and its squares need the range."""
-    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
 def z_loss(logits: Tensor) -> Tensor:

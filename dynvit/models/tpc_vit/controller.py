@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dynvit.layers.full_precision import autocast_off
 from dynvit.models.tpc_vit.markov_chain import (
     advance,
     break_probability,
@@ -165,7 +166,7 @@ class Controller(nn.Module):
 
     def _probabilities(self, chain: PropagationState, x_BNC: Tensor, row_BN: Tensor | None) -> tuple[Tensor, Tensor]:
         options, offset_S = self.options, chain.offset_LS[chain.layer]
-        with torch.autocast(x_BNC.device.type, enabled=False):
+        with autocast_off(x_BNC):
             score_BNS = self._score(chain, x_BNC, row_BN).to(offset_S.dtype)
             smooth_BSN = (options.score_scale * score_BNS + offset_S).sigmoid().transpose(1, 2)
             if chain.blur is not None:

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dynvit.layers.token_gather import top_tokens
+
 
 def break_probability(p: Tensor, r: Tensor) -> Tensor:
     """Paused and not restarted."""
@@ -26,7 +28,7 @@ def advance(pi: Tensor, b: Tensor, r: Tensor) -> Tensor:
 
 def topk_indices(priority_BN: Tensor, count: int) -> Tensor:
     """Indices ``[B, count]`` of the tokens with the highest priority, in raster order."""
-    return priority_BN.topk(count, dim=1, sorted=False).indices.sort(dim=1).values
+    return top_tokens(priority_BN, count).sort(dim=1).values
 
 
 def index_to_mask(index_BK: Tensor, tokens: int) -> Tensor:

@@ -141,8 +141,14 @@ class ViTPropagationMixin(TokenIntermediates, PropagationMixin):
     def no_weight_decay(self) -> set[str]:
         return super().no_weight_decay() | {"controller.pause_shift", "controller.restart_shift"}
 
+    def prune_intermediate_layers(self, *args: Any, **options: Any) -> list[int]:
+        take = super().prune_intermediate_layers(*args, **options)
+        for layer in [name for name in self.stabilizer if int(name) >= len(self.blocks)]:
+            del self.stabilizer[layer]
+        return take
+
     @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         groups = super().group_matcher(coarse)
-        groups["blocks"] = [*groups["blocks"], (r"^stabilizer\.(\d+)", None), (r"^controller", (99999,))]
+        groups["blocks"] = [*groups["blocks"], (r"^stabilizer\.(\d+)", None)]
         return groups

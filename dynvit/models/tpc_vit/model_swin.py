@@ -64,7 +64,6 @@ class TPCSwin(PyramidIntermediates, PropagationMixin, SwinTransformer):
             depths=tuple(depths), num_heads=tuple(num_heads), window_size=window_size, mlp_ratio=mlp_ratio,
             drop_rate=drop_rate, drop_path_rate=drop_path_rate,
         )  # fmt: skip
-        self.img_size = img_size
         widths = [embed_dim * 2**stage for stage in range(len(depths))]
         each = [width for width, depth in zip(widths, depths, strict=True) for _ in range(depth)]
         self._control(options, each, mlp_ratio)
@@ -171,6 +170,14 @@ class TPCSwin(PyramidIntermediates, PropagationMixin, SwinTransformer):
     def _nchw(self, stage_map: Tensor) -> Tensor:
         return stage_map.permute(0, 3, 1, 2).contiguous()
 
+    def prune_intermediate_layers(self, *args: Any, **options: Any) -> list[int]:
+        take = SwinTransformer.prune_intermediate_layers(self, *args, **options)
+        for layer in [name for name in self.stabilizer if int(name.split("_")[0]) >= len(self.layers)]:
+            del self.stabilizer[layer]
+        if self.controllers is not None:
+            self.controllers = self.controllers[: len(self.layers)]
+        return take
+
     @torch.jit.ignore
     def no_weight_decay(self) -> set[str]:
         shifts = {name for name, _ in self.named_parameters() if name.endswith(("pause_shift", "restart_shift"))}
@@ -179,8 +186,8 @@ class TPCSwin(PyramidIntermediates, PropagationMixin, SwinTransformer):
     @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         groups = super().group_matcher(coarse)
-        own = [(r"^stabilizer\.(\d+)_" if coarse else r"^stabilizer\.(\d+)_(\d+)", None), (r"^controllers", (99999,))]
-        groups["blocks"] = [*([(groups["blocks"], None)] if coarse else groups["blocks"]), *own]
+        own = (r"^stabilizer\.(\d+)_" if coarse else r"^stabilizer\.(\d+)_(\d+)", None)
+        groups["blocks"] = [*([(groups["blocks"], None)] if coarse else groups["blocks"]), own]
         return groups
 
     def convert_trunk(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:

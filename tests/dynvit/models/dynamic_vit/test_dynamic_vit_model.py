@@ -183,7 +183,7 @@ def test_the_mean_of_live_tokens_is_weighted_by_the_mask():
 def test_a_hard_draw_follows_the_probabilities_and_has_their_gradient():
     torch.manual_seed(0)
     logprob = torch.tensor([0.3, 0.7]).log().expand(1, 20_000, 2).clone().requires_grad_()
-    keep = hard_keep(logprob, gumbel(logprob))
+    keep = hard_keep(logprob, gumbel(0, logprob))
     assert set(keep.detach().round(decimals=5).unique().tolist()) == {0.0, 1.0}
     assert abs(keep.mean().item() - 0.3) < 0.02
     keep.sum().backward()
