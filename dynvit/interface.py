@@ -94,6 +94,11 @@ class DynamicModel:
         """Side of the images in pixels, or height and width."""
         return side_or_sides(self.patch_embed.img_size)  # type: ignore[attr-defined]
 
+    @property
+    def grid(self) -> tuple[int, int] | None:
+        """Rows and columns of the patches in the first layer; None where they are not known."""
+        return getattr(getattr(self, "patch_embed", None), "grid_size", None)
+
     def embed_tokens(self, images: Tensor) -> Tensor | None:
         """Return the tokens in front of the first block ``[B, T, C]``; None without a class token."""
         return _embed_tokens(self, images)
@@ -110,8 +115,7 @@ class DynamicModel:
 
     def position_grids(self) -> dict[str, tuple[int, int]]:
         """Return the grid of each position table of tokens, by parameter name, to resample checkpoints of others."""
-        embed = getattr(self, "patch_embed", None)
-        return {"pos_embed": embed.grid_size} if hasattr(embed, "grid_size") else {}
+        return {} if self.grid is None else {"pos_embed": self.grid}
 
     classifier_name: str = "head"
     """Path of the classifier of timm's ``default_cfg``."""

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 import torch.nn.functional as F
-from timm.layers import resample_abs_pos_embed
+from timm.layers import resample_abs_pos_embed, resize_rel_pos_bias_table
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
@@ -25,7 +25,11 @@ def resample_tables(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, 
     own, grids = model.state_dict(), interface_of(model).position_grids()
     for name, table in state.items():
         if name in own and "pos" in name.rsplit(".", 1)[-1] and own[name].shape != table.shape:
-            state[name] = _resample(table, own[name], grids.get(name))
+            if name.endswith("relative_position_bias_table"):
+                windows = model.get_submodule(name.rpartition(".")[0])
+                state[name] = resize_rel_pos_bias_table(table, windows.window_size, own[name].shape)
+            else:
+                state[name] = _resample(table, own[name], grids.get(name))
     return state
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from dynvit.layers.attention import attend, cls_attention
 from dynvit.layers.deit import DeiT
 from dynvit.layers.intermediates import TokenIntermediates
-from dynvit.layers.token_gather import scatter_tokens
+from dynvit.layers.token_gather import gather_tokens, scatter_tokens, top_tokens
 from dynvit.models.evit.keep_rate_schedule import CosineKeepRate, kept_tokens, rates
 from dynvit.models.evit.token_fusion import hide, keep
 from dynvit.registry import register
@@ -103,7 +103,7 @@ class EViT(TokenIntermediates, DeiT):
             x_BTD, row_BM, alive_BT = self._run(i, x_BTD, kept, alive_BT)
             self._record(active_BN, None if row_BM is None else row_BM[:, :N])
             left = left if kept is None else kept + self.fuse_token
-        return torch.cat([x_BTD[:, :1], x_BTD[:, 1:] * alive_BT[:, 1:, None]], 1)
+        return gather_tokens(x_BTD, top_tokens(alive_BT.int(), 1 + left))
 
     def _kept(self, block: int, tokens: int) -> int | None:
         """How many of the tokens besides the class token stay in this block; None if all do."""

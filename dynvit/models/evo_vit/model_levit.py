@@ -126,7 +126,11 @@ class EvoLeViT(PyramidIntermediates, SlowFastLevit, nn.Module):
 
     @property
     def img_size(self) -> int | tuple[int, int]:
-        return side_or_sides((self.grids[0][0] * self.stride, self.grids[0][1] * self.stride))
+        return side_or_sides((self.grid[0] * self.stride, self.grid[1] * self.stride))
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        return self.grids[0]
 
     def set_selection(self, selection: Literal["stage", "layer"]) -> None:
         """Rank once per stage or before every layer; training switches from layer to stage."""
@@ -147,7 +151,8 @@ class EvoLeViT(PyramidIntermediates, SlowFastLevit, nn.Module):
     def _stages(self, x: Tensor, last: int) -> list[Tensor]:
         """Tokens after every stage up to `last`."""
         if side_or_sides(tuple(x.shape[-2:])) != self.img_size:
-            raise ValueError(f"images of {tuple(x.shape[-2:])} pixels; this model was built for img_size={self.img_size}")
+            size = tuple(x.shape[-2:])
+            raise ValueError(f"images of {size} pixels; this model was built for img_size={self.img_size}")
         x_BNC = self.stem(x).flatten(2).transpose(1, 2)
         x_BNC = torch.cat([self.cls_token.expand(x_BNC.shape[0], -1, -1), x_BNC], 1) + self.pos_embed
         g_BN: Tensor | None = None
@@ -210,7 +215,7 @@ class EvoLeViT(PyramidIntermediates, SlowFastLevit, nn.Module):
 
     def position_grids(self) -> dict[str, tuple[int, int]]:
         tables = [f"stages.{s}.downsample.attn_downsample.pos_embed" for s in range(1, len(self.stages))]
-        return dict(zip(["pos_embed", *tables], [self.grids[0], *self.grids], strict=False))
+        return dict(zip(["pos_embed", *tables], [self.grid, *self.grids], strict=False))
 
     def set_input_size(
         self, img_size: int | tuple[int, int] | None = None, patch_size: int | tuple[int, int] | None = None

@@ -89,23 +89,24 @@ class DepthRouter(nn.Module):
 class RandomDepth(nn.Module):
     """Control without a router: uniform depths, drawn again in training, one fixed map of positions in evaluation."""
 
-    def __init__(self, depth: int, layers: int, floor: int) -> None:
+    def __init__(self, depth: int, layers: int, floor: int, tokens: int) -> None:
         super().__init__()
         self.depth, self.layers, self.floor = depth, layers, floor
         self.register_buffer("fixed_M", torch.zeros(0, dtype=torch.int64), persistent=False)
+        self.draw(tokens)
+
+    def draw(self, tokens: int) -> None:
+        """Draw the map of evaluation for a number of tokens, class token included; the same at every call."""
+        shape, generator = (tokens,), torch.Generator().manual_seed(0)
+        fixed_M = torch.randint(1, self.depth + 1, shape, generator=generator, device="cpu")
+        self.fixed_M = fixed_M.to(self.fixed_M.device)
 
     def forward(self, x_BMC: Tensor) -> DepthChoice:
-        B, M, _ = x_BMC.shape
         if self.training:
-            depth_BM = torch.randint(1, self.depth + 1, (B, M), device=x_BMC.device)
+            depth_BM = torch.randint(1, self.depth + 1, x_BMC.shape[:2], device=x_BMC.device)
         else:
-            if len(self.fixed_M) != M:
-                self.fixed_M = self._draw(M).to(x_BMC.device)
-            depth_BM = self.fixed_M.expand(B, M)
+            depth_BM = self.fixed_M.expand(len(x_BMC), -1)
         return DepthChoice(at_least(depth_BM, self.floor).clamp(max=self.layers))
-
-    def _draw(self, tokens: int) -> Tensor:
-        return torch.randint(1, self.depth + 1, (tokens,), generator=torch.Generator().manual_seed(0), device="cpu")
 
 
 def router_net(kind: str, dim: int, out: int) -> nn.Module:

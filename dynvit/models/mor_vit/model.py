@@ -121,7 +121,7 @@ class MoRViT(TokenIntermediates, DeiT):
         if routing == "token":
             self.router = DepthRouter(self.embed_dim, depth, layers, router, temperature, floor, balance == "loss_free")
         elif routing == "random":
-            self.router = RandomDepth(depth, layers, floor)
+            self.router = RandomDepth(depth, layers, floor, 1 + self.patch_embed.num_patches)
         elif routing == "expert":
             self.router = ExpertRouter(self.embed_dim, len(schedule.routed), router, alpha, temperature, gating)
             if capacity_warmup:
@@ -167,7 +167,7 @@ class MoRViT(TokenIntermediates, DeiT):
             return logits
         confidence_B = getattr(x_BMC, "confidence_B", None)
         if confidence_B is None:
-            raise ValueError("with confidence, forward_head takes the tensor of forward_features, with its confidence_B")
+            raise ValueError("with confidence, forward_head takes the tensor that forward_features returned")
         return logits * confidence_B[:, None].to(logits.dtype)
 
     def _features(self, x_BMC: Tensor, choice: DepthChoice | None) -> Tensor:
@@ -234,6 +234,11 @@ class MoRViT(TokenIntermediates, DeiT):
             **super().group_matcher(coarse),
             "blocks": [*layers, (r"^blocks\.tail", (99998,)), (r"^norm", (99999,))],
         }
+
+    def set_input_size(self, *args: Any, **options: Any) -> None:
+        super().set_input_size(*args, **options)
+        if self.routing == "random":
+            self.router.draw(1 + self.patch_embed.num_patches)
 
     def prune_intermediate_layers(self, *args: Any, **options: Any) -> list[int]:
         take = super().prune_intermediate_layers(*args, **options)

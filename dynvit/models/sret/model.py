@@ -115,7 +115,11 @@ class SReT(PyramidIntermediates, DynamicModel, nn.Module):
     @property
     def img_size(self) -> int | tuple[int, int]:
         pixels = self.feature_info[0]["reduction"]
-        return side_or_sides(tuple(side * pixels for side in self.stages[0].grid))
+        return side_or_sides(tuple(side * pixels for side in self.grid))
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        return self.stages[0].grid
 
     @property
     def permuter(self) -> Permuter:

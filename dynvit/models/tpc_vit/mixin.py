@@ -70,6 +70,7 @@ class ViTPropagationMixin(TokenIntermediates, PropagationMixin):
         depth, width = len(self.blocks), self.embed_dim
         self._control(options, [width] * depth, mlp_ratio)
         self.controller = Controller(depth, width, options) if options.pause else None
+        self._draw()
 
     def forward(self, images: Tensor) -> Tensor | Output:
         """Logits ``[B, K]``; in training an ``Output`` with the losses where pausing or distillation is on."""
@@ -140,6 +141,14 @@ class ViTPropagationMixin(TokenIntermediates, PropagationMixin):
     @torch.jit.ignore
     def no_weight_decay(self) -> set[str]:
         return super().no_weight_decay() | {"controller.pause_shift", "controller.restart_shift"}
+
+    def set_input_size(self, *args: Any, **options: Any) -> None:
+        super().set_input_size(*args, **options)
+        self._draw()
+
+    def _draw(self) -> None:
+        if self.tpc.pause == "random":
+            self.controller.draw(self.patch_embed.num_patches)
 
     def prune_intermediate_layers(self, *args: Any, **options: Any) -> list[int]:
         take = super().prune_intermediate_layers(*args, **options)

@@ -70,6 +70,7 @@ class TPCSwin(PyramidIntermediates, PropagationMixin, SwinTransformer):
         self.stabilizer = named_by_stage(self.stabilizer, depths)
         pairs = zip(depths, widths, strict=True)
         self.controllers = nn.ModuleList(Controller(d, w, options) for d, w in pairs) if options.pause else None
+        self._draw()
 
     def forward(self, images: Tensor) -> Tensor | Output:
         """Logits ``[B, K]``; in training an ``Output`` with the losses where pausing or distillation is on."""
@@ -169,6 +170,16 @@ class TPCSwin(PyramidIntermediates, PropagationMixin, SwinTransformer):
 
     def _nchw(self, stage_map: Tensor) -> Tensor:
         return stage_map.permute(0, 3, 1, 2).contiguous()
+
+    def set_input_size(self, *args: Any, **options: Any) -> None:
+        super().set_input_size(*args, **options)
+        self._draw()
+
+    def _draw(self) -> None:
+        rows, columns = self.grid
+        for controller in self.controllers if self.tpc.pause == "random" else ():
+            controller.draw(rows * columns)
+            rows, columns = (rows + 1) // 2, (columns + 1) // 2
 
     def prune_intermediate_layers(self, *args: Any, **options: Any) -> list[int]:
         take = SwinTransformer.prune_intermediate_layers(self, *args, **options)
