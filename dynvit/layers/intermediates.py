@@ -11,12 +11,14 @@ from torch import Tensor, nn
 
 
 class TokenIntermediates:
-    """Mixin for a ``VisionTransformer`` that has `_states`."""
+    """Mixin for a ``VisionTransformer`` that has `_features`."""
 
-    _states: Callable[[Tensor], tuple[Tensor, list[Tensor]]]
-    """images -> final tokens before the norm, and tokens ``[B, P + N, C]`` after each block, prefix tokens first."""
-    norm_after_pool: bool = False
-    """Whether `forward_features` leaves the final norm to `forward_head`."""
+    _features: Callable[..., Tensor]
+    """images -> what `forward_features` returns. A list as second argument is filled with the tokens ``[B, P + N, C]``
+    after each block, prefix tokens first."""
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        return self._features(x)
 
     @torch.jit.ignore
     def forward_intermediates(
@@ -33,9 +35,9 @@ class TokenIntermediates:
         if output_fmt not in ("NCHW", "NLC"):
             raise ValueError(f"output_fmt must be NCHW or NLC, not {output_fmt!r}")
         wanted, _ = feature_take_indices(len(self.blocks), indices)
-        final, states = self._states(x)
+        states: list[Tensor] = []
+        final = self._features(x, states)
         chosen = [self.norm(states[i]) if norm else states[i] for i in wanted]
-        final = final if self.norm_after_pool else self.norm(final)
         first = self.num_prefix_tokens
         prefixes, patches = [s[:, :first] for s in chosen], [s[:, first:] for s in chosen]
         if output_fmt == "NCHW":

@@ -78,10 +78,10 @@ class AViT(TokenIntermediates, DeiT):
         extra = {"depth": halting.blocks, "ponder": halting.ponder}
         return Output(logits, losses, extra, dict(self.weights))
 
-    def forward_features(self, x: Tensor) -> Tensor:
+    def _features(self, x: Tensor, states: list[Tensor] | None = None) -> Tensor:
         """Normalized outputs ``[B, 1 + N, C]``, each token's mean of its states."""
-        if self.training:
-            return self.norm(self._masked(self._pos_embed(self.patch_embed(x)))[0])
+        if self.training or states is not None:
+            return self.norm(self._masked(self._pos_embed(self.patch_embed(x)), states)[0])
         return self.norm(self._evaluate(x, class_only=False))
 
     def _evaluate(self, x: Tensor, class_only: bool) -> Tensor:
@@ -141,10 +141,6 @@ class AViT(TokenIntermediates, DeiT):
                 halting.select(going)
                 layout = _packed(token_F, B, T)
         return out
-
-    def _states(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        states: list[Tensor] = []
-        return self._masked(self._pos_embed(self.patch_embed(images)), states)[0], states
 
     def _due(self, layer: int, score: Tensor) -> Tensor:
         """What is paid after a block: every token stops with the last one."""

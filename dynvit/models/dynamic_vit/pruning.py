@@ -59,13 +59,14 @@ class PruningMixin(TokenIntermediates, DynamicModel):
         blocks, bounds = list(self.blocks), [0, *self.locations, len(self.blocks)]
         return [(s - 1, blocks[bounds[s] : bounds[s + 1]]) for s in range(len(bounds) - 1)]
 
-    def forward_features(self, x: Tensor) -> Tensor:
+    def _features(self, x: Tensor, states: list[Tensor] | None = None) -> Tensor:
         """Normalized tokens ``[B, 1 + K, C]`` in descending order of the last score; in training all N, raster."""
         x_BTC = self._pos_embed(self.patch_embed(x))
-        if self.training:
+        if states is None and self.training:
             return self.norm(self._train_masked(x_BTC)[0])
-        run = self._masked if self.execution == "masked" else self._gathered
-        return self.norm(run(x_BTC))
+        if states is None and self.execution == "masked":
+            return self.norm(self._masked(x_BTC))
+        return self.norm(self._gathered(x_BTC, states))
 
     def _gathered(self, x_BTC: Tensor, states: list[Tensor] | None = None) -> Tensor:
         """states: filled with those on the grid after each block."""
@@ -91,10 +92,6 @@ class PruningMixin(TokenIntermediates, DynamicModel):
                     grid_BTC = scatter_tokens(grid_BTC, F.pad(place_BK + 1, (1, 0)), x_BTC)
                     states.append(grid_BTC)
         return x_BTC
-
-    def _states(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        states: list[Tensor] = []
-        return self._gathered(self._pos_embed(self.patch_embed(images)), states), states
 
     def _on_grid(self, place_BK: Tensor, scores_BK: Tensor | None) -> Tensor | None:
         """Scores of the live tokens on the grid, ``-inf`` elsewhere."""

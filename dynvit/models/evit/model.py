@@ -72,9 +72,9 @@ class EViT(TokenIntermediates, DeiT):
 
     # ---- forward
 
-    def forward_features(self, images: Tensor) -> Tensor:
+    def _features(self, images: Tensor, states: list[Tensor] | None = None) -> Tensor:
         """Normalized tokens: the class token, then what is left, in no raster order."""
-        return self.norm(self._tokens(images))
+        return self.norm(self._tokens(images, states))
 
     def forward(self, images: Tensor) -> Tensor:
         return self.forward_head(self.forward_features(images))
@@ -137,10 +137,6 @@ class EViT(TokenIntermediates, DeiT):
         """The tokens that enter a block, and the class attention to them where it decides."""
         if self.trace is not None:
             self.trace.record(active_BN, row_BN)
-
-    def _states(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        states: list[Tensor] = []
-        return self._tokens(images, states), states
 
 
 class TokenTracker:

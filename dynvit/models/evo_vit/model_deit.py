@@ -47,7 +47,7 @@ class EvoDeiT(TokenIntermediates, SlowFastDeit, DeiT):
         follows the switch. 0: `selection` throughout.
     """
 
-    block_fn, norm_after_pool = ScoringBlock, True
+    block_fn = ScoringBlock
     training_only = ("norm_cls", "head_cls")
     classifier_names = ("head", "head_cls")
 
@@ -77,15 +77,11 @@ class EvoDeiT(TokenIntermediates, SlowFastDeit, DeiT):
 
     # ---- forward
 
-    def forward_features(self, x: Tensor) -> Tensor:
+    def _features(self, x: Tensor, states: list[Tensor] | None = None) -> Tensor:
         """Images ``[B, C, H, W]`` to ``[B, 1 + N, D]``, class token first, patches in raster order, not normalized.
 
         With `drop_at_end`, the K tokens of the last group only.
         """
-        return self._tokens(x)
-
-    def _tokens(self, x: Tensor, states: list[Tensor] | None = None) -> Tensor:
-        """states: filled with those of all tokens after each block."""
         x_BND = self._pos_embed(self.patch_embed(x))
         x_BND, g_BN = self._all(x_BND, None, 0, min(self.prune_from, len(self.blocks)), states)
         for start, end, kept in self.plan.groups:
@@ -98,10 +94,6 @@ class EvoDeiT(TokenIntermediates, SlowFastDeit, DeiT):
                 drop = last and self.drop_at_end and states is None
                 x_BND, g_BN = self._some(x_BND, g_BN, start, end, kept, drop, states)
         return x_BND
-
-    def _states(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        states: list[Tensor] = []
-        return self._tokens(images, states), states
 
     def forward_head(self, x_BND: Tensor, pre_logits: bool = False) -> Tensor:
         x_BD = self.head_drop(self.norm(self.pool(x_BND)))

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from timm.layers import trunc_normal_
-from timm.models import checkpoint, checkpoint_seq
+from timm.models import checkpoint
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
@@ -101,9 +101,9 @@ class LVTransformer(TokenIntermediates, DynamicModel, VisionTransformer):
 
     # ---- forward
 
-    def forward_features(self, x: Tensor) -> Tensor:
+    def _features(self, x: Tensor, states: list[Tensor] | None = None) -> Tensor:
         """Normalized tokens ``[B, 1 + N, C]``, class token first, not mixed."""
-        return self._run(self.patch_embed(x))
+        return self._run(self.patch_embed(x), states)
 
     def forward_head(self, x_BTC: Tensor, pre_logits: bool = False) -> Tensor:
         """Logits; `pre_logits`: the class token."""
@@ -112,21 +112,15 @@ class LVTransformer(TokenIntermediates, DynamicModel, VisionTransformer):
             return x_BC
         return torch.add(self.head(x_BC), self.aux_head(x_BTC[:, 1:]).amax(1), alpha=0.5)
 
-    def _run(self, x_BNC: Tensor) -> Tensor:
-        x_BTC = self._pos_embed(x_BNC)
-        if self.trace is not None:
-            for _ in self.blocks:
-                self.trace.record(torch.ones_like(x_BNC[..., 0], dtype=torch.bool))
-        if self.grad_checkpointing and self.training:
-            return self.norm(checkpoint_seq(self.blocks, x_BTC))
-        return self.norm(self.blocks(x_BTC))
-
-    def _states(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        states = [self._pos_embed(self.patch_embed(images))]
-        again = self.grad_checkpointing and self.training
+    def _run(self, x_BNC: Tensor, states: list[Tensor] | None = None) -> Tensor:
+        x_BTC, again = self._pos_embed(x_BNC), self.grad_checkpointing and self.training
         for block in self.blocks:
-            states.append(checkpoint(block, states[-1]) if again else block(states[-1]))
-        return states[-1], states[1:]
+            if self.trace is not None:
+                self.trace.record(torch.ones_like(x_BNC[..., 0], dtype=torch.bool))
+            x_BTC = checkpoint(block, x_BTC) if again else block(x_BTC)
+            if states is not None:
+                states.append(x_BTC)
+        return self.norm(x_BTC)
 
     # ---- timm's conventions
 

@@ -145,7 +145,7 @@ class MoRViT(TokenIntermediates, DeiT):
     def forward(self, images: Tensor) -> Tensor | Output:
         """Logits ``[B, K]``; in training with a router an ``Output`` with its losses and ``extra["depth"]`` [B, N]."""
         x_BMC, choice, record = self._propagate(images)
-        logits = self.forward_head(self._features(x_BMC, choice))
+        logits = self.forward_head(self._finish(x_BMC, choice))
         if not self.training or self.routing == "off":
             return logits
         losses = self._losses(choice, record)
@@ -154,12 +154,12 @@ class MoRViT(TokenIntermediates, DeiT):
             extra["confidence"] = choice.confidence_B
         return Output(logits, losses, extra, {name: self.weights[name] for name in losses})
 
-    def forward_features(self, images: Tensor) -> Tensor:
+    def _features(self, images: Tensor, states: list[Tensor] | None = None) -> Tensor:
         """Normalized tokens ``[B, 1 + N, C]`` in raster order, class token first.
 
         With `confidence` the factor of the logits is the tensor's attribute ``confidence_B``, for `forward_head`.
         """
-        return self._features(*self._propagate(images)[:2])
+        return self._finish(*self._propagate(images, states)[:2])
 
     def forward_head(self, x_BMC: Tensor, pre_logits: bool = False) -> Tensor:
         logits = super().forward_head(x_BMC, pre_logits)
@@ -170,7 +170,7 @@ class MoRViT(TokenIntermediates, DeiT):
             raise ValueError("with confidence, forward_head takes the tensor that forward_features returned")
         return logits * confidence_B[:, None].to(logits.dtype)
 
-    def _features(self, x_BMC: Tensor, choice: DepthChoice | None) -> Tensor:
+    def _finish(self, x_BMC: Tensor, choice: DepthChoice | None) -> Tensor:
         x_BMC = self.norm(x_BMC)
         if self._scales_logits:
             x_BMC.confidence_B = choice.confidence_B
@@ -222,10 +222,6 @@ class MoRViT(TokenIntermediates, DeiT):
             even = switch_balance(probs_BND, chosen_BN) if self.balance == "switch" else variance_balance(probs_BND)
             losses = {"z": z_loss(choice.logits_BMD), "balance": even}
         return {name: loss for name, loss in losses.items() if self.weights[name]}
-
-    def _states(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        states: list[Tensor] = []
-        return self._propagate(images, states)[0], states
 
     @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:

@@ -106,9 +106,8 @@ class MergingMixin(TokenIntermediates, DynamicModel, VisionTransformer):
         y_BND = block.norm2(block.mlp(x_BND)) if post else block.ls2(block.mlp(block.norm2(x_BND)))
         return x_BND + block.drop_path2(y_BND), size_BN, pairs
 
-    def _states(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        states: list[Tensor] = []
-        return self._merge_through(images, None, False, states)[0], states
+    def _features(self, images: Tensor, states: list[Tensor]) -> Tensor:
+        return self.norm(self._merge_through(images, None, False, states)[0])
 
 
 def check_blocks(model: VisionTransformer) -> None:

@@ -80,13 +80,9 @@ class ViTPropagationMixin(TokenIntermediates, PropagationMixin):
             return logits
         return training_output(logits, [chain] if chain else [], self.tpc)
 
-    def forward_features(self, images: Tensor) -> Tensor:
+    def _features(self, images: Tensor, states: list[Tensor] | None = None) -> Tensor:
         """Normalized tokens ``[B, 1 + N, C]``, class token first."""
-        return self.norm(self._propagate(images)[0])
-
-    def _states(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        states: list[Tensor] = []
-        return self._propagate(images, states)[0], states
+        return self.norm(self._propagate(images, states)[0])
 
     def block_input(self, block: int, x_BTC: Tensor) -> Tensor:
         return self._stabilize(block, x_BTC, self.patch_embed.grid_size)[0]
