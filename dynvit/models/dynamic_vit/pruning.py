@@ -109,7 +109,10 @@ class PruningMixin(TokenIntermediates, DynamicModel):
             if stage >= 0 and kept[stage] < count:
                 scores_BN = self._log_probabilities(stage, x_BTC[:, 1:], live_BN[..., None])[..., 0]
                 scores_BN = scores_BN.masked_fill(~live_BN, -torch.inf)
-                top_BK = top_tokens(scores_BN, kept[stage])
+                if top_BK is None:
+                    top_BK = top_tokens(scores_BN, kept[stage])
+                else:  # among those left and in their order, which decides between equal scores
+                    top_BK = top_BK.gather(1, top_tokens(scores_BN.gather(1, top_BK), kept[stage]))
                 live_BN = torch.zeros_like(live_BN).scatter(1, top_BK, True)
                 hide_BN = torch.zeros_like(x_BTC[:, 1:, 0]).masked_fill(~live_BN, -torch.inf)
                 hide_B11T = F.pad(hide_BN, (1, 0))[:, None, None]
