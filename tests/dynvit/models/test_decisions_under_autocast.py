@@ -25,7 +25,7 @@ DECIDES = {
     "tpc_lvvit": [(f"{TPC}.controller", "Controller._probabilities")],
     "tpc_swin": [(f"{TPC}.controller", "Controller._probabilities")],
     "tpc_swin_rate": [
-        (f"{TPC}.swin_windows", "_attention_per_key"),
+        (f"{TPC}.swin_windows", "shares"),
         (f"{TPC}.controller", "Controller._probabilities"),
     ],
     "dynamicvit_deit": [(DYNAMICVIT, "run_at_full_precision")],
@@ -48,7 +48,10 @@ def active_tokens(model, x, amp):
 
 
 def parts(result):
-    return result if isinstance(result, tuple) else (result,)
+    """The scores of a result; windows return attention, which decides, and values, which do not."""
+    if not isinstance(result, tuple):
+        return (result,)
+    return result[:1] if result[0].ndim == 4 else result
 
 
 @pytest.mark.parametrize("mode", ["gathered", "masked", "training"])
@@ -62,8 +65,9 @@ def test_a_score_is_the_same_with_and_without_autocast(family, mode, monkeypatch
             result = original(*args, **options)
             with autocast(False):
                 again = original(*args, **options)
-            for a, b in zip(parts(result), parts(again), strict=True):
-                seen.append(torch.equal(a, b) and a.dtype in (torch.float32, torch.int64))
+            if options.get("exact", True):
+                pairs = zip(parts(result), parts(again), strict=True)
+                seen.extend(torch.equal(a, b) and a.dtype in (torch.float32, torch.int64) for a, b in pairs)
             return result
 
         return call

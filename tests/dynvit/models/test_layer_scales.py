@@ -1,5 +1,7 @@
 """Layer-wise learning rates: every parameter has the scale of its depth, what is fresh is at the top."""
 
+from itertools import pairwise
+
 import pytest
 import timm
 import torch
@@ -45,7 +47,7 @@ def test_scales_rise_with_the_depth_at_which_parameters_are_used(family):
     ids, order = layer_ids(model), body(used.order)
     assert len(order) > 0.8 * len(body(ids)), "a forward pass reads most parameters"
     ends = [name for name in order if name.startswith("norm")]  # of the classes and of the patches, at the end
-    wrong = [(a, ids[a], b, ids[b]) for a, b in zip(order, order[1:], strict=False) if ids[a] > ids[b]]
+    wrong = [(a, ids[a], b, ids[b]) for a, b in pairwise(order) if ids[a] > ids[b]]
     assert not wrong
     assert all(ids[name] >= max(ids[name] for name in order if name not in ends) for name in ends)
 
