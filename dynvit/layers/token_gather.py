@@ -25,7 +25,10 @@ def scatter_tokens(x_BND: Tensor, index_BK: Tensor, new_BKD: Tensor) -> Tensor:
 
 def top_tokens(score_BN: Tensor, count: int) -> Tensor:
     """Indices ``[B, count]`` of the highest scores, falling; of equal scores the first: the same on every device."""
-    return score_BN.argsort(dim=1, descending=True, stable=True)[:, :count]
+    if torch.onnx.is_in_onnx_export():  # ONNX has no other sort than its TopK, which is stable
+        return score_BN.topk(count, dim=1).indices
+    order_BN = score_BN.argsort(dim=1, descending=True, stable=True)
+    return order_BN if count == order_BN.shape[1] else order_BN[:, :count]
 
 
 def inverse(order_BN: Tensor) -> Tensor:

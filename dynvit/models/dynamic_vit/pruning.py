@@ -71,16 +71,16 @@ class PruningMixin(TokenIntermediates, DynamicModel):
     def _gathered(self, x_BTC: Tensor, states: list[Tensor] | None = None) -> Tensor:
         """states: filled with those on the grid after each block."""
         watched, grid_BTC, place_BK = self.trace is not None or states is not None, x_BTC, None
-        kept = self.kept
+        kept, image_B1 = self.kept, torch.arange(x_BTC.shape[0], device=x_BTC.device)[:, None]
         if watched:
-            place_BK = torch.arange(x_BTC.shape[1] - 1, device=x_BTC.device).expand(len(x_BTC), -1)
+            place_BK = torch.arange(x_BTC.shape[1] - 1, device=x_BTC.device).expand(x_BTC.shape[0], -1)
         for stage, blocks in self._stages():
             scores_BK = None
             if stage >= 0 and kept[stage] < x_BTC.shape[1] - 1:
                 patches_BKC = x_BTC[:, 1:]
                 scores_BK = self._log_probabilities(stage, patches_BKC)[..., 0]
                 top_BK = top_tokens(scores_BK, kept[stage])
-                x_BTC = torch.cat([x_BTC[:, :1], patches_BKC.take_along_dim(top_BK[..., None], 1)], 1)
+                x_BTC = torch.cat([x_BTC[:, :1], patches_BKC[image_B1, top_BK]], 1)
             if watched:
                 left_BK = place_BK if scores_BK is None else place_BK.gather(1, top_BK)
                 active_BN = torch.zeros_like(x_BTC[:, :1, 0], dtype=torch.bool).repeat(1, self.patch_embed.num_patches)
@@ -97,7 +97,7 @@ class PruningMixin(TokenIntermediates, DynamicModel):
         """Scores of the live tokens on the grid, ``-inf`` elsewhere."""
         if scores_BK is None:
             return None
-        empty_BN = scores_BK.new_full((len(scores_BK), self.patch_embed.num_patches), -torch.inf)
+        empty_BN = scores_BK.new_full((scores_BK.shape[0], self.patch_embed.num_patches), -torch.inf)
         return empty_BN.scatter(1, place_BK, scores_BK)
 
     def _masked(self, x_BTC: Tensor) -> Tensor:

@@ -144,7 +144,7 @@ class TokenTracker:
 
     def __init__(self, x_BTD: Tensor) -> None:
         self.patches = x_BTD.shape[1] - 1
-        self.origin_BM = torch.arange(self.patches, device=x_BTD.device).expand(len(x_BTD), -1)
+        self.origin_BM = torch.arange(self.patches, device=x_BTD.device).expand(x_BTD.shape[0], -1)
 
     def keep(self, top_BK: Tensor | None, fused: bool) -> None:
         if top_BK is not None:
@@ -152,7 +152,7 @@ class TokenTracker:
 
     def raster(self, value_BM: Tensor) -> Tensor:
         """Values by token on the grid, zero where the patch has left: ``[B, N]``."""
-        empty = value_BM.new_zeros(len(value_BM), self.patches + 1)
+        empty = value_BM.new_zeros(value_BM.shape[0], self.patches + 1)
         return empty.scatter(1, self.origin_BM, value_BM)[:, :-1]
 
     def active(self) -> Tensor:

@@ -105,7 +105,7 @@ class RandomDepth(nn.Module):
         if self.training:
             depth_BM = torch.randint(1, self.depth + 1, x_BMC.shape[:2], device=x_BMC.device)
         else:
-            depth_BM = self.fixed_M.expand(len(x_BMC), -1)
+            depth_BM = self.fixed_M.expand(x_BMC.shape[0], -1)
         return DepthChoice(at_least(depth_BM, self.floor).clamp(max=self.layers))
 
 

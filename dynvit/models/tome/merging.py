@@ -69,7 +69,7 @@ class MergingMixin(TokenIntermediates, DynamicModel, VisionTransformer):
         check_no_mask(self, attn_mask, is_causal)
         x_BND = self.norm_pre(self.patch_drop(self._pos_embed(self.patch_embed(x))))
         sources = SourceMap(x_BND, self.num_prefix_tokens) if self.trace is not None or states is not None else None
-        position_N, row_B1 = (torch.arange(n, device=x_BND.device) for n in (x_BND.shape[1], len(x_BND)))
+        position_N, row_B1 = (torch.arange(n, device=x_BND.device) for n in (x_BND.shape[1], x_BND.shape[0]))
         places, size_BN = (position_N, row_B1.unsqueeze(-1)), None
         for block, r in zip(self.blocks, self.schedule, strict=False):
             if self.trace is not None:

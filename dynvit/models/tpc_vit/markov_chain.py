@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dynvit.layers.token_gather import top_tokens
+from dynvit.layers.token_gather import inverse, top_tokens
 
 
 def break_probability(p: Tensor, r: Tensor) -> Tensor:
@@ -33,12 +33,12 @@ def topk_indices(priority_BN: Tensor, count: int) -> Tensor:
 
 def index_to_mask(index_BK: Tensor, tokens: int) -> Tensor:
     """``bool[B, tokens]``, true at the indices."""
-    return torch.zeros(len(index_BK), tokens, dtype=torch.bool, device=index_BK.device).scatter_(1, index_BK, True)
+    return torch.zeros(index_BK.shape[0], tokens, dtype=torch.bool, device=index_BK.device).scatter_(1, index_BK, True)
 
 
 def topk_mask(priority_BN: Tensor, count_B: Tensor) -> Tensor:
     """``bool[B, N]``, true for the `count_B` tokens of each image with the highest priority."""
-    rank_BN = priority_BN.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+    rank_BN = inverse(top_tokens(priority_BN, priority_BN.shape[1]))
     return rank_BN < count_B[:, None]
 
 

@@ -90,7 +90,7 @@ class ViTPropagationMixin(TokenIntermediates, PropagationMixin):
     def _propagate(self, images: Tensor, states: list[Tensor] | None = None) -> tuple[Tensor, PropagationState | None]:
         x_BTC = self._pos_embed(self.patch_embed(images))
         grid = self.patch_embed.grid_size
-        chain = self.controller.start(len(x_BTC), grid, x_BTC) if self.controller else None
+        chain = self.controller.start(x_BTC.shape[0], grid, x_BTC) if self.controller else None
         for layer in range(len(self.blocks)):
             x_BTC = self._layer(layer, x_BTC, grid, chain)
             if states is not None:

@@ -100,7 +100,7 @@ class TPCSwin(PyramidIntermediates, PropagationMixin, SwinTransformer):
             grid, x_BNC, chain = tuple(x_BHWC.shape[1:3]), x_BHWC.flatten(1, 2), None
             if self.controllers is not None:
                 before = chains[-1] if chains else None
-                chain = self.controllers[number].start(len(x_BNC), grid, x_BNC, before)
+                chain = self.controllers[number].start(x_BNC.shape[0], grid, x_BNC, before)
                 chains.append(chain)
             for layer in range(len(stage.blocks)):
                 x_BNC = self._layer(number, layer, x_BNC, grid, chain, seen)
@@ -125,7 +125,7 @@ class TPCSwin(PyramidIntermediates, PropagationMixin, SwinTransformer):
         self._record(x_BNC, selection, chain.pi_BN)
         layout, needed = self._layout(selection), self._observes(stage, layer)
         row_BN: Tensor | None = torch.zeros_like(chain.pi_BN)
-        if not isinstance(layout, Packed) or len(layout.flat_F):  # else no token of the batch is active
+        if not isinstance(layout, Packed) or layout.flat_F.shape[0]:  # else no token of the batch is active
             asked = controller.reads_attention and needed
             y, row_BN = self._work(stage, block, u_BNC, grid, layout, selection.active_BN, asked, grid_map)
             if self.training and layer:

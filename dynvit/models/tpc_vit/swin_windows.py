@@ -68,9 +68,12 @@ class ActiveWindows:
 
     def __init__(self, block: SwinTransformerBlock, grid: Grid, active_BN: Tensor, flat_F: Tensor) -> None:
         self.attn = block.attn
-        count = len(flat_F)
+        count = flat_F.shape[0]
         order_BN = (active_BN.reshape(-1).cumsum(0) - 1).clamp_min(0).view_as(active_BN)
-        source_MA = into_windows(order_BN[..., None], block, grid, border=count)[..., 0]
+        source_MA = into_windows(order_BN[..., None], block, grid, border=-1)[..., 0]
+        self.bordered = any(side % window for side, window in zip(grid, block.window_size, strict=True))
+        if self.bordered:  # count itself cannot pad: it would fix the batch size of an exported model
+            source_MA = torch.where(source_MA < 0, count, source_MA)
         keys_MA = into_windows(active_BN[..., None], block, grid)[..., 0]
         places_MA1 = torch.arange(source_MA.numel(), device=flat_F.device).view(*source_MA.shape, 1)
         self.place_F = from_windows(places_MA1, block, grid).reshape(-1)[flat_F]
@@ -80,7 +83,6 @@ class ActiveWindows:
             self.window_M = used_M.nonzero()[:, 0]
             source_MA, keys_MA = source_MA[self.window_M], keys_MA[self.window_M]
             self.place_F = (used_M.cumsum(0) - 1)[self.place_F // area] * area + self.place_F % area
-        self.bordered = any(side % window for side, window in zip(grid, block.window_size, strict=True))
         self.source_MA = source_MA
         border_MA = source_MA == count
         keys_MA = keys_MA | border_MA if self.bordered else keys_MA
@@ -142,10 +144,10 @@ def shares(
         logits_MHAA = (q * attn.scale) @ k.transpose(-2, -1) + _position_bias(attn)
     hide = None
     if block.attn_mask is not None:  # between regions that only the cyclic shift has brought together
-        window_M = torch.arange(len(q), device=q.device) if window_M is None else window_M
+        window_M = torch.arange(q.shape[0], device=q.device) if window_M is None else window_M
         hide = block.attn_mask.index_select(0, window_M % len(block.attn_mask))
     if keys_MA is not None:
-        hide = logits_MHAA.new_zeros(len(q), 1, q.shape[2]) if hide is None else hide
+        hide = logits_MHAA.new_zeros(q.shape[0], 1, q.shape[2]) if hide is None else hide
         hide = hide.masked_fill(~keys_MA[:, None], -torch.inf)
     return (logits_MHAA if hide is None else logits_MHAA + hide[:, None]).softmax(-1), v
 
