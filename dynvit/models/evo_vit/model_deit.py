@@ -18,10 +18,11 @@ from torch import Tensor
 from dynvit.layers.classifiers import check_pool, reset_heads
 from dynvit.layers.deit import DeiT
 from dynvit.layers.intermediates import TokenIntermediates
+from dynvit.models.evo_vit.loss import two_heads
 from dynvit.models.evo_vit.schedule import schedule
 from dynvit.models.evo_vit.scoring_block import ScoringBlock
 from dynvit.models.evo_vit.slow_fast_deit import SlowFastDeit
-from dynvit.output import Output, cross_entropy
+from dynvit.output import Output
 from dynvit.registry import register
 
 VARIANTS = {
@@ -91,7 +92,7 @@ class EvoDeiT(TokenIntermediates, SlowFastDeit, DeiT):
             if kept == self.patch_embed.num_patches or g_BN is None:
                 x_BND, g_BN = self._all(x_BND, g_BN, start, end, states)
             else:
-                drop = last and self.drop_at_end and states is None
+                drop = last and self.drop_at_end
                 x_BND, g_BN = self._some(x_BND, g_BN, start, end, kept, drop, states)
         return x_BND
 
@@ -105,7 +106,7 @@ class EvoDeiT(TokenIntermediates, SlowFastDeit, DeiT):
         if not self.training:
             return logits_BK
         class_BK = self.head_cls(self.head_drop(self.norm_cls(x_BND[:, 0])))
-        return Output(logits_BK, extra={"class": class_BK}, task_loss=_two_heads)
+        return Output(logits_BK, extra={"class": class_BK}, task_loss=two_heads)
 
     # ---- timm's conventions
 
@@ -136,13 +137,6 @@ class EvoDeiT(TokenIntermediates, SlowFastDeit, DeiT):
             elif parts[0] != "vs":
                 out[name] = tensor
         return out
-
-
-def _two_heads(output: Output, target: Tensor, teacher: Tensor | None, smoothing: float) -> Tensor:
-    """Half the loss from the average head, half from the class head (official training code)."""
-    return 0.5 * cross_entropy(output.logits, target, smoothing) + 0.5 * cross_entropy(
-        output.extra["class"], target, smoothing
-    )
 
 
 register(EvoDeiT, VARIANTS)

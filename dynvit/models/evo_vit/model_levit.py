@@ -21,36 +21,22 @@ from dynvit.layers.classifiers import check_pool
 from dynvit.layers.intermediates import PyramidIntermediates
 from dynvit.models.evo_vit import official
 from dynvit.models.evo_vit.levit import Stage, stem
+from dynvit.models.evo_vit.loss import four_heads
 from dynvit.models.evo_vit.schedule import kept_tokens, per_block
 from dynvit.models.evo_vit.slow_fast_levit import SlowFastLevit
-from dynvit.output import Output, cross_entropy
+from dynvit.output import Output
 from dynvit.registry import register
 
 UNPRUNED = 2  # the first two layers of the network process all tokens
 
-VARIANTS = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "evo_levit_128s": {"embed_dim": (128, 256, 384), "key_dim": 16, "num_heads": (4, 6, 8), "depth": (2, 3, 4)},
     "evo_levit_128": {"embed_dim": (128, 256, 384), "key_dim": 16, "num_heads": (4, 8, 12)},
     "evo_levit_192": {"embed_dim": (192, 288, 384), "num_heads": (3, 5, 6)},
     "evo_levit_256": {"embed_dim": (256, 384, 512), "num_heads": (4, 6, 8)},
     "evo_levit_384": {"embed_dim": (384, 512, 768), "num_heads": (6, 9, 12), "drop_path_rate": 0.1},
-    "evo_levit_128s_384": {
-        "img_size": 384,
-        "embed_dim": (128, 256, 384),
-        "key_dim": 16,
-        "num_heads": (4, 6, 8),
-        "depth": (2, 3, 4),
-    },
-    "evo_levit_128_384": {"img_size": 384, "embed_dim": (128, 256, 384), "key_dim": 16, "num_heads": (4, 8, 12)},
-    "evo_levit_192_384": {"img_size": 384, "embed_dim": (192, 288, 384), "num_heads": (3, 5, 6)},
-    "evo_levit_256_384": {"img_size": 384, "embed_dim": (256, 384, 512), "num_heads": (4, 6, 8)},
-    "evo_levit_384_384": {
-        "img_size": 384,
-        "embed_dim": (384, 512, 768),
-        "num_heads": (6, 9, 12),
-        "drop_path_rate": 0.1,
-    },
 }
+VARIANTS |= {f"{name}_384": {"img_size": 384, **options} for name, options in VARIANTS.items()}
 
 
 class EvoLeViT(PyramidIntermediates, SlowFastLevit, nn.Module):
@@ -195,7 +181,7 @@ class EvoLeViT(PyramidIntermediates, SlowFastLevit, nn.Module):
             "class": self.head_cls(class_BC),
             "class_dist": self.head_cls_dist(class_BC),
         }
-        return Output(self.head(x_BC), extra=extra, task_loss=_four_heads)
+        return Output(self.head(x_BC), extra=extra, task_loss=four_heads)
 
     def fuse(self) -> EvoLeViT:
         """Fold every batch normalization into its linear map, for deployment; in place, evaluation only."""
@@ -252,17 +238,6 @@ class EvoLeViT(PyramidIntermediates, SlowFastLevit, nn.Module):
     def convert_trunk(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
         """timm's LeViT has our names already; its attention biases have no counterpart here."""
         return dict(state_dict)
-
-
-def _four_heads(output: Output, target: Tensor, teacher: Tensor | None, smoothing: float) -> Tensor:
-    """Label loss of the average and class heads, hard distillation of the other two, half each (official code).
-
-    Without a teacher the distillation heads learn the labels.
-    """
-    hard = target if teacher is None else teacher.argmax(1)
-    by_label = cross_entropy(output.logits, target, smoothing) + cross_entropy(output.extra["class"], target, smoothing)
-    by_teacher = cross_entropy(output.extra["dist"], hard) + cross_entropy(output.extra["class_dist"], hard)
-    return 0.25 * by_label + 0.25 * by_teacher
 
 
 register(EvoLeViT, VARIANTS)

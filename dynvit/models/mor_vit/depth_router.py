@@ -130,21 +130,3 @@ def at_least(depth_BM: Tensor, floor: int) -> Tensor:
 def gumbel_like(logits: Tensor) -> Tensor:
     """Gumbel noise; an exponential draw of exactly 0 would make it infinite."""
     return -torch.empty_like(logits).exponential_().clamp_(min=torch.finfo(logits.dtype).tiny).log()
-
-
-def z_loss(logits: Tensor) -> Tensor:
-    """Mean over tokens of (log-sum-exp of the logits)^2; logits ``[..., D]``."""
-    return logits.logsumexp(-1).square().mean()
-
-
-def variance_balance(probs_BND: Tensor) -> Tensor:
-    """relu(Var_d(u)), u the mean routing probability of each depth over the patches (population variance)."""
-    u_D = probs_BND.mean((0, 1))
-    return torch.relu((u_D / u_D.sum()).var(correction=0))
-
-
-def switch_balance(probs_BND: Tensor, chosen_BN: Tensor) -> Tensor:
-    """D sum_l E_l A_l: mean probability times share of the patches that chose depth l; 1 when uniform."""
-    depths = probs_BND.shape[-1]
-    share_D = F.one_hot(chosen_BN, depths).to(probs_BND).mean((0, 1))
-    return depths * (probs_BND.mean((0, 1)) * share_D).sum()

@@ -20,16 +20,10 @@ from dynvit.layers.intermediates import TokenIntermediates
 from dynvit.layers.option_checks import check_choices, check_not_negative, check_positive
 from dynvit.models.mor_vit import expert_choice, token_choice
 from dynvit.models.mor_vit.cached_kv_block import CachedKVBlock
-from dynvit.models.mor_vit.depth_router import (
-    DepthChoice,
-    DepthRouter,
-    RandomDepth,
-    switch_balance,
-    variance_balance,
-    z_loss,
-)
+from dynvit.models.mor_vit.depth_router import DepthChoice, DepthRouter, RandomDepth
 from dynvit.models.mor_vit.expert_router import ExpertRouter, capacities, kept_tokens
 from dynvit.models.mor_vit.forward_record import ForwardRecord
+from dynvit.models.mor_vit.loss import routing_losses
 from dynvit.models.mor_vit.recursive_stack import RecursiveStack
 from dynvit.models.mor_vit.weight_sharing import make_schedule, source_layers
 from dynvit.output import Output
@@ -148,7 +142,8 @@ class MoRViT(TokenIntermediates, DeiT):
         logits = self.forward_head(self._finish(x_BMC, choice))
         if not self.training or self.routing == "off":
             return logits
-        losses = self._losses(choice, record)
+        losses = routing_losses(choice, record, self.balance)
+        losses = {name: loss for name, loss in losses.items() if self.weights[name]}
         extra = {"depth": sum(active_BN.int() for active_BN in record.active)}
         if self._scales_logits:
             extra["confidence"] = choice.confidence_B
@@ -211,17 +206,6 @@ class MoRViT(TokenIntermediates, DeiT):
         if self.training:
             self.warmup_step += 1
         return kept_tokens(self.shares, tokens, progress)
-
-    def _losses(self, choice: DepthChoice | None, record: ForwardRecord) -> dict[str, Tensor]:
-        """Unweighted terms of those losses that have a weight."""
-        losses = {}
-        if self.routing == "expert":
-            losses = {"z": sum(record.z), "aux": sum(record.aux)}
-        elif self.routing == "token":
-            probs_BND, chosen_BN = choice.probs_BMD[:, 1:], choice.chosen_BM[:, 1:]
-            even = switch_balance(probs_BND, chosen_BN) if self.balance == "switch" else variance_balance(probs_BND)
-            losses = {"z": z_loss(choice.logits_BMD), "balance": even}
-        return {name: loss for name, loss in losses.items() if self.weights[name]}
 
     @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:

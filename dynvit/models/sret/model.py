@@ -23,6 +23,7 @@ from dynvit.layers.classifiers import check_pool
 from dynvit.layers.intermediates import PyramidIntermediates
 from dynvit.models.sret.block import EPS, Mlp, RecursiveBlock, RecursiveStage, SlicedAttention
 from dynvit.models.sret.geometry import (
+    check_widths,
     plan_depth,
     plan_drop_path,
     plan_grids,
@@ -72,7 +73,7 @@ class SReT(PyramidIntermediates, DynamicModel, nn.Module):
         drop_rate: float = 0.0,
     ) -> None:
         super().__init__()
-        _check(base_dim, heads, mlp_ratio, nll_ratio)
+        check_widths(base_dim, heads, mlp_ratio, nll_ratio)
         depth = plan_depth(depth, recursion, unique)
         grids = plan_grids(img_size, stem_strides)
         slices = plan_slices(groups, grids, recursion)
@@ -226,15 +227,6 @@ class SReT(PyramidIntermediates, DynamicModel, nn.Module):
 
     def _classifier(self, num_classes: int) -> nn.Module:
         return nn.Linear(self.num_features, num_classes) if num_classes > 0 else nn.Identity()
-
-
-def _check(base_dim: int, heads: Sequence[int], mlp_ratio: float, nll_ratio: float) -> None:
-    if len(heads) != 3 or min(heads) < 1:
-        raise ValueError(f"heads must be three numbers of at least 1, one per stage, not {tuple(heads)!r}")
-    if any(heads[s + 1] % heads[s] for s in range(2)):
-        raise ValueError(f"heads of a stage must be a multiple of the stage before, not {tuple(heads)!r}")
-    if base_dim < 2 or min(mlp_ratio, nll_ratio) * base_dim < 1:
-        raise ValueError(f"base_dim {base_dim} is too small for mlp_ratio {mlp_ratio} and nll_ratio {nll_ratio}")
 
 
 VARIANTS: dict[str, dict[str, Any]] = {

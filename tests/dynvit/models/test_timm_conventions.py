@@ -14,11 +14,17 @@ from torch import nn
 import dynvit
 from dynvit.checkpoint.load import load_matching
 from dynvit.interface import side_or_sides
+from dynvit.registry import registered
 from dynvit.trunks import trunk_of
 
 ALL = pytest.mark.parametrize("family", FAMILIES)
 OF_VITS = pytest.mark.parametrize("family", VITS)
 NO_PATCH_SIZE = ("sret", "evo_levit", "lvvit", "tpc_lvvit", "dynamicvit_lvvit")
+
+
+def test_every_model_class_is_among_the_families():
+    classes = {cls for cls, _ in registered().values() if cls.__module__.startswith("dynvit.models.")}
+    assert classes == {type(build(family)) for family in FAMILIES}
 
 
 @ALL
@@ -145,7 +151,7 @@ def test_image_channels_and_the_names_in_the_configuration(family):
 
 @ALL
 def test_gradient_checkpointing_changes_nothing(family):
-    model = build(family).train()
+    model = build(family, drop_path_rate=0.2).train()
     if family == "evo_levit":
         with pytest.raises(ValueError, match="batch statistics would be counted twice"):
             model.set_grad_checkpointing()
@@ -163,13 +169,23 @@ def test_gradient_checkpointing_changes_nothing(family):
 
 
 @ALL
-@torch.no_grad()
-def test_bfloat16(family):
-    model, x = build(family).bfloat16(), images().bfloat16()
+def test_half_precision(family):
+    model, x = build(family), images()
+    with torch.no_grad():
+        expected = model(x)
     for execution in ("gathered", "masked"):
         model.set_execution(execution)
-        logits = model(x)
-        assert logits.dtype == torch.bfloat16 and logits.isfinite().all()
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            mixed = model.float()(x)
+        with torch.no_grad():
+            half = model.bfloat16()(x.bfloat16())
+        for logits in (mixed, half):
+            assert logits.dtype == torch.bfloat16 and logits.isfinite().all()
+        assert (mixed - expected).abs().mean() < 0.5 * expected.std()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = dynvit.training_loss(model.float().train()(x), torch.tensor([0, 1]))
+    loss.backward()
+    assert loss.isfinite() and all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
 
 
 @ALL

@@ -227,42 +227,6 @@ def test_another_variant_is_refused_with_the_keys():
         dynvit.load_official(build(fixture), state)
 
 
-def test_compiles_whole_and_exports():
-    model = mini().float().eval()
-    x = images().float()
-    with torch.no_grad():
-        expected = model(x)
-        compiled = torch.compile(model, fullgraph=True, backend="eager")(x)
-        exported = torch.export.export(model, (x,)).module()(x)
-    assert torch.allclose(compiled, expected, atol=1e-6)
-    assert torch.allclose(exported, expected, atol=1e-6)
-
-
-def test_half_precision_and_checkpointing():
-    model = mini().float().train()
-    with torch.autocast("cpu", torch.bfloat16):
-        assert model(images().float()).logits.isfinite().all()
-    x, y = images().float(), torch.tensor([1, 2, 3])
-    gradients = []
-    for enable in (False, True):
-        model.set_grad_checkpointing(enable)
-        model.zero_grad()
-        dynvit.training_loss(model(x), y).backward()
-        gradients.append(model.patch_embed.proj.weight.grad.clone())
-    assert torch.allclose(*gradients, atol=1e-6)
-
-
-def test_timm_conventions():
-    model = mini()
-    model.reset_classifier(7)
-    assert model.eval()(images()).shape == (3, 7) and model.get_classifier().out_features == 7
-    assert model.no_weight_decay() >= {"cls_token", "pos_embed"}
-    groups = timm.models.group_parameters(model, model.group_matcher())
-    assert len({g for names in groups.values() for g in names}) == sum(1 for _ in model.parameters())
-    with pytest.raises(AssertionError, match="height"):
-        model(torch.zeros(1, 3, 40, 40, dtype=torch.float64))
-
-
 def test_training_switches_from_layer_to_stage():
     model = mini(switch_epoch=2)
     seen = []
