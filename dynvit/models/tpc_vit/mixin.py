@@ -6,6 +6,7 @@ paused ones are carried; then the controller reads the new states and decides ab
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -41,6 +42,9 @@ class PropagationMixin(DynamicModel):
     def gathers(self) -> bool:
         """Whether paused tokens leave the computation now."""
         return self.execution == "gathered" and not self.training
+
+    def convert_official(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        raise ValueError("TPC-ViT published no weights; use dynvit.load_trunk with those of its backbone")
 
     def _stabilize(
         self, layer: int | str, x_BTC: Tensor, grid: tuple[int, int], prefix: int = 1
