@@ -83,8 +83,9 @@ class EvoDeiT(TokenIntermediates, SlowFastDeit, DeiT):
 
         With `drop_at_end`, the K tokens of the last group only.
         """
-        x_BND = self._pos_embed(self.patch_embed(x))
-        x_BND, g_BN = self._all(x_BND, None, 0, min(self.prune_from, len(self.blocks)), states)
+        # The embedded tokens have no name here, which would hold them while the blocks run.
+        first = min(self.prune_from, len(self.blocks))
+        x_BND, g_BN = self._all(self._pos_embed(self.patch_embed(x)), None, 0, first, states)
         for start, end, kept in self.plan.groups:
             if start >= len(self.blocks):
                 break
