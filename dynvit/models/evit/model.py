@@ -17,7 +17,7 @@ from torch import Tensor
 from dynvit.layers.attention import attend, cls_attention
 from dynvit.layers.deit import DeiT
 from dynvit.layers.intermediates import TokenIntermediates
-from dynvit.layers.token_gather import scatter_tokens
+from dynvit.layers.token_gather import gather_tokens, scatter_tokens, top_tokens
 from dynvit.models.evit.keep_rate_schedule import CosineKeepRate, kept_tokens, rates
 from dynvit.models.evit.token_fusion import hide, keep
 from dynvit.registry import register
@@ -81,9 +81,9 @@ class EViT(TokenIntermediates, DeiT):
 
     # ---- forward
 
-    def forward_features(self, images: Tensor) -> Tensor:
+    def _features(self, images: Tensor, states: list[Tensor] | None = None) -> Tensor:
         """Normalized tokens: the class token, then what is left, in no raster order."""
-        return self.norm(self._tokens(images))
+        return self.norm(self._tokens(images, states))
 
     def forward(self, images: Tensor) -> Tensor:
         return self.forward_head(self.forward_features(images))
@@ -112,7 +112,7 @@ class EViT(TokenIntermediates, DeiT):
             x_BTD, row_BM, alive_BT = self._run(i, x_BTD, kept, alive_BT)
             self._record(active_BN, None if row_BM is None else row_BM[:, :N])
             left = left if kept is None else kept + self.fuse_token
-        return torch.cat([x_BTD[:, :1], x_BTD[:, 1:] * alive_BT[:, 1:, None]], 1)
+        return gather_tokens(x_BTD, top_tokens(alive_BT.int(), 1 + left))
 
     def _kept(self, block: int, tokens: int) -> int | None:
         """How many of the tokens besides the class token stay in this block; None if all do."""
@@ -147,17 +147,13 @@ class EViT(TokenIntermediates, DeiT):
         if self.trace is not None:
             self.trace.record(active_BN, row_BN)
 
-    def _states(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        states: list[Tensor] = []
-        return self._tokens(images, states), states
-
 
 class TokenTracker:
     """Where the tokens of a gathered pass come from: raster indices ``[B, M]``, N for a fused token."""
 
     def __init__(self, x_BTD: Tensor) -> None:
         self.patches = x_BTD.shape[1] - 1
-        self.origin_BM = torch.arange(self.patches, device=x_BTD.device).expand(len(x_BTD), -1)
+        self.origin_BM = torch.arange(self.patches, device=x_BTD.device).expand(x_BTD.shape[0], -1)
 
     def keep(self, top_BK: Tensor | None, fused: bool) -> None:
         if top_BK is not None:
@@ -165,7 +161,7 @@ class TokenTracker:
 
     def raster(self, value_BM: Tensor) -> Tensor:
         """Values by token on the grid, zero where the patch has left: ``[B, N]``."""
-        empty = value_BM.new_zeros(len(value_BM), self.patches + 1)
+        empty = value_BM.new_zeros(value_BM.shape[0], self.patches + 1)
         return empty.scatter(1, self.origin_BM, value_BM)[:, :-1]
 
     def active(self) -> Tensor:

@@ -14,6 +14,8 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dynvit.layers.full_precision import run_at_full_precision
+
 
 @dataclass
 class DepthChoice:
@@ -59,7 +61,7 @@ class DepthRouter(nn.Module):
         self.load_D: Tensor | None = None  # how often each depth was chosen since the last `follow_load`
 
     def forward(self, x_BMC: Tensor) -> DepthChoice:
-        logits_BMD = full_precision(self.net(x_BMC))
+        logits_BMD = run_at_full_precision(self.net, x_BMC)
         noisy_BMD = logits_BMD
         if self.training:
             noisy_BMD = logits_BMD + gumbel_like(logits_BMD)
@@ -94,23 +96,24 @@ class DepthRouter(nn.Module):
 class RandomDepth(nn.Module):
     """Control without a router: uniform depths, drawn again in training, one fixed map of positions in evaluation."""
 
-    def __init__(self, depth: int, layers: int, floor: int) -> None:
+    def __init__(self, depth: int, layers: int, floor: int, tokens: int) -> None:
         super().__init__()
         self.depth, self.layers, self.floor = depth, layers, floor
         self.register_buffer("fixed_M", torch.zeros(0, dtype=torch.int64), persistent=False)
+        self.draw(tokens)
+
+    def draw(self, tokens: int) -> None:
+        """Draw the map of evaluation for a number of tokens, class token included; the same at every call."""
+        shape, generator = (tokens,), torch.Generator().manual_seed(0)
+        fixed_M = torch.randint(1, self.depth + 1, shape, generator=generator, device="cpu")
+        self.fixed_M = fixed_M.to(self.fixed_M.device)
 
     def forward(self, x_BMC: Tensor) -> DepthChoice:
-        B, M, _ = x_BMC.shape
         if self.training:
-            depth_BM = torch.randint(1, self.depth + 1, (B, M), device=x_BMC.device)
+            depth_BM = torch.randint(1, self.depth + 1, x_BMC.shape[:2], device=x_BMC.device)
         else:
-            if len(self.fixed_M) != M:
-                self.fixed_M = self._draw(M).to(x_BMC.device)
-            depth_BM = self.fixed_M.expand(B, M)
+            depth_BM = self.fixed_M.expand(x_BMC.shape[0], -1)
         return DepthChoice(at_least(depth_BM, self.floor).clamp(max=self.layers))
-
-    def _draw(self, tokens: int) -> Tensor:
-        return torch.randint(1, self.depth + 1, (tokens,), generator=torch.Generator().manual_seed(0), device="cpu")
 
 
 def router_net(kind: str, dim: int, out: int) -> nn.Module:
@@ -134,26 +137,3 @@ def at_least(depth_BM: Tensor, floor: int) -> Tensor:
 def gumbel_like(logits: Tensor) -> Tensor:
     """Gumbel noise; an exponential draw of exactly 0 would make it infinite."""
     return -torch.empty_like(logits).exponential_().clamp_(min=torch.finfo(logits.dtype).tiny).log()
-
-
-def full_precision(logits: Tensor) -> Tensor:
-    """Half precision logits in float32: a softmax over depths and its squares need the range."""
-    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
-
-
-def z_loss(logits: Tensor) -> Tensor:
-    """Mean over tokens of (log-sum-exp of the logits)^2; logits ``[..., D]``."""
-    return logits.logsumexp(-1).square().mean()
-
-
-def variance_balance(probs_BND: Tensor) -> Tensor:
-    """relu(Var_d(u)), u the mean routing probability of each depth over the patches (population variance)."""
-    u_D = probs_BND.mean((0, 1))
-    return torch.relu((u_D / u_D.sum()).var(correction=0))
-
-
-def switch_balance(probs_BND: Tensor, chosen_BN: Tensor) -> Tensor:
-    """D sum_l E_l A_l: mean probability times share of the patches that chose depth l; 1 when uniform."""
-    depths = probs_BND.shape[-1]
-    share_D = F.one_hot(chosen_BN, depths).to(probs_BND).mean((0, 1))
-    return depths * (probs_BND.mean((0, 1)) * share_D).sum()

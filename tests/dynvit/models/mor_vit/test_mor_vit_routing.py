@@ -11,8 +11,9 @@ from timm.models.vision_transformer import Block
 from torch import nn
 
 from dynvit.models.mor_vit.cached_kv_block import active_keys
-from dynvit.models.mor_vit.depth_router import DepthRouter, switch_balance, variance_balance, z_loss
+from dynvit.models.mor_vit.depth_router import DepthRouter
 from dynvit.models.mor_vit.expert_router import capacities, kept_tokens
+from dynvit.models.mor_vit.loss import switch_balance, variance_balance, z_loss
 from dynvit.models.mor_vit.token_order import SortedTokens, sort_by_depth
 from dynvit.output import training_loss
 
