@@ -67,10 +67,11 @@ def _shards(data: Data, root: Path, unused: LeftOut) -> Iterator[str]:
     for folder in (root, *sorted(path for path in root.iterdir() if path.name in folders and path.is_dir())):
         for path in sorted(folder.iterdir()):
             name = str(path.relative_to(root))
-            if not name.endswith(SHARDS):
-                continue
             if is_system(path.name):
                 unused.add(Kind.SYSTEM, name)
+            elif not name.lower().endswith(SHARDS):
+                if path.is_file() and file_kind(path.name) is not Kind.OTHER:
+                    unused.add(Kind.UNUSED, name)
             elif path.is_file():
                 yield name
             else:

@@ -594,6 +594,15 @@ def test_unused_folders_beside_the_splits_are_named(root):
     assert left_out(root) == {("root", "in neither split"): 1}  # test/, as val/ comes first
 
 
+def test_files_beside_shards_are_named_and_capital_endings_read(root):
+    shards(root, info=False)
+    (root / "tiny-train-0001.tar").rename(root / "tiny-train-0001.TAR")
+    for name in ("tiny-train-0002.tar.part", "tiny-train-0003.zip", "classes.csv", ".DS_Store"):
+        (root / name).write_bytes(b"")
+    assert sizes(root, "wds") == (3, 24, 12)
+    assert left_out(root, "wds") == {("root", "in neither split"): 2, ("root", SYSTEM): 1}
+
+
 def test_other_spellings_of_the_splits(root):
     folders(root)
     (root / "train").rename(root / "Training")
