@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from dynvit.checkpoint.pos_embed import resample_tables
 from dynvit.checkpoint.read import InitError, read_state_dict
 from dynvit.checkpoint.report import LoadReport, first, raise_problems, shapes
+from dynvit.context import permanent_errors
 from dynvit.interface import interface_of
 from dynvit.trunks import trunk_of
 
@@ -44,6 +45,7 @@ class InitSpec:
         return cls(init)
 
 
+@permanent_errors()
 def load_initial_weights(model: nn.Module, spec: InitSpec, name: str, log_text: Callable[[str], None]) -> None:
     """Load what `spec` describes into the model and log a report. Raises ValueError if it does not fit.
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from dynvit.config.classify import Config
-from dynvit.context import Context
+from dynvit.context import Context, permanent_errors
 from dynvit.data.batches import Batches, model_size
 from dynvit.data.factory import load_data
 from dynvit.interface import interface_of
@@ -124,6 +124,7 @@ class TrainState:
         self.clock.before = self.progress.seconds
 
 
+@permanent_errors()
 def build(config: Config, context: Context) -> tuple[nn.Module, Batches]:
     """Load the data and build the model for it, with initial weights that depend on the seed alone."""
     train = config.train
@@ -133,6 +134,7 @@ def build(config: Config, context: Context) -> tuple[nn.Module, Batches]:
     return build_model(config.model, **model_size(data), **drop_path), data
 
 
+@permanent_errors()
 def build_state(
     model: nn.Module,
     data: Batches,

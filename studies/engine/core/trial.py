@@ -104,6 +104,8 @@ class State:
     pid: int = 0
     device: str = ""
     reason: str = ""
+    permanent: bool = False
+    """Another attempt would fail as well."""
     started: float = 0.0
     ended: float = 0.0
     latest: dict[str, float] = field(default_factory=dict)

@@ -29,6 +29,7 @@ from studies.engine.launchers.ray.remote import make_remote_function, read_worke
 from studies.engine.launchers.ray.session import (
     PRIVATE_SETTINGS,
     connect,
+    one_line,
     private_folder,
     start_private,
     suppress_output,
@@ -78,7 +79,8 @@ class RayLauncher:
         os.environ.update(settings)
         os.environ.pop("RAY_ADDRESS", None)
         try:
-            import ray
+            with one_line("Ray cannot be imported"):
+                import ray
 
             self._ray: Any = ray
             if self._address:

@@ -31,7 +31,7 @@ ANSWER_SECONDS = 20.0
 def start_private(ray: Any, options: dict[str, Any], folder: Path) -> None:
     # 127.0.0.1 would become the outward address, except on a Mac
     address = "127.0.0.1" if sys.platform == "darwin" else "127.0.0.2"
-    with suppress_output():
+    with suppress_output(), one_line("Ray cannot start on this machine"):
         ray.init(
             address="local",
             num_cpus=options.get("num_cpus", available_cores()),
@@ -47,15 +47,21 @@ def start_private(ray: Any, options: dict[str, Any], folder: Path) -> None:
 
 def connect(ray: Any, address: str) -> None:
     """Connect to an existing cluster; LaunchError, in one line, if it refuses."""
+    with suppress_output(), one_line(f"the Ray cluster at {address} cannot be joined"):
+        _check_is_ray(ray, address)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
+
+
+@contextlib.contextmanager
+def one_line(what: str) -> Iterator[None]:
+    """Turn whatever Ray raises (no port or memory, other versions of Ray or Python, a wrong token) into LaunchError."""
     try:
-        with suppress_output():
-            _check_is_ray(ray, address)
-            ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
+        yield
     except LaunchError:
         raise
-    except Exception as error:  # other versions of Ray or Python, a wrong token: Ray says which
+    except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
-        raise LaunchError(f"the Ray cluster at {address} cannot be joined: {reason}") from error
+        raise LaunchError(f"{what}: {reason}") from error
 
 
 def _check_is_ray(ray: Any, address: str) -> None:
