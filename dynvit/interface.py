@@ -46,6 +46,9 @@ class DynamicModel:
 
     # ---- schedules of training
 
+    def set_schedule(self, epochs: int, updates_per_epoch: int) -> None:
+        """Receive the length of the training, before its first epoch."""
+
     def set_epoch(self, epoch: int, epochs: int) -> None:
         """Adapt to an epoch of `epochs`, counted from 0; called before each."""
 

@@ -112,8 +112,9 @@ class DistillationMixin(PruningMixin):
         if not self.training:
             return self.forward_head(self.forward_features(x))
         x_BTC, masks = self._train_masked(self._pos_embed(self.patch_embed(x)))
-        logits, extra = self._student(self.norm(x_BTC))
-        extra["kept"] = masks[-1].detach() > 0.5
+        kept_BN = masks[-1].detach() > 0.5
+        logits, extra = self._student(self.norm(x_BTC), kept_BN)
+        extra["kept"] = kept_BN
         if self.teacher is not None:
             extra |= self._teacher_targets(x)
         return Output(logits, {"ratio": kept_share(masks, self.ratios)}, extra, dict(self.weights), distilled)
@@ -137,15 +138,23 @@ class DistillationMixin(PruningMixin):
 class DynamicViT(DistillationMixin, DeiT):
     """DynamicViT on DeiT, at any grid."""
 
-    def _student(self, x_BTC: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def _student(self, x_BTC: Tensor, kept_BN: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         return self.forward_head(x_BTC), {"tokens": x_BTC[:, 1:]}
 
 
 class DynamicLVViT(DistillationMixin, LVTransformer):
-    """DynamicViT on LV-ViT. Training uses the class head, without MixToken."""
+    """DynamicViT on LV-ViT, without MixToken.
 
-    def _student(self, x_BTC: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        return self.head(self.head_drop(x_BTC[:, 0])), {"aux": self.aux_head(x_BTC[:, 1:])}
+    Training uses the class head alone where a teacher of tokens trains the patches' head, as officially. Without one
+    it uses the logits of evaluation, so that no head is evaluated that nothing has trained.
+    """
+
+    def _student(self, x_BTC: Tensor, kept_BN: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        logits_BK, aux_BNK = self.head(self.head_drop(x_BTC[:, 0])), self.aux_head(x_BTC[:, 1:])
+        if self.teacher is None:
+            gone_BN = ~kept_BN & kept_BN.any(1, keepdim=True)
+            logits_BK = logits_BK + 0.5 * aux_BNK.masked_fill(gone_BN[..., None], -torch.inf).amax(1)
+        return logits_BK, {"aux": aux_BNK}
 
 
 register(DynamicViT, DEIT)

@@ -36,8 +36,8 @@ class EViT(TokenIntermediates, DeiT):
     fuse_token: the others leave a sum behind, weighted by the class attention, or vanish.
     locations: the blocks that reduce, counted from 0.
     shrink_start, shrink_epochs: in training the rate is 1 until the epoch `shrink_start` and falls to `keep_rate`
-        within `shrink_epochs`, along half a cosine; None is a 30th and a third of the training, the recipe's 10 and
-        100 of 300. Evaluation uses the rate of the moment, `model.keep_rates`.
+        within `shrink_epochs`, along half a cosine, update by update; None is a 30th and a third of the training, the
+        recipe's 10 and 100 of 300. Evaluation uses the rate of the moment, `model.keep_rates`.
     """
 
     def __init__(
@@ -54,17 +54,26 @@ class EViT(TokenIntermediates, DeiT):
         self._keep_rate_schedule = CosineKeepRate(shrink_start, shrink_epochs)
         self.fuse_token, self.locations = fuse_token, tuple(locations)
         self.keep_rates = dict(self._final)
+        self._epochs = self._updates_per_epoch = 0
 
     def set_keep_rate(self, keep_rate: float | Sequence[float]) -> None:
         """Another rate from now on, where a schedule descends to as well: a number, or one per location."""
         self._final = rates(keep_rate, self.locations, len(self.blocks))
         self.keep_rates = dict(self._final)
 
-    def set_epoch(self, epoch: int, epochs: int) -> None:
+    def set_schedule(self, epochs: int, updates_per_epoch: int) -> None:
+        self._epochs, self._updates_per_epoch = epochs, updates_per_epoch
+
+    def set_epoch(self, epoch: float, epochs: int) -> None:
         """The rates of this epoch, counted from 0, of a training of `epochs`."""
         self.keep_rates = {
             place: self._keep_rate_schedule.rate(final, epoch, epochs) for place, final in self._final.items()
         }
+
+    def set_step(self, step: int) -> None:
+        """The rates of an update, as in the official code: between two epochs they fall with each."""
+        if self._updates_per_epoch:
+            self.set_epoch(step / self._updates_per_epoch, self._epochs)
 
     @property
     def at_final_operating_point(self) -> bool:

@@ -107,7 +107,7 @@ class EvoDeiT(TokenIntermediates, SlowFastDeit, DeiT):
         if not self.training:
             return logits_BK
         class_BK = self.head_cls(self.head_drop(self.norm_cls(x_BND[:, 0])))
-        return Output(logits_BK, extra={"class": class_BK}, task_loss=two_heads)
+        return Output(logits_BK, extra={"class": class_BK}, task_loss=two_heads, uses_teacher=False)
 
     # ---- timm's conventions
 

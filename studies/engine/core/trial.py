@@ -10,6 +10,12 @@ STATUSES: tuple[Status, ...] = get_args(Status)
 Config = dict[str, Any]
 
 
+def keeps_text(path: tuple[str | int, ...]) -> bool:
+    """Return whether the value at a path of a study file is an option of sbatch, which gets it as it is typed."""
+    parent = path[:-2] if path[-2:-1] == ("sbatch",) else path[:-1]
+    return parent[-2:] == ("launcher", "slurm")
+
+
 @dataclass(frozen=True)
 class Resources:
     """What one trial needs. gpus: a fraction lets trials share a device; above one, whole devices of each node, with

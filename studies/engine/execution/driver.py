@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from studies.engine.core.stop import StopRequest
 from studies.engine.core.trial import State, Trial
+from studies.engine.execution.exit_notes import EXIT_NOTE_SECONDS, ExitNotes
 from studies.engine.execution.job_batching import JobBatcher
 from studies.engine.jobs.launcher import BatchLauncher, Handle, JobState, Launcher
 from studies.engine.jobs.worker_process import STOP_GRACE_SECONDS
@@ -20,8 +21,6 @@ from studies.engine.runtime.worker import RUNNABLE
 from studies.engine.storage.checkpoint import Checkpoint
 from studies.engine.storage.state_watcher import StateWatcher
 
-EXIT_NOTE_SECONDS = 5.0
-"""Seconds for the launcher to report how the job of a trial ended that this driver did not stop."""
 MAX_JOBS_WITHOUT_START = 3
 """Jobs in a row that end without starting a trial before the driver gives up."""
 
@@ -54,11 +53,10 @@ class Driver:
         self._batcher = JobBatcher(trials, launcher, watch.folders)
         self._handles: dict[Handle, int] = {}  # attempts so far, when submitted (batch: the trial's)
         self._failures: Counter[str] = Counter()
-        self._exit_notes: dict[int, str] = {}
+        self._exit_notes = ExitNotes()
         self._job_states: dict[Handle, JobState] = {}
         self._ended_jobs: dict[str, tuple[Handle, int]] = {}  # a trial's last job, and its attempts before
         self._checkpoint_ids: dict[str, str] = {}  # digests at each trial's last requeue
-        self._first_seen: dict[str, float] = {}
         self._initial_attempts: dict[str, int] = {}
         self._jobs_without_start = 0
         self._problem = ""
@@ -128,7 +126,7 @@ class Driver:
             if state != "gone":
                 continue
             before = self._handles.pop(handle)
-            self._exit_notes[handle.pid] = handle.exit_note
+            self._exit_notes.by_pid[handle.pid] = handle.exit_note
             if self._batch is not None:
                 self._ended_jobs[handle.job.folders[0].name] = handle, before
                 continue
@@ -170,8 +168,8 @@ class Driver:
                 self._on_failed(name, state)
             elif self._batch is not None:
                 self._update_batch_trial(name, state, taken.get(name))
-            elif state.status == "lost" and self._exit_reason_known(name, state):
-                self._on_failed(name, replace(state, reason=self._exit_notes.get(state.pid) or state.reason))
+            elif state.status == "lost" and self._exit_notes.complete(name, state.pid, bool(self._handles)):
+                self._on_failed(name, replace(state, reason=self._exit_notes.by_pid.get(state.pid) or state.reason))
 
     def _update_batch_trial(self, name: str, state: State, job: JobState | None) -> None:
         """Requeue or fail a trial whose batch job lost or preempted it. job: the current state of that job."""
@@ -197,23 +195,15 @@ class Driver:
     def _on_stopped(self, name: str, state: State) -> None:
         """Requeue a trial stopped by an earlier driver, another study or its node; out of memory is a failure."""
         own = self._handles and state.attempt > self._initial_attempts.get(name, 0)
-        if own and not self._exit_reason_known(name, state, EXIT_NOTE_SECONDS):
+        if own and not self._exit_notes.complete(name, state.pid, bool(self._handles), EXIT_NOTE_SECONDS):
             return
-        self._first_seen.pop(name, None)
-        if self._exit_notes.get(state.pid) == "oom":
+        self._exit_notes.first_seen.pop(name, None)
+        if self._exit_notes.by_pid.get(state.pid) == "oom":
             failed = replace(state, status="failed", reason="oom", ended=state.ended or time.time())
             self._watch.folders[name].set_state_if_idle(failed)
             self._on_failed(name, failed)
         else:
             self._requeue(name, state)
-
-    def _exit_reason_known(self, name: str, state: State, seconds: float = 1.0) -> bool:
-        """Wait `seconds` after the first sight of an end for the launcher's note on how the process ended."""
-        since = self._first_seen.setdefault(name, time.monotonic())
-        if state.pid not in self._exit_notes and self._handles and time.monotonic() - since < seconds:
-            return False
-        del self._first_seen[name]
-        return True
 
     def _on_failed(self, name: str, state: State) -> None:
         trial = self._open[name]

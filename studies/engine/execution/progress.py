@@ -18,7 +18,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from studies.engine.core.formatting import duration
+from studies.engine.core.formatting import and_more, duration
 from studies.engine.core.stop import StopRequest
 from studies.engine.core.trial import State
 from studies.engine.storage.state_watcher import StateWatcher
@@ -124,8 +124,8 @@ class Progress:
         bar = ProgressBar(total=max(1, len(states)), completed=finished, width=min(60, self.console.width - 12))
         top = Table.grid(padding=0)
         top.add_row(Text(" " * 10), bar)
-        more = [Text(f"  and {len(running) - room} more")] if len(running) > room else []
-        return Group(Text(self._headline(states)), top, running_table(running[:room], self._labels), *more)
+        table, rest = running_table(running[:room], self._labels), and_more(running, room)
+        return Group(Text(self._headline(states)), top, table, *([Text(f"  {rest}")] if rest else []))
 
 
 def running_table(running: Sequence[tuple[str, State]], labels: Mapping[str, str]) -> Table:

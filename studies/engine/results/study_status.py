@@ -8,13 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from studies.engine.core.trial import STATUSES, State
+from studies.engine.core.trial import State
 from studies.engine.execution import study_lock
-from studies.engine.storage.plan_file import PlanFile, PlannedTrial
+from studies.engine.storage.plan_file import PlanFile, PlannedTrial, folders, read_plan
 from studies.engine.storage.results_dir import Store
 from studies.engine.storage.state_watcher import StateWatcher
-
-DISPLAY_NAMES = {"planned": "missing"}
 
 
 class StudyStatus:
@@ -52,18 +50,11 @@ class StudyStatus:
         }
 
 
-def format_counts(count: Mapping[Any, int]) -> str:
-    """ "done 3, failed 1, missing 1"."""
-    order = ("done", *(status for status in STATUSES if status != "done"))
-    return ", ".join(f"{DISPLAY_NAMES.get(status, status)} {count[status]}" for status in order if count.get(status))
-
-
-def find_folders(results: Path, study: str) -> list[Path]:
-    """Return the study folders of a name on the command line: ``name@label`` that one, ``name`` also all its labels."""
-    from studies.engine.storage.plan_file import folders
-
+def find_runs(store: Store, study: str) -> list[StudyStatus]:
+    """Return the runs of a name on the command line: ``name@label`` that one, ``name`` also all its labels."""
     name = Path(study).stem if study.endswith((".yaml", ".yml")) else study
-    return [folder for folder in folders(results) if name in (folder.name, folder.name.partition("@")[0])]
+    found = [folder for folder in folders(store.root) if name in (folder.name, folder.name.partition("@")[0])]
+    return [StudyStatus(store, read_plan(folder)) for folder in found]
 
 
 def _row(trial: PlannedTrial, states: Mapping[str, State]) -> dict[str, Any]:

@@ -138,7 +138,7 @@ def _run(
         with heartbeat:
             if ranks is not None:
                 ranks.abort = lambda reason: abort(folder, heartbeat, "lost", reason)
-                _wait_for_ranks(ranks, spec, context, stop)
+                _wait_for_ranks(ranks, spec, context)
             result = run_spec(spec, context)
             if ranks is not None:
                 ranks.finish()
@@ -178,11 +178,9 @@ def run_spec(spec: dict[str, Any], context: TrialContext) -> dict[str, Any]:
     return dict(json.loads(json.dumps({"cost": {}, **result}, default=lambda value: value.item())))
 
 
-def _wait_for_ranks(ranks: RankServer, spec: dict[str, Any], context: TrialContext, stop: StopRequest) -> None:
+def _wait_for_ranks(ranks: RankServer, spec: dict[str, Any], context: TrialContext) -> None:
     """Wait for the other processes and send them this attempt's spec and checkpoint."""
-    checkpoint = context.load()
-    start = {"spec": spec, "address": ranks.address, "checkpoint": str(checkpoint) if checkpoint else None}
-    ranks.wait_for_ranks(start, lambda: context.stop_requested)
+    ranks.wait_for_ranks(spec, context.load(), lambda: context.stop_requested)
     context.log_text(f"{ranks.world} processes, this is the first")
 
 

@@ -157,7 +157,7 @@ def test_failed_trials_are_rows_and_exit_code_1(shell: Shell) -> None:
     got = shell.run()
     assert got.code == 1
     assert "done      2/4 trials, 2 failed" in got.out
-    assert "ValueError: told to raise  (studies logs" in got.out
+    assert "ValueError: raised as configured  (studies logs" in got.out
     assert "failed 2" in shell("status", "small").out
 
 
@@ -238,7 +238,7 @@ def test_tables_and_mlflow_in_trouble_do_not_hide_the_trials(shell: Shell, monke
     from studies.engine.cli import finish_run
 
     monkeypatch.undo()
-    monkeypatch.setattr("studies.engine.tracking.mirror.Mirror._write_if_needed", lambda self, final: 1 / 0)
+    monkeypatch.setattr("studies.engine.tracking.mirror.Mirror.is_behind", lambda self, final: 1 / 0)
     monkeypatch.setattr("paper_tables.build", lambda folder: 1 / 0)
     assert finish_run.render.__module__ == "studies.engine.cli.finish_run"
     shell._patch = monkeypatch
@@ -367,7 +367,7 @@ def test_logs(shell: Shell) -> None:
     assert got.code == 0
     assert got.out == (shell.store.trial(names[0]).attempt_folder(0) / "log.txt").read_text()
     assert shell("logs", names[0], "--follow").out == got.out
-    assert "told to raise" in shell("logs", "small").out
+    assert "raised as configured" in shell("logs", "small").out
     assert shell("logs", "").err == f" matches 4 trials: {', '.join(names)}\n"
     assert shell("logs", "zzz").code == 2
     missing = shell("logs", names[0], "--attempt", "7")

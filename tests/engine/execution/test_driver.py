@@ -74,7 +74,7 @@ def test_failures_are_rows(store: Store, on: str) -> None:
     outcome = toy.drive(store, trials, on, say=said.append)
     assert statuses(outcome) == {"good": "done", "bad": "failed"}
     assert outcome.states["bad"].attempt == 3
-    assert len([line for line in said if "bad" in line and "told to raise" in line]) == 2
+    assert len([line for line in said if "bad" in line and "raised as configured" in line]) == 2
 
 
 def test_a_failure_whose_worker_is_still_ending_counts_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,14 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 from rich.console import Console
 
-from studies.engine.cli.launch_options import launch_options
-from studies.engine.cli.options import UsageError, device_option, results_option, selection_options, study_argument
+from studies.engine.cli.options import (
+    UsageError,
+    device_option,
+    launch_options,
+    results_option,
+    selection_options,
+    study_argument,
+)
 from studies.engine.cli.plan_report import warnings
 from studies.engine.cli.study_lookup import plan_selection
 from studies.engine.core.formatting import count, duration
@@ -149,7 +155,7 @@ def _drive(
     detach: bool,
 ) -> DriverResult:
     from studies.engine.execution.driver import Driver
-    from studies.engine.tracking.background import BackgroundMirror
+    from studies.engine.tracking.background import kept_up_to_date
 
     chosen = {trial.folder_id: trial for trial in plan.selected}
     watch = StateWatcher([store.trial(i) for i in chosen])
@@ -157,7 +163,7 @@ def _drive(
     made: Launcher = create_launcher(name, site)
     try:
         lives_on = isinstance(made, BatchLauncher)
-        with Progress(watch, labels, site.stop, console, lives_on) as progress, BackgroundMirror(mirror):
+        with Progress(watch, labels, site.stop, console, lives_on) as progress, kept_up_to_date(mirror):
             return Driver(trials, watch, made, site.stop, progress.say).run(detach)
     finally:
         made.close()

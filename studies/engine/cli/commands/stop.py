@@ -11,9 +11,8 @@ from studies.engine.cli.options import UsageError, results_option
 from studies.engine.core.formatting import count
 from studies.engine.execution import study_lock
 from studies.engine.launchers.slurm import job_lookup
-from studies.engine.results.study_status import StudyStatus, find_folders
+from studies.engine.results.study_status import StudyStatus, find_runs
 from studies.engine.storage.lease import HEARTBEAT_SECONDS
-from studies.engine.storage.plan_file import read_plan
 from studies.engine.storage.results_dir import Store
 
 
@@ -24,10 +23,9 @@ from studies.engine.storage.results_dir import Store
 def command(study: str, wait: float, results: Path) -> int:
     """Ask the running trials of STUDY to save and stop; `run` continues from there."""
     store = Store(results)
-    folders = find_folders(store.root, study)
-    if not folders:
+    statuses = find_runs(store, study)
+    if not statuses:
         raise UsageError(f"{study} has not been run in {results}")
-    statuses = [StudyStatus(store, read_plan(folder)) for folder in folders]
     drivers = [s for s in statuses if study_lock.request_stop(s.plan.folder)]  # first, so that they start no others
     trials = {name for s in statuses for name in s.watch.folders}
     withdrawn = job_lookup.cancel_waiting(store.root, trials)

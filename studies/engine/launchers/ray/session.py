@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import os
 import shutil
 import sys
 import tempfile
@@ -73,18 +74,27 @@ def _check_is_ray(ray: Any, address: str) -> None:
         raise LaunchError(f"what answers at {address} is no Ray head, or one with a different token (RAY_AUTH_TOKEN)")
 
 
-def socket_dir() -> Path:
-    """Return a folder for sockets, whose paths are limited to 107 bytes."""
-    folder = Path(tempfile.gettempdir())
-    return folder if len(str(folder)) <= 30 else Path("/tmp")
+def driver_folders() -> dict[Path, str]:
+    """Return this user's folders of private clusters with the `driver_id` that each belongs to."""
+    marks = (folder / "driver" for folder in _socket_dir().glob("dynvit-ray-*") if os.access(folder, os.W_OK))
+    return {mark.parent: mark.read_text() for mark in marks if mark.is_file()}
 
 
-def remove_stale_folders() -> None:
-    """Remove folders of killed drivers."""
-    for folder in socket_dir().glob("dynvit-ray-*"):
-        pid = folder.name.rpartition("-")[2]
-        if pid.isdigit() and not is_alive(int(pid)):
+def private_folder(driver: str) -> Path:
+    """Make a folder that only this user enters, for that driver, and remove those of killed drivers."""
+    for folder, other in driver_folders().items():
+        pid, _, birth = other.partition(":")
+        if pid.isdigit() and not is_alive(int(pid), birth):
             shutil.rmtree(folder, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix="dynvit-ray-", dir=_socket_dir()))
+    (folder / "driver").write_text(driver)
+    return folder
+
+
+def _socket_dir() -> Path:
+    """Return a short folder: paths of sockets are limited to 107 bytes, of which 84 are used below it."""
+    folder = Path(tempfile.gettempdir())
+    return folder if len(str(folder)) <= 23 else Path("/tmp")
 
 
 @contextlib.contextmanager
