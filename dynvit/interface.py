@@ -55,13 +55,19 @@ class DynamicModel:
     def set_step(self, step: int) -> None:
         """Adapt to an optimizer step, counted from 0; called before each forward pass in training."""
 
+    def end_step(self) -> None:
+        """Adapt to what the forward passes of an optimizer step have seen, in all processes; called after the step."""
+
     @property
     def at_final_operating_point(self) -> bool:
         """Whether evaluation now costs and selects as it will after training: False while a schedule runs."""
         return True
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]] | None:
-        """Return optimizer groups with `lr_scale` and `weight_decay`; None: the usual ones."""
+        """Return optimizer groups with `lr_scale` and `weight_decay`; None: the usual ones.
+
+        The learning rate of a group with `freeze_epochs` is 0 in the first so many epochs.
+        """
         return None
 
     # ---- teachers and labels

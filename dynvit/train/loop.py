@@ -65,6 +65,7 @@ def train_teacher(teacher: Teacher, data: Batches, config: Config, context: Cont
         train_epoch(state, forward, augmentation, data, config, group, between)
         state.progress.epoch, state.progress.step = state.progress.epoch + 1, 0
         state.metrics.clear()
+    group.sync_buffers(state.eval_model)
     teacher.keep_weights(state.eval_model.state_dict())
     context.log_text(f"teacher {name} trained for {epochs} epochs")
 
@@ -117,6 +118,9 @@ def update(
     progress = state.progress
     mixed_BCSS, label = augmentation(x_BCSS, target_B, progress.epoch, progress.step)
     number = progress.epoch * steps + progress.step
+    for group in state.optimizer.param_groups:
+        if progress.epoch < group.get("freeze_epochs", 0):
+            group["lr"] = 0.0  # the scheduler sets it again after the update
     terms, logits_BK = train_step(state, forward, mixed_BCSS, label, number, config)
     progress.lr = max(group["lr"] for group in state.optimizer.param_groups)
     state.metrics.add(progress.step, terms, logits_BK, target_B)
@@ -141,6 +145,8 @@ def finish_epoch(
     that of the sparse model at its end.
     """
     progress = state.progress
+    for model in state.models():
+        group.sync_buffers(model)
     found = evaluate(state.eval_model, data, config.evaluation.traced_images, state.amp, group)
     progress.epoch, progress.step = progress.epoch + 1, 0
     state.metrics.clear()

@@ -144,6 +144,9 @@ def build_state(
 ) -> TrainState:
     """Move a model with its initial weights to the device and build what trains it. clock: started with the trial."""
     train, device = config.train, context.device
+    if train.batch_size % (group.world * train.accumulate):
+        over = f"{group.world} processes with {train.accumulate} parts each (train.accumulate)"
+        raise ValueError(f"train.batch_size {train.batch_size} cannot be split evenly over {over}")
     memory_format = torch.channels_last if train.channels_last else torch.preserve_format
     model = group.sync_batchnorm(model.to(device, memory_format=memory_format))
     amp = amp_dtype(train.amp, device)

@@ -41,7 +41,7 @@ class DistillationMixin(PruningMixin):
     locations: blocks in front of which tokens are dropped, from 0; None: after each quarter of the depth.
     predictor_eps: of the predictor's layer norms.
     ratio_weight, distill_weight, token_weight: of the losses on the kept share, the teacher's logits and its tokens.
-    freeze_epochs: epochs without a gradient for the backbone; 5 in the paper, which starts from trained weights.
+    freeze_epochs: epochs in which the backbone's learning rate is 0; 5 in the paper, which starts from trained weights.
     trunk_scale: learning rate of the backbone over that of the predictors; 0.01 in the paper, for the same reason.
     """
 
@@ -79,11 +79,8 @@ class DistillationMixin(PruningMixin):
         return teacher is not None
 
     def set_epoch(self, epoch: int, epochs: int) -> None:
-        """The backbone does not move in the first `freeze_epochs` epochs; the predictors do."""
+        """The backbone does not move in the first `freeze_epochs` epochs (see `parameter_groups`)."""
         self.backbone_frozen = epoch < self.freeze_epochs
-        for name, parameter in self.named_parameters():
-            if not name.startswith("score_predictor"):
-                parameter.requires_grad_(not self.backbone_frozen)
 
     @property
     def at_final_operating_point(self) -> bool:
@@ -94,6 +91,8 @@ class DistillationMixin(PruningMixin):
 
         The backbone learns at `trunk_scale` (None: the model's own) times the rate of the predictors. Class token and
         position table are left as they were trained, unless the backbone learns at the full rate, as from scratch.
+        It is frozen by a learning rate of 0: gradients flow as always, so that processes exchange the same ones in
+        every epoch.
         """
         trunk_scale = self.trunk_scale if trunk_scale is None else trunk_scale
         groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
@@ -103,7 +102,12 @@ class DistillationMixin(PruningMixin):
                 key = (name.startswith("score_predictor"), parameter.ndim > 1 and not table)
                 groups.setdefault(key, []).append(parameter)
         return [
-            {"params": p, "lr_scale": 1.0 if own else trunk_scale, "weight_decay": weight_decay if matrix else 0.0}
+            {
+                "params": p,
+                "lr_scale": 1.0 if own else trunk_scale,
+                "weight_decay": weight_decay if matrix else 0.0,
+                "freeze_epochs": 0 if own else self.freeze_epochs,
+            }
             for (own, matrix), p in groups.items()
         ]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -57,6 +58,7 @@ class DepthRouter(nn.Module):
             self.register_buffer("bias_D", torch.zeros(depth))
         else:
             self.bias_D = None
+        self.load_D: Tensor | None = None  # how often each depth was chosen since the last `follow_load`
 
     def forward(self, x_BMC: Tensor) -> DepthChoice:
         logits_BMD = run_at_full_precision(self.net, x_BMC)
@@ -67,7 +69,8 @@ class DepthRouter(nn.Module):
         ranked_BMD = noisy_BMD if self.bias_D is None else noisy_BMD + self.bias_D
         chosen_BM = ranked_BMD.argmax(-1)
         if self.training and self.bias_D is not None:
-            self._follow_load(chosen_BM)
+            load_D = F.one_hot(chosen_BM[:, 1:], len(self.bias_D)).sum((0, 1))
+            self.load_D = load_D if self.load_D is None else self.load_D + load_D
         depth_BM = at_least(chosen_BM + 1, self.floor).clamp(max=self.layers)
         gates_BMS = self._gates(chosen_BM, probs_BMD) if self.training else None
         return DepthChoice(depth_BM, gates_BMS, logits_BMD, probs_BMD, chosen_BM)
@@ -80,10 +83,14 @@ class DepthRouter(nn.Module):
         return gates_BMD.masked_fill(kept_MD, 1.0)[..., : self.layers]
 
     @torch.no_grad()
-    def _follow_load(self, chosen_BM: Tensor, rate: float = 1e-3) -> None:
-        """Loss-free balancing: depths chosen less than the mean become more attractive."""
-        load_D = F.one_hot(chosen_BM[:, 1:], len(self.bias_D)).to(self.bias_D).mean((0, 1))
-        self.bias_D += rate * torch.sign(load_D.mean() - load_D)
+    def follow_load(self, rate: float = 1e-3) -> None:
+        """Loss-free balancing: depths chosen less than the mean, over all processes, become more attractive."""
+        if self.load_D is None:
+            return
+        load_D, self.load_D = self.load_D, None
+        if dist.is_available() and dist.is_initialized():
+            dist.all_reduce(load_D)
+        self.bias_D += rate * torch.sign(load_D.double().mean() - load_D).to(self.bias_D)
 
 
 class RandomDepth(nn.Module):

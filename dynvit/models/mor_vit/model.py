@@ -127,6 +127,11 @@ class MoRViT(TokenIntermediates, DeiT):
         if self.capacity_warmup and self.routing == "expert":
             self.warmup_step.fill_(step)
 
+    def end_step(self) -> None:
+        """Move the bias of loss-free balancing by the depths chosen in this step."""
+        if self.routing == "token":
+            self.router.follow_load()
+
     @property
     def at_final_operating_point(self) -> bool:
         warming = self.capacity_warmup and self.routing == "expert"

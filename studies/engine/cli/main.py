@@ -10,6 +10,7 @@ import click
 
 from studies.engine.cli.options import UsageError
 from studies.engine.core.errors import StudyError
+from studies.engine.core.files import DamagedFile
 from studies.engine.core.suggest import suggest_or_list
 
 COMMANDS = {
@@ -49,7 +50,7 @@ class _Commands(click.Group):
         """Run the command; problems of the study file or the command line end with exit code 2."""
         try:
             return super().invoke(ctx)
-        except StudyError as error:
+        except (StudyError, DamagedFile) as error:
             raise UsageError(str(error)) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

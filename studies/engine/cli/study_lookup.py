@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from studies.engine.cli.options import UsageError
 from studies.engine.core.errors import Problem, StudyError
+from studies.engine.core.files import DamagedFile
 from studies.engine.planning.overrides import make_label, parse_overrides
 from studies.engine.planning.selection import Selection
 from studies.engine.storage import plan_file
@@ -18,9 +19,6 @@ from studies.engine.study import study_files
 
 if TYPE_CHECKING:
     from studies.engine.planning.plan import Plan, Rerun
-
-DAMAGED = (FileNotFoundError, KeyError, TypeError, ValueError, AttributeError)
-"""Raised when a damaged plan.json is read."""
 
 
 def plan_selection(
@@ -44,20 +42,17 @@ def find_run(selection: Selection) -> PlanFile:
     STUDY is a name with --scale, --set, --smoke as for `run`, or NAME@LABEL as the folder is called.
 
     Raises:
-        UsageError: that was not run, or its plan is damaged.
+        UsageError: that was not run.
+        DamagedFile: its plan is damaged.
     """
-    try:
-        return _by_label(selection) if "@" in selection.study else _by_options(selection)
-    except DAMAGED as error:
-        remedy = f"the plan of {selection.study} is damaged; `studies run {selection.study}` writes it again"
-        raise UsageError(remedy) from error
+    return _by_label(selection) if "@" in selection.study else _by_options(selection)
 
 
 def all_runs(selection: Selection) -> list[PlanFile]:
     """Return the plans of all studies in a results folder; damaged ones are skipped (`doctor` reports them)."""
     plans = []
     for folder in plan_file.folders(selection.store.root):
-        with contextlib.suppress(*DAMAGED):
+        with contextlib.suppress(FileNotFoundError, DamagedFile):
             plans.append(plan_file.read_plan(folder))
     return plans
 

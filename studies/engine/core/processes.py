@@ -6,16 +6,24 @@ import os
 import shutil
 import socket
 import subprocess
+import time
 from functools import cache
+from pathlib import Path
 
 
 @cache
 def machine_id() -> str:
-    """Return what process ids are relative to: the host name and, on Linux, the process namespace."""
-    try:
-        return f"{socket.gethostname()}:{os.stat('/proc/self/ns/pid').st_ino}"
+    """Return what process ids are relative to: on Linux this boot of the machine and the process namespace."""
+    try:  # not the host name, which other machines may have too and which changes with the network
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}:{os.stat('/proc/self/ns/pid').st_ino}"
     except OSError:
         return socket.gethostname()
+
+
+def uptime() -> float:
+    """Return seconds since an arbitrary moment; unlike `time.monotonic`, those in which the machine slept count."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def start_time(pid: int) -> str:
@@ -38,6 +46,11 @@ def is_alive(pid: int, birth: str = "") -> bool:
     except PermissionError:
         return True
     return True
+
+
+def is_stopped(pid: int) -> bool:
+    """Return whether a process of this machine is suspended (SIGSTOP, Ctrl-Z)."""
+    return _stat(pid)[:1] == ["T"]
 
 
 def _stat(pid: int) -> list[str]:

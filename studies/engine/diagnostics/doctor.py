@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import shutil
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Literal
 
+from studies.engine.core.files import DamagedFile
 from studies.engine.core.formatting import count, first_few, size
 from studies.engine.diagnostics import hosts
 from studies.engine.diagnostics.orphans import orphans
@@ -50,7 +52,7 @@ def diagnose(store: Store) -> Iterator[Finding]:
         return
     yield writable(store)
     plans, damaged = read_plans(store)
-    checked = [check_trial(folder) for folder in sorted(store.trials.glob("*")) if folder.is_dir()]
+    checked = [check_trial(folder) for folder in sorted(store.trials.glob("[!.]*"))]
     yield space(store, plans, checked)
     yield from damaged
     yield from trials(checked)
@@ -97,7 +99,8 @@ def writable(store: Store) -> Finding:
         text = f"{store.root} cannot be written: {error.strerror}"
         return Finding("results", "attention", text, "free space, change its owner, or use --results DIR")
     finally:
-        probe.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            probe.unlink()
     return Finding("results", "fine", f"{store.root} can be written")
 
 
@@ -106,9 +109,9 @@ def read_plans(store: Store) -> tuple[list[PlanFile], list[Finding]]:
     for folder in plan_file.folders(store.root):
         try:
             plans.append(plan_file.read_plan(folder))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            remedy = f"`studies run {folder.name.partition('@')[0]}` with the same options writes it again"
-            damaged.append(Finding("plan", "attention", f"{folder / plan_file.NAME} is damaged", remedy))
+        except DamagedFile as error:
+            text, _, remedy = str(error).partition("; ")
+            damaged.append(Finding("plan", "attention", text, remedy))
     return plans, damaged
 
 

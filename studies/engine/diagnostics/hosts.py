@@ -5,6 +5,7 @@ Each trial's env.json and state.json record host, versions and clock.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import time
@@ -42,7 +43,8 @@ def clock_skew(store: Store) -> float:
         stamped = probe.stat().st_mtime
         after = time.time()
     finally:
-        probe.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            probe.unlink()
     return max(before - stamped, 0.0) or min(after - stamped, 0.0)
 
 
@@ -50,12 +52,11 @@ def remote_clock_skews(store: Store) -> dict[str, float]:
     """Return the same for hosts that run trials now, from their heartbeats in state.json."""
     found: dict[str, float] = {}
     for folder in store.trials.glob("*"):
-        file = folder / "state.json"
-        raw = read_json(file) or {}
-        if raw.get("status") == "running" and store.trial(folder.name).has_live_worker():
-            ahead = float(raw.get("heartbeat") or 0.0) - file.stat().st_mtime
+        state = store.trial(folder.name).state()
+        if state.status == "running" and state.heartbeat:
+            ahead = state.heartbeat - (folder / "state.json").stat().st_mtime
             if abs(ahead) < DAY:  # otherwise it is no heartbeat
-                found[str(raw.get("host", ""))] = ahead
+                found[state.host] = ahead
     return found
 
 
@@ -63,10 +64,9 @@ def environments(store: Store, now: float) -> dict[str, Env]:
     """Return host -> environment of its latest attempt."""
     latest: dict[str, tuple[float, Env]] = {}
     for folder in store.trials.glob("*"):
-        state = read_json(folder / "state.json") or {}
-        attempt = max(int(state.get("attempt") or 0) - 1, 0)
-        env = read_json(folder / "attempts" / str(attempt) / "env.json") or {}
-        host, when = str(env.get("host", "")), float(state.get("heartbeat") or state.get("ended") or 0.0)
+        state = store.trial(folder.name).state()
+        env = store.trial(folder.name).environment(state.attempt)
+        host, when = str(env.get("host") or ""), state.heartbeat or state.ended
         if host and now - when < RECENT and when > latest.get(host, (0.0, {}))[0]:
             latest[host] = when, env
     return {host: env for host, (_, env) in sorted(latest.items())}
@@ -93,8 +93,7 @@ def waiting(store: Store, plans: list[PlanFile]) -> dict[str, int]:
         if study_lock.running_driver(plan.folder) is not None:
             continue
         names = {trial.folder for trial in plan.trials} - submitted
-        states = [read_json(store.trials / name / "state.json") or {} for name in names]
-        count = sum(state.get("status") in ("queued", "preempted") for state in states)
+        count = sum(store.trial(name).state().status in ("queued", "preempted") for name in names)
         if count:
             found[plan.full_name] = count
     return found
@@ -112,7 +111,7 @@ def unused_snapshots(store: Store, plans: list[PlanFile]) -> list[Path]:
     used = {fingerprint(root())}
     for name, state in states.items():
         for attempt in range(state.attempt):
-            env = read_json(store.trials / name / "attempts" / str(attempt) / "env.json") or {}
+            env = store.trial(name).environment(attempt + 1)
             used |= {str(env.get("source") or ""), str(env.get("code") or "")}
     found = []
     for folder in sorted((store.root / "code").glob("[!.]*")):

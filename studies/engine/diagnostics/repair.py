@@ -9,9 +9,8 @@ import signal
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
-from studies.engine.core.files import read_json
+from studies.engine.core.files import remove
 from studies.engine.diagnostics import hosts
 from studies.engine.diagnostics.doctor import read_plans
 from studies.engine.diagnostics.orphans import orphans
@@ -23,7 +22,7 @@ from studies.engine.storage.results_dir import Store
 def repair(store: Store) -> Iterator[str]:
     """Repair the results folder and yield what was done. OSError if something cannot be removed."""
     for path in temp_files(store.root, time.time()):
-        _remove(path)
+        remove(path)
         yield f"removed {path.relative_to(store.root)}, left half-written by a dead process"
     yield from _lost(store)
     yield from _claims(store)
@@ -41,10 +40,9 @@ def _lost(store: Store) -> Iterator[str]:
     """Mark trials as lost that claim to run: `run` would notice, a reader of state.json would not."""
     for path in sorted(store.trials.glob("*")):
         folder = store.trial(path.name)
-        if (read_json(folder.state_file) or {}).get("status") != "running":
-            continue
         state = folder.state()
-        if state.status == "lost" and folder.set_state_if_idle(replace(state, ended=state.ended or state.heartbeat)):
+        stale = state.status == "lost" and not state.ended and state.attempt > 0
+        if stale and folder.set_state_if_idle(replace(state, ended=state.heartbeat)):
             yield f"marked trial {folder.id} as lost, its worker is dead; the next run resumes from its checkpoint"
 
 
@@ -56,10 +54,3 @@ def _claims(store: Store) -> Iterator[str]:
             Lease(file).release(token)
             who = f"process {holder.get('pid')} on {holder.get('host')}"
             yield f"removed {file.relative_to(store.root)}, the claim of {who}, which is dead"
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
+import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from studies.engine.core.files import read_json
+from studies.engine.core.files import DamagedFile, lines
 from studies.engine.core.trial import Status
+from studies.engine.storage import records
+from studies.engine.storage.checkpoint import Checkpoint
+from studies.engine.storage.events import parse_event
 from studies.engine.storage.lease import HEARTBEAT_SECONDS, STALE_AFTER, Lease
-from studies.engine.storage.trial_folder import TrialFolder, parse_event
+from studies.engine.storage.trial_folder import TrialFolder
 
 OLD_SECONDS = 6 * STALE_AFTER * HEARTBEAT_SECONDS
 """A temporary file that was not written to for this long has no live writer."""
@@ -20,6 +24,8 @@ TEMPORARY = re.compile(
     r"|(gang|rendezvous)-[0-9a-f]{12}"
 )
 """Names of unfinished files of `write_atomic`, checkpoints, snapshots, renderings, claims and rendezvous."""
+
+THEN = "then repeat the same `studies run`"
 
 Problem = tuple[Path, str, str]
 """File, what is wrong, what to do."""
@@ -39,56 +45,67 @@ class TrialCheck:
 
 def check_trial(path: Path) -> TrialCheck:
     folder, found = TrialFolder(path), TrialCheck(path.name)
+    if not path.is_dir():
+        found.problems.append((path, "is not a folder", f"rm {path}, {THEN}"))
+        return found
     try:
         found.size = sum(file.lstat().st_size for file in path.rglob("*"))
         claim = Lease(folder.lease_file)
         found.claimed = claim.is_alive()
-        found.stale_claim = folder.lease_file.exists() and not found.claimed
-        found.status = folder.state().status
-        written = read_json(folder.state_file) or {}
-        found.stale_running = written.get("status") == "running" and found.status == "lost"
-        found.problems = [*_objects(folder), *_events(folder, found.claimed)]
+        found.stale_claim = os.path.lexists(folder.lease_file) and not found.claimed
+        state = folder.state()
+        found.status = state.status
+        found.stale_running = state.status == "lost" and not state.ended and state.attempt > 0
+        found.problems = [*_objects(folder, state.attempt), *_archives(folder), *_events(folder, found.claimed)]
     except OSError as error:
         where = Path(error.filename or path)
         found.problems.append((where, f"cannot be read: {error.strerror}", f"chmod -R u+rwX {path}"))
     return found
 
 
-def _objects(folder: TrialFolder) -> list[Problem]:
+def _objects(folder: TrialFolder, attempts: int) -> list[Problem]:
     """Check the files that hold one JSON object each."""
-    then = "then repeat the same `studies run`"
-    remedies = {
-        folder.spec_file: f"rm -r {folder.path}, {then}",
-        folder.state_file: f"rm {folder.state_file}, {then}",
-        folder.result_file: f"rm {folder.result_file}, {then}",
+    env = folder.attempt_folder(max(attempts - 1, 0)) / "env.json"
+    sidecar = Checkpoint(folder).sidecar
+    anew = f"rm -r {folder.path}, {THEN}"
+    checks: dict[Path, tuple[Callable[[Path], object], str]] = {
+        folder.spec_file: (records.read_spec, anew),
+        folder.state_file: (records.read_state, f"rm -r {folder.state_file}, {THEN}"),
+        folder.result_file: (records.read_result, f"rm -r {folder.result_file}, {THEN}"),
+        sidecar: (records.read_checkpoints, f"rm -r {sidecar.parent}, {THEN}: the trial starts from the beginning"),
+        env: (records.read_environment, f"only the record of its machine is lost; to train it again: {anew}"),
     }
     problems: list[Problem] = []
-    for file, remedy in remedies.items():
+    for file, (read, remedy) in checks.items():
         try:
-            whole = isinstance(json.loads(file.read_bytes()), dict)
-        except FileNotFoundError:
-            if file != folder.spec_file:
-                continue
-            problems.append((file, "is missing", remedy))
-        except ValueError:
-            problems.append((file, "is damaged", remedy))
-        else:
-            if not whole:
-                problems.append((file, "is damaged", remedy))
+            if read(file) is None and file == folder.spec_file:
+                problems.append((file, "is missing", remedy))
+        except DamagedFile as error:
+            problems.append((file, str(error), remedy))
     return problems
+
+
+def _archives(folder: TrialFolder) -> list[Problem]:
+    found = [folder.predictions_file, folder.path / "maps.npz"]
+    remedy = f"only figures and paired tests miss it; to train it again: rm -r {folder.path}, {THEN}"
+    return [
+        (file, "is damaged", remedy)
+        for file in found
+        if os.path.lexists(file) and not (file.is_file() and zipfile.is_zipfile(file))
+    ]
 
 
 def _events(folder: TrialFolder, live: bool) -> list[Problem]:
     """Find damaged lines; an incomplete last one is being written, or is cut off by the next attempt."""
-    if not folder.events_file.exists():
-        return []
-    with open(folder.events_file, "rb") as f:
-        damaged = [n for n, line in enumerate(f, 1) if parse_event(line) is None and (line.endswith(b"\n") or not live)]
+    file, here = folder.events_file, lines(folder.events_file)
+    if os.path.lexists(file) and not file.is_file():
+        return [(file, "is not a file", f"rm -r {file}")]
+    damaged = [n for n, line in enumerate(here, 1) if parse_event(line) is None and (line.endswith(b"\n") or not live)]
     if not damaged:
         return []
-    lines = f"line {damaged[0]}" if len(damaged) == 1 else f"{len(damaged)} lines, the first {damaged[0]},"
+    where = f"line {damaged[0]}" if len(damaged) == 1 else f"{len(damaged)} lines, the first {damaged[0]},"
     remedy = f"only the curve has a gap; to train it again: rm -r {folder.path}"
-    return [(folder.events_file, f"{lines} cannot be read", remedy)]
+    return [(file, f"{where} cannot be read", remedy)]
 
 
 def temp_files(root: Path, now: float) -> list[Path]:

@@ -6,6 +6,7 @@ worker of an earlier driver still runs is watched, not started twice.
 
 from __future__ import annotations
 
+import errno
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -13,14 +14,19 @@ from dataclasses import dataclass, replace
 
 from studies.engine.core.stop import StopRequest
 from studies.engine.core.trial import State, Trial
-from studies.engine.execution.exit_notes import EXIT_NOTE_SECONDS, ExitNotes
+from studies.engine.execution.exit_notes import ExitNotes
 from studies.engine.execution.job_batching import JobBatcher
 from studies.engine.jobs.launcher import BatchLauncher, Handle, JobState, Launcher
 from studies.engine.jobs.worker_process import STOP_GRACE_SECONDS
 from studies.engine.runtime.worker import RUNNABLE
 from studies.engine.storage.checkpoint import Checkpoint
+from studies.engine.storage.lease import HEARTBEAT_SECONDS
 from studies.engine.storage.state_watcher import StateWatcher
 
+EXIT_NOTE_SECONDS = 5.0
+"""Seconds for the launcher to report how the job of a trial ended that this driver did not stop."""
+LOSS_SECONDS = max(1.0, HEARTBEAT_SECONDS)
+"""Seconds from the first sight of a loss, while its job runs: a suspended worker that goes on takes them at most."""
 MAX_JOBS_WITHOUT_START = 3
 """Jobs in a row that end without starting a trial before the driver gives up."""
 
@@ -126,7 +132,7 @@ class Driver:
             if state != "gone":
                 continue
             before = self._handles.pop(handle)
-            self._exit_notes.by_pid[handle.pid] = handle.exit_note
+            self._exit_notes.add(handle)
             if self._batch is not None:
                 self._ended_jobs[handle.job.folders[0].name] = handle, before
                 continue
@@ -158,6 +164,8 @@ class Driver:
         taken = self._job_state_by_trial()
         for name in list(self._open):
             state = states[name]
+            if state.status not in ("lost", "stopped"):
+                self._exit_notes.forget(name)
             if state.status == "done":
                 del self._open[name]
             elif self._stop:
@@ -168,8 +176,20 @@ class Driver:
                 self._on_failed(name, state)
             elif self._batch is not None:
                 self._update_batch_trial(name, state, taken.get(name))
-            elif state.status == "lost" and self._exit_notes.complete(name, state.pid, bool(self._handles)):
-                self._on_failed(name, replace(state, reason=self._exit_notes.by_pid.get(state.pid) or state.reason))
+            elif state.status == "lost":
+                self._on_lost(name, state)
+
+    def _on_lost(self, name: str, state: State) -> None:
+        """Count a lost worker as a failure, unless its job runs on: then only its claim was lost."""
+        jobs = [job for job in self._handles if any(folder.name == name for folder in job.job.folders)]
+        if not self._exit_notes.is_known(name, state, LOSS_SECONDS if self._handles else 0.0):
+            return
+        note = self._exit_notes.of(state)
+        if note is None and any(self._job_states.get(job) == "running" for job in jobs):
+            if self._requeue(name, state):
+                self._say(f"retry     {name}  {state.reason}")
+        else:
+            self._on_failed(name, replace(state, reason=note or state.reason))
 
     def _update_batch_trial(self, name: str, state: State, job: JobState | None) -> None:
         """Requeue or fail a trial whose batch job lost or preempted it. job: the current state of that job."""
@@ -195,12 +215,12 @@ class Driver:
     def _on_stopped(self, name: str, state: State) -> None:
         """Requeue a trial stopped by an earlier driver, another study or its node; out of memory is a failure."""
         own = self._handles and state.attempt > self._initial_attempts.get(name, 0)
-        if own and not self._exit_notes.complete(name, state.pid, bool(self._handles), EXIT_NOTE_SECONDS):
+        if own and not self._exit_notes.is_known(name, state, EXIT_NOTE_SECONDS):
             return
-        self._exit_notes.first_seen.pop(name, None)
-        if self._exit_notes.by_pid.get(state.pid) == "oom":
+        self._exit_notes.forget(name)
+        if self._exit_notes.of(state) == "oom":
             failed = replace(state, status="failed", reason="oom", ended=state.ended or time.time())
-            self._watch.folders[name].set_state_if_idle(failed)
+            self._set_state(name, failed)
             self._on_failed(name, failed)
         else:
             self._requeue(name, state)
@@ -217,17 +237,27 @@ class Driver:
                 self._say(f"retry     {name}  {label}  {state.status}: {state.reason}")
             return
         if state.status == "lost":
-            self._watch.folders[name].set_state_if_idle(replace(state, ended=state.ended or time.time()))
+            self._set_state(name, replace(state, ended=state.ended or time.time()))
         if self._batch is not None:  # its job would requeue itself
             self._launcher.stop([h for h in self._handles if h.job.folders[0].name == name], kill=True)
-        del self._open[name]
+        self._open.pop(name, None)
 
     def _requeue(self, name: str, state: State) -> bool:
-        """Return False where a worker holds the trial, or it is done."""
-        queued = self._watch.folders[name].set_state_if_idle(replace(state, status="queued"))
+        """Return False where a worker holds the trial, it is done, or its folder cannot be used."""
+        queued = self._set_state(name, replace(state, status="queued"))
         if queued:
             self._ended_jobs.pop(name, None)
         return queued
+
+    def _set_state(self, name: str, state: State) -> bool:
+        try:
+            return self._watch.folders[name].set_state_if_idle(state)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):  # of all trials
+                raise
+            self._say(f"failed    {name}  its folder cannot be used: {error.strerror}")
+            self._open.pop(name, None)
+            return False
 
     # ---- the end
 
@@ -246,5 +276,4 @@ class Driver:
             return
         for name, state in self._watch.poll().items():
             if name in self._open and state.status == "lost":
-                killed = replace(state, status="stopped", reason="killed while stopping")
-                self._watch.folders[name].set_state_if_idle(killed)
+                self._set_state(name, replace(state, status="stopped", reason="killed while stopping"))

@@ -6,7 +6,7 @@ import threading
 import time
 from pathlib import Path
 
-from studies.engine.core.files import write_atomic
+from studies.engine.core.files import lines, remove, write_atomic
 from studies.engine.core.stop import StopRequest
 from studies.engine.storage.lease import HEARTBEAT_SECONDS, Lease
 
@@ -56,17 +56,14 @@ class StudyLock:
     def __exit__(self, *_: object) -> None:
         self._end.set()
         self._thread.join()
-        (self._folder / STOP).unlink(missing_ok=True)
+        remove(self._folder / STOP)
         self._claim.release(self._token)
 
     def _run(self) -> None:
         touched = time.monotonic()
         while not self._end.wait(min(0.5, HEARTBEAT_SECONDS / 2)):
-            try:
-                if (self._folder / STOP).read_text().strip() == self._token:
-                    self._stop.request()
-            except OSError:
-                pass
+            if b"".join(lines(self._folder / STOP)).strip() == self._token.encode():
+                self._stop.request()
             if time.monotonic() - touched >= HEARTBEAT_SECONDS:
                 touched = time.monotonic()
                 try:

@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 from studies.engine.core.config import canonical_json
 from studies.engine.core.errors import Problem, StudyError
-from studies.engine.core.files import read_json
 from studies.engine.core.formatting import first_few
 from studies.engine.core.trial import Arm, State, Trial
 from studies.engine.planning import identity
@@ -200,5 +199,5 @@ def _must_restart(trial: Trial, state: State, stale: set[str], rerun: Rerun | No
 
 
 def _is_stale(store: Store, trial: Trial, state: State) -> bool:
-    env = read_json(store.trial(trial.folder_id).attempt_folder(max(state.attempt - 1, 0)) / "env.json") or {}
+    env = store.trial(trial.folder_id).environment(state.attempt)
     return bool(env.get("source")) and env["source"] != fingerprint(root())

@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from studies.engine.core.files import write_atomic, zip_bytes
+from studies.engine.core.files import read_zip, write_atomic, zip_bytes
 from studies.engine.storage.trial_folder import TrialFolder
 
 NAME = "predictions.npz"
@@ -41,10 +41,9 @@ def _current(target: Path, trials: Sequence[TrialFolder]) -> bool:
 def _archive(trials: Sequence[TrialFolder]) -> bytes:
     members: dict[str, bytes] = {}
     for trial in trials:
-        try:
-            with zipfile.ZipFile(trial.predictions_file) as archive:
-                prediction, target = (archive.read(f"{name}.npy") for name in ("prediction", "target"))
-        except (OSError, zipfile.BadZipFile, KeyError):
+        found = read_zip(trial.predictions_file)
+        prediction, target = found.get("prediction.npy"), found.get("target.npy")
+        if prediction is None or target is None:
             continue  # a foreign or incomplete file
         name = hashlib.sha256(target).hexdigest()[:8]
         members[f"target/{name}.npy"] = target

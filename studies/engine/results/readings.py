@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from studies.engine.core.files import read_json
 from studies.engine.core.trial import State, Status
+from studies.engine.storage.events import Event
 from studies.engine.storage.plan_file import PlanFile, PlannedMetric, PlannedTrial
 from studies.engine.storage.results_dir import Store
-from studies.engine.storage.trial_folder import Event, TrialFolder
+from studies.engine.storage.trial_folder import TrialFolder
 
 Cell = str | bool | int | float | None
 Row = dict[str, Cell]
@@ -43,8 +43,9 @@ class Curves:
     step: array[int] = field(default_factory=lambda: array("q"))
     value: array[float] = field(default_factory=lambda: array("d"))
 
-    def add(self, trial: str, events: Iterable[Event]) -> None:
-        """Add a trial's events, once per (metric, step): the last one written counts."""
+    def add(self, trial: str, events: Iterable[Event]) -> dict[str, float]:
+        """Add a trial's events, once per (metric, step): the last one written counts. Return each metric's value at the
+        largest step."""
         points = {(name, event.step): value for event in events for name, value in event.metrics.items()}
         for name, _ in points:
             self.metrics.setdefault(name, len(self.metrics))
@@ -54,6 +55,7 @@ class Curves:
             self.value.append(points[name, step])
         self.trial.extend([len(self.trials)] * len(points))
         self.trials.append(trial)
+        return {name: points[name, step] for name, step in sorted(points)}
 
 
 def read_all(store: Store, plan: PlanFile, curves: Curves | None = None) -> dict[str, Reading]:
@@ -66,16 +68,11 @@ def read(folder: TrialFolder, plan: PlanFile, curves: Curves | None = None) -> R
     """Read one trial folder; curves: also add its events to them."""
     state, result = folder.state(), folder.result()
     status: Status = "lost" if state.status == "done" and result is None else state.status
-    env = read_json(folder.attempt_folder(max(state.attempt - 1, 0)) / "env.json")
     latest: dict[str, float] = {}
     if curves is not None or any(_event_key(metric) for metric in plan.metrics.values()):
-        events = list(folder.events())
-        for event in events:
-            latest |= event.metrics
-        if curves is not None:
-            curves.add(folder.id, events)
+        latest = (curves or Curves()).add(folder.id, folder.events())
     finished = result if status == "done" and result is not None else {}
-    return Reading(folder.id, state, status, finished, env or {}, latest)
+    return Reading(folder.id, state, status, finished, folder.environment(state.attempt), latest)
 
 
 def ordered(plan: PlanFile) -> list[PlannedTrial]:

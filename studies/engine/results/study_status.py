@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from studies.engine.core.files import DamagedFile
 from studies.engine.core.trial import State
 from studies.engine.execution import study_lock
 from studies.engine.storage.plan_file import PlanFile, PlannedTrial, folders, read_plan
@@ -50,11 +51,28 @@ class StudyStatus:
         }
 
 
-def find_runs(store: Store, study: str) -> list[StudyStatus]:
-    """Return the runs of a name on the command line: ``name@label`` that one, ``name`` also all its labels."""
+def find_runs(store: Store, study: str, say: Callable[[str], None]) -> list[StudyStatus]:
+    """Return the runs of a name on the command line: ``name@label`` that one, ``name`` also all its labels.
+
+    What is wrong with those that cannot be read is said.
+
+    Raises:
+        DamagedFile: there are runs, and none can be read.
+    """
     name = Path(study).stem if study.endswith((".yaml", ".yml")) else study
-    found = [folder for folder in folders(store.root) if name in (folder.name, folder.name.partition("@")[0])]
-    return [StudyStatus(store, read_plan(folder)) for folder in found]
+    found, damaged = [], []
+    for folder in folders(store.root):
+        if name not in (folder.name, folder.name.partition("@")[0]):
+            continue
+        try:
+            found.append(StudyStatus(store, read_plan(folder)))
+        except DamagedFile as error:
+            damaged.append(error)
+    if damaged and not found:
+        raise damaged[0]
+    for problem in damaged:
+        say(str(problem))
+    return found
 
 
 def _row(trial: PlannedTrial, states: Mapping[str, State]) -> dict[str, Any]:

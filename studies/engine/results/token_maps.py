@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studies.engine.core.files import write_atomic
+from studies.engine.core.files import read_zip, write_atomic
 from studies.engine.storage.results_dir import Store
 
 if TYPE_CHECKING:
@@ -41,6 +41,6 @@ def _chosen(store: Store, plan: PlanFile, readings: Mapping[str, Reading]) -> di
         arm = trial.part, trial.arm
         if arm in seen or readings[trial.folder].status != "done":
             continue
-        if (store.trial(trial.folder).path / FILE).is_file():
+        if read_zip(store.trial(trial.folder).path / FILE):
             seen[arm] = trial.folder
     return {name: store.trial(name).path / FILE for name in seen.values()}

@@ -11,12 +11,13 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from studies.engine.core.files import lines
 from studies.engine.core.processes import is_alive
 from studies.engine.core.stop import StopRequest
 from studies.engine.core.trial import State
 from studies.engine.runtime.context import TrialContext
+from studies.engine.storage.fence import Fence, LeaseLost
 from studies.engine.storage.lease import HEARTBEAT_SECONDS
-from studies.engine.storage.trial_folder import TrialFolder
 
 POLL_SECONDS = min(1.0, HEARTBEAT_SECONDS / 2)
 ORPHAN_GRACE_SECONDS = 5.0
@@ -45,15 +46,9 @@ class Heartbeat:
     """Use as a context manager around one attempt; writes `state` with the context's step and values."""
 
     def __init__(
-        self,
-        folder: TrialFolder,
-        token: str,
-        state: State,
-        context: TrialContext,
-        stop: StopRequest,
-        parents: ParentMonitor | None,
+        self, fence: Fence, state: State, context: TrialContext, stop: StopRequest, parents: ParentMonitor | None
     ) -> None:
-        self._folder, self._token, self._state, self._context = folder, token, state, context
+        self._fence, self._state, self._context = fence, state, context
         self._stop, self._parents = stop, parents
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -86,16 +81,15 @@ class Heartbeat:
                 self._poll_stop_request()
                 self._check_deadline()
                 due = time.monotonic() - self._touched >= HEARTBEAT_SECONDS
-                if due and not self._folder.renew_lease(self._token):
-                    self._context.lease_lost = True
-                    self._stop.request()
-                    return
+                self._fence.renew() if due else self._fence.check()
                 now = self.state()
                 if due or (now.step, now.latest) != (written.step, written.latest):
-                    self._folder.set_state(now)
+                    self._fence.set_state(now)
                     written = now
                 if due:
                     self._touched = time.monotonic()
+            except LeaseLost:
+                return  # the task meets it at its next call
             except OSError:
                 continue  # full disk, network drive offline: the task meets the error itself, or it passes
 
@@ -115,8 +109,5 @@ class Heartbeat:
                 if os.getpgid(0) == os.getpid():
                     os.killpg(0, signal.SIGKILL)  # with the processes it started
                 os._exit(1)
-        try:
-            if self._folder.stop_file.read_text().strip() == self._token:
-                self._stop.request()
-        except FileNotFoundError:
-            pass
+        if b"".join(lines(self._fence.folder.stop_file)).strip() == self._fence.token.encode():
+            self._stop.request()

@@ -22,17 +22,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from studies.engine.core.files import write_atomic
+from studies.engine.core.files import remove, write_atomic
 from studies.engine.core.stop import StopRequest
 from studies.engine.core.trial import State, Status
 from studies.engine.runtime import task_loader
-from studies.engine.runtime.context import LeaseLost, TrialContext
+from studies.engine.runtime.context import TrialContext
 from studies.engine.runtime.distributed import env
 from studies.engine.runtime.distributed.leader import RankServer
 from studies.engine.runtime.heartbeat import Heartbeat, ParentMonitor
 from studies.engine.runtime.outcome import classify_distributed_outcome, classify_outcome, describe_exception
 from studies.engine.runtime.output_capture import capture_output, flush, timeout_interrupt
-from studies.engine.storage import environment
+from studies.engine.storage import environment, records
+from studies.engine.storage.fence import Fence, LeaseLost
 from studies.engine.storage.trial_folder import TrialFolder
 
 RUNNABLE = ("planned", "queued", "preempted")
@@ -68,18 +69,25 @@ def run_trials(
 ) -> list[Status]:
     """Run the runnable `folders` in this worker process; return the status of each attempt."""
     ended: list[Status] = []
+    problem: OSError | None = None
     while True:
         before = len(ended)
         for folder in folders:
             if stop:
                 return ended
-            status = run_attempt(folder, stop, device, parents, minutes=minutes)
+            try:
+                status = run_attempt(folder, stop, device, parents, minutes=minutes)
+            except OSError as error:  # of this folder, perhaps: the others are tried too
+                problem, status = problem or error, None
             if status is not None:
                 ended.append(status)
             if status == "failed" and folder.state().reason.startswith("oom"):
                 return ended  # only a new process frees the device's memory reliably
         if len(ended) == before or not until_empty:
-            return ended
+            break
+    if problem is not None:
+        raise problem
+    return ended
 
 
 def run_attempt(
@@ -101,22 +109,30 @@ def run_attempt(
         state = folder.state()  # read again: another worker may have run it before the lease was acquired
         if state.status not in RUNNABLE:
             return None
-        remove_temp_files(folder)
+        fence = Fence(folder, token, state.attempt)
+        remove_temp_files(fence)
+        fence.verify()
+        if not folder.begin_attempt(fence.attempt):
+            return None
         now = time.time()
         running = State("running", state.attempt + 1, host=socket.gethostname(), pid=os.getpid(), device=device)
         running = replace(running, started=state.started or now, heartbeat=now)
-        here = folder.attempt_folder(state.attempt)
-        here.mkdir(parents=True, exist_ok=True)
-        folder.set_state(running)
-        with capture_output(here / "log.txt", inline), timeout_interrupt(inline) as interrupt:
-            return _run(folder, token, running, stop, parents, ranks, minutes, interrupt)
+        fence.set_state(running)
+        log = folder.attempt_folder(fence.attempt) / "log.txt"
+        with capture_output(log, inline), timeout_interrupt(inline) as interrupt:
+            return _run(fence, running, stop, parents, ranks, minutes, interrupt)
+    except LeaseLost:
+        return None
+    except OSError:
+        if folder.holds_lease(token):
+            raise
+        return None  # the worker that has taken over cleared this one's files away
     finally:
         folder.release_lease(token)
 
 
 def _run(
-    folder: TrialFolder,
-    token: str,
+    fence: Fence,
     running: State,
     stop: StopRequest,
     parents: ParentMonitor | None,
@@ -124,30 +140,30 @@ def _run(
     minutes: float | None,
     interrupt: Callable[[str], None] | None,
 ) -> Status | None:
-    began = time.monotonic()
-    here = folder.attempt_folder(running.attempt - 1)
+    began, folder = time.monotonic(), fence.folder
+    here = folder.attempt_folder(fence.attempt)
     write_atomic(here / "env.json", json.dumps(environment.describe(running.device), indent=1) + "\n", durable=False)
     spec = folder.spec() or {}
-    context = TrialContext(folder, running.attempt - 1, int(spec.get("seed", 0)), running.device, stop, ranks)
+    context = TrialContext(fence, spec.get("seed", 0), running.device, stop, ranks)
     context.log_text(f"trial {folder.id}, attempt {running.attempt}, process {running.pid} on {running.host}")
-    heartbeat = Heartbeat(folder, token, running, context, stop, parents)
+    heartbeat = Heartbeat(fence, running, context, stop, parents)
     heartbeat.minutes = minutes
-    heartbeat.on_timeout = interrupt or (lambda reason: abort(folder, heartbeat, "failed", reason))
+    heartbeat.on_timeout = interrupt or (lambda reason: abort(fence, heartbeat, "failed", reason))
     status: Status = "failed"
     try:
         with heartbeat:
             if ranks is not None:
-                ranks.abort = lambda reason: abort(folder, heartbeat, "lost", reason)
+                ranks.abort = lambda reason: abort(fence, heartbeat, "lost", reason)
                 _wait_for_ranks(ranks, spec, context)
             result = run_spec(spec, context)
             if ranks is not None:
                 ranks.finish()
         result["cost"].setdefault("seconds", round(time.monotonic() - began, 3))
-        folder.set_result({"schema": 1, **result})
+        fence.set_result(result)
         status, reason = "done", ""
     except LeaseLost:
         context.log_text("another worker has taken over this trial; this process writes nothing more")
-        return None
+        raise
     except BaseException as error:
         status, reason = classify_outcome(error, stop, context)
         if ranks is not None and status == "failed" and reason != "oom":
@@ -156,11 +172,12 @@ def _run(
             traceback.print_exc()
             traceback.clear_frames(error.__traceback__)  # releases the task's objects
         if isinstance(error, KeyboardInterrupt):
-            folder.set_state(replace(heartbeat.state(), status=status, reason=reason, ended=time.time()))
+            with contextlib.suppress(LeaseLost):
+                fence.set_state(replace(heartbeat.state(), status=status, reason=reason, ended=time.time()))
             raise
     finally:
         context.close(remove_checkpoint=status == "done" and not keeps_checkpoint(spec.get("config")))
-    folder.set_state(replace(heartbeat.state(), status=status, reason=reason, ended=time.time()))
+    fence.set_state(replace(heartbeat.state(), status=status, reason=reason, ended=time.time()))
     context.log_text(f"{status} after {time.monotonic() - began:.1f} s" + (f": {reason}" if reason else ""))
     if status == "failed":
         gc.collect()
@@ -171,11 +188,7 @@ def run_spec(spec: dict[str, Any], context: TrialContext) -> dict[str, Any]:
     """Return the task's result as JSON values: {"metrics": {...}, "cost": {...}}."""
     if "task" not in spec or "config" not in spec:
         raise ValueError("spec.json is missing or damaged")
-    result = task_loader.run_task(spec["task"], spec["config"], context)
-    if not isinstance(result, dict) or not isinstance(result.get("metrics"), dict):
-        expected = 'a task returns {"metrics": {...}, "cost": {...}}'
-        raise TypeError(f"{expected}, this one returned {type(result).__name__}")
-    return dict(json.loads(json.dumps({"cost": {}, **result}, default=lambda value: value.item())))
+    return records.plain_result(task_loader.run_task(spec["task"], spec["config"], context))
 
 
 def _wait_for_ranks(ranks: RankServer, spec: dict[str, Any], context: TrialContext) -> None:
@@ -184,11 +197,13 @@ def _wait_for_ranks(ranks: RankServer, spec: dict[str, Any], context: TrialConte
     context.log_text(f"{ranks.world} processes, this is the first")
 
 
-def abort(folder: TrialFolder, heartbeat: Heartbeat, status: Status, reason: str) -> None:
+def abort(fence: Fence, heartbeat: Heartbeat, status: Status, reason: str) -> None:
     """Exit this process, which hangs in something that cannot be interrupted."""
-    folder.set_state(replace(heartbeat.state(), status=status, reason=reason, ended=time.time()))
-    print(f"{status}: {reason}; no step finished in time; aborting the process", flush=True)
-    os._exit(1)
+    try:
+        fence.set_state(replace(heartbeat.state(), status=status, reason=reason, ended=time.time()))
+        print(f"{status}: {reason}; no step finished in time; aborting the process", flush=True)
+    finally:
+        os._exit(1)
 
 
 def keeps_checkpoint(config: object) -> bool:
@@ -198,15 +213,17 @@ def keeps_checkpoint(config: object) -> bool:
     )
 
 
-def remove_temp_files(folder: TrialFolder) -> None:
+def remove_temp_files(fence: Fence) -> None:
     """Remove partial files that a killed worker left."""
+    folder = fence.folder
     for place in (folder.path, folder.checkpoint_file.parent):
         for file in place.glob(".*"):
             with contextlib.suppress(FileNotFoundError):
                 lease = file.name.startswith(".claim.")  # another process may be acquiring it now
-                if not lease or file.stat().st_mtime < time.time() - 600:
-                    file.unlink()
-    folder.stop_file.unlink(missing_ok=True)
+                if not lease or file.lstat().st_mtime < time.time() - 600:
+                    fence.verify()
+                    remove(file)
+    remove(folder.stop_file)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

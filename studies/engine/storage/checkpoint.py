@@ -1,21 +1,23 @@
 """The trial's checkpoint: written atomically, verified when read, the previous one kept until the next.
 
-``ckpt/last.json`` holds size and sha256 of the newest file and of the one before. It is written before either file
-moves, so whichever rename a kill falls between, each file on disk can be verified.
+``ckpt/last.json`` holds size, sha256 and attempt of the newest file and of the one before. It is written before either
+file moves, so whichever rename a kill falls between, each file on disk can be verified, and a file that it does not
+name, of a worker that came too late, is not read.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from studies.engine.core.files import read_json, write_atomic
+from studies.engine.core.files import DamagedFile, make_folder, open_regular, set_aside, write_atomic
+from studies.engine.storage import records
 from studies.engine.storage.trial_folder import TrialFolder
 
 
@@ -27,17 +29,22 @@ class Checkpoint:
         self.step = 0
         """The last step logged before the checkpoint that `find` returned."""
 
-    def save(self, write: Callable[[Path], None], step: int) -> None:
-        """Replace the checkpoint by the file that `write` creates at the path it is given."""
-        self.last.parent.mkdir(exist_ok=True)
+    def save(
+        self, write: Callable[[Path], None], step: int, attempt: int = 0, commit: Callable[[], None] = lambda: None
+    ) -> None:
+        """Replace the checkpoint by the file that `write` creates at the path it is given.
+
+        commit: called last before anything is replaced, and may raise.
+        """
+        make_folder(self.last.parent)
         temporary = self.last.with_name(f".{self.last.name}.{os.getpid()}")
         try:
             write(temporary)
             with open(temporary, "rb+") as f:
                 os.fsync(f.fileno())
-            newest = {**_fingerprint(temporary), "step": step}
-            known = {"last": newest, "previous": (read_json(self.sidecar) or {}).get("last")}
-            write_atomic(self.sidecar, json.dumps(known) + "\n")
+            newest = {**_fingerprint(temporary), "step": step, "attempt": attempt}
+            known = {"last": newest, "previous": self._known().get("last")}
+            write_atomic(self.sidecar, json.dumps(known) + "\n", commit=commit)
             if self.last.exists():
                 os.replace(self.last, self.previous)
             os.replace(temporary, self.last)
@@ -47,28 +54,31 @@ class Checkpoint:
 
     def find(self, say: Callable[[str], None]) -> Path | None:
         """Return the newest intact checkpoint, or None; damaged ones are set aside and reported."""
-        known = [k for k in (read_json(self.sidecar) or {}).values() if k]
-        for file in (self.last, self.previous):
-            if not file.exists():
-                continue
-            is_ = _fingerprint(file)
-            for entry in known:
-                if is_.items() <= entry.items():
-                    self.step = int(entry.get("step", 0))
-                    return file
-            aside = file.with_name(f"{file.name}.damaged.{int(time.time())}")
-            os.replace(file, aside)
-            say(f"checkpoint {file.name} is damaged, set aside as {aside.name}")
+        known = list(self._known().values())
+        for file in filter(os.path.lexists, (self.last, self.previous)):
+            with contextlib.suppress(OSError):
+                is_ = _fingerprint(file)
+                for entry in known:
+                    if is_.items() <= entry.items():
+                        self.step = entry.get("step", 0)
+                        return file
+            say(f"checkpoint {file.name} is damaged, set aside as {set_aside(file).name}")
         return None
 
     def digest(self) -> str:
         """Return the newest file's sha256, empty before the first `save`: shows whether a trial made progress."""
-        return str(((read_json(self.sidecar) or {}).get("last") or {}).get("sha256", ""))
+        return str(self._known().get("last", {}).get("sha256", ""))
 
     def remove(self) -> None:
         shutil.rmtree(self.last.parent, ignore_errors=True)
 
+    def _known(self) -> dict[str, dict[str, Any]]:
+        try:
+            return records.read_checkpoints(self.sidecar) or {}
+        except DamagedFile:
+            return {}
+
 
 def _fingerprint(file: Path) -> dict[str, Any]:
-    with open(file, "rb") as f:
+    with open_regular(file) as f:
         return {"size": os.fstat(f.fileno()).st_size, "sha256": hashlib.file_digest(f, "sha256").hexdigest()}

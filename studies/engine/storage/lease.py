@@ -1,7 +1,8 @@
 """A lease: a small file that names the live process working on a folder.
 
 Created with a hard link, so it appears complete and only once, also on NFS. Its age is the time since its owner renewed
-it. An owner that was presumed dead and resumes learns so at its next renewal: the token is no longer its own.
+it; on the same machine only the owner's process counts, as clocks can jump. A suspended owner that was presumed dead
+learns so when it goes on: the token is no longer its own, and a lease that is gone is never placed again.
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from studies.engine.core.processes import is_alive, machine_id, start_time
+from studies.engine.core.files import open_regular, remove
+from studies.engine.core.processes import is_alive, is_stopped, machine_id, start_time
+from studies.engine.storage import records
 
 HEARTBEAT_SECONDS = float(os.environ.get("DYNVIT_HEARTBEAT", "10"))
 STALE_AFTER = 5  # heartbeats
+MAX_BYTES = 2**16
 
 
 class Lease:
@@ -40,18 +44,14 @@ class Lease:
         return None
 
     def release(self, token: str) -> None:
-        if self._is_owner(token):
+        if self.is_owner(token):
             self.path.unlink(missing_ok=True)
 
     def renew(self, token: str) -> bool:
-        """Refresh the lease. False: another process holds it now, stop working."""
-        if not self._is_owner(token):
-            # moved away by a process that died before restoring it: take it back if it is free
-            return not self.path.exists() and self._create(token)
-        try:
-            os.utime(self.path)
-        except FileNotFoundError:
-            return self._create(token)
+        """Refresh the lease. False: it was taken from this process, stop working."""
+        if not self.is_owner(token):
+            return False
+        os.utime(self.path)
         return True
 
     def is_alive(self) -> bool:
@@ -64,17 +64,24 @@ class Lease:
         found = self._read()
         return _parse(found[0]) if found else None
 
-    def _is_owner(self, token: str) -> bool:
-        held = self.owner()
-        return held is not None and held.get("token") == token
-
-    def _read(self) -> tuple[bytes, int] | None:
-        """Return contents and modification time (ns) of the same file."""
+    def is_owner(self, token: str) -> bool:
+        """Return whether the lease is there with this token; OSError where that cannot be read now."""
         try:
             with open(self.path, "rb") as f:
-                return f.read(), os.fstat(f.fileno()).st_mtime_ns
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+                return (_parse(f.read(MAX_BYTES)) or {}).get("token") == token
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return False
+
+    def _read(self) -> tuple[bytes, int] | None:
+        """Return contents, empty if unreadable, and modification time (ns) of the same file; None without one."""
+        try:
+            with open_regular(self.path) as f:
+                return f.read(MAX_BYTES), os.fstat(f.fileno()).st_mtime_ns
+        except OSError:
+            try:
+                return b"", os.lstat(self.path).st_mtime_ns
+            except OSError:
+                return None
 
     def _create(self, token: str) -> bool:
         pid = os.getpid()
@@ -112,7 +119,7 @@ class Lease:
             if moved != found:  # its owner renewed it between the read and the rename: restore it
                 with contextlib.suppress(FileExistsError):  # then its owner learns of the loss at its next renewal
                     os.link(stale_path, self.path)
-            stale_path.unlink(missing_ok=True)
+            remove(stale_path)
             return moved == found
 
     @contextlib.contextmanager
@@ -145,15 +152,16 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 def _fresh(body: bytes, touched_ns: int) -> bool:
     held = _parse(body)
-    here = held is not None and held.get("machine") == machine_id()
-    if held is not None and here and not is_alive(int(held.get("pid", 0)), str(held.get("born", ""))):
-        return False
-    return time.time() - touched_ns / 1e9 < STALE_AFTER * HEARTBEAT_SECONDS
+    if held is not None and held["machine"] == machine_id():
+        if not is_alive(held["pid"], held["born"]):
+            return False
+        if not is_stopped(held["pid"]):
+            return True
+    return abs(time.time() - touched_ns / 1e9) < STALE_AFTER * HEARTBEAT_SECONDS
 
 
 def _parse(body: bytes) -> dict[str, Any] | None:
     try:
-        held = json.loads(body)
-    except ValueError:
+        return records.claim(json.loads(body))
+    except (ValueError, RecursionError):
         return None
-    return held if isinstance(held, dict) else None

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from studies.engine.core.files import read_json, write_atomic
+from studies.engine.core.files import DamagedFile, load_json, read_json, write_atomic
+from studies.engine.core.typing_check import Issue, validate
 
 NAME = "plan.json"
+_NAME = re.compile(r"\w[\w.@+=,-]*")
 TEXT_KEYS = ("study", "title", "label", "scale", "study_file", "study_text", "task")
 
 
 @dataclass(frozen=True)
 class PlannedMetric:
-    source: str | None
+    source: str | None = field(metadata={"key": "from"})
     direction: str
     unit: str
 
@@ -98,9 +101,9 @@ def folders(store_root: Path) -> Iterator[Path]:
 
 def write_plan(plan: PlanFile) -> Path:
     """Write plan.json; a file with the same content is left untouched."""
-    text = json.dumps(to_json(plan), indent=1, ensure_ascii=False) + "\n"
+    text = (json.dumps(to_json(plan), indent=1, ensure_ascii=False) + "\n").encode()
     plan.folder.mkdir(parents=True, exist_ok=True)
-    if not plan.path.is_file() or plan.path.read_text(encoding="utf-8") != text:
+    if not plan.path.is_file() or plan.path.read_bytes() != text:
         write_atomic(plan.path, text)
     return plan.path
 
@@ -119,20 +122,24 @@ def to_json(plan: PlanFile) -> dict[str, Any]:
 
 
 def read_plan(folder: Path) -> PlanFile:
-    """Read a study folder's plan; FileNotFoundError where there is none (or it is damaged)."""
-    path = folder / NAME
-    raw = read_json(path)
-    if raw is None or "trials" not in raw:
-        raise FileNotFoundError(f"no plan in {folder}: nothing has been run there")
-    metrics = {k: PlannedMetric(m["from"], m["direction"], m["unit"]) for k, m in raw["metrics"].items()}
-    parts = tuple(
-        PlannedPart(
-            p["name"],
-            p["baseline"],
-            tuple(PlannedAxis(a["name"], a["label"], tuple(a["levels"]), a["baseline"]) for a in p["axes"]),
-        )
-        for p in raw["parts"]
-    )
-    trials = tuple(PlannedTrial(**{**t, "blocks": tuple(t["blocks"])}) for t in raw["trials"])
-    texts = {key: raw[key] for key in TEXT_KEYS}
+    """Read a study folder's plan.
+
+    Raises:
+        FileNotFoundError: there is none.
+        DamagedFile: it does not hold a plan; the text says what to do.
+    """
+    path, issues = folder / NAME, list[Issue]()
+    remedy = f"`studies run {folder.name.partition('@')[0]}` with the same options writes it again"
+    try:
+        raw = load_json(path)
+        if raw is None:
+            raise FileNotFoundError(f"no plan in {folder}: nothing has been run there")
+        metrics = validate(dict[str, PlannedMetric], raw.get("metrics"), issues)
+        parts = validate(tuple[PlannedPart, ...], raw.get("parts"), issues)
+        trials = validate(tuple[PlannedTrial, ...], raw.get("trials"), issues)
+        texts = {key: validate(str, raw.get(key), issues) for key in TEXT_KEYS}
+    except (DamagedFile, OverflowError) as error:
+        raise DamagedFile(f"{path} is damaged; {remedy}") from error
+    if issues or not trials or not all(map(_NAME.fullmatch, (texts["study"], *(t.folder for t in trials)))):
+        raise DamagedFile(f"{path} is damaged; {remedy}")
     return PlanFile(path=path, metrics=metrics, parts=parts, trials=trials, **texts)

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from studies.engine.core.files import read_json, write_atomic
+from studies.engine.core.files import DamagedFile, make_folder, set_aside, write_atomic
 from studies.engine.core.trial import State
+from studies.engine.storage import records
+from studies.engine.storage.events import Event, read_events
 from studies.engine.storage.lease import Lease
 
 
-@dataclass(frozen=True)
-class Event:
-    """One line of events.jsonl."""
-
-    time: float
-    step: int
-    metrics: dict[str, float]
+def _uncommitted() -> None: ...
 
 
 class TrialFolder:
@@ -76,59 +72,79 @@ class TrialFolder:
     # ---- spec, state, result
 
     def create(self, spec: dict[str, Any]) -> None:
-        """Create the folder with its spec; keep an existing spec."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        if read_json(self.spec_file) is None:
+        """Create the folder with its spec; keep an existing spec that can be read."""
+        make_folder(self.path)
+        if self.spec() is None:
             write_atomic(self.spec_file, json.dumps(spec, indent=1, sort_keys=True) + "\n", durable=False)
 
     def spec(self) -> dict[str, Any] | None:
-        return read_json(self.spec_file)
+        """Return spec.json; None where it is missing or damaged."""
+        with contextlib.suppress(DamagedFile):
+            return records.read_spec(self.spec_file)
+        return None
 
     def state(self) -> State:
         """Return state.json corrected by the result and the lease: a trial with a result is done, and a running trial
         without a live worker is lost."""
         state = self._written_state()
-        if state.status == "done":
-            gone = State("lost", state.attempt, reason="result.json is missing or damaged")
-            return state if self._has_result() else gone
-        if self._has_result():
+        if state.status == "running" and self.result() is None and not self.has_live_worker():
+            state = self._written_state()  # a worker writes its last state before it releases the lease
+            if state.status == "running":
+                why = state.reason or "its process ended without writing a status"
+                state = replace(state, status="lost", reason=why)
+        if self.result() is not None:
             return replace(state, status="done", reason="")
-        if state.status == "running" and not self.has_live_worker():
-            latest = self._written_state()  # a worker writes its last state before it releases the lease
-            if latest.status != "running" or self._has_result():
-                return replace(latest, status="done", reason="") if self._has_result() else latest
-            return replace(state, status="lost", reason=state.reason or "its process ended without writing a status")
+        if state.status == "done":
+            return replace(state, status="lost", reason="result.json is missing or damaged")
         return state
 
     def _written_state(self) -> State:
-        raw = read_json(self.state_file)
-        if raw is not None:
-            known = {f.name for f in dataclasses.fields(State)}
-            try:
-                return State(**{k: v for k, v in raw.items() if k in known})
-            except TypeError:
-                pass
+        """Return state.json; where it is missing, damaged or of an earlier attempt, what the attempts' folders say."""
+        started, why = 0, "is missing"
         try:
-            attempts = sum(1 for name in os.listdir(self.path / "attempts") if name.isdigit())
-        except OSError:
-            return State()
-        return State("lost" if attempts else "planned", attempts, reason="state.json was missing or damaged")
+            found = records.read_state(self.state_file)
+        except DamagedFile as error:
+            why = str(error)
+        else:
+            if found is not None and not self.has_begun(found.attempt):
+                return found
+            started, why = (found.attempt, "is of an earlier attempt") if found is not None else (started, why)
+        while self.has_begun(started):
+            started += 1
+        return State("running", started, reason=f"state.json {why}") if started else State()
 
-    def _has_result(self) -> bool:
-        try:
-            return os.stat(self.result_file).st_size > 2
-        except OSError:
-            return False
+    def has_begun(self, attempt: int) -> bool:
+        """Return whether an attempt, counted from 0, has begun: what earlier ones write since then is not read."""
+        return os.path.lexists(self.attempt_folder(attempt))
 
-    def set_state(self, state: State) -> None:
+    def set_state(self, state: State, commit: Callable[[], None] = _uncommitted) -> None:
         # not synced: after a power cut the result or the attempts folder give the same information
-        write_atomic(self.state_file, json.dumps(dataclasses.asdict(state)) + "\n", durable=False)
+        write_atomic(self.state_file, json.dumps(dataclasses.asdict(state)) + "\n", durable=False, commit=commit)
 
     def result(self) -> dict[str, Any] | None:
-        return read_json(self.result_file)
+        """Return result.json, which makes the trial done; None where it is missing, damaged or of an earlier attempt
+        than the latest."""
+        with contextlib.suppress(DamagedFile):
+            found = records.read_result(self.result_file)
+            if found is not None and not ("attempt" in found and self.has_begun(found["attempt"])):
+                return found
+        return None
 
-    def set_result(self, result: dict[str, Any]) -> None:
-        write_atomic(self.result_file, json.dumps(result, indent=1, sort_keys=True) + "\n")
+    def set_result(self, result: dict[str, Any], commit: Callable[[], None] | None = None) -> None:
+        """Write the result. commit: of a worker, whose result never replaces another: FileExistsError then."""
+        text = json.dumps(result, indent=1, sort_keys=True) + "\n"
+        if commit is None:
+            write_atomic(self.result_file, text)
+            return
+        if os.path.lexists(self.result_file) and self.result() is None:
+            set_aside(self.result_file)
+        write_atomic(self.result_file, text, commit=commit, exclusive=True)
+
+    def environment(self, attempts: int) -> dict[str, Any]:
+        """Return env.json of the latest of so many attempts; empty where it is missing or damaged."""
+        with contextlib.suppress(DamagedFile):
+            return records.read_environment(self.attempt_folder(max(attempts - 1, 0)) / "env.json") or {}
+        return {}
 
     # ---- lease: which process works here
 
@@ -144,8 +160,11 @@ class TrialFolder:
         return Lease(self.lease_file).is_alive()
 
     def renew_lease(self, token: str) -> bool:
-        """Refresh the lease (the worker's heartbeat); False: another worker holds the folder now."""
+        """Refresh the lease (the worker's heartbeat); False: the folder was taken from this worker."""
         return Lease(self.lease_file).renew(token)
+
+    def holds_lease(self, token: str) -> bool:
+        return Lease(self.lease_file).is_owner(token)
 
     def request_stop(self) -> bool:
         """Ask the live worker to save and stop; False without one. The request carries the lease's token, so that it
@@ -176,38 +195,36 @@ class TrialFolder:
         if token is None:
             return False
         try:
-            state = self._written_state()
-            aside = self.attempt_folder(max(state.attempt - 1, 0))
-            aside.mkdir(parents=True, exist_ok=True)
-            self.set_state(State("queued", state.attempt))
-            for file in (self.result_file, self.predictions_file, self.events_file, self.checkpoint_file.parent):
-                if file.exists():
-                    target = aside / file.name
-                    os.rename(file, target if not target.exists() else aside / f"{file.name}.{int(time.time())}")
+            attempts = max(self._written_state().attempt, 1)
+            self.set_state(State("queued", attempts))
+            self.move_to_attempt(
+                attempts - 1, self.result_file, self.predictions_file, self.events_file, self.checkpoint_file.parent
+            )
         finally:
             self.release_lease(token)
         return True
 
-    # ---- events
+    # ---- events and attempts
 
     def events(self) -> Iterator[Event]:
         """Yield the complete lines; truncated or damaged ones are skipped."""
+        return read_events(self.events_file)
+
+    def begin_attempt(self, attempt: int) -> bool:
+        """Make the folder of an attempt, counted from 0; False where another process has begun it."""
+        make_folder(self.path / "attempts")
         try:
-            with open(self.events_file, "rb") as f:
-                for line in f:
-                    event = parse_event(line)
-                    if event is not None:
-                        yield event
-        except FileNotFoundError:
-            return
+            self.attempt_folder(attempt).mkdir()
+        except FileExistsError:
+            return False
+        return True
 
-
-def parse_event(line: bytes) -> Event | None:
-    """Return None for a truncated or damaged line."""
-    if not line.endswith(b"\n"):
-        return None
-    try:
-        raw = json.loads(line)
-        return Event(float(raw["t"]), int(raw["step"]), {k: float(v) for k, v in raw["m"].items()})
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return None
+    def move_to_attempt(self, attempt: int, *files: Path) -> None:
+        """Move files of an attempt, counted from 0, to its folder."""
+        aside = self.attempt_folder(attempt)
+        for file in filter(os.path.lexists, files):
+            make_folder(aside)
+            target = aside / file.name
+            if os.path.lexists(target):
+                set_aside(target)
+            os.rename(file, target)

@@ -18,8 +18,9 @@ from typing import NamedTuple
 from studies.engine.core.config import flat
 from studies.engine.core.trial import Status
 from studies.engine.results.readings import Reading, Row, environment
+from studies.engine.storage.events import Event
 from studies.engine.storage.plan_file import PlanFile, PlannedTrial
-from studies.engine.storage.trial_folder import Event, TrialFolder
+from studies.engine.storage.trial_folder import TrialFolder
 
 KEY_LIMIT, PARAM_LIMIT, TAG_LIMIT = 250, 6000, 8000
 MIN_SEEDS_FOR_INTERVAL = 3

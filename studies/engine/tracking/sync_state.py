@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from studies.engine.core.files import read_json, write_atomic
-from studies.engine.storage.trial_folder import Event, TrialFolder, parse_event
+from studies.engine.core.files import lines, read_json, write_atomic
+from studies.engine.core.typing_check import Issue, validate
+from studies.engine.storage.events import Event, current_events
+from studies.engine.storage.trial_folder import TrialFolder
 from studies.engine.tracking.mlflow_uri import database_stamp, shown
 from studies.engine.tracking.run_records import digest
 
@@ -37,28 +39,26 @@ class SyncedRun:
 class SyncState:
     NAME: ClassVar[str] = ".mirror.json"
 
-    uri: str
+    uri: str = ""
     """Without user and password; reports link to it."""
-    database: list[int]
+    database: tuple[int, ...] = (-1, -1)
+    """Of the database file: inode, size."""
     parent: SyncedRun = field(default_factory=SyncedRun)
     trials: dict[str, SyncedRun] = field(default_factory=dict)
 
     @classmethod
     def load(cls, folder: Path, uri: str) -> SyncState:
         """Return what MLflow has at this address: nothing if the database was replaced (it has another inode, or is
-        smaller)."""
-        raw, (inode, size) = read_json(folder / cls.NAME) or {}, database_stamp(uri)
-        try:
-            trials = {name: SyncedRun(**run) for name, run in raw["trials"].items()}
-            state = cls(raw["uri"], raw["database"], SyncedRun(**raw["parent"]), trials)
-            if state.uri == shown(uri) and state.database[0] == inode and state.database[1] <= size:
-                return state
-        except (KeyError, TypeError, AttributeError, IndexError):
-            pass
-        return cls(shown(uri), [inode, size])
+        smaller), or if the file is damaged."""
+        issues, (inode, size) = list[Issue](), database_stamp(uri)
+        state = validate(cls, read_json(folder / cls.NAME) or {}, issues)
+        known = not issues and len(state.database) == 2 and state.uri == shown(uri)
+        if known and state.database[0] == inode and state.database[1] <= size:
+            return state  # type: ignore[no-any-return]
+        return cls(shown(uri), (inode, size))
 
     def save(self, folder: Path, uri: str) -> None:
-        self.database = database_stamp(uri)
+        self.database = tuple(database_stamp(uri))
         write_atomic(folder / self.NAME, json.dumps(dataclasses.asdict(self)) + "\n", durable=False)
 
 
@@ -70,13 +70,10 @@ def file_stamps(files: Sequence[Path]) -> str:
 
 def new_events(folder: TrialFolder, offset: int) -> tuple[list[Event], int]:
     """Return the events after a byte offset, and the new offset; an incomplete line is left for the next time."""
-    try:
-        with open(folder.events_file, "rb") as f:
-            f.seek(offset)
-            lines = [line for line in f if line.endswith(b"\n")]
-    except FileNotFoundError:
-        return [], offset
-    return [event for line in lines if (event := parse_event(line))], offset + sum(map(len, lines))
+    new = list(lines(folder.events_file, offset))
+    if new and not new[-1].endswith(b"\n"):
+        new.pop()
+    return list(current_events(new)), offset + sum(map(len, new))
 
 
 def log_tail(folder: TrialFolder) -> str:

@@ -17,6 +17,7 @@ import made_study as made
 import pytest
 
 from studies.engine.cli.commands.doctor import line
+from studies.engine.core.files import zip_bytes
 from studies.engine.core.trial import State
 from studies.engine.diagnostics import doctor, orphans
 from studies.engine.diagnostics.doctor import Finding, diagnose
@@ -64,7 +65,7 @@ def test_the_disk_is_measured_against_what_is_missing(store: Store, monkeypatch:
     made.write_plan(store, plan)
     for index, planned in enumerate(plan["trials"][:6]):
         folder = made.run_trial(store, planned, index)
-        (folder.path / "predictions.npz").write_bytes(b"x" * 1_000_000)
+        (folder.path / "predictions.npz").write_bytes(zip_bytes({"prediction.npy": os.urandom(1_000_000)}))
     assert "disk" not in wrong(store)
     need = 6 * 1_000_000
     usage = doctor.shutil.disk_usage(store.root)

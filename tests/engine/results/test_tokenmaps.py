@@ -7,6 +7,7 @@ from pathlib import Path
 import made_study as made
 import pytest
 
+from studies.engine.core.files import read_zip, zip_bytes
 from studies.engine.results.bundle.export import export
 from studies.engine.results.collect import collect
 from studies.engine.storage.plan_file import read_plan
@@ -27,13 +28,13 @@ def test_one_file_per_arm_of_its_first_finished_seed(store: Store) -> None:
     folder = made.run_all(store, plan)
     one, other = folders(plan, "recursion=1"), folders(plan, "recursion=3")
     for name in (*one, *other[1:]):  # the first seed of recursion=3 has left none
-        (store.trial(name).path / "maps.npz").write_bytes(name.encode())
+        (store.trial(name).path / "maps.npz").write_bytes(zip_bytes({name: b"x"}))
     (folder / "maps").mkdir()
     (folder / "maps" / "gone.npz").write_bytes(b"of an arm that is no more")
     collect(store, folder)
-    assert {p.name: p.read_bytes().decode() for p in (folder / "maps").iterdir()} == {
-        f"{one[0]}.npz": one[0],
-        f"{other[1]}.npz": other[1],
+    assert {p.name: list(read_zip(p)) for p in (folder / "maps").iterdir()} == {
+        f"{one[0]}.npz": [one[0]],
+        f"{other[1]}.npz": [other[1]],
     }
     before = (folder / "maps" / f"{one[0]}.npz").stat().st_mtime_ns
     made.fail(store.trial(other[1]), made.START)

@@ -17,6 +17,7 @@ from studies.engine.core.files import read_json
 from studies.engine.core.stop import StopRequest
 from studies.engine.core.trial import State
 from studies.engine.runtime import worker
+from studies.engine.storage.fence import Fence
 from studies.engine.storage.results_dir import Store
 from studies.engine.storage.trial_folder import TrialFolder
 
@@ -298,16 +299,18 @@ def test_a_task_that_refuses_its_checkpoint_starts_a_new_curve(store: Store) -> 
     from studies.engine.runtime.context import TrialContext
 
     (folder,) = toy.place(store, toy.trial("a"))
-    first = TrialContext(folder, 0, 0, "cpu", StopRequest())
+    token = folder.acquire_lease()
+    assert token
+    first = TrialContext(Fence(folder, token, 0), 0, "cpu", StopRequest())
     for step in (1, 2, 3):
         first.log(step, {"loss": 1.0})
     first.save(lambda path: path.write_text("x") and None)
     first.log(4, {"loss": 1.0})
-    replay = TrialContext(folder, 1, 0, "cpu", StopRequest())
+    replay = TrialContext(Fence(folder, token, 1), 0, "cpu", StopRequest())
     assert replay.load() == folder.checkpoint_file
     replay.log(4, {"loss": 2.0})
     assert [event.metrics["loss"] for event in folder.events()] == [1.0] * 4
-    again = TrialContext(folder, 2, 0, "cpu", StopRequest())
+    again = TrialContext(Fence(folder, token, 2), 0, "cpu", StopRequest())
     for step in (1, 2):
         again.log(step, {"loss": 3.0})
     assert [event.metrics["loss"] for event in folder.events()] == [3.0, 3.0]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from pathlib import Path
 
 import click
 
 from studies.engine.cli.options import UsageError, results_option
+from studies.engine.core.files import lines
 from studies.engine.core.formatting import and_more, first_few
 from studies.engine.launchers.slurm import job_lookup
+from studies.engine.launchers.slurm.queue import QueuedJob
 from studies.engine.results.study_status import StudyStatus, find_runs
 from studies.engine.storage.results_dir import Store
 from studies.engine.storage.state_watcher import INACTIVE
@@ -33,7 +36,7 @@ def command(trial: str, attempt: int | None, follow: bool, results: Path) -> int
         raise UsageError(f"{trial} matches {len(found)} trials: {first_few(found, 5)}")
     if found:
         return _show(store.trial(found[0]), attempt, follow)
-    statuses = find_runs(store, trial)
+    statuses = find_runs(store, trial, lambda line: click.echo(line, err=True))
     if not statuses:
         raise UsageError(f"no trial id begins with {trial} and no study of that name was run in {results}")
     for status in statuses:
@@ -83,7 +86,7 @@ def _wait_in_queue(folder: TrialFolder) -> None:
         time.sleep(2.0)
 
 
-def _job(folder: TrialFolder) -> job_lookup.FoundJob | None:
+def _job(folder: TrialFolder) -> QueuedJob | None:
     return job_lookup.find_jobs(folder.path.parents[1], {folder.id}).get(folder.id)
 
 
@@ -96,12 +99,7 @@ def _latest(folder: TrialFolder) -> int:
 
 def _print(file: Path, position: int) -> int:
     """Print what was added since `position`; return the new end."""
-    try:
-        with open(file, "rb") as f:
-            f.seek(position)
-            text = f.read()
-    except FileNotFoundError:
-        return position
+    text = b"".join(lines(file, position))
     click.echo(text.decode(errors="replace"), nl=False)
     return position + len(text)
 
@@ -114,8 +112,7 @@ def _ends(status: StudyStatus) -> None:
     for name, state in shown[:SHOWN]:
         file = status.store.trial(name).attempt_folder(max(0, state.attempt - 1)) / "log.txt"
         click.echo(f"== {name}  {labels[name]}  {state.status}  {file}")
-        lines = file.read_text(errors="replace").splitlines() if file.exists() else []
-        for line in lines[-TAIL:]:
-            click.echo(f"   {line}")
+        for line in deque(lines(file), TAIL):
+            click.echo(f"   {line.decode(errors='replace').rstrip()}")
     if rest := and_more(shown, SHOWN):
         click.echo(rest)

@@ -32,7 +32,7 @@ FAILED_SHOWN = 10
 @results_option
 def command(study: str, watch: bool, as_json: bool, results: Path) -> int:
     """Show the progress of STUDY: NAME at every scale that was run, NAME@LABEL only that one."""
-    statuses = find_runs(Store(results), study)
+    statuses = find_runs(Store(results), study, lambda line: click.echo(line, err=True))
     if not statuses:
         raise UsageError(f"{study} has not been run in {results}")
     if as_json:
@@ -86,6 +86,6 @@ def _headline(status: StudyStatus) -> str:
     held = status.driver()
     by = f"run by process {held['pid']} on {held['host']}" if held else "not running"
     if jobs := job_lookup.find_jobs(status.store.root, status.watch.folders.keys()):
-        waiting = sum(job.is_waiting for job in jobs.values())
+        waiting = sum(job.state == "waiting" for job in jobs.values())
         by += f"; in the queue: {waiting} waiting, {len(jobs) - waiting} running"
     return f"{status.plan.full_name}  {sum(count.values())} trials: {text.format_counts(count)}   ({by})"

@@ -203,20 +203,20 @@ def test_a_dropped_token_never_returns_in_training():
 
 def test_the_frozen_phase_and_the_groups_of_the_optimiser():
     model = small(DEIT_NAME, freeze_epochs=2)
-    moving = []
+    final = []
     for epoch in range(3):
         model.set_epoch(epoch, 5)
-        moving.append({name for name, p in model.named_parameters() if p.requires_grad})
-    assert moving[0] == moving[1] == {n for n, _ in model.named_parameters() if n.startswith("score_predictor")}
-    assert moving[2] == {n for n, _ in model.named_parameters()}
+        final.append(model.at_final_operating_point)
+        assert all(p.requires_grad for p in model.parameters())
+    assert final == [False, False, True]
     groups = model.parameter_groups(weight_decay=0.05, trunk_scale=0.01)
-    owners = {id(p): (g["lr_scale"], g["weight_decay"]) for g in groups for p in g["params"]}
+    owners = {id(p): (g["lr_scale"], g["weight_decay"], g["freeze_epochs"]) for g in groups for p in g["params"]}
     for name, p in model.named_parameters():
         if name in ("cls_token", "pos_embed"):
             assert id(p) not in owners
         else:
-            scale = 1.0 if name.startswith("score_predictor") else 0.01
-            assert owners[id(p)] == (scale, 0.05 if p.ndim > 1 else 0.0)
+            scale, frozen = (1.0, 0) if name.startswith("score_predictor") else (0.01, 2)
+            assert owners[id(p)] == (scale, 0.05 if p.ndim > 1 else 0.0, frozen)
 
 
 @pytest.mark.parametrize("scale", [0.01, 1.0])
