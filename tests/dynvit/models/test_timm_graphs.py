@@ -7,9 +7,10 @@ from dynvit_families import FAMILIES, build, images
 
 BATCH = {0: torch.export.Dim("batch", min=1, max=64)}
 SHALLOW = {
-    "sret": {"unique": (1, 1, 1)}, "evo_levit": {"depth": (3, 1, 1)}, "evit": {"depth": 3, "locations": (1,)},
-    "tpc_swin": {"depths": (2, 2), "num_heads": (2, 2)}, "tpc_swin_rate": {"depths": (2, 2), "num_heads": (2, 2)},
+    "sret": {"unique": (1, 1, 1)}, "evo_levit": {"embed_dim": (16, 24), "num_heads": (2, 2), "depth": (3, 1)},
+    "tpc_swin": {"depths": (1, 2), "num_heads": (2, 2)}, "tpc_swin_rate": {"depths": (1, 2), "num_heads": (2, 2)},
     "mor_token": {"depth": 4}, "mor_expert": {"depth": 4}, "mor_random": {"depth": 4}, "edge_recvit": {"depth": 4},
+    "evit": {"depth": 3, "locations": (1,)},
 }  # fmt: skip
 ONNX = (
     "sret", "evo_deit", "evo_levit", "mor_token", "mor_expert", "tpc_deit_rate", "tpc_swin_rate", "dynamicvit_deit",
