@@ -58,8 +58,9 @@ def diagnose(store: Store) -> Iterator[Finding]:
     yield from trials(checked)
     yield from workers(store)
     yield temporary(store)
-    yield snapshots(store, plans)
-    yield from machines(store, plans)
+    states = hosts.states_of(store)
+    yield snapshots(store, states, plans)
+    yield from machines(store, states, plans)
     yield from tracking(store, plans)
 
 
@@ -165,10 +166,10 @@ def temporary(store: Store) -> Finding:
     return Finding("leftovers", "attention", text, "studies doctor --fix")
 
 
-def machines(store: Store, plans: list[PlanFile]) -> Iterator[Finding]:
+def machines(store: Store, states: hosts.States, plans: list[PlanFile]) -> Iterator[Finding]:
     """Compare clocks and versions of the machines that use this folder; report trials that wait without a driver."""
     try:
-        skews = {"this machine": hosts.clock_skew(store), **hosts.remote_clock_skews(store)}
+        skews = {"this machine": hosts.clock_skew(store), **hosts.remote_clock_skews(store, states)}
     except OSError:
         return  # already reported as not writable
     wrong = {host: seconds for host, seconds in skews.items() if abs(seconds) > hosts.MAX_SKEW}
@@ -179,16 +180,16 @@ def machines(store: Store, plans: list[PlanFile]) -> Iterator[Finding]:
         yield Finding("clock", "attention", text, remedy)
     if not wrong:
         yield Finding("clock", "fine", f"within {hosts.MAX_SKEW:g} s of the file system's")
-    found = hosts.environments(store, time.time())
+    found = hosts.environments(store, states, time.time())
     for text in hosts.differences(found, environment.describe("cpu")):
         yield Finding("versions", "attention", text, "use one environment on all machines")
-    for study, number in hosts.waiting(store, plans).items():
+    for study, number in hosts.waiting(store, states, plans).items():
         text = f"{number} of {study} {'is' if number == 1 else 'are'} queued, and no driver or job is at work on them"
         yield Finding("queued", "note", text, f"studies run {study.partition('@')[0]} with the same options")
 
 
-def snapshots(store: Store, plans: list[PlanFile]) -> Finding:
-    found = hosts.unused_snapshots(store, plans)
+def snapshots(store: Store, states: hosts.States, plans: list[PlanFile]) -> Finding:
+    found = hosts.unused_snapshots(store, states, plans)
     if not found:
         return Finding("code", "fine", "every code snapshot was used by a trial")
     text = f"{count(len(found), 'code snapshot')} that no trial used"

@@ -15,6 +15,7 @@ from typing import Any
 
 from studies.engine.core.files import read_json
 from studies.engine.core.formatting import first_few
+from studies.engine.core.trial import State
 from studies.engine.execution import study_lock
 from studies.engine.launchers.slurm.submissions import read_submissions
 from studies.engine.storage.code_snapshot import SOURCE, fingerprint, root
@@ -32,6 +33,7 @@ CODE_AGE = 3600.0
 """Seconds: a younger snapshot may belong to a driver that is about to start."""
 
 Env = dict[str, Any]
+States = Mapping[str, State]
 
 
 def clock_skew(store: Store) -> float:
@@ -48,24 +50,27 @@ def clock_skew(store: Store) -> float:
     return max(before - stamped, 0.0) or min(after - stamped, 0.0)
 
 
-def remote_clock_skews(store: Store) -> dict[str, float]:
+def states_of(store: Store) -> States:
+    """Return the state of every trial folder: read once, for all functions here."""
+    return StateWatcher([store.trial(path.name) for path in store.trials.glob("[!.]*") if path.is_dir()]).poll()
+
+
+def remote_clock_skews(store: Store, states: States) -> dict[str, float]:
     """Return the same for hosts that run trials now, from their heartbeats in state.json."""
     found: dict[str, float] = {}
-    for folder in store.trials.glob("*"):
-        state = store.trial(folder.name).state()
+    for name, state in states.items():
         if state.status == "running" and state.heartbeat:
-            ahead = state.heartbeat - (folder / "state.json").stat().st_mtime
+            ahead = state.heartbeat - store.trial(name).state_file.stat().st_mtime
             if abs(ahead) < DAY:  # otherwise it is no heartbeat
                 found[state.host] = ahead
     return found
 
 
-def environments(store: Store, now: float) -> dict[str, Env]:
+def environments(store: Store, states: States, now: float) -> dict[str, Env]:
     """Return host -> environment of its latest attempt."""
     latest: dict[str, tuple[float, Env]] = {}
-    for folder in store.trials.glob("*"):
-        state = store.trial(folder.name).state()
-        env = store.trial(folder.name).environment(state.attempt)
+    for name, state in states.items():
+        env = store.trial(name).environment(state.attempt)
         host, when = str(env.get("host") or ""), state.heartbeat or state.ended
         if host and now - when < RECENT and when > latest.get(host, (0.0, {}))[0]:
             latest[host] = when, env
@@ -85,7 +90,7 @@ def differences(environments: Mapping[str, Env], here: Env) -> Iterator[str]:
             yield f"{name} {', '.join(parts)}"
 
 
-def waiting(store: Store, plans: list[PlanFile]) -> dict[str, int]:
+def waiting(store: Store, states: States, plans: list[PlanFile]) -> dict[str, int]:
     """Return study -> number of queued trials that neither a driver nor a job in a queue will run."""
     submitted = {trial for record in read_submissions(store.root) for task in record.tasks for trial in task}
     found: dict[str, int] = {}
@@ -93,15 +98,14 @@ def waiting(store: Store, plans: list[PlanFile]) -> dict[str, int]:
         if study_lock.running_driver(plan.folder) is not None:
             continue
         names = {trial.folder for trial in plan.trials} - submitted
-        count = sum(store.trial(name).state().status in ("queued", "preempted") for name in names)
+        count = sum(name in states and states[name].status in ("queued", "preempted") for name in names)
         if count:
             found[plan.full_name] = count
     return found
 
 
-def unused_snapshots(store: Store, plans: list[PlanFile]) -> list[Path]:
+def unused_snapshots(store: Store, states: States, plans: list[PlanFile]) -> list[Path]:
     """Return code snapshots that no trial used and that no driver or job may be about to use."""
-    states = StateWatcher([store.trial(path.name) for path in store.trials.glob("*") if path.is_dir()]).poll()
     busy = (
         any(study_lock.running_driver(plan.folder) is not None for plan in plans)
         or next(read_submissions(store.root), None) is not None

@@ -30,7 +30,7 @@ def repair(store: Store) -> Iterator[str]:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGTERM)
             yield f"asked worker {pid} (trial {trial}), whose driver is gone, to save and exit"
-    for path in hosts.unused_snapshots(store, read_plans(store)[0]):
+    for path in hosts.unused_snapshots(store, hosts.states_of(store), read_plans(store)[0]):
         size = sum(file.lstat().st_size for file in path.rglob("*") if file.is_file())
         shutil.rmtree(path)
         yield f"removed code/{path.name}, a code snapshot that no trial used ({size / 1e6:.1f} MB)"

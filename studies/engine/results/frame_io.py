@@ -57,7 +57,7 @@ def _text(value: Cell) -> str:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    if not path.exists() or path.read_bytes() != data:
+    if not path.is_file() or path.read_bytes() != data:
         write_atomic(path, data)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 from studies.engine.core.trial import State, Status
@@ -46,16 +48,33 @@ class Curves:
     def add(self, trial: str, events: Iterable[Event]) -> dict[str, float]:
         """Add a trial's events, once per (metric, step): the last one written counts. Return each metric's value at the
         largest step."""
-        points = {(name, event.step): value for event in events for name, value in event.metrics.items()}
-        for name, _ in points:
-            self.metrics.setdefault(name, len(self.metrics))
-        for name, step in sorted(points, key=lambda point: (self.metrics[point[0]], point[1])):
-            self.metric.append(self.metrics[name])
-            self.step.append(step)
-            self.value.append(points[name, step])
-        self.trial.extend([len(self.trials)] * len(points))
+        columns: dict[str, tuple[array[int], array[float]]] = {}
+        for event in events:
+            for name, value in event.metrics.items():
+                if name not in columns:
+                    columns[name] = array("q"), array("d")
+                    self.metrics.setdefault(name, len(self.metrics))
+                columns[name][0].append(event.step)
+                columns[name][1].append(value)
+        latest = {}
+        for name in sorted(columns, key=self.metrics.__getitem__):
+            steps, values = _by_step(*columns.pop(name))
+            self.trial.extend(array("i", [len(self.trials)]) * len(steps))
+            self.metric.extend(array("i", [self.metrics[name]]) * len(steps))
+            self.step.extend(steps)
+            self.value.extend(values)
+            latest[name] = values[-1]
         self.trials.append(trial)
-        return {name: points[name, step] for name, step in sorted(points)}
+        return latest
+
+
+def _by_step(steps: array[int], values: array[float]) -> tuple[array[int], array[float]]:
+    """Return them sorted, once per step; nearly always they are already."""
+    if not any(map(operator.ge, steps, islice(steps, 1, None))):
+        return steps, values
+    points = dict(zip(steps, values, strict=True))
+    order = sorted(points)
+    return array("q", order), array("d", map(points.__getitem__, order))
 
 
 def read_all(store: Store, plan: PlanFile, curves: Curves | None = None) -> dict[str, Reading]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from studies.engine.core.files import lines
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One line of events.jsonl."""
 
     time: float
@@ -31,7 +30,7 @@ def parse_event(line: bytes) -> Event | None:
     if not line.endswith(b"\n"):
         return None
     try:
-        raw = json.loads(line)
+        raw = json.loads(line.decode())
         time, step, attempt, metrics = float(raw["t"]), int(raw["step"]), raw.get("a", 0), raw["m"]
         values = {key: float(value) for key, value in metrics.items() if type(value) in (int, float)}
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):

@@ -182,6 +182,8 @@ def _plain_numbers(value: Any, key: str, depth: int = 0) -> Any:
         number = value
     if number is None and depth:
         return None
+    if not depth:
+        raise TypeError(f"{key}: a mapping of numbers is needed, not {_shown(value)}")
     if type(number) not in (int, float) or not is_number(number) or not math.isfinite(number):
         raise TypeError(f"{key}: a finite number is needed, not {_shown(value)}; leave out what is undefined")
     return number

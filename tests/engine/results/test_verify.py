@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
+import random
 import sys
 import zipfile
 from collections.abc import Callable
@@ -152,9 +154,111 @@ def test_own_code_and_checksums_only(bundle: Path, studies: Callable[..., Typed]
     code, out = studies("verify", str(bundle), "--sample", "0")
     assert (code, "verified" in out) == (0, False)
     code, out = studies("verify", str(bundle), "--sample", "1", "--own-code")
-    assert code == 0
+    assert code == 1
     assert "this installation's" in out
+    assert "not run: its task is a file" in out, "own code means own task"
     assert studies("verify", str(bundle), "--trial", "zzz")[0] == 2
+
+
+def test_what_was_run_before_is_not_compared(bundle: Path, tmp_path: Path, studies: Callable[..., Typed]) -> None:
+    again = ("verify", str(bundle), "--sample", "1", "--results", str(tmp_path / "again"))
+    assert studies(*again)[0] == 0
+    code, out = studies(*again)
+    assert code == 1
+    assert "is there already" in out
+    code, out = studies("verify", str(bundle), "--sample", "1", "--results", str(tmp_path / "results"))
+    assert code == 1
+
+
+def replaced(kind: str, key: str, value: object) -> Callable[[dict[str, bytes]], None]:
+    """Set a key in every file of that name."""
+
+    def change(files: dict[str, bytes]) -> None:
+        for name in [name for name in files if name.endswith(f"/{kind}")]:
+            files[name] = json.dumps({**json.loads(files[name]), key: value}).encode()
+
+    return change
+
+
+def with_folder(folder: str) -> Callable[[dict[str, bytes]], None]:
+    def change(files: dict[str, bytes]) -> None:
+        plan = json.loads(files["small/plan.json"])
+        plan["trials"][0]["folder"] = folder
+        files["small/plan.json"] = json.dumps(plan).encode()
+
+    return change
+
+
+HOSTILE = {
+    "the folder above": with_folder("../../../etc"),
+    "an absolute folder": with_folder("/etc"),
+    "a name that is no id": with_folder("trials"),
+    "a number": with_folder(5),  # type: ignore[arg-type]
+    "no plan": replaced("plan.json", "trials", None),
+    "odd plan": replaced("plan.json", "parts", [5]),
+    "odd result": replaced("result.json", "metrics", None),
+    "odd numbers": replaced("result.json", "cost", {"seconds": "x"}),
+    "odd spec": replaced("spec.json", "config", []),
+    "odd environment": replaced("env.json", "source", ["x"]),
+    "deep": lambda files: files.update({"small/plan.json": b'{"a":' * 20_000 + b"1" + b"}" * 20_000}),
+    "no text": lambda files: files.update({"small/plan.json": b"\xff\xfe"}),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_hostile_file_is_refused_in_one_line(kind: str, bundle: Path, studies: Callable[..., Typed]) -> None:
+    code, out = studies("verify", str(rewritten(bundle, HOSTILE[kind])))
+    assert code == 2, out
+    assert len(out.strip().splitlines()) == 1, out
+
+
+@pytest.mark.parametrize("source", ["../../../own", "/tmp", "..", "a/b", ""])
+def test_code_comes_from_the_bundle_alone(source: str, bundle: Path, tmp_path: Path) -> None:
+    opened = unpack(rewritten(bundle, replaced("env.json", "source", source)), tmp_path / "in")
+    assert [opened.code(trial) for trial in opened.trials()] == [None] * 6
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "../../other", "/etc/passwd", "trials", "a\0b"])
+def test_checksums_stay_inside(name: str, bundle: Path, studies: Callable[..., Typed]) -> None:
+    def change(files: dict[str, bytes]) -> None:
+        files["small/SHA256SUMS"] += f"{'0' * 64}  {name}\n".encode()
+
+    code, out = studies("verify", str(rewritten(bundle, change, sums=False)))
+    assert code == 2
+    assert "is missing" in out
+
+
+@pytest.mark.parametrize("task", ["../bundle/small/evil.py", "/tmp/evil.py", "os.path", "..x", "a b"])
+def test_own_code_runs_no_task_of_a_bundle(task: str, bundle: Path, studies: Callable[..., Typed]) -> None:
+    def change(files: dict[str, bytes]) -> None:
+        replaced("spec.json", "task", task)(files)
+        files["small/evil.py"] = b"raise SystemExit"
+
+    code, out = studies("verify", str(rewritten(bundle, change)), "--sample", "1", "--own-code")
+    assert code == 1
+    assert "not run: its task is a file" in out
+
+
+def test_a_bomb_is_not_unpacked(tmp_path: Path) -> None:
+    bomb = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("small/zeros", bytes(200 * 2**20))
+    with pytest.raises(CorruptBundle, match="no export is that large"):
+        unpack(bomb, tmp_path / "in")
+    assert not (tmp_path / "in").exists()
+
+
+def test_flipped_bytes_never_end_in_a_traceback(bundle: Path, tmp_path: Path) -> None:
+    body, chance = bundle.read_bytes(), random.Random(0)
+    for number in range(150):
+        flipped = bytearray(body)
+        for _ in range(chance.choice((1, 20))):
+            flipped[chance.choice((chance.randrange(len(body)), -chance.randrange(1, 3000)))] ^= chance.randrange(
+                1, 256
+            )
+        bundle.write_bytes(flipped)
+        with contextlib.suppress(CorruptBundle):
+            unpack(bundle, tmp_path / "in" / str(number))
 
 
 def test_the_sample_is_drawn_by_lot(bundle: Path, tmp_path: Path) -> None:

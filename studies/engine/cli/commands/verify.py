@@ -31,7 +31,7 @@ from studies.engine.storage.code_snapshot import fingerprint, root
 )
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda:0.")
 @click.option("--cpus", default=1, show_default=True, help="Threads per trial; use as many as it had.")
-@click.option("--own-code", is_flag=True, help="Run the code of this installation, not of the bundle.")
+@click.option("--own-code", is_flag=True, help="Run code and tasks of this installation, nothing of the bundle.")
 @click.option("--results", type=click.Path(file_okay=False, path_type=Path), help="Keep the trial folders here.")
 def command(
     bundle: Path,
@@ -46,7 +46,8 @@ def command(
 ) -> int:
     """Check an export's checksums, rerun a sample of its trials, and compare the numbers.
 
-    Runs the code that is in BUNDLE. Exit code 0: all agree, 1: some differ, 2: BUNDLE was changed after the export.
+    Runs the code that is in BUNDLE: trust its author, or use --own-code. Exit code 0: all agree,
+    1: some differ, 2: BUNDLE was changed after the export.
     """
     if not bundle.is_file():
         raise UsageError(f"no file {bundle}; `studies export` prints where it writes one")

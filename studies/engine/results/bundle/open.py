@@ -1,15 +1,29 @@
-"""Open a bundle of `studies export`, verify its checksums, and find its trials and code."""
+"""Open a bundle of `studies export`, verify its checksums, and find its trials and code.
+
+A bundle may come from anybody: nothing outside its own folder is read, and nothing in it is run here.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import re
+import struct
 import zipfile
+import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from studies.engine.core.files import read_json
+from studies.engine.core.files import DamagedFile
 from studies.engine.results.bundle.export import CHECKSUMS
+from studies.engine.storage import records
+from studies.engine.storage.plan_file import PlanFile, read_plan
+
+ID = re.compile(r"[0-9a-f]{12}")
+"""Of a trial, and of the code that it ran."""
+MAX_FILES, MAX_RATIO, MAX_BYTES = 500_000, 200, 16 * 2**30
+"""Of a bundle: files, and bytes unpacked; ratio: unpacked bytes per byte of the zip, beyond the first 64 MB."""
 
 
 class CorruptBundle(ValueError):
@@ -21,72 +35,91 @@ class Bundle:
     """The unpacked folder."""
 
     folder: Path
-
-    @property
-    def plan(self) -> dict[str, Any]:
-        return read_json(self.folder / "plan.json") or {}
+    plan: PlanFile
 
     def trials(self) -> list[str]:
         """Return the ids of trials that have both a config and a result, in the plan's order."""
-        planned = dict.fromkeys(str(trial["folder"]) for trial in self.plan.get("trials", []))
+        planned = dict.fromkeys(trial.folder for trial in self.plan.trials)
         return [name for name in planned if self.spec(name) and self.result(name)]
 
     def label(self, trial: str) -> str:
         """ "sret recursion=1 s0"."""
-        found = (t for t in self.plan.get("trials", []) if t["folder"] == trial)
-        return next((f"{t['part']} {t['arm']} s{t['seed']}" for t in found), "")
+        found = (t for t in self.plan.trials if t.folder == trial)
+        return next((f"{t.part} {t.arm} s{t.seed}" for t in found), "")
 
     def spec(self, trial: str) -> dict[str, Any] | None:
-        return read_json(self.folder / "trials" / trial / "spec.json")
+        return records.read_spec(self.folder / "trials" / trial / "spec.json")
 
     def result(self, trial: str) -> dict[str, Any] | None:
-        return read_json(self.folder / "trials" / trial / "result.json")
+        return records.read_result(self.folder / "trials" / trial / "result.json")
 
     def environment(self, trial: str) -> dict[str, Any]:
-        return read_json(self.folder / "trials" / trial / "env.json") or {}
+        return records.read_environment(self.folder / "trials" / trial / "env.json") or {}
 
     def code(self, trial: str) -> Path | None:
         """Return the code that the trial ran, if the bundle has it."""
-        folder = self.folder / "code" / str(self.environment(trial).get("source"))
-        return folder if (folder / "studies" / "engine" / "worker.py").is_file() else None
+        source = str(self.environment(trial).get("source"))
+        folder = self.folder / "code" / source
+        return folder if ID.fullmatch(source) and (folder / "studies" / "engine" / "worker.py").is_file() else None
 
 
 def unpack(archive: Path, place: Path) -> Bundle:
     """Unpack and verify a bundle.
 
     Raises:
-        CorruptBundle: not a zip, a file would land outside the folder, or a checksum is wrong.
+        CorruptBundle: not a zip, too large, a file would land outside the folder, a checksum is wrong, or a file does
+            not hold what it should.
     """
     try:
         with zipfile.ZipFile(archive) as opened:
-            names = [PurePosixPath(name) for name in opened.namelist()]
-            strays = [str(name) for name in names if name.is_absolute() or ".." in name.parts or "\\" in str(name)]
-            if strays:
-                raise CorruptBundle(f"{archive}: {strays[0]} would land outside the folder")
+            top = _top(archive, opened)
             opened.extractall(place)
-    except (OSError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error) as error:
+        if isinstance(error, CorruptBundle):
+            raise
         raise CorruptBundle(f"{archive}: {error}") from error
-    tops = {name.parts[0] for name in names}
-    if len(tops) != 1 or not (place / next(iter(tops)) / CHECKSUMS).is_file():
+    folder = place / top
+    if not (folder / CHECKSUMS).is_file():
         raise CorruptBundle(f"{archive}: not a bundle of studies export (no {CHECKSUMS})")
-    bundle = Bundle(place / next(iter(tops)))
-    wrong = list(_wrong(bundle.folder))
-    if wrong:
+    if wrong := list(_wrong(folder)):
         raise CorruptBundle("\n".join(f"{archive}: {line}" for line in wrong))
+    try:
+        bundle = Bundle(folder, read_plan(folder))
+        foreign = [trial.folder for trial in bundle.plan.trials if not ID.fullmatch(trial.folder)]
+        if foreign:
+            raise CorruptBundle(f"{archive}: plan.json: {foreign[0]} is not the id of a trial")
+        for name in bundle.trials():
+            bundle.environment(name)
+    except (FileNotFoundError, DamagedFile) as error:
+        raise CorruptBundle(f"{archive}: a file of the study {str(error).replace(f'{folder}/', '')}") from error
     return bundle
 
 
-def _wrong(folder: Path) -> list[str]:
-    listed, wrong = set(), []
-    for line in (folder / CHECKSUMS).read_text(encoding="utf-8").splitlines():
-        digest, _, name = line.partition("  ")
-        listed.add(name)
-        try:
-            body = (folder / name).read_bytes()
-        except OSError:
-            wrong.append(f"{name} is missing")
+def _top(archive: Path, opened: zipfile.ZipFile) -> str:
+    """Return the one folder that everything is in."""
+    names = [PurePosixPath(name) for name in opened.namelist()]
+    for name in names:
+        if name.is_absolute() or ".." in name.parts or not name.parts or "\\" in str(name):
+            raise CorruptBundle(f"{archive}: {name} would land outside the folder")
+    size = sum(entry.file_size for entry in opened.infolist())
+    room = min(MAX_BYTES, 64 * 2**20 + MAX_RATIO * archive.stat().st_size)
+    if size > room or len(names) > MAX_FILES:
+        raise CorruptBundle(f"{archive}: {len(names)} files, {size} bytes unpacked: no export is that large")
+    tops = {name.parts[0] for name in names}
+    if len(tops) != 1:
+        raise CorruptBundle(f"{archive}: not a bundle of studies export (no {CHECKSUMS})")
+    return tops.pop()
+
+
+def _wrong(folder: Path) -> Iterator[str]:
+    here = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    text = here.pop(CHECKSUMS).read_text(encoding="utf-8", errors="replace")
+    listed = {name: digest for digest, _, name in (line.partition("  ") for line in text.splitlines())}
+    for name, digest in listed.items():
+        if name not in here:
+            yield f"{name} is missing"
             continue
-        if hashlib.sha256(body).hexdigest() != digest:
-            wrong.append(f"{name} has changed since it was exported")
-    here = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    return wrong + [f"{name} is not part of the export" for name in sorted(here - listed - {CHECKSUMS})]
+        with open(here[name], "rb") as f:
+            if hashlib.file_digest(f, "sha256").hexdigest() != digest:
+                yield f"{name} has changed since it was exported"
+    yield from (f"{name} is not part of the export" for name in sorted(here.keys() - listed.keys()))

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from studies.engine.results.bundle.open import Bundle
 from studies.engine.storage.code_snapshot import root
+from studies.engine.storage.records import is_number
 from studies.engine.storage.results_dir import Store
 
 TIMING_WORDS = ("second", "memory", "latency", "speed", "throughput", "time")
@@ -74,9 +75,14 @@ class RerunOptions:
 
 
 def rerun(bundle: Bundle, trial: str, results: Path, options: RerunOptions) -> RerunResult:
-    """Rerun a trial in its own process and compare."""
-    folder = Store(results).trial(trial)
-    folder.create(bundle.spec(trial) or {})
+    """Rerun a trial in its own process and compare. With own code, only tasks of this installation are run."""
+    folder, spec = Store(results).trial(trial), bundle.spec(trial) or {}
+    task = str(spec["task"])
+    if options.own_code and not task.isidentifier():
+        return RerunResult(trial, reason=f"not run: its task is a file, {task}, not one of this installation")
+    if folder.path.exists():
+        return RerunResult(trial, reason=f"not run: {folder.path} is there already, give an empty --results")
+    folder.create(spec)
     code = (None if options.own_code else bundle.code(trial)) or root()
     given = {"PYTHONPATH": str(code), "PYTHONSAFEPATH": "1"}  # otherwise the current folder's code would come first
     given |= {
@@ -92,7 +98,9 @@ def rerun(bundle: Bundle, trial: str, results: Path, options: RerunOptions) -> R
     if result is None:
         state = folder.state()
         return RerunResult(trial, reason=f"{state.status}: {state.reason or 'process ended without writing a status'}")
-    return RerunResult(trial, compare(bundle.result(trial) or {}, result, options.tolerance))
+    numbers = compare(bundle.result(trial) or {}, result, options.tolerance)
+    compared = any(number.verdict != "timing" for number in numbers)
+    return RerunResult(trial, numbers, "" if compared else "its result has no number to compare")
 
 
 def compare(then: Mapping[str, Any], now: Mapping[str, Any], tolerance: float) -> tuple[Number, ...]:
@@ -120,5 +128,5 @@ def _numbers(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
     for key, value in metrics.items():
         if isinstance(value, Mapping):
             yield from _numbers(value, f"{prefix}{key}.")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
+        elif is_number(value):
             yield f"{prefix}{key}", float(value)
