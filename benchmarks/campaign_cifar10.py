@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -97,8 +98,7 @@ def unpacked(data: Path, results: Path) -> Path:
         return data.resolve()
     target = results / "data" / data.name.partition(".")[0]
     if not target.exists():
-        with tarfile.open(data) as archive:
-            archive.extractall(target, filter="data")
+        shutil.unpack_archive(data, target)
     return target.parent
 
 

@@ -89,7 +89,8 @@ class Trainee:
         self.config, context = config, NullContext(device=args.device)
         model, self.data = build(config, context)
         self.state = build_state(model, self.data, config, context, ProcessGroup(context), Clock())
-        self.state.notify_epoch(config.train.epochs - 1, config.train.epochs)  # where schedules have ended
+        last = self.state.progress.epoch = config.train.epochs - 1  # where schedules have ended
+        self.state.notify_schedules(last, self.data.steps, config.train.epochs, self.data.steps)
         self.state.model.train()
         self.forward = torch.compile(self.state.model) if args.compile else self.state.model
         self.augmentation = BatchAugmentation(config, self.data.classes, seed=0)

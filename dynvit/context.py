@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
+
+
+@contextmanager
+def permanent_errors() -> Iterator[None]:
+    """Mark errors of what is built before a training: options, data or weights that do not fit never will, so that a
+    trial is not tried again."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, AttributeError, FileNotFoundError) as error:
+        error.__dict__["permanent"] = True
+        raise
 
 
 class Stopped(Exception):

@@ -46,11 +46,17 @@ class DynamicModel:
 
     # ---- schedules of training
 
+    def set_schedule(self, epochs: int, updates_per_epoch: int) -> None:
+        """Receive the length of the training, before its first epoch."""
+
     def set_epoch(self, epoch: int, epochs: int) -> None:
         """Adapt to an epoch of `epochs`, counted from 0; called before each."""
 
     def set_step(self, step: int) -> None:
         """Adapt to an optimizer step, counted from 0; called before each forward pass in training."""
+
+    def end_step(self) -> None:
+        """Adapt to what the forward passes of an optimizer step have seen, in all processes; called after the step."""
 
     @property
     def at_final_operating_point(self) -> bool:
@@ -58,7 +64,10 @@ class DynamicModel:
         return True
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]] | None:
-        """Return optimizer groups with `lr_scale` and `weight_decay`; None: the usual ones."""
+        """Return optimizer groups with `lr_scale` and `weight_decay`; None: the usual ones.
+
+        The learning rate of a group with `freeze_epochs` is 0 in the first so many epochs.
+        """
         return None
 
     # ---- teachers and labels
@@ -89,6 +98,16 @@ class DynamicModel:
     num_prefix_tokens: int = 0
     """Tokens in front of the patches (class token, registers)."""
 
+    @property
+    def img_size(self) -> int | tuple[int, int]:
+        """Side of the images in pixels, or height and width."""
+        return side_or_sides(self.patch_embed.img_size)  # type: ignore[attr-defined]
+
+    @property
+    def grid(self) -> tuple[int, int] | None:
+        """Rows and columns of the patches in the first layer; None where they are not known."""
+        return getattr(getattr(self, "patch_embed", None), "grid_size", None)
+
     def embed_tokens(self, images: Tensor) -> Tensor | None:
         """Return the tokens in front of the first block ``[B, T, C]``; None without a class token."""
         return _embed_tokens(self, images)
@@ -102,6 +121,10 @@ class DynamicModel:
         return None
 
     # ---- checkpoints and timm's configuration
+
+    def position_grids(self) -> dict[str, tuple[int, int]]:
+        """Return the grid of each position table of tokens, by parameter name, to resample checkpoints of others."""
+        return {} if self.grid is None else {"pos_embed": self.grid}
 
     classifier_name: str = "head"
     """Path of the classifier of timm's ``default_cfg``."""
@@ -127,6 +150,11 @@ class DynamicModel:
     def has_intermediates(self) -> bool:
         """Whether the model offers timm's ``forward_intermediates``."""
         return hasattr(self, "forward_intermediates")
+
+
+def side_or_sides(size: tuple[int, int]) -> int | tuple[int, int]:
+    """Return a size as the option `img_size` is usually given: one number where both sides are equal."""
+    return size[0] if size[0] == size[1] else size
 
 
 def _embed_tokens(model: Any, images: Tensor) -> Tensor | None:

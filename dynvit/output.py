@@ -22,6 +22,7 @@ class Output:
     task_loss: the paper's supervised loss where it is not plain cross entropy on ``logits``,
         called as ``task_loss(output, target, teacher_logits, label_smoothing)``; terms that need the target or the
         teacher it may put into ``losses``, where they are weighted and logged like the others.
+    uses_teacher: whether ``task_loss`` reads ``teacher_logits``.
     """
 
     logits: Tensor
@@ -29,6 +30,7 @@ class Output:
     extra: dict[str, Tensor] = field(default_factory=dict)
     weights: dict[str, float] = field(default_factory=dict)
     task_loss: TaskLoss | None = None
+    uses_teacher: bool = True
 
 
 def cross_entropy(logits: Tensor, target: Tensor, label_smoothing: float = 0.0) -> Tensor:
@@ -53,15 +55,17 @@ def training_loss(
     """The training loss of a model's output with its paper's weights; a scalar.
 
     output: an ``Output`` or plain logits ``[B, K]``; target: ``[B]`` or ``[B, K]``;
-    teacher_logits: ``[B, K]`` for methods that distil; with plain logits the teacher's soft labels replace the
-    target (SReT).
+    teacher_logits: ``[B, K]`` for methods that distill; for a model without a loss of its own the teacher's soft
+    labels replace the target (SReT). ValueError for a loss of its own that has no place for them.
     """
     if not isinstance(output, Output):
-        if teacher_logits is not None:
-            return soft_label_loss(output, teacher_logits)
-        return cross_entropy(output, target, label_smoothing)
+        output = Output(output)
     if output.task_loss is not None:
+        if teacher_logits is not None and not output.uses_teacher:
+            raise ValueError("teacher_logits: this model's loss does not use a teacher")
         loss = output.task_loss(output, target, teacher_logits, label_smoothing)
+    elif teacher_logits is not None:
+        loss = soft_label_loss(output.logits, teacher_logits)
     else:
         loss = cross_entropy(output.logits, target, label_smoothing)
     for name, term in output.losses.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -24,6 +25,8 @@ class TokenTrace:
     def __init__(self) -> None:
         self.active: list[Tensor] = []
         self.scores: list[Tensor | None] = []
+        self.grid: tuple[int, int] | None = None
+        """Rows and columns of the first layer; None: as many rows as columns."""
 
     def clear(self) -> None:
         self.active.clear()
@@ -39,23 +42,31 @@ class TokenTrace:
         if not self.active:
             raise RuntimeError("no forward pass was traced yet")
         n = self.active[0].shape[1]
-        return sum((on_grid(a_BN, n).int() for a_BN in self.active), torch.zeros_like(self.active[0]).int())
+        return sum((on_grid(a_BN, n, self.grid).int() for a_BN in self.active), torch.zeros_like(self.active[0]).int())
 
     def mean_active(self) -> list[float]:
         """Share of active tokens per layer, averaged over the batch."""
         return [a_BN.float().mean().item() for a_BN in self.active]
 
 
-def on_grid(active_BN: Tensor, n: int) -> Tensor:
-    """Repeat a coarser square grid's values onto a finer square grid of n tokens."""
-    if active_BN.shape[1] == n:
-        return active_BN
-    fine, coarse = round(n**0.5), round(active_BN.shape[1] ** 0.5)
-    if fine * fine != n or coarse * coarse != active_BN.shape[1]:
-        raise ValueError(f"cannot compare a grid of {active_BN.shape[1]} tokens with one of {n}")
-    index = torch.arange(fine, device=active_BN.device) * coarse // fine
-    grid = active_BN.view(-1, coarse, coarse)
-    return grid[:, index][:, :, index].reshape(-1, n)
+def on_grid(values_BN: Tensor, n: int, grid: tuple[int, int] | None = None) -> Tensor:
+    """Repeat a coarser grid's values onto a finer grid of n tokens: `grid` if it has as many, else a square.
+
+    Both sides of a coarser grid are those of the finer one, halved and rounded up, once or more.
+    """
+    tokens = values_BN.shape[1]
+    if tokens == n:
+        return values_BN
+    rows, columns = fine = grid if grid and math.prod(grid) == n else (math.isqrt(n),) * 2
+    while rows * columns > max(tokens, 1):
+        rows, columns = (rows + 1) // 2, (columns + 1) // 2
+    if rows * columns != tokens or math.prod(fine) != n:
+        raise ValueError(f"cannot compare a grid of {tokens} tokens with one of {n}")
+    row_H, column_W = (
+        torch.arange(side, device=values_BN.device) * coarse // side
+        for side, coarse in zip(fine, (rows, columns), strict=True)
+    )
+    return values_BN.view(-1, rows, columns)[:, row_H][:, :, column_W].reshape(-1, n)
 
 
 @contextmanager
@@ -68,7 +79,7 @@ def trace_tokens(model: nn.Module) -> Iterator[TokenTrace]:
     trace = TokenTrace()
     plain = not interface_of(model).records_tokens
     blocks = _blocks(model) if plain else []
-    handles = [model.register_forward_pre_hook(lambda *_: trace.clear() if model.trace is trace else None)]
+    handles = [model.register_forward_pre_hook(partial(_begin, trace))]
     handles += [block.register_forward_pre_hook(partial(_record, model, trace)) for block in blocks]
     previous = interface_of(model).trace
     model.trace = trace  # on plain models too: setting it to None pauses the trace
@@ -83,21 +94,34 @@ def trace_tokens(model: nn.Module) -> Iterator[TokenTrace]:
             model.trace = previous
 
 
+def _begin(trace: TokenTrace, model: nn.Module, args: tuple[Tensor, ...]) -> None:
+    """Hook on a model: a new forward pass."""
+    if model.trace is trace:
+        trace.clear()
+        trace.grid = interface_of(model).grid
+
+
 def _record(model: nn.Module, trace: TokenTrace, block: nn.Module, args: tuple[Tensor, ...]) -> None:
     """Hook on a block of a timm transformer: every patch token is active in every block."""
     if model.trace is trace:
-        x = args[0]
-        n = _patches(model, x.shape)
-        trace.record(torch.ones(x.shape[0], n, dtype=torch.bool, device=x.device))
+        shape = args[0].shape
+        grid = _grid(block, shape)
+        trace.grid = trace.grid or grid
+        n = math.prod(grid) if grid else shape[1] - _prefix_tokens(model, shape[1])
+        trace.record(torch.ones(shape[0], n, dtype=torch.bool, device=args[0].device))
 
 
-def _patches(model: nn.Module, shape: torch.Size) -> int:
-    """Patch tokens in a block's input ``[B, N, D]``, ``[B, H, W, D]`` (Swin) or ``[B, D, H, W]`` (convolutional)."""
+def _grid(block: nn.Module, shape: torch.Size) -> tuple[int, int] | None:
+    """Grid of a block's input ``[B, H, W, D]`` (Swin), ``[B, D, H, W]`` (convolutions) or ``[B, N, D]`` (LeViT)."""
     if len(shape) == 3:
-        alone = shape[1] == getattr(getattr(model, "patch_embed", None), "num_patches", None)
-        return shape[1] - (0 if alone else getattr(model, "num_prefix_tokens", 0))  # CaiT's class token comes late
-    convolutional = shape[2] == shape[3] != shape[1]
-    return shape[2] * shape[3] if convolutional else shape[1] * shape[2]
+        return getattr(getattr(block, "attn", None), "resolution", None)
+    convolutional = shape[2] == shape[3] != shape[1] or not any(isinstance(m, nn.LayerNorm) for m in block.modules())
+    return (shape[2], shape[3]) if convolutional else (shape[1], shape[2])
+
+
+def _prefix_tokens(model: nn.Module, tokens: int) -> int:
+    alone = tokens == getattr(getattr(model, "patch_embed", None), "num_patches", None)
+    return 0 if alone else getattr(model, "num_prefix_tokens", 0)  # CaiT's class token comes late
 
 
 def _blocks(model: nn.Module) -> list[nn.Module]:

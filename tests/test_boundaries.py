@@ -24,7 +24,7 @@ HEAVY = {"torch", "timm", "ray", "mlflow", "submitit", "pandas", "pyarrow", "sci
 OWNERS = {  # the one file that knows a package, also inside functions
     "ray": "studies.engine.launchers.ray.launcher",
     "submitit": "studies.engine.launchers.slurm.launcher",
-    "mlflow": "studies.engine.tracking.mirror",
+    "mlflow": "studies.engine.tracking.mlflow_runs",
     "seaborn": "paper_tables.figures.style",
 }
 

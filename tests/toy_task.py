@@ -1,4 +1,4 @@
-"""A task without torch: a noisy quadratic is minimised; told to, it crashes, raises, hangs, runs out of memory.
+"""A task without torch: a noisy quadratic is minimised; on request it crashes, raises, hangs or runs out of memory.
 
 Deterministic by seed and step, so a trial that was killed and resumed ends with the numbers of an undisturbed one.
 """
@@ -37,7 +37,7 @@ class Fault:
     kind: Literal["none", "raise", "exit", "kill", "hang", "nan", "memory", "deaf", "print"] = "none"
     step: int = 2
     attempts: int = 1000
-    """Only the first so many attempts."""
+    """Only in this many first attempts."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def _fail(fault: Fault, step: int, context: Any) -> None:
     if step != fault.step or len(list((context.folder / "attempts").iterdir())) > fault.attempts:
         return
     if fault.kind == "raise":
-        raise ValueError("told to raise")
+        raise ValueError("raised as configured")
     if fault.kind == "nan":
         raise FloatingPointError(f"loss is nan at step {step}")
     if fault.kind == "exit":

@@ -13,24 +13,14 @@ from typing import Any, Literal
 
 import timm
 import torch
-from timm.models import load_state_dict
 from torch import Tensor, nn
 
 from dynvit.checkpoint.pos_embed import resample_tables
+from dynvit.checkpoint.read import InitError, read_state_dict
 from dynvit.checkpoint.report import LoadReport, first, raise_problems, shapes
+from dynvit.context import permanent_errors
 from dynvit.interface import interface_of
 from dynvit.trunks import trunk_of
-
-TRIAL_FILES = ("best.safetensors", "last.safetensors", "ckpt/last.pt")
-"""Weights in a trial's folder; the first that exists is used."""
-
-
-class InitError(ValueError):
-    """Initial weights that do not exist or are of another model."""
-
-
-class MissingWeights(InitError, FileNotFoundError):
-    """A file of initial weights that does not exist."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +45,7 @@ class InitSpec:
         return cls(init)
 
 
+@permanent_errors()
 def load_initial_weights(model: nn.Module, spec: InitSpec, name: str, log_text: Callable[[str], None]) -> None:
     """Load what `spec` describes into the model and log a report. Raises ValueError if it does not fit.
 
@@ -66,7 +57,7 @@ def load_initial_weights(model: nn.Module, spec: InitSpec, name: str, log_text: 
     if source == "timm" and spec.naming == "auto":
         state, source = _from_hub(name)
     else:
-        state = read_state_dict(Path(source), spec.key, spec.prefer_ema)
+        state = read_state_dict(Path(source), spec.key, spec.prefer_ema, model.state_dict())
     if spec.naming == "trunk":
         report = load_trunk(model, state)
     elif spec.naming == "auto":
@@ -75,20 +66,6 @@ def load_initial_weights(model: nn.Module, spec: InitSpec, name: str, log_text: 
         (load_official if spec.naming == "official" else load_strict)(model, state)
         report = LoadReport(tuple(model.state_dict()), (), ())
     log_text(f"{spec.key} {source}: {report}")
-
-
-def read_state_dict(path: Path, key: str = "init", prefer_ema: bool = False) -> dict[str, Any]:
-    """Read a state dict from safetensors, a weights-only pickle, or what a trial has left in its folder."""
-    path = path.expanduser()
-    if path.is_dir():
-        found = next((path / name for name in TRIAL_FILES if (path / name).is_file()), None)
-        if found is None:
-            names = ", ".join(TRIAL_FILES)
-            raise InitError(f"{key}: {path} holds none of {names}; a trial leaves them with keep_checkpoint: true")
-        path = found
-    if not path.is_file():
-        raise MissingWeights(f"{key}: no file {path}")
-    return load_state_dict(str(path), use_ema=prefer_ema, weights_only=True)
 
 
 def load_matching(model: nn.Module, state: Mapping[str, Tensor]) -> LoadReport:

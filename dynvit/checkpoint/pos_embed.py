@@ -1,13 +1,19 @@
-"""Resampling of position and relative-bias tables to a model's grid."""
+"""Position tables on another grid: of a checkpoint, or of a model whose images change their size."""
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from timm.layers import resample_abs_pos_embed
+import torch.nn.functional as F
+from timm.layers import resample_abs_pos_embed, resize_rel_pos_bias_table
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
+
+from dynvit.interface import interface_of
+
+Grid = tuple[int, int]
 
 
 def resample_tables(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
@@ -16,19 +22,46 @@ def resample_tables(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, 
     filter_fn = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
     if filter_fn is not None and type(model).__module__.startswith("timm."):
         state = dict(filter_fn(state, model))
-    own = model.state_dict()
+    own, grids = model.state_dict(), interface_of(model).position_grids()
     for name, table in state.items():
         if name in own and "pos" in name.rsplit(".", 1)[-1] and own[name].shape != table.shape:
-            state[name] = _resample(table, own[name])
+            if name.endswith("relative_position_bias_table"):
+                windows = model.get_submodule(name.rpartition(".")[0])
+                state[name] = resize_rel_pos_bias_table(table, windows.window_size, own[name].shape)
+            else:
+                state[name] = _resample(table, own[name], grids.get(name))
     return state
 
 
-def _resample(table: Tensor, own: Tensor) -> Tensor:
-    """Resample a square table ``[1, prefix + side**2, C]`` to another square grid with the same number of prefixes."""
-    if table.ndim != 3 or table.shape[::2] != own.shape[::2]:
+def resize_position_table(state_dict: Mapping[str, Tensor], model: VisionTransformer) -> dict[str, Tensor]:
+    """Return a copy of the state dict whose ``pos_embed`` ``[1, T, C]`` fits the model's grid (timm's bicubic)."""
+    resized, prefix = dict(state_dict), 0 if model.no_embed_class else model.num_prefix_tokens
+    table = resized.get("pos_embed")
+    if table is not None and table.shape[1] != model.pos_embed.shape[1]:
+        grid = model.patch_embed.grid_size
+        resized["pos_embed"] = resample_abs_pos_embed(table, grid, num_prefix_tokens=prefix)
+    return resized
+
+
+def resample_map(table_1CHW: Tensor, size: Sequence[int]) -> Tensor:
+    """Bicubic, as timm resamples tables of tokens."""
+    resized = F.interpolate(table_1CHW.float(), tuple(size), mode="bicubic", antialias=True)
+    return resized.to(table_1CHW.dtype)
+
+
+def _resample(table: Tensor, own: Tensor, grid: Grid | None) -> Tensor:
+    """Resample a table ``[1, C, H, W]``, or ``[1, prefix + side**2, C]`` of a square grid to `grid`, or to a square."""
+    if table.ndim == own.ndim == 4 and table.shape[:2] == own.shape[:2]:
+        return resample_map(table, own.shape[2:])
+    if not table.ndim == own.ndim == 3 or table.shape[::2] != own.shape[::2]:
         return table
-    for prefix in (1, 0, 2):
-        sides = [math.isqrt(n - prefix) for n in (table.shape[1], own.shape[1])]
-        if all(side**2 + prefix == t.shape[1] for side, t in zip(sides, (table, own), strict=True)):
-            return resample_abs_pos_embed(table, [sides[1]] * 2, [sides[0]] * 2, num_prefix_tokens=prefix)
+    for prefix in (1, 0, 2) if grid is None else (own.shape[1] - math.prod(grid),):
+        new, old = grid or _square(own.shape[1] - prefix), _square(table.shape[1] - prefix)
+        if new and old:
+            return resample_abs_pos_embed(table, list(new), list(old), num_prefix_tokens=prefix)
     return table
+
+
+def _square(tokens: int) -> Grid | None:
+    side = math.isqrt(max(tokens, 0))
+    return (side, side) if side * side == tokens else None

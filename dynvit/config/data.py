@@ -66,7 +66,8 @@ class Data:
     repository: str = ""
     """hfds: the data set's name on the hub, such as uoft-cs/cifar10; root is then the cache."""
     splits: Sequence[str] = ()
-    """Names of the training and validation splits; none: train, and the first of val, validation, test that exists."""
+    """Names of the training and validation splits; none: train, and the first of val, validation, test that exists, or
+    words of the same meaning (training, valid, eval). In names of shards they are whole words."""
     classes: int | None = None
     """Expected number of classes; another number is an error before any training."""
     images: int | None = None
@@ -80,7 +81,8 @@ class Data:
     val_limit: int | None = None
     """Largest number of validation images, evenly over the classes; None: all."""
     max_corrupt: int = 0
-    """Largest number of unreadable images, which are skipped, counted and named; one more is an error."""
+    """Largest number of unreadable images, which are skipped, counted and named; one more is an error. A tar file that
+    is cut short or damaged counts as one, whatever is lost with it; one without any readable member is an error."""
     in_memory: Literal["auto", "always", "never"] = "auto"
     """Image files: decode once and keep on the device; auto: up to 64 pixels and 2 GB."""
     augment: Augment = field(default_factory=Augment)

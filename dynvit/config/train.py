@@ -71,7 +71,8 @@ class Train:
     ema_warmup: bool = False
     """Let the decay grow from 0, for short trainings."""
     accumulate: int = 1
-    """Parts of a batch that are computed one after another: less memory, the same update."""
+    """Parts of a batch that are computed one after another: less memory. The update is the same up to rounding, except
+    with batch normalization, losses over a batch, and random numbers (docs/architecture.md)."""
     amp: Literal["auto", "off", "bfloat16", "float16"] = "auto"
     """auto: bfloat16 on a GPU that has it. float16 comes with a loss scale."""
     channels_last: bool = False

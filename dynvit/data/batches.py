@@ -8,6 +8,7 @@ from typing import Protocol
 from torch import Tensor
 
 from dynvit.data.corrupt import CorruptImages
+from dynvit.data.listing.left_out import Remark
 from dynvit.data.sampling import SINGLE_PROCESS, Shard
 
 
@@ -27,6 +28,8 @@ class Batches(Protocol):
     validation_batch_size: int
     corrupt: CorruptImages
     """Images met so far that cannot be decoded."""
+    remarks: tuple[Remark, ...]
+    """What there is to know about the data set: what was left out of it, and what may be a mistake."""
 
     def train(self, epoch: int, start: int = 0, shard: Shard = SINGLE_PROCESS) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the epoch's batches from batch `start` on; of each batch the shard's images.

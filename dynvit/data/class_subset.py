@@ -35,7 +35,8 @@ def select_split_classes(split: Split, data: Data) -> Split:
     if not data.labels:
         return split
     kept, labels = select_labels(split.labels, data, len(split.classes))
-    return Split(split.name, tuple(split.classes[i] for i in data.labels), ClassSubset(split.source, kept), labels)
+    classes = tuple(split.classes[i] for i in data.labels)
+    return replace(split, classes=classes, source=ClassSubset(split.source, kept), labels=labels)
 
 
 def select_labels(labels: NDArray[np.int64], data: Data, classes: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

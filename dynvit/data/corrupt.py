@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import io
-import struct
-import zlib
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 MAX_NAMES = 5
-DECODE_ERRORS = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error)
-"""What PIL's decoders raise for bytes that are no image, or a truncated one."""
 
 
 class CorruptImages:
     """The unreadable images met so far: name and reason."""
 
-    def __init__(self, limit: int = 0) -> None:
+    def __init__(self, limit: int = 0, damaged: Mapping[str, str] | None = None) -> None:
+        """damaged: tar files of which a part cannot be read, with the reason; each counts as one image."""
         self.limit = limit
         self.found: dict[str, str] = {}
         self._merged = 0
+        self.add((f"the rest of {tar}", reason) for tar, reason in (damaged or {}).items())
 
     def add(self, found: Iterable[tuple[str, str]]) -> None:
         """Record images. Raises ValueError with the first names if there are more than the limit."""
@@ -39,16 +35,3 @@ class CorruptImages:
         self.found = {}
         self.add(every.items())
         return new
-
-
-def decode_error(error: Exception) -> str:
-    """Return the decoder's reason; PIL names bytes of an unknown format by their address only."""
-    return "no image format that PIL knows" if "<_io." in str(error) else str(error)
-
-
-def decode_image(content: bytes) -> Any:
-    """Decode to a PIL image in RGB."""
-    from PIL import Image
-
-    with Image.open(io.BytesIO(content)) as opened:
-        return opened.convert("RGB")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from dynvit.config.data import KNOWN_SETS, Data
 from dynvit.data import in_memory
 from dynvit.data.batches import Batches
+from dynvit.data.checks import check_every_class, check_split, remarks, same_classes
 from dynvit.data.class_subset import select_classes, select_split_classes
 from dynvit.data.formats import cifar, digits, huggingface, image_folder, tar, webdataset
-from dynvit.data.source import Split
-from dynvit.data.split import DatasetIndex, IndexedSplit, check_expected, check_same_classes
+from dynvit.data.overlap import check_apart, copies
+from dynvit.data.source import Listing
+from dynvit.data.split import DatasetIndex, IndexedSplit, check_expected
 from dynvit.data.streaming import StreamingBatches
 
-READERS: dict[str, Callable[[Data], tuple[Split, Split]]] = {
+READERS: dict[str, Callable[[Data], Listing]] = {
     "folder": image_folder.splits,
     "tar": tar.splits,
     "wds": webdataset.splits,
@@ -47,13 +50,27 @@ def decode_known(data: Data) -> in_memory.DecodedSet:
 
 def index_dataset(data: Data) -> DatasetIndex:
     """List a set of files. Raises ValueError if the splits fit neither each other nor the config."""
-    train, val = read_splits(data)
-    check_same_classes(train, val)
-    train, val = select_split_classes(train, data), select_split_classes(val, data)
+    whole = checked(read_listing(data))
+    train, val = select_split_classes(whole.train, data), select_split_classes(whole.val, data)
+    check_every_class(train, val)
     check_expected(data, len(train.classes), len(train.labels))
-    return DatasetIndex(train.classes, IndexedSplit.of(train, data.limit), IndexedSplit.of(val, data.val_limit))
+    return DatasetIndex(
+        train.classes,
+        IndexedSplit.of(train, data.limit),
+        IndexedSplit.of(val, data.val_limit),
+        (*remarks(whole), *copies(whole)),
+        {**train.damaged, **val.damaged},
+    )
 
 
-def read_splits(data: Data) -> tuple[Split, Split]:
+def checked(listing: Listing) -> Listing:
+    """Return a listing whose splits have the same classes and no file in common. Raises ValueError for any other."""
+    for split in (listing.train, listing.val):
+        check_split(split)
+    check_apart(listing)
+    return replace(listing, val=same_classes(listing.train, listing.val))
+
+
+def read_listing(data: Data) -> Listing:
     """List the training and the validation images of a set of files, unchecked."""
     return READERS[data.name](data)

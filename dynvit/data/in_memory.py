@@ -13,7 +13,9 @@ from torch import Tensor
 
 from dynvit.config.data import Data
 from dynvit.data.augment import augment, cut_out
-from dynvit.data.corrupt import DECODE_ERRORS, CorruptImages, decode_error, decode_image
+from dynvit.data.corrupt import CorruptImages
+from dynvit.data.decode import READ_ERRORS, decode_image
+from dynvit.data.listing.left_out import Remark
 from dynvit.data.randaugment import Policy
 from dynvit.data.sampling import SINGLE_PROCESS, Shard, check_batch, rank_slice, repeated, stratified_subset
 from dynvit.data.split import DatasetIndex, IndexedSplit
@@ -39,6 +41,7 @@ class DecodedSet:
     std: tuple[float, ...]
     corrupt: CorruptImages = field(default_factory=CorruptImages)
     """Images that could not be decoded and are not included."""
+    remarks: tuple[Remark, ...] = ()
 
 
 def fits(data: Data, index: DatasetIndex) -> bool:
@@ -51,15 +54,17 @@ def fits(data: Data, index: DatasetIndex) -> bool:
 
 def decode(data: Data, index: DatasetIndex) -> DecodedSet:
     """Decode all images of a set of files, resized to fill the square and center-cropped."""
-    corrupt, parts = CorruptImages(data.max_corrupt), []
+    corrupt, parts = CorruptImages(data.max_corrupt, index.damaged), []
     for split in (index.train, index.val):
         with ThreadPoolExecutor(4) as pool:  # decoding releases the interpreter lock
             images = list(pool.map(lambda i: _pixels(split, i, data.image_size), range(len(split))))  # noqa: B023
         corrupt.add((split.name(i), image) for i, image in enumerate(images) if isinstance(image, str))
         labels = [label for label, image in zip(split.labels, images, strict=True) if not isinstance(image, str)]
+        if not labels:
+            raise ValueError(f"none of {len(images)} images can be read, such as {split.name(0)}")
         pixels = np.stack([image for image in images if not isinstance(image, str)])
         parts += [torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(np.asarray(labels))]
-    return DecodedSet(parts[0], parts[1], parts[2], parts[3], len(index.classes), MEAN, STD, corrupt)
+    return DecodedSet(parts[0], parts[1], parts[2], parts[3], len(index.classes), MEAN, STD, corrupt, index.remarks)
 
 
 def _pixels(split: IndexedSplit, index: int, size: int) -> NDArray[np.uint8] | str:
@@ -68,8 +73,8 @@ def _pixels(split: IndexedSplit, index: int, size: int) -> NDArray[np.uint8] | s
 
     try:
         image = decode_image(split.read(index))
-    except DECODE_ERRORS as error:
-        return decode_error(error)
+    except READ_ERRORS as error:
+        return str(error)
     if image.size != (size, size):
         image = ImageOps.fit(image, (size, size), method=Image.Resampling.BICUBIC)
     return np.asarray(image)
@@ -83,7 +88,8 @@ class InMemoryBatches:
     ) -> None:
         self.classes, self.channels, self.image_size = decoded.classes, decoded.train_images.shape[1], data.image_size
         self.batch_size, self.validation_batch_size = batch_size, validation_batch_size
-        self.seed, self.device, self.options, self.corrupt = seed, device, data.augment, decoded.corrupt
+        self.seed, self.device, self.options = seed, device, data.augment
+        self.corrupt, self.remarks = decoded.corrupt, decoded.remarks
         self.policy = Policy.parse(data.augment.auto) if data.augment.auto else None
         self.images, self.labels = _subset(decoded.train_images, decoded.train_labels, data.limit, device)
         images, self.val_labels = _subset(decoded.val_images, decoded.val_labels, data.val_limit, device)

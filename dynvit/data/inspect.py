@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dynvit.config.data import KNOWN_SETS, Data
+from dynvit.data.checks import check_every_class, remarks
 from dynvit.data.class_subset import select_split_classes
-from dynvit.data.corrupt import DECODE_ERRORS, decode_image
-from dynvit.data.factory import decode_known, read_splits
+from dynvit.data.decode import RANGES, READ_ERRORS, decode_with_facts
+from dynvit.data.factory import checked, decode_known, read_listing
+from dynvit.data.listing.names import listed
+from dynvit.data.overlap import copies
 from dynvit.data.sampling import check_batch, stratified_order
 from dynvit.data.source import Split
-from dynvit.data.split import check_expected, check_same_classes
+from dynvit.data.split import check_expected
 
 SAMPLE = 64
 """Images of each split that are decoded, balanced over the classes."""
 Finding = tuple[str, str, str]
 """fine, note or attention; what was found; what to do."""
-READ_ERRORS = (OSError, ValueError, ImportError, RuntimeError)
-"""What reading a set may raise; the messages name the places that were tried."""
 
 
 def inspect_data(data: Data, batch_size: int) -> Iterator[Finding]:
-    """Count images, compare with what the config expects, decode a sample."""
+    """Count images, compare with what the config expects, decode a sample. Whatever reading raises is a finding."""
     try:
         yield from (_known if data.name in KNOWN_SETS else _files)(data, batch_size)
-    except READ_ERRORS as error:
-        yield "attention", str(error), "" if data.root else "set data.root or DYNVIT_DATA"
+    except Exception as error:  # a library, or the disk: the messages name the places that were tried
+        kind = "" if isinstance(error, (OSError, ValueError, ImportError)) else f"{type(error).__name__}: "
+        text = f"{kind}{error}".encode(errors="backslashreplace").decode()  # names on disk need not be UTF-8
+        yield "attention", text, "" if data.root else "set data.root or DYNVIT_DATA"
 
 
 def _known(data: Data, batch_size: int) -> Iterator[Finding]:
@@ -39,18 +43,30 @@ def _known(data: Data, batch_size: int) -> Iterator[Finding]:
 
 
 def _files(data: Data, batch_size: int) -> Iterator[Finding]:
-    whole = read_splits(data)
-    train, val = (select_split_classes(split, data) for split in whole)
-    for split in (train, val):
-        yield "fine", f"{split.name}: {_counts(split.labels, len(split.classes))}", ""
-        yield from _empty_classes(split)
+    listing = read_listing(data)
+    for split in (listing.train, listing.val):
+        if len(split.labels) and 0 <= split.labels.min() <= split.labels.max() < len(split.classes):
+            chosen = select_split_classes(split, data)
+            yield "fine", f"{split.name}: {_counts(chosen.labels, len(chosen.classes))}", ""
+    yield from ((remark.level, remark.text, "") for remark in remarks(listing))
     try:
-        check_same_classes(*whole)
+        listing = checked(listing)
+        train, val = (select_split_classes(split, data) for split in (listing.train, listing.val))
+        check_every_class(train, val)
     except ValueError as error:
-        yield "attention", str(error), "both splits need the same classes"
+        yield "attention", str(error), ""
+        return
+    yield from ((remark.level, remark.text, "") for remark in copies(listing, sample=True))
+    damaged = {**train.damaged, **val.damaged}
+    for tar, reason in damaged.items():
+        yield _level(len(damaged), data), f"{tar} is damaged: {reason}", f"data.max_corrupt is {data.max_corrupt}"
     yield from _check_config(data, len(train.classes), len(train.labels), batch_size)
     for split in (train, val):
         yield from _decode_sample(split, data)
+
+
+def _level(corrupt: int, data: Data) -> str:
+    return "attention" if corrupt > data.max_corrupt else "note"
 
 
 def _counts(labels: NDArray[np.int64], classes: int) -> str:
@@ -60,13 +76,6 @@ def _counts(labels: NDArray[np.int64], classes: int) -> str:
 
 def _range(values: Sequence[int] | NDArray[np.int64]) -> str:
     return f"{min(values)}" if min(values) == max(values) else f"{min(values)} to {max(values)}"
-
-
-def _empty_classes(split: Split) -> Iterator[Finding]:
-    each = np.bincount(split.labels, minlength=len(split.classes))
-    empty = [name for name, count in zip(split.classes, each, strict=False) if not count]
-    if empty:
-        yield "attention", f"{split.name}: no image of {_first(empty)}", "remove the class, or add its images"
 
 
 def _check_config(data: Data, classes: int, images: int, batch_size: int) -> Iterator[Finding]:
@@ -79,22 +88,30 @@ def _check_config(data: Data, classes: int, images: int, batch_size: int) -> Ite
 
 def _decode_sample(split: Split, data: Data) -> Iterator[Finding]:
     chosen = stratified_order(split.labels)[:SAMPLE]
-    sides, corrupt = [], []
-    for index in chosen:
+    sides, corrupt, modes, several = [], [], Counter[str](), []
+    for index in map(int, chosen):
         try:
-            sides.append(min(decode_image(split.source.read(int(index))).size))
-        except DECODE_ERRORS:
-            corrupt.append(split.source.name(int(index)))
+            image, mode, animated = decode_with_facts(split.source.read(index))
+        except READ_ERRORS as error:
+            corrupt.append(split.source.name(index))
+            reason = str(error)
+            continue
+        sides.append(min(image.size))
+        modes[mode] += mode in RANGES
+        several += [split.source.name(index)] * animated
     if corrupt:
-        level = "attention" if len(corrupt) > data.max_corrupt else "note"
-        text = f"{split.name}: {len(corrupt)} of {len(chosen)} sampled images cannot be read: {_first(corrupt)}"
-        yield level, text, f"data.max_corrupt is {data.max_corrupt}"
+        text = f"{split.name}: {len(corrupt)} of {len(chosen)} sampled images cannot be read: {listed(corrupt)}"
+        yield _level(len(corrupt), data), text, f"{reason}; data.max_corrupt is {data.max_corrupt}"
+    for mode, count in (+modes).items():
+        yield "note", f"{split.name}: {count} sampled images have mode {mode}, 0 to {RANGES[mode]} becomes 0 to 255", ""
+    if several:
+        yield (
+            "note",
+            f"{split.name}: of {len(several)} sampled images the first of several frames is used ({listed(several)})",
+            "",
+        )
     if sides:
         text = f"{split.name}: {len(sides)} sampled images, shorter side {_range(sides)} pixels, used at "
         text += f"{data.image_size}"
         enlarged = float(np.median(sides)) < data.image_size
         yield ("note", text, "most are enlarged") if enlarged else ("fine", text, "")
-
-
-def _first(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

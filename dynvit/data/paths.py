@@ -41,3 +41,11 @@ def places(data: Data) -> list[Path]:
 def cache_folder() -> Path:
     """Return the folder for downloads when neither data.root nor DYNVIT_DATA is set."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dynvit"
+
+
+def spelled(folder: Path, name: str) -> Path:
+    """Return the entry of a folder with a name, or else with that name in letters of another case."""
+    if (folder / name).exists() or not folder.is_dir():
+        return folder / name
+    return next((folder / other for other in sorted(os.listdir(folder)) if other.casefold() == name.casefold()),
+                folder / name)  # fmt: skip

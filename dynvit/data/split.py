@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dynvit.config.data import Data
+from dynvit.data.listing.left_out import Remark
 from dynvit.data.sampling import stratified_subset
 from dynvit.data.source import ImageSource, Split
 
@@ -37,21 +39,14 @@ class IndexedSplit:
 
 @dataclass(frozen=True)
 class DatasetIndex:
-    """Both splits of a set of files."""
+    """Both splits of a set of files, and what there is to know about them."""
 
     classes: tuple[str, ...]
     train: IndexedSplit
     val: IndexedSplit
-
-
-def check_same_classes(train: Split, val: Split) -> None:
-    """Raise ValueError if the splits have different classes."""
-    if train.classes != val.classes:
-        odd = sorted(set(train.classes) ^ set(val.classes))
-        raise ValueError(
-            f"{len(train.classes)} classes in {train.name}, {len(val.classes)} in {val.name}; "
-            f"not in both: {', '.join(odd[:6])}" + (f" and {len(odd) - 6} more" if len(odd) > 6 else "")
-        )
+    remarks: tuple[Remark, ...] = ()
+    damaged: Mapping[str, str] = field(default_factory=dict)
+    """Tar files of which a part cannot be read, with the reason."""
 
 
 def check_expected(data: Data, classes: int, images: int) -> None:

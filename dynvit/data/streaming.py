@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from dynvit.config.data import Data
-from dynvit.data.corrupt import DECODE_ERRORS, CorruptImages, decode_error, decode_image
+from dynvit.data.corrupt import CorruptImages
+from dynvit.data.decode import READ_ERRORS, decode_image
 from dynvit.data.sampling import SINGLE_PROCESS, Shard, check_batch, rank_slice, repeated
 from dynvit.data.split import DatasetIndex, IndexedSplit
 from dynvit.rng import own_stream, stream
@@ -43,8 +44,8 @@ class ImageDataset(Dataset):
             position = (index + i) % len(self)
             try:
                 image = decode_image(self.split.read(position))
-            except DECODE_ERRORS as error:
-                bad.append((self.split.name(position), decode_error(error)))
+            except READ_ERRORS as error:
+                bad.append((self.split.name(position), str(error)))
                 continue
             label = int(self.split.labels[position])
             if not self.training:
@@ -65,7 +66,8 @@ class StreamingBatches:
         check_batch(len(index.train), batch_size, data.name)
         self.classes, self.image_size = len(index.classes), data.image_size
         self.batch_size, self.validation_batch_size = batch_size, validation_batch_size
-        self.seed, self.device, self.corrupt = seed, device, CorruptImages(data.max_corrupt)
+        self.seed, self.device = seed, device
+        self.corrupt, self.remarks = CorruptImages(data.max_corrupt, index.damaged), index.remarks
         self.steps, self.copies = len(index.train) // batch_size, data.augment.repeats
         self.validation_size = len(index.val)
         self.train_set = ImageDataset(index.train, data, seed, training=True)
@@ -89,7 +91,12 @@ class StreamingBatches:
         size, (rank, world) = self.validation_batch_size, shard
         pairs = [(0, i) for i in range(self.validation_size)]
         self.val_order[:] = [pairs[i : i + size] for i in range(0, len(pairs), size)][rank::world]
-        yield from self._to_device(self.val_loader)
+        batches = 0
+        for batch in self._to_device(self.val_loader):
+            yield batch
+            batches += 1
+        if self.val_order and not batches:
+            raise ValueError(f"none of {self.validation_size} validation images can be read")
 
     def sample(self, count: int) -> Tensor:
         items = [self.val_set[(0, i)] for i in range(min(count, self.validation_size))]

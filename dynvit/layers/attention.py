@@ -12,6 +12,7 @@ from timm.layers import Attention
 from timm.models.vision_transformer import Block
 from torch import Tensor
 
+from dynvit.layers.full_precision import at_least_float32, autocast_off
 from dynvit.layers.mac_counting import exclude_from_macs
 from dynvit.layers.token_layout import Dense, TokenLayout
 
@@ -54,10 +55,12 @@ def key_mask(layout: TokenLayout) -> Tensor | None:
 def cls_attention(q_BHND: Tensor, k_BHND: Tensor, mask_B11N: Tensor | None = None) -> Tensor:
     """Return the attention of the first token, the class token, to every token: ``[B, H, N]``.
 
-    Not counted as MACs: the published costs count this row once, in the attention product.
+    Not counted as MACs: the published costs count this row once, in the attention product. At least in float32,
+    since it decides which tokens stay.
     """
-    with exclude_from_macs():
-        logits_BH1N = (q_BHND[:, :, :1] * q_BHND.shape[-1] ** -0.5) @ k_BHND.transpose(-2, -1)
+    with exclude_from_macs(), autocast_off(q_BHND):
+        q_BH1D, k_BHND = at_least_float32(q_BHND[:, :, :1]), at_least_float32(k_BHND)
+        logits_BH1N = (q_BH1D * q_BHND.shape[-1] ** -0.5) @ k_BHND.transpose(-2, -1)
     if mask_B11N is not None:
         hidden = mask_B11N.dtype == torch.bool
         logits_BH1N = logits_BH1N.masked_fill(~mask_B11N, -torch.inf) if hidden else logits_BH1N + mask_B11N

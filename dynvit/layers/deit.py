@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from timm.models.vision_transformer import VisionTransformer
+from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor
 
+from dynvit.checkpoint.pos_embed import resize_position_table
 from dynvit.interface import DynamicModel
 from dynvit.layers.no_dropout import remove_idle_dropout
 from dynvit.layers.option_checks import check_heads, check_positive
-from dynvit.layers.position_table import resize_position_table
 
 
 class DeiT(DynamicModel, VisionTransformer):
@@ -21,6 +21,7 @@ class DeiT(DynamicModel, VisionTransformer):
 
     static_cost = True
     first_conv = "patch_embed.proj"
+    block_fn: type[Block] = Block
 
     def __init__(
         self,
@@ -43,9 +44,8 @@ class DeiT(DynamicModel, VisionTransformer):
         super().__init__(
             img_size=img_size, patch_size=patch_size, in_chans=in_chans, num_classes=num_classes, embed_dim=embed_dim,
             depth=depth, num_heads=num_heads, mlp_ratio=mlp_ratio, qk_norm=qk_norm, init_values=init_values,
-            no_embed_class=no_embed_class, drop_rate=drop_rate, drop_path_rate=drop_path_rate,
+            no_embed_class=no_embed_class, drop_rate=drop_rate, drop_path_rate=drop_path_rate, block_fn=self.block_fn,
         )  # fmt: skip
-        self.img_size = img_size
         remove_idle_dropout(self)
 
     def convert_official(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:

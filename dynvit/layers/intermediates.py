@@ -1,4 +1,4 @@
-"""timm's ``forward_intermediates`` for models that carry all tokens, and for pyramids."""
+"""timm's conventions for features of layers within: for models that carry all tokens, and for pyramids."""
 
 from __future__ import annotations
 
@@ -7,34 +7,54 @@ from typing import Any
 
 import torch
 from timm.models._features import feature_take_indices
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class TokenIntermediates:
-    """Mixin for a ``VisionTransformer`` that has `_states`."""
+    """Mixin for a ``VisionTransformer`` that has `_features`."""
 
-    _states: Callable[[Tensor], tuple[Tensor, list[Tensor]]]
-    """images -> final tokens before the norm, and tokens ``[B, P + N, C]`` after each block, prefix tokens first."""
+    _features: Callable[..., Tensor]
+    """images -> what `forward_features` returns. A list as second argument is filled with the tokens ``[B, P + N, C]``
+    after each block, prefix tokens first."""
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        return self._features(x)
 
     @torch.jit.ignore
     def forward_intermediates(
         self, x: Tensor, indices: int | list[int] | None = None, return_prefix_tokens: bool = False,
         norm: bool = False, stop_early: bool = False, output_fmt: str = "NCHW", intermediates_only: bool = False,
+        output_dict: bool = False, attn_mask: Tensor | None = None, is_causal: bool = False,
     ) -> Any:  # fmt: skip
-        """As timm's; a token that was left out keeps the state that it had, a merged one shows that of its group."""
-        wanted, _ = feature_take_indices(len(self.blocks), indices)
-        final, states = self._states(x)
-        chosen = [self.norm(states[i]) if norm else states[i] for i in wanted]
-        prefix = self.num_prefix_tokens
-        patches = [s[:, prefix:] for s in chosen]
-        if output_fmt == "NCHW":
-            grid = self._grid_size(x)
-            patches = [s.unflatten(1, grid).permute(0, 3, 1, 2).contiguous() for s in patches]
-        shown = list(zip(patches, [s[:, :prefix] for s in chosen], strict=True)) if return_prefix_tokens else patches
-        return shown if intermediates_only else (self.norm(final), shown)
+        """As timm's; a token that was left out keeps the state that it had, a merged one shows that of its group.
 
-    def _grid_size(self, images: Tensor) -> tuple[int, int]:
-        return self.patch_embed.grid_size  # type: ignore[no-any-return]
+        `stop_early` changes nothing: `prune_intermediate_layers` drops the blocks that are not needed. Raises
+        ValueError for a mask or an unknown format.
+        """
+        check_no_mask(self, attn_mask, is_causal)
+        if output_fmt not in ("NCHW", "NLC"):
+            raise ValueError(f"output_fmt must be NCHW or NLC, not {output_fmt!r}")
+        wanted, _ = feature_take_indices(len(self.blocks), indices)
+        states: list[Tensor] = []
+        final = self._features(x, states)
+        chosen = [self.norm(states[i]) if norm else states[i] for i in wanted]
+        first = self.num_prefix_tokens
+        prefixes, patches = [s[:, :first] for s in chosen], [s[:, first:] for s in chosen]
+        if output_fmt == "NCHW":
+            grid = self.patch_embed.dynamic_feat_size(tuple(x.shape[-2:]))
+            patches = [s.unflatten(1, grid).permute(0, 3, 1, 2).contiguous() for s in patches]
+        if output_dict:
+            shown = {"image_intermediates": patches}
+            shown |= {"image_intermediates_prefix": prefixes} if return_prefix_tokens else {}
+            return shown if intermediates_only else {**shown, "image_features": final}
+        shown = list(zip(patches, prefixes, strict=True)) if return_prefix_tokens else patches
+        return shown if intermediates_only else (final, shown)
+
+
+def check_no_mask(model: Any, attn_mask: Tensor | None, is_causal: bool) -> None:
+    if attn_mask is not None or is_causal:
+        name = type(model).__name__
+        raise ValueError(f"{name} takes no attention mask: which tokens a block sees is the method's own choice")
 
 
 class PyramidIntermediates:
@@ -56,6 +76,20 @@ class PyramidIntermediates:
         final = self._norm_map(maps[-1]) if len(maps) > last else maps[-1]
         chosen = [self._nchw(final if norm and i == last else maps[i]) for i in take]
         return chosen if intermediates_only else (final, chosen)
+
+    def prune_intermediate_layers(
+        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """Drop what the chosen intermediates do not need; return their numbers."""
+        take, deepest = feature_take_indices(len(self.stages), indices)
+        cut = deepest + 1 < len(self.stages)  # then norm and head, made for the last stage, go too
+        self.stages = self.stages[: deepest + 1]
+        self.num_features = self.head_hidden_size = self.embed_dim = self.feature_info[deepest]["num_chs"]
+        if (prune_norm or cut) and hasattr(self, "norm"):
+            self.norm = nn.Identity()
+        if prune_head or cut:
+            self.reset_classifier(0, "")
+        return take
 
     def _num_stages(self) -> int:
         return len(self.stages)

@@ -23,6 +23,14 @@ def scatter_tokens(x_BND: Tensor, index_BK: Tensor, new_BKD: Tensor) -> Tensor:
     return x_BND.reshape(B * N, D).index_copy(0, _flat(index_BK, N), new_RD).view(B, N, D)
 
 
+def top_tokens(score_BN: Tensor, count: int) -> Tensor:
+    """Indices ``[B, count]`` of the highest scores, falling; of equal scores the first: the same on every device."""
+    if torch.onnx.is_in_onnx_export():  # ONNX has no other sort than its TopK, which is stable
+        return score_BN.topk(count, dim=1).indices
+    order_BN = score_BN.argsort(dim=1, descending=True, stable=True)
+    return order_BN if count == order_BN.shape[1] else order_BN[:, :count]
+
+
 def inverse(order_BN: Tensor) -> Tensor:
     """The permutation that undoes ``order_BN``: ``gather(gather(x, order), inverse(order)) == x``."""
     places_BN = torch.arange(order_BN.shape[1], device=order_BN.device).expand_as(order_BN)

@@ -93,7 +93,7 @@ class Gathered(Dense):
         return scatter_tokens(x, self.index_BK, new)
 
     def to_grid(self, new: Tensor, tokens: int) -> Tensor:
-        return self.scatter(new.new_zeros(len(new), tokens, new.shape[-1]), new)
+        return self.scatter(new.new_zeros(new.shape[0], tokens, new.shape[-1]), new)
 
 
 class _Padding(NamedTuple):

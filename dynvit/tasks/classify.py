@@ -56,7 +56,7 @@ def run(config: Config, context: Context) -> dict[str, Any]:
         model, data = build(config, context)
         load_initial_weights(model, InitSpec.parse(config.init), config.model["name"], context.log_text)
         state = build_state(model, data, config, context, group, clock)
-        log_warnings(config, data.steps, context)
+        log_warnings(config, data, context)
         fit(state, data, config, context, group)
         return measure(state, data, config, context, group)
 

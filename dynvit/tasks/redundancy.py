@@ -38,7 +38,7 @@ def run(config: Config, context: Context) -> dict[str, Any]:
         load_initial_weights(model, InitSpec.parse(config.init), config.model["name"], context.log_text)
         load_initial_weights(model, start, config.model["name"], context.log_text)
         state = build_state(model, data, config, context, group, clock)
-        log_warnings(config, data.steps, context)
+        log_warnings(config, data, context)
         fit(state, data, config, context, group)
         if group.rank == 0 and not state.progress.best:
             evaluate_untrained(state, data, config)

@@ -30,8 +30,10 @@ def save_checkpoint(state: TrainState, context: Context, group: ProcessGroup) ->
     context.save(lambda file: torch.save({"schema": SCHEMA, **state.state_dict(), **first, **ranks}, file))
 
 
-def load_checkpoint(file: Path, state: TrainState, config: Config, context: Context, group: ProcessGroup) -> bool:
-    """Continue from a checkpoint; return False, and log the reason, if it cannot be read."""
+def load_checkpoint(
+    file: Path, state: TrainState, steps: int, config: Config, context: Context, group: ProcessGroup
+) -> bool:
+    """Continue from a checkpoint; return False, and log the reason, if it cannot be read. steps: updates per epoch."""
     try:
         saved: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever its unpickler meets
@@ -43,7 +45,7 @@ def load_checkpoint(file: Path, state: TrainState, config: Config, context: Cont
     state.load_state_dict(saved)
     progress = state.progress
     if progress.epoch:  # models must be in their last epoch even if nothing is left to train
-        state.notify_epoch(progress.epoch - 1, config.train.epochs)
+        state.notify_schedules(progress.epoch - 1, steps, config.train.epochs, steps)
     ranks = [saved, *saved.get("ranks", [])]
     if len(ranks) == group.world:
         state.metrics.load(ranks[group.rank]["tally"])

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dynvit.config.classify import Config
 from dynvit.config.teacher import Teacher
-from dynvit.output import Output, cross_entropy, soft_label_loss, training_loss
+from dynvit.output import Output, TaskLoss, cross_entropy, soft_label_loss, training_loss
 
 
 def distillation_loss(
@@ -23,30 +23,39 @@ def distillation_loss(
     if isinstance(output, tuple):
         output = Output(sum(output) / 2, extra={"class": output[0], "dist": output[1]})
         output.task_loss = partial(_two_heads, options=config.teacher)
-    elif teacher_logits is not None and not (isinstance(output, Output) and output.task_loss):
+    elif teacher_logits is not None:
         plain = output if isinstance(output, Output) else Output(output)
-        output = replace(plain, task_loss=partial(_one_head, options=config.teacher))
+        if plain.task_loss is None or not plain.uses_teacher:
+            blended = partial(_one_head, options=config.teacher, own=plain.task_loss)
+            output = replace(plain, task_loss=blended, uses_teacher=True)
     return output, training_loss(output, target, teacher_logits, smoothing)
 
 
 def _one_head(
-    output: Output, target: Tensor, teacher_logits: Tensor | None, smoothing: float, options: Teacher
+    output: Output,
+    target: Tensor,
+    teacher_logits: Tensor | None,
+    smoothing: float,
+    options: Teacher,
+    own: TaskLoss | None,
 ) -> Tensor:
-    return _blend(output.logits, output.logits, target, teacher_logits, smoothing, options)
+    """own: the model's loss on the labels; None: cross entropy."""
+    labels = own(output, target, None, smoothing) if own else cross_entropy(output.logits, target, smoothing)
+    return _blend(labels, output.logits, teacher_logits, options)
 
 
 def _two_heads(
     output: Output, target: Tensor, teacher_logits: Tensor | None, smoothing: float, options: Teacher
 ) -> Tensor:
     """Train one head on the labels, the other on the teacher (DeiT, LeViT)."""
-    return _blend(output.extra["class"], output.extra["dist"], target, teacher_logits, smoothing, options)
+    labels = cross_entropy(output.extra["class"], target, smoothing)
+    return _blend(labels, output.extra["dist"], teacher_logits, options)
 
 
-def _blend(
-    logits: Tensor, student: Tensor, target: Tensor, teacher_logits: Tensor | None, smoothing: float, options: Teacher
-) -> Tensor:
+def _blend(labels: Tensor, student: Tensor, teacher_logits: Tensor | None, options: Teacher) -> Tensor:
+    """labels: the loss on the labels; student: the logits that learn from the teacher."""
     if teacher_logits is None:
-        return cross_entropy(logits, target, smoothing)
+        return labels
     if teacher_logits.ndim != 2:
         raise ValueError("teacher.tokens: this model cannot use a teacher's tokens")
     if options.kind == "hard":
@@ -55,4 +64,4 @@ def _blend(
         distill_term = soft_label_loss(student, teacher_logits, options.temperature)
     if options.weight == 1:
         return distill_term
-    return (1 - options.weight) * cross_entropy(logits, target, smoothing) + options.weight * distill_term
+    return (1 - options.weight) * labels + options.weight * distill_term

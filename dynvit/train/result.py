@@ -49,4 +49,13 @@ def measure(state: TrainState, data: Batches, config: Config, context: Context, 
             "gflops": cost.gmacs,
         },
         **({} if corrupt is None else {"left_out": sorted(corrupt)[:MAX_NAMES]}),
+        **({"data": remark_counts(data)} if data.remarks else {}),
     }
+
+
+def remark_counts(data: Batches) -> dict[str, dict[str, int]]:
+    """Return by split, or root of both, how many entries of each kind the listing of the data set left out."""
+    counts: dict[str, dict[str, int]] = {}
+    for remark in data.remarks:
+        counts.setdefault(remark.where, {})[remark.kind] = remark.count
+    return counts

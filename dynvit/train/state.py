@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from dynvit.config.classify import Config
-from dynvit.context import Context
+from dynvit.context import Context, permanent_errors
 from dynvit.data.batches import Batches, model_size
 from dynvit.data.factory import load_data
 from dynvit.interface import interface_of
@@ -21,7 +21,7 @@ from dynvit.train.distributed import ProcessGroup
 from dynvit.train.ema import ModelEma, build_ema
 from dynvit.train.metrics import EpochMetrics
 from dynvit.train.optimizer import build_optimizer, build_scheduler
-from dynvit.train.teacher import Teacher
+from dynvit.train.teacher import Teacher, TeacherError
 
 
 @dataclass
@@ -86,10 +86,16 @@ class TrainState:
         """The model that is validated, measured and saved."""
         return self.models()[-1] if self.evaluate_ema else self.model
 
-    def notify_epoch(self, epoch: int, epochs: int) -> None:
-        """Pass the epoch to models whose behavior depends on it."""
-        for model in self.models():
-            interface_of(model).set_epoch(epoch, epochs)
+    def notify_schedules(self, epoch: int, step: int, epochs: int, steps: int) -> None:
+        """Put models whose behavior changes during a training to where it is, `step` updates into an epoch of `steps`.
+
+        step 0 is the beginning of the epoch, `steps` its end.
+        """
+        for model in map(interface_of, self.models()):
+            model.set_schedule(epochs, steps)
+            model.set_epoch(epoch, epochs)
+            if step:
+                model.set_step(epoch * steps + step - 1)
 
     def state_dict(self) -> dict[str, Any]:
         self.progress.seconds = self.clock.seconds()
@@ -109,7 +115,7 @@ class TrainState:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
         if self.teacher is not None:
-            self.teacher.load_state_dict(state["teacher"])
+            self.teacher.keep_weights(state["teacher"])
         if self.ema is not None:
             self.ema.module.load_state_dict(state["average"])
         if "scaler" in state:
@@ -118,6 +124,7 @@ class TrainState:
         self.clock.before = self.progress.seconds
 
 
+@permanent_errors()
 def build(config: Config, context: Context) -> tuple[nn.Module, Batches]:
     """Load the data and build the model for it, with initial weights that depend on the seed alone."""
     train = config.train
@@ -127,6 +134,7 @@ def build(config: Config, context: Context) -> tuple[nn.Module, Batches]:
     return build_model(config.model, **model_size(data), **drop_path), data
 
 
+@permanent_errors()
 def build_state(
     model: nn.Module,
     data: Batches,
@@ -138,6 +146,9 @@ def build_state(
 ) -> TrainState:
     """Move a model with its initial weights to the device and build what trains it. clock: started with the trial."""
     train, device = config.train, context.device
+    if train.batch_size % (group.world * train.accumulate):
+        over = f"{group.world} processes with {train.accumulate} parts each (train.accumulate)"
+        raise ValueError(f"train.batch_size {train.batch_size} cannot be split evenly over {over}")
     memory_format = torch.channels_last if train.channels_last else torch.preserve_format
     model = group.sync_batchnorm(model.to(device, memory_format=memory_format))
     amp = amp_dtype(train.amp, device)
@@ -146,6 +157,11 @@ def build_state(
     scaler = torch.amp.GradScaler(torch.device(device).type, enabled=amp is torch.float16)
     teacher = None
     if config.teacher.model.get("name"):
+        if hasattr(model, "distilled_training") and config.teacher.weight == 1:
+            raise TeacherError(
+                f"teacher.weight 1: the class head of {config.model['name']} learns from the labels alone, so that it "
+                "would never be trained, and evaluation uses it; set teacher.weight below 1, such as 0.5"
+            )
         teacher = Teacher(config.teacher, data, context.seed, device)
         interface_of(model).set_distilled_training(True)
     ema = build_ema(model, train)

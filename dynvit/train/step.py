@@ -28,25 +28,25 @@ def train_step(
     update: number of updates before this one. Returns the loss and its auxiliary terms, means over the batch, and the
     logits ``[B, K]``.
     """
-    parts = config.train.accumulate
     if config.train.channels_last:
         x_BCSS = x_BCSS.contiguous(memory_format=torch.channels_last)
     state.optimizer.zero_grad()
     terms: list[dict[str, Tensor]] = []
     logits: list[Tensor] = []
-    for i, (x, part) in enumerate(zip(x_BCSS.chunk(parts), target.chunk(parts), strict=True)):
+    parts = list(zip(*(whole.chunk(config.train.accumulate) for whole in (x_BCSS, target)), strict=True))
+    for i, (x, part) in enumerate(parts):
         for model in state.models():
             interface_of(model).set_step(update)  # before each part: some models count their own calls
-        with nullcontext() if i + 1 == parts else _no_sync(forward):
+        with nullcontext() if i + 1 == len(parts) else _no_sync(forward):
             with autocast(x.device.type, state.amp):
                 teacher_logits = None if state.teacher is None else state.teacher.logits(x)
                 output, loss = distillation_loss(forward(x), part, teacher_logits, config)
-            state.scaler.scale(loss / parts).backward()
+            state.scaler.scale(loss / len(parts)).backward()
         aux = output.losses if isinstance(output, Output) else {}
         terms.append({"loss": loss.detach(), **{name: term.detach() for name, term in aux.items()}})
         logits.append((output.logits if isinstance(output, Output) else output).detach())
     _optimizer_step(state, update, config.train)
-    return _mean(terms), torch.cat(logits) if parts > 1 else logits[0]
+    return _mean(terms), torch.cat(logits) if len(logits) > 1 else logits[0]
 
 
 def check_labels(target_B: Tensor, classes: int) -> None:
@@ -62,6 +62,7 @@ def _optimizer_step(state: TrainState, update: int, options: Train) -> None:
         dispatch_clip_grad(state.model.parameters(), options.clip_grad, CLIPPING[options.clip_mode])
     state.scaler.step(state.optimizer)
     state.scaler.update()
+    interface_of(state.model).end_step()
     if state.ema is not None:
         state.ema.update(state.model, step=update + 1)
 

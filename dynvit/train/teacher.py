@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from dynvit.checkpoint.load import read_state_dict
+from dynvit.checkpoint.read import read_state_dict
 from dynvit.config import teacher as config
-from dynvit.config.train import Train
-from dynvit.context import Context, Stopped
 from dynvit.data.batches import Batches, model_size
 from dynvit.interface import interface_of
 from dynvit.models.build import build_model
-from dynvit.output import cross_entropy
 from dynvit.rng import seed_globally
-from dynvit.train.optimizer import build_optimizer, build_scheduler
 
 
 class TeacherError(ValueError):
@@ -25,7 +20,7 @@ class TeacherError(ValueError):
 
 
 class Teacher:
-    """A model in eval mode without gradients; its weights come from a file, timm's hub, or `pretrain`."""
+    """A model in eval mode without gradients; its weights: a file's, timm's, or those of a training before."""
 
     def __init__(self, options: config.Teacher, data: Batches, seed: int, device: str) -> None:
         if not (options.checkpoint or options.pretrained or options.epochs):
@@ -40,7 +35,7 @@ class Teacher:
         if options.checkpoint:
             file = Path(options.checkpoint).expanduser()
             try:
-                self.model.load_state_dict(read_state_dict(file))
+                self.model.load_state_dict(read_state_dict(file, "teacher.checkpoint", known=self.model.state_dict()))
             except RuntimeError as error:
                 message = f"{file} does not fit the teacher {type(self.model).__name__}: {error}"
                 raise TeacherError(message) from error
@@ -74,36 +69,12 @@ class Teacher:
         logits_BNK: Tensor = hooks.token_classifier()(features_BTC[:, hooks.num_prefix_tokens :])
         return logits_BNK
 
-    def pretrain(self, data: Batches, train: Train, context: Context) -> None:
-        """Train it once, on the student's data and with its options, for `teacher.epochs`."""
-        if self.trained:
-            return
-        epochs = self.options.epochs
-        train = replace(train, epochs=epochs, warmup_epochs=min(train.warmup_epochs, 1))
-        self.model.train().requires_grad_(True)
-        optimizer = build_optimizer(self.model, train)
-        scheduler = build_scheduler(optimizer, train, data.steps)
-        seed_globally(self.seed, "teacher")
-        update = 0
-        for epoch in range(epochs):
-            for x_BCSS, target_B in data.train(epoch, 0):
-                loss = cross_entropy(self.model(x_BCSS), target_B, train.label_smoothing)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                update += 1
-                scheduler.step_update(update)
-                if context.should_stop:
-                    raise Stopped(f"while the teacher was in epoch {epoch + 1} of {epochs}; it starts over")
-        self._freeze()
+    def keep_weights(self, weights: dict[str, Tensor]) -> None:
+        """Take the weights of its training, or of a checkpoint of the student."""
+        self.model.load_state_dict(weights)
         self.trained = True
-        context.log_text(f"teacher {self.options.model['name']} trained for {epochs} epochs")
+        self._freeze()
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return its weights for the student's checkpoint, so that it is not trained again."""
         return dict(self.model.state_dict())
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        self.model.load_state_dict(state)
-        self.trained = True
-        self._freeze()

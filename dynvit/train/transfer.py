@@ -52,7 +52,7 @@ def run(config: Config, context: Context) -> dict[str, Any]:
         state = build_state(model, data, config, context, group, clock, TARGET)
         if source is not None:
             state.progress.source = {"source_top1": source.top1}
-        log_warnings(config, data.steps, context)
+        log_warnings(config, data, context)
         fit(state, data, config, context, group)
         return measure(state, data, config, context, group)
 
@@ -63,7 +63,7 @@ def train_source(config: Config, context: Context, group: ProcessGroup, clock: C
     model, data = build(config, context)
     load_initial_weights(model, InitSpec.parse(config.init), config.model["name"], context.log_text)
     state = build_state(model, data, config, context, group, clock, SOURCE)
-    log_warnings(config, data.steps, context)
+    log_warnings(config, data, context)
     fit(state, data, config, context, group)
     save_checkpoint(state, context, group)  # the source is not trained again, however soon the trial stops
     weights = {name: tensor.detach().cpu().clone() for name, tensor in state.eval_model.state_dict().items()}

@@ -6,6 +6,7 @@ from dynvit.config.classify import Config
 from dynvit.config.data import IN_FOLDERS, Data
 from dynvit.config.warnings import warnings
 from dynvit.context import Context
+from dynvit.data.batches import Batches
 from dynvit.data.paths import find_root
 from dynvit.train.ema import ema_warning
 
@@ -16,11 +17,13 @@ def config_warnings(config: Config) -> list[str]:
     return [*warnings(config), *[text for data in used if (text := _missing_folder(data))]]
 
 
-def log_warnings(config: Config, steps: int, context: Context) -> None:
-    """Log them in a trial. steps: updates per epoch."""
-    slow = ema_warning(config.train, config.train.epochs * steps)
+def log_warnings(config: Config, data: Batches, context: Context) -> None:
+    """Log them in a trial, and what its data set left out."""
+    slow = ema_warning(config.train, config.train.epochs * data.steps)
     for text in [*config_warnings(config), *([slow] if slow else [])]:
         context.log_text(f"warning: {text}")
+    for remark in data.remarks:
+        context.log_text(f"data: {remark.text}")
 
 
 def _missing_folder(data: Data) -> str:

@@ -10,8 +10,8 @@ from typing import Literal
 from paper_tables.core.statistics import MIN_SEEDS, Difference, difference, paired, welch
 from paper_tables.data.other_studies import SelectedArm, StudyFrames, first_available
 from paper_tables.schema.claims import Claim, Condition
-from paper_tables.schema.comparisons import ArmSelectors
-from paper_tables.tables.comparison_rows import COUNTED_METRICS
+from paper_tables.schema.published import ArmSelectors
+from paper_tables.tables.labels import COUNTED_METRICS
 
 Verdict = Literal["reproduced", "contradicted", "inconclusive", "not run"]
 VERDICTS: tuple[Verdict, ...] = ("reproduced", "contradicted", "inconclusive", "not run")
@@ -34,13 +34,12 @@ class ConditionResult:
 
     @property
     def scale(self) -> str:
-        frame = self.of.frame if self.of else None
-        return str(frame.metadata.get("scale") or "") if frame else ""
+        return self.of.frame.scale if self.of else ""
 
     @property
     def trials(self) -> tuple[str, ...]:
         found = [one for one in (self.of, self.against) if one and one.folder == (self.of.folder if self.of else "")]
-        return tuple(dict.fromkeys(trial for one in found for trial in one.frame.finished_trials(one.arm)))
+        return tuple(dict.fromkeys(trial for one in found for trial in one.trials))
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def _test(condition: Condition, claim: Claim, library: StudyFrames) -> Condition
     if claim.scales and blank.scale not in claim.scales:
         return replace(blank, reason=f"can be tested at scale {' or '.join(claim.scales)}")
     exact = condition.exact if condition.exact is not None else of.metric in COUNTED_METRICS
-    theirs = str(against.found.frame.metadata.get("scale") or "") if against else blank.scale
+    theirs = against.found.frame.scale if against else blank.scale
     if not exact and theirs != blank.scale:
         return replace(blank, verdict="inconclusive", reason=f"measured at two scales, {blank.scale} and {theirs}")
     result = quantity(condition, of.values, against.values if against else None)
@@ -94,7 +93,7 @@ def _absence(choice: ArmSelectors, condition: Condition, library: StudyFrames) -
         studies = [chosen["study"][0] for chosen in choice if "study" in chosen]
         gone = [study for study in studies if library.frame(study) is None]
         return f"study {gone[0]} has no results" if gone else "no such arm in these results"
-    if not any(one.frame.finished_trials(one.arm) for one in found):
+    if not any(one.trials for one in found):
         return f"no trial of {found[0].arm.part} {found[0].arm.label} has finished"
     return f"no finite {condition.metric[0]} in {found[0].arm.part} {found[0].arm.label}"
 

@@ -8,12 +8,12 @@ from typing import Any
 from paper_tables.claims.judge import VERDICTS, ClaimResult, ConditionResult, judge_claim
 from paper_tables.core.text import escape_markup, join_and
 from paper_tables.data.other_studies import SelectedArm, StudyFrames
-from paper_tables.schema.comparisons import ArmSelectors
+from paper_tables.schema.published import ArmSelectors
 from paper_tables.schema.table_file import Spec
 from paper_tables.tables import published
-from paper_tables.tables.comparison_notes import provenance_line
 from paper_tables.tables.grid import Cell, Grid, Head, Row, fixed
 from paper_tables.tables.labels import Names, automatic_digits
+from paper_tables.tables.notes import provenance_line
 
 HEADS = (
     Head("Claim", kind="prose", share=0.58),
@@ -41,7 +41,7 @@ def build(spec: Spec, names: Names, library: StudyFrames) -> tuple[Grid, list[Cl
     caption = f"Claims of the papers, tested by study {escape_markup(names.frame.study)}: {text}."
     grid = Grid("claims", "tab:claims-" + spec.study.replace("_", "-"), caption, HEADS, rows, width="two")
     grid.notes += _notes(judged, names)
-    grid.provenance = provenance_line(library)
+    grid.provenance = provenance_line(library.own, library.others())
     return grid, judged
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 
 _DOLLAR = "\ue000"
 _MATH = re.compile(r"\$([^$]*)\$")
@@ -54,6 +55,30 @@ def _letter(c: str) -> str:
     if ord(c) < 256 or unicodedata.normalize("NFD", c)[0] < "\x7f":
         return c  # inputenc's utf8 knows Latin letters with their accents
     return f"[U+{ord(c):04X}]"  # pdflatex stops at letters it has no font for
+
+
+_FORMULA = re.compile(r"'*[=+\-@\t\r＝＋－＠]")
+_NO_FORMULA = re.compile(r"[=+-]|[+-]?[\d.]+(?:[eE][+-]?\d+)?(?:[\d.,%() −]|/−|to)*")
+"""Signs and numbers, also with what tables print after them: an interval, a unit, a second count."""
+
+
+def csv_lines(rows: Iterable[Iterable[object]]) -> str:
+    """Return rows as CSV that pandas reads with comment="#" and in which spreadsheets find no formulas."""
+    return "".join(",".join(_csv_cell(to_csv(str(cell))) for cell in row) + "\n" for row in rows)
+
+
+def _csv_cell(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"' if re.search(r'[",#\r\n]', text) else text
+
+
+def to_csv(text: str) -> str:
+    """Return the text with an apostrophe in front if a spreadsheet would take it for a formula."""
+    return f"'{text}" if _FORMULA.match(text) and not _NO_FORMULA.fullmatch(text) else text
+
+
+def from_csv(text: str) -> str:
+    """Return the text that `to_csv` was given."""
+    return text[1:] if text[:1] == "'" and to_csv(text[1:]) == text else text
 
 
 def join_and(items: list[str], last: str = "and") -> str:

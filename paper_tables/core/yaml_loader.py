@@ -6,18 +6,22 @@ PyYAML follows YAML 1.1, where `off` is False and `1e-3` a string; here `off` st
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml.reader import Reader, ReaderError
 
 from paper_tables.core.errors import Fault, TableError
 
 Key = tuple[str | int, ...]
 
-
+MAX_BYTES = 1_000_000
+MAX_ENTRIES = 20_000
+"""Most keys and values, aliases written out: a hundred times the largest table file of this repository."""
+TOO_MANY = f"has more than {MAX_ENTRIES} entries"
 MAX_DEPTH = 64
 """Deepest nesting that is read: far more than a table file needs, and far from Python's recursion limit."""
 
@@ -25,35 +29,36 @@ MAX_DEPTH = 64
 class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers = {}  # noqa: RUF012  (PyYAML's resolvers are per class)
     depth = 0
+    entries = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         """Compose a node. Raises MarkedYAMLError beyond `MAX_DEPTH`, where recursion would end in a crash."""
-        self.depth += 1
+        self.depth, self.entries = self.depth + 1, self.entries + 1
+        if self.entries > MAX_ENTRIES:
+            raise _error(self.peek_event(), TOO_MANY)  # type: ignore[no-untyped-call]
         if self.depth > MAX_DEPTH:
-            raise _too_deep(self.peek_event().start_mark)  # type: ignore[no-untyped-call]
+            raise _error(self.peek_event(), f"is nested more than {MAX_DEPTH} levels deep")  # type: ignore[no-untyped-call]
         node: yaml.Node | None = super().compose_node(parent, index)
         self.depth -= 1
         return node
 
 
-def _too_deep(mark: yaml.Mark) -> yaml.MarkedYAMLError:
-    return yaml.MarkedYAMLError(problem=f"is nested more than {MAX_DEPTH} levels deep", problem_mark=mark)
+def _error(where: Any, problem: str) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=where.start_mark)
 
 
-for _tag, _pattern, _first in (
-    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
-    ("int", r"[-+]?[0-9]+", "-+0123456789"),
-    ("float", r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", "-+.0123456789"),
-    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first))
-
-
-def _integer(loader: _Loader, node: yaml.ScalarNode) -> int:
-    return int(loader.construct_scalar(node))
-
-
-_Loader.add_constructor("tag:yaml.org,2002:int", _integer)  # 010 is ten, as YAML 1.2 has it
+SCALARS: dict[str, tuple[str, str, Callable[[str], Any]]] = {
+    "bool": (r"true|True|TRUE|false|False|FALSE", "tTfF", lambda text: {"true": True, "false": False}[text.lower()]),
+    "int": (r"[-+]?[0-9]+", "-+0123456789", int),  # 010 is ten, as YAML 1.2 has it
+    "float": (r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", "-+.0123456789", float),
+    "null": (r"~|null|Null|NULL|", "~nN", lambda text: None),
+    "str": ("", "", str),
+}
+"""Tag -> what an unquoted scalar of it looks like, its first letters, how it is read."""
+for _tag, (_pattern, _first, _) in SCALARS.items():
+    if _pattern:
+        letters = [*_first, *([""] if _tag == "null" else [])]
+        _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), letters)
 
 
 @dataclass
@@ -93,35 +98,67 @@ def format_key(key: Key) -> str:
 def load_yaml(path: Path, name: str | None = None) -> Document:
     """Read a YAML file. Raises TableError if it cannot be read; `name` is the file name in error messages."""
     document = Document(name or str(path), None)
+    line, column, problem = 0, 0, ""
     try:
-        loader = _Loader(path.read_text(encoding="utf-8"))
+        data = path.read_bytes()
+        if len(data) > MAX_BYTES:
+            raise OSError(f"is larger than {MAX_BYTES // 1_000_000} MB")
+        loader = _Loader(data.decode())
         node = loader.get_single_node()
         if node is not None:
-            document.data = _to_data(loader, node, (), document)
+            document.data = _to_data(node, (), document)
+        return document
+    except TableError:
+        raise
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        raise TableError([Fault(document.file, line, column, "", str(error.problem or error))]) from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise TableError([Fault(document.file, 0, 0, "", str(error).splitlines()[0])]) from error
-    return document
+        problem = str(error.problem or error)
+    except UnicodeDecodeError as error:
+        (line, column), problem = _position(data[: error.start].decode()), str(error)
+    except ReaderError as error:
+        (line, column), problem = _position(data.decode()[: error.position]), str(error).splitlines()[0]
+    except (OSError, yaml.YAMLError) as error:
+        problem = str(error).splitlines()[0]
+    except ValueError:  # an escape such as "\U00110000"
+        line, column, problem = loader.line + 1, loader.column + 1, "is no character"
+    raise TableError([Fault(document.file, line, column, "", problem)])
 
 
-def _to_data(loader: _Loader, node: yaml.Node, key: Key, document: Document) -> Any:
+def _position(before: str) -> tuple[int, int]:
+    return before.count("\n") + 1, len(before) - before.rfind("\n")
+
+
+def _to_data(node: yaml.Node, key: Key, document: Document) -> Any:
     if len(key) > MAX_DEPTH:  # an alias inside its own anchor never ends
-        raise _too_deep(node.start_mark)
+        raise _error(node, f"is nested more than {MAX_DEPTH} levels deep")
     document.marks.setdefault(key, (node.start_mark.line + 1, node.start_mark.column + 1))
+    if len(document.marks) > MAX_ENTRIES:  # aliases of aliases
+        raise _error(node, TOO_MANY)
     if isinstance(node, yaml.MappingNode):
-        return _mapping(loader, node, key, document)
+        return _mapping(node, key, document)
     if isinstance(node, yaml.SequenceNode):
-        return [_to_data(loader, child, (*key, i), document) for i, child in enumerate(node.value)]
-    return loader.construct_object(node)
+        return [_to_data(child, (*key, i), document) for i, child in enumerate(node.value)]
+    return _scalar(node)
 
 
-def _mapping(loader: _Loader, node: yaml.MappingNode, key: Key, document: Document) -> dict[Hashable, Any]:
-    data: dict[Hashable, Any] = {}
+def _scalar(node: yaml.Node) -> Any:
+    kind, text = node.tag.removeprefix("tag:yaml.org,2002:"), str(node.value)
+    if not isinstance(node, yaml.ScalarNode) or kind not in SCALARS:
+        raise _error(node, f"must be a plain value, not {node.tag.removeprefix('tag:yaml.org,2002:')}")
+    if Reader.NON_PRINTABLE.search(text):
+        raise _error(node, "contains a character that cannot be printed")
+    try:
+        return SCALARS[kind][2](text)
+    except (ValueError, KeyError) as error:
+        raise _error(node, f"is no {kind}") from error
+
+
+def _mapping(node: yaml.MappingNode, key: Key, document: Document) -> dict[str, Any]:
+    data: dict[str, Any] = {}
     for name_node, value_node in node.value:
-        name = str(name_node.value) if isinstance(name_node, yaml.ScalarNode) else ""
+        _scalar(name_node)
+        name = str(name_node.value)
         place = (*key, name)
         mark = (name_node.start_mark.line + 1, name_node.start_mark.column + 1)
         if name in data:
@@ -130,5 +167,5 @@ def _mapping(loader: _Loader, node: yaml.MappingNode, key: Key, document: Docume
                 [Fault(document.file, *mark, format_key(place), f"is defined twice (first in line {first})")]
             )
         document.marks[place] = mark
-        data[name] = _to_data(loader, value_node, place, document)
+        data[name] = _to_data(value_node, place, document)
     return data

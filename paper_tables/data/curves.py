@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 REDUCTIONS = ("jitter", "best", "last", "first", "mean", "at", "change")
-_CALL = re.compile(r"(\w+)\(\s*([^(),]+?)\s*(?:,\s*([0-9.]+)\s*)?\)")
+_CALL = re.compile(r"(\w+)\(([^(),]+)(?:,\s*([0-9]+|[0-9]*\.[0-9]+)\s*)?\)")
 DEFAULT_SHARE = 0.5
 """Default share of the training, at its end, used by jitter and mean."""
 
@@ -51,7 +51,8 @@ def parse_curve_metric(name: str) -> CurveMetric | None:
     if found is None or found[1] not in REDUCTIONS:
         return None
     share = float(found[3]) if found[3] else DEFAULT_SHARE
-    return CurveMetric(found[1], found[2], share) if 0 < share <= 1 else None
+    metric = found[2].strip()
+    return CurveMetric(found[1], metric, share) if metric and 0 < share <= 1 else None
 
 
 def per_trial(curves: pd.DataFrame, wanted: CurveMetric, highest: bool) -> dict[str, float]:

@@ -1,33 +1,68 @@
-"""Parts, axes and arms of a study, as declared in a frame or inferred from its rows."""
+"""What a study declares in its frame's metadata, or what is inferred from the rows: parts, axes, arms, metrics."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pandas as pd
+from pydantic import BeforeValidator, Field
+from pydantic.dataclasses import dataclass as declared
 
 
-@dataclass(frozen=True)
+def _text(value: Any) -> Any:
+    return str(value).encode(errors="replace").decode() if isinstance(value, str | int | float) else value
+
+
+Text = Annotated[str, BeforeValidator(_text)]
+"""A number is a label too; half a surrogate pair, which JSON may have, is no text that can be written."""
+
+
+@declared(frozen=True)
 class Axis:
     """An axis of a part, levels in the study's order."""
 
-    name: str
-    label: str
-    levels: tuple[str, ...]
-    baseline: str | None
+    name: Text
+    levels: tuple[Text, ...]
+    label: Text | None = None
+    baseline: Text | None = None
 
 
-@dataclass(frozen=True)
+@declared(frozen=True)
 class Part:
     """A part of the study; `baseline` is the label of its baseline arm, or None."""
 
-    name: str
-    baseline: str | None
-    axes: tuple[Axis, ...]
+    name: Text
+    baseline: Text | None = None
+    axes: tuple[Axis, ...] = ()
 
     def axis(self, name: str) -> Axis | None:
         return next((a for a in self.axes if a.name == name), None)
+
+
+@declared(frozen=True)
+class Metric:
+    """A metric of the study; `source`: the epoch that it is taken from."""
+
+    source: Annotated[Text | None, Field(validation_alias="from")] = None
+    direction: Literal["max", "min", "none"] | None = None
+    unit: Text | None = None
+
+
+@declared(frozen=True)
+class Metadata:
+    """What the study says of itself."""
+
+    study: Text | None = None
+    title: Text | None = None
+    label: Text | None = None
+    scale: Text | None = None
+    study_text: Text | None = None
+    metrics: dict[str, Metric | None] = field(default_factory=dict)
+    parts: tuple[Part, ...] = ()
+
+    def metric(self, name: str) -> Metric:
+        return self.metrics.get(name) or Metric()
 
 
 @dataclass(frozen=True)
@@ -45,20 +80,6 @@ class Arm:
         return [axis for axis, level in self.coords.items() if other.coords.get(axis) != level]
 
 
-def from_metadata(part: dict[str, Any]) -> Part:
-    """Return the part as the study declares it."""
-    axes = tuple(
-        Axis(
-            str(a["name"]),
-            str(a.get("label") or a["name"]),
-            tuple(str(v) for v in a["levels"]),
-            None if a.get("baseline") is None else str(a["baseline"]),
-        )
-        for a in part.get("axes", [])
-    )
-    return Part(str(part["name"]), part.get("baseline"), axes)
-
-
 def from_rows(name: Any, rows: pd.DataFrame) -> Part:
     """Return the part as inferred from its rows."""
     first = rows.loc[rows["baseline"]]
@@ -66,5 +87,5 @@ def from_rows(name: Any, rows: pd.DataFrame) -> Part:
     for column in (c for c in map(str, rows.columns) if c.startswith("axis.") and (rows[c] != "").any()):
         levels = tuple(v for v in rows[column].unique() if v != "")
         mine = first[column].iloc[0] if len(first) else ""
-        axes.append(Axis(column.removeprefix("axis."), column.removeprefix("axis."), levels, mine or None))
-    return Part(str(name), str(first["arm"].iloc[0]) if len(first) else None, tuple(axes))
+        axes.append(Axis(name=column.removeprefix("axis."), levels=levels, baseline=mine or None))
+    return Part(name=str(name), baseline=str(first["arm"].iloc[0]) if len(first) else None, axes=tuple(axes))

@@ -10,21 +10,33 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from paper_tables.core.text import shorten
+from paper_tables.core.text import join_and, shorten
 from paper_tables.data.curves import parse_curve_metric, per_trial
-from paper_tables.data.design import Arm, Axis, Part, from_metadata, from_rows
+from paper_tables.data.design import Arm, Axis, Metadata, Part, from_rows
 from paper_tables.data.predictions import Predictions
 
 __all__ = ["Arm", "Axis", "Frame", "Part"]
+
+
+class _Trial(NamedTuple):
+    id: str
+    seed: int
+    status: str
+
+    @property
+    def done(self) -> bool:
+        return self.status == "done"
 
 
 @dataclass(frozen=True)
@@ -33,35 +45,43 @@ class Frame:
 
     rows: pd.DataFrame
     curves: pd.DataFrame
-    metadata: dict[str, Any]
-    declared: bool
-    """Whether parts, axes and metrics are declared by the study (parquet) rather than inferred (CSV)."""
+    metadata: Metadata
+    raw_metadata: dict[str, Any]
+    """As it was read, for the digest; empty for a CSV, from which parts and axes are inferred."""
     maps: dict[str, Path] = field(default_factory=dict)
     """Trial -> its token maps, for figures."""
     images: Predictions | None = None
     """The trials' predictions per image, if they were saved."""
 
+    @property
+    def declared(self) -> bool:
+        """Whether parts, axes and metrics are declared by the study rather than inferred from the rows."""
+        return bool(self.raw_metadata)
+
     @cached_property
     def study(self) -> str:
         names = self.rows["study"].unique()
-        return str(self.metadata.get("study") or (names[0] if len(names) else ""))
+        return self.metadata.study or (str(names[0]) if len(names) else "")
 
     @cached_property
     def title(self) -> str:
-        return str(self.metadata.get("title") or self.study)
+        return self.metadata.title or self.study
 
     @cached_property
     def label(self) -> str:
         """Scale and label of this run of the study."""
-        scale, label = self.metadata.get("scale"), self.metadata.get("label")
+        scale, label = self.scale, self.metadata.label
         return ", ".join([f"scale {scale}"] * bool(scale) + [str(label)] * bool(label and label != scale))
+
+    @cached_property
+    def scale(self) -> str:
+        return self.metadata.scale or ""
 
     @cached_property
     def digest(self) -> str:
         """Hash of the contents, independent of the file format."""
-        text = (
-            self.rows.to_csv(index=False) + self.curves.to_csv(index=False) + json.dumps(self.metadata, sort_keys=True)
-        )
+        text = self.rows.to_csv(index=False) + self.curves.to_csv(index=False)
+        text += json.dumps(self.raw_metadata, sort_keys=True)
         images = self.images.path.read_bytes() if self.images else b""
         return hashlib.sha256(text.encode() + images).hexdigest()[:12]
 
@@ -70,6 +90,10 @@ class Frame:
         """Commits that produced the results, with + for uncommitted edits; `unknown` if not recorded."""
         found = [sha[:12] + "+" * sha.endswith("+") for sha in self.distinct("env.git")]
         return shorten(found, 3) or "unknown"
+
+    @cached_property
+    def provenance(self) -> str:
+        return f"frame {self.digest} git {self.git}"
 
     def distinct(self, column: str) -> list[str]:
         """Return the distinct values of a text column, in order of appearance, without blanks."""
@@ -89,9 +113,8 @@ class Frame:
     @cached_property
     def parts(self) -> list[Part]:
         found = [from_rows(name, group) for name, group in self.rows.groupby("part", sort=False)]
-        declared = [from_metadata(part) for part in self.metadata.get("parts", [])]
-        names = {part.name for part in declared}
-        return declared + [part for part in found if part.name not in names]
+        declared = {part.name for part in self.metadata.parts}
+        return [*self.metadata.parts, *(part for part in found if part.name not in declared)]
 
     def part(self, name: str) -> Part | None:
         return next((p for p in self.parts if p.name == name), None)
@@ -108,9 +131,25 @@ class Frame:
         return sorted(arms, key=lambda arm: (order[arm.part], not arm.baseline))
 
     def baseline(self, part: str) -> Arm | None:
-        return next((arm for arm in self.arms if arm.part == part and arm.baseline), None)
+        return self._baselines.get(part)
+
+    @cached_property
+    def _baselines(self) -> dict[str, Arm]:
+        return {arm.part: arm for arm in reversed(self.arms) if arm.baseline}
+
+    @cached_property
+    def complete(self) -> bool:
+        """Whether every level of every axis occurs: then a missing arm is not in the design."""
+        taken = {(arm.part, axis, level) for arm in self.arms for axis, level in arm.coords.items()}
+        levels = {(part.name, axis.name, level) for part in self.parts for axis in part.axes for level in axis.levels}
+        return self.declared and bool(self.arms) and levels <= taken
 
     # ---- numbers
+
+    @property
+    def main_metrics(self) -> list[str]:
+        """The metrics that the study declares, else those of its tasks."""
+        return list(self.metadata.metrics) or [c.removeprefix("metric.") for c in self.columns if c[:7] == "metric."]
 
     @cached_property
     def metrics(self) -> list[str]:
@@ -118,7 +157,7 @@ class Frame:
         own = [c.removeprefix("metric.") for c in self.columns if c.startswith("metric.")]
         other = [c.split(".", 1)[1] for c in self.columns if c.startswith(("model.", "cost."))]
         derived = ["params_m"] if "model.params" in self.rows else []
-        return list(dict.fromkeys([*self.metadata.get("metrics", {}), *own, *other, *derived]))
+        return list(dict.fromkeys([*self.metadata.metrics, *own, *other, *derived]))
 
     def has_metric(self, metric: str) -> bool:
         """Return whether it is a metric or reduces a logged curve; any curve is accepted if none were saved."""
@@ -130,35 +169,33 @@ class Frame:
         taken = parse_curve_metric(metric)
         if taken is not None:
             return "min" if taken.reduction == "jitter" else self.direction(taken.metric.removeprefix("val."))
-        return str((self.metadata.get("metrics", {}).get(metric) or {}).get("direction") or "none")
+        return self.metadata.metric(metric).direction or "none"
 
     def values(self, arm: Arm, metric: str) -> dict[int, float]:
         """Return seed -> value of finished trials with a finite value."""
-        column = self._numbers(metric)
-        found = {}
-        for i in arm.rows:
-            if self._done[i] and np.isfinite(column[i]):
-                found[int(self._seeds[i])] = float(column[i])
-        return found
+        if metric not in self._columns:
+            self._columns[metric] = self._column(metric)
+        found = ((i, float(self._columns[metric][i])) for i in arm.rows if self._trials[i].done)
+        return {self._trials[i].seed: value for i, value in found if math.isfinite(value)}
 
     def trial_by_seed(self, arm: Arm) -> dict[int, str]:
         """Return seed -> id of the finished trial."""
-        return {int(self._seeds[i]): self._trials[i] for i in arm.rows if self._done[i]}
+        return {trial.seed: trial.id for trial in (self._trials[i] for i in arm.rows) if trial.done}
 
     def finished_trials(self, arm: Arm) -> list[str]:
         """Return the ids of the arm's finished trials."""
-        return [self._trials[i] for i in arm.rows if self._done[i]]
+        return [self._trials[i].id for i in arm.rows if self._trials[i].done]
+
+    def seeds(self, arms: Iterable[Arm]) -> list[int]:
+        """Return the planned seeds."""
+        return sorted({self._trials[i].seed for arm in arms for i in arm.rows})
 
     def statuses(self, arms: Iterable[Arm]) -> dict[str, int]:
-        counts: dict[str, int] = {}
-        for arm in arms:
-            for i in arm.rows:
-                counts[self._status[i]] = counts.get(self._status[i], 0) + 1
-        return counts
+        return Counter(self._trials[i].status for arm in arms for i in arm.rows)
 
-    @cached_property
-    def _status(self) -> list[str]:
-        return [str(status) for status in self.rows["status"]]
+    def unfinished(self, arms: Iterable[Arm]) -> str:
+        """For example "1 failed and 2 running"; empty if every trial has finished."""
+        return join_and([f"{n} {status}" for status, n in self.statuses(arms).items() if status != "done"])
 
     def curve(self, arm: Arm, metric: str) -> pd.DataFrame:
         """Return step, trial, value of the arm's finished trials."""
@@ -172,21 +209,9 @@ class Frame:
         return {str(name): group for name, group in self.curves.groupby("metric", sort=False)}
 
     @cached_property
-    def _done(self) -> Any:
-        return (self.rows["status"] == "done").to_numpy()
-
-    @cached_property
-    def _seeds(self) -> Any:
-        return self.rows["seed"].to_numpy()
-
-    @cached_property
-    def _trials(self) -> list[str]:
-        return [str(t) for t in self.rows["trial"]]
-
-    def _numbers(self, metric: str) -> Any:
-        if metric not in self._columns:
-            self._columns[metric] = self._column(metric)
-        return self._columns[metric]
+    def _trials(self) -> list[_Trial]:
+        columns = (self.rows[name] for name in ("trial", "seed", "status"))
+        return [_Trial(str(name), int(seed), str(status)) for name, seed, status in zip(*columns, strict=True)]
 
     @cached_property
     def _columns(self) -> dict[str, Any]:
@@ -201,5 +226,5 @@ class Frame:
         taken = parse_curve_metric(metric)
         if taken is not None and taken.metric in self._curves:
             found = per_trial(self._curves[taken.metric], taken, self.direction(metric) != "min")
-            return np.array([found.get(trial, np.nan) for trial in self._trials])
+            return np.array([found.get(trial.id, np.nan) for trial in self._trials])
         return np.full(len(self.rows), np.nan)

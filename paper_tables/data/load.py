@@ -8,11 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import TypeAdapter, ValidationError
 
 from paper_tables.core.errors import file_error
+from paper_tables.core.text import from_csv
+from paper_tables.core.yaml_loader import format_key
+from paper_tables.data.design import Metadata
 from paper_tables.data.frame import Frame
 from paper_tables.data.predictions import FILE, Predictions
 
+METADATA = TypeAdapter(Metadata)
+CURVES = ["trial", "step", "metric", "value"]
 REQUIRED = ("study", "part", "trial", "arm", "baseline", "seed", "status")
 NUMBERS = ("metric.", "cost.", "model.")
 TEXTS = ("study", "part", "trial", "arm", "status", "env.git", "env.source", "env.gpu", "env.torch")
@@ -30,14 +36,14 @@ def load_frame(folder: Path) -> Frame:
     try:
         rows, about = _parquet(parquet) if path == parquet else (_csv(csv), {})
         curves = _parquet(folder / "curves.parquet")[0] if (folder / "curves.parquet").is_file() else pd.DataFrame()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise file_error(path, f"cannot be read as a frame: {str(error).splitlines()[0]}") from error
     images = Predictions(folder / FILE) if (folder / FILE).is_file() else None
     maps = {f.stem: f for f in sorted(folder.glob("maps/*.npz"))}
     return replace(tidy_frame(rows, curves, about, path), maps=maps, images=images)
 
 
-def tidy_frame(rows: pd.DataFrame, curves: pd.DataFrame, about: dict[str, Any], path: Path = Path("frame")) -> Frame:
+def tidy_frame(rows: pd.DataFrame, curves: pd.DataFrame, about: Any, path: Path = Path("frame")) -> Frame:
     """Return a validated frame from raw columns."""
     if not len(rows.columns):
         rows = pd.DataFrame({name: [] for name in REQUIRED})
@@ -46,15 +52,28 @@ def tidy_frame(rows: pd.DataFrame, curves: pd.DataFrame, about: dict[str, Any], 
         raise file_error(path, f"not a results frame: no column {', '.join(missing)}")
     rows = rows.copy()
     for name in rows.columns:
-        if name in TEXTS or name.startswith("axis."):
+        if _is_text(name):
             rows[name] = rows[name].astype(object).where(rows[name].notna(), "").astype(str)
         elif name.startswith(NUMBERS):
             rows[name] = pd.to_numeric(rows[name], errors="coerce").astype(float)
     rows["baseline"] = rows["baseline"].astype(str).str.lower().isin(["true", "1", "1.0"])
-    rows["seed"] = pd.to_numeric(rows["seed"]).astype(int)
+    seeds = pd.to_numeric(rows["seed"].astype(str), errors="coerce")
+    if not ((seeds % 1 == 0) & (seeds.abs() < 2**63)).all():
+        raise file_error(path, "not a results frame: a seed is no whole number")
+    rows["seed"] = seeds.astype(int)
     if curves.empty:
-        curves = pd.DataFrame({"trial": [], "step": [], "metric": [], "value": []})
-    return Frame(rows.reset_index(drop=True), curves[["trial", "step", "metric", "value"]], about, bool(about))
+        curves = pd.DataFrame({name: [] for name in CURVES})
+    if not {*CURVES} <= {*curves.columns}:
+        raise file_error(path, f"the curves lack a column of {', '.join(CURVES)}")
+    numbers = {name: pd.to_numeric(curves[name], errors="coerce") for name in ("step", "value")}
+    curves = curves[CURVES].assign(**numbers).dropna(subset=["trial", "metric", "step"])
+    try:
+        metadata = METADATA.validate_python(about)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = format_key(("metadata", *first["loc"]))
+        raise file_error(path, f"{key}: {first['msg'][:1].lower()}{first['msg'][1:]}") from error
+    return Frame(rows.reset_index(drop=True), curves, metadata, about)
 
 
 def _parquet(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -66,4 +85,9 @@ def _parquet(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
 
 
 def _csv(path: Path) -> pd.DataFrame:
-    return pd.read_csv(path, dtype=str, keep_default_na=False, comment=None)
+    rows = pd.read_csv(path, dtype=str, keep_default_na=False, comment=None)
+    return rows.assign(**{name: rows[name].map(from_csv) for name in map(str, rows.columns) if _is_text(name)})
+
+
+def _is_text(column: str) -> bool:
+    return column in TEXTS or column.startswith("axis.")

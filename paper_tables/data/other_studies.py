@@ -12,7 +12,7 @@ from paper_tables.core.statistics import Summary, summarize
 from paper_tables.core.text import shorten
 from paper_tables.data.frame import Arm, Frame
 from paper_tables.data.load import load_frame
-from paper_tables.schema.comparisons import ArmSelector, ArmSelectors
+from paper_tables.schema.published import ArmSelector, ArmSelectors
 
 SELECTOR_KEYS = ("study", "part", "arm")
 
@@ -24,6 +24,10 @@ class SelectedArm:
     frame: Frame
     arm: Arm
     folder: str = ""
+
+    @property
+    def trials(self) -> tuple[str, ...]:
+        return tuple(self.frame.finished_trials(self.arm))
 
 
 class AmbiguousSelection(ValueError):
@@ -110,15 +114,13 @@ class Measurement:
     values: dict[int, float]
     summary: Summary
 
-    @property
-    def trials(self) -> tuple[str, ...]:
-        return tuple(self.found.frame.finished_trials(self.found.arm))
 
-
-def first_available(found: Iterable[SelectedArm], metrics: Iterable[str], level: float = 0.95) -> Measurement | None:
-    """Return the first arm, and for it the first metric, with finite values of finished trials."""
+def first_available(
+    found: Iterable[SelectedArm], metrics: Iterable[str], level: float = 0.95, factor: float = 1.0
+) -> Measurement | None:
+    """Return the first arm, and for it the first metric, with finite values of finished trials, times `factor`."""
     for arm, metric in product(found, metrics):
-        values = arm.frame.values(arm.arm, metric)
+        values = {seed: factor * value for seed, value in arm.frame.values(arm.arm, metric).items()}
         if values:
             return Measurement(arm, metric, values, summarize(list(values.values()), level))
     return None

@@ -25,6 +25,5 @@ def draw(spec: FigureSpec, names: Names) -> DrawnFigure:
     """Return the drawn figure. Raises NoData if its data are missing."""
     with style.apply_style():
         figure, alt_text = import_module(f"paper_tables.figures.{spec.kind}").draw(spec, names)
-        provenance = f"frame {names.frame.digest} git {names.frame.git}"
-        files = style.render_files(figure, provenance)
+        files = style.render_files(figure, names.frame.provenance)
         return DrawnFigure(spec.name, spec.caption, alt_text, files, spec.width == "two")

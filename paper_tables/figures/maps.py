@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -16,8 +15,8 @@ from matplotlib.patches import Patch
 from paper_tables.core.text import join_and, plain
 from paper_tables.data.token_maps import ACTIVE, PAUSED, PRUNED, RESTARTED, STATES, Array, TokenMaps, read_token_maps
 from paper_tables.figures import style
+from paper_tables.figures.series import panels_with_data
 from paper_tables.schema.figures import Maps, Panel
-from paper_tables.tables.grid import NoData
 from paper_tables.tables.labels import Names
 from paper_tables.tables.select_arms import filter_arms
 
@@ -29,27 +28,34 @@ MARGIN_INCHES = 1.75
 """Inches for labels on the left and the color bar on the right."""
 MAX_LAYERS = 12
 """Most layers side by side."""
+WHAT = {
+    "layers": "Active tokens of each layer, for a few test images",
+    "importance": "Importance rank of the tokens in each layer, for a few test images",
+    "depth": "Number of layers in which each token of a few test images is active",
+}
 Shown = list[tuple[str, TokenMaps]]
 
 
 def draw(spec: Maps, names: Names) -> tuple[Figure, str]:
     """Return the figure and its alternative text; panels without maps are left out. Raises NoData if all are."""
-    shown = [(plain(panel.title), maps) for panel in spec.panels if (maps := _maps(panel, spec, names)) is not None]
-    if spec.show == "importance":
-        shown = [(title, maps) for title, maps in shown if maps.scored]
-    if not shown:
-        raise NoData("no finished trial has left token maps")
-    return _depths(spec, shown) if spec.show == "depth" else _layers(spec, shown)
+    found = panels_with_data(
+        spec.panels, lambda panel: _maps(panel, spec, names), "no finished trial has left token maps"
+    )
+    shown = [(plain(panel.title), maps) for panel, maps in found]
+    figure = _depths(spec, shown) if spec.show == "depth" else _layers(spec, shown)
+    descriptions = "; ".join(_describe(title, maps, spec.show) for title, maps in shown)
+    return figure, f"{WHAT[spec.show]}. {descriptions}."
 
 
 def _maps(panel: Panel, spec: Maps, names: Names) -> TokenMaps | None:
     """Return the token maps of the first arm and trial that has some."""
     arms = filter_arms(names.frame, {**spec.filter, **panel.filter})
     files = [names.frame.maps[t] for arm in arms for t in names.frame.finished_trials(arm) if t in names.frame.maps]
-    return read_token_maps(files[0]) if files else None
+    maps = read_token_maps(files[0]) if files else None
+    return maps if maps and (maps.scored or spec.show != "importance") else None
 
 
-def _layers(spec: Maps, shown: Shown) -> tuple[Figure, str]:
+def _layers(spec: Maps, shown: Shown) -> Figure:
     """One row per image, panels below each other; the image, then a column per layer."""
     columns = [_columns(maps, spec.show) for _, maps in shown]
     rows = [min(spec.images, len(maps.images)) for _, maps in shown]
@@ -57,25 +63,25 @@ def _layers(spec: Maps, shown: Shown) -> tuple[Figure, str]:
     cell = min((style.WIDTHS[spec.width] - 0.25) / wide, MAX_CELL_INCHES)
     height = spec.height or cell * sum(rows) + 0.17 * len(shown) + 0.25 * (spec.show == "layers")
     figure = _figure(cell * wide + 0.25, height)
-    for part, (title, maps), layers, count in zip(_stack(figure, rows), shown, columns, rows, strict=True):
+    parts = figure.subfigures(len(rows), 1, height_ratios=rows, squeeze=False)[:, 0]
+    for part, (title, maps), layers, count in zip(parts, shown, columns, rows, strict=True):
         axes = part.subplots(count, wide, squeeze=False)
         for i in range(count):
-            _image(axes[i][0], maps.images[i])
+            _show(axes[i][0], maps.images[i], cmap="gray", vmin=0, vmax=1)
             for j in range(1, wide):
                 axes[i][j].set_axis_off()
             for j, layer in enumerate(layers, 1):
+                axes[i][j].set_axis_on()
                 _cell(axes[i][j], maps, i, layer, spec.show)
         for j, layer in enumerate(layers, 1):
             axes[0][j].set_title(f"layer {layer}" if j == 1 else str(layer), fontsize=7.5, pad=2)
-        _side(axes[:, 0], title)
+        axes[count // 2][0].set_ylabel(title, fontsize=8, y=0.5 if count % 2 else 1.0)
     if spec.show == "layers":
         _legend(figure, [maps for _, maps in shown])
-    descriptions = "; ".join(_describe(title, maps, spec.show) for title, maps in shown)
-    what = "Active tokens of each layer" if spec.show == "layers" else "Importance rank of the tokens in each layer"
-    return figure, f"{what}, for a few test images. {descriptions}."
+    return figure
 
 
-def _depths(spec: Maps, shown: Shown) -> tuple[Figure, str]:
+def _depths(spec: Maps, shown: Shown) -> Figure:
     """One column per image; the images, then a row per panel, all on one scale."""
     count = min(spec.images, *(len(maps.images) for _, maps in shown))
     cell = min((style.WIDTHS[spec.width] - MARGIN_INCHES) / count, MAX_CELL_INCHES)
@@ -83,17 +89,13 @@ def _depths(spec: Maps, shown: Shown) -> tuple[Figure, str]:
     axes = figure.subplots(1 + len(shown), count, squeeze=False)
     scale = Normalize(0, max(maps.active.shape[1] for _, maps in shown))
     for i in range(count):
-        _image(axes[0][i], shown[0][1].images[i])
+        _show(axes[0][i], shown[0][1].images[i], cmap="gray", vmin=0, vmax=1)
         for row, (_, maps) in enumerate(shown, 1):
-            axes[row][i].imshow(maps.depth[i], norm=scale, cmap=style.SEQUENTIAL_CMAP, interpolation="nearest")
-            _hide_axes(axes[row][i])
+            _show(axes[row][i], maps.depth[i], norm=scale, cmap=style.SEQUENTIAL_CMAP)
     for row, title in enumerate(["image", *(title for title, _ in shown)]):
         axes[row][0].set_ylabel(title.replace(" (", "\n("), rotation=0, ha="right", va="center", fontsize=8)
-    bar = figure.colorbar(axes[1][0].images[0], ax=list(axes.flat), shrink=0.9, aspect=18, pad=0.02)
-    bar.set_label("layers with the token active")
-    bar.outline.set_visible(False)
-    descriptions = "; ".join(_describe(title, maps, "depth") for title, maps in shown)
-    return figure, f"Number of layers in which each token of a few test images is active. {descriptions}."
+    style.color_bar(list(axes.flat), "layers with the token active", shrink=0.9, aspect=18, pad=0.02)
+    return figure
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -101,6 +103,11 @@ def _figure(width: float, height: float) -> Figure:
     engine = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.015, wspace=0.0, hspace=0.0)
     figure: Figure = plt.figure(figsize=(width, height), layout=engine)
     return figure
+
+
+def _show(ax: Axes, image: Array, **look: Any) -> None:
+    ax.imshow(image, interpolation="nearest", **look)
+    style.hide_frame(ax)
 
 
 def _columns(maps: TokenMaps, show: str) -> list[int]:
@@ -112,13 +119,10 @@ def _columns(maps: TokenMaps, show: str) -> list[int]:
 
 
 def _cell(ax: Axes, maps: TokenMaps, image: int, layer: int, show: str) -> None:
-    ax.set_axis_on()
     if show == "importance":
-        ranks = maps.importance[image, maps.scored.index(layer)]
-        ax.imshow(ranks, vmin=0, vmax=1, cmap=style.SEQUENTIAL_CMAP, interpolation="nearest")
+        _show(ax, maps.importance[image, maps.scored.index(layer)], vmin=0, vmax=1, cmap=style.SEQUENTIAL_CMAP)
     else:
-        ax.imshow(overlay_states(maps.images[image], maps.states[image, layer - 1]), interpolation="nearest")
-    _hide_axes(ax)
+        _show(ax, overlay_states(maps.images[image], maps.states[image, layer - 1]))
 
 
 def overlay_states(image: Array, state: Array) -> Array:
@@ -133,28 +137,6 @@ def overlay_states(image: Array, state: Array) -> Array:
         inside = fine == value
         rgb[inside] = (1 - strength) * rgb[inside] + strength * np.array(to_rgb(color))
     return np.asarray(rgb)
-
-
-def _image(ax: Axes, image: Array) -> None:
-    ax.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    _hide_axes(ax)
-
-
-def _hide_axes(ax: Axes) -> None:
-    ax.set_xticks([])
-    ax.set_yticks([])
-    ax.grid(False)
-    for side in ax.spines.values():
-        side.set_visible(False)
-
-
-def _stack(figure: Figure, rows: Sequence[int]) -> list[Any]:
-    """Return one subfigure per panel, with heights proportional to their rows."""
-    return list(figure.subfigures(len(rows), 1, height_ratios=rows, squeeze=False)[:, 0])
-
-
-def _side(axes: Sequence[Axes], title: str) -> None:
-    axes[len(axes) // 2].set_ylabel(title, fontsize=8, y=0.5 if len(axes) % 2 else 1.0)
 
 
 def _legend(figure: Figure, shown: list[TokenMaps]) -> None:

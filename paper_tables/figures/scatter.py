@@ -13,9 +13,10 @@ from paper_tables.core.statistics import Summary, summarize
 from paper_tables.core.text import plain
 from paper_tables.data.frame import Arm
 from paper_tables.figures import style
+from paper_tables.figures.series import axis_label, half_width, scaled_values
 from paper_tables.schema.figures import Scatter
 from paper_tables.tables.grid import NoData
-from paper_tables.tables.labels import Names, with_unit
+from paper_tables.tables.labels import Names
 from paper_tables.tables.select_arms import filter_arms
 
 
@@ -34,22 +35,18 @@ def draw(spec: Scatter, names: Names) -> tuple[Figure, str]:
     arms = [a for a in filter_arms(frame, spec.filter) if frame.values(a, spec.x) and frame.values(a, spec.y)]
     if not arms:
         raise NoData(f"no finished trial with both {spec.x} and {spec.y}")
-    fx, ux = names.scaled(spec.x, [v for arm in arms for v in frame.values(arm, spec.x).values()])
-    fy, uy = names.scaled(spec.y, [v for arm in arms for v in frame.values(arm, spec.y).values()])
-    points = [
-        Point(
-            arm,
-            summarize([fx * v for v in frame.values(arm, spec.x).values()]),
-            summarize([fy * v for v in frame.values(arm, spec.y).values()]),
-        )
-        for arm in arms
-    ]
+    (xs, ux), (ys, uy) = (scaled_values(names, arms, metric) for metric in (spec.x, spec.y))
+    points = [Point(arm, summarize(x), summarize(y)) for arm, x, y in zip(arms, xs, ys, strict=True)]
     best = front(points, frame.direction(spec.x), frame.direction(spec.y)) if spec.frontier else []
     figure, (ax,) = style.subplots(spec.width, spec.height or 3.4)
-    _points(ax, points, spec.error, names)
+    for i, part in enumerate(dict.fromkeys(p.arm.part for p in points)):
+        mine = [p for p in points if p.arm.part == part]
+        _part(ax, mine, plain(names.part(part)), style.series_style(i), spec.error)
     _front(ax, best)
-    _frame(ax, spec, names, points, (ux, uy))
-    named = [_name(names, point) for point in best]
+    _limits(ax, points)
+    ax.set_xlabel(axis_label(names, spec.x, ux))
+    ax.set_ylabel(axis_label(names, spec.y, uy))
+    named = [plain(f"{names.part(point.arm.part)}, {names.arm(point.arm)}") for point in best]
     _legend(figure, ax, named, spec.width)
     words = "; ".join(f"{name} ({p.x.mean:.3g} {ux}, {p.y.mean:.2f} {uy})" for name, p in zip(named, best, strict=True))
     title = f"Scatter of {names.metric(spec.y).label} against {names.metric(spec.x).label}, {len(points)} arms"
@@ -66,37 +63,24 @@ def front(points: list[Point], x: str, y: str) -> list[Point]:
     return best
 
 
-def _name(names: Names, point: Point) -> str:
-    return plain(f"{names.part(point.arm.part)}, {names.arm(point.arm)}")
-
-
-def _points(ax: Axes, points: list[Point], error: str, names: Names) -> None:
-    for i, part in enumerate(dict.fromkeys(p.arm.part for p in points)):
-        look = style.series_style(i)
-        for filled in (False, True):
-            mine = [p for p in points if p.arm.part == part and p.arm.baseline == filled]
-            ax.scatter(
-                [p.x.mean for p in mine],
-                [p.y.mean for p in mine],
-                s=52 if filled else 24,
-                marker=look["marker"],
-                facecolor=look["color"] if filled else "white",
-                edgecolor=look["color"],
-                linewidth=1.2,
-                zorder=4 if filled else 3,
-                label=None if filled else plain(names.part(part)),
-            )
-            for p in mine if error != "none" else []:
-                half_width = (p.y.half_width if error == "t95" else p.y.sd) or 0.0
-                ax.errorbar(
-                    p.x.mean, p.y.mean, yerr=half_width, color=look["color"], elinewidth=0.6, alpha=0.6, zorder=2
-                )
+def _part(ax: Axes, points: list[Point], label: str, look: style.Look, error: str) -> None:
+    """Draw the points of a part, baselines filled and larger."""
+    color = look["color"]
+    for filled in (False, True):
+        mine = [p for p in points if p.arm.baseline == filled]
+        ax.scatter(
+            [p.x.mean for p in mine], [p.y.mean for p in mine], s=52 if filled else 24, marker=look["marker"],
+            facecolor=color if filled else "white", edgecolor=color, linewidth=1.2, zorder=4 if filled else 3,
+            label=None if filled else label,
+        )  # fmt: skip
+        for p in mine if error != "none" else []:
+            half = half_width(p.y, error)
+            ax.errorbar(p.x.mean, p.y.mean, yerr=half, color=color, elinewidth=0.6, alpha=0.6, zorder=2)
 
 
 def _front(ax: Axes, best: list[Point]) -> None:
-    if not best:
-        return
-    ax.plot([p.x.mean for p in best], [p.y.mean for p in best], color=style.GRAY, linewidth=0.9, zorder=2)
+    if best:
+        ax.plot([p.x.mean for p in best], [p.y.mean for p in best], color=style.GRAY, linewidth=0.9, zorder=2)
     for i, p in enumerate(best, 1):
         ax.annotate(
             str(i), (p.x.mean, p.y.mean), (0, 7), textcoords="offset points", ha="center", va="bottom",
@@ -105,7 +89,7 @@ def _front(ax: Axes, best: list[Point]) -> None:
         )  # fmt: skip
 
 
-def _frame(ax: Axes, spec: Scatter, names: Names, points: list[Point], units: tuple[str, str]) -> None:
+def _limits(ax: Axes, points: list[Point]) -> None:
     xs, ys = [p.x.mean for p in points], [p.y.mean for p in points]
     if min(xs) > 0 and max(xs) > 8 * min(xs):
         ax.set_xscale("log")
@@ -114,22 +98,17 @@ def _frame(ax: Axes, spec: Scatter, names: Names, points: list[Point], units: tu
         ax.xaxis.set_minor_formatter(NullFormatter())
     room = max(ys) - min(ys) or 1.0
     ax.set_ylim(min(ys) - 0.08 * room, max(ys) + 0.2 * room)
-    ax.set_xlabel(plain(with_unit(names.metric(spec.x).label, units[0])))
-    ax.set_ylabel(plain(with_unit(names.metric(spec.y).label, units[1])))
 
 
 def _legend(figure: Figure, ax: Axes, named: list[str], width: str) -> None:
     """Draw the parts above, and the names of the numbered points to the right or below, not on the points."""
-    handles, _ = ax.get_legend_handles_labels()
+    one = width == "one"
     full = Line2D([], [], marker="o", color=style.GRAY, linestyle="none", markersize=6.5, label="filled: baseline")
-    figure.legend(
-        handles=[*handles, full], loc="outside upper center", ncols=2 if width == "one" else 4, columnspacing=1.5
-    )
-    if not named:
-        return
-    key = [Line2D([], [], linestyle="none", label=f"{i}  {name}") for i, name in enumerate(named, 1)]
-    place = "outside lower left" if width == "one" else "outside right center"
-    figure.legend(
-        handles=key, loc=place, title="Pareto front", alignment="left", handlelength=0, handletextpad=0,
-        title_fontsize=7.5, labelspacing=0.35,
-    )  # fmt: skip
+    handles = [*ax.get_legend_handles_labels()[0], full]
+    figure.legend(handles=handles, loc="outside upper center", ncols=2 if one else 4, columnspacing=1.5)
+    if named:
+        figure.legend(
+            handles=[Line2D([], [], linestyle="none", label=f"{i}  {name}") for i, name in enumerate(named, 1)],
+            loc="outside lower left" if one else "outside right center", title="Pareto front", alignment="left",
+            handlelength=0, handletextpad=0, title_fontsize=7.5, labelspacing=0.35,
+        )  # fmt: skip

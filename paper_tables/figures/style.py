@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,6 +33,8 @@ SEQUENTIAL_CMAP = "viridis"
 GRAY = "#5a5a5a"
 FAINT = "#d9d9d9"
 
+Look = dict[str, Any]
+"""Color, marker and line style of a series."""
 STYLE = {
     "font.family": ["STIXGeneral", "DejaVu Serif"],
     "mathtext.fontset": "stix",
@@ -83,7 +85,27 @@ def subplots(width: str, height: float, panels: int = 1, sharey: bool = True) ->
     return figure, list(found[0])
 
 
-def series_style(i: int) -> dict[str, Any]:
+def hide_frame(ax: Axes, ticks: bool = False) -> None:
+    """Remove grid and frame of a picture or a matrix, and its ticks unless `ticks`."""
+    if not ticks:
+        ax.set_xticks([])
+        ax.set_yticks([])
+    ax.grid(False)
+    for side in ax.spines.values():
+        side.set_visible(False)
+
+
+def color_bar(axes: list[Axes], label: str, shrink: float, aspect: float, pad: float) -> Axes:
+    """Draw the scale of the last of the axes to the right of all; return its axes."""
+    figure = axes[0].figure
+    bar = figure.colorbar(axes[-1].images[0], ax=axes, shrink=shrink, aspect=aspect, pad=pad)
+    bar.set_label(label)
+    bar.outline.set_visible(False)
+    scale: Axes = bar.ax
+    return scale
+
+
+def series_style(i: int) -> Look:
     """Return color, marker and line style of the i-th series; distinguishable in grayscale."""
     return {
         "color": COLORS[i % len(COLORS)],
@@ -103,17 +125,15 @@ def clip_to_percent(low: float, high: float, unit: str, values: Iterable[float] 
 
 def render_files(figure: Figure, provenance: str) -> dict[str, bytes]:
     """pdf, svg and png without dates or versions, each with its provenance."""
-    files = {}
-    writers: dict[str, Callable[[io.BytesIO], None]] = {
-        "pdf": lambda out: figure.savefig(
-            out, format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None, "Subject": provenance}
-        ),
-        "svg": lambda out: figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None}),
-        "png": lambda out: figure.savefig(out, format="png", metadata={"Software": None, "Comment": provenance}),
+    metadata: dict[str, dict[str, str | None]] = {
+        "pdf": {"CreationDate": None, "Creator": None, "Producer": None, "Subject": provenance},
+        "svg": {"Date": None, "Creator": None},
+        "png": {"Software": None, "Comment": provenance},
     }
-    for ending, write in writers.items():
+    files = {}
+    for ending, about in metadata.items():
         out = io.BytesIO()
-        write(out)
+        figure.savefig(out, format=ending, metadata=about)
         files[ending] = out.getvalue()
     files["svg"] += f"<!-- {provenance} -->\n".encode()
     plt.close(figure)

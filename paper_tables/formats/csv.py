@@ -5,48 +5,30 @@ Notes and provenance follow as comments: pandas reads it with comment="#".
 
 from __future__ import annotations
 
-import csv
-import io
-
-from paper_tables.core.text import plain
+from paper_tables.core.text import csv_lines, plain
 from paper_tables.tables.grid import Cell, Grid, Head
 
 
 def write(grid: Grid) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
     grouped = any(row.group for row in grid.rows)
-    wide = [_wide(grid, i) for i in range(len(grid.heads))]
-    writer.writerow(
-        [*(["Part"] if grouped else []), *(t for h, w in zip(grid.heads, wide, strict=True) for t in _head(h, w))]
-    )
+    columns = [_column(head, [row.wide[i] for row in grid.rows]) for i, head in enumerate(grid.heads)]
+    heads, *rows = zip(*(line for column in columns for line in column), strict=True)
+    lines = [["Part"] * grouped + [*heads]]
     group, kept = "", ""
-    for row in grid.rows:
+    for row, (first, *texts) in zip(grid.rows, rows, strict=True):
         group = row.group.partition(";")[0] or group
-        cells = [cell for cell in row.cells for _ in range(cell.span)]
-        kept = "" if row.group else kept
-        texts = [text for cell, w in zip(cells, wide, strict=True) for text in _cell(cell, w)]
-        if not texts[0]:
-            texts[0] = kept
-        kept = texts[0]
-        writer.writerow([*([plain(group)] if grouped else []), *texts])
-    notes = [*grid.letters, *grid.notes]
-    return out.getvalue() + "".join(f"# {plain(note)}\n" for note in notes) + f"# {grid.provenance}\n"
+        kept = first or ("" if row.group else kept)
+        lines.append([plain(group)] * grouped + [kept, *texts])
+    notes = [*map(plain, [*grid.letters, *grid.notes]), grid.provenance]
+    return csv_lines(lines) + "".join(f"# {note}\n" for note in notes)
 
 
-def _wide(grid: Grid, i: int) -> tuple[bool, bool]:
-    """Return whether any cell of the column has a spread, and whether any has a p value."""
-    columns = [[cell for cell in row.cells for _ in range(cell.span)] for row in grid.rows]
-    return any(row[i].spread is not None for row in columns), any(row[i].holm is not None for row in columns)
-
-
-def _head(head: Head, wide: tuple[bool, bool]) -> list[str]:
-    name = plain(f"{head.over}, {head.text}" if head.over else head.text)
-    under = plain(head.sub).replace("mean ", "")
-    return [name, *([f"{name} {under}".strip()] if wide[0] else []), *([f"{name} p (Holm)"] if wide[1] else [])]
-
-
-def _cell(cell: Cell, wide: tuple[bool, bool]) -> list[str]:
-    value = plain(cell.text) if cell.text else cell.number() if cell.value is not None else ""
-    p = "" if cell.holm is None else f"{cell.holm:.4g}"
-    return [value, *([cell.uncertainty()] if wide[0] else []), *([p] if wide[1] else [])]
+def _column(head: Head, cells: list[Cell]) -> list[list[str]]:
+    """Return one to three columns, each with its head: the numbers, their spread, their adjusted p values."""
+    name, under = plain(head.full), plain(head.sub).replace("mean ", "")
+    found = [[name, *(plain(c.text) or (c.number() if c.value is not None else "") for c in cells)]]
+    if any(cell.spread is not None for cell in cells):
+        found.append([f"{name} {under}".strip(), *(cell.uncertainty() for cell in cells)])
+    if any(cell.holm is not None for cell in cells):
+        found.append([f"{name} p (Holm)", *("" if c.holm is None else f"{c.holm:.4g}" for c in cells)])
+    return found

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from html import escape
-from itertools import groupby
 
 from paper_tables.core.text import plain
-from paper_tables.tables.grid import DASH, Cell, Grid, Head, Row
+from paper_tables.tables.grid import Cell, Grid, Head, Row
 
 STYLE = (
     "body{font:15px/1.5 Georgia,'Times New Roman',serif;margin:2em;color:#111;background:#fff}"
@@ -49,7 +48,7 @@ def table(grid: Grid, place: LinkBase = IN_REPORT) -> str:
     lines = [f'<table id="table-{escape(grid.name)}">']
     if grid.caption:
         lines.append(f"<caption>{escape(plain(grid.caption))}</caption>")
-    lines += ["<thead>", *_heads(grid.heads), "</thead>", "<tbody>"]
+    lines += ["<thead>", *_heads(grid), "</thead>", "<tbody>"]
     above = ""
     for i, row in enumerate(grid.rows):
         if row.group:
@@ -68,35 +67,27 @@ def notes(grid: Grid) -> str:
     return '<ul class="notes">\n' + "\n".join(items) + "\n</ul>\n" if items else ""
 
 
-def _heads(heads: tuple[Head, ...]) -> list[str]:
-    lines = []
-    if any(head.over for head in heads):
-        cells = []
-        for over, group in groupby(heads, key=lambda head: head.over):
-            n = len(list(group))
-            inside = f' class="over" scope="colgroup">{escape(plain(over))}' if over else ">"
-            cells.append(f'<th colspan="{n}"{inside}</th>')
-        lines.append("<tr>" + "".join(cells) + "</tr>")
-    return [*lines, '<tr class="heads">' + "".join(map(_head, heads)) + "</tr>"]
+def _heads(grid: Grid) -> list[str]:
+    cells = []
+    for over, n in grid.overs():
+        inside = f' class="over" scope="colgroup">{escape(plain(over))}' if over else ">"
+        cells.append(f'<th colspan="{n}"{inside}</th>')
+    above = ["<tr>" + "".join(cells) + "</tr>"] if cells else []
+    return [*above, '<tr class="heads">' + "".join(map(_head, grid.heads)) + "</tr>"]
 
 
 def _head(head: Head) -> str:
     sub = f'<span class="sub">{escape(plain(head.sub))}</span>' if head.sub else ""
-    return f'<th scope="col"{_numeric(head)}>{escape(plain(head.text))}{sub}</th>'
-
-
-def _numeric(head: Head) -> str:
-    return "" if head.words else ' class="num"'
+    numeric = "" if head.words else ' class="num"'
+    return f'<th scope="col"{numeric}>{escape(plain(head.text))}{sub}</th>'
 
 
 def _row(grid: Grid, row: Row, above: str, place: LinkBase) -> str:
     """`above` is the text that a blank first cell repeats; it is shown when the table is sorted."""
-    cells, at = [], 0
-    for cell in row.cells:
-        blank = not at and not cell.text and grid.heads[0].words
-        full = f'<td data-full="{escape(plain(above))}"></td>'
-        cells.append(full if blank else _cell(grid, cell, grid.heads[at], place))
-        at += cell.span
+    (first, cell), *others = row.under(grid.heads)
+    full = f'<td data-full="{escape(plain(above))}"></td>'
+    cells = [full if not cell.text and first.words else _cell(grid, cell, first, place)]
+    cells += [_cell(grid, cell, head, place) for head, cell in others]
     start = '<tr class="block">' if row.rule else "<tr>"
     return start + "".join(cells) + "</tr>"
 
@@ -116,7 +107,7 @@ def _cell(grid: Grid, cell: Cell, head: Head, place: LinkBase) -> str:
         attributes += f' data-sort="{cell.value!r}"'
     mark = grid.mark(cell)
     hung = f"<sup>{mark}</sup>" if mark else ""
-    return f"<td{attributes}>{_linked(escape(_text(cell, head)), cell, place)}{hung}</td>"
+    return f"<td{attributes}>{_linked(escape(cell.printed(head)), cell, place)}{hung}</td>"
 
 
 def _linked(text: str, cell: Cell, place: LinkBase) -> str:
@@ -125,10 +116,3 @@ def _linked(text: str, cell: Cell, place: LinkBase) -> str:
     report = f"{place.results}{cell.study}/report.html" if cell.study else place.report
     marked = "" if report else f' data-trials="{escape(" ".join(cell.trials))}"'
     return f'<a class="origin" href="{escape(report)}#t-{escape(cell.trials[0])}"{marked}>{text}</a>'
-
-
-def _text(cell: Cell, head: Head) -> str:
-    if cell.value is None or cell.text:
-        return plain(cell.text) or (DASH if head.kind == "number" else "")
-    spread = f" ± {cell.uncertainty()}" if cell.spread is not None else ""
-    return cell.number().replace("-", "−") + spread

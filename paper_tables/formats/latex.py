@@ -6,8 +6,6 @@ Settings are inside the table, so that it looks the same in any document. `mode=
 
 from __future__ import annotations
 
-from itertools import groupby
-
 from paper_tables.core.text import plain, tex
 from paper_tables.tables.grid import Cell, Grid, Head, Row
 
@@ -39,7 +37,7 @@ def write(grid: Grid) -> str:
         r"\sbox0{%",
         rf"\begin{{tabular}}{{{_columns(grid, prose)}}}",
         r"\toprule",
-        *_heads(grid.heads),
+        *_heads(grid),
         r"\midrule",
         *(line for i, row in enumerate(grid.rows) for line in _row(grid, row, first=i == 0)),
         r"\bottomrule",
@@ -66,26 +64,29 @@ def _fitting(grid: Grid) -> tuple[str, tuple[str, int, int, float]]:
 def _width(grid: Grid, points: int, gap: int, letter: float) -> float:
     """Estimate the width in points from the widest cell of each column; prose columns take the rest."""
     letters = 0.0
-    for i, head in enumerate(grid.heads):
-        if head.kind == "prose":
-            continue
-        longest = max([0, *(len(plain(c.text) or _digits(c)) for c in _column_cells(grid, i))])
-        letters += max(longest, len(plain(head.text)), len(plain(head.sub)) * 7 / points)
+    for head, longest in zip(grid.heads, _longest(grid), strict=True):
+        if head.kind != "prose":
+            letters += max(longest, len(plain(head.text)), len(plain(head.sub)) * 7 / points)
     return letters * letter * points + 2 * gap * (len(grid.heads) - 1)
 
 
-def _digits(cell: Cell) -> str:
-    return "" if cell.value is None else cell.number() + (f" ± {cell.uncertainty()}" if cell.spread is not None else "")
+def _longest(grid: Grid) -> list[int]:
+    """Return the letters of the longest cell of each column."""
+    return [
+        max([0, *(0 if cell.empty else len(cell.printed(head)) for cell in column)])
+        for head, column in zip(grid.heads, grid.columns(), strict=True)
+    ]
 
 
 # ---- columns and heads
 
 
 def _columns(grid: Grid, prose: float) -> str:
-    return "@{}" + " ".join(_column(grid, i, head, prose) for i, head in enumerate(grid.heads)) + "@{}"
+    columns = zip(grid.heads, grid.columns(), strict=True)
+    return "@{}" + " ".join(_column(head, cells, prose) for head, cells in columns) + "@{}"
 
 
-def _column(grid: Grid, i: int, head: Head, prose: float) -> str:
+def _column(head: Head, column: list[Cell], prose: float) -> str:
     if head.kind == "text":
         return "l"
     if head.kind == "prose":
@@ -93,7 +94,7 @@ def _column(grid: Grid, i: int, head: Head, prose: float) -> str:
         return rf">{{\raggedright\arraybackslash}}p{{{width:.0f}pt}}"
     if head.kind == "count":
         return "r"
-    cells = [c for c in _column_cells(grid, i) if c.value is not None and not c.text]
+    cells = [c for c in column if c.value is not None and not c.text]
     if not cells:
         return "c"
     whole = max(len(c.number().lstrip("+-").partition(".")[0]) for c in cells)
@@ -103,28 +104,15 @@ def _column(grid: Grid, i: int, head: Head, prose: float) -> str:
     return f"S[table-format={sign}{whole}.{places}" + (f"({spread})]" if spread else "]")
 
 
-def _column_cells(grid: Grid, i: int) -> list[Cell]:
-    """Return the cells of column i that do not span several columns."""
-    found = []
-    for row in grid.rows:
-        at = 0
-        for cell in row.cells:
-            if at == i and cell.span == 1:
-                found.append(cell)
-            at += cell.span
-    return found
-
-
-def _heads(heads: tuple[Head, ...]) -> list[str]:
-    lines = []
-    if any(head.over for head in heads):
+def _heads(grid: Grid) -> list[str]:
+    heads, lines = grid.heads, []
+    if grid.overs():
         cells, rules, at = [], [], 1
-        for over, group in groupby(heads, key=lambda head: head.over):
-            n = len(list(group))
+        for over, n in grid.overs():
             cells.append(rf"\multicolumn{{{n}}}{{c}}{{{tex(over)}}}" if over else " & ".join([""] * n))
             rules += [rf"\cmidrule(lr){{{at}-{at + n - 1}}}"] if over else []
             at += n
-        lines += [" & ".join(cells) + r" \\", "".join(rules)]
+        lines = [" & ".join(cells) + r" \\", "".join(rules)]
     lines.append(" & ".join(_head(head, head.text) for head in heads) + r" \\")
     if any(head.sub for head in heads):
         lines.append(" & ".join(_head(head, head.sub, r"\scriptsize ") for head in heads) + r" \\")
@@ -145,10 +133,7 @@ def _row(grid: Grid, row: Row, first: bool) -> list[str]:
         lines.append(rf"\multicolumn{{{len(grid.heads)}}}{{@{{}}l}}{{\textit{{{tex(row.group)}}}}} \\")
     elif row.rule:
         lines.append(r"\addlinespace[2pt]")
-    cells, at = [], 0
-    for cell in row.cells:
-        cells.append(_cell(grid, cell, grid.heads[at].kind == "number"))
-        at += cell.span
+    cells = [_cell(grid, cell, head.kind == "number") for head, cell in row.under(grid.heads)]
     return [*lines, " & ".join(cells) + r" \\"]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from paper_tables.core.text import plain
-from paper_tables.tables.grid import DASH, Cell, Grid, Head
+from paper_tables.tables.grid import Cell, Grid, Head
 
 
 def write(grid: Grid) -> str:
@@ -15,10 +15,7 @@ def write(grid: Grid) -> str:
     for row in grid.rows:
         if row.group:
             lines.append("| " + " | ".join([f"**{safe(row.group)}**"] + [""] * (len(grid.heads) - 1)) + " |")
-        cells: list[str] = []
-        for cell in row.cells:
-            numeric = grid.heads[len(cells)].kind == "number"
-            cells += [_cell(grid, cell, numeric)] * cell.span
+        cells = [_cell(grid, cell, head) for cell, head in zip(row.wide, grid.heads, strict=True)]
         lines.append("| " + " | ".join(cells) + " |")
     lines.append("")
     lines += [f"- <sup>{letter}</sup> {safe(text)}." for text, letter in grid.letters.items()]
@@ -32,18 +29,12 @@ def safe(text: str) -> str:
 
 
 def _head(head: Head) -> str:
-    text = f"{head.over}, {head.text}" if head.over else head.text
-    return safe(text) + (f"<br>{safe(head.sub)}" if head.sub else "")
+    return safe(head.full) + (f"<br>{safe(head.sub)}" if head.sub else "")
 
 
-def _cell(grid: Grid, cell: Cell, numeric: bool) -> str:
+def _cell(grid: Grid, cell: Cell, head: Head) -> str:
     mark = grid.mark(cell)
     hung = ("\\*" if cell.star else "") + (f"<sup>{mark.lstrip('*')}</sup>" if cell.note else "")
-    if cell.value is None or cell.text:
-        text = safe(cell.text) or (DASH if numeric else "")
-    else:
-        spread = f" ± {cell.uncertainty()}" if cell.spread is not None else ""
-        text = cell.number().replace("-", "−") + spread
-    if cell.best:
-        text = f"**{text}**"
+    text = safe(cell.printed(head))
+    text = f"**{text}**" if cell.best else text
     return (f"*{text}*" if cell.grey else text) + hung

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable
 
-from paper_tables.core.text import plain
+from paper_tables.core.text import csv_lines, plain
 from paper_tables.tables.grid import Grid
 
 HEAD = ("table", "row", "column", "value", "n", "study", "trials", "source")
 
 
 def write(grids: Iterable[Grid]) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(HEAD)
+    lines: list[tuple[object, ...]] = [HEAD]
     for grid in grids:
         words = sum(head.words for head in grid.heads)
         group, above = "", [""] * words
@@ -23,14 +19,9 @@ def write(grids: Iterable[Grid]) -> str:
             group = row.group or group
             above = [cell.text or before for cell, before in zip(row.cells[:words], above, strict=False)]
             line = plain(", ".join(dict.fromkeys(text for text in (group, *above) if text)))
-            at = 0
-            for cell in row.cells:
-                head = grid.heads[at]
-                at += cell.span
-                if not cell.trials and not cell.origin:
-                    continue
-                column = plain(f"{head.over}, {head.text}" if head.over else head.text)
-                value = repr(cell.value) if cell.value is not None else plain(cell.text)
-                trials = " ".join(cell.trials)
-                writer.writerow([grid.name, line, column, value, cell.n or "", cell.study, trials, plain(cell.origin)])
-    return out.getvalue()
+            for head, cell in row.under(grid.heads):
+                if cell.trials or cell.origin:
+                    value = repr(cell.value) if cell.value is not None else plain(cell.text)
+                    where, source = (grid.name, line, plain(head.full)), (" ".join(cell.trials), plain(cell.origin))
+                    lines.append((*where, value, cell.n or "", cell.study, *source))
+    return csv_lines(lines)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$", max_length=100)]
 
 
 def _label(value: Any) -> Any:
@@ -38,7 +38,7 @@ AxisRef = Annotated[str, Reference.AXIS]
 class Entry(BaseModel):
     """Base of all entries of a table file; unknown keys are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def non_empty(found: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -46,12 +46,3 @@ def non_empty(found: tuple[Any, ...]) -> tuple[Any, ...]:
     if not found:
         raise ValueError("needs at least one entry")
     return found
-
-
-class TableEntry(Entry):
-    """Keys of all tables. `width` in columns of a two-column paper; auto: two if the table does not fit one."""
-
-    name: Name
-    label: str = Field("", pattern=r"^[A-Za-z0-9:._-]*$")
-    caption: str = ""
-    width: Literal["auto", "one", "two"] = "auto"

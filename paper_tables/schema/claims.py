@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from paper_tables.schema.base import Entry, Name, non_empty
-from paper_tables.schema.comparisons import ArmSelectors, Metrics, Published, Scales
+from paper_tables.schema.published import ArmSelectors, Metrics, Published, Scales
 
 
 class Condition(Entry):

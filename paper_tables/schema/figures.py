@@ -17,7 +17,9 @@ class Panel(Entry):
     color: Annotated[str | None, Reference.AXIS] = None
 
 
-Panels = Annotated[tuple[Panel, ...], AfterValidator(non_empty)]
+Error = Literal["t95", "sd", "none"]
+"""Error bars and bands: 95 % Student t interval, standard deviation, none."""
+Panels = Annotated[tuple[Panel, ...], Field(max_length=24), AfterValidator(non_empty)]
 
 
 class FigureSpec(Entry):
@@ -38,7 +40,7 @@ class Line(FigureSpec):
     x: AxisRef
     y: MetricRef
     color: Annotated[str | None, Reference.AXIS] = None
-    error: Literal["t95", "sd", "none"] = "t95"
+    error: Error = "t95"
 
 
 class Scatter(FigureSpec):
@@ -49,7 +51,7 @@ class Scatter(FigureSpec):
     y: MetricRef
     color: Literal["part"] = "part"
     frontier: bool = False
-    error: Literal["t95", "sd", "none"] = "none"
+    error: Error = "none"
 
 
 class Forest(FigureSpec):
@@ -68,44 +70,37 @@ class Dots(FigureSpec):
     x: MetricRef
 
 
-class Curves(FigureSpec):
-    """A logged metric step by step, mean over seeds with a band."""
+class PanelFigure(FigureSpec):
+    """A logged metric in panels."""
 
-    kind: Literal["curves"]
     metric: str
     panels: Panels
-    error: Literal["t95", "sd", "none"] = "t95"
 
 
-class Layers(FigureSpec):
-    """A metric logged once per layer (`active.layer00`, …) at the last step, along the depth."""
+class Curves(PanelFigure):
+    """A metric step by step, or (layers) one logged once per layer (`active.layer00`, …) along the depth, at the last
+    step: mean over seeds with a band."""
 
-    kind: Literal["layers"]
-    metric: str
-    panels: Panels
-    error: Literal["t95", "sd", "none"] = "t95"
+    kind: Literal["curves", "layers"]
+    error: Error = "t95"
 
 
-class Heatmap(FigureSpec):
+class Heatmap(PanelFigure):
     """A metric of pairs of layers (`returned.attention.layer00.layer03`, …): one matrix per panel, mean of trials."""
 
     kind: Literal["heatmap"]
-    metric: str
-    panels: Panels
     center: float
     """Value expected by chance: the center of the color map."""
     symmetric: bool = False
 
 
-class Lags(FigureSpec):
+class Lags(PanelFigure):
     """The same metric by the distance of the two layers, averaged over pairs of equal distance."""
 
     kind: Literal["lags"]
-    metric: str
-    panels: Panels
     chance: float | None = None
     """Reference line."""
-    error: Literal["t95", "sd", "none"] = "t95"
+    error: Error = "t95"
 
 
 class Maps(FigureSpec):
@@ -120,6 +115,4 @@ class Maps(FigureSpec):
     images: int = Field(4, ge=1, le=12)
 
 
-Figure = Annotated[
-    Line | Scatter | Forest | Dots | Curves | Layers | Heatmap | Lags | Maps, Field(discriminator="kind")
-]
+Figure = Annotated[Line | Scatter | Forest | Dots | Curves | Heatmap | Lags | Maps, Field(discriminator="kind")]

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
-from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError
+from pydantic import Discriminator, Field, Tag, ValidationError
 
 from paper_tables.core.errors import Fault, TableError, suggest
 from paper_tables.core.paths import CLAIMS
 from paper_tables.core.yaml_loader import Document, Key, load_yaml
 from paper_tables.schema.base import Entry
-from paper_tables.schema.claims import Claim, Condition
-from paper_tables.schema.comparisons import (
-    ComparisonColumn,
-    ComparisonRow,
-    ComparisonTable,
-    Incomparable,
-    Published,
-    SortBy,
-)
-from paper_tables.schema.figures import Figure, Panel
-from paper_tables.schema.published_counts import CountTable
-from paper_tables.schema.tables import ArmColumn, ArmRows, ArmTable, CrossedColumns
+from paper_tables.schema.claims import Claim
+from paper_tables.schema.figures import Figure
+from paper_tables.schema.tables import ArmTable, ComparisonTable, CountTable
 
 
 class PartLabel(Entry):
@@ -128,31 +119,10 @@ def _key_path(loc: tuple[str | int, ...], data: Any) -> Key:
 _TAGS = ("list", "crossing", "table", "comparison", "verdicts")
 
 
-def _keys() -> list[str]:
-    models: list[type[BaseModel]] = [
-        PartLabel,
-        AxisLabel,
-        MetricLabel,
-        Published,
-        ArmColumn,
-        CrossedColumns,
-        ArmRows,
-        ArmTable,
-        Panel,
-    ]
-    models += [
-        Spec,
-        CountTable,
-        ComparisonTable,
-        ComparisonRow,
-        ComparisonColumn,
-        SortBy,
-        Incomparable,
-        Claim,
-        Condition,
-    ]
-    models += list(get_args(get_args(Figure)[0]))
-    return list(dict.fromkeys(name for model in models for name in model.model_fields))
+def _keys(entry: type[Entry]) -> list[str]:
+    """Return all keys of an entry and of the entries that are derived from it."""
+    names = [*entry.model_fields, *(name for kind in entry.__subclasses__() for name in _keys(kind))]
+    return list(dict.fromkeys(names))
 
 
-_KEYS = _keys()
+_KEYS = _keys(Entry)

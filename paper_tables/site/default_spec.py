@@ -19,8 +19,7 @@ MAX_LINES = 6
 
 def default_spec(frame: Frame) -> Spec:
     """Return a table of all metrics, comparing the first with a direction, and default figures."""
-    figure_specs = list(frame.metadata.get("metrics", {}))
-    metrics = figure_specs or [c.removeprefix("metric.") for c in frame.columns if c.startswith("metric.")]
+    metrics = frame.main_metrics
     judged = [m for m in metrics if frame.direction(m) != "none"] or metrics
     tables = [_table(frame, metrics, judged[0])] if metrics else []
     return Spec(study=frame.study, tables=tuple(tables), figures=tuple(_figures(frame, judged)))
@@ -34,11 +33,7 @@ def _table(frame: Frame, metrics: list[str], main: str) -> ArmTable:
         columns.append(ArmColumn.model_validate({"metric": metric, "show": show, "best": best}))
         compared = any(frame.baseline(part.name) for part in frame.parts) and len(frame.arms) > len(frame.parts)
         if metric == main and compared:
-            columns.append(
-                ArmColumn.model_validate(
-                    {"metric": main, "head": f"$\\Delta$ {main}", "show": "paired_difference", "mark": "holm"}
-                )
-            )
+            columns.append(ArmColumn(metric=main, head=f"$\\Delta$ {main}", show="paired_difference", mark="holm"))
     return ArmTable(
         name="results",
         label="tab:" + re.sub(r"[^A-Za-z0-9]+", "-", frame.study.partition("@")[0]),

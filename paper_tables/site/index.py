@@ -5,9 +5,7 @@ Made from the records of the renderings, without opening a frame.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -91,15 +89,12 @@ def _markdown(studies: Sequence[StudyRecord]) -> str:
 
 
 def _csv(studies: Sequence[StudyRecord]) -> str:
-    from paper_tables.core.text import plain
+    from paper_tables.core.text import csv_lines, plain
 
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
     keys = ("test", "expected", "measured", "n", "scale", "holds", "reason")
-    writer.writerow(["study", "name", "paper", "where", "claim", *keys, "verdict"])
+    lines = [["study", "name", "paper", "where", "claim", *keys, "verdict"]]
     for study in studies:
         for claim in study.about["claims"]:
-            left = [study.folder, claim["name"], claim["paper"], claim["where"], claim["text"]]
-            for test in claim["tests"]:
-                writer.writerow(map(plain, [*left, *(test[key] for key in keys), claim["verdict"]]))
-    return out.getvalue()
+            left = [study.folder, *(claim[key] for key in ("name", "paper", "where", "text"))]
+            lines += [[*left, *(test[key] for key in keys), claim["verdict"]] for test in claim["tests"]]
+    return csv_lines(map(plain, line) for line in lines)

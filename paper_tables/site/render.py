@@ -13,16 +13,13 @@ from paper_tables.data.other_studies import StudyFrames
 from paper_tables.figures import draw
 from paper_tables.formats import all as write
 from paper_tables.formats import provenance
-from paper_tables.schema.comparisons import ComparisonTable
-from paper_tables.schema.published_counts import CountTable
 from paper_tables.schema.table_file import Spec, read_table_file
-from paper_tables.schema.tables import ArmTable
 from paper_tables.site import mlflow_links, report
 from paper_tables.site.default_spec import default_spec
 from paper_tables.site.render_cache import Rendered
-from paper_tables.tables import arm_table, comparison_table, count_table, crossed_table
-from paper_tables.tables.grid import Grid, NoData
+from paper_tables.tables.grid import NoData
 from paper_tables.tables.labels import Names
+from paper_tables.tables.table import build
 from paper_tables.validate.table_file import check
 
 Made = TypeVar("Made")
@@ -34,7 +31,7 @@ def render(folder: Path, spec_file: Path | None) -> Rendered:
     library = StudyFrames(folder, load_frame(folder))
     names = Names(_spec(library, spec_file), library.own)
     left_out: dict[str, str] = {}
-    grids = _each(names.spec.tables, lambda table: _grid(table, names, library), "table", left_out)
+    grids = _each(names.spec.tables, lambda table: build(table, names, library), "table", left_out)
     verdict, judged = claims_table.build(names.spec, names, library) if names.spec.claims else (None, [])
     pictures = _each(names.spec.figures, lambda figure: draw.draw(figure, names), "figure", left_out)
     files: dict[str, bytes] = {}
@@ -66,14 +63,6 @@ def _shown(file: Path) -> str:
     """Return the path relative to the working directory if it is below it."""
     here = Path.cwd()
     return str(file.resolve().relative_to(here)) if file.resolve().is_relative_to(here) else str(file)
-
-
-def _grid(table: ArmTable | ComparisonTable | CountTable, names: Names, library: StudyFrames) -> Grid:
-    if isinstance(table, CountTable):
-        return count_table.build(table, names)
-    if isinstance(table, ComparisonTable):
-        return comparison_table.build(table, names, library)
-    return arm_table.build(table, names) if table.rows.axis is None else crossed_table.build(table, names)
 
 
 def _each(specs: tuple[Entry, ...], make: Callable[[Entry], Made], kind: str, left_out: dict[str, str]) -> list[Made]:

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
@@ -52,19 +53,10 @@ def write(
         tables=[_table(grid) for grid in grids],
         claims=_table(claims) if claims else None,
         links=links,
-        figures=[
-            {
-                "name": p.name,
-                "caption": plain(p.caption),
-                "words": plain(p.alt_text),
-                "data": _inline(p),
-                "wide": p.wide,
-            }
-            for p in pictures
-        ],
+        figures=[_figure(picture) for picture in pictures],
         trials=trials(names),
-        metrics=shown_metrics(frame),
-        study_text=str(frame.metadata.get("study_text") or ""),
+        metrics=frame.main_metrics,
+        study_text=frame.metadata.study_text or "",
     )
 
 
@@ -77,9 +69,11 @@ def _table(grid: Grid) -> dict[str, Any]:
     }
 
 
-def _inline(picture: DrawnFigure) -> str:
-    """Return the SVG as a data URL; inline elements would mix the ids of several SVGs."""
-    return "data:image/svg+xml;base64," + base64.b64encode(picture.files["svg"]).decode()
+def _figure(picture: DrawnFigure) -> dict[str, Any]:
+    """The SVG is a data URL: inline elements would mix the ids of several SVGs."""
+    data = "data:image/svg+xml;base64," + base64.b64encode(picture.files["svg"]).decode()
+    texts = {"caption": plain(picture.caption), "words": plain(picture.alt_text)}
+    return {"name": picture.name, **texts, "data": data, "wide": picture.wide}
 
 
 def counts(frame: Frame) -> dict[str, int]:
@@ -93,36 +87,27 @@ def problems(names: Names) -> list[str]:
     frame, found = names.frame, []
     if not frame.arms:
         return ["There are no trials in these results."]
+    metrics = list(frame.metadata.metrics)
     for arm in frame.arms:
-        other = {status: n for status, n in frame.statuses([arm]).items() if status != "done"}
+        where, other = plain(f"{names.part(arm.part)}, {names.arm(arm)}"), frame.unfinished([arm])
         if other:
-            info = join_and([f"{n} {status}" for status, n in other.items()])
-            found.append(plain(f"{names.part(arm.part)}, {names.arm(arm)}: {info} of {len(arm.rows)} trials"))
+            found.append(f"{where}: {other} of {len(arm.rows)} trials")
             continue
-        metrics = list(frame.metadata.get("metrics", {}))
         for metric in metrics:
-            had, done = len(frame.values(arm, metric)), len(frame.finished_trials(arm))
-            lost = done - had
+            had = len(frame.values(arm, metric))
+            lost = len(frame.finished_trials(arm)) - had
             if lost and (had or not frame.values(arm, metrics[0])):  # otherwise the metric does not apply to this arm
-                where = plain(f"{names.part(arm.part)}, {names.arm(arm)}")
                 found.append(f"{where}: {metric} has no finite value in {lost} of {len(arm.rows)} finished trials")
-    return (
-        found
-        if len(found) <= MAX_PROBLEMS
-        else [*found[: MAX_PROBLEMS - 1], f"and {len(found) - MAX_PROBLEMS + 1} more arms: see Trials"]
-    )
+    if len(found) > MAX_PROBLEMS:
+        found[MAX_PROBLEMS - 1 :] = [f"and {len(found) - MAX_PROBLEMS + 1} more arms: see Trials"]
+    return found
 
 
 def facts(frame: Frame) -> list[tuple[str, str]]:
     """Return protocol and environment as recorded by the trials."""
-    seeds = sorted({int(s) for s in frame.rows["seed"]}) if len(frame.rows) else []
-    spent = frame.rows["cost.seconds"].sum() if "cost.seconds" in frame.rows else 0.0
-    gpu = frame.rows["cost.gpu_hours"].sum() if "cost.gpu_hours" in frame.rows else 0.0
-    sources = {
-        name: str((info or {}).get("from"))
-        for name, info in frame.metadata.get("metrics", {}).items()
-        if (info or {}).get("from")
-    }
+    seeds = frame.seeds(frame.arms)
+    spent, gpu = (float(frame.rows.get(name, pd.Series()).sum()) for name in ("cost.seconds", "cost.gpu_hours"))
+    sources = {name: info.source for name, info in frame.metadata.metrics.items() if info and info.source}
     rows = [
         ("Study", frame.study),
         ("Run", frame.label),
@@ -141,13 +126,9 @@ def facts(frame: Frame) -> list[tuple[str, str]]:
 def _hours(seconds: float) -> str:
     if not math.isfinite(seconds) or seconds <= 0:
         return ""
-    return (
-        f"{seconds / 3600:.1f} h"
-        if seconds >= 7200
-        else f"{seconds / 60:.0f} min"
-        if seconds >= 120
-        else f"{seconds:.0f} s"
-    )
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 3600:.1f} h" if seconds >= 7200 else f"{seconds / 60:.0f} min"
 
 
 def rebuilt(names: Names) -> list[str]:
@@ -156,39 +137,26 @@ def rebuilt(names: Names) -> list[str]:
     parts = [
         plain(names.part(p.name)).removesuffix(" (reconstructed)") for p in frame.parts if names.reconstructed(p.name)
     ]
-    text = str(frame.metadata.get("study_text") or "")
+    text = frame.metadata.study_text or ""
     return parts or [name for name in RECONSTRUCTED if f"{name}_" in text]
-
-
-def shown_metrics(frame: Frame) -> list[str]:
-    return list(frame.metadata.get("metrics", {})) or [
-        c.removeprefix("metric.") for c in frame.columns if c.startswith("metric.")
-    ]
 
 
 def trials(names: Names) -> list[dict[str, Any]]:
     """Return one row per trial."""
     frame = names.frame
-    metrics = shown_metrics(frame)
+    metrics = frame.main_metrics
     lines: list[dict[str, Any]] = []
     seen: set[str] = set()  # a trial that several arms share is listed with each, and is the target of a link once
-    columns = [frame.rows.get(f"metric.{metric}") for metric in metrics]
-    known = [column.to_numpy() for column in columns if column is not None]
-    kept = {name: frame.rows[name].tolist() for name in ("trial", "seed", "status")}
+    numbers = [frame.rows[f"metric.{m}"].tolist() if f"metric.{m}" in frame.rows else None for m in metrics]
+    kept = [frame.rows[name].tolist() for name in ("trial", "seed", "status")]
     for arm in frame.arms:
-        info = {
-            "part": plain(names.part(arm.part)),
-            "arm": plain(names.arm(arm)),
-            "label": plain(escape_markup(arm.label)),
-        }
+        labels = {"part": names.part(arm.part), "arm": names.arm(arm), "label": escape_markup(arm.label)}
+        info = {name: plain(text) for name, text in labels.items()}
         for i in arm.rows:
-            trial = str(kept["trial"][i])
-            numbers = iter(known)
-            values = [math.nan if column is None else float(next(numbers)[i]) for column in columns]
+            trial, seed, status = (column[i] for column in kept)
+            values = [math.nan if column is None else column[i] for column in numbers]
             shown = [f"{v:.5g}" if math.isfinite(v) else "—" for v in values]
-            lines.append(
-                {"id": trial, "first": trial not in seen, **info, "seed": int(kept["seed"][i]),
-                 "status": kept["status"][i], "values": shown}
-            )  # fmt: skip
+            first = trial not in seen
+            lines.append({"id": trial, "first": first, **info, "seed": seed, "status": status, "values": shown})
             seen.add(trial)
     return lines

@@ -1,14 +1,14 @@
-"""Cells of one metric: mean and spread of an arm, or its paired difference to the baseline."""
+"""Cells of one metric: mean and spread over seeds, or the paired difference to the baseline."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from paper_tables.core.statistics import MIN_SEEDS, Difference, difference, holm, paired, summarize
-from paper_tables.data.frame import Arm, Frame
+from paper_tables.core.statistics import MIN_SEEDS, Difference, difference, holm, paired
+from paper_tables.data.other_studies import Measurement, SelectedArm, first_available
 from paper_tables.data.predictions import compare_predictions
-from paper_tables.schema.tables import Show
+from paper_tables.schema.tables import Column, Show
 from paper_tables.tables.grid import Cell, Row
 from paper_tables.tables.labels import Names, automatic_digits
 
@@ -23,10 +23,9 @@ SUBHEADS = {
 
 @dataclass(frozen=True)
 class Measure:
-    """Formats one metric as cells: what to show, scaling factor, digits."""
+    """One metric, or the first of several with a value, shown, scaled and rounded alike in all its cells."""
 
-    frame: Frame
-    metric: str
+    metrics: tuple[str, ...]
     show: Show
     level: float
     factor: float
@@ -35,75 +34,87 @@ class Measure:
 
     @classmethod
     def of(
-        cls, names: Names, arms: Iterable[Arm], metric: str, show: Show, level: float, digits: int | None, scale: bool
-    ) -> Measure:
-        """Choose the factor and the digits so that they fit all arms of the column."""
-        frame = names.frame
-        means = [summarize(list(v.values())).mean for v in (frame.values(arm, metric) for arm in arms) if v]
-        factor, unit = names.scaled(metric, means) if scale else (1.0, names.metric(metric).unit)
-        fitting = automatic_digits(factor * m for m in means) if digits is None else digits
-        return cls(frame, metric, show, level, factor, unit, fitting)
+        cls, names: Names, rows: Iterable[Iterable[SelectedArm]], metrics: tuple[str, ...], show: Show, column: Column,
+        factor: float | None = None,
+    ) -> Measure:  # fmt: skip
+        """Choose the digits, and with `factor` None also the factor and its unit, so that they fit all rows."""
+        found = [first_available(row, metrics, column.interval) for row in rows]
+        means = [got.summary.mean for got in found if got]
+        unit = names.metric(metrics[0]).unit if metrics else ""
+        if factor is None:
+            factor, unit = names.scaled(metrics[0], means)
+        digits = automatic_digits(factor * mean for mean in means) if column.digits is None else column.digits
+        return cls(metrics, show, column.interval, factor, unit, digits)
 
     def under(self, cells: Iterable[Cell]) -> str:
         """Return the line below the head; empty if no cell has a spread."""
         subhead = SUBHEADS[self.show].format(level=f"{100 * self.level:g} %")
         return subhead if self.show == "mcnemar" or any(cell.spread is not None for cell in cells) else ""
 
-    def values(self, arm: Arm) -> dict[int, float]:
-        return {seed: self.factor * v for seed, v in self.frame.values(arm, self.metric).items()}
+    def find(self, found: Iterable[SelectedArm]) -> Measurement | None:
+        return first_available(found, self.metrics, self.level, self.factor)
 
-    def cell(self, arm: Arm) -> Cell:
+    def cell(self, one: SelectedArm) -> Cell:
         """Return the cell of an arm: its own values, or their difference to its part's baseline."""
         if self.show not in ("paired_difference", "mcnemar"):
-            return self._mean(arm)
-        if arm.baseline:
+            got = self.find([one])
+            cell = self.mean(got) if got else Cell()
+            cell.note = _values_missing(cell.n, len(one.trials))
+            return cell
+        if one.arm.baseline:
             return Cell(text="ref.")
-        base = self.frame.baseline(arm.part)
-        if base is not None and self.show == "mcnemar":
-            return self.images(arm, base)
-        return Cell(note="" if base else "the part has no baseline") if base is None else self.against(arm, base)
+        base = one.frame.baseline(one.arm.part)
+        if base is None:
+            return Cell(note="the part has no baseline")
+        against = SelectedArm(one.frame, base)
+        return self.images(one, against) if self.show == "mcnemar" else self.against(one, against)
 
-    def _mean(self, arm: Arm) -> Cell:
-        values = self.values(arm)
-        done = self.frame.finished_trials(arm)
-        if not values:
-            return Cell(note="the finished trials have no finite value" if done else "")
-        summary = summarize(list(values.values()), self.level)
-        spread = {"mean": None, "mean_sd": summary.sd, "mean_ci": summary.half_width}[self.show]
-        lost = len(done) - len(values)
-        note = f"n = {len(values)}: no finite value in {lost} finished trial{'s' * (lost > 1)}" if lost else ""
-        return Cell(summary.mean, spread, self.digits, note=note, n=summary.n, trials=tuple(done))
+    def mean(self, got: Measurement) -> Cell:
+        spread = {"mean_sd": got.summary.sd, "mean_ci": got.summary.half_width}.get(self.show)
+        n, trials = got.summary.n, got.found.trials
+        return Cell(got.summary.mean, spread, self.digits, n=n, trials=trials, study=got.found.folder)
 
-    def against(self, arm: Arm, base: Arm) -> Cell:
-        return self.difference_cell(
-            paired(self.values(arm), self.values(base), self.level), len(self.frame.finished_trials(arm))
-        )
+    def values(self, one: SelectedArm) -> Mapping[int, float]:
+        got = self.find([one])
+        return got.values if got else {}
 
-    def images(self, arm: Arm, base: Arm) -> Cell:
+    def against(self, one: SelectedArm, base: SelectedArm) -> Cell:
+        return self.difference_cell(paired(self.values(one), self.values(base), self.level), len(one.trials))
+
+    def images(self, one: SelectedArm, base: SelectedArm) -> Cell:
         """Return the numbers of images that only this arm, and that only the baseline classified correctly."""
-        one, other = self.frame.trial_by_seed(arm), self.frame.trial_by_seed(base)
-        found = compare_predictions(self.frame.images, one, other) if self.frame.images else None
+        mine, theirs = one.frame.trial_by_seed(one.arm), base.frame.trial_by_seed(base.arm)
+        found = compare_predictions(one.frame.images, mine, theirs) if one.frame.images else None
         if found is None:
-            return Cell(note="no predictions were kept" if one and other else "")
-        shared = len(one.keys() & other.keys())
+            return Cell(note="no predictions were kept" if mine and theirs else "")
+        shared = len(mine.keys() & theirs.keys())
         return Cell(
             found.gained - found.lost, digits=0, text=f"+{found.gained}/−{found.lost}", n=found.n, p=found.p,
-            test="mcnemar", least=found.least, trials=(*one.values(), *other.values()),
-            note=f"n = {found.n} pair{'s' * (found.n > 1)}" if found.n < shared else "",
+            test="mcnemar", least=found.least, trials=(*mine.values(), *theirs.values()),
+            note=_pairs(found.n) if found.n < shared else "",
         )  # fmt: skip
 
     def difference_cell(self, result: Difference | None, expected: int) -> Cell:
         """Return the cell of a difference; `expected` is the number of pairs if every finished trial had one."""
         if result is None:
             return Cell()
-        note = ""
-        if result.n < expected:
-            note = f"n = {result.n} pair{'s' * (result.n > 1)}"
+        note = _pairs(result.n) if result.n < expected else ""
         if result.n >= MIN_SEEDS and result.half_width is None:
             note = "all differences are equal: no spread to test with"
         return Cell(
             result.mean, result.half_width, self.digits, signed=True, note=note, n=result.n, p=result.p, sd=result.sd
         )
+
+
+def _pairs(n: int) -> str:
+    return f"n = {n} pair{'s' * (n > 1)}"
+
+
+def _values_missing(n: int, done: int) -> str:
+    lost = done - n
+    if not n or not lost:
+        return "the finished trials have no finite value" if lost else ""
+    return f"n = {n}: no finite value in {lost} finished trial{'s' * (lost > 1)}"
 
 
 def interaction(corners: list[list[Mapping[int, float]]], level: float) -> Difference | None:

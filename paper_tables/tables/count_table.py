@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from paper_tables.core.text import escape_markup, join_and, shorten
 from paper_tables.data.frame import Arm, Frame
-from paper_tables.schema.published_counts import CountTable
+from paper_tables.schema.tables import CountTable
 from paper_tables.tables import published
-from paper_tables.tables.comparison_notes import describe_run
 from paper_tables.tables.grid import Cell, Grid, Head, NoData, Row
 from paper_tables.tables.labels import RECONSTRUCTED, Names
-from paper_tables.tables.published_counts import COUNTS, CountSource, assigned_rows
+from paper_tables.tables.notes import describe_run
+from paper_tables.tables.published import COUNTS, CountSource, assigned_rows
 from paper_tables.tables.rounding_verdict import Convention, decimals, judge_rounding
 
 AXIS = "model"
@@ -48,26 +48,20 @@ def build(table: CountTable, names: Names) -> Grid:
     """Return the table. Raises NoData if no model of the group was measured."""
     frame = names.frame
     arms = {arm.coords[AXIS]: arm for arm in frame.arms if arm.part != "speed" and AXIS in arm.coords}
-    order = list(arms)
-    lines = sorted(
-        _lines(table.verdicts), key=lambda line: order.index(line.model) if line.model in arms else len(order)
-    )
-    done = {
-        line.model: arms[line.model] for line in lines if line.model in arms and frame.finished_trials(arms[line.model])
-    }
+    order = {model: i for i, model in enumerate(arms)}
+    lines = sorted(_lines(table.verdicts), key=lambda line: order.get(line.model, len(order)))
+    found = {line.model: arms[line.model] for line in lines if line.model in arms}
+    done = {model: arm for model, arm in found.items() if frame.finished_trials(arm)}
     if not done:
         raise NoData("none of these models has been measured")
-    rows, last = [], ""
-    for line in lines:
-        rows.append(_row(line, frame, done.get(line.model), first=line.model != last))
-        last = line.model
-    over = {"params_m": "Parameters (M)", "gflops": "MACs (G)"}
+    new = [i == 0 or line.model != lines[i - 1].model for i, line in enumerate(lines)]
+    rows = [_row(line, frame, done.get(line.model), first) for line, first in zip(lines, new, strict=True)]
     heads = [Head("Model", kind="text"), Head("Published by", kind="text")]
-    for key in COUNTS:
-        heads += [Head(text, over=over[key]) for text in ("publ.", "meas.", "diff.", "verdict")]
+    for over in ("Parameters (M)", "MACs (G)"):
+        heads += [Head(text, over=over) for text in ("publ.", "meas.", "diff.", "verdict")]
     grid = Grid(table.name, table.label, table.caption, tuple(heads), rows, width="two")
     grid.notes += [*table.notes, *_notes(rows, lines, frame, list(done.values()))]
-    grid.provenance = f"frame {frame.digest} git {frame.git}"
+    grid.provenance = frame.provenance
     return grid
 
 
@@ -96,49 +90,43 @@ def _paper(name: str) -> str:
 
 
 def _row(line: CountLine, frame: Frame, arm: Arm | None, first: bool) -> Row:
-    measured = {} if arm is None else _measured(frame, arm)
-    trials = () if arm is None else tuple(frame.finished_trials(arm))
     rebuilt = " (reconstructed)" if line.model.startswith(RECONSTRUCTED) else ""
-    cells = [
-        Cell(text=escape_markup(COMMON_SUFFIX.sub("", line.model) + rebuilt) if first else ""),
-        Cell(text=escape_markup(shorten(list(dict.fromkeys(line.papers)), 2))),
-    ]
-    for key in COUNTS:
-        cells += _cells(line, key, measured, trials)
-    return Row(tuple(cells), rule=first)
+    model = COMMON_SUFFIX.sub("", line.model) + rebuilt if first else ""
+    texts = [model, shorten(list(dict.fromkeys(line.papers)), 2)]
+    cells = [cell for key in COUNTS for cell in _cells(line, key, frame, arm)]
+    return Row((*(Cell(text=escape_markup(text)) for text in texts), *cells), rule=first)
 
 
-def _cells(line: CountLine, key: str, measured: dict[str, float], trials: tuple[str, ...]) -> list[Cell]:
+def _cells(line: CountLine, key: str, frame: Frame, arm: Arm | None) -> list[Cell]:
     """Return four cells: published, measured, difference, verdict."""
     text, factor = line.printed[key], line.source.factor if key == "gflops" else 1.0
     value = published.number(text)
     if value is None:
         return [Cell(), Cell(), Cell(), Cell()]
     twice = f"{factor:g} operations for one multiply-accumulate" if factor != 1 else ""
-    paper = Cell(value, digits=decimals(text), note=escape_markup(twice))
-    if key not in measured:
+    paper = Cell(value, digits=decimals(text), note=twice)
+    counted = _counted(frame, arm, key) if arm else None
+    if arm is None or counted is None:
         return [paper, Cell(), Cell(), Cell(text="not run")]
-    ours, fine = factor * measured[key], max(MEASURED_DIGITS, decimals(text))
-    verdict = judge_rounding(text, ours, _conventions(key, measured, factor), line.source.why[key])
+    ours, fine = factor * counted, max(MEASURED_DIGITS, decimals(text))
+    verdict = judge_rounding(text, ours, _conventions(key, counted, factor, frame, arm), line.source.why[key])
     return [
         paper,
-        Cell(ours, digits=fine, n=1, trials=trials),
+        Cell(ours, digits=fine, n=1, trials=tuple(frame.finished_trials(arm))),
         Cell(ours - value, digits=fine, signed=True),
         Cell(text=verdict.outcome if verdict.outcome != "explained" else "differs", note=escape_markup(verdict.why)),
     ]
 
 
-def _measured(frame: Frame, arm: Arm) -> dict[str, float]:
-    metrics = (*COUNTS, "params_training_m", "gflops_norms")
-    values = {metric: list(frame.values(arm, metric).values()) for metric in metrics}
-    return {metric: found[0] for metric, found in values.items() if found}
+def _counted(frame: Frame, arm: Arm, metric: str) -> float | None:
+    return next(iter(frame.values(arm, metric).values()), None)
 
 
-def _conventions(key: str, measured: dict[str, float], factor: float) -> list[Convention]:
-    if key == "params_m":
-        whole = measured.get("params_training_m", measured[key])
-        return [Convention(whole, HEADS)] if whole != measured[key] else []
-    return [Convention(factor * (measured["gflops"] + measured.get("gflops_norms", 0.0)), NORMS)]
+def _conventions(key: str, counted: float, factor: float, frame: Frame, arm: Arm) -> list[Convention]:
+    if key == "gflops":
+        return [Convention(factor * (counted + (_counted(frame, arm, "gflops_norms") or 0.0)), NORMS)]
+    whole = _counted(frame, arm, "params_training_m")
+    return [Convention(whole, HEADS)] if whole is not None and whole != counted else []
 
 
 def _notes(rows: list[Row], lines: list[CountLine], frame: Frame, arms: list[Arm]) -> list[str]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from paper_tables.core.statistics import paired
-from paper_tables.data.frame import Arm
+from paper_tables.data.other_studies import SelectedArm
 from paper_tables.schema.tables import ArmTable, CrossedColumns
 from paper_tables.tables import notes
 from paper_tables.tables.cell_values import Measure, adjust, interaction, mark_best
 from paper_tables.tables.grid import Cell, Grid, Head, NoData, Row
 from paper_tables.tables.labels import Names, with_unit
+from paper_tables.tables.lines import rebuilt_name
 from paper_tables.tables.select_arms import crossed_arms, levels
 
 
@@ -18,107 +16,90 @@ def build(table: ArmTable, names: Names) -> Grid:
     """Return the table. Raises NoData if none of its arms has a finished trial."""
     columns = table.columns
     if not isinstance(columns, CrossedColumns) or table.rows.axis is None:
-        raise TypeError("a list of columns belongs to `arm_table`")
-    cross = _Cross.of(table, columns, table.rows.axis, names)
+        raise TypeError("a list of columns is no table of two axes")
+    cross = _Cross(table, columns, table.rows.axis, names)
     rows = [Row((Cell(text=names.level(cross.down, level)), *cross.line(level))) for level in cross.downs]
-    if table.margins == "difference":
-        rows += cross.bottom()
+    if table.margins == "difference" and len(cross.downs) == 2:
+        rows.append(cross.bottom())
     adjust(rows)
     if columns.best == "bold":
         inner = [c for row in rows[: len(cross.downs)] for c in row.cells[1 : 1 + len(cross.acrosses)]]
         mark_best([c for c in inner if not c.signed], names.frame.direction(columns.metric))
     grid = Grid(table.name, table.label, table.caption, cross.heads(rows), rows, width=table.width)
-    return notes.finish(grid, table, names, cross.arms)
+    return notes.finish(grid, table, names, cross.arms, [rebuilt_name(names, one.arm.part) for one in cross.arms])
 
 
-@dataclass(frozen=True)
 class _Cross:
-    names: Names
-    arms: list[Arm]
-    down: str
-    across: str
-    downs: list[str]
-    acrosses: list[str]
-    measure: Measure
-    margins: bool
+    """The levels of both axes and the arms at their crossings; `margin`: with a column of differences."""
 
-    @classmethod
-    def of(cls, table: ArmTable, columns: CrossedColumns, down: str, names: Names) -> _Cross:
+    def __init__(self, table: ArmTable, columns: CrossedColumns, down: str, names: Names) -> None:
         frame, across = names.frame, columns.axis
         arms = crossed_arms(frame, table.filter, (down, across))
-        downs, acrosses = levels(frame, arms, down, table.filter), levels(frame, arms, across, table.filter)
-        arms = [arm for arm in arms if arm.coords.get(down, downs[:1]) and (down in arm.coords or across in arm.coords)]
-        if not downs or not acrosses or not any(frame.finished_trials(arm) for arm in arms):
+        self.downs, self.acrosses = (levels(frame, arms, axis, table.filter) for axis in (down, across))
+        arms = [arm for arm in arms if down in arm.coords or (across in arm.coords and self.downs)]
+        if not self.downs or not self.acrosses or not any(frame.finished_trials(arm) for arm in arms):
             raise NoData("no trial of these two axes has finished")
-        measure = Measure.of(
-            names, arms, columns.metric, columns.show, columns.interval, columns.digits, scale=True
-        )  # fmt: skip
-        return cls(names, arms, down, across, downs, acrosses, measure, table.margins == "difference")
+        self.names, self.down, self.across = names, down, across
+        self.arms = [SelectedArm(frame, arm) for arm in arms]
+        self.measure = Measure.of(names, [[one] for one in self.arms], (columns.metric,), columns.show, columns)
+        self.margin = table.margins == "difference" and len(self.acrosses) == 2
 
     def heads(self, rows: list[Row]) -> tuple[Head, ...]:
-        cells = [cell for row in rows for cell in row.cells]
-        spread = any(cell.spread is not None for cell in cells if cell.signed)
-        quantity = self.names.metric(self.measure.metric)
-        over = f"{self.names.axis(self.across)}: {with_unit(quantity.head, self.measure.unit)}"
-        heads = [Head(self.names.axis(self.down), kind="text")]
-        heads += [Head(self.names.level(self.across, a), self.measure.under(cells), over=over) for a in self.acrosses]
-        if self.margins and len(self.acrosses) == 2:
+        cells, names = [cell for row in rows for cell in row.cells], self.names
+        over = f"{names.axis(self.across)}: {with_unit(names.metric(self.measure.metrics[0]).head, self.measure.unit)}"
+        heads = [Head(names.axis(self.down), kind="text")]
+        heads += [Head(names.level(self.across, a), self.measure.under(cells), over=over) for a in self.acrosses]
+        if self.margin:
+            spread = any(cell.spread is not None for cell in cells if cell.signed)
             under = f"± {100 * self.measure.level:g} % CI" if spread else ""
             heads.append(Head(self._minus(self.across, self.acrosses), under))
         return tuple(heads)
 
-    def find(self, down: str, across: str) -> Arm | None:
+    def find(self, down: str, across: str) -> SelectedArm | None:
         """Return the arm at a crossing; an arm in which one axis is inert is at every level of it."""
-        for arm in self.arms:
-            if arm.coords.get(self.down, down) == down and arm.coords.get(self.across, across) == across:
-                return arm
+        for one in self.arms:
+            coords = one.arm.coords
+            if coords.get(self.down, down) == down and coords.get(self.across, across) == across:
+                return one
         return None
 
     def line(self, down: str) -> list[Cell]:
-        inert = [arm for arm in self.arms if arm.coords.get(self.down) == down and self.across not in arm.coords]
+        inert = [o for o in self.arms if o.arm.coords.get(self.down) == down and self.across not in o.arm.coords]
         if inert:
             cell = self.measure.cell(inert[0])
             cell.span = len(self.acrosses)
             cell.note = cell.note or f"one arm: {self.names.axis(self.across)} is inert here"
-            return [cell] + [Cell()] * (self.margins and len(self.acrosses) == 2)
+            return [cell] + [Cell()] * self.margin
         cells = [self._cell(self.find(down, across)) for across in self.acrosses]
-        if self.margins and len(self.acrosses) == 2:
+        if self.margin:
             low, high = self._ends(self.across, self.acrosses)
             cells.append(self._difference(self.find(down, high), self.find(down, low)))
         return cells
 
-    def _cell(self, arm: Arm | None) -> Cell:
-        if arm is None:
+    def _cell(self, one: SelectedArm | None) -> Cell:
+        if one is None:
             return Cell(note="not in the design")
-        cell = self.measure.cell(arm)
-        planned = len(arm.rows)
+        cell, planned = self.measure.cell(one), len(one.arm.rows)
         if not cell.note and cell.n < planned and not cell.text:
             cell.note = f"n = {cell.n} of {planned} trials" if cell.n else f"none of {planned} trials finished"
         return cell
 
-    def bottom(self) -> list[Row]:
-        """Return the row of differences between the rows, with the interaction in the corner."""
-        if len(self.downs) != 2:
-            return []
+    def bottom(self) -> Row:
+        """Return the row of differences between the two rows, with the interaction in the corner."""
         low, high = self._ends(self.down, self.downs)
         cells = [self._difference(self.find(high, a), self.find(low, a)) for a in self.acrosses]
-        if len(self.acrosses) == 2:
-            cells.append(self._corner(low, high))
-        return [Row((Cell(text=self._minus(self.down, self.downs)), *cells), rule=True)]
+        corner = [self._corner(low, high)] if len(self.acrosses) == 2 else []
+        return Row((Cell(text=self._minus(self.down, self.downs)), *cells, *corner), rule=True)
 
-    def _difference(self, arm: Arm | None, base: Arm | None) -> Cell:
-        if arm is None or base is None or arm == base:
-            return Cell()
-        result = paired(self.measure.values(arm), self.measure.values(base), self.measure.level)
-        return self.measure.difference_cell(result, len(self.names.frame.finished_trials(arm)))
+    def _difference(self, one: SelectedArm | None, base: SelectedArm | None) -> Cell:
+        return Cell() if one is None or base is None or one == base else self.measure.against(one, base)
 
     def _corner(self, low: str, high: str) -> Cell:
-        left, right = self._ends(self.across, self.acrosses)
-        found = [[self.find(d, a) for a in (left, right)] for d in (low, high)]
-        values = [[self.measure.values(arm) for arm in pair if arm] for pair in found]
+        found = [[self.find(d, a) for a in self._ends(self.across, self.acrosses)] for d in (low, high)]
+        values = [[self.measure.values(one) for one in pair if one] for pair in found]
         if any(len(pair) < 2 for pair in values):
             return Cell()
-        result = interaction([[pair[0], pair[1]] for pair in values], self.measure.level)
+        result = interaction(values, self.measure.level)
         cell = self.measure.difference_cell(result, result.n if result else 0)
         cell.note = cell.note or "the interaction: how much one difference depends on the other factor"
         return cell

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import accumulate, groupby
 from typing import Literal
+
+from paper_tables.core.text import plain
 
 ALPHA = 0.05
 DASH = "—"
@@ -57,6 +60,13 @@ class Cell:
     def uncertainty(self) -> str:
         return "" if self.spread is None else fixed(self.spread, self.digits)
 
+    def printed(self, head: Head) -> str:
+        """Return the text or the number with its spread, as plain text; a dash for a number that is missing."""
+        if self.value is None or self.text:
+            return plain(self.text) or (DASH if head.kind == "number" else "")
+        spread = f" ± {self.uncertainty()}" if self.spread is not None else ""
+        return self.number().replace("-", "−") + spread
+
 
 def fixed(value: float, digits: int, signed: bool = False) -> str:
     text = f"{value:{'+' if signed else ''}.{digits}f}"
@@ -75,6 +85,10 @@ class Head:
     """For prose, which wraps: share of the width that the other columns leave."""
 
     @property
+    def full(self) -> str:
+        return f"{self.over}, {self.text}" if self.over else self.text
+
+    @property
     def words(self) -> bool:
         return self.kind in ("text", "prose")
 
@@ -86,6 +100,16 @@ class Row:
     cells: tuple[Cell, ...]
     group: str = ""
     rule: bool = False
+
+    @property
+    def wide(self) -> tuple[Cell, ...]:
+        """One cell per column: a cell that spans several is repeated."""
+        return tuple(cell for cell in self.cells for _ in range(cell.span))
+
+    def under(self, heads: tuple[Head, ...]) -> list[tuple[Head, Cell]]:
+        """Return each cell with the head of its first column."""
+        starts = accumulate((cell.span for cell in self.cells[:-1]), initial=0)
+        return [(heads[at], cell) for at, cell in zip(starts, self.cells, strict=True)]
 
 
 @dataclass
@@ -104,6 +128,16 @@ class Grid:
     def __post_init__(self) -> None:
         texts = (cell.note for row in self.rows for cell in row.cells if cell.note)
         self.letters = {text: footnote_letter(i) for i, text in enumerate(dict.fromkeys(texts))}
+
+    def columns(self) -> list[list[Cell]]:
+        """Return the cells of each column, without those that span several."""
+        rows = [row.wide for row in self.rows]
+        return [[row[i] for row in rows if row[i].span == 1] for i in range(len(self.heads))]
+
+    def overs(self) -> list[tuple[str, int]]:
+        """Return the texts above neighboring heads with the numbers of their columns; [] if there are none."""
+        found = [(over, len(list(heads))) for over, heads in groupby(self.heads, key=lambda head: head.over)]
+        return found if any(over for over, _ in found) else []
 
     def mark(self, cell: Cell) -> str:
         """Return the superscript of a cell: star, footnote letter."""

@@ -16,6 +16,9 @@ from paper_tables.schema.table_file import Spec
 RECONSTRUCTED = ("mor_vit", "edge_recvit", "tpc_vit", "tpc_deit", "tpc_lvvit", "tpc_swin")
 """Systems without official code: labeled as reconstructed even if the table file does not say so."""
 
+COUNTED_METRICS = ("params", "params_m", "gflops", "macs", "macs_g")
+"""Deterministic: the same for every seed of a static model."""
+
 PREFIXES = {0: "", 3: "k", 6: "M", 9: "G", 12: "T"}
 
 
@@ -73,7 +76,7 @@ class Names:
         if given and given.label:
             return given.label
         found = (part.axis(name) for part in self.frame.parts)
-        return escape_markup(next((axis.label for axis in found if axis), name).replace("_", " "))
+        return escape_markup(next((axis.label or axis.name for axis in found if axis), name).replace("_", " "))
 
     def level(self, axis: str, level: str) -> str:
         given = self.spec.axes.get(axis)
@@ -112,9 +115,9 @@ class Names:
         if known is None:
             words = escape_markup(name).replace("_", " ").replace(".", " ")
             known = Quantity(words, words)
-        declared = (self.frame.metadata.get("metrics", {}).get(name) or {}).get("unit")
+        declared = self.frame.metadata.metric(name).unit
         given = self.spec.metrics.get(name)
-        unit = known.unit if known.power is not None or not declared else escape_markup(str(declared))
+        unit = known.unit if known.power is not None or not declared else escape_markup(declared)
         if given is None:
             return Quantity(known.label, known.head, unit, known.power)
         unit = unit if given.unit is None else given.unit

@@ -1,54 +1,76 @@
-"""Notes below a table: seeds and n, spread, test, protocol, reconstructed systems."""
+"""Caption and notes of a table: seeds and n, spread, test, protocol, sources, reconstructed systems."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from statistics import median
 
 from paper_tables.core.statistics import MIN_SEEDS, detectable_effect, min_discordant_pairs
 from paper_tables.core.text import escape_markup, join_and
 from paper_tables.data.frame import Arm, Frame
-from paper_tables.schema.tables import ArmTable, CrossedColumns
+from paper_tables.data.other_studies import SelectedArm
+from paper_tables.schema.tables import ArmTable, ComparisonTable, CrossedColumns
 from paper_tables.tables.grid import ALPHA, Cell, Grid
 from paper_tables.tables.labels import Names
 
-KNOWN = ("seeds", "interval", "test", "protocol")
 LARGE_EFFECT = 1.5
 """Standard deviations: a table in which only larger differences could be significant gets a note on power."""
 
 
-def finish(grid: Grid, table: ArmTable, names: Names, arms: list[Arm]) -> Grid:
-    """Fill in the caption and add the notes."""
-    frame = names.frame
-    n = _n(frame, arms)
+def finish(
+    grid: Grid, table: ArmTable | ComparisonTable, names: Names, used: list[SelectedArm], rebuilt: Iterable[str],
+    papers: Iterable[Mapping[str, str]] = (), others: Mapping[str, Frame] | None = None,
+) -> Grid:  # fmt: skip
+    """Fill in caption, notes and provenance.
+
+    `used`: the measured arms, `rebuilt`: names of reconstructed systems, `papers`: the published rows, `others`: frames
+    of other studies by name.
+    """
+    frame, arms = names.frame, [one.arm for one in used]
+    n = _n(used)
     caption = table.caption.replace("{n} seeds", "1 seed") if n == "1" else table.caption
     grid.caption = caption.replace("{n}", n).replace("{title}", escape_markup(frame.title))
-    grid.provenance = f"frame {frame.digest} git {frame.git}"
+    grid.provenance = provenance_line(frame, others or {})
     cells = [cell for row in grid.rows for cell in row.cells]
     for note in table.notes:
         match note:
             case "seeds":
                 grid.notes.append(_seeds(frame, arms))
-            case "interval":
+            case "interval" if isinstance(table, ArmTable):
                 grid.notes += _interval(table, cells)
             case "test":
                 grid.notes += [*_test([c for c in cells if c.test == "t"]), *_images(cells)]
-            case "protocol":
+            case "protocol" if isinstance(table, ArmTable):
                 grid.notes.append(_protocol(table, frame))
+            case "measured" if isinstance(table, ComparisonTable):
+                grid.notes += _measured(table, used)
+            case "published":
+                sources = dict.fromkeys(escape_markup(row["source"]) for row in papers if row.get("source"))
+                grid.notes += [f"Published: {'; '.join(sources)}."] if sources else []
             case _:
                 grid.notes.append(note)
-    reconstructed = list(dict.fromkeys(arm.part for arm in arms if names.reconstructed(arm.part)))
-    grid.notes += reconstruction_note([names.part(part).removesuffix(" (reconstructed)") for part in reconstructed])
+    if isinstance(table, ComparisonTable) and any(cell.text == "=" for cell in cells):
+        grid.notes.append("=: the published number, after rounding to its digits.")
+    if isinstance(table, ComparisonTable) and any(cell.grey for cell in cells):
+        grid.notes.append("Gray: not comparable, for the reason in the note.")
+    systems = list(dict.fromkeys(name for name in rebuilt if name))
+    text = "Reconstructed from the text of their papers, without official code"
+    grid.notes += [f"{text}: {join_and(systems)}."] if systems else []
     return grid
 
 
-def _n(frame: Frame, arms: list[Arm]) -> str:
-    counts = sorted({len(frame.finished_trials(arm)) for arm in arms if frame.finished_trials(arm)})
+def provenance_line(own: Frame, others: Mapping[str, Frame]) -> str:
+    """Return the frames that were used, and the commits that produced them."""
+    return "; ".join([own.provenance, *(f"{name} {f.digest} git {f.git}" for name, f in sorted(others.items()))])
+
+
+def _n(used: list[SelectedArm]) -> str:
+    counts = sorted({len(one.trials) for one in used if one.trials})
     return f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}" if counts else "0"
 
 
 def _seeds(frame: Frame, arms: list[Arm]) -> str:
-    seeds = sorted({int(frame.rows["seed"].iloc[i]) for arm in arms for i in arm.rows})
+    seeds = frame.seeds(arms)
     if all(len(frame.finished_trials(arm)) == len(seeds) for arm in arms):
         return f"n = {len(seeds)} everywhere (finished trials); {describe_seeds(frame, arms)}."
     return f"n counts finished trials; {describe_seeds(frame, arms)}."
@@ -56,7 +78,7 @@ def _seeds(frame: Frame, arms: list[Arm]) -> str:
 
 def describe_seeds(frame: Frame, arms: Iterable[Arm]) -> str:
     """For example "seeds 0, 1 and 2"."""
-    seeds = sorted({int(frame.rows["seed"].iloc[i]) for arm in arms for i in arm.rows})
+    seeds = frame.seeds(arms)
     return f"seed{'s' * (len(seeds) > 1)} {join_and([str(s) for s in seeds])}"
 
 
@@ -72,10 +94,27 @@ def describe_study(frame: Frame) -> str:
     return escape_markup(frame.study) + (f", {escape_markup(frame.label)}" if frame.label else "")
 
 
-def reconstruction_note(labels: list[str]) -> list[str]:
-    """Return the note on reconstructed systems; no note without any."""
-    text = "Reconstructed from the text of their papers, without official code"
-    return [f"{text}: {join_and(labels)}."] if labels else []
+def describe_run(frame: Frame, arms: Iterable[Arm]) -> str:
+    """For example "study sret, scale laptop, seeds 0, 1 and 2, on CPU with torch 2.15.0"."""
+    return f"study {describe_study(frame)}, {describe_seeds(frame, arms)}, {describe_environment(frame)}"
+
+
+def _measured(table: ComparisonTable, used: list[SelectedArm]) -> list[str]:
+    """Return the note on the measured studies: scale, seeds, device."""
+    frames: dict[int, tuple[Frame, list[Arm]]] = {}
+    for one in used:
+        frames.setdefault(id(one.frame), (one.frame, []))[1].append(one.arm)
+    if not frames:
+        return ["No number of this table has been measured yet."]
+    runs = [describe_run(frame, arms) for frame, arms in frames.values()]
+    spreads = {c.spread: c.interval for c in table.columns if c.spread != "none"}
+    words = {
+        "sd": "sample standard deviation over seeds",
+        "ci": f"half the width of the {100 * spreads.get('ci', 0.95):g} % Student t interval",
+    }
+    behind = join_and([words[kind] for kind in spreads])
+    tail = [f"After ±: {behind}; not given below three seeds."] if behind else []
+    return [f"Measured: {'; '.join(runs)}. n counts finished trials.", *tail]
 
 
 def _interval(table: ArmTable, cells: list[Cell]) -> list[str]:
@@ -149,7 +188,7 @@ def _protocol(table: ArmTable, frame: Frame) -> str:
     metrics = list(dict.fromkeys(c.metric for c in columns if c.metric))
     taken = []
     for metric in metrics:
-        source = (frame.metadata.get("metrics", {}).get(metric) or {}).get("from")
+        source = frame.metadata.metric(metric).source
         if source in ("best", "last"):
             taken.append(f"{escape_markup(metric)} is taken from the {source} epoch")
     return "; ".join([f"Study {describe_study(frame)}, {describe_environment(frame)}", *taken]) + "."

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from decimal import ROUND_DOWN, ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Outcome = Literal["equal", "explained", "unexplained"]
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """equal: after rounding to the printed digits. explained: not equal, for the reason `why`. unexplained: neither."""
 
     outcome: Outcome
     why: str = ""
 
 
-@dataclass(frozen=True)
-class Convention:
+class Convention(NamedTuple):
     """The measured number under another convention of counting."""
 
     value: float

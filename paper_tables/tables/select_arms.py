@@ -9,12 +9,12 @@ from paper_tables.schema.base import Filter
 from paper_tables.schema.tables import ArmRows
 
 
-def filter_arms(frame: Frame, chosen: Filter) -> list[Arm]:
-    """Return the arms that match the filter. An arm in which a filtered axis is inert does not match."""
+def filter_arms(frame: Frame, chosen: Filter, inert: bool = False) -> list[Arm]:
+    """Return the arms that match the filter; with `inert` also those in which a filtered axis is inert."""
 
     def passes(arm: Arm) -> bool:
         where = {"part": arm.part, **arm.coords}
-        return all(where.get(key) in labels for key, labels in chosen.items())
+        return all(where[key] in labels if key in where else inert for key, labels in chosen.items())
 
     return [arm for arm in frame.arms if passes(arm)]
 
@@ -40,30 +40,24 @@ def varied_axis(frame: Frame, arm: Arm) -> str | None:
 
 
 def _place(frame: Frame, arm: Arm) -> tuple[int, int, int]:
+    """Return the places of part, axis and level in the study's order; axes that are not declared come first."""
     parts = [part.name for part in frame.parts]
-    part = frame.parts[parts.index(arm.part)]
-    name = varied_axis(frame, arm) or ""
-    axes = [axis.name for axis in part.axes]
-    if name not in axes:
-        return parts.index(arm.part), -1, 0
-    levels = part.axes[axes.index(name)].levels
-    level = arm.coords[name]
-    return parts.index(arm.part), axes.index(name), levels.index(level) if level in levels else len(levels)
+    axes, name = list(frame.parts[parts.index(arm.part)].axes), varied_axis(frame, arm) or ""
+    at = next((i for i, axis in enumerate(axes) if axis.name == name), -1)
+    levels = axes[at].levels if at >= 0 else ()
+    level = arm.coords.get(name, "")
+    return parts.index(arm.part), at, levels.index(level) if level in levels else len(levels)
 
 
-def crossed_arms(frame: Frame, chosen: Filter, axes: Iterable[str]) -> list[Arm]:
-    """Return the arms that differ from their part's baseline in the given axes only."""
-    free = set(axes) | (chosen.keys() - {"part"})
+def crossed_arms(frame: Frame, chosen: Filter, axes: Iterable[str], inert: bool = True) -> list[Arm]:
+    """Return the arms that match the filter and differ from their part's baseline in its and the given axes only."""
+    free = {*axes, *chosen}
 
     def passes(arm: Arm) -> bool:
         base = frame.baseline(arm.part)
-        inside = all(arm.coords.get(k, "") in ("", *v) for k, v in chosen.items() if k != "part")
-        parts = chosen.get("part")
-        return (
-            inside and (not parts or arm.part in parts) and (base is None or set(arm.axes_differing_from(base)) <= free)
-        )
+        return base is None or free.issuperset(arm.axes_differing_from(base))
 
-    return [arm for arm in frame.arms if passes(arm)]
+    return [arm for arm in filter_arms(frame, chosen, inert) if passes(arm)]
 
 
 def levels(frame: Frame, arms: Iterable[Arm], axis: str, chosen: Filter) -> list[str]:

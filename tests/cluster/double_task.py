@@ -21,7 +21,7 @@ class Config:
     source: dict[str, Any] = field(default_factory=dict)
     kill_rank: int = -1
     kill_at: int = 6
-    """This one dies in the first attempt, at its so many-th look at `should_stop`."""
+    """This one dies in the first attempt, at its n-th look at `should_stop`."""
     keep_checkpoint: bool = False
 
 

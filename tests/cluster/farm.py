@@ -19,7 +19,7 @@ SBIN = ":/usr/sbin:/sbin"
 
 
 def missing(what: str, reason: str) -> None:
-    """A test cannot run here: that is a failure in CI, and something to be told elsewhere."""
+    """A test cannot run here: that is a failure in CI, and a skip with its reason elsewhere."""
     text = f"{what}: {reason}"
     if os.environ.get("CI") == "true":
         pytest.fail(text)
@@ -58,11 +58,11 @@ class Farm:
         )
         assert done.returncode == 0, done.stderr
 
-    def ask(self, *command: str) -> str:
-        """What a SLURM command prints."""
+    def command(self, *arguments: str) -> str:
+        """Run a SLURM command and return what it prints."""
         environment = {**os.environ, "SLURM_CONF": self.conf, "PATH": os.environ.get("PATH", "") + SBIN}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
-        assert done.returncode == 0, f"{command}: {done.stderr}"
+        done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, f"{arguments}: {done.stderr}"
         return done.stdout.strip()
 
     def kill_node(self, node: str) -> None:

@@ -132,10 +132,10 @@ class Play:
             os.kill(pid, signal.SIGKILL)
 
     def state(self, job: str) -> str:
-        return self.farm.ask("squeue", "-h", "-t", "all", "-j", job, "-o", "%T").partition("\n")[0]
+        return self.farm.command("squeue", "-h", "-t", "all", "-j", job, "-o", "%T").partition("\n")[0]
 
     def node(self, job: str) -> str:
-        return self.farm.ask("squeue", "-h", "-j", job, "-o", "%N")
+        return self.farm.command("squeue", "-h", "-j", job, "-o", "%N")
 
     def log(self, name: str) -> str:
         """All attempts' logs."""
@@ -143,7 +143,7 @@ class Play:
         return "\n".join(file.read_text() for file in files)
 
     def check(self, outcome: dict[str, Any], attempts: dict[str, int]) -> None:
-        """Every trial done, after so many attempts, completed once, and never two at work on one."""
+        """Every trial done, after that many attempts, completed once, and never two at work on one."""
         states = {name: (state["status"], state["attempt"]) for name, state in outcome["states"].items()}
         assert states == {name: ("done", number) for name, number in attempts.items()}, self.said
         completed = (self.side / "completed").read_text().splitlines()
@@ -151,5 +151,5 @@ class Play:
 
     def queued(self) -> list[str]:
         """Jobs of this play that are still in the queue."""
-        lines = self.farm.ask("squeue", "-h", "-r", "-o", "%j").splitlines()
+        lines = self.farm.command("squeue", "-h", "-r", "-o", "%j").splitlines()
         return [line for line in lines if line.rpartition("-")[0] == self.study]

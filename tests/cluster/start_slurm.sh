@@ -97,7 +97,7 @@ JobAcctGatherFrequency=1
 JobAcctGatherParams=OverMemoryKill
 MpiDefault=none
 SwitchType=switch/none
-# several slurmd on one host, advertising what they are told to
+# several slurmd on one host, advertising what they are configured to
 SlurmdParameters=config_overrides
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU_Memory

@@ -80,19 +80,19 @@ def test_chaos(tmp_path: Path) -> None:
         driver = play.start(*chaos.on)  # the one that may still be there ends, or this is the clean one
         driver.wait(300)
         code = play.start(*chaos.on).wait(300)
-        told = (seed, chaos.kills, play.said)
-        assert code == 0, told
+        history = (seed, chaos.kills, play.said)
+        assert code == 0, history
         until("the workers to end", lambda: not any(map(is_alive, play.workers())), 10)
     print(f"chaos: seed {seed}, {SECONDS:g} s, {dict(chaos.kills)}, {before} of {6 * SEEDS} done before the clean run")
     assert calm.driver is not None
     assert calm.driver.wait(120) == 0, calm.said
     frame = comparable(play.frame(), "attempts")
     assert len(frame) == 6 * SEEDS
-    assert frame == comparable(calm.frame(), "attempts"), told
+    assert frame == comparable(calm.frame(), "attempts"), history
     completed = play.completed.read_text()
-    assert "OVERLAP" not in completed, told
+    assert "OVERLAP" not in completed, history
     for trial in play.store.trials.iterdir():  # none was run twice: no attempt after one that ended with a result
         logs = [file.read_text() for file in sorted((trial / "attempts").glob("*/log.txt"))]
-        assert sum("done after" in log for log in logs) <= 1, told
+        assert sum("done after" in log for log in logs) <= 1, history
         steps = [event.step for event in play.store.trial(trial.name).events()]
-        assert steps == list(range(1, STEPS + 1)), told
+        assert steps == list(range(1, STEPS + 1)), history

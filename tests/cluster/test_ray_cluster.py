@@ -98,7 +98,7 @@ def test_ctrl_c_leaves_nothing_on_the_cluster(cluster: Standing, tmp_path: Path)
     states = [play.store.trial(folder.name).state().status for folder in play.store.trials.iterdir()]
     assert sorted(states) == ["planned"] * 2 + ["stopped"] * 4
     assert not list(play.store.study("play").glob(".ray*"))
-    assert not (session.socket_dir() / f"dynvit-ray-{driver.pid}").exists()
+    assert not [each for each in session.driver_folders().values() if each.startswith(f"{driver.pid}:")]
 
 
 def test_a_lost_node(cluster: Standing, tmp_path: Path) -> None:

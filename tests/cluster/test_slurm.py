@@ -51,7 +51,7 @@ def left_and_come_back_to(farm: Farm, folder: Path) -> None:
     until("the third driver", lambda: play.said.count("reattached 3 trials") == 2)
     (record,) = submissions.read_submissions(play.store.root)
     for job in record.ids:
-        farm.ask("scontrol", "release", job)
+        farm.command("scontrol", "release", job)
     play.check(play.end(third), dict.fromkeys("abc", 1))
 
 
@@ -70,14 +70,14 @@ def interrupted_once(farm: Farm, folder: Path) -> None:
 def an_id_that_came_back(farm: Farm, folder: Path) -> None:
     """A record of an earlier SLURM has the id of somebody's job of today: not ours, neither watched nor cancelled."""
     play = Play(farm, folder, "ids")
-    told = farm.ask("sbatch", "--parsable", "-J", "somebody", "-w", "n1", "-o", "/dev/null", "--wrap", "sleep 30")
+    job = farm.command("sbatch", "--parsable", "-J", "somebody", "-w", "n1", "-o", "/dev/null", "--wrap", "sleep 30")
     old = submissions.create_submission(play.store.root, "ids", [["a"]])
-    old.array = told
+    old.array = job
     old.write()
     play.check(play.end(play.start(toy(play, "a"))), {"a": 1})
     assert "reattached" not in play.said
-    assert play.state(told) in ("RUNNING", "PENDING")
-    farm.ask("scancel", told)
+    assert play.state(job) in ("RUNNING", "PENDING")
+    farm.command("scancel", job)
 
 
 # ---- many, and several side by side
@@ -90,8 +90,8 @@ def sixty_as_inline(farm: Farm, folder: Path) -> None:
     options = [f"--launch={key}={value}" for key, value in play.options.items()]
     with ThreadPoolExecutor() as pool:
         inline = pool.submit(play.studies, "run", study, "--on", "inline", "--results", "inline")
-        told = play.studies("run", study, "--on", "slurm", "--results", "results", *options)
-        assert told.returncode == 0 and "60/60 trials, 0 failed" in told.stdout, told.stdout
+        done = play.studies("run", study, "--on", "slurm", "--results", "results", *options)
+        assert done.returncode == 0 and "60/60 trials, 0 failed" in done.stdout, done.stdout
         assert inline.result().returncode == 0, inline.result().stdout
     ours, theirs = frame(folder / "results" / "sixty"), frame(folder / "inline" / "sixty")
     assert len(ours) == 60 and ours == theirs
@@ -119,18 +119,18 @@ def from_another_shell(farm: Farm, folder: Path) -> None:
     study = str(write_study(folder, "shell", seconds=0.3))
     options = [f"--launch={key}={value}" for key, value in play.options.items()]
     few = ["--only", "depth=1", "--seeds", "0", "--results", "results"]
-    told = play.studies("run", study, *few, "--on", "slurm", *options, "--detach")
-    assert told.returncode == 0 and "detached" in told.stdout, told.stdout
+    done = play.studies("run", study, *few, "--on", "slurm", *options, "--detach")
+    assert done.returncode == 0 and "detached" in done.stdout, done.stdout
     (record,) = submissions.read_submissions(play.store.root)
-    told = play.studies("status", "shell", "--results", "results")
-    assert "in the queue: " in " ".join(told.stdout.split()), told.stdout
-    told = play.studies("logs", record.tasks[-1][0], "--results", "results")
-    assert told.returncode == 2 and "PENDING" in told.stdout, told.stdout
-    told = play.studies("stop", "shell", "--results", "results")
-    assert told.returncode == 0 and "from the queue" in told.stdout and "stopped" in told.stdout, told.stdout
+    done = play.studies("status", "shell", "--results", "results")
+    assert "in the queue: " in " ".join(done.stdout.split()), done.stdout
+    done = play.studies("logs", record.tasks[-1][0], "--results", "results")
+    assert done.returncode == 2 and "PENDING" in done.stdout, done.stdout
+    done = play.studies("stop", "shell", "--results", "results")
+    assert done.returncode == 0 and "from the queue" in done.stdout and "stopped" in done.stdout, done.stdout
     assert play.queued() == []
-    told = play.studies("run", study, *few, "--on", "inline")
-    assert told.returncode == 0 and "10/10 trials, 0 failed" in told.stdout, told.stdout
+    done = play.studies("run", study, *few, "--on", "inline")
+    assert done.returncode == 0 and "10/10 trials, 0 failed" in done.stdout, done.stdout
 
 
 def refused(farm: Farm, folder: Path) -> None:
@@ -174,7 +174,7 @@ def played(
     try:
         stage.mkdir()
     except FileExistsError:
-        yield lambda scene: _told(stage / scene.__name__)
+        yield lambda scene: _wait_for(stage / scene.__name__)
         return
     farm: Farm = request.getfixturevalue("slurm")
 
@@ -192,8 +192,8 @@ def played(
     farm.start()  # the node that was killed
 
 
-def _told(end: Path) -> None:
-    """Wait for how a scene ended that another process plays."""
+def _wait_for(end: Path) -> None:
+    """Wait for the end of a scene that another process plays; fail as it did."""
     until(end.name, end.exists, 280)
     if text := end.read_text():
         pytest.fail(text)

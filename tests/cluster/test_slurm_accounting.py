@@ -26,7 +26,7 @@ def test_disturbed_jobs_end_done(play: Play) -> None:
     play.reach("cancelled", 2)
     jobs = {name: play.job(name) for name in ("killed", "cancelled", "calm")}
     play.kill("killed")
-    play.farm.ask("scancel", jobs["cancelled"])
+    play.farm.command("scancel", jobs["cancelled"])
     play.check(play.end(driver), {"killed": 2, "cancelled": 2, "calm": 1})
     wanted = {jobs["killed"]: "FAILED", jobs["cancelled"]: "CANCELLED", jobs["calm"]: "COMPLETED"}
     until("accounting", lambda: {job: seen.state for job, seen in squeue.query_sacct(list(wanted)).items()} == wanted)
@@ -43,7 +43,7 @@ def test_a_job_that_squeue_has_forgotten(play: Play, monkeypatch: pytest.MonkeyP
         "slurm", LaunchContext(play.store.root, play.store.study("accounted"), options, StopRequest())
     )
     (handle,) = slurm.submit([Job((play.store.trial("a").path,), Resources())])
-    play.farm.ask("scancel", handle.native.id)
+    play.farm.command("scancel", handle.native.id)
     until("accounting", lambda: "CANCELLED" in str(squeue.query_sacct([handle.native.id])))
     monkeypatch.setattr(squeue, "query_squeue", lambda names: {})
     until("its end", lambda: slurm.poll([handle])[handle] == "gone", 10)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dynvit.config.data import Data
-from dynvit.data.source import Split, split_names
+from dynvit.data.source import Listing, Split, split_names
 
 
 class HubImages:
@@ -30,20 +30,23 @@ class HubImages:
         return f"{self.where}[{index}]"
 
 
-def splits(data: Data) -> tuple[Split, Split]:
+def splits(data: Data) -> Listing:
     import sys
 
     if "datasets" not in sys.modules and find_spec("datasets") is None:
         raise ModuleNotFoundError("data.name hfds needs Hugging Face datasets: pip install datasets")
-    first, rest = split_names(data)
-    train = _split(data, first)
-    refused: Exception | None = None
-    for name in rest:
+    first, rest = ([word for words in groups for word in words] for groups in split_names(data))
+    return Listing(_first(data, first), _first(data, rest))
+
+
+def _first(data: Data, names: list[str]) -> Split:
+    """Return the first split that exists."""
+    for name in names:
         try:
-            return train, _split(data, name)
+            return _split(data, name)
         except ValueError as error:  # `datasets` raises it for a split that does not exist
             refused = error
-    raise ValueError(f"{data.repository} has no split {' or '.join(rest)}: {refused}") from refused
+    raise ValueError(f"{data.repository} has no split {' or '.join(names)}: {refused}") from refused
 
 
 def _split(data: Data, split: str) -> Split:
@@ -52,8 +55,11 @@ def _split(data: Data, split: str) -> Split:
     reader = create_reader(f"hfds/{data.repository}", root=data.root or None, split=split)
     labels = np.asarray(list(_targets(reader)), dtype=np.int64)
     index = reader.class_to_idx
-    classes = tuple(sorted(index, key=index.__getitem__)) or tuple(str(i) for i in range(int(labels.max()) + 1))
-    return Split(split, classes, HubImages(reader, f"{data.repository}/{split}"), labels)
+    classes = tuple(sorted(index, key=index.__getitem__)) or tuple(
+        str(i) for i in range(int(labels.max(initial=-1)) + 1)
+    )
+    images = HubImages(reader, f"{data.repository}/{split}")
+    return Split(split, classes, images, labels, data.repository, class_list=True)
 
 
 def _targets(reader: Any) -> Iterable[int]:

@@ -4,124 +4,183 @@ timm and the webdataset package read shards as a stream, whose order depends on 
 resumed trial would have to read again from the start. Here the tar headers are read once (and kept in the
 cache) and images are then read by offset: the order depends on the seed alone, as with folders.
 
-A split's shards are those that `_info.json` lists for it, or all whose names contain its name: imagenet1k-train-*.tar.
+A split's shards are those that `_info.json` lists for it, or all whose names have its name as a word:
+imagenet1k-train-*.tar, not retrain-*.tar.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from dynvit.config.data import Data
-from dynvit.data.formats.tar_members import Member, TarMembers
-from dynvit.data.paths import cache_folder, find_root
-from dynvit.data.source import Split, split_names
+from dynvit.data.listing.archive import Stored, cached, read_archive
+from dynvit.data.listing.left_out import Kind, LeftOut, file_kind
+from dynvit.data.listing.names import IMAGE_ENDINGS, ending, is_system, listed, shown, system_part
+from dynvit.data.listing.tar_members import Member, TarMembers
+from dynvit.data.paths import find_root
+from dynvit.data.source import Listing, Named, Split, divide, split_names
 
-IMAGES = ("jpg", "jpeg", "png", "webp", "ppm")
-Sample = tuple[int, int, str, int]
-"""Offset, size, name, label."""
+LABELS = ("cls", "json")
+"""Endings of files with a label, the preferred first."""
+SHARDS = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")
+"""Compressed ones are refused by name."""
+INFO = ("_info.json", "info.json")
+MAX_CLASSES = 1_000_000
+"""A label beyond it is none of a class."""
 
 
-def splits(data: Data) -> tuple[Split, Split]:
-    root = find_root(data)
-    first, rest = split_names(data)
-    train = _shards(root, first)
-    name, val = next(((name, found) for name in rest if (found := _shards(root, name))), ("", []))
-    if not train or not val:
-        here = ", ".join(sorted(p.name for p in root.iterdir())[:6]) or "nothing"
+def splits(data: Data) -> Listing:
+    root, unused = find_root(data), LeftOut()
+    shards = list(_shards(data, root, unused))
+    named = _of_info(data, root)
+    if not all(named):
+        named = [info or words for info, words in zip(named, divide(data, shards), strict=True)]
+    if not all(files for _, files in named):
+        first, second = data.splits or ("train", "val")
         raise FileNotFoundError(
-            f"{root} must hold shards *{first}*.tar and *{rest[0]}*.tar, or list them in _info.json; it has {here}"
+            f"{root} must hold shards *{first}*.tar and *{second}*.tar, or list them in _info.json; it has "
+            f"{listed(sorted(os.listdir(root)), 6) or 'nothing'}"
         )
-    (train_members, train_labels), (val_members, val_labels) = _listed(train), _listed(val)
-    names = _class_names(root) or [str(i) for i in range(1 + max(train_labels.max(), val_labels.max()))]
-    classes = tuple(names)
-    return Split(first, classes, train_members, train_labels), Split(name, classes, val_members, val_labels)
+    for shard in set(shards) - {file for _, files in named for file in files}:
+        unused.add(Kind.UNUSED, shard)
+    listings = [_listed(root, files) for _, files in named]
+    classes = _class_names(root) or [
+        str(i) for i in range(1 + max(int(labels.max(initial=-1)) for _, labels, *_ in listings))
+    ]
+    train, val = (
+        Split(name, tuple(classes), source, labels, str(root), left_out, class_list=True, damaged=damaged)
+        for (name, _), (source, labels, left_out, damaged) in zip(named, listings, strict=True)
+    )
+    return Listing(train, val, str(root), unused)
 
 
-def _shards(root: Path, split: str) -> list[Path]:
-    info = _info(root).get("splits", {}).get(split)
-    if info:
-        return [root / file for file in info["filenames"]]
-    return sorted({*root.glob(f"*{split}*.tar"), *(root / split).glob("*.tar")})
+def _shards(data: Data, root: Path, unused: LeftOut) -> Iterator[str]:
+    """Yield the shards in the root, and in its folders that have the name of a split."""
+    folders = {word for groups in split_names(data) for words in groups for word in words}
+    for folder in (root, *sorted(path for path in root.iterdir() if path.name in folders and path.is_dir())):
+        for path in sorted(folder.iterdir()):
+            name = str(path.relative_to(root))
+            if is_system(path.name):
+                unused.add(Kind.SYSTEM, name)
+            elif not name.lower().endswith(SHARDS):
+                if path.is_file() and file_kind(path.name) is not Kind.OTHER:
+                    unused.add(Kind.UNUSED, name)
+            elif path.is_file():
+                yield name
+            else:
+                unused.add(Kind.SPECIAL, name)
 
 
-def _info(root: Path) -> dict[str, Any]:
-    file = next((root / name for name in ("_info.json", "info.json") if (root / name).is_file()), None)
-    return json.loads(file.read_text()) if file else {}
+def _of_info(data: Data, root: Path) -> list[Named | None]:
+    """Return the shards that `_info.json` lists for the training and for the validation split, or None."""
+    file = next((root / name for name in INFO if (root / name).is_file()), None)
+    if file is None:
+        return [None, None]
+    try:
+        found = json.loads(file.read_text(encoding="utf-8")).get("splits", {})
+        listed_files = {name: [str(path) for path in split["filenames"]] for name, split in found.items()}
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{file} is not as expected, {{splits: {{train: {{filenames: [...]}}}}}}: {error}") from error
+    for path in (path for files in listed_files.values() for path in files):
+        if not (root / path).is_file():
+            raise FileNotFoundError(f"{file} lists {shown(path)}, which is no file in {root}")
+    words = ([word for some in groups for word in some] for groups in split_names(data))
+    return [next(((word, listed_files[word]) for word in some if listed_files.get(word)), None) for some in words]
 
 
 def _class_names(root: Path) -> list[str]:
-    """Read classes.txt, one name per line; empty if there is none."""
+    """Read classes.txt, one name per line; empty if there is none. Blank lines at the end are no classes."""
     file = root / "classes.txt"
-    return file.read_text().splitlines() if file.is_file() else []
+    if not file.is_file():
+        return []
+    try:
+        names = file.read_text(encoding="utf-8-sig").rstrip().splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} is not in UTF-8: {error}") from error
+    if "" in (stripped := [name.strip() for name in names]):
+        raise ValueError(f"{file}: line {stripped.index('') + 1} is blank, and each line is the name of a class")
+    return stripped
 
 
-def _listed(tars: list[Path]) -> tuple[TarMembers, Any]:
+def _listed(root: Path, names: list[str]) -> tuple[TarMembers, Any, LeftOut, dict[str, str]]:
+    left_out, seen, tars = LeftOut(), set(), []
+    for name in names:
+        if (real := os.path.realpath(root / name)) in seen:
+            left_out.add(Kind.AGAIN, name)
+        else:
+            tars.append(name)
+        seen.add(real)
     with ThreadPoolExecutor(8) as pool:  # waits for the disk, mostly
-        found = list(pool.map(_index, tars))
-    members = [Member(i, *sample[:3]) for i, samples in enumerate(found) for sample in samples]
-    labels = np.asarray([sample[3] for samples in found for sample in samples], dtype=np.int64)
-    if not members:
-        raise ValueError(
-            f"{tars[0].parent}: no images with a .cls or .json file of the same name in {len(tars)} shards"
-        )
-    return TarMembers(tuple(tars), tuple(members)), labels
+        found = list(pool.map(lambda name: cached(root / name, "wds", _read), tars))
+    for name, shard in zip(tars, found, strict=True):
+        left_out.merge(LeftOut(shard["left_out"]), f"{name}:")
+        if not shard["samples"]:
+            left_out.add(Kind.EMPTY, name)
+    members = [Member(i, *sample[:3]) for i, shard in enumerate(found) for sample in shard["samples"]]
+    labels = [sample[3] for shard in found for sample in shard["samples"]]
+    if wrong := [member for member, label in zip(members, labels, strict=True) if abs(label) > MAX_CLASSES]:
+        raise ValueError(f"{root / tars[wrong[0].tar]}:{shown(wrong[0].name)} has a label that is no class")
+    damaged = {str(root / name): shard["damage"] for name, shard in zip(tars, found, strict=True) if shard["damage"]}
+    files = tuple(str(root / name) for name in tars)
+    return TarMembers(files, tuple(members)), np.asarray(labels, dtype=np.int64), left_out, damaged
 
 
-def _index(tar: Path) -> list[Sample]:
-    """List a shard's samples; cached by the shard's name, size and modification time."""
-    stat = tar.stat()
-    key = hashlib.sha256(f"{tar.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()[:20]
-    file = cache_folder() / "shards" / f"{key}.json"
+def _read(tar: Path) -> dict[str, Any]:
+    """Return a shard's samples as (offset, size, name, label), by the first appearance of their keys."""
+    archive = read_archive(tar)
+    left_out, keys = archive.left_out, {}
+    for stored in archive.files:
+        if system := system_part(stored.path.split("/")):
+            left_out.add(Kind.SYSTEM, system)
+            continue
+        folder, slash, name = stored.path.rpartition("/")
+        key, _, end = name.partition(".")
+        keys.setdefault(folder + slash + key, []).append((end.lower(), stored))
+    with open(tar, "rb") as file:
+        found = [sample for parts in keys.values() for sample in _sample(parts, file, left_out)]
+    return {"samples": found, "left_out": left_out.names(), "damage": archive.damage}
+
+
+def _sample(parts: list[tuple[str, Stored]], file: IO[bytes], left_out: LeftOut) -> Iterator[tuple[int, int, str, int]]:
+    """Yield the sample of a key, if it is one. Everything that is in no sample is left out."""
+    images = [stored for end, stored in parts if end in IMAGE_ENDINGS]
+    label = next((found for end in LABELS if (found := _label(parts, end, file)) is not None), None)
+    if images and label is not None:
+        yield images[0].offset, images[0].size, images[0].path, label
+    dotted = {end.rpartition(".")[0] for end, _ in parts if "." in end and end.endswith(LABELS)}
+    for end, stored in parts:
+        if "." in end and (end.rpartition(".")[0] in dotted or (not images and ending(end) in IMAGE_ENDINGS)):
+            left_out.add(Kind.DOTTED, stored.path)
+        elif images and label is not None:
+            if stored is not images[0] and ending(stored.path) in IMAGE_ENDINGS:
+                left_out.add(Kind.FURTHER, stored.path)
+        elif stored in images:
+            left_out.add(Kind.UNLABELED, stored.path)
+        elif not images:
+            kind = file_kind(stored.path.rpartition("/")[2])
+            left_out.add(kind if kind in (Kind.UNKNOWN, Kind.UNNAMED) else Kind.IMAGELESS, stored.path)
+
+
+def _label(parts: list[tuple[str, Stored]], ending: str, file: IO[bytes]) -> int | None:
+    """Return the label in a sample's file with this ending, or None if there is none."""
+    stored = next((stored for end, stored in parts if end == ending), None)
+    if stored is None:
+        return None
     try:
-        return [tuple(sample) for sample in json.loads(file.read_text())]
-    except (OSError, ValueError):
-        samples = list(_read(tar))
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_name(f".{file.name}.{os.getpid()}")
-        temporary.write_text(json.dumps(samples))
-        os.replace(temporary, file)
-    except OSError:  # a read-only home: the shards are indexed again next time
-        pass
-    return samples
-
-
-def _read(tar: Path) -> Iterator[Sample]:
-    image: tuple[str, int, int, str] | None = None
-    label: int | None = None
-    stem = ""
-    with tarfile.open(tar, "r:") as opened:
-        for entry in opened:
-            if not entry.isfile():
-                continue
-            folder, _, file = entry.name.rpartition("/")
-            base, _, ending = file.partition(".")
-            if f"{folder}/{base}" != stem:
-                stem, image, label = f"{folder}/{base}", None, None
-            if ending.lower() in IMAGES:
-                image = (entry.name, entry.offset_data, entry.size, ending)
-            elif ending in ("cls", "json"):
-                content = opened.extractfile(entry)
-                label = _label(content.read() if content else b"", ending, f"{tar}:{entry.name}", label)
-            if image is not None and label is not None:
-                yield image[1], image[2], image[0], label
-                image = None
-
-
-def _label(text: bytes, ending: str, where: str, before: int | None) -> int | None:
-    if ending == "json" and before is not None:
-        return before
-    try:
-        value = json.loads(text)
-        return int(value) if ending == "cls" else (int(value["label"]) if "label" in value else before)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{where} holds no label: {error}") from error
+        value = json.loads(os.pread(file.fileno(), stored.size, stored.offset))
+        if ending == "json":
+            if not isinstance(value, dict) or "label" not in value:
+                return None
+            value = value["label"]
+        if isinstance(value, bool) or int(value) != float(value):
+            raise ValueError(f"{value} is no whole number")
+        return int(value)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ValueError(f"{file.name}:{shown(stored.path)} holds no label: {error}") from error

@@ -71,17 +71,17 @@ class AViT(TokenIntermediates, DeiT):
     def forward(self, x: Tensor) -> Tensor | Output:
         """Logits ``[B, K]``; in training an ``Output``; its ``extra`` has `depth` and `ponder` of all tokens."""
         if not self.training:
-            return self.forward_head(self.norm(self._evaluate(x, class_only=True)))
+            return self.forward_head(self.norm(self._evaluate(x, class_only=self.global_pool == "token")))
         out_BTC, halting, scores_LBT = self._masked(self._pos_embed(self.patch_embed(x)))
         logits = self.forward_head(self.norm(out_BTC))
         losses = {"ponder": halting.ponder.mean(), "distribution": self._distribution(scores_LBT)}
         extra = {"depth": halting.blocks, "ponder": halting.ponder}
         return Output(logits, losses, extra, dict(self.weights))
 
-    def forward_features(self, x: Tensor) -> Tensor:
+    def _features(self, x: Tensor, states: list[Tensor] | None = None) -> Tensor:
         """Normalized outputs ``[B, 1 + N, C]``, each token's mean of its states."""
-        if self.training:
-            return self.norm(self._masked(self._pos_embed(self.patch_embed(x)))[0])
+        if self.training or states is not None:
+            return self.norm(self._masked(self._pos_embed(self.patch_embed(x)), states)[0])
         return self.norm(self._evaluate(x, class_only=False))
 
     def _evaluate(self, x: Tensor, class_only: bool) -> Tensor:
@@ -142,21 +142,17 @@ class AViT(TokenIntermediates, DeiT):
                 layout = _packed(token_F, B, T)
         return out
 
-    def _states(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        states: list[Tensor] = []
-        return self._masked(self._pos_embed(self.patch_embed(images)), states)[0], states
-
     def _due(self, layer: int, score: Tensor) -> Tensor:
         """What is paid after a block: every token stops with the last one."""
         return torch.ones_like(score) if layer + 1 == len(self.blocks) else score
 
     def _distribution(self, scores_LBT: list[Tensor]) -> Tensor:
-        scores_BTL = torch.stack(scores_LBT, -1)
+        scores_BTL, prior_L = torch.stack(scores_LBT, -1), self.prior[: len(scores_LBT)]
         if not self.exact:
-            return divergence(scores_BTL[:, 1:].flatten(0, 1), self.prior)
+            return divergence(scores_BTL[:, 1:].flatten(0, 1), prior_L)
         if len(scores_BTL) < 2:
             raise ValueError("exact=True leaves out the first image of the batch: it needs at least two")
-        return divergence(scores_BTL[1:].flatten(0, 1), self.prior)
+        return divergence(scores_BTL[1:].flatten(0, 1), prior_L)
 
     # ---- trace
 

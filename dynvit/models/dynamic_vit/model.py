@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dynvit.checkpoint.pos_embed import resize_position_table
 from dynvit.layers.deit import DeiT
 from dynvit.layers.option_checks import check_not_negative, check_positive
-from dynvit.layers.position_table import resize_position_table
 from dynvit.models.dynamic_vit.loss import distilled, kept_share
 from dynvit.models.dynamic_vit.pruning import PruningMixin
 from dynvit.models.lv_vit.model import LVTransformer
@@ -41,7 +41,7 @@ class DistillationMixin(PruningMixin):
     locations: blocks in front of which tokens are dropped, from 0; None: after each quarter of the depth.
     predictor_eps: of the predictor's layer norms.
     ratio_weight, distill_weight, token_weight: of the losses on the kept share, the teacher's logits and its tokens.
-    freeze_epochs: epochs without a gradient for the backbone; 5 in the paper, which starts from trained weights.
+    freeze_epochs: epochs in which the backbone's learning rate is 0; 5 in the paper, which starts from trained weights.
     trunk_scale: learning rate of the backbone over that of the predictors; 0.01 in the paper, for the same reason.
     """
 
@@ -79,11 +79,8 @@ class DistillationMixin(PruningMixin):
         return teacher is not None
 
     def set_epoch(self, epoch: int, epochs: int) -> None:
-        """The backbone does not move in the first `freeze_epochs` epochs; the predictors do."""
+        """The backbone does not move in the first `freeze_epochs` epochs (see `parameter_groups`)."""
         self.backbone_frozen = epoch < self.freeze_epochs
-        for name, parameter in self.named_parameters():
-            if not name.startswith("score_predictor"):
-                parameter.requires_grad_(not self.backbone_frozen)
 
     @property
     def at_final_operating_point(self) -> bool:
@@ -94,6 +91,8 @@ class DistillationMixin(PruningMixin):
 
         The backbone learns at `trunk_scale` (None: the model's own) times the rate of the predictors. Class token and
         position table are left as they were trained, unless the backbone learns at the full rate, as from scratch.
+        It is frozen by a learning rate of 0: gradients flow as always, so that processes exchange the same ones in
+        every epoch.
         """
         trunk_scale = self.trunk_scale if trunk_scale is None else trunk_scale
         groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
@@ -103,7 +102,12 @@ class DistillationMixin(PruningMixin):
                 key = (name.startswith("score_predictor"), parameter.ndim > 1 and not table)
                 groups.setdefault(key, []).append(parameter)
         return [
-            {"params": p, "lr_scale": 1.0 if own else trunk_scale, "weight_decay": weight_decay if matrix else 0.0}
+            {
+                "params": p,
+                "lr_scale": 1.0 if own else trunk_scale,
+                "weight_decay": weight_decay if matrix else 0.0,
+                "freeze_epochs": 0 if own else self.freeze_epochs,
+            }
             for (own, matrix), p in groups.items()
         ]
 
@@ -112,8 +116,9 @@ class DistillationMixin(PruningMixin):
         if not self.training:
             return self.forward_head(self.forward_features(x))
         x_BTC, masks = self._train_masked(self._pos_embed(self.patch_embed(x)))
-        logits, extra = self._student(self.norm(x_BTC))
-        extra["kept"] = masks[-1].detach() > 0.5
+        kept_BN = masks[-1].detach() > 0.5
+        logits, extra = self._student(self.norm(x_BTC), kept_BN)
+        extra["kept"] = kept_BN
         if self.teacher is not None:
             extra |= self._teacher_targets(x)
         return Output(logits, {"ratio": kept_share(masks, self.ratios)}, extra, dict(self.weights), distilled)
@@ -137,15 +142,23 @@ class DistillationMixin(PruningMixin):
 class DynamicViT(DistillationMixin, DeiT):
     """DynamicViT on DeiT, at any grid."""
 
-    def _student(self, x_BTC: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def _student(self, x_BTC: Tensor, kept_BN: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         return self.forward_head(x_BTC), {"tokens": x_BTC[:, 1:]}
 
 
 class DynamicLVViT(DistillationMixin, LVTransformer):
-    """DynamicViT on LV-ViT. Training uses the class head, without MixToken."""
+    """DynamicViT on LV-ViT, without MixToken.
 
-    def _student(self, x_BTC: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        return self.head(self.head_drop(x_BTC[:, 0])), {"aux": self.aux_head(x_BTC[:, 1:])}
+    Training uses the class head alone where a teacher of tokens trains the patches' head, as officially. Without one
+    it uses the logits of evaluation, so that no head is evaluated that nothing has trained.
+    """
+
+    def _student(self, x_BTC: Tensor, kept_BN: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        logits_BK, aux_BNK = self.head(self.head_drop(x_BTC[:, 0])), self.aux_head(x_BTC[:, 1:])
+        if self.teacher is None:
+            gone_BN = ~kept_BN & kept_BN.any(1, keepdim=True)
+            logits_BK = logits_BK + 0.5 * aux_BNK.masked_fill(gone_BN[..., None], -torch.inf).amax(1)
+        return logits_BK, {"aux": aux_BNK}
 
 
 register(DynamicViT, DEIT)

@@ -42,5 +42,6 @@ def hard_keep(logprob_BN2: Tensor, noise_BN2: Tensor) -> Tensor:
     return (hard_BN2 - soft_BN2.detach() + soft_BN2)[..., :1]
 
 
-def gumbel(logprob_BN2: Tensor) -> Tensor:
+def gumbel(stage: int, logprob_BN2: Tensor) -> Tensor:
+    """Noise of that shape; every stage has its own draw."""
     return -torch.empty_like(logprob_BN2).exponential_().log()

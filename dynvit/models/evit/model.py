@@ -17,7 +17,7 @@ from torch import Tensor
 from dynvit.layers.attention import attend, cls_attention
 from dynvit.layers.deit import DeiT
 from dynvit.layers.intermediates import TokenIntermediates
-from dynvit.layers.token_gather import scatter_tokens
+from dynvit.layers.token_gather import gather_tokens, scatter_tokens, top_tokens
 from dynvit.models.evit.keep_rate_schedule import CosineKeepRate, kept_tokens, rates
 from dynvit.models.evit.token_fusion import hide, keep
 from dynvit.registry import register
@@ -36,8 +36,8 @@ class EViT(TokenIntermediates, DeiT):
     fuse_token: the others leave a sum behind, weighted by the class attention, or vanish.
     locations: the blocks that reduce, counted from 0.
     shrink_start, shrink_epochs: in training the rate is 1 until the epoch `shrink_start` and falls to `keep_rate`
-        within `shrink_epochs`, along half a cosine; None is a 30th and a third of the training, the recipe's 10 and
-        100 of 300. Evaluation uses the rate of the moment, `model.keep_rates`.
+        within `shrink_epochs`, along half a cosine, update by update; None is a 30th and a third of the training, the
+        recipe's 10 and 100 of 300. Evaluation uses the rate of the moment, `model.keep_rates`.
     """
 
     def __init__(
@@ -54,17 +54,26 @@ class EViT(TokenIntermediates, DeiT):
         self._keep_rate_schedule = CosineKeepRate(shrink_start, shrink_epochs)
         self.fuse_token, self.locations = fuse_token, tuple(locations)
         self.keep_rates = dict(self._final)
+        self._epochs = self._updates_per_epoch = 0
 
     def set_keep_rate(self, keep_rate: float | Sequence[float]) -> None:
         """Another rate from now on, where a schedule descends to as well: a number, or one per location."""
         self._final = rates(keep_rate, self.locations, len(self.blocks))
         self.keep_rates = dict(self._final)
 
-    def set_epoch(self, epoch: int, epochs: int) -> None:
+    def set_schedule(self, epochs: int, updates_per_epoch: int) -> None:
+        self._epochs, self._updates_per_epoch = epochs, updates_per_epoch
+
+    def set_epoch(self, epoch: float, epochs: int) -> None:
         """The rates of this epoch, counted from 0, of a training of `epochs`."""
         self.keep_rates = {
             place: self._keep_rate_schedule.rate(final, epoch, epochs) for place, final in self._final.items()
         }
+
+    def set_step(self, step: int) -> None:
+        """The rates of an update, as in the official code: between two epochs they fall with each."""
+        if self._updates_per_epoch:
+            self.set_epoch(step / self._updates_per_epoch, self._epochs)
 
     @property
     def at_final_operating_point(self) -> bool:
@@ -72,9 +81,9 @@ class EViT(TokenIntermediates, DeiT):
 
     # ---- forward
 
-    def forward_features(self, images: Tensor) -> Tensor:
+    def _features(self, images: Tensor, states: list[Tensor] | None = None) -> Tensor:
         """Normalized tokens: the class token, then what is left, in no raster order."""
-        return self.norm(self._tokens(images))
+        return self.norm(self._tokens(images, states))
 
     def forward(self, images: Tensor) -> Tensor:
         return self.forward_head(self.forward_features(images))
@@ -103,7 +112,7 @@ class EViT(TokenIntermediates, DeiT):
             x_BTD, row_BM, alive_BT = self._run(i, x_BTD, kept, alive_BT)
             self._record(active_BN, None if row_BM is None else row_BM[:, :N])
             left = left if kept is None else kept + self.fuse_token
-        return torch.cat([x_BTD[:, :1], x_BTD[:, 1:] * alive_BT[:, 1:, None]], 1)
+        return gather_tokens(x_BTD, top_tokens(alive_BT.int(), 1 + left))
 
     def _kept(self, block: int, tokens: int) -> int | None:
         """How many of the tokens besides the class token stay in this block; None if all do."""
@@ -138,17 +147,13 @@ class EViT(TokenIntermediates, DeiT):
         if self.trace is not None:
             self.trace.record(active_BN, row_BN)
 
-    def _states(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        states: list[Tensor] = []
-        return self._tokens(images, states), states
-
 
 class TokenTracker:
     """Where the tokens of a gathered pass come from: raster indices ``[B, M]``, N for a fused token."""
 
     def __init__(self, x_BTD: Tensor) -> None:
         self.patches = x_BTD.shape[1] - 1
-        self.origin_BM = torch.arange(self.patches, device=x_BTD.device).expand(len(x_BTD), -1)
+        self.origin_BM = torch.arange(self.patches, device=x_BTD.device).expand(x_BTD.shape[0], -1)
 
     def keep(self, top_BK: Tensor | None, fused: bool) -> None:
         if top_BK is not None:
@@ -156,7 +161,7 @@ class TokenTracker:
 
     def raster(self, value_BM: Tensor) -> Tensor:
         """Values by token on the grid, zero where the patch has left: ``[B, N]``."""
-        empty = value_BM.new_zeros(len(value_BM), self.patches + 1)
+        empty = value_BM.new_zeros(value_BM.shape[0], self.patches + 1)
         return empty.scatter(1, self.origin_BM, value_BM)[:, :-1]
 
     def active(self) -> Tensor:

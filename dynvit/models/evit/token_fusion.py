@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dynvit.layers.mac_counting import exclude_from_macs
-from dynvit.layers.token_gather import gather_tokens
+from dynvit.layers.token_gather import gather_tokens, top_tokens
 
 
 def keep(x_BTD: Tensor, row_BM: Tensor, kept: int, fuse: bool) -> tuple[Tensor, Tensor]:
@@ -18,7 +18,7 @@ def keep(x_BTD: Tensor, row_BM: Tensor, kept: int, fuse: bool) -> tuple[Tensor, 
 
     row_BM: how much the class token attends to each token.
     """
-    top_BK = row_BM.topk(kept, dim=1).indices
+    top_BK = top_tokens(row_BM, kept)
     parts = [x_BTD[:, :1], gather_tokens(x_BTD, top_BK + 1)]
     if fuse:
         parts.append(_fused(x_BTD, row_BM.scatter(1, top_BK, 0.0)))
@@ -27,7 +27,7 @@ def keep(x_BTD: Tensor, row_BM: Tensor, kept: int, fuse: bool) -> tuple[Tensor, 
 
 def hide(x_BTD: Tensor, row_BM: Tensor, alive_BT: Tensor, kept: int, fuse: bool) -> tuple[Tensor, Tensor]:
     """The same tokens, the fused one appended, and which of them are alive now."""
-    top_BK = row_BM.masked_fill(~alive_BT[:, 1:], -1.0).topk(kept, dim=1).indices
+    top_BK = top_tokens(row_BM.masked_fill(~alive_BT[:, 1:], -1.0), kept)
     stays_BM = torch.zeros_like(alive_BT[:, 1:]).scatter(1, top_BK, True)
     if not fuse:
         return x_BTD, F.pad(stays_BM, (1, 0), value=True)

@@ -13,6 +13,8 @@ import torch
 from timm.models.levit import ConvNorm, LinearNorm
 from torch import Tensor, nn
 
+from dynvit.layers.attention import cls_attention
+
 
 def stem(in_chans: int, dim: int, strides: Sequence[int]) -> nn.Sequential:
     """Four 3x3 convolutions with batch norm, Hardswish between them: C1/8, C1/4, C1/2, C1 channels."""
@@ -48,24 +50,28 @@ class Attention(nn.Module):
             logits = logits + mask_B11N
         a_BHNN = logits.softmax(-1)
         del logits  # the largest tensors go as soon as they are read
-        y_BNC, row_BN = (a_BHNN @ v).transpose(1, 2).reshape(B, N, -1), a_BHNN[:, :, 0, 1:].mean(1)
+        y_BNC = (a_BHNN @ v).transpose(1, 2).reshape(B, N, -1)
         del a_BHNN
-        return self.proj(y_BNC), row_BN
+        return self.proj(y_BNC), cls_attention(q, k, mask_B11N).mean(1)[:, 1:]
 
 
 class Subsample(nn.Module):
     """Attention of the class token and every second row and column to all tokens; no residual."""
 
-    def __init__(self, dim: int, out_dim: int, key_dim: int, grid: int) -> None:
+    def __init__(self, dim: int, out_dim: int, key_dim: int, grid: tuple[int, int]) -> None:
         super().__init__()
         self.num_heads, self.key_dim, self.scale = dim // key_dim, key_dim, key_dim**-0.5
         self.kv = LinearNorm(dim, 5 * key_dim * self.num_heads)
         self.q = nn.Sequential(OrderedDict(ln=LinearNorm(dim, key_dim * self.num_heads)))
         self.proj = _activated(4 * key_dim * self.num_heads, out_dim, 1.0)
-        self.pos_embed = nn.Parameter(torch.zeros(1, grid * grid + 1, dim))
+        self.pos_embed = nn.Parameter(torch.zeros(1, grid[0] * grid[1] + 1, dim))
         self.learn_tradeoff = nn.Parameter(torch.zeros(1))
-        rows = torch.arange(0, grid, 2)
-        strided = (rows[:, None] * grid + rows).flatten()
+        self.set_grid(grid)
+
+    def set_grid(self, grid: tuple[int, int]) -> None:
+        """Set the grid of the old tokens, of which every second row and column remains."""
+        rows, columns = (torch.arange(0, side, 2, device=self.pos_embed.device) for side in grid)
+        strided = (rows[:, None] * grid[1] + columns).flatten()
         self.register_buffer("strided", strided, persistent=False)
         self.register_buffer("queries", torch.cat([strided.new_zeros(1), strided + 1]), persistent=False)
 
@@ -76,9 +82,9 @@ class Subsample(nn.Module):
         k, v = self.kv(x_BNC).view(B, N, self.num_heads, -1).transpose(1, 2).split([self.key_dim, 4 * self.key_dim], 3)
         q = self.q(x_BNC.index_select(1, self.queries)).view(B, -1, self.num_heads, self.key_dim).transpose(1, 2)
         a_BHQN = ((q * self.scale) @ k.transpose(2, 3)).softmax(-1)
-        y_BQC, row_BN = (a_BHQN @ v).transpose(1, 2).reshape(B, q.shape[2], -1), a_BHQN[:, :, 0, 1:].mean(1)
+        y_BQC = (a_BHQN @ v).transpose(1, 2).reshape(B, q.shape[2], -1)
         del a_BHQN
-        return self.proj(y_BQC), row_BN
+        return self.proj(y_BQC), cls_attention(q, k).mean(1)[:, 1:]
 
 
 class FeedForward(nn.Module):
@@ -103,7 +109,9 @@ class Layer(nn.Module):
 class Stage(nn.Module):
     """Layers on one grid; all but the first stage begin with subsampling and a feed-forward."""
 
-    def __init__(self, dim: int, key_dim: int, num_heads: int, depth: int, before: int | None, grid: int) -> None:
+    def __init__(
+        self, dim: int, key_dim: int, num_heads: int, depth: int, before: int | None, grid: tuple[int, int]
+    ) -> None:  # fmt: skip
         super().__init__()
         self.downsample = None
         if before is not None:

@@ -6,20 +6,23 @@ come back at the next ranking. The prediction averages ALL patch tokens; the cla
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal
 
 import torch
-from timm.layers import PatchEmbed, calculate_drop_path_rates, trunc_normal_
-from torch import Tensor, nn
+from timm.layers import trunc_normal_
+from torch import Tensor
 
-from dynvit.layers.no_dropout import remove_idle_dropout
-from dynvit.layers.option_checks import check_heads
+from dynvit.layers.classifiers import check_pool, reset_heads
+from dynvit.layers.deit import DeiT
+from dynvit.layers.intermediates import TokenIntermediates
+from dynvit.models.evo_vit.loss import two_heads
 from dynvit.models.evo_vit.schedule import schedule
 from dynvit.models.evo_vit.scoring_block import ScoringBlock
 from dynvit.models.evo_vit.slow_fast_deit import SlowFastDeit
-from dynvit.output import Output, cross_entropy
+from dynvit.output import Output
 from dynvit.registry import register
 
 VARIANTS = {
@@ -31,7 +34,7 @@ VARIANTS = {
 }
 
 
-class EvoDeiT(SlowFastDeit):
+class EvoDeiT(TokenIntermediates, SlowFastDeit, DeiT):
     """Evo-ViT on DeiT.
 
     keep_ratio: share of patch tokens processed from block `prune_from` on, a number or one per block.
@@ -45,20 +48,12 @@ class EvoDeiT(SlowFastDeit):
         follows the switch. 0: `selection` throughout.
     """
 
+    block_fn = ScoringBlock
     training_only = ("norm_cls", "head_cls")
     classifier_names = ("head", "head_cls")
 
     def __init__(
         self,
-        img_size: int = 224,
-        patch_size: int = 16,
-        in_chans: int = 3,
-        num_classes: int = 1000,
-        embed_dim: int = 192,
-        depth: int = 12,
-        num_heads: int = 3,
-        mlp_ratio: float = 4.0,
-        drop_path_rate: float = 0.0,
         keep_ratio: float | Sequence[float] = 0.5,
         prune_from: int = 4,
         selection: Literal["stage", "layer"] = "stage",
@@ -66,61 +61,44 @@ class EvoDeiT(SlowFastDeit):
         representative: Literal["none", "weighted", "mean"] = "none",
         drop_at_end: bool = False,
         switch_epoch: int = 0,
+        **backbone: Any,
     ) -> None:
-        super().__init__(representative)
-        check_heads(embed_dim, num_heads)
-        self.img_size, self.in_chans, self.num_classes = img_size, in_chans, num_classes
-        self.num_features = self.head_hidden_size = self.embed_dim = embed_dim
-        self.drop_at_end, self.grad_checkpointing = drop_at_end, False
-        self.patch_embed = PatchEmbed(img_size, patch_size, in_chans, embed_dim)
-        self.num_tokens = self.patch_embed.num_patches
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
-        self.pos_embed = nn.Parameter(torch.zeros(1, self.num_tokens + 1, embed_dim))
-        rates = calculate_drop_path_rates(drop_path_rate, depth)
-        self.blocks = nn.ModuleList([ScoringBlock(embed_dim, num_heads, mlp_ratio, r) for r in rates])
-        self.norm, self.norm_cls = nn.LayerNorm(embed_dim, eps=1e-6), nn.LayerNorm(embed_dim, eps=1e-6)
-        self.reset_classifier(num_classes)
-        self._plan = partial(schedule, depth, self.num_tokens, keep_ratio, prune_from, score_weight)
-        self.prune_from = prune_from
-        self.switch_epoch = switch_epoch
+        super().__init__(representative=representative, **backbone)
+        self.drop_at_end, self.prune_from, self.switch_epoch = drop_at_end, prune_from, switch_epoch
+        self.depth, self.global_pool, self.norm_cls = len(self.blocks), "avg", copy.deepcopy(self.norm)
+        reset_heads(self, self.classifier_names)
+        self._plan = partial(schedule, keep_ratio=keep_ratio, prune_from=prune_from, score_weight=score_weight)
         self.set_selection(selection)
-        remove_idle_dropout(self)
-        self.apply(_init)
         trunc_normal_(self.cls_token, std=0.02)
-        trunc_normal_(self.pos_embed, std=0.02)
 
     def set_selection(self, selection: Literal["stage", "layer"]) -> None:
         """Rank once per stage of four blocks, or before every block; training switches from layer to stage."""
-        self.plan = self._plan(selection=selection)
+        self.plan = self._plan(self.depth, self.patch_embed.num_patches, selection=selection)
         self.selection = selection
 
     # ---- forward
 
-    def _embed(self, x: Tensor) -> Tensor:
-        x_BND = self.patch_embed(x)
-        return torch.cat([self.cls_token.expand(x_BND.shape[0], -1, -1), x_BND], 1) + self.pos_embed
-
-    def forward_features(self, x: Tensor) -> Tensor:
+    def _features(self, x: Tensor, states: list[Tensor] | None = None) -> Tensor:
         """Images ``[B, C, H, W]`` to ``[B, 1 + N, D]``, class token first, patches in raster order, not normalized.
 
         With `drop_at_end`, the K tokens of the last group only.
         """
-        x_BND = self._embed(x)
-        g_BN: Tensor | None = None
-        for i in range(self.prune_from):
-            self.record(x_BND, g_BN)
-            x_BND, row_BN = self._block(i, x_BND)
-            g_BN = self._evolve(g_BN, row_BN, i)
+        # The embedded tokens have no name here, which would hold them while the blocks run.
+        first = min(self.prune_from, len(self.blocks))
+        x_BND, g_BN = self._all(self._pos_embed(self.patch_embed(x)), None, 0, first, states)
         for start, end, kept in self.plan.groups:
-            last = end == len(self.blocks)
-            if kept == self.num_tokens or g_BN is None:
-                x_BND, g_BN = self._all(x_BND, g_BN, start, end)
+            if start >= len(self.blocks):
+                break
+            last, end = end == self.depth, min(end, len(self.blocks))
+            if kept == self.patch_embed.num_patches or g_BN is None:
+                x_BND, g_BN = self._all(x_BND, g_BN, start, end, states)
             else:
-                x_BND, g_BN = self._some(x_BND, g_BN, start, end, kept, drop=last and self.drop_at_end)
+                drop = last and self.drop_at_end
+                x_BND, g_BN = self._some(x_BND, g_BN, start, end, kept, drop, states)
         return x_BND
 
     def forward_head(self, x_BND: Tensor, pre_logits: bool = False) -> Tensor:
-        x_BD = self.norm(x_BND[:, 1:].mean(1))
+        x_BD = self.head_drop(self.norm(self.pool(x_BND)))
         return x_BD if pre_logits else self.head(x_BD)
 
     def forward(self, x: Tensor) -> Tensor | Output:
@@ -128,29 +106,19 @@ class EvoDeiT(SlowFastDeit):
         logits_BK = self.forward_head(x_BND)
         if not self.training:
             return logits_BK
-        class_BK = self.head_cls(self.norm_cls(x_BND[:, 0]))
-        return Output(logits_BK, extra={"class": class_BK}, task_loss=_two_heads)
+        class_BK = self.head_cls(self.head_drop(self.norm_cls(x_BND[:, 0])))
+        return Output(logits_BK, extra={"class": class_BK}, task_loss=two_heads, uses_teacher=False)
 
     # ---- timm's conventions
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        self.num_classes = num_classes
-        for name in self.classifier_names:
-            head = nn.Linear(self.embed_dim, num_classes) if num_classes else nn.Identity()
-            _init(head)
-            setattr(self, name, head.to(self.pos_embed))
+        check_pool(self, global_pool, "avg")
+        super().reset_classifier(num_classes, global_pool)
+        reset_heads(self, self.classifier_names)
 
-    def no_weight_decay(self) -> set[str]:
-        return {"cls_token", "pos_embed"}
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        return {
-            "stem": r"^cls_token|^pos_embed|^patch_embed",
-            "blocks": [(r"^blocks\.(\d+)", None), (r"^norm", (99999,))],
-        }
-
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        self.grad_checkpointing = enable
+    def set_input_size(self, *args: Any, **options: Any) -> None:
+        super().set_input_size(*args, **options)
+        self.set_selection(self.selection)
 
     # ---- checkpoints
 
@@ -170,24 +138,6 @@ class EvoDeiT(SlowFastDeit):
             elif parts[0] != "vs":
                 out[name] = tensor
         return out
-
-    def convert_trunk(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-        """timm's DeiT has our names already; the average head starts from its head and final norm."""
-        return dict(state_dict)
-
-
-def _two_heads(output: Output, target: Tensor, teacher: Tensor | None, smoothing: float) -> Tensor:
-    """Half the loss from the average head, half from the class head (official training code)."""
-    return 0.5 * cross_entropy(output.logits, target, smoothing) + 0.5 * cross_entropy(
-        output.extra["class"], target, smoothing
-    )
-
-
-def _init(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear):
-        trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
 
 
 register(EvoDeiT, VARIANTS)

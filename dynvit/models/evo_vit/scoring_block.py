@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from timm.models.vision_transformer import Block
-from torch import Tensor, nn
+from torch import Tensor
 
 from dynvit.layers.attention import attend, cls_attention
 
 
 class ScoringBlock(Block):
     """Parameter names as timm's ``Block``. No attention matrix is stored: the score is a small product of its own."""
-
-    def __init__(self, dim: int, num_heads: int, mlp_ratio: float = 4.0, drop_path: float = 0.0) -> None:
-        norm = partial(nn.LayerNorm, eps=1e-6)
-        super().__init__(dim, num_heads, mlp_ratio, qkv_bias=True, drop_path=drop_path, norm_layer=norm)
 
     def forward(
         self, x_BND: Tensor, score: bool = False, mask_B11N: Tensor | None = None
@@ -25,7 +19,7 @@ class ScoringBlock(Block):
         mask_B11N: float, added to the logits of each key (``-inf`` hides a token), or None.
         """
         y_BND, q_BHND, k_BHND = attend(self.attn, self.norm1(x_BND), mask_B11N=mask_B11N)
-        x_BND = x_BND + self.drop_path1(y_BND)
+        x_BND = x_BND + self.drop_path1(self.ls1(y_BND))
         row_BN = cls_attention(q_BHND, k_BHND, mask_B11N).sum(1)[:, 1:] if score else None
         del y_BND, q_BHND, k_BHND  # not held while the feed-forward, the peak of memory, runs
-        return x_BND + self.drop_path2(self.mlp(self.norm2(x_BND))), row_BN
+        return x_BND + self.drop_path2(self.ls2(self.mlp(self.norm2(x_BND)))), row_BN

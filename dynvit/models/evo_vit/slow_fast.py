@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from dynvit.interface import DynamicModel
 
 
-class SlowFast(DynamicModel, nn.Module):
-    """Base of Evo-DeiT and Evo-LeViT; tokens are ``[class, patches in raster order]`` throughout."""
+class SlowFast(DynamicModel):
+    """Mixin of Evo-DeiT and Evo-LeViT; tokens are ``[class, patches in raster order]`` throughout."""
 
     static_cost = True
 
-    def __init__(self, representative: Literal["none", "weighted", "mean"]) -> None:
-        super().__init__()
+    def __init__(self, representative: Literal["none", "weighted", "mean"], **backbone: Any) -> None:
+        super().__init__(**backbone)
         if representative not in ("none", "weighted", "mean"):
             raise ValueError(f'representative is "none", "weighted" or "mean", not {representative!r}')
         self.representative = representative

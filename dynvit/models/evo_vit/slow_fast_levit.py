@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dynvit.layers.token_gather import gather_tokens, scatter_tokens
+from dynvit.layers.token_gather import gather_tokens, scatter_tokens, top_tokens
 from dynvit.models.evo_vit.levit import Layer
 from dynvit.models.evo_vit.slow_fast import SlowFast
 
@@ -43,7 +43,7 @@ class SlowFastLevit(SlowFast):
 
     def _some(self, group: list[Layer], x_BNC: Tensor, g_BN: Tensor, kept: int) -> tuple[Tensor, Tensor]:
         """A group of layers on the `kept` best tokens and the representative of the others."""
-        top_BK = g_BN.detach().topk(kept, dim=1).indices
+        top_BK = top_tokens(g_BN.detach(), kept)
         active_BN = torch.zeros_like(g_BN, dtype=torch.bool).scatter_(1, top_BK, True)
         rest_BN1 = F.pad(~active_BN, (1, 0)).unsqueeze(-1)
         if self.execution == "masked" and not self.training:

@@ -13,15 +13,16 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from timm.layers import trunc_normal_
-from timm.models import checkpoint_seq
+from timm.models import checkpoint
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
+from dynvit.checkpoint.pos_embed import resize_position_table
 from dynvit.interface import DynamicModel
+from dynvit.layers.classifiers import check_pool, reset_heads
 from dynvit.layers.intermediates import TokenIntermediates
 from dynvit.layers.no_dropout import remove_idle_dropout
 from dynvit.layers.option_checks import check_heads, check_not_negative, check_positive
-from dynvit.layers.position_table import resize_position_table
 from dynvit.models.lv_vit.mix_token import random_box, swap
 from dynvit.models.lv_vit.stem import LVStem
 from dynvit.output import Output, cross_entropy
@@ -96,50 +97,37 @@ class LVTransformer(TokenIntermediates, DynamicModel, VisionTransformer):
         )  # fmt: skip
         remove_idle_dropout(self)
         trunc_normal_(self.cls_token, std=0.02)
-        self.img_size = img_size
-        self.aux_head = self._new_head()
+        reset_heads(self, ("aux_head",))
 
     # ---- forward
 
-    def forward_features(self, x: Tensor) -> Tensor:
+    def _features(self, x: Tensor, states: list[Tensor] | None = None) -> Tensor:
         """Normalized tokens ``[B, 1 + N, C]``, class token first, not mixed."""
-        return self._run(self.patch_embed(x))
+        return self._run(self.patch_embed(x), states)
 
     def forward_head(self, x_BTC: Tensor, pre_logits: bool = False) -> Tensor:
         """Logits; `pre_logits`: the class token."""
-        x_BC = self.head_drop(x_BTC[:, 0])
+        x_BC = self.head_drop(self.pool(x_BTC))
         if pre_logits or not self.num_classes:
             return x_BC
         return torch.add(self.head(x_BC), self.aux_head(x_BTC[:, 1:]).amax(1), alpha=0.5)
 
-    def _run(self, x_BNC: Tensor) -> Tensor:
-        x_BTC = self._pos_embed(x_BNC)
-        if self.trace is not None:
-            for _ in self.blocks:
-                self.trace.record(torch.ones_like(x_BNC[..., 0], dtype=torch.bool))
-        if self.grad_checkpointing and self.training:
-            return self.norm(checkpoint_seq(self.blocks, x_BTC))
-        return self.norm(self.blocks(x_BTC))
-
-    def _states(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        states = [self._pos_embed(self.patch_embed(images))]
+    def _run(self, x_BNC: Tensor, states: list[Tensor] | None = None) -> Tensor:
+        x_BTC, again = self._pos_embed(x_BNC), self.grad_checkpointing and self.training
         for block in self.blocks:
-            states.append(block(states[-1]))
-        return states[-1], states[1:]
+            if self.trace is not None:
+                self.trace.record(torch.ones_like(x_BNC[..., 0], dtype=torch.bool))
+            x_BTC = checkpoint(block, x_BTC) if again else block(x_BTC)
+            if states is not None:
+                states.append(x_BTC)
+        return self.norm(x_BTC)
 
     # ---- timm's conventions
 
-    def _new_head(self) -> nn.Module:
-        if not self.num_classes:
-            return nn.Identity()
-        head = nn.Linear(self.embed_dim, self.num_classes)
-        trunc_normal_(head.weight, std=0.02)
-        nn.init.zeros_(head.bias)
-        return head
-
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        self.num_classes = num_classes
-        self.head, self.aux_head = self._new_head().to(self.pos_embed), self._new_head().to(self.pos_embed)
+        check_pool(self, global_pool, "token")
+        super().reset_classifier(num_classes, global_pool)
+        reset_heads(self, self.classifier_names)
 
     def token_classifier(self) -> nn.Module:
         return self.aux_head  # type: ignore[no-any-return]

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from timm.layers import to_2tuple
 from torch import Tensor, nn
 
 
@@ -25,22 +26,33 @@ class LVStem(nn.Module):
         super().__init__()
         if len(strides) != 4 or any(s < 1 for s in strides):
             raise ValueError(f"stem_strides are four positive numbers, got {tuple(strides)}")
-        size = (img_size, img_size) if isinstance(img_size, int) else tuple(img_size)
         self.strides = tuple(strides)
-        self.grid_size = tuple(_grid(n, self.strides) for n in size)
-        self.num_patches = math.prod(self.grid_size)
-        if not self.num_patches:
-            raise ValueError(f"img_size {size} leaves no token with stem_strides {self.strides}")
+        self.set_input_size(img_size)
         channels, kernels = (in_chans, width, width, width), (7, 3, 3)
         for i in range(3):
             conv = nn.Conv2d(channels[i], width, kernels[i], strides[i], kernels[i] // 2, bias=False)
             self.add_module(f"conv{i + 1}", conv)
             self.add_module(f"bn{i + 1}", nn.BatchNorm2d(width))
         self.proj = nn.Conv2d(width, embed_dim, strides[3], strides[3])
-        self.img_size = size
 
-    def feat_ratio(self) -> int:
-        return math.prod(self.strides)
+    def set_input_size(
+        self, img_size: int | tuple[int, int] | None = None, patch_size: int | tuple[int, int] | None = None
+    ) -> None:
+        """Set the size of the images, and with it the grid; the stem stays as it is."""
+        if patch_size is not None:
+            raise ValueError("LV-ViT's patches follow from stem_strides: patch_size cannot be set")
+        size = self.img_size if img_size is None else to_2tuple(img_size)
+        grid = tuple(_grid(n, self.strides) for n in size)
+        if not math.prod(grid):
+            raise ValueError(f"img_size {size} leaves no token with stem_strides {self.strides}")
+        self.img_size, self.grid_size, self.num_patches = tuple(size), grid, math.prod(grid)
+
+    def feat_ratio(self, as_scalar: bool = True) -> int | tuple[int, int]:
+        ratio = math.prod(self.strides)
+        return ratio if as_scalar else (ratio, ratio)
+
+    def dynamic_feat_size(self, img_size: tuple[int, int]) -> tuple[int, int]:
+        return _grid(img_size[0], self.strides), _grid(img_size[1], self.strides)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         if tuple(x_BCHW.shape[-2:]) != self.img_size:

@@ -34,13 +34,14 @@ class CachedKVBlock(Block):
         heads = self.attn.num_heads
         q_BHNE = q_BNC.unflatten(-1, (heads, -1)).transpose(1, 2)
         k_BHME, v_BHME = kv_BMC.unflatten(-1, (2, heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        q_BHNE, k_BHME = self.attn.q_norm(q_BHNE), self.attn.k_norm(k_BHME)
         out_BHNE = F.scaled_dot_product_attention(q_BHNE, k_BHME, v_BHME, attn_mask=mask)
         return out_BHNE.transpose(1, 2).flatten(2)
 
     def finish(self, x: Tensor, attended: Tensor, drop: float = 0.0) -> Tensor:
         """Return the block's output for the queries' tokens: projection, residual, MLP, residual; ``[..., C]``."""
-        x = x + drop_path(self.attn.proj(attended), drop, self.training)
-        return x + drop_path(self.mlp(self.norm2(x)), drop, self.training)
+        x = x + drop_path(self.ls1(self.attn.proj(attended)), drop, self.training)
+        return x + drop_path(self.ls2(self.mlp(self.norm2(x))), drop, self.training)
 
     def keys(self, x_BMC: Tensor) -> Tensor:
         """Keys and values of states: ``[B, M, 2C]``."""

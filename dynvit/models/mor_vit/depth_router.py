@@ -10,8 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from dynvit.layers.full_precision import run_at_full_precision
 
 
 @dataclass
@@ -55,9 +58,10 @@ class DepthRouter(nn.Module):
             self.register_buffer("bias_D", torch.zeros(depth))
         else:
             self.bias_D = None
+        self.load_D: Tensor | None = None  # how often each depth was chosen since the last `follow_load`
 
     def forward(self, x_BMC: Tensor) -> DepthChoice:
-        logits_BMD = full_precision(self.net(x_BMC))
+        logits_BMD = run_at_full_precision(self.net, x_BMC)
         noisy_BMD = logits_BMD
         if self.training:
             noisy_BMD = logits_BMD + gumbel_like(logits_BMD)
@@ -65,7 +69,8 @@ class DepthRouter(nn.Module):
         ranked_BMD = noisy_BMD if self.bias_D is None else noisy_BMD + self.bias_D
         chosen_BM = ranked_BMD.argmax(-1)
         if self.training and self.bias_D is not None:
-            self._follow_load(chosen_BM)
+            load_D = F.one_hot(chosen_BM[:, 1:], len(self.bias_D)).sum((0, 1))
+            self.load_D = load_D if self.load_D is None else self.load_D + load_D
         depth_BM = at_least(chosen_BM + 1, self.floor).clamp(max=self.layers)
         gates_BMS = self._gates(chosen_BM, probs_BMD) if self.training else None
         return DepthChoice(depth_BM, gates_BMS, logits_BMD, probs_BMD, chosen_BM)
@@ -78,32 +83,37 @@ class DepthRouter(nn.Module):
         return gates_BMD.masked_fill(kept_MD, 1.0)[..., : self.layers]
 
     @torch.no_grad()
-    def _follow_load(self, chosen_BM: Tensor, rate: float = 1e-3) -> None:
-        """Loss-free balancing: depths chosen less than the mean become more attractive."""
-        load_D = F.one_hot(chosen_BM[:, 1:], len(self.bias_D)).to(self.bias_D).mean((0, 1))
-        self.bias_D += rate * torch.sign(load_D.mean() - load_D)
+    def follow_load(self, rate: float = 1e-3) -> None:
+        """Loss-free balancing: depths chosen less than the mean, over all processes, become more attractive."""
+        if self.load_D is None:
+            return
+        load_D, self.load_D = self.load_D, None
+        if dist.is_available() and dist.is_initialized():
+            dist.all_reduce(load_D)
+        self.bias_D += rate * torch.sign(load_D.double().mean() - load_D).to(self.bias_D)
 
 
 class RandomDepth(nn.Module):
     """Control without a router: uniform depths, drawn again in training, one fixed map of positions in evaluation."""
 
-    def __init__(self, depth: int, layers: int, floor: int) -> None:
+    def __init__(self, depth: int, layers: int, floor: int, tokens: int) -> None:
         super().__init__()
         self.depth, self.layers, self.floor = depth, layers, floor
         self.register_buffer("fixed_M", torch.zeros(0, dtype=torch.int64), persistent=False)
+        self.draw(tokens)
+
+    def draw(self, tokens: int) -> None:
+        """Draw the map of evaluation for a number of tokens, class token included; the same at every call."""
+        shape, generator = (tokens,), torch.Generator().manual_seed(0)
+        fixed_M = torch.randint(1, self.depth + 1, shape, generator=generator, device="cpu")
+        self.fixed_M = fixed_M.to(self.fixed_M.device)
 
     def forward(self, x_BMC: Tensor) -> DepthChoice:
-        B, M, _ = x_BMC.shape
         if self.training:
-            depth_BM = torch.randint(1, self.depth + 1, (B, M), device=x_BMC.device)
+            depth_BM = torch.randint(1, self.depth + 1, x_BMC.shape[:2], device=x_BMC.device)
         else:
-            if len(self.fixed_M) != M:
-                self.fixed_M = self._draw(M).to(x_BMC.device)
-            depth_BM = self.fixed_M.expand(B, M)
+            depth_BM = self.fixed_M.expand(x_BMC.shape[0], -1)
         return DepthChoice(at_least(depth_BM, self.floor).clamp(max=self.layers))
-
-    def _draw(self, tokens: int) -> Tensor:
-        return torch.randint(1, self.depth + 1, (tokens,), generator=torch.Generator().manual_seed(0), device="cpu")
 
 
 def router_net(kind: str, dim: int, out: int) -> nn.Module:
@@ -127,26 +137,3 @@ def at_least(depth_BM: Tensor, floor: int) -> Tensor:
 def gumbel_like(logits: Tensor) -> Tensor:
     """Gumbel noise; an exponential draw of exactly 0 would make it infinite."""
     return -torch.empty_like(logits).exponential_().clamp_(min=torch.finfo(logits.dtype).tiny).log()
-
-
-def full_precision(logits: Tensor) -> Tensor:
-    """Half precision logits in float32: a softmax over depths and its squares need the range."""
-    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
-
-
-def z_loss(logits: Tensor) -> Tensor:
-    """Mean over tokens of (log-sum-exp of the logits)^2; logits ``[..., D]``."""
-    return logits.logsumexp(-1).square().mean()
-
-
-def variance_balance(probs_BND: Tensor) -> Tensor:
-    """relu(Var_d(u)), u the mean routing probability of each depth over the patches (population variance)."""
-    u_D = probs_BND.mean((0, 1))
-    return torch.relu((u_D / u_D.sum()).var(correction=0))
-
-
-def switch_balance(probs_BND: Tensor, chosen_BN: Tensor) -> Tensor:
-    """D sum_l E_l A_l: mean probability times share of the patches that chose depth l; 1 when uniform."""
-    depths = probs_BND.shape[-1]
-    share_D = F.one_hot(chosen_BN, depths).to(probs_BND).mean((0, 1))
-    return depths * (probs_BND.mean((0, 1)) * share_D).sum()

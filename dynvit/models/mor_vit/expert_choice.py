@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dynvit.layers.token_gather import gather_tokens
+from dynvit.layers.token_gather import gather_tokens, top_tokens
 from dynvit.models.mor_vit.cached_kv_block import where_active
 from dynvit.models.mor_vit.expert_router import ExpertRouter
 from dynvit.models.mor_vit.forward_record import ForwardRecord
@@ -37,7 +37,7 @@ def run_masked(
             candidates_BN = all_BN
         logits_BN = router.logits(routed, x_BMC[:, 1:])
         ranked_BN = logits_BN.masked_fill(~candidates_BN, float("-inf"))
-        best_BK = ranked_BN.topk(kept[unit.recursion], sorted=False).indices
+        best_BK = top_tokens(ranked_BN, kept[unit.recursion])
         selected_BN = torch.zeros_like(candidates_BN).scatter(1, best_BK, True)
         active_BM = torch.cat([all_BN[:, :1], selected_BN], 1)
         state_BMC = x_BMC
@@ -93,7 +93,7 @@ def _best_first(order: SortedTokens, x_BMC: Tensor, logits_BN: Tensor, keep: int
     """Reorder the candidates, rows 1..N, so that the kept ones come first; the class token stays row 0."""
     if keep == logits_BN.shape[1]:
         return x_BMC, logits_BN
-    ranking_BN = logits_BN.argsort(1, descending=True)
+    ranking_BN = top_tokens(logits_BN, logits_BN.shape[1])
     moved_BK = torch.cat([torch.zeros_like(ranking_BN[:, :1]), 1 + ranking_BN], 1)
     order.order_BM = replace_first(order.order_BM, order.order_BM.gather(1, moved_BK), 1)
     return replace_first(x_BMC, gather_tokens(x_BMC, moved_BK), 1), logits_BN.gather(1, ranking_BN)

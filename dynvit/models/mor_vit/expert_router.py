@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dynvit.models.mor_vit.depth_router import full_precision, router_net
+from dynvit.layers.full_precision import run_at_full_precision
+from dynvit.models.mor_vit.depth_router import router_net
 
 
 class ExpertRouter(nn.Module):
@@ -27,7 +28,7 @@ class ExpertRouter(nn.Module):
 
     def logits(self, i: int, x_BNC: Tensor) -> Tensor:
         """Logits ``[B, N]`` of the i-th router."""
-        return full_precision(self.nets[i](x_BNC)).squeeze(-1)
+        return run_at_full_precision(self.nets[i], x_BNC).squeeze(-1)
 
     def combine(self, before_BKC: Tensor, after_BKC: Tensor, logits_BN: Tensor) -> Tensor:
         """New state of the rows [class token, selected patches] of a recursion.

@@ -10,29 +10,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any, Literal
 
 import torch
-from timm.models.vision_transformer import VisionTransformer, init_weights_vit_timm
-from torch import Tensor, nn
+from torch import Tensor
 
-from dynvit.interface import DynamicModel
+from dynvit.layers.deit import DeiT
 from dynvit.layers.intermediates import TokenIntermediates
-from dynvit.layers.option_checks import check_choices, check_heads, check_not_negative, check_positive
-from dynvit.layers.position_table import resize_position_table
+from dynvit.layers.option_checks import check_choices, check_not_negative, check_positive
 from dynvit.models.mor_vit import expert_choice, token_choice
 from dynvit.models.mor_vit.cached_kv_block import CachedKVBlock
-from dynvit.models.mor_vit.depth_router import (
-    DepthChoice,
-    DepthRouter,
-    RandomDepth,
-    switch_balance,
-    variance_balance,
-    z_loss,
-)
+from dynvit.models.mor_vit.depth_router import DepthChoice, DepthRouter, RandomDepth
 from dynvit.models.mor_vit.expert_router import ExpertRouter, capacities, kept_tokens
 from dynvit.models.mor_vit.forward_record import ForwardRecord
+from dynvit.models.mor_vit.loss import routing_losses
 from dynvit.models.mor_vit.recursive_stack import RecursiveStack
 from dynvit.models.mor_vit.weight_sharing import make_schedule, source_layers
 from dynvit.output import Output
@@ -54,7 +45,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-class MoRViT(TokenIntermediates, DynamicModel, VisionTransformer):
+class MoRViT(TokenIntermediates, DeiT):
     """Vision transformer with shared layers and a token router (reconstructed).
 
     sharing: which layers share weights (`mor_vit.weight_sharing`).
@@ -75,19 +66,11 @@ class MoRViT(TokenIntermediates, DynamicModel, VisionTransformer):
     aux_loss: with expert routing, weight of the loss that makes a router predict its own selection.
     """
 
-    first_conv = "patch_embed.proj"
+    block_fn = CachedKVBlock
 
     def __init__(
         self,
-        img_size: int | tuple[int, int] = 224,
-        patch_size: int = 16,
-        in_chans: int = 3,
-        num_classes: int = 1000,
-        embed_dim: int = 192,
         depth: int = 12,
-        num_heads: int = 3,
-        mlp_ratio: float = 4.0,
-        drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
         sharing: Literal["none", "cycle", "sequence", "middle_cycle", "middle_sequence"] = "middle_cycle",
         recursion: int = 10,
@@ -105,21 +88,17 @@ class MoRViT(TokenIntermediates, DynamicModel, VisionTransformer):
         gating: Literal["weighted", "additive", "replace"] = "weighted",
         alpha: float = 0.1,
         aux_loss: float = 1e-3,
+        **backbone: Any,
     ) -> None:
         check_choices(MoRViT.__init__, locals())
         check_positive(depth=depth, temperature=temperature, alpha=alpha)
         check_not_negative(
             z_loss=z_loss or 0.0, balance_weight=balance_weight, aux_loss=aux_loss, capacity_warmup=capacity_warmup
         )
-        check_heads(embed_dim, num_heads)
         schedule = make_schedule(sharing, depth, recursion, routed=routing == "expert")
         self.shares = capacities(capacity, recursion)
-        norm = partial(nn.LayerNorm, eps=1e-6)
-        super().__init__(
-            img_size=img_size, patch_size=patch_size, in_chans=in_chans, num_classes=num_classes, embed_dim=embed_dim,
-            depth=0, num_heads=num_heads, mlp_ratio=mlp_ratio, drop_rate=drop_rate, norm_layer=norm,
-        )  # fmt: skip
-        self.img_size, self.routing, self.balance, self.confidence = img_size, routing, balance, confidence
+        super().__init__(depth=len(schedule.weights), **backbone)
+        self.routing, self.balance, self.confidence = routing, balance, confidence
         self.weights = {
             "z": (1e-3 if routing == "token" else 0.0) if z_loss is None else z_loss,
             "balance": balance_weight if balance in ("variance", "switch") else 0.0,
@@ -129,19 +108,16 @@ class MoRViT(TokenIntermediates, DynamicModel, VisionTransformer):
 
         layers = len(schedule.layers)
         drops = [drop_path_rate * i / max(layers - 1, 1) for i in range(layers)]
-        block = partial(CachedKVBlock, embed_dim, num_heads, mlp_ratio, qkv_bias=True, norm_layer=norm)
-        self.blocks = RecursiveStack(schedule, block, context, drops)
-        self.blocks.apply(init_weights_vit_timm)
-        self.feature_info = [
-            {"module": f"blocks.{i}", "num_chs": embed_dim, "reduction": patch_size} for i in range(layers)
-        ]
+        self.blocks = RecursiveStack(schedule, self.blocks, context, drops)
+        info = self.feature_info[0]
+        self.feature_info = [{**info, "module": f"blocks.{name}"} for name in schedule.layers]
         floor = depth if cls_depth == "full" else math.ceil(0.75 * depth)
         if routing == "token":
-            self.router = DepthRouter(embed_dim, depth, layers, router, temperature, floor, balance == "loss_free")
+            self.router = DepthRouter(self.embed_dim, depth, layers, router, temperature, floor, balance == "loss_free")
         elif routing == "random":
-            self.router = RandomDepth(depth, layers, floor)
+            self.router = RandomDepth(depth, layers, floor, 1 + self.patch_embed.num_patches)
         elif routing == "expert":
-            self.router = ExpertRouter(embed_dim, len(schedule.routed), router, alpha, temperature, gating)
+            self.router = ExpertRouter(self.embed_dim, len(schedule.routed), router, alpha, temperature, gating)
             if capacity_warmup:
                 self.register_buffer("warmup_step", torch.zeros((), dtype=torch.int64))
         self.capacity_warmup = capacity_warmup
@@ -150,6 +126,11 @@ class MoRViT(TokenIntermediates, DynamicModel, VisionTransformer):
         """Place in the capacity warm-up; otherwise each training forward counts as a step."""
         if self.capacity_warmup and self.routing == "expert":
             self.warmup_step.fill_(step)
+
+    def end_step(self) -> None:
+        """Move the bias of loss-free balancing by the depths chosen in this step."""
+        if self.routing == "token":
+            self.router.follow_load()
 
     @property
     def at_final_operating_point(self) -> bool:
@@ -163,20 +144,41 @@ class MoRViT(TokenIntermediates, DynamicModel, VisionTransformer):
     def forward(self, images: Tensor) -> Tensor | Output:
         """Logits ``[B, K]``; in training with a router an ``Output`` with its losses and ``extra["depth"]`` [B, N]."""
         x_BMC, choice, record = self._propagate(images)
-        logits = self.forward_head(self.norm(x_BMC))
-        extra = {}
-        if self.confidence and self.routing == "token":
-            extra["confidence"] = choice.confidence_B
-            logits = logits * extra["confidence"][:, None].to(logits.dtype)
+        logits = self.forward_head(self._finish(x_BMC, choice))
         if not self.training or self.routing == "off":
             return logits
-        losses = self._losses(choice, record)
-        extra["depth"] = sum(active_BN.int() for active_BN in record.active)
+        losses = routing_losses(choice, record, self.balance)
+        losses = {name: loss for name, loss in losses.items() if self.weights[name]}
+        extra = {"depth": sum(active_BN.int() for active_BN in record.active)}
+        if self._scales_logits:
+            extra["confidence"] = choice.confidence_B
         return Output(logits, losses, extra, {name: self.weights[name] for name in losses})
 
-    def forward_features(self, images: Tensor) -> Tensor:
-        """Normalized tokens ``[B, 1 + N, C]`` in raster order, class token first."""
-        return self.norm(self._propagate(images)[0])
+    def _features(self, images: Tensor, states: list[Tensor] | None = None) -> Tensor:
+        """Normalized tokens ``[B, 1 + N, C]`` in raster order, class token first.
+
+        With `confidence` the factor of the logits is the tensor's attribute ``confidence_B``, for `forward_head`.
+        """
+        return self._finish(*self._propagate(images, states)[:2])
+
+    def forward_head(self, x_BMC: Tensor, pre_logits: bool = False) -> Tensor:
+        logits = super().forward_head(x_BMC, pre_logits)
+        if pre_logits or not self.num_classes or not self._scales_logits:
+            return logits
+        confidence_B = getattr(x_BMC, "confidence_B", None)
+        if confidence_B is None:
+            raise ValueError("with confidence, forward_head takes the tensor that forward_features returned")
+        return logits * confidence_B[:, None].to(logits.dtype)
+
+    def _finish(self, x_BMC: Tensor, choice: DepthChoice | None) -> Tensor:
+        x_BMC = self.norm(x_BMC)
+        if self._scales_logits:
+            x_BMC.confidence_B = choice.confidence_B
+        return x_BMC
+
+    @property
+    def _scales_logits(self) -> bool:
+        return self.confidence and self.routing == "token"
 
     def _propagate(
         self, images: Tensor, states: list[Tensor] | None = None
@@ -193,7 +195,8 @@ class MoRViT(TokenIntermediates, DynamicModel, VisionTransformer):
             x_BMC = token_choice.run_plain(self.blocks, x_BMC, record)
         else:
             choice = self.router(x_BMC)
-            run = token_choice.run_masked if masked or self.training else token_choice.run_gathered
+            dense = masked or self.training or torch.compiler.is_compiling()  # gathered shapes depend on the images
+            run = token_choice.run_masked if dense else token_choice.run_gathered
             x_BMC = run(self.blocks, x_BMC, choice, record)
         if self.trace is not None:
             for active_BN, scores_BN in zip(record.active, record.scores, strict=True):
@@ -209,26 +212,24 @@ class MoRViT(TokenIntermediates, DynamicModel, VisionTransformer):
             self.warmup_step += 1
         return kept_tokens(self.shares, tokens, progress)
 
-    def _losses(self, choice: DepthChoice | None, record: ForwardRecord) -> dict[str, Tensor]:
-        """Unweighted terms of those losses that have a weight."""
-        losses = {}
-        if self.routing == "expert":
-            losses = {"z": sum(record.z), "aux": sum(record.aux)}
-        elif self.routing == "token":
-            probs_BND, chosen_BN = choice.probs_BMD[:, 1:], choice.chosen_BM[:, 1:]
-            even = switch_balance(probs_BND, chosen_BN) if self.balance == "switch" else variance_balance(probs_BND)
-            losses = {"z": z_loss(choice.logits_BMD), "balance": even}
-        return {name: loss for name, loss in losses.items() if self.weights[name]}
-
-    def _states(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        states: list[Tensor] = []
-        return self._propagate(images, states)[0], states
-
     @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         layers = [(r"^blocks\.(\d+)", None), (r"^blocks\.head", (-1,)), (r"^blocks\.shared\.(\d+)", None)]
-        ends = [(r"^blocks\.tail", (99998,)), (r"^norm", (99999,))]
-        return {"stem": r"^cls_token|pos_embed|patch_embed|router", "blocks": layers + ends}
+        return {
+            **super().group_matcher(coarse),
+            "blocks": [*layers, (r"^blocks\.tail", (99998,)), (r"^norm", (99999,))],
+        }
+
+    def set_input_size(self, *args: Any, **options: Any) -> None:
+        super().set_input_size(*args, **options)
+        if self.routing == "random":
+            self.router.draw(1 + self.patch_embed.num_patches)
+
+    def prune_intermediate_layers(self, *args: Any, **options: Any) -> list[int]:
+        take = super().prune_intermediate_layers(*args, **options)
+        if self.routing == "expert":
+            self.router.nets = self.router.nets[: len(self.blocks.schedule.routed)]
+        return take
 
     def convert_trunk(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """timm DeiT -> ours: ends from the ends, shared layers from evenly spaced ones (12 layers: 0, 6, 11)."""
@@ -237,7 +238,7 @@ class MoRViT(TokenIntermediates, DynamicModel, VisionTransformer):
         for ours, layer in source_layers(self.blocks.schedule, 1 + max(numbers, default=0)).items():
             prefix = f"blocks.{layer}."
             own |= {f"blocks.{ours}.{n.removeprefix(prefix)}": v for n, v in state_dict.items() if n.startswith(prefix)}
-        return resize_position_table(own, self)
+        return super().convert_trunk(own)
 
     def convert_official(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Without sharing and router the model is DeiT, names included; MoR-ViT itself published nothing to load."""

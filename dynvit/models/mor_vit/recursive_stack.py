@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -18,12 +18,20 @@ KVCache = dict[str, Any]  # name of the weights -> keys and values of their last
 class RecursiveStack(SharedBlocks):
     """``CachedKVBlock`` s of a schedule; drops: stochastic depth rate per layer, so a shared block has several."""
 
-    def __init__(
-        self, schedule: Schedule, build: Callable[[], nn.Module], context: str, drops: Sequence[float]
-    ) -> None:
-        super().__init__(schedule, build)
+    def __init__(self, schedule: Schedule, blocks: Iterable[nn.Module], context: str, drops: Sequence[float]) -> None:
+        super().__init__(schedule, blocks)
         self.schedule, self.context, self.drops = schedule, context, tuple(drops)
         self.grad_checkpointing = False
+
+    def __getitem__(self, layer: int | slice) -> nn.Module:
+        """The block of a layer; of a slice, which timm takes to drop layers, the stack of the first ones."""
+        if not isinstance(layer, slice):
+            return super().__getitem__(layer)
+        schedule = self.schedule.first(len(range(len(self))[layer]))
+        blocks = (self.get_submodule(name) for name in schedule.weights)
+        part = RecursiveStack(schedule, blocks, self.context, self.drops)
+        part.grad_checkpointing = self.grad_checkpointing
+        return part.train(self.training)
 
     def dense(self, i: int, x_BMC: Tensor, active_BM: Tensor | None, cache: KVCache) -> Tensor:
         """Return every token after layer i; active_BM None: the plain block, in any context.

@@ -15,7 +15,7 @@ A *unit* is what one recursion runs: u layers of a cycle, one layer of a sequenc
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from torch import nn
@@ -46,6 +46,10 @@ class Schedule:
         for unit in self.units:
             yield unit, range(first, first + len(unit.layers))
             first += len(unit.layers)
+
+    def first(self, layers: int) -> Schedule:
+        """The units that contain the first layers: the last of them as a whole."""
+        return Schedule(tuple(unit for unit, span in self.spans() if span.start < layers))
 
     @property
     def routed(self) -> tuple[Unit, ...]:
@@ -127,15 +131,15 @@ class SharedBlocks(nn.Module):
     Parameters are called ``0 ..`` without sharing, else ``head``, ``shared.0 ..``, ``tail``.
     """
 
-    def __init__(self, schedule: Schedule, build: Callable[[], nn.Module]) -> None:
+    def __init__(self, schedule: Schedule, blocks: Iterable[nn.Module]) -> None:
         super().__init__()
         shared = nn.ModuleList()
-        for name in schedule.weights:
+        for name, block in zip(schedule.weights, blocks, strict=True):
             if name.startswith("shared."):
-                shared.append(build())
+                shared.append(block)
                 self.shared = shared
             else:
-                self.add_module(name, build())
+                self.add_module(name, block)
         self._layers = schedule.layers
 
     def __len__(self) -> int:

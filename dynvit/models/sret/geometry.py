@@ -7,6 +7,15 @@ from collections.abc import Sequence
 UNIQUE = (2, 5, 3)  # unique blocks per stage of every released model
 
 
+def check_widths(base_dim: int, heads: Sequence[int], mlp_ratio: float, nll_ratio: float) -> None:
+    if len(heads) != 3 or min(heads) < 1:
+        raise ValueError(f"heads must be three numbers of at least 1, one per stage, not {tuple(heads)!r}")
+    if any(heads[s + 1] % heads[s] for s in range(2)):
+        raise ValueError(f"heads of a stage must be a multiple of the stage before, not {tuple(heads)!r}")
+    if base_dim < 2 or min(mlp_ratio, nll_ratio) * base_dim < 1:
+        raise ValueError(f"base_dim {base_dim} is too small for mlp_ratio {mlp_ratio} and nll_ratio {nll_ratio}")
+
+
 def plan_grids(img_size: int | Sequence[int], stem_strides: Sequence[int]) -> list[tuple[int, int]]:
     """(rows, columns) of every stage: the stem divides by its strides, each pooling by two."""
     size = (img_size, img_size) if isinstance(img_size, int) else tuple(img_size)

@@ -13,15 +13,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
-from timm.layers import trunc_normal_
-from timm.models._features import feature_take_indices
+from timm.layers import to_2tuple, trunc_normal_
 from torch import Tensor, nn
 
 from dynvit.checkpoint.key_mapping import rename
-from dynvit.interface import DynamicModel
+from dynvit.checkpoint.pos_embed import resample_map
+from dynvit.interface import DynamicModel, side_or_sides
+from dynvit.layers.classifiers import check_pool
 from dynvit.layers.intermediates import PyramidIntermediates
 from dynvit.models.sret.block import EPS, Mlp, RecursiveBlock, RecursiveStage, SlicedAttention
 from dynvit.models.sret.geometry import (
+    check_widths,
     plan_depth,
     plan_drop_path,
     plan_grids,
@@ -71,14 +73,14 @@ class SReT(PyramidIntermediates, DynamicModel, nn.Module):
         drop_rate: float = 0.0,
     ) -> None:
         super().__init__()
-        _check(base_dim, heads, mlp_ratio, nll_ratio)
+        check_widths(base_dim, heads, mlp_ratio, nll_ratio)
         depth = plan_depth(depth, recursion, unique)
         grids = plan_grids(img_size, stem_strides)
         slices = plan_slices(groups, grids, recursion)
         rates = plan_drop_path(drop_path_rate, depth, recursion)
         widths = [base_dim * h for h in heads]
-        self.img_size, self.in_chans, self.num_classes = img_size, in_chans, num_classes
-        self.input_size = tuple(n * reduction(stem_strides, 0) for n in grids[0])
+        self.in_chans, self.num_classes = in_chans, num_classes
+        self.stem_strides, self.groups = tuple(stem_strides), groups
         self.num_features = self.head_hidden_size = self.embed_dim = widths[-1]
         self.recursion, self.nlls_per_block = recursion, plan_projections(nll, recursion)
         self.global_pool = "avg"
@@ -101,12 +103,24 @@ class SReT(PyramidIntermediates, DynamicModel, nn.Module):
         self.norm = nn.LayerNorm(widths[-1], eps=EPS)
         self.head_drop = nn.Dropout(drop_rate)
         self.head = self._classifier(num_classes)
-        self.seeded = SeededPermuter([stage.tokens for stage in self.stages for _ in range(stage.permutations())])
+        self.seeded = self._seeded()
         self.feature_info = [
             {"num_chs": widths[s], "reduction": reduction(stem_strides, s), "module": f"stages.{s}"}
             for s in range(len(grids))
         ]
         trunc_normal_(self.pos_embed, std=0.02)  # all else keeps PyTorch's own initialization, as officially
+
+    def _seeded(self) -> SeededPermuter:
+        return SeededPermuter([stage.tokens for stage in self.stages for _ in range(stage.permutations())])
+
+    @property
+    def img_size(self) -> int | tuple[int, int]:
+        pixels = self.feature_info[0]["reduction"]
+        return side_or_sides(tuple(side * pixels for side in self.grid))
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        return self.stages[0].grid
 
     @property
     def permuter(self) -> Permuter:
@@ -133,8 +147,8 @@ class SReT(PyramidIntermediates, DynamicModel, nn.Module):
 
     def _maps(self, x_BCHW: Tensor, last: int) -> list[Tensor]:
         """Output map of every stage up to `last`."""
-        if tuple(x_BCHW.shape[-2:]) != self.input_size:
-            h, w = self.input_size
+        if side_or_sides(tuple(x_BCHW.shape[-2:])) != self.img_size:
+            h, w = to_2tuple(self.img_size)
             raise ValueError(f"image size {tuple(x_BCHW.shape[-2:])}, but the model was built for {h} x {w}")
         x_BNC = tokens_of(self.stem(x_BCHW)) + tokens_of(self.pos_embed)
         maps: list[Tensor] = []
@@ -184,8 +198,7 @@ class SReT(PyramidIntermediates, DynamicModel, nn.Module):
         return self.head
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        if global_pool not in (None, "avg", ""):
-            raise ValueError(f"global_pool must be 'avg' or '' (none), not {global_pool!r}")
+        check_pool(self, global_pool, "avg")
         self.global_pool = self.global_pool if global_pool is None else global_pool
         self.num_classes = num_classes
         self.head = self._classifier(num_classes).to(self.pos_embed).train(self.training)
@@ -194,25 +207,26 @@ class SReT(PyramidIntermediates, DynamicModel, nn.Module):
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
         """Drop what the chosen intermediates do not need."""
-        take, deepest = feature_take_indices(len(self.stages), indices)
-        self.stages, self.pools = self.stages[: deepest + 1], self.pools[:deepest]
-        if prune_norm:
-            self.norm = nn.Identity()
-        if prune_head:
-            self.reset_classifier(0, "")
+        take = super().prune_intermediate_layers(indices, prune_norm, prune_head)
+        self.pools = self.pools[: len(self.stages) - 1]
         return take
+
+    def set_input_size(
+        self, img_size: int | Sequence[int] | None = None, patch_size: int | tuple[int, int] | None = None
+    ) -> None:
+        """Take images of another size from now on; ValueError where a slice would not divide the new grid."""
+        if patch_size is not None:
+            raise ValueError("SReT's patches follow from stem_strides: patch_size cannot be set")
+        grids = plan_grids(self.img_size if img_size is None else img_size, self.stem_strides)
+        slices = plan_slices(self.groups, grids, self.recursion)
+        table = resample_map(self.pos_embed.detach(), grids[0])
+        self.pos_embed = nn.Parameter(table, self.pos_embed.requires_grad)
+        for stage, grid, groups in zip(self.stages, grids, slices, strict=False):
+            stage.grid, stage.groups = grid, groups
+        self.seeded = self._seeded().to(table.device).train(self.training)
 
     def _classifier(self, num_classes: int) -> nn.Module:
         return nn.Linear(self.num_features, num_classes) if num_classes > 0 else nn.Identity()
-
-
-def _check(base_dim: int, heads: Sequence[int], mlp_ratio: float, nll_ratio: float) -> None:
-    if len(heads) != 3 or min(heads) < 1:
-        raise ValueError(f"heads must be three numbers of at least 1, one per stage, not {tuple(heads)!r}")
-    if any(heads[s + 1] % heads[s] for s in range(2)):
-        raise ValueError(f"heads of a stage must be a multiple of the stage before, not {tuple(heads)!r}")
-    if base_dim < 2 or min(mlp_ratio, nll_ratio) * base_dim < 1:
-        raise ValueError(f"base_dim {base_dim} is too small for mlp_ratio {mlp_ratio} and nll_ratio {nll_ratio}")
 
 
 VARIANTS: dict[str, dict[str, Any]] = {

@@ -13,7 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dynvit.layers.full_precision import at_least_float32, autocast_off
 from dynvit.layers.mac_counting import exclude_from_macs
+from dynvit.layers.token_gather import top_tokens
 
 
 class Pairs(NamedTuple):
@@ -33,11 +35,11 @@ def mergeable(tokens: int, prefix: int, r: int) -> int:
 def match(k_BHND: Tensor, r: int, prefix: int, position_N: Tensor) -> Pairs:
     """The r most similar pairs, by the cosine of the keys' means over heads. position_N: 0, 1, 2, ... N-1 or more."""
     even, odd = prefix + prefix % 2, prefix + 1 - prefix % 2
-    metric_BND = F.normalize(k_BHND.detach().mean(1), dim=-1)
-    with exclude_from_macs():  # not an attention product: the published cost leaves it out
+    metric_BND = F.normalize(at_least_float32(k_BHND.detach()).mean(1), dim=-1)
+    with exclude_from_macs(), autocast_off(k_BHND):  # no attention product: the published cost leaves it out
         similarity_BST = metric_BND[:, even::2].matmul(metric_BND[:, odd::2].transpose(1, 2))
     best_BS, partner_BS = similarity_BST.max(-1)
-    order_BS = best_BS.argsort(descending=True)
+    order_BS = top_tokens(best_BS, best_BS.shape[1])
     (B, S), T = order_BS.shape, similarity_BST.shape[2]
     gone_BR, stays_BU = order_BS.narrow(1, 0, r), order_BS.narrow(1, r, S - r).sort()[0]
     front_BP = position_N.narrow(0, 0, prefix).expand(B, -1)

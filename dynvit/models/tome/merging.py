@@ -6,8 +6,6 @@ and keys, gates, drop path. A block that merges nothing runs as it is.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from timm.layers import Attention, AttentionPoolLatent
 from timm.models import checkpoint
@@ -16,7 +14,7 @@ from torch import Tensor, nn
 
 from dynvit.interface import DynamicModel
 from dynvit.layers.attention import attend
-from dynvit.layers.intermediates import TokenIntermediates
+from dynvit.layers.intermediates import TokenIntermediates, check_no_mask
 from dynvit.models.tome.matching import Pairs, match, merge, mergeable
 from dynvit.models.tome.source_map import SourceMap
 
@@ -68,12 +66,12 @@ class MergingMixin(TokenIntermediates, DynamicModel, VisionTransformer):
         self, x: Tensor, attn_mask: Tensor | None, is_causal: bool, states: list[Tensor] | None = None
     ) -> tuple[Tensor, Tensor | None]:
         """Tokens before the final norm, and their sizes (None if nothing was merged); states as in `EViT`."""
-        _check_no_mask(attn_mask, is_causal)
+        check_no_mask(self, attn_mask, is_causal)
         x_BND = self.norm_pre(self.patch_drop(self._pos_embed(self.patch_embed(x))))
         sources = SourceMap(x_BND, self.num_prefix_tokens) if self.trace is not None or states is not None else None
-        position_N, row_B1 = (torch.arange(n, device=x_BND.device) for n in (x_BND.shape[1], len(x_BND)))
+        position_N, row_B1 = (torch.arange(n, device=x_BND.device) for n in (x_BND.shape[1], x_BND.shape[0]))
         places, size_BN = (position_N, row_B1.unsqueeze(-1)), None
-        for block, r in zip(self.blocks, self.schedule, strict=True):
+        for block, r in zip(self.blocks, self.schedule, strict=False):
             if self.trace is not None:
                 self.trace.record(sources.present())
             r = mergeable(x_BND.shape[1], self.num_prefix_tokens, r)
@@ -108,18 +106,8 @@ class MergingMixin(TokenIntermediates, DynamicModel, VisionTransformer):
         y_BND = block.norm2(block.mlp(x_BND)) if post else block.ls2(block.mlp(block.norm2(x_BND)))
         return x_BND + block.drop_path2(y_BND), size_BN, pairs
 
-    def forward_intermediates(  # type: ignore[override]
-        self, x: Tensor, *args: Any, attn_mask: Tensor | None = None, is_causal: bool = False, **options: Any
-    ) -> Any:
-        _check_no_mask(attn_mask, is_causal)
-        return super().forward_intermediates(x, *args, **options)
-
-    def _states(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        states: list[Tensor] = []
-        return self._merge_through(images, None, False, states)[0], states
-
-    def _grid_size(self, images: Tensor) -> tuple[int, int]:
-        return self.patch_embed.dynamic_feat_size(tuple(images.shape[-2:]))  # type: ignore[no-any-return]
+    def _features(self, images: Tensor, states: list[Tensor]) -> Tensor:
+        return self.norm(self._merge_through(images, None, False, states)[0])
 
 
 def check_blocks(model: VisionTransformer) -> None:
@@ -134,8 +122,3 @@ def check_blocks(model: VisionTransformer) -> None:
 def _bias(size_BN: Tensor, x_BND: Tensor) -> Tensor:
     """log(size) for the attention to each key: float and key only, so that attention stays fused. ``[B, 1, 1, N]``"""
     return size_BN.log().to(x_BND.dtype).unsqueeze(1).unsqueeze(1)
-
-
-def _check_no_mask(attn_mask: Tensor | None, is_causal: bool) -> None:
-    if attn_mask is not None or is_causal:
-        raise ValueError("merging tokens takes no attention mask: positions change from block to block")

@@ -17,7 +17,7 @@ class SourceMap:
 
     def __init__(self, x_BND: Tensor, prefix: int) -> None:
         self.prefix, self.sizes, self.layers = prefix, None, []
-        self.token_of_patch: Tensor = torch.arange(x_BND.shape[1], device=x_BND.device).expand(len(x_BND), -1)
+        self.token_of_patch: Tensor = torch.arange(x_BND.shape[1], device=x_BND.device).expand(x_BND.shape[0], -1)
         self.home_BN = self.token_of_patch
         """Input position of each present token: a merged one where its receiver was."""
 

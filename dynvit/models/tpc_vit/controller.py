@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dynvit.layers.full_precision import autocast_off
 from dynvit.models.tpc_vit.markov_chain import (
     advance,
     break_probability,
@@ -70,6 +70,14 @@ class Controller(nn.Module):
         self.restart_shift = nn.Parameter(torch.zeros(depth)) if options.restart else None
         if options.score == "linear":
             self.score_weight = nn.Parameter(nn.init.trunc_normal_(torch.empty(depth, kinds, width), std=0.02))
+
+        self.register_buffer("order_LN", torch.zeros(depth, 0, dtype=torch.int64), persistent=False)
+
+    def draw(self, tokens: int) -> None:
+        """Draw the priorities of pause "random" in evaluation: a fixed order of so many tokens in each layer."""
+        generators = [torch.Generator().manual_seed(1000 + layer) for layer in range(self.depth)]
+        noise = [torch.rand(tokens, generator=g, dtype=torch.float64, device="cpu") for g in generators]
+        self.order_LN = torch.stack(noise).argsort(1).argsort(1).to(self.order_LN.device)
 
     @property
     def reads_attention(self) -> bool:
@@ -137,7 +145,9 @@ class Controller(nn.Module):
         """Tokens that may not come back rank last: terminated ones, and paused ones if there is no restart."""
         options, pi_BN = self.options, chain.pi_BN.detach()
         if options.pause == "random":
-            priority_BN = torch.rand_like(pi_BN) if self.training else _fixed_noise(chain.layer, pi_BN)
+            priority_BN = (
+                torch.rand_like(pi_BN) if self.training else self.order_LN[chain.layer].expand_as(pi_BN).to(pi_BN)
+            )
         elif options.pause == "attention":
             if full_attention is None:
                 raise ValueError("pause 'attention' needs the class attention of the layer")
@@ -165,7 +175,7 @@ class Controller(nn.Module):
 
     def _probabilities(self, chain: PropagationState, x_BNC: Tensor, row_BN: Tensor | None) -> tuple[Tensor, Tensor]:
         options, offset_S = self.options, chain.offset_LS[chain.layer]
-        with torch.autocast(x_BNC.device.type, enabled=False):
+        with autocast_off(x_BNC):
             score_BNS = self._score(chain, x_BNC, row_BN).to(offset_S.dtype)
             smooth_BSN = (options.score_scale * score_BNS + offset_S).sigmoid().transpose(1, 2)
             if chain.blur is not None:
@@ -197,13 +207,3 @@ def _relative_attention(row_BN: Tensor, active_BN: Tensor | None, before_BN: Ten
         return row_BN / row_BN.mean(1, keepdim=True).clamp_min(1e-12) - 1
     mean_B1 = (row_BN * active_BN).sum(1, keepdim=True) / active_BN.sum(1, keepdim=True).clamp_min(1)
     return torch.where(active_BN, row_BN / mean_B1.clamp_min(1e-12) - 1, before_BN)
-
-
-def _fixed_noise(layer: int, like_BN: Tensor) -> Tensor:
-    """In evaluation the random arm is a fixed random order per layer, so that results can be reproduced."""
-    return _noise(layer, like_BN.shape[1]).to(like_BN).expand_as(like_BN)
-
-
-@lru_cache(maxsize=256)
-def _noise(layer: int, tokens: int) -> Tensor:
-    return torch.rand(tokens, generator=torch.Generator().manual_seed(1000 + layer), dtype=torch.float64)

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dynvit.layers.token_gather import inverse, top_tokens
+
 
 def break_probability(p: Tensor, r: Tensor) -> Tensor:
     """Paused and not restarted."""
@@ -26,17 +28,17 @@ def advance(pi: Tensor, b: Tensor, r: Tensor) -> Tensor:
 
 def topk_indices(priority_BN: Tensor, count: int) -> Tensor:
     """Indices ``[B, count]`` of the tokens with the highest priority, in raster order."""
-    return priority_BN.topk(count, dim=1, sorted=False).indices.sort(dim=1).values
+    return top_tokens(priority_BN, count).sort(dim=1).values
 
 
 def index_to_mask(index_BK: Tensor, tokens: int) -> Tensor:
     """``bool[B, tokens]``, true at the indices."""
-    return torch.zeros(len(index_BK), tokens, dtype=torch.bool, device=index_BK.device).scatter_(1, index_BK, True)
+    return torch.zeros(index_BK.shape[0], tokens, dtype=torch.bool, device=index_BK.device).scatter_(1, index_BK, True)
 
 
 def topk_mask(priority_BN: Tensor, count_B: Tensor) -> Tensor:
     """``bool[B, N]``, true for the `count_B` tokens of each image with the highest priority."""
-    rank_BN = priority_BN.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+    rank_BN = inverse(top_tokens(priority_BN, priority_BN.shape[1]))
     return rank_BN < count_B[:, None]
 
 

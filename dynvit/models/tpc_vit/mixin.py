@@ -6,6 +6,7 @@ paused ones are carried; then the controller reads the new states and decides ab
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -42,6 +43,9 @@ class PropagationMixin(DynamicModel):
         """Whether paused tokens leave the computation now."""
         return self.execution == "gathered" and not self.training
 
+    def convert_official(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        raise ValueError("TPC-ViT published no weights; use dynvit.load_trunk with those of its backbone")
+
     def _stabilize(
         self, layer: int | str, x_BTC: Tensor, grid: tuple[int, int], prefix: int = 1
     ) -> tuple[Tensor, GridMap | None]:
@@ -70,6 +74,7 @@ class ViTPropagationMixin(TokenIntermediates, PropagationMixin):
         depth, width = len(self.blocks), self.embed_dim
         self._control(options, [width] * depth, mlp_ratio)
         self.controller = Controller(depth, width, options) if options.pause else None
+        self._draw()
 
     def forward(self, images: Tensor) -> Tensor | Output:
         """Logits ``[B, K]``; in training an ``Output`` with the losses where pausing or distillation is on."""
@@ -79,13 +84,9 @@ class ViTPropagationMixin(TokenIntermediates, PropagationMixin):
             return logits
         return training_output(logits, [chain] if chain else [], self.tpc)
 
-    def forward_features(self, images: Tensor) -> Tensor:
+    def _features(self, images: Tensor, states: list[Tensor] | None = None) -> Tensor:
         """Normalized tokens ``[B, 1 + N, C]``, class token first."""
-        return self.norm(self._propagate(images)[0])
-
-    def _states(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-        states: list[Tensor] = []
-        return self._propagate(images, states)[0], states
+        return self.norm(self._propagate(images, states)[0])
 
     def block_input(self, block: int, x_BTC: Tensor) -> Tensor:
         return self._stabilize(block, x_BTC, self.patch_embed.grid_size)[0]
@@ -93,7 +94,7 @@ class ViTPropagationMixin(TokenIntermediates, PropagationMixin):
     def _propagate(self, images: Tensor, states: list[Tensor] | None = None) -> tuple[Tensor, PropagationState | None]:
         x_BTC = self._pos_embed(self.patch_embed(images))
         grid = self.patch_embed.grid_size
-        chain = self.controller.start(len(x_BTC), grid, x_BTC) if self.controller else None
+        chain = self.controller.start(x_BTC.shape[0], grid, x_BTC) if self.controller else None
         for layer in range(len(self.blocks)):
             x_BTC = self._layer(layer, x_BTC, grid, chain)
             if states is not None:
@@ -141,8 +142,22 @@ class ViTPropagationMixin(TokenIntermediates, PropagationMixin):
     def no_weight_decay(self) -> set[str]:
         return super().no_weight_decay() | {"controller.pause_shift", "controller.restart_shift"}
 
+    def set_input_size(self, *args: Any, **options: Any) -> None:
+        super().set_input_size(*args, **options)
+        self._draw()
+
+    def _draw(self) -> None:
+        if self.tpc.pause == "random":
+            self.controller.draw(self.patch_embed.num_patches)
+
+    def prune_intermediate_layers(self, *args: Any, **options: Any) -> list[int]:
+        take = super().prune_intermediate_layers(*args, **options)
+        for layer in [name for name in self.stabilizer if int(name) >= len(self.blocks)]:
+            del self.stabilizer[layer]
+        return take
+
     @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         groups = super().group_matcher(coarse)
-        groups["blocks"] = [*groups["blocks"], (r"^stabilizer\.(\d+)", None), (r"^controller", (99999,))]
+        groups["blocks"] = [*groups["blocks"], (r"^stabilizer\.(\d+)", None)]
         return groups

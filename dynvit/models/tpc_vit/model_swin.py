@@ -64,13 +64,13 @@ class TPCSwin(PyramidIntermediates, PropagationMixin, SwinTransformer):
             depths=tuple(depths), num_heads=tuple(num_heads), window_size=window_size, mlp_ratio=mlp_ratio,
             drop_rate=drop_rate, drop_path_rate=drop_path_rate,
         )  # fmt: skip
-        self.img_size = img_size
         widths = [embed_dim * 2**stage for stage in range(len(depths))]
         each = [width for width, depth in zip(widths, depths, strict=True) for _ in range(depth)]
         self._control(options, each, mlp_ratio)
         self.stabilizer = named_by_stage(self.stabilizer, depths)
         pairs = zip(depths, widths, strict=True)
         self.controllers = nn.ModuleList(Controller(d, w, options) for d, w in pairs) if options.pause else None
+        self._draw()
 
     def forward(self, images: Tensor) -> Tensor | Output:
         """Logits ``[B, K]``; in training an ``Output`` with the losses where pausing or distillation is on."""
@@ -100,7 +100,7 @@ class TPCSwin(PyramidIntermediates, PropagationMixin, SwinTransformer):
             grid, x_BNC, chain = tuple(x_BHWC.shape[1:3]), x_BHWC.flatten(1, 2), None
             if self.controllers is not None:
                 before = chains[-1] if chains else None
-                chain = self.controllers[number].start(len(x_BNC), grid, x_BNC, before)
+                chain = self.controllers[number].start(x_BNC.shape[0], grid, x_BNC, before)
                 chains.append(chain)
             for layer in range(len(stage.blocks)):
                 x_BNC = self._layer(number, layer, x_BNC, grid, chain, seen)
@@ -125,7 +125,7 @@ class TPCSwin(PyramidIntermediates, PropagationMixin, SwinTransformer):
         self._record(x_BNC, selection, chain.pi_BN)
         layout, needed = self._layout(selection), self._observes(stage, layer)
         row_BN: Tensor | None = torch.zeros_like(chain.pi_BN)
-        if not isinstance(layout, Packed) or len(layout.flat_F):  # else no token of the batch is active
+        if not isinstance(layout, Packed) or layout.flat_F.shape[0]:  # else no token of the batch is active
             asked = controller.reads_attention and needed
             y, row_BN = self._work(stage, block, u_BNC, grid, layout, selection.active_BN, asked, grid_map)
             if self.training and layer:
@@ -171,6 +171,24 @@ class TPCSwin(PyramidIntermediates, PropagationMixin, SwinTransformer):
     def _nchw(self, stage_map: Tensor) -> Tensor:
         return stage_map.permute(0, 3, 1, 2).contiguous()
 
+    def set_input_size(self, *args: Any, **options: Any) -> None:
+        super().set_input_size(*args, **options)
+        self._draw()
+
+    def _draw(self) -> None:
+        rows, columns = self.grid
+        for controller in self.controllers if self.tpc.pause == "random" else ():
+            controller.draw(rows * columns)
+            rows, columns = (rows + 1) // 2, (columns + 1) // 2
+
+    def prune_intermediate_layers(self, *args: Any, **options: Any) -> list[int]:
+        take = SwinTransformer.prune_intermediate_layers(self, *args, **options)
+        for layer in [name for name in self.stabilizer if int(name.split("_")[0]) >= len(self.layers)]:
+            del self.stabilizer[layer]
+        if self.controllers is not None:
+            self.controllers = self.controllers[: len(self.layers)]
+        return take
+
     @torch.jit.ignore
     def no_weight_decay(self) -> set[str]:
         shifts = {name for name, _ in self.named_parameters() if name.endswith(("pause_shift", "restart_shift"))}
@@ -179,8 +197,8 @@ class TPCSwin(PyramidIntermediates, PropagationMixin, SwinTransformer):
     @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         groups = super().group_matcher(coarse)
-        own = [(r"^stabilizer\.(\d+)_" if coarse else r"^stabilizer\.(\d+)_(\d+)", None), (r"^controllers", (99999,))]
-        groups["blocks"] = [*([(groups["blocks"], None)] if coarse else groups["blocks"]), *own]
+        own = (r"^stabilizer\.(\d+)_" if coarse else r"^stabilizer\.(\d+)_(\d+)", None)
+        groups["blocks"] = [*([(groups["blocks"], None)] if coarse else groups["blocks"]), own]
         return groups
 
     def convert_trunk(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:

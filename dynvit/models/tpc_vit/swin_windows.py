@@ -7,12 +7,15 @@ Tokens are ``[B, N, C]`` in raster order; M counts active windows, A the places 
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 import torch.nn.functional as F
 from timm.models.swin_transformer import SwinTransformerBlock, WindowAttention, window_partition, window_reverse
 from torch import Tensor
 
 from dynvit.layers.block import GridMap, feed_forward
+from dynvit.layers.full_precision import at_least_float32, autocast_off
 from dynvit.layers.token_layout import GridLayout, Packed
 
 Grid = tuple[int, int]
@@ -65,9 +68,12 @@ class ActiveWindows:
 
     def __init__(self, block: SwinTransformerBlock, grid: Grid, active_BN: Tensor, flat_F: Tensor) -> None:
         self.attn = block.attn
-        count = len(flat_F)
+        count = flat_F.shape[0]
         order_BN = (active_BN.reshape(-1).cumsum(0) - 1).clamp_min(0).view_as(active_BN)
-        source_MA = into_windows(order_BN[..., None], block, grid, border=count)[..., 0]
+        source_MA = into_windows(order_BN[..., None], block, grid, border=-1)[..., 0]
+        self.bordered = any(side % window for side, window in zip(grid, block.window_size, strict=True))
+        if self.bordered:  # count itself cannot pad: it would fix the batch size of an exported model
+            source_MA = torch.where(source_MA < 0, count, source_MA)
         keys_MA = into_windows(active_BN[..., None], block, grid)[..., 0]
         places_MA1 = torch.arange(source_MA.numel(), device=flat_F.device).view(*source_MA.shape, 1)
         self.place_F = from_windows(places_MA1, block, grid).reshape(-1)[flat_F]
@@ -77,7 +83,6 @@ class ActiveWindows:
             self.window_M = used_M.nonzero()[:, 0]
             source_MA, keys_MA = source_MA[self.window_M], keys_MA[self.window_M]
             self.place_F = (used_M.cumsum(0) - 1)[self.place_F // area] * area + self.place_F % area
-        self.bordered = any(side % window for side, window in zip(grid, block.window_size, strict=True))
         self.source_MA = source_MA
         border_MA = source_MA == count
         keys_MA = keys_MA | border_MA if self.bordered else keys_MA
@@ -113,9 +118,9 @@ def run_swin_block(
     else:
         windows = AllWindows(block, grid, active_BN)
     qkv_MAE = windows.project(block.norm1(x))
-    share_MHAA, v_MHAD = shares(block, qkv_MAE, windows.keys_MA, windows.window_M)
+    share_MHAA, v_MHAD = shares(block, qkv_MAE, windows.keys_MA, windows.window_M, exact=want_attention)
     drop = block.attn.attn_drop
-    mixed_MAC = (F.dropout(share_MHAA, drop.p, drop.training) @ v_MHAD).transpose(1, 2).flatten(2)
+    mixed_MAC = (F.dropout(share_MHAA.to(v_MHAD.dtype), drop.p, drop.training) @ v_MHAD).transpose(1, 2).flatten(2)
     x = x + block.drop_path1(block.attn.proj_drop(block.attn.proj(windows.back(mixed_MAC))))
     out = x + block.drop_path2(feed_forward(block.mlp, block.norm2(x), layout, u_BNC.shape[1], grid_map))
     if not want_attention:
@@ -125,21 +130,24 @@ def run_swin_block(
 
 
 def shares(
-    block: SwinTransformerBlock, qkv_MAE: Tensor, keys_MA: Tensor | None, window_M: Tensor | None
+    block: SwinTransformerBlock, qkv_MAE: Tensor, keys_MA: Tensor | None, window_M: Tensor | None, exact: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Attention after the softmax ``[M, H, A, A]`` (queries, keys), and the values ``[M, H, A, D]``.
 
     window_M: numbers of the windows, those of an image after those of the image before; None: all.
+    exact: at least in float32, for shares that decide which tokens stay.
     """
     attn = block.attn
     q, k, v = qkv_MAE.unflatten(-1, (3, attn.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-    logits_MHAA = (q * attn.scale) @ k.transpose(-2, -1) + _position_bias(attn)
+    with autocast_off(q) if exact else nullcontext():
+        q, k = (at_least_float32(q), at_least_float32(k)) if exact else (q, k)
+        logits_MHAA = (q * attn.scale) @ k.transpose(-2, -1) + _position_bias(attn)
     hide = None
     if block.attn_mask is not None:  # between regions that only the cyclic shift has brought together
-        window_M = torch.arange(len(q), device=q.device) if window_M is None else window_M
+        window_M = torch.arange(q.shape[0], device=q.device) if window_M is None else window_M
         hide = block.attn_mask.index_select(0, window_M % len(block.attn_mask))
     if keys_MA is not None:
-        hide = logits_MHAA.new_zeros(len(q), 1, q.shape[2]) if hide is None else hide
+        hide = logits_MHAA.new_zeros(q.shape[0], 1, q.shape[2]) if hide is None else hide
         hide = hide.masked_fill(~keys_MA[:, None], -torch.inf)
     return (logits_MHAA if hide is None else logits_MHAA + hide[:, None]).softmax(-1), v
 
@@ -147,7 +155,7 @@ def shares(
 def attention_received(block: SwinTransformerBlock, u_BNC: Tensor, grid: Grid) -> Tensor:
     """Attention ``[B, N]`` that each token would get with every token active; all queries and keys are made."""
     windows = AllWindows(block, grid)
-    share_MHAA, _ = shares(block, windows.project(block.norm1(u_BNC)), None, None)
+    share_MHAA, _ = shares(block, windows.project(block.norm1(u_BNC)), None, None, exact=True)
     return windows.back(_attention_per_key(share_MHAA, _query_mask(block, grid, u_BNC, None, None))[..., None])[..., 0]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from os.path import isfile  # False for what the file system refuses, where Path.is_file raises
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -142,14 +143,14 @@ def defaults(config: type) -> dict[str, Any]:
 def _find(ref: str, relative_to: Path | None) -> Path:
     if not is_packaged(ref):
         path = ((relative_to or Path.cwd()) / ref).resolve()
-        if not path.is_file():
+        if not isfile(path):
             raise TaskError(f"no task file {path}")
         return path
     try:
         path = package_folder() / "tasks" / f"{ref}.py"
     except FileNotFoundError as error:
         raise TaskError(str(error)) from None
-    if ref.startswith("_") or not path.is_file():
+    if ref.startswith("_") or not isfile(path):
         raise TaskError(f"no task {ref}{suggest_or_list(ref, task_names())}")
     return path
 
@@ -163,6 +164,10 @@ def _task_module(path: Path) -> ModuleType:
         raise TaskError(f"{path} defines no dataclass Config")
     if not callable(run) or not isinstance(revision, int) or not isinstance(smoke, dict):
         raise TaskError(f"{path} must define run(config, context), REVISION (a whole number) and SMOKE (a dict)")
+    try:
+        defaults(config)
+    except Exception as error:
+        raise TaskError(f"{path} has no valid default Config: {type(error).__name__}: {error}") from error
     return module
 
 

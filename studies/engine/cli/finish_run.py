@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from studies.engine.cli.text import format_files
-from studies.engine.core.formatting import duration
+from studies.engine.core.formatting import and_more, duration
 from studies.engine.core.trial import State
 from studies.engine.results.collect import collect
 from studies.engine.storage.results_dir import Store
@@ -88,8 +88,8 @@ def unfinished(plan: Plan, states: Mapping[str, State]) -> list[str]:
     labels = {t.folder_id: f"{t.arm.part} {t.arm.label} s{t.seed}" for t in plan.selected}
     failed = [(name, state) for name, state in states.items() if state.status in ("failed", "lost")]
     lines = [f"{s.status:10}{n}  {labels[n]}  {s.reason}  (studies logs {n})" for n, s in failed[:SHOWN]]
-    if len(failed) > SHOWN:
-        lines.append(f"{'':10}and {len(failed) - SHOWN} more: studies status {plan.folder.name}")
+    if rest := and_more(failed, SHOWN):
+        lines.append(f"{'':10}{rest}: studies status {plan.folder.name}")
     return lines
 
 

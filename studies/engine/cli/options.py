@@ -18,6 +18,8 @@ from typing import IO, Any, TypeVar
 
 import click
 
+from studies.engine.jobs.launcher import launcher_names
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 study_argument = click.argument("study", metavar="STUDY")
@@ -71,6 +73,22 @@ def selection_options(command: F) -> F:
     ):
         command = option(command)
     return label_options(command)
+
+
+def launch_options(command: F) -> F:
+    """Add the options that choose and configure the launcher."""
+    for option in (
+        click.option("--launch", multiple=True, metavar="KEY=VALUE", help="Option of the launcher: partition=gpu."),
+        click.option(
+            "--cluster",
+            metavar="FILE|NAME",
+            envvar="DYNVIT_CLUSTER",
+            help="SLURM options of a cluster; NAME means ~/.config/dynvit/clusters/NAME.yaml.",
+        ),
+        click.option("--on", metavar="|".join(launcher_names()), help="Launcher; default: Ray if it is installed."),
+    ):
+        command = option(command)
+    return command
 
 
 class UsageError(click.ClickException):

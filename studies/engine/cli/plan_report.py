@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-from studies.engine.cli.text import GAP, table
+from studies.engine.cli.text import arms_table, counts_in_order
 from studies.engine.core.formatting import count, duration, first_few, size
 from studies.engine.core.trial import Trial
 from studies.engine.planning.plan import Plan
 from studies.engine.study import recipes
 
-ORDER = ("done", "running", "queued", "preempted", "stopped", "lost", "failed", "missing")
 SETTINGS_SHOWN = 6
 """Settings in which a study differs from its recipe that are named."""
 
@@ -57,8 +56,8 @@ def _head(plan: Plan) -> str:
     parts = {t.arm.part for t in plan.selected}
     arms = {(t.arm.part, t.arm.label) for t in plan.selected}
     seeds = {t.seed for t in plan.selected}
-    states = Counter(_status(plan, t) for t in plan.selected)
-    counts = ", ".join(f"{states[status]} {status}" for status in _in_order({"done", "failed", "missing", *states}))
+    states = {"done": 0, "failed": 0, "planned": 0} | Counter(plan.state(t).status for t in plan.selected)
+    counts = ", ".join(f"{number} {name}" for name, number in counts_in_order(states))
     of = f" of {len(plan.trials)}" if len(plan.selected) < len(plan.trials) else ""
     return (
         f"{plan.full_name}  {count(len(parts), 'part')}, {count(len(arms), 'arm')} x {count(len(seeds), 'seed')}"
@@ -66,27 +65,11 @@ def _head(plan: Plan) -> str:
     )
 
 
-def _status(plan: Plan, trial: Trial) -> str:
-    """Return the status; a trial without a folder is called missing."""
-    status = plan.state(trial).status
-    return "missing" if status == "planned" else status
-
-
-def _in_order(statuses: Iterable[str]) -> list[str]:
-    return sorted(statuses, key=ORDER.index)
-
-
 def _arms(plan: Plan, width: int | None) -> list[str]:
-    arms: dict[tuple[str, str], list[Trial]] = {}
+    arms: dict[tuple[str, str], Counter[str]] = {}
     for trial in plan.selected:
-        arms.setdefault((trial.arm.part, trial.arm.label), []).append(trial)
-    rows, last = [["part", "arm", "seeds", "state"]], ""
-    for (part, arm), trials in arms.items():
-        states = Counter(_status(plan, trial) for trial in trials)
-        text = ", ".join(f"{status} {states[status]}" for status in _in_order(states))
-        rows.append([part if part != last else "", arm, str(len(trials)), text])
-        last = part
-    return [GAP + line for line in table(rows, right=[2], width=width and width - len(GAP))]
+        arms.setdefault((trial.arm.part, trial.arm.label), Counter())[plan.state(trial).status] += 1
+    return arms_table(((part, arm, count) for (part, arm), count in arms.items()), width)
 
 
 # ---- totals

@@ -9,8 +9,9 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from studies.engine.cli.options import UsageError
+from studies.engine.core.errors import Problem, StudyError
 from studies.engine.core.files import DamagedFile
-from studies.engine.planning.overrides import make_label, parse_override
+from studies.engine.planning.overrides import make_label, parse_overrides
 from studies.engine.planning.selection import Selection
 from studies.engine.storage import plan_file
 from studies.engine.storage.plan_file import PlanFile
@@ -32,18 +33,7 @@ def plan_selection(
     from studies.engine.planning.plan import make_plan
 
     study, chosen = choose(study_files.find(selection.study), selection)
-    return make_plan(
-        study,
-        selection.store,
-        scale=chosen.scale,
-        overrides=chosen.overrides,
-        only=chosen.only,
-        seeds=chosen.seeds,
-        smoke=chosen.smoke,
-        rerun=rerun,
-        device=device,
-        count=count,
-    )
+    return make_plan(study, selection.store, **vars(chosen), rerun=rerun, device=device, count=count)
 
 
 def find_run(selection: Selection) -> PlanFile:
@@ -90,5 +80,8 @@ def _by_options(selection: Selection) -> PlanFile:
 
 def _label(selection: Selection) -> str:
     """Return the label that the options ask for; `plan_file.find` allows for the default scale's name in it."""
-    overrides = tuple(parse_override(text) for text in selection.overrides)
+    problems: list[Problem] = []
+    overrides = parse_overrides(selection.overrides, problems)
+    if problems:
+        raise StudyError(problems)
     return make_label(selection.scale or "", selection.smoke, overrides)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 GAP = "  "
+STATUSES = ("done", "running", "queued", "preempted", "stopped", "lost", "failed", "planned")
+"""In the order in which they are shown."""
 
 
 def terminal_width() -> int | None:
@@ -26,6 +30,26 @@ def table(rows: Sequence[Sequence[str]], right: Iterable[int] = (), width: int |
         line = GAP.join(cells).rstrip()
         lines.append(line if width is None or len(line) <= width else line[: width - 1] + "…")
     return lines
+
+
+def counts_in_order(count: Mapping[Any, int]) -> list[tuple[str, int]]:
+    """Return name and number of each status; a planned trial, which has no folder, is called missing."""
+    names = {status: "missing" if status == "planned" else status for status in STATUSES if status in count}
+    return [(name, count[status]) for status, name in names.items()]
+
+
+def format_counts(count: Mapping[Any, int]) -> str:
+    """ "done 3, failed 1, missing 1"."""
+    return ", ".join(f"{name} {number}" for name, number in counts_in_order(count))
+
+
+def arms_table(arms: Iterable[tuple[str, str, Counter[Any]]], width: int | None = None) -> list[str]:
+    """Return a line per arm: part (where it begins), arm, seeds, and how many of them have which status."""
+    rows, last = [["part", "arm", "seeds", "state"]], ""
+    for part, arm, count in arms:
+        rows.append([part if part != last else "", arm, str(count.total()), format_counts(count)])
+        last = part
+    return [GAP + line for line in table(rows, right=[2], width=width and width - len(GAP))]
 
 
 def near(path: Path) -> str:

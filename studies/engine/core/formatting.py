@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 
 
 def count(number: int, noun: str) -> str:
@@ -34,5 +34,9 @@ def size(number: float) -> str:
 
 def first_few(names: Sequence[str], limit: int = 3) -> str:
     """Return ``a, b, c and 2 more``."""
-    more = len(names) - limit
-    return ", ".join(names[:limit]) + (f" and {more} more" if more > 0 else "")
+    return f"{', '.join(names[:limit])} {and_more(names, limit)}".rstrip()
+
+
+def and_more(items: Sized, limit: int) -> str:
+    """Return ``and 2 more``, or an empty text where the limit leaves nothing out."""
+    return f"and {len(items) - limit} more" if len(items) > limit else ""

@@ -10,6 +10,12 @@ STATUSES: tuple[Status, ...] = get_args(Status)
 Config = dict[str, Any]
 
 
+def keeps_text(path: tuple[str | int, ...]) -> bool:
+    """Return whether the value at a path of a study file is an option of sbatch, which gets it as it is typed."""
+    parent = path[:-2] if path[-2:-1] == ("sbatch",) else path[:-1]
+    return parent[-2:] == ("launcher", "slurm")
+
+
 @dataclass(frozen=True)
 class Resources:
     """What one trial needs. gpus: a fraction lets trials share a device; above one, whole devices of each node, with
@@ -98,6 +104,8 @@ class State:
     pid: int = 0
     device: str = ""
     reason: str = ""
+    permanent: bool = False
+    """Another attempt would fail as well."""
     started: float = 0.0
     ended: float = 0.0
     latest: dict[str, float] = field(default_factory=dict)

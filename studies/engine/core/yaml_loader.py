@@ -7,7 +7,7 @@ Read from the parser's events. PyYAML's own constructors follow YAML 1.1: they r
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +29,8 @@ _CONSTANTS: dict[str, bool | None] = dict.fromkeys(("", "~", "null", "Null", "NU
 _NUMBER_LENGTH = 100
 
 KeyPath = tuple[str | int, ...]
+Verbatim = Callable[[KeyPath], bool]
+"""Whether the scalar of a path keeps its text, as options of other programs do: 012345 is an account, not 12345."""
 
 
 class Mark(NamedTuple):
@@ -61,40 +63,40 @@ class Document:
         return Problem(shown(self.file), text, dotted(path), mark.line, mark.column)
 
 
-def read(file: Path) -> Document:
+def never(path: KeyPath) -> bool:
+    return False
+
+
+def read(file: Path, verbatim: Verbatim = never) -> Document:
     """Read a file. What is wrong with it is in `problems`; `value` is as much as could be read."""
-    document, mark = Document(file), Mark(1, 1)
+    line = 1
     try:
         if file.stat().st_size <= LARGEST_FILE:
-            return parse(file.read_bytes().decode("utf-8-sig"), file)
+            return parse(file.read_bytes().decode("utf-8-sig"), file, verbatim)
         text = f"larger than {LARGEST_FILE // 1_000_000} MB, which no study file is"
     except UnicodeDecodeError as error:
-        mark, text = Mark(error.object[: error.start].count(b"\n") + 1, 1), "not UTF-8 text"
+        line, text = error.object[: error.start].count(b"\n") + 1, "not UTF-8 text"
     except OSError as error:
         text = f"cannot be read: {error.strerror}"
-    document.problems.append(document.problem_at(mark, text))
-    return document
+    return Document(file, problems=[Problem(shown(file), text, "", line, 1)])
 
 
-def parse(text: str, file: Path, loader: Any = None) -> Document:
+def parse(text: str, file: Path, verbatim: Verbatim = never, loader: Any = None) -> Document:
     """Read YAML text as the content of `file`."""
     document = Document(file, text)
     try:
-        root = _Composer(document, yaml.parse(text, Loader=loader or _LOADER)).compose()
-        if root is not None:
-            _expand(root, (), document)
+        document.value = _Reader(document, yaml.parse(text, Loader=loader or _LOADER), verbatim).read()
     except yaml.YAMLError as error:
         if "maximum nesting depth" in str(error) and loader is None:  # libyaml's limit; the Python parser has none
-            return parse(text, file, yaml.SafeLoader)
+            return parse(text, file, verbatim, yaml.SafeLoader)
         document.problems.append(_syntax_problem(error, document))
-    except _Refused as error:
-        document.problems.append(document.problem_at(error.mark, str(error)))
     return document
 
 
-def parse_value(text: str) -> Any:
+def parse_value(text: str, key: str = "", verbatim: Verbatim = never) -> Any:
     """Read one value of the command line (`--set key=value`) as in a study file; ValueError if it is not YAML."""
-    document = parse(text, Path("--set"))
+    place = tuple(key.split("."))
+    document = parse(text, Path("--set"), lambda path: verbatim((*place, *path)))
     if document.problems:
         raise ValueError(document.problems[0].text)
     return document.value
@@ -113,96 +115,87 @@ def scalar(text: str) -> Any:
     return text
 
 
-class _Node(NamedTuple):
-    """value: a scalar, a list of nodes, or {key: (mark of the key, node)}."""
-
-    mark: Mark
-    value: Any
+def _refused(text: str, event: Any) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=text, problem_mark=event.start_mark)
 
 
-class _Refused(Exception):
-    def __init__(self, text: str, mark: Mark) -> None:
-        super().__init__(text)
-        self.mark = mark
+class _Reader:
+    """Builds values from events. An alias reads the events of its anchor again; they are known once the anchored value
+    is complete, so no value can contain itself, and every copy counts, so a few lines cannot become gigabytes."""
 
+    def __init__(self, document: Document, events: Iterator[Any], verbatim: Verbatim) -> None:
+        self.document, self.stream, self.events, self.verbatim = document, events, events, verbatim
+        self.taken: list[Any] = []
+        self.anchors: dict[str, tuple[int, int]] = {}
 
-class _Composer:
-    """Builds nodes from events. An anchor is known once its value is complete, so no value can contain itself."""
-
-    def __init__(self, document: Document, events: Iterator[Any]) -> None:
-        self.document, self.events = document, events
-        self.anchors: dict[str, _Node] = {}
-
-    def compose(self) -> _Node | None:
-        root: _Node | None = None
-        for event in self.events:
-            if isinstance(event, yaml.DocumentStartEvent) and root is not None:
-                raise _Refused("a second document; a file holds one", _mark(event.start_mark))
+    def read(self) -> Any:
+        root = None
+        while (event := next(self.events, None)) is not None:
+            if isinstance(event, yaml.DocumentStartEvent) and self.document.values:
+                raise _refused("a second document; a file holds one", event)
             if isinstance(event, yaml.NodeEvent):
-                root = self.node(event, 0)
+                self.taken.append(event)
+                root = self.value(event, ())
         return root
 
-    def node(self, event: Any, depth: int) -> _Node:
-        mark = _mark(event.start_mark)
-        if depth > DEEPEST:
-            raise _Refused(f"nested more than {DEEPEST} deep", mark)
-        if isinstance(event, yaml.AliasEvent):
-            if event.anchor not in self.anchors:
-                raise _Refused(f"*{event.anchor} is not defined before this place", mark)
-            return self.anchors[event.anchor]
-        if event.tag not in (None, "!"):
-            raise _Refused(f"a tag ({event.tag}); study files have none", mark)
-        if isinstance(event, yaml.ScalarEvent):
-            node = _Node(mark, event.value if event.style else scalar(event.value))
-        elif isinstance(event, yaml.SequenceStartEvent):
-            items = _until(yaml.SequenceEndEvent, self.events)
-            node = _Node(mark, [self.node(item, depth + 1) for item in items])
-        else:
-            node = _Node(mark, self.mapping(depth))
-        if event.anchor:
-            self.anchors[event.anchor] = node
-        return node
+    def take(self) -> Any:
+        self.taken.append(next(self.events))
+        return self.taken[-1]
 
-    def mapping(self, depth: int) -> dict[str, tuple[Mark, _Node]]:
-        found: dict[str, tuple[Mark, _Node]] = {}
-        for event in _until(yaml.MappingEndEvent, self.events):
-            mark = _mark(event.start_mark)
-            if not isinstance(event, yaml.ScalarEvent):
-                raise _Refused("a key must be text", mark)
-            key, node = event.value, self.node(next(self.events), depth + 1)
-            if key in found:
-                text = f'key "{key}" twice, first in line {found[key][0].line}'
-                self.document.problems.append(self.document.problem_at(mark, text))
-            elif key == "<<" and not event.style:
-                text = "merge keys (<<) are not part of YAML 1.2; name the value with & and use it with *"
-                raise _Refused(text, mark)
-            else:
-                found[key] = (mark, node)
+    def until(self, end: type) -> Iterator[Any]:
+        """Yield the events before the end of a sequence or mapping; reading an item takes the nested ones."""
+        while not isinstance(event := self.take(), end):
+            yield event
+
+    def value(self, event: Any, path: KeyPath) -> Any:
+        start = len(self.taken) - 1
+        if len(path) > DEEPEST:
+            raise _refused(f"nested more than {DEEPEST} deep", event)
+        if isinstance(event, yaml.AliasEvent):
+            return self.alias(event, path)
+        if event.tag not in (None, "!"):
+            raise _refused(f"a tag ({event.tag}); study files have none", event)
+        if len(self.document.values) >= MOST_VALUES:
+            raise _refused(f"more than {MOST_VALUES} values once aliases are followed", event)
+        self.document.values[path] = _mark(event.start_mark)
+        found: Any
+        if isinstance(event, yaml.ScalarEvent):
+            typed = event.style or (self.verbatim(path) and event.value not in _CONSTANTS)
+            found = event.value if typed else scalar(event.value)
+        elif isinstance(event, yaml.SequenceStartEvent):
+            found = [self.value(item, (*path, i)) for i, item in enumerate(self.until(yaml.SequenceEndEvent))]
+        else:
+            found = self.mapping(path)
+        if event.anchor and self.events is self.stream:
+            self.anchors[event.anchor] = start, len(self.taken)
         return found
 
+    def alias(self, event: Any, path: KeyPath) -> Any:
+        if event.anchor not in self.anchors:
+            raise _refused(f"*{event.anchor} is not defined before this place", event)
+        self.taken.pop()  # an anchor around this alias holds what the alias stands for
+        events, self.events = self.events, iter(self.taken[slice(*self.anchors[event.anchor])])
+        found = self.value(self.take(), path)
+        self.events = events
+        return found
 
-def _until(end: type, events: Iterator[Any]) -> Iterator[Any]:
-    """Yield the events before the end of a sequence or mapping; reading an item consumes the nested ones."""
-    for event in events:
-        if isinstance(event, end):
-            return
-        yield event
-
-
-def _expand(node: _Node, path: KeyPath, document: Document) -> Any:
-    """Turn nodes into values. Aliases are followed here, and counted, so that a few lines cannot become gigabytes."""
-    if len(document.values) >= MOST_VALUES:
-        raise _Refused(f"more than {MOST_VALUES} values once aliases are followed", node.mark)
-    document.values[path] = node.mark
-    value = node.value
-    if isinstance(value, list):
-        value = [_expand(item, (*path, i), document) for i, item in enumerate(value)]
-    elif isinstance(value, dict):
-        document.keys.update({(*path, key): mark for key, (mark, _) in value.items()})
-        value = {key: _expand(item, (*path, key), document) for key, (_, item) in value.items()}
-    if not path:
-        document.value = value
-    return value
+    def mapping(self, path: KeyPath) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for event in self.until(yaml.MappingEndEvent):
+            if not isinstance(event, yaml.ScalarEvent):
+                raise _refused("a key must be text", event)
+            key, mark = event.value, _mark(event.start_mark)
+            if key == "<<" and not event.style:
+                text = "merge keys (<<) are not part of YAML 1.2; name the value with & and use it with *"
+                raise _refused(text, event)
+            if key in found:
+                text = f'key "{key}" twice, first in line {self.document.keys[*path, key].line}'
+                self.document.problems.append(self.document.problem_at(mark, text))
+                self.value(self.take(), (*path, -1))  # a place that no path names
+            else:
+                self.document.keys[*path, key] = mark
+                found[key] = self.value(self.take(), (*path, key))
+        return found
 
 
 def _mark(mark: Any) -> Mark:
@@ -210,15 +203,13 @@ def _mark(mark: Any) -> Mark:
 
 
 def _syntax_problem(error: yaml.YAMLError, document: Document) -> Problem:
-    where = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    if where is None:
-        position = min(int(getattr(error, "position", 0)), len(document.text))
-        before = document.text[:position]
-        mark = Mark(before.count("\n") + 1, position - before.rfind("\n"))
+    if isinstance(error, yaml.reader.ReaderError):
+        before = document.text[: error.position]
+        mark = Mark(before.count("\n") + 1, len(before) - before.rfind("\n"))
         return document.problem_at(mark, "a character that YAML does not allow")
-    mark = _mark(where)
+    assert isinstance(error, yaml.MarkedYAMLError)
+    mark = _mark(error.problem_mark or error.context_mark)
     line = [*document.text.splitlines(), *[""] * mark.line][mark.line - 1]
-    said = [str(part) for part in (getattr(error, "context", None), getattr(error, "problem", None)) if part]
     if line[mark.column - 1 : mark.column] == "\t" or line[: mark.column - 1].strip(" ") == "\t":
-        said = ["a tab; YAML is indented with spaces"]
-    return document.problem_at(mark, ", ".join(said) or "not YAML")
+        return document.problem_at(mark, "a tab; YAML is indented with spaces")
+    return document.problem_at(mark, ", ".join(filter(None, (error.context, error.problem))))

@@ -10,6 +10,7 @@ from studies.engine.core.typing_check import to_yaml
 from studies.engine.diagnostics.doctor import Finding
 
 if TYPE_CHECKING:
+    from studies.engine.catalog.tasks import Task
     from studies.engine.planning.plan import Plan
 
 IGNORED = ("augment", "limit", "val_limit", "in_memory")
@@ -31,8 +32,17 @@ def check(plan: Plan) -> Iterator[Finding]:
                 continue
             seen.add(key)
             yield Finding("data", "fine", f"{_name(data)}, as {trial.arm.part} {trial.arm.label} reads it{first}")
-            for level, text, remedy in task.inspect(config):
-                yield Finding("data", level, text, remedy)
+            yield from _inspected(task, config)
+
+
+def _inspected(task: Task, config: Config) -> Iterator[Finding]:
+    """Yield what the task finds; that its check fails is a finding too, and the other sets are still looked at."""
+    try:
+        for level, text, remedy in task.inspect(config):
+            yield Finding("data", level, text, remedy)
+    except Exception as error:
+        text = getattr(error, "text", "") or f"{type(error).__name__}: {error}"
+        yield Finding("data", "attention", f"the check of {task.name} fails: {text}")
 
 
 def _readers(config: Config) -> Iterator[tuple[Config, str]]:

@@ -203,16 +203,16 @@ def tracking(store: Store, plans: list[PlanFile]) -> Iterator[Finding]:
     if version("mlflow") is None:
         return
     uri = mlflow_uri.default(store.root)
-    if not mlflow_uri.answers(uri):
-        text = f"no server answers at {mlflow_uri.without_password(uri)} (MLFLOW_TRACKING_URI)"
-        yield Finding("tracking", "attention", text, "start it, or unset MLFLOW_TRACKING_URI; then studies sync --all")
+    if note := mlflow_uri.unserved(store.root):
+        yield Finding("tracking", "note", note, "unset it, or set it to the address of an MLflow server")
+    if problem := mlflow_uri.problem(uri):
+        remedy = "start it, or unset MLFLOW_TRACKING_URI" if mlflow_uri.is_server(uri) else "move it away"
+        yield Finding("tracking", "attention", problem, f"{remedy}; then studies sync --all")
         return
-    quiet = [
-        plan for plan in plans if study_lock.running_driver(plan.folder) is None
-    ]  # a driver is updating the others now
+    where = mlflow_uri.shown(uri)
+    quiet = [plan for plan in plans if study_lock.running_driver(plan.folder) is None]  # a driver updates the others
     behind = [plan.full_name for plan in quiet if Mirror(store, plan.folder).is_behind()]
     if behind:
-        text = f"{mlflow_uri.without_password(uri)} is behind for {first_few(behind)}"
-        yield Finding("tracking", "note", text, "studies sync --all")
+        yield Finding("tracking", "note", f"{where} is behind for {first_few(behind)}", "studies sync --all")
     else:
-        yield Finding("tracking", "fine", f"{mlflow_uri.without_password(uri)} is up to date")
+        yield Finding("tracking", "fine", f"{where} is up to date")

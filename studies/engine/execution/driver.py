@@ -228,7 +228,7 @@ class Driver:
     def _on_failed(self, name: str, state: State) -> None:
         trial = self._open[name]
         alone = state.reason == "oom" and 0 < trial.resources.gpus < 1 and name not in self._batcher.exclusive
-        if alone or self._failures[name] < trial.resources.retries:
+        if alone or (self._failures[name] < trial.resources.retries and not state.permanent):
             if self._requeue(name, state):  # else its worker still holds the lease: the same failure at the next poll
                 self._failures[name] += 1
                 if alone:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 
@@ -18,7 +18,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from studies.engine.core.formatting import duration
+from studies.engine.core.formatting import and_more, duration
 from studies.engine.core.stop import StopRequest
 from studies.engine.core.trial import State
 from studies.engine.storage.state_watcher import StateWatcher
@@ -38,12 +38,13 @@ class Progress:
         stop: StopRequest,
         console: Console,
         outlives: bool = False,
+        results: Callable[[str], Mapping[str, float]] = lambda name: {},
     ) -> None:
         """console: bound to a stream, as a trial in this process redirects standard output. outlives: jobs continue
-        after a Ctrl-C."""
+        after a Ctrl-C. results: the metrics of a finished trial, as the tables have them."""
         self.console = console
         self._watch, self._labels, self._stop = watch, labels, stop
-        self._stopping, self._jobs_outlive_driver = False, outlives
+        self._stopping, self._jobs_outlive_driver, self._results = False, outlives, results
         self._done_before = {name for name, state in watch.poll().items() if state.status == "done"}
         self._reported = {name: state.attempt for name, state in watch.poll().items()}
         self._began, self._last_line_at = time.monotonic(), time.monotonic()
@@ -100,7 +101,8 @@ class Progress:
                 self.say(f"failed    {name}  {self._labels[name]}  {state.reason}")
             elif self._live is None:
                 seconds = max(state.ended, state.heartbeat) - state.started  # the result may be written before the end
-                self.say(f"done      {name}  {self._labels[name]}  {values(state)}  {duration(seconds)}")
+                found = _most(self._results(name)) or values(state)
+                self.say(f"done      {name}  {self._labels[name]}  {found}  {duration(seconds)}")
 
     def _headline(self, states: Mapping[str, State]) -> str:
         count = self._watch.counts()
@@ -124,8 +126,8 @@ class Progress:
         bar = ProgressBar(total=max(1, len(states)), completed=finished, width=min(60, self.console.width - 12))
         top = Table.grid(padding=0)
         top.add_row(Text(" " * 10), bar)
-        more = [Text(f"  and {len(running) - room} more")] if len(running) > room else []
-        return Group(Text(self._headline(states)), top, running_table(running[:room], self._labels), *more)
+        table, rest = running_table(running[:room], self._labels), and_more(running, room)
+        return Group(Text(self._headline(states)), top, table, *([Text(f"  {rest}")] if rest else []))
 
 
 def running_table(running: Sequence[tuple[str, State]], labels: Mapping[str, str]) -> Table:
@@ -146,7 +148,11 @@ def running_table(running: Sequence[tuple[str, State]], labels: Mapping[str, str
 def values(state: State, most: int = 2) -> str:
     """Return the most important latest values: "top1 63.20  loss 1.043"."""
     keys = sorted(state.latest, key=lambda key: (not key.startswith("val."), key.endswith("loss"), key))
-    return "  ".join(f"{key.rpartition('.')[2]} {state.latest[key]:.4g}" for key in keys[:most])
+    return _most({key.rpartition(".")[2]: state.latest[key] for key in keys[:most]}, most)
+
+
+def _most(found: Mapping[str, float], most: int = 2) -> str:
+    return "  ".join(f"{key} {number:.4g}" for key, number in [*found.items()][:most])
 
 
 def _finished_share(state: State) -> float:

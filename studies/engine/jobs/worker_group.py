@@ -22,8 +22,8 @@ class WorkerGroup:
         world, per_node, rendezvous = job.resources.world, job.resources.per_node, uuid.uuid4().hex
         self._all = []
         for rank in range(world):
-            variables = rank_environment(rank, world, per_node, rendezvous, "127.0.0.1") if world > 1 else {}
-            self._all.append(WorkerProcess(worker_command(job), {**environment, **variables}))
+            variables = {**environment, **rank_environment(rank, world, per_node, rendezvous)}
+            self._all.append(WorkerProcess(worker_command(job), variables))
         self._ended: float | None = None
         self.pid = self._all[0].pid
 

@@ -12,7 +12,7 @@ from studies.engine.core.suggest import suggest, suggest_or_list
 from studies.engine.core.trial import Arm
 from studies.engine.core.yaml_loader import scalar
 from studies.engine.planning import launcher_options
-from studies.engine.planning.overrides import parse_override
+from studies.engine.planning.overrides import parse_overrides
 from studies.engine.study import parser
 from studies.engine.study.arms import Override, override_patch
 from studies.engine.study.design import Coords
@@ -45,7 +45,9 @@ def choose(file: Path, selection: Selection) -> tuple[Study, Choice]:
     if scale not in study.scaled:
         problems.append(Problem("--scale", _none("scale", scale, study.scales)))
         scale = study.default_scale
-    overrides = list(_overrides(selection.overrides, problems))
+    overrides = parse_overrides(selection.overrides, problems)
+    keys = [key for key, _ in overrides]
+    problems.extend(Problem("--set", "given twice", key) for i, key in enumerate(keys) if key in keys[:i])
     problems.extend(_override_problems(study, scale, overrides))
     only = _only(study.at(scale).parts, selection.only, problems)
     seeds = _seeds(selection.seeds, study.at(scale).seeds, problems)
@@ -62,20 +64,6 @@ def _none(what: str, name: str, known: Iterable[str]) -> str:
 
 
 # ---- --set
-
-
-def _overrides(texts: Iterable[str], problems: list[Problem]) -> Iterator[Override]:
-    seen = set()
-    for text in texts:
-        try:
-            key, value = parse_override(text)
-        except StudyError as error:
-            problems.extend(error.problems)
-            continue
-        if key in seen:
-            problems.append(Problem("--set", "given twice", key))
-        seen.add(key)
-        yield key, value
 
 
 def _override_problems(study: Study, scale: str, overrides: list[Override]) -> Iterator[Problem]:

@@ -9,13 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from studies.engine.core.config import get
-from studies.engine.core.errors import Problem, StudyError
+from studies.engine.core.errors import Problem, StudyError, dotted
 from studies.engine.core.suggest import suggest_or_list
 from studies.engine.core.trial import Trial
-from studies.engine.core.typing_check import Issue
+from studies.engine.core.typing_check import Issue, validate
 from studies.engine.core.yaml_loader import Document
 from studies.engine.jobs.launcher import launcher_names
-from studies.engine.planning.overrides import parse_override
+from studies.engine.planning.overrides import parse_overrides
 
 
 def preferred(on: str | None, cluster: str | None, trials: Sequence[Trial]) -> str | None:
@@ -36,40 +36,28 @@ def options(trials: Sequence[Trial], name: str, cluster: str | None, typed: Sequ
     """
     given = _normal(next((t.resources.launcher[name] for t in trials if name in t.resources.launcher), {}))
     problems: list[Problem] = []
-    over: dict[str, Any] = {}
-    for text in typed:
+    over = dict(parse_overrides(typed, problems, "--launch", f"launcher.{name}."))
+    problems += [Problem("--launch", i.text, dotted(i.path)) for i in _issues(name, over)]
+    if name == "slurm" and cluster:
+        from studies.engine.launchers.slurm.profile import load_profile
+
         try:
-            key, value = parse_override(text, "--launch")
-            over[key] = value
+            given |= _normal(load_profile(cluster))
         except StudyError as error:
             problems.extend(error.problems)
-    if name == "slurm":
-        problems += _slurm_problems(over)
-        if cluster:
-            try:
-                given |= _normal(_profile(cluster))
-            except StudyError as error:
-                problems.extend(error.problems)
     if problems:
         raise StudyError(problems)
     return given | _normal(over)
 
 
-def _profile(cluster: str) -> dict[str, Any]:
-    from studies.engine.launchers.slurm import profile
-
-    return profile.load_profile(cluster)
-
-
-def _slurm_problems(over: dict[str, Any]) -> list[Problem]:
-    return [Problem("--launch", i.text, ".".join(map(str, i.path))) for i in _slurm_issues(over)]
-
-
-def _slurm_issues(given: Mapping[str, Any], path: tuple[str, ...] = ()) -> list[Issue]:
-    from studies.engine.launchers.slurm import options as _slurm_options
+def _issues(launcher: str, given: Mapping[str, Any], path: tuple[str, ...] = ()) -> list[Issue]:
+    from studies.engine.launchers.slurm.options import read_options
 
     issues: list[Issue] = []
-    _slurm_options.read_options(given, issues, path)
+    if launcher == "slurm":
+        read_options(given, issues, path)
+    for key in ("num_cpus", "num_gpus") if launcher == "ray" else ():
+        validate(int, given.get(key, 0), issues, (*path, key))
     return issues
 
 
@@ -92,6 +80,6 @@ def check_document(document: Document) -> Iterator[Problem]:
             if launcher not in launcher_names():
                 text = f"no launcher {launcher}{suggest_or_list(launcher, launcher_names())}"
                 yield document.problem((*path, launcher), text, at_key=True)
-            elif launcher == "slurm" and isinstance(options, Mapping):
-                for issue in _slurm_issues(options, (*path, launcher)):
+            elif isinstance(options, Mapping):
+                for issue in _issues(launcher, options, (*path, launcher)):
                     yield document.problem(issue.path, issue.text, issue.at_key)

@@ -7,15 +7,14 @@ done ones whose code has changed since, `all` every selected trial. Their previo
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 from studies.engine.core.config import canonical_json
 from studies.engine.core.errors import Problem, StudyError
+from studies.engine.core.formatting import first_few
 from studies.engine.core.trial import Arm, State, Trial
 from studies.engine.planning import identity
 from studies.engine.planning.choice import chosen
@@ -23,12 +22,15 @@ from studies.engine.planning.forecast import gpus as devices
 from studies.engine.planning.forecast.estimate import Estimate, estimate
 from studies.engine.planning.forecast.requirements import forecast
 from studies.engine.planning.overrides import make_label
+from studies.engine.planning.trial_index import match_existing
 from studies.engine.storage import plan_file
 from studies.engine.storage.code_snapshot import fingerprint, root
 from studies.engine.storage.plan_file import folder_name
 from studies.engine.storage.results_dir import Store
 from studies.engine.study.arms import ResolvedArm
+from studies.engine.study.design import BASELINE
 from studies.engine.study.model import ScaledStudy, Study
+from studies.engine.study.parts import Axis
 from studies.engine.study.validation import cannot_be_built
 
 Rerun = Literal["failed", "stale", "all"]
@@ -82,30 +84,21 @@ class Plan:
             task=study.task.name,
             metrics={name: plan_file.PlannedMetric(m.source, m.direction, m.unit) for name, m in study.metrics.items()},
             parts=tuple(
-                plan_file.PlannedPart(
-                    part.name,
-                    "baseline",
-                    tuple(
-                        plan_file.PlannedAxis(a.name, a.label or a.name, tuple(a.labels), a.baseline)
-                        for a in part.axes.values()
-                    ),
-                )
+                plan_file.PlannedPart(part.name, BASELINE, tuple(_planned_axis(axis) for axis in part.axes.values()))
                 for part in study.at(self.scale).parts
             ),
             trials=tuple(
                 plan_file.PlannedTrial(
-                    t.arm.part,
-                    t.arm.label,
-                    dict(t.arm.coords),
-                    t.arm.is_baseline,
-                    t.arm.blocks,
-                    t.seed,
-                    t.id,
-                    t.folder_id,
+                    a.part, a.label, dict(a.coords), a.is_baseline, a.blocks, t.seed, t.id, t.folder_id
                 )
                 for t in self.trials
+                for a in [t.arm]
             ),
         )
+
+
+def _planned_axis(axis: Axis) -> plan_file.PlannedAxis:
+    return plan_file.PlannedAxis(axis.name, axis.label or axis.name, axis.labels, axis.baseline)
 
 
 def make_plan(
@@ -135,7 +128,7 @@ def make_plan(
     full_name = folder_name(study.name, label)
     wanted = (seeds or scaled.seeds)[:1] if smoke else scaled.seeds
     trials = _trials(study, scaled, study.arms(scale, overrides, smoke), wanted, full_name)
-    trials, folders = _match_existing(trials, store, study)
+    trials, folders = match_existing(trials, store, study.task.name)
     kept = tuple(t for t in trials if (seeds is None or t.seed in seeds) and (not only or chosen(t.arm, only)))
     if not kept:
         raise StudyError([Problem("--only", "leaves no trial")])
@@ -154,14 +147,10 @@ def _check_task_rules(study: Study, trials: Iterable[Trial]) -> None:
         for text in [answer.refusal] if answer.refusal else cannot_be_built(config, answer).values():
             wrong.setdefault(text, []).append(arm)
     if wrong:
-        raise StudyError(Problem("--set", text + _arm_suffix(names, len(arms))) for text, names in wrong.items())
-
-
-def _arm_suffix(names: Sequence[str], of: int) -> str:
-    """Name the arms, unless all are meant."""
-    if len(names) == of:
-        return ""
-    return f"   [{names[0]}" + (f" and {len(names) - 1} more]" if len(names) > 1 else "]")
+        raise StudyError(
+            Problem("--set", text + (f"   [{first_few(names, 1)}]" if len(names) < len(arms) else ""))
+            for text, names in wrong.items()
+        )
 
 
 def _estimate(plan: Plan, store: Store, gpu: devices.Gpu, count: bool) -> Estimate | None:
@@ -182,55 +171,12 @@ def _trials(
         text = canonical_json(config)
         for seed in seeds:
             key = identity.id_of(task.name, task.revision, text, seed)
-            trial = Trial(
-                key, key, arm, seed, task.ref, config, resolved.defaults, scaled.resources, task.revision, full_name
-            )
-            found.append(trial)
+            common = (config, resolved.defaults, scaled.resources, task.revision, full_name)
+            found.append(Trial(key, key, arm, seed, task.ref, *common))
     return tuple(found)
 
 
 # ---- what is on disk
-
-
-def _match_existing(trials: tuple[Trial, ...], store: Store, study: Study) -> tuple[tuple[Trial, ...], set[str]]:
-    """The trials with the folders that serve them, and which of those folders exist."""
-    there = _folders(store.trials)
-    ours = {trial.id for trial in trials}
-    strangers = there - ours
-    missing = ours - there
-    if not strangers or not missing:
-        return trials, ours & there
-    archive = identity.Archive(_specs(store, strangers))
-
-    @cache
-    def serving(trial_id: str) -> str:
-        trial = by_id[trial_id]
-        found = archive.find(study.task.name, trial.revision, trial.seed, trial.config, trial.defaults)
-        return found or trial_id
-
-    by_id = {trial.id: trial for trial in trials}
-    served = tuple(_with_folder(t, serving(t.id)) if t.id in missing else t for t in trials)
-    return served, {t.folder_id for t in served} & there
-
-
-def _with_folder(trial: Trial, folder: str) -> Trial:
-    return trial if folder == trial.folder_id else replace(trial, folder_id=folder)
-
-
-def _folders(trials: Path) -> set[str]:
-    try:
-        with os.scandir(trials) as entries:
-            return {entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")}
-    except OSError:
-        return set()
-
-
-def _specs(store: Store, folders: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Specs of finished trials: only a result is worth taking over."""
-    for name in sorted(folders):
-        folder = store.trial(name)
-        if folder.result() is not None and (spec := folder.spec()) is not None:
-            yield name, spec
 
 
 def _select_to_run(plan: Plan, store: Store, rerun: Rerun | None) -> Plan:
@@ -239,16 +185,9 @@ def _select_to_run(plan: Plan, store: Store, rerun: Rerun | None) -> Plan:
     stale = {t.folder_id for t in done if _is_stale(store, t, plan.state(t))}
     restart = frozenset(t.folder_id for t in once if _must_restart(t, plan.state(t), stale, rerun))
     running = tuple(t for t in once if plan.state(t).status == "running")
-    launched = [t for t in once if plan.state(t).status not in ("done", "running") or t.folder_id in restart]
-    reused = sum(1 for t in done if _owner_study(store, t) not in ("", t.study))
-    return replace(
-        plan,
-        to_run=tuple(launched),
-        running=running,
-        restart=restart,
-        reused=reused,
-        stale=len(stale),
-    )
+    launched = tuple(t for t in once if plan.state(t).status not in ("done", "running") or t.folder_id in restart)
+    reused = sum((store.trial(t.folder_id).spec() or {}).get("study", "") not in ("", t.study) for t in done)
+    return replace(plan, to_run=launched, running=running, restart=restart, reused=reused, stale=len(stale))
 
 
 def _must_restart(trial: Trial, state: State, stale: set[str], rerun: Rerun | None) -> bool:
@@ -262,8 +201,3 @@ def _must_restart(trial: Trial, state: State, stale: set[str], rerun: Rerun | No
 def _is_stale(store: Store, trial: Trial, state: State) -> bool:
     env = store.trial(trial.folder_id).environment(state.attempt)
     return bool(env.get("source")) and env["source"] != fingerprint(root())
-
-
-def _owner_study(store: Store, trial: Trial) -> str:
-    spec = store.trial(trial.folder_id).spec() or {}
-    return str(spec.get("study", ""))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 FRAME_VERSION = 1
 INTEGERS = ("seed", "attempts", "model.params")
 FLOATS = ("metric.", "cost.", "model.")
+FORMULA, NUMBER = re.compile(r"'*[=+\-@\t\r＝＋－＠]"), re.compile(r"[=+-]|[+-]?[\d.]+(?:[eE][+-]?\d+)?")
+"""What a spreadsheet takes for a formula gets an apostrophe in front; ``paper_tables/core/text.py`` takes it off."""
 
 
 def write(folder: Path, plan: PlanFile, rows: list[Row], curves: Curves) -> Path:
@@ -48,6 +51,8 @@ def csv_text(rows: list[Row]) -> str:
 
 
 def _text(value: Cell) -> str:
+    if isinstance(value, str) and FORMULA.match(value) and not NUMBER.fullmatch(value):
+        return f"'{value}"
     return "" if value is None else repr(value) if isinstance(value, float) else str(value)
 
 

@@ -146,6 +146,13 @@ def value(name: str, metric: PlannedMetric, got: Reading) -> float | None:
     return _number(found.get(name))
 
 
+def result_values(folder: TrialFolder, plan: PlanFile) -> dict[str, float]:
+    """Return the declared metrics of a finished trial: the numbers that the tables show."""
+    got = read(folder, plan)
+    found = {name: value(name, metric, got) for name, metric in plan.metrics.items()}
+    return {name: number for name, number in found.items() if number is not None}
+
+
 def _event_key(metric: PlannedMetric) -> str | None:
     return None if metric.source in (None, "best", "last") else metric.source
 

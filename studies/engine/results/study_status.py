@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from studies.engine.core.files import DamagedFile
-from studies.engine.core.trial import STATUSES, State
+from studies.engine.core.trial import State
 from studies.engine.execution import study_lock
 from studies.engine.storage.plan_file import PlanFile, PlannedTrial, folders, read_plan
 from studies.engine.storage.results_dir import Store
 from studies.engine.storage.state_watcher import StateWatcher
-
-DISPLAY_NAMES = {"planned": "missing"}
 
 
 class StudyStatus:
@@ -53,26 +51,19 @@ class StudyStatus:
         }
 
 
-def format_counts(count: Mapping[Any, int]) -> str:
-    """ "done 3, failed 1, missing 1"."""
-    order = ("done", *(status for status in STATUSES if status != "done"))
-    return ", ".join(f"{DISPLAY_NAMES.get(status, status)} {count[status]}" for status in order if count.get(status))
+def find_runs(store: Store, study: str, say: Callable[[str], None]) -> list[StudyStatus]:
+    """Return the runs of a name on the command line: ``name@label`` that one, ``name`` also all its labels.
 
-
-def find_folders(results: Path, study: str) -> list[Path]:
-    """Return the study folders of a name on the command line: ``name@label`` that one, ``name`` also all its labels."""
-    name = Path(study).stem if study.endswith((".yaml", ".yml")) else study
-    return [folder for folder in folders(results) if name in (folder.name, folder.name.partition("@")[0])]
-
-
-def find_statuses(store: Store, study: str, say: Callable[[str], None]) -> list[StudyStatus]:
-    """Return the folders of `find_folders` that can be read; say what is wrong with the others.
+    What is wrong with those that cannot be read is said.
 
     Raises:
-        DamagedFile: there are folders, and none can be read.
+        DamagedFile: there are runs, and none can be read.
     """
+    name = Path(study).stem if study.endswith((".yaml", ".yml")) else study
     found, damaged = [], []
-    for folder in find_folders(store.root, study):
+    for folder in folders(store.root):
+        if name not in (folder.name, folder.name.partition("@")[0]):
+            continue
         try:
             found.append(StudyStatus(store, read_plan(folder)))
         except DamagedFile as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import traceback
+from pathlib import Path
 
 from studies.engine.core.stop import StopRequest
 from studies.engine.core.trial import Status
@@ -37,8 +38,31 @@ def describe_exception(error: BaseException) -> str:
         return "oom"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk is full: {error}"
-    line = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
-    return line.removeprefix(f"{type(error).__module__}.")[:300]  # the module is in the log's traceback
+    name = type(error).__name__  # its module is in the log's traceback
+    if isinstance(error, SyntaxError):
+        return traceback.format_exception_only(error)[-1].strip().removeprefix(f"{type(error).__module__}.")[:300]
+    return f"{name}: {text}"[:300] if (text := _informative(error)) else f"{name} {_place(error)}".strip()
+
+
+def is_permanent(error: BaseException) -> bool:
+    """Return whether the same attempt would fail again: a missing file or module, or what a task marks by an attribute
+    `permanent`, such as options and weights that do not fit."""
+    return bool(getattr(error, "permanent", False)) or isinstance(error, FileNotFoundError | ImportError | SyntaxError)
+
+
+def _informative(error: BaseException) -> str:
+    """Return the first line of the message that says something; a line that ends in a colon goes on in the next."""
+    if isinstance(error, KeyError):
+        return str(error)
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    first = next((i + 1 for i, line in enumerate(lines) if not line.endswith(":")), len(lines))
+    return " ".join(lines[:first])
+
+
+def _place(error: BaseException) -> str:
+    """Return where an exception without a message was raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"in {frames[-1].name} ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
 
 
 def classify_distributed_outcome(ranks: RankServer, context: TrialContext, reason: str) -> tuple[Status, str]:

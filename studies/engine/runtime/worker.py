@@ -30,7 +30,12 @@ from studies.engine.runtime.context import TrialContext
 from studies.engine.runtime.distributed import env
 from studies.engine.runtime.distributed.leader import RankServer
 from studies.engine.runtime.heartbeat import Heartbeat, ParentMonitor
-from studies.engine.runtime.outcome import classify_distributed_outcome, classify_outcome, describe_exception
+from studies.engine.runtime.outcome import (
+    classify_distributed_outcome,
+    classify_outcome,
+    describe_exception,
+    is_permanent,
+)
 from studies.engine.runtime.output_capture import capture_output, flush, timeout_interrupt
 from studies.engine.storage import environment, records
 from studies.engine.storage.fence import Fence, LeaseLost
@@ -150,11 +155,12 @@ def _run(
     heartbeat.minutes = minutes
     heartbeat.on_timeout = interrupt or (lambda reason: abort(fence, heartbeat, "failed", reason))
     status: Status = "failed"
+    permanent = False
     try:
         with heartbeat:
             if ranks is not None:
                 ranks.abort = lambda reason: abort(fence, heartbeat, "lost", reason)
-                _wait_for_ranks(ranks, spec, context, stop)
+                _wait_for_ranks(ranks, spec, context)
             result = run_spec(spec, context)
             if ranks is not None:
                 ranks.finish()
@@ -168,6 +174,7 @@ def _run(
         status, reason = classify_outcome(error, stop, context)
         if ranks is not None and status == "failed" and reason != "oom":
             status, reason = classify_distributed_outcome(ranks, context, reason)
+        permanent = status == "failed" and is_permanent(error)
         if status in ("failed", "lost"):
             traceback.print_exc()
             traceback.clear_frames(error.__traceback__)  # releases the task's objects
@@ -177,7 +184,8 @@ def _run(
             raise
     finally:
         context.close(remove_checkpoint=status == "done" and not keeps_checkpoint(spec.get("config")))
-    fence.set_state(replace(heartbeat.state(), status=status, reason=reason, ended=time.time()))
+    ended = replace(heartbeat.state(), status=status, reason=reason, permanent=permanent, ended=time.time())
+    fence.set_state(ended)
     context.log_text(f"{status} after {time.monotonic() - began:.1f} s" + (f": {reason}" if reason else ""))
     if status == "failed":
         gc.collect()
@@ -191,11 +199,9 @@ def run_spec(spec: dict[str, Any], context: TrialContext) -> dict[str, Any]:
     return records.plain_result(task_loader.run_task(spec["task"], spec["config"], context))
 
 
-def _wait_for_ranks(ranks: RankServer, spec: dict[str, Any], context: TrialContext, stop: StopRequest) -> None:
+def _wait_for_ranks(ranks: RankServer, spec: dict[str, Any], context: TrialContext) -> None:
     """Wait for the other processes and send them this attempt's spec and checkpoint."""
-    checkpoint = context.load()
-    start = {"spec": spec, "address": ranks.address, "checkpoint": str(checkpoint) if checkpoint else None}
-    ranks.wait_for_ranks(start, lambda: context.stop_requested)
+    ranks.wait_for_ranks(spec, context.load(), lambda: context.stop_requested)
     context.log_text(f"{ranks.world} processes, this is the first")
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 
 from studies.engine.study.parts import Axis, Block, Coordinates, Part, Patch
 
 Coords = tuple[tuple[str, str | None], ...]
 """Every axis of the part, in its order, with a level's label, or None where the axis is inert."""
 BASELINE = "baseline"
+MOST_AXES, MOST_LEVELS, MOST_ARMS, MOST_SEEDS, MOST_TRIALS = 50, 1_000, 20_000, 1_000, 100_000
+"""Of a part, an axis, a part, a study, a study: known before anything is expanded, so a slip cannot fill the memory."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,16 @@ def expand(part: Part) -> tuple[DesignPoint, ...]:
         for coords, kinds in blocks.items()
         if coords == first or not excluded(part, coords)
     )
+
+
+def size(part: Part) -> int:
+    """Return how many points the design has at most; blocks may share some."""
+    sizes = {
+        "arms": lambda block: len(block.arms),
+        "grid": lambda block: prod(map(len, block.axes.values())),
+        "one_at_a_time": lambda block: sum(map(len, block.axes.values())),
+    }
+    return 1 + sum(sizes[block.kind](block) for block in part.design)
 
 
 def baseline(part: Part) -> Coords:

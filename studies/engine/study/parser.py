@@ -11,11 +11,10 @@ from studies.engine.catalog.tasks import Task, load_task
 from studies.engine.core import yaml_loader
 from studies.engine.core.errors import Problem, StudyError
 from studies.engine.core.suggest import suggest_or_list
-from studies.engine.core.trial import Resources
+from studies.engine.core.trial import Resources, keeps_text
 from studies.engine.core.typing_check import Issue, to_yaml
 from studies.engine.core.yaml_loader import Document
-from studies.engine.runtime.task_loader import TaskError
-from studies.engine.study import schema, settings
+from studies.engine.study import design, schema, settings
 from studies.engine.study.model import ScaledStudy, Study
 from studies.engine.study.part_parser import PartParser
 from studies.engine.study.parts import KeyPath, Part, Patch
@@ -38,7 +37,7 @@ def draft(
     path: Path, thorough: bool = True, further: Sequence[DocumentCheck] = ()
 ) -> tuple[Study | None, list[Problem]]:
     """Return as much of a study as can be understood, and every problem. further: checks by layers above this one."""
-    parser = _StudyParser(yaml_loader.read(path))
+    parser = _StudyParser(yaml_loader.read(path, keeps_text))
     study = parser.study()
     for check_document in further:
         parser.problems.extend(check_document(parser.document))
@@ -70,6 +69,9 @@ class _StudyParser(PartParser):
             parts = tuple(self._parts(name, spec, patch))
             own = self._seeds(spec.seeds, ("scales", name, "seeds")) if spec.seeds is not None else None
             needs = Resources(**{**resources, **self._resources(spec.resources, ("scales", name, "resources"))})
+            trials = sum(design.size(part) for part in parts if part.valid) * len(own or seeds)
+            if not self._within(trials, "trials", design.MOST_TRIALS, ("scales", name) if name else ("seeds",)):
+                parts = tuple(replace(part, valid=False) for part in parts)
             scaled[name] = ScaledStudy(name, parts, own or seeds, needs)
         if task is None:
             return None
@@ -108,7 +110,7 @@ class _StudyParser(PartParser):
             return None
         try:
             return load_task(self.spec.task, self.document.file.resolve().parent)
-        except TaskError as error:
+        except ValueError as error:  # TaskError, or a path that no file system takes
             self.report(("task",), str(error))
             return None
 
@@ -126,6 +128,8 @@ class _StudyParser(PartParser):
     def _seeds(self, seeds: Sequence[int], path: KeyPath) -> tuple[int, ...]:
         if not seeds:
             self.report(path, "no seeds")
+        if not self._within(len(seeds), "seeds", design.MOST_SEEDS, path):
+            return ()
         for i, seed in enumerate(seeds):
             if seed < 0:
                 self.report((*path, i), f"{seed} is negative")

@@ -10,7 +10,7 @@ from studies.engine.core.errors import Problem
 from studies.engine.core.suggest import suggest, suggest_or_list
 from studies.engine.core.typing_check import Issue, to_yaml
 from studies.engine.core.yaml_loader import Document
-from studies.engine.study import schema, settings
+from studies.engine.study import design, schema, settings
 from studies.engine.study.parts import Axis, Block, KeyPath, Level, Part
 from studies.engine.study.scales import PartOverride
 from studies.engine.study.schema import BlockSpec, PartSpec
@@ -42,7 +42,9 @@ class PartParser:
         return found
 
     def check_name(self, name: str, path: KeyPath) -> None:
-        if not settings.NAME.fullmatch(name):
+        if len(name) > settings.LONGEST_NAME:
+            self.report(path, f"a name of {len(name)} letters, at most {settings.LONGEST_NAME}", at_key=True)
+        elif not settings.NAME.fullmatch(name):
             self.report(path, f"{to_yaml(name)} is no name: letters, digits, _ - . only", at_key=True)
 
     # ---- a part
@@ -50,18 +52,27 @@ class PartParser:
     def part(self, name: str, spec: PartSpec, path: KeyPath, override: PartOverride) -> Part:
         """Return the part at one scale, its base left empty; not valid where its axes or design are wrong."""
         before = len(self.problems)
+        if not self._within(len(spec.axes), "axes", design.MOST_AXES, (*path, "axes")):
+            return Part(name, valid=False)
         axes = self._axes(spec, path, override)
         self.broken = self.raw(*path, "axes").keys() - axes.keys()
         only = {axis: self._only(axis, spec.axes[axis].only, axes, path) for axis in axes}
         axes = {axis: replace(found, only=only[axis]) for axis, found in axes.items()}
         self._check_circle(axes, path)
-        design = [self._block(block, axes, (*path, "design", i)) for i, block in enumerate(spec.design or ())]
+        blocks = [self._block(block, axes, (*path, "design", i)) for i, block in enumerate(spec.design or ())]
+        self._within(len(spec.exclude), "entries", design.MOST_LEVELS, (*path, "exclude"))
         exclude = [self._coordinates(e, axes, (*path, "exclude", i)) for i, e in enumerate(spec.exclude)]
         if "design" not in self.raw(*path) and axes:
-            design = [Block("one_at_a_time", {name: axis.labels for name, axis in axes.items()})]
+            blocks = [Block("one_at_a_time", {name: axis.labels for name, axis in axes.items()})]
         if self.broken or len(self.problems) > before:
             return Part(name, axes=axes, valid=False)
-        return Part(name, (), axes, tuple(design), tuple(exclude))
+        part = Part(name, (), axes, tuple(blocks), tuple(exclude))
+        return replace(part, valid=self._within(design.size(part), "arms", design.MOST_ARMS, (*path, "design")))
+
+    def _within(self, number: int, what: str, most: int, path: KeyPath) -> bool:
+        if number > most:
+            self.report(path, f"{number} {what}, at most {most}", at_key=True)
+        return number <= most
 
     def _axes(self, spec: PartSpec, where: KeyPath, override: PartOverride) -> dict[str, Axis]:
         found = {}
@@ -89,6 +100,8 @@ class PartParser:
         path, key_path = (*where, "values"), (*axis, "key")
         if not values:
             self.report(path, "no values")
+        elif not self._within(len(values), "levels", design.MOST_LEVELS, path):
+            return ()
         elif isinstance(values, list) and key is None:
             self.report(axis, "values are a list, so a key must say what they are values of", at_key=True)
         elif isinstance(values, list):
@@ -166,6 +179,8 @@ class PartParser:
             paths = [(*path, i) for i in range(len(values))]
         if not values:
             self.report(path, f"no levels of {axis.name}")
+        elif not self._within(len(values), "levels", design.MOST_LEVELS, path):
+            return ()
         labels = [self._level(v, axis.levels, axis.name, place) for v, place in zip(values, paths, strict=True)]
         for i, label in enumerate(labels):
             if label is not None and label in labels[:i]:

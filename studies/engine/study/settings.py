@@ -11,6 +11,7 @@ from studies.engine.study.parts import KeyPath, Level, Patch, Setting
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 """Names of studies, parts, scales and axes: they become folders, columns and options."""
+LONGEST_NAME = 100
 
 
 def patch(mapping: Mapping[str, Any], path: KeyPath, prefix: str = "") -> Patch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os.path import isfile  # False for what the file system refuses, where Path.is_file raises
 from pathlib import Path
 
 from studies.engine.core.errors import Problem, StudyError
@@ -32,7 +33,7 @@ def find(study: str) -> Path:
     """Return the file of STUDY, a name or a path to a YAML file. StudyError where there is none."""
     path = Path(study)
     if path.suffix in SUFFIXES:
-        if path.is_file():
+        if isfile(path):
             return path
         raise StudyError([Problem(study, "no such file")])
     known = names()

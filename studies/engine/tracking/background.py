@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from studies.engine.tracking.mirror import Mirror
 
@@ -15,23 +17,21 @@ JOIN_SECONDS = 60.0
 """To wait at the end for an update in progress."""
 
 
-class BackgroundMirror:
-    def __init__(self, mirror: Mirror) -> None:
-        self._mirror = mirror
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="mlflow", daemon=True)
+@contextmanager
+def kept_up_to_date(mirror: Mirror) -> Iterator[None]:
+    end = threading.Event()
 
-    def __enter__(self) -> BackgroundMirror:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._end.set()
-        self._thread.join(JOIN_SECONDS)
-
-    def _run(self) -> None:
+    def run() -> None:
         pause = INTERVAL_SECONDS
-        while not self._end.wait(pause):
+        while not end.wait(pause):
             started = time.monotonic()
-            self._mirror.update()
+            mirror.update()
             pause = max(INTERVAL_SECONDS, PAUSE_FACTOR * (time.monotonic() - started))
+
+    thread = threading.Thread(target=run, name="mlflow", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        thread.join(JOIN_SECONDS)

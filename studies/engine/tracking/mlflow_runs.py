@@ -1,110 +1,95 @@
-"""The runs of one MLflow experiment, written in batches within MLflow's limits."""
+"""The runs of one MLflow experiment, within MLflow's limits. The only file that imports MLflow, late and quietly."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import logging
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from studies.engine.tracking.run_records import ENDED, Point, RunRecord, sanitize
+from studies.engine.tracking.run_records import Point, RunRecord
 
-METRICS_PER_BATCH, PARAMS_PER_BATCH, RUNS_PER_PAGE = 1000, 100, 1000
-T = TypeVar("T")
+METRICS_PER_BATCH, PARAMS_PER_BATCH, MAX_RUNS = 1000, 100, 50_000
+PARENT = ""
+"""Stands for a trial's id where the study's own run is meant."""
 
 
-@dataclass(frozen=True)
-class ExistingRun:
-    """A run in MLflow."""
-
-    id: str
-    tags: dict[str, str]
-    params: dict[str, str]
+class MlflowUnavailable(Exception):
+    """MLflow cannot be reached or used at all; the message is for the user."""
 
 
 class Runs:
-    """Opens or creates the experiment and lists its runs once."""
+    """Makes the experiment if need be and lists its runs."""
 
-    def __init__(self, client: Any, entities: Any, experiment: str, artifacts: str | None) -> None:
-        """client: an MlflowClient, entities: `mlflow.entities`, artifacts: their folder (a server has its own)."""
-        self._client, self._entities = client, entities
-        found = client.get_experiment_by_name(experiment)
+    def __init__(self, uri: str, experiment: str, artifacts: str | None) -> None:
+        """artifacts: their folder; None for a server, which has its own."""
+        self._client, self._entities = _mlflow(uri)
+        found = self._client.get_experiment_by_name(experiment)
         if found is None:
-            self._experiment = client.create_experiment(experiment, artifact_location=artifacts)
+            self._experiment = self._client.create_experiment(experiment, artifact_location=artifacts)
         else:
             self._experiment = found.experiment_id
-        runs = [] if found is None else self._list()
-        if found is not None and found.lifecycle_stage != "active":
-            client.restore_experiment(self._experiment)  # its name is still taken; this restores deleted runs too
-            for run in self._list():
-                self.delete(run.id)
-            runs = []
-        self.ids = {run.id for run in runs}
-        self.trials = {run.tags["trial_id"]: run for run in runs if "trial_id" in run.tags}
-        self.parent = next((run for run in runs if run.tags.get("kind") == "study"), None)
+            if found.lifecycle_stage != "active":  # its name is still taken
+                self._client.restore_experiment(self._experiment)
+        self._by_trial: dict[str, Any] = {}
+        for run in self._client.search_runs([self._experiment], max_results=MAX_RUNS):
+            trial = run.data.tags.get("trial_id", PARENT if run.data.tags.get("kind") == "study" else None)
+            if trial is not None and self._by_trial.setdefault(trial, run) is not run:
+                self._client.delete_run(run.info.run_id)  # restoring the experiment also restores replaced runs
 
-    def _list(self) -> list[ExistingRun]:
-        """Return the active runs."""
-        listed: list[ExistingRun] = []
-        page = None
-        while True:
-            runs = self._client.search_runs([self._experiment], max_results=RUNS_PER_PAGE, page_token=page)
-            listed += [ExistingRun(run.info.run_id, run.data.tags, run.data.params) for run in runs]
-            page = runs.token
-            if not page:
-                return listed
+    def find(self, trial: str, fits: Callable[[dict[str, str], dict[str, str]], bool]) -> str:
+        """Return the id of a trial's run; empty if there is none. One whose tags and params do not fit is deleted."""
+        found = self._by_trial.get(trial)
+        if found is None or fits(found.data.tags, found.data.params):
+            return self.id(trial)
+        self._client.delete_run(found.info.run_id)
+        return ""
 
-    def create(self, record: RunRecord, parent: str) -> str:
-        """Create a run with its params, tags, name and status; return its id."""
-        tags = _tags(record, parent)
-        run = self._client.create_run(self._experiment, start_time=record.start, tags=tags, run_name=record.name)
-        run_id = str(run.info.run_id)
-        for params in _chunks(list(record.params.items()), PARAMS_PER_BATCH):
-            self._client.log_batch(run_id, params=[self._entities.Param(k, v) for k, v in params])
-        if record.status != "RUNNING":
-            self._status(run_id, record)
-        return run_id
+    def id(self, trial: str) -> str:
+        return str(self._by_trial[trial].info.run_id) if trial in self._by_trial else ""
 
-    def describe(self, run: str, record: RunRecord, parent: str) -> None:
-        """Update tags, name, status and end of a run."""
-        tags = [self._entities.RunTag(k, v) for k, v in _tags(record, parent).items()]
-        self._client.log_batch(run, tags=tags)
-        self._client.update_run(run, name=record.name)
-        self._status(run, record)
-
-    def _status(self, run: str, record: RunRecord) -> None:
-        if record.status in ENDED:
-            self._client.set_terminated(run, status=record.status, end_time=record.end)
-        else:
-            self._client.update_run(run, status=record.status)
+    def put(self, run: str, record: RunRecord) -> str:
+        """Create the run (where `run` is empty) or complete it, without metrics; return its id."""
+        if not run:
+            made = self._client.create_run(self._experiment, record.start, record.tags, record.name)
+            run = str(made.info.run_id)
+        params = [self._entities.Param(k, v) for k, v in record.params.items()]
+        for start in range(0, len(params), PARAMS_PER_BATCH):
+            self._client.log_batch(run, params=params[start : start + PARAMS_PER_BATCH])
+        self._client.log_batch(run, tags=[self._entities.RunTag(k, v) for k, v in record.tags.items()])
+        self._client.update_run(run, status=record.status, name=record.name)
+        if record.end is not None:
+            self._client.set_terminated(run, record.status, record.end)
+        return run
 
     def points(self, run: str, points: Sequence[Point]) -> None:
         """Log metric values; MLflow ignores rows that it has already."""
-        for chunk in _chunks(points, METRICS_PER_BATCH):
-            metrics = [self._entities.Metric(sanitize(p.key), p.value, p.time, p.step) for p in chunk]
-            self._client.log_batch(run, metrics=metrics)
-
-    def delete(self, run: str) -> None:
-        self._client.delete_run(run)
-
-    def file(self, run: str, path: Path, under: str | None = None) -> None:
-        if path.is_file():
-            self._client.log_artifact(run, str(path), under)
+        for start in range(0, len(points), METRICS_PER_BATCH):
+            batch = [self._entities.Metric(*point) for point in points[start : start + METRICS_PER_BATCH]]
+            self._client.log_batch(run, metrics=batch)
 
     def files(self, run: str, root: Path, paths: Sequence[Path]) -> None:
-        """Log files under their folders relative to root."""
+        """Log the files that exist, under their folders relative to root."""
         for path in paths:
-            under = path.parent.relative_to(root).as_posix()
-            self.file(run, path, None if under == "." else under)
+            if path.is_file():
+                under = path.parent.relative_to(root).as_posix()
+                self._client.log_artifact(run, str(path), None if under == "." else under)
 
     def text(self, run: str, name: str, text: str) -> None:
         self._client.log_text(run, text, name)
 
 
-def _tags(record: RunRecord, parent: str) -> dict[str, str]:
-    return {**record.tags, "mlflow.parentRunId": parent} if parent else dict(record.tags)
-
-
-def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
+def _mlflow(uri: str) -> tuple[Any, Any]:
+    """Return a client and MLflow's entities; the log output of MLflow and alembic is turned off."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # default 7: four minutes with a dead server
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")  # default 120, for a hanging server
+    try:
+        from mlflow import MlflowClient, entities
+    except ImportError as error:
+        raise MlflowUnavailable(f"{error.name or 'mlflow'} is not installed: no MLflow for this study") from None
+    for name, level in (("mlflow", logging.WARNING), ("alembic", logging.WARNING), ("urllib3", logging.ERROR)):
+        logging.getLogger(name).setLevel(level)
+    return MlflowClient(tracking_uri=uri), entities

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import http.client
 import os
-import socket
+import re
+import sqlite3
 import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
+from contextlib import closing
 from pathlib import Path
 
-PROBE_SECONDS, ANSWER_SECONDS = 3.0, 10.0
-"""Timeouts to connect, and to get any answer: a hanging server still accepts connections."""
+ANSWER_SECONDS = 10.0
+"""To wait for any answer: a frozen server still accepts connections."""
 
 
 def default(results: Path) -> str:
@@ -21,40 +23,59 @@ def default(results: Path) -> str:
     return asked if is_server(asked) else f"sqlite:///{results.resolve() / 'mlflow.db'}"
 
 
+def unserved(results: Path) -> str:
+    """Return a note on an MLFLOW_TRACKING_URI that `default` does not follow; empty if it does."""
+    asked = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
+    if asked in ("", default(results)):
+        return ""
+    return f"MLFLOW_TRACKING_URI={shown(asked)} is not used: only http:// and https:// are"
+
+
 def is_server(uri: str) -> bool:
     return uri.startswith(("http://", "https://"))
 
 
-def artifacts(uri: str, results: Path, experiment: str) -> str | None:
-    """Return the artifact folder of an experiment; None for a server, which has its own."""
-    return None if is_server(uri) else str(results.resolve() / "mlartifacts" / experiment)
+def shown(text: str) -> str:
+    """Return an address, or a text with addresses, without user, password or token: for files and for the user."""
+    return re.sub(r"(?<=://)[^/?#\s]*@", "", text)
 
 
 def database(uri: str) -> Path | None:
     """Return the database file; None for a server."""
-    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+    return None if is_server(uri) else Path(uri.removeprefix("sqlite:///"))
 
 
-def lock(uri: str, folder: Path) -> Path:
-    """Return the lock file of the writer: next to a database file, else in the study folder."""
-    file = database(uri)
-    return file.with_name(f"{file.name}.lock") if file else folder / ".mirror.lock"
+def database_stamp(uri: str) -> list[int]:
+    """Return inode and size of the database file, which never shrinks; -1 if it is missing, 0 for a server."""
+    if (file := database(uri)) is None:
+        return [0, 0]
+    try:
+        found = file.stat()
+    except OSError:
+        return [-1, -1]
+    return [found.st_ino, found.st_size]
 
 
-def answers(uri: str) -> bool:
-    """Whether the server answers (always true for a file); MLflow's client would retry a dead one for minutes."""
-    if not is_server(uri):
-        return True
+def problem(uri: str) -> str:
+    """Return why MLflow cannot be used there, empty if it seems usable; its own client would try for minutes."""
+    if (file := database(uri)) is None:
+        return "" if _answers(uri) else f"no MLflow server answers at {shown(uri)}"
+    if file.exists():
+        try:
+            with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=1)) as opened:
+                opened.execute("SELECT name FROM sqlite_master")
+        except sqlite3.Error as error:
+            if "locked" not in str(error):  # a writer at work
+                return f"{file} cannot be opened: {error}"
+    return ""
+
+
+def _answers(uri: str) -> bool:
     parts = urllib.parse.urlsplit(uri)
-    host = parts.hostname or ""
-    if urllib.request.getproxies().get(parts.scheme) and not urllib.request.proxy_bypass(host):
+    if urllib.request.getproxies().get(parts.scheme) and not urllib.request.proxy_bypass(parts.hostname or ""):
         return True  # only the proxy knows
     try:
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        with socket.create_connection((host, port), timeout=PROBE_SECONDS):
-            pass
-        path = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}/health"
-        with urllib.request.urlopen(path, timeout=ANSWER_SECONDS):
+        with urllib.request.urlopen(f"{shown(uri).rstrip('/')}/health", timeout=ANSWER_SECONDS):
             return True
     except urllib.error.HTTPError:
         return True  # any answer will do
@@ -62,21 +83,3 @@ def answers(uri: str) -> bool:
         return isinstance(error.reason, ssl.SSLError)  # MLflow decides whether to trust it
     except (OSError, ValueError, http.client.HTTPException):
         return False
-
-
-def without_password(uri: str) -> str:
-    """Return the URI without a password."""
-    parts = urllib.parse.urlsplit(uri)
-    return uri.replace(f"{parts.username or ''}:{parts.password}@", "…@") if parts.password else uri
-
-
-def database_stamp(uri: str) -> tuple[int, int]:
-    """Return inode and size of the database file, which never shrinks; -1 if it is missing, 0 for a server."""
-    path = database(uri)
-    if path is None:
-        return 0, 0
-    try:
-        found = path.stat()
-    except OSError:
-        return -1, -1
-    return found.st_ino, found.st_size

@@ -12,14 +12,15 @@ import math
 import posixpath
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from statistics import fmean, stdev
-from typing import Any
+from typing import NamedTuple
 
 from studies.engine.core.config import flat
 from studies.engine.core.trial import Status
 from studies.engine.results.readings import Reading, Row, environment
+from studies.engine.storage.events import Event
 from studies.engine.storage.plan_file import PlanFile, PlannedTrial
+from studies.engine.storage.trial_folder import TrialFolder
 
 KEY_LIMIT, PARAM_LIMIT, TAG_LIMIT = 250, 6000, 8000
 MIN_SEEDS_FOR_INTERVAL = 3
@@ -36,26 +37,20 @@ MLFLOW_STATUS: dict[Status, str] = {
 ENDED = ("FINISHED", "FAILED", "KILLED")
 
 
-@dataclass(frozen=True)
-class RunRecord:
+class RunRecord(NamedTuple):
     """A run as it should be, without its metrics."""
 
     name: str
     status: str
     start: int
+    """Milliseconds, as is end."""
     end: int | None
     tags: dict[str, str]
-    params: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def digest(self) -> str:
-        text = json.dumps([self.name, self.status, self.end, self.tags, self.params], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+    params: dict[str, str]
 
 
-@dataclass(frozen=True)
-class Point:
-    """One row of a metric's history."""
+class Point(NamedTuple):
+    """One row of a metric's history, with MLflow's order of fields."""
 
     key: str
     value: float
@@ -65,11 +60,12 @@ class Point:
 
 
 def trial_run(
-    plan: PlanFile, arms: Sequence[PlannedTrial], got: Reading, spec: dict[str, Any], began: str
+    plan: PlanFile, arms: Sequence[PlannedTrial], got: Reading, folder: TrialFolder, parent: str
 ) -> RunRecord:
     """Describe a trial's run.
 
-    arms: the planned trials that use this folder. began: time of its first event; it changes when a trial restarts.
+    arms: the planned trials that use this folder. Tag `began`: time of its first event; it changes when a trial
+    restarts.
     """
     first, state, env = arms[0], got.state, environment(got.env)
     status = MLFLOW_STATUS[got.status]
@@ -82,10 +78,12 @@ def trial_run(
         "seed": str(first.seed),
         **{key: str(env[f"env.{key}"] or "") for key in ("git", "source", "gpu")},
         "attempts": str(state.attempt),
-        "began": began,
+        "began": next((f"{event.time:.3f}" for event in folder.events()), ""),
         "reason": "" if got.status == "done" else state.reason,
         "also": "; ".join(f"{t.part}/{t.arm}" for t in arms[1:]),
+        "mlflow.parentRunId": parent,
     }
+    spec = folder.spec() or {}
     params = {"task": spec.get("task"), "seed": spec.get("seed"), **dict(flat(spec.get("config") or {}))}
     return RunRecord(
         name=f"{first.part} {first.arm} s{first.seed}",
@@ -95,6 +93,10 @@ def trial_run(
         tags={key: truncate(text, TAG_LIMIT) for key, text in tags.items()},
         params={sanitize(key): truncate(_value(value), PARAM_LIMIT) for key, value in params.items()},
     )
+
+
+def points_of(events: Sequence[Event]) -> list[Point]:
+    return [Point(sanitize(k), v, milliseconds(e.time), e.step) for e in events for k, v in e.metrics.items()]
 
 
 def study_run(plan: PlanFile, readings: dict[str, Reading], aggregates: str) -> RunRecord:
@@ -127,6 +129,7 @@ def study_run(plan: PlanFile, readings: dict[str, Reading], aggregates: str) -> 
         start=milliseconds(min(started, default=0.0)),
         end=milliseconds(ended) if status in ENDED else None,
         tags={key: truncate(text, TAG_LIMIT) for key, text in tags.items()},
+        params={},
     )
 
 
@@ -149,9 +152,17 @@ def aggregates(plan: PlanFile, rows: Sequence[Row], readings: dict[str, Reading]
 
 
 def history(points: Sequence[Point]) -> str:
-    """Return the number of points and their digest, to test whether an existing history is a prefix of this one."""
-    text = json.dumps([(p.key, p.value, p.time, p.step) for p in points])
-    return f"{len(points)} {hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    """Return the number of points and their digest."""
+    return f"{len(points)} {digest(points)}"
+
+
+def is_prefix(known: str, points: Sequence[Point]) -> bool:
+    """Whether the points go on from an earlier `history`."""
+    return known == history(points[: int(known.split()[0])])
+
+
+def digest(content: object) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def summary(values: Sequence[float]) -> Iterator[tuple[str, float]]:

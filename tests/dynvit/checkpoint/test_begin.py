@@ -9,7 +9,8 @@ from safetensors.torch import save_file
 from small_task import Folder, config, register
 
 from dynvit.checkpoint import load as module
-from dynvit.checkpoint.load import InitError, InitSpec, load_initial_weights, load_matching, read_state_dict
+from dynvit.checkpoint.load import InitSpec, load_initial_weights, load_matching
+from dynvit.checkpoint.read import InitError, read_state_dict
 from dynvit.context import NullContext
 from dynvit.tasks.classify import run
 

@@ -276,3 +276,55 @@ def test_a_trial_reports_skipped_images(tmp_path):
     ]
     assert [metrics["corrupt_images"] for _, metrics in context.history] == [3, 3]
     assert sum("left out: " in line for line in context.logged) == 3  # each once
+    assert "data" not in result  # nothing else was left out
+
+
+@pytest.mark.parametrize("in_memory", ["always", "never"])
+def test_a_trial_reports_what_the_listing_left_out(tmp_path, in_memory):
+    from dynvit.tasks.classify import Config, Evaluation, Train, run
+
+    folders(tmp_path)
+    for name in (".DS_Store", "Thumbs.db", "x.heic"):
+        (tmp_path / "train" / "bee" / name).write_bytes(b"")
+    (tmp_path / "train" / "notes.txt").write_text("")
+    (tmp_path / "test" / "bee" / "copy.png").write_bytes((tmp_path / "train" / "bee" / "0.png").read_bytes())
+    data = Data(name="folder", root=str(tmp_path), image_size=8, in_memory=in_memory)
+    model = {"name": "deit_tiny_patch16_224", "patch_size": 4, "embed_dim": 12, "depth": 1, "num_heads": 2}
+    context = RecordingContext(tmp_path)
+    train = Train(epochs=1, batch_size=4, warmup_epochs=0)
+    result = run(Config(model, data, train, evaluation=Evaluation(timed_batches=1)), context)
+    assert result["data"] == {
+        "train/": {"hidden or of an operating system": 2, "no image by the ending": 1, "an ending that is not read": 1},
+        "test/": {"validation images with the bytes of a training image": 1},
+    }
+    logged = [line for line in context.logged if line.startswith("data: ")]
+    assert logged[0] == "data: train/: 2 left out, hidden or of an operating system (bee/.DS_Store, bee/Thumbs.db)"
+    assert len(logged) == 4
+
+
+@pytest.mark.parametrize("in_memory", ["always", "never"])
+def test_a_split_of_which_nothing_can_be_read(tmp_path, in_memory):
+    for file in (folders(tmp_path) / "test").rglob("*.png"):
+        file.write_bytes(f"no image {file}".encode())
+    with pytest.raises(ValueError, match=r"none of 12 (validation )?images can be read"):
+        list(opened("folder", tmp_path, in_memory=in_memory, max_corrupt=12).validation())
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ((-1,) * 12, r"test: 12 labels are not from 0 to 2.*-1 of us/tiny/test\[0\]"),
+        ((1,) * 12, "test: all 12 images in us/tiny are of one class, bee"),
+        ((0, 2) * 6, "test: no image of 1 classes \\(bee\\) in us/tiny"),
+        ((), "test: no images with a label in us/tiny"),
+    ],
+)
+def test_labels_of_the_hub(hub, monkeypatch, labels, message):
+    whole = sys.modules["datasets"].load_dataset
+    rows = [{"label": label, "image": {"bytes": b"", "path": None}} for label in labels]
+    monkeypatch.setattr(
+        sys.modules["datasets"], "load_dataset",
+        lambda name, split, **options: Column(rows) if split == "test" else whole(name, split, **options),
+    )  # fmt: skip
+    with pytest.raises(ValueError, match=message):
+        load_data(Data(name="hfds", repository="us/tiny", image_size=8), 6, 5, 0, "cpu")

@@ -18,10 +18,16 @@ MODEL = "small_dynamic_for_tests"
 
 
 class SmallDynamic(nn.Module):
-    """Two layers over patch tokens; the second keeps the brighter half. Training draws from torch's global stream."""
+    """Two layers over patch tokens; the second keeps the brighter half. Training draws from torch's global stream.
 
-    def __init__(self, img_size=8, in_chans=1, num_classes=10, embed_dim=16, drop_path_rate=0.1, poison=-1):
+    unread: the loss leaves the guide out.
+    """
+
+    def __init__(
+        self, img_size=8, in_chans=1, num_classes=10, embed_dim=16, drop_path_rate=0.1, poison=-1, unread=False
+    ):
         super().__init__()
+        self.unread = unread
         self.embed = nn.Conv2d(in_chans, embed_dim, 2, 2)
         self.place = nn.Parameter(torch.randn((img_size // 2) ** 2, embed_dim))
         self.layers = nn.ModuleList([nn.Linear(embed_dim, embed_dim) for _ in range(2)])
@@ -50,6 +56,8 @@ class SmallDynamic(nn.Module):
         self.steps += 1
         x = nn.functional.dropout(x, self.rate, training=True)
         guide = self.guide(x).square().mean()
+        if self.unread:
+            return Output(self.head(x.flatten(1)), extra={"guide": guide})
         bad = torch.full_like(guide, float("nan" if self.steps == self.poison else 0))
         return Output(self.head(x.flatten(1)), {"guide": guide, "other": guide.exp() + bad}, weights={"guide": 0.1})
 

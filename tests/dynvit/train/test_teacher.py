@@ -6,10 +6,18 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
-from small_task import MODEL, Folder, config, fitted, numbers, prepared, register
+from small_task import MODEL, Folder, config, fitted, numbers, prepared, register, replaced
 
 from dynvit.context import NullContext, Stopped
-from dynvit.tasks.classify import Teacher, run
+from dynvit.data.batches import model_size
+from dynvit.interface import interface_of
+from dynvit.models.build import build_model
+from dynvit.output import soft_label_loss, training_loss
+from dynvit.rng import seed_globally
+from dynvit.tasks.classify import Mix, Teacher, run
+from dynvit.train.distillation import distillation_loss
+from dynvit.train.distributed import ProcessGroup
+from dynvit.train.loop import train_epoch, trainable
 from dynvit.train.teacher import TeacherError
 
 register()
@@ -75,3 +83,120 @@ def test_pickled_weights_and_refusals(tmp_path):
     torch.save(timm.create_model("test_resnet", num_classes=5, in_chans=1).state_dict(), file)
     with pytest.raises(TeacherError, match="does not fit the teacher"):
         run(distilled(epochs=0, checkpoint=str(file)), NullContext())
+
+
+TRUNK = {"patch_size": 8, "embed_dim": 32, "depth": 4, "num_heads": 2}
+STUDENTS = {
+    "vit_tiny_patch16_224": TRUNK,
+    "evo_deit_tiny_patch16_224": {**TRUNK, "prune_from": 2},
+    "evo_levit_128s": {"embed_dim": [32, 48, 64], "depth": [2, 3, 3], "stem_strides": [2, 2, 2, 1]},
+    "lvvit_small": {"stem_width": 8, "embed_dim": 32, "depth": 4, "num_heads": 2},
+    "mor_vit_tiny_patch16_224": {**TRUNK, "recursion": 2},
+    "dynamicvit_deit_tiny_patch16_224": {**TRUNK, "locations": [1]},
+    "dynamicvit_lvvit_small": {"stem_width": 8, "embed_dim": 32, "depth": 4, "num_heads": 2, "locations": [1]},
+    "tpc_deit_tiny_patch16_224": TRUNK,
+    "sret_tiny": {"base_dim": 4, "unique": [1, 2, 1]},
+    "levit_128s": {"embed_dim": [32, 48, 64], "key_dim": 8, "num_heads": [2, 3, 4], "depth": [1, 1, 1]},
+}
+
+
+def student_loss(name, teacher_logits, options):
+    """Of the same weights, images and random numbers."""
+    torch.manual_seed(0)
+    size = 64 if "levit" in name or name == "sret_tiny" else 32
+    model = timm.create_model(name, img_size=size, num_classes=10, **STUDENTS[name]).train()
+    interface_of(model).set_distilled_training(True)
+    return float(distillation_loss(model(torch.randn(4, 3, size, size)), torch.arange(4), teacher_logits, options)[1])
+
+
+@pytest.mark.parametrize("name", STUDENTS)
+def test_no_student_ignores_its_teacher(name):
+    options = distilled(weight=0.5)
+    one, other = 3 * torch.randn(2, 4, 10, generator=torch.Generator().manual_seed(1))
+    losses = {student_loss(name, teacher, options) for teacher in (one, other, None)}
+    assert len(losses) == 3
+
+
+def test_a_loss_without_a_place_for_a_teacher_refuses_one():
+    model = timm.create_model("evo_deit_tiny_patch16_224", img_size=32, **TRUNK, prune_from=2).train()
+    output, target = model(torch.randn(2, 3, 32, 32)), torch.arange(2)
+    training_loss(output, target)
+    with pytest.raises(ValueError, match="does not use a teacher"):
+        training_loss(output, target, teacher_logits=torch.randn(2, 1000))
+
+
+def test_the_models_own_loss_is_blended_with_the_teachers():
+    model = timm.create_model("evo_deit_tiny_patch16_224", img_size=32, **TRUNK, prune_from=2, num_classes=10).train()
+    output, target, teacher = model(torch.randn(4, 3, 32, 32)), torch.arange(4), torch.randn(4, 10)
+    _, loss = distillation_loss(output, target, teacher, distilled(weight=0.25))
+    expected = 0.75 * training_loss(output, target) + 0.25 * soft_label_loss(output.logits, teacher)
+    torch.testing.assert_close(loss, expected)
+
+
+def test_a_class_head_that_nothing_trains_is_refused():
+    options = distilled({**PLAIN, "name": "deit_tiny_distilled_patch16_224"}, weight=1.0)
+    with pytest.raises(TeacherError, match=r"teacher.weight 1: the class head of deit_tiny_distilled.* below 1"):
+        run(options, NullContext())
+    assert run(dataclasses.replace(options, teacher=dataclasses.replace(options.teacher, weight=0.5)), NullContext())
+
+
+@pytest.mark.parametrize("tokens", [True, False])
+def test_every_head_of_dynamic_lvvit_that_is_evaluated_is_trained(tokens):
+    torch.manual_seed(0)
+    options = STUDENTS["dynamicvit_lvvit_small"]
+    model = timm.create_model("dynamicvit_lvvit_small", img_size=32, num_classes=10, **options).train()
+    if tokens:
+        plain = {key: value for key, value in options.items() if key != "locations"}
+        model.set_teacher(timm.create_model("lvvit_small", img_size=32, num_classes=10, **plain))
+    training_loss(model(torch.randn(4, 3, 32, 32)), torch.arange(4)).backward()
+    assert not [name for name, p in model.named_parameters() if p.grad is None]
+    assert model.aux_head.weight.grad.abs().sum() > 0
+
+
+def test_dynamic_lvvit_trains_the_logits_of_evaluation_without_a_teacher():
+    """With all tokens kept, both modes compute the same."""
+    torch.manual_seed(0)
+    options = {**STUDENTS["dynamicvit_lvvit_small"], "keep_ratio": 1.0}
+    model = timm.create_model("dynamicvit_lvvit_small", img_size=32, num_classes=10, **options).double()
+    model.noise = lambda stage, logprob: torch.tensor([99.0, -99.0]).expand_as(logprob)  # always "keep"
+    x = torch.randn(4, 3, 32, 32, dtype=torch.float64)
+    for module in model.train().modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eval()
+    torch.testing.assert_close(model(x).logits, model.eval()(x), rtol=0, atol=1e-5)
+
+
+TINY = {"patch_size": 2, "embed_dim": 16, "depth": 2, "num_heads": 2}
+TEACHERS = {
+    "mor_vit": {"name": "mor_vit_tiny_patch16_224", **TINY, "depth": 4, "recursion": 2},
+    "evo_deit": {"name": "evo_deit_tiny_patch16_224", **TINY, "prune_from": 1, "switch_epoch": 1},
+    "evit": {"name": "evit_deit_tiny_patch16_224", **TINY, "locations": [0], "shrink_start": 0, "shrink_epochs": 1},
+    "auxiliary losses": {"name": MODEL},
+}
+
+
+@pytest.mark.parametrize("name", TEACHERS)
+def test_any_model_can_be_the_teacher(name):
+    """It is trained by the loop that trains students: with its own losses and schedules, mixing and clipping."""
+    options = dataclasses.replace(distilled(epochs=2), teacher=Teacher(model=TEACHERS[name], epochs=2))
+    options = replaced(options, "train", mix=Mix(mixup=0.8), clip_grad=1.0, ema=0.5, amp="bfloat16")
+    teacher = fitted(options, NullContext()).teacher.model
+    assert getattr(teacher, "at_final_operating_point", True) and not teacher.training
+    assert getattr(teacher, "epochs_seen", [(1, 2)])[-1] == (1, 2)
+
+
+def test_a_teacher_is_trained_as_the_same_model_alone():
+    """Same options, same numbers as a training of its own whose chance has the teacher's name."""
+    options = distilled(epochs=2, model={"name": MODEL})
+    taught = fitted(dataclasses.replace(options, teacher=Teacher(model={"name": MODEL}, epochs=3)), NullContext())
+    state, data = prepared(dataclasses.replace(config(epochs=3), model={"name": MODEL}), context := NullContext())
+    seed_globally(0, "teacher")
+    state.model.load_state_dict(build_model({"name": MODEL}, **model_size(data)).state_dict())
+    options, group = dataclasses.replace(config(epochs=3), model={"name": MODEL}), ProcessGroup(context)
+    seed_globally(0, "teacher")
+    forward, augmentation = trainable(state, data, options, 0, group)
+    for epoch in range(3):
+        train_epoch(state, forward, augmentation, data, options, group, lambda: None)
+        state.progress.epoch, state.progress.step = epoch + 1, 0
+    ours, alone = taught.teacher.model.state_dict(), state.model.state_dict()
+    assert all(torch.equal(ours[key], alone[key]) for key in alone)

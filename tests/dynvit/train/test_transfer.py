@@ -8,7 +8,8 @@ import torch
 from small_task import MODEL, Folder, config, fitted, numbers, register, replaced
 
 import dynvit.models  # noqa: F401
-from dynvit.checkpoint.load import InitError, classifier_prefixes, transfer_weights
+from dynvit.checkpoint.load import classifier_prefixes, transfer_weights
+from dynvit.checkpoint.read import InitError
 from dynvit.config.warnings import warnings
 from dynvit.context import NullContext, Stopped
 from dynvit.tasks.classify import Augment, Config, Data, Evaluation, Mix, Source, Teacher, Train, inspect, run, work

@@ -17,6 +17,7 @@ import pytest
 from toy import TASK
 
 from studies.engine.cli import main
+from studies.engine.launchers.ray import session
 from studies.engine.storage.lease import Lease
 from studies.engine.storage.results_dir import Store
 
@@ -157,7 +158,7 @@ def test_failed_trials_are_rows_and_exit_code_1(shell: Shell) -> None:
     got = shell.run()
     assert got.code == 1
     assert "done      2/4 trials, 2 failed" in got.out
-    assert "ValueError: told to raise  (studies logs" in got.out
+    assert "ValueError: raised as configured  (studies logs" in got.out
     assert "failed 2" in shell("status", "small").out
 
 
@@ -238,7 +239,7 @@ def test_tables_and_mlflow_in_trouble_do_not_hide_the_trials(shell: Shell, monke
     from studies.engine.cli import finish_run
 
     monkeypatch.undo()
-    monkeypatch.setattr("studies.engine.tracking.mirror.Mirror._write_if_needed", lambda self, final: 1 / 0)
+    monkeypatch.setattr("studies.engine.tracking.mirror.Mirror.is_behind", lambda self, final: 1 / 0)
     monkeypatch.setattr("paper_tables.build", lambda folder: 1 / 0)
     assert finish_run.render.__module__ == "studies.engine.cli.finish_run"
     shell._patch = monkeypatch
@@ -367,7 +368,7 @@ def test_logs(shell: Shell) -> None:
     assert got.code == 0
     assert got.out == (shell.store.trial(names[0]).attempt_folder(0) / "log.txt").read_text()
     assert shell("logs", names[0], "--follow").out == got.out
-    assert "told to raise" in shell("logs", "small").out
+    assert "raised as configured" in shell("logs", "small").out
     assert shell("logs", "").err == f" matches 4 trials: {', '.join(names)}\n"
     assert shell("logs", "zzz").code == 2
     missing = shell("logs", names[0], "--attempt", "7")
@@ -400,3 +401,39 @@ def test_stop_from_another_shell(shell: Shell) -> None:
     counts = json.loads(shell("status", name, "--json").out)["counts"]
     assert counts == {"stopped": 2, "planned": 2}
     assert "nothing of small is running" in shell("stop", "small").out
+
+
+# ---- what is said
+
+
+def test_the_number_of_a_finished_trial_is_that_of_the_table(shell: Shell) -> None:
+    """The best score, as the study's metrics say, not the last one that was logged."""
+    shell.study.write_text(shell.study.read_text().replace("{steps: 4}", "{steps: 4, noise: 500.0}"))
+    got = shell.run()
+    results = {folder.name: json.loads((folder / "result.json").read_text())["metrics"] for folder in _trials(shell)}
+    assert any(found["best"]["score"] != found["last"]["score"] for found in results.values())
+    lines = [line.split() for line in got.out.splitlines() if line.startswith("done      ") and " score " in line]
+    shown = {words[1]: words[words.index("score") + 1] for words in lines}
+    assert len(shown) == 4 and shown == {trial: f"{found['best']['score']:.4g}" for trial, found in results.items()}
+
+
+def _trials(shell: Shell) -> list[Path]:
+    return [folder for folder in shell.store.trials.iterdir() if (folder / "result.json").exists()]
+
+
+def fails_to_start(*arguments: object) -> None:
+    with session.one_line("Ray cannot start on this machine"):
+        raise RuntimeError("Failed to start the head node.\n\nTraceback of many lines")
+
+
+def test_where_ray_was_only_the_default_the_trials_run_without_it(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("studies.engine.launchers.ray.launcher.start_private", fails_to_start)
+    got = shell("run", str(shell.study))
+    assert got.code == 0 and "done      4/4 trials, 0 failed" in got.out
+    said = "Ray cannot start on this machine: Failed to start the head node.; trials run one after another"
+    assert said in got.out
+    asked = shell("run", str(shell.study), "--on", "ray", "--rerun", "all")
+    assert asked.code == 2 and asked.err.count("\n") == 1
+    assert "Ray cannot start on this machine: Failed to start the head node." in asked.err

@@ -118,3 +118,50 @@ def test_options_belong_together(pictures: Path) -> None:
     shown = CliRunner().invoke(cli, ["doctor", "--scale", "here"])
     assert shown.exit_code == 2
     assert "--scale and --set go with --data STUDY" in shown.output
+
+
+def test_what_is_left_out_is_noted(pictures: Path) -> None:
+    (pictures / "folder" / "train" / "bee" / ".DS_Store").write_bytes(b"")
+    code, found = doctor()
+    assert code == 0
+    assert ("note", "train/: 1 left out, hidden or of an operating system (bee/.DS_Store)") in found
+    (pictures / "folder" / "train" / "bee" / "more.heic").write_bytes(b"")
+    assert attention() == ["train/: 1 left out, an ending that is not read: .heic 1 (bee/more.heic)"]
+
+
+OWN_TASK = """\
+from dataclasses import dataclass
+
+REVISION = 1
+SMOKE = {}
+
+
+@dataclass(frozen=True)
+class Config:
+    size: int = 1
+
+
+def run(config, context):
+    return {"metrics": {"best": {"top1": 1.0}}}
+
+
+def inspect(config):
+    raise KeyError(config.size)
+"""
+OWN_STUDY = """\
+study: own
+title: Of its own
+task: own.py
+metrics: {top1: {from: best, direction: max}}
+seeds: [0]
+axes: {size: {key: size, values: [1, 2], baseline: 1}}
+"""
+
+
+def test_a_check_that_fails_is_a_finding(pictures: Path) -> None:
+    (pictures / "studies" / "own.py").write_text(OWN_TASK)
+    (pictures / "studies" / "own.yaml").write_text(OWN_STUDY)
+    shown = CliRunner().invoke(cli, ["doctor", "--json", "--data", "own"], standalone_mode=False)
+    assert shown.exception is None, shown.exception
+    found = [f["text"] for f in json.loads(shown.output) if f["level"] == "attention"]
+    assert (shown.return_value, found) == (1, ["the check of own.py fails: KeyError: 1"])

@@ -110,7 +110,7 @@ def test_a_server_that_is_not_there(store: Store, monkeypatch: pytest.MonkeyPatc
         uri = f"http://user:secret@127.0.0.1:{held.getsockname()[1]}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     text = wrong(store)["tracking"].text
-    assert text.startswith("no server answers at http://")
+    assert text.startswith("no MLflow server answers at http://")
     assert "secret" not in text
 
 

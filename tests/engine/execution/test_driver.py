@@ -74,7 +74,7 @@ def test_failures_are_rows(store: Store, on: str) -> None:
     outcome = toy.drive(store, trials, on, say=said.append)
     assert statuses(outcome) == {"good": "done", "bad": "failed"}
     assert outcome.states["bad"].attempt == 3
-    assert len([line for line in said if "bad" in line and "told to raise" in line]) == 2
+    assert len([line for line in said if "bad" in line and "raised as configured" in line]) == 2
 
 
 def test_a_failure_whose_worker_is_still_ending_counts_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -344,3 +344,14 @@ def test_a_watch_reads_only_what_changed(store: Store, monkeypatch: pytest.Monke
     folders[2].set_state(State("failed", 1))
     assert watch.poll()["t2"].status == "failed"
     assert read == ["t2"]
+
+
+def test_an_error_that_cannot_heal_is_not_tried_again(store: Store) -> None:
+    """The toy's folder is missing: opening a file in it fails in every attempt."""
+    trial = toy.trial("a", side="/nowhere/at/all", resources=Resources(retries=3))
+    outcome = toy.drive(store, [trial, toy.trial("b")])
+    assert (outcome.states["a"].status, outcome.states["a"].attempt) == ("failed", 1)
+    assert outcome.states["a"].permanent and outcome.states["b"].status == "done"
+    assert outcome.states["a"].reason.startswith("FileNotFoundError: ")
+    again = toy.drive(store, [trial])  # asked for again, it is tried again
+    assert again.states["a"].attempt == 2

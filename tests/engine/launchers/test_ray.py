@@ -19,8 +19,9 @@ from studies.engine.core.stop import StopRequest
 from studies.engine.core.trial import Resources
 from studies.engine.execution.driver import Driver
 from studies.engine.jobs.launcher import Job, LaunchContext, LaunchError, create_launcher
+from studies.engine.jobs.worker_process import driver_id
 from studies.engine.launchers.ray.launcher import RayLauncher
-from studies.engine.launchers.ray.session import socket_dir
+from studies.engine.launchers.ray.session import driver_folders, private_folder
 from studies.engine.storage import code_snapshot
 from studies.engine.storage.results_dir import Store
 from studies.engine.storage.state_watcher import StateWatcher
@@ -53,6 +54,10 @@ def until(true: Callable[[], bool], seconds: float = 60) -> None:
     while not true():
         assert time.monotonic() < end, "waited too long"
         time.sleep(0.05)
+
+
+def folders_of(pid: int) -> list[Path]:
+    return [folder for folder, driver in driver_folders().items() if driver.partition(":")[0] == str(pid)]
 
 
 class Command:
@@ -106,7 +111,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> object:
         made = create_launcher("ray", LaunchContext(folder / "results", folder, {"num_cpus": 2, "num_gpus": 2}))
         yield made
         made.close()
-    assert not (socket_dir() / f"dynvit-ray-{os.getpid()}").exists()
+    assert not folders_of(os.getpid())
 
 
 def drive(cluster: RayLauncher, store: Store, *trials: object) -> dict[str, tuple[str, int]]:
@@ -185,6 +190,17 @@ def test_a_job_that_waits_can_be_stopped(cluster: RayLauncher, tmp_path: Path) -
     assert sorted(folder.state().status for folder in folders) == ["planned", "planned", "stopped"]
 
 
+def test_the_folder_of_a_cluster_is_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("studies.engine.launchers.ray.session._socket_dir", lambda: tmp_path)
+    dead, mine = private_folder("1999999999:5"), private_folder(driver_id())
+    assert not dead.exists()
+    assert (mine.parent, mine.stat().st_mode & 0o777) == (tmp_path, 0o700)
+    (tmp_path / "dynvit-ray-of-nobody").mkdir()
+    (tmp_path / "dynvit-ray-file").touch()
+    assert private_folder(driver_id()) != mine  # no name that another could foresee
+    assert mine in driver_folders()
+
+
 def test_an_unknown_option(tmp_path: Path) -> None:
     with pytest.raises(LaunchError, match="launcher ray has no option gpus, there are num_cpus, num_gpus, address"):
         create_launcher("ray", LaunchContext(tmp_path, tmp_path, {"gpus": 1}))
@@ -199,7 +215,7 @@ def test_the_command_is_quiet_and_cleans_up(command: Callable[[int], Command], t
     assert len(lines) == 7, out
     assert lines[0] == "plan      4 trials, ray"
     assert [line.split()[0] for line in lines[1:]] == ["done"] * 5 + ["mlflow"]
-    assert not (socket_dir() / f"dynvit-ray-{process.pid}").exists()
+    assert not folders_of(process.pid)
     assert sorted((tmp_path / "completed").read_text().split()[1::2]) == ["1"] * 4
     assert list(typed.store.root.glob("code/*/dynvit/context.py"))
 
@@ -217,7 +233,7 @@ def test_ctrl_c_saves_and_nothing_stays(command: Callable[[int], Command]) -> No
     assert "ray::" not in out
     assert not any(map(is_alive, workers))
     assert sorted(typed.states()) == ["planned", "planned", "stopped", "stopped"]
-    assert not (socket_dir() / f"dynvit-ray-{process.pid}").exists()
+    assert not folders_of(process.pid)
 
 
 def test_a_killed_driver_takes_its_workers_along_and_the_next_goes_on(command: Callable[[int], Command]) -> None:
@@ -234,7 +250,7 @@ def test_a_killed_driver_takes_its_workers_along_and_the_next_goes_on(command: C
     assert process.returncode == 0, out
     assert typed.states() == ["done"] * 4
     assert "OVERLAP" not in (typed.study.parent / "completed").read_text()
-    assert not [p for p in socket_dir().glob("dynvit-ray-*") if p.name.endswith(f"-{typed.started[0].pid}")]
+    assert not folders_of(typed.started[0].pid)
 
 
 def test_a_snapshot_does_not_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

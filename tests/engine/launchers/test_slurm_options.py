@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import golden_text
@@ -11,6 +12,7 @@ from study_text import STUDY, TASK
 
 from studies.engine.cli.main import cli
 from studies.engine.core.trial import Resources
+from studies.engine.jobs.launcher import LaunchError
 from studies.engine.launchers.slurm import options as _slurm_options
 from studies.engine.launchers.slurm import sbatch
 from studies.engine.launchers.slurm.options import Options
@@ -125,7 +127,7 @@ def test_the_sbatch_text(study: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr("sys.executable", "/opt/python")
     profile(tmp_path, "account: abc\npartition: site\nsetup: [ulimit -n 4096]\nthrottle: 4\n")
     code, text = plan(study, "--sbatch", "--cluster", "site", "--launch", "constraint=h100", "--launch", "time=1:30:00")
-    assert code == 0
+    assert code == 0, text
     golden_text.same("sbatch.txt", text.replace(str(tmp_path), "/here"))
 
 
@@ -154,3 +156,70 @@ def test_a_study_that_names_what_no_sbatch_knows(study: Path) -> None:
     assert code == 2
     assert f"small.yaml:{line}:29  resources.launcher.slurm.constrant: no option of sbatch or ours" in text
     assert f'small.yaml:{line + 1}:5  resources.launcher.slrm: no launcher slrm, did you mean "slurm"?' in text
+
+
+# ---- text that must not change on its way
+
+AS_TYPED = {
+    "account": "012345", "qos": "007", "partition": "1e3", "reservation": "0x1A", "constraint": "1.10", "comment": "~x",
+    "wckey": "+7", "nice": "010", "begin": "2027-01-01", "licenses": "1_000", "mcs_label": "off", "gres": "0o17",
+    "core_spec": "1.0",
+}  # fmt: skip
+
+
+def typed(text: str, key: str) -> str:
+    """The value of an option in the text of an sbatch file."""
+    (value,) = (
+        shlex.split(line.split("=", 1)[1])[0] for line in text.splitlines() if line.startswith(f"#SBATCH --{key}=")
+    )
+    return value
+
+
+@pytest.mark.parametrize("place", ["study", "scale", "profile", "command line"])
+def test_sbatch_gets_its_options_as_they_are_typed(study: Path, tmp_path: Path, place: str) -> None:
+    here = ", ".join(f"{key}: {value}" for key, value in AS_TYPED.items())
+    text, arguments = study.read_text(), []
+    if place == "study":
+        text = text.replace("constraint: a100, modules: [cuda/12.4]", here).replace("partition: gpu, ", "")
+    elif place == "scale":
+        text = text.replace("scales:\n", f"scales:\n  big: {{resources: {{launcher: {{slurm: {{{here}}}}}}}}}\n", 1)
+        arguments = ["--scale", "big"]
+    elif place == "profile":
+        profile(tmp_path, "".join(f"{key}: {value}\n" for key, value in AS_TYPED.items()))
+        arguments = ["--cluster", "site"]
+    else:
+        arguments = [part for key, value in AS_TYPED.items() for part in ("--launch", f"{key}={value}")]
+    study.write_text(text)
+    code, output = plan(study, "--sbatch", *arguments)
+    assert code == 0, output
+    assert {key: typed(output, key.replace("_", "-")) for key in AS_TYPED} == AS_TYPED
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"mem": "1.5G"}, "is no amount of memory as sbatch writes it: a whole number and K, M, G or T, like 1536M"),
+        ({"mem": "16Gi"}, 'mem: "16Gi" is no amount of memory as sbatch writes it'),
+        ({"mem_per_cpu": "16 GB"}, 'like 16G'),
+        ({"mem-per-gpu": "lots"}, 'like 16G'),
+        ({"tmp": "-1"}, 'like 16G'),
+        ({"sbatch": {"mem": "2.5TiB"}}, 'like 2560G'),
+        ({"mem": 1.5}, "like 16G"),
+        ({"time": 1}, "time: 60 s are not above signal_seconds 90: a job would be told to save when it starts"),
+        ({"time": "0:20"}, "time: 60 s are not above signal_seconds 90"),
+        ({"time": "1:30", "signal_seconds": 120}, "time: 120 s are not above signal_seconds 120"),
+    ],
+)  # fmt: skip
+def test_amounts_that_slurm_would_misread(given: dict[str, object], text: str) -> None:
+    (problem,) = read(**given)[1]
+    assert text in problem
+
+
+def test_amounts_that_slurm_reads() -> None:
+    for amount in ("16G", "16GB", "512", 512, "0", "4t", "100kb"):
+        assert read(mem=amount)[1] == []
+    for time in (0, "0", "UNLIMITED", "infinite"):
+        assert parameters(Resources(minutes=5), time=time)["time"] == 0
+    assert parameters(Resources(), time="1:30")["time"] == 2
+    with pytest.raises(LaunchError, match="time limit: 60 s are not above signal_seconds 90"):
+        parameters(Resources(minutes=1))

@@ -152,9 +152,8 @@ def test_measured_trials_count_and_correct_the_forecast_of_others(small: Path) -
 
 def test_devices() -> None:
     assert gpus.find("h200").memory_gb == 141
-    assert not gpus.find(None).named
     assert (gpus.find("60:80").tflops, gpus.find("60:80").memory_gb) == (60, 80)
-    spoken = [gpus.find(name).with_article for name in ("t4", "h100", "rtx4090", "60:11", "60:24")]
+    spoken = [gpus.find(name).name for name in ("t4", "h100", "rtx4090", "60:11", "60:24")]
     assert spoken == ["a t4", "an h100", "an rtx4090", "an 11 GB", "a 24 GB"]
     for wrong in ("h300", "60", "0:80", "60:80:1"):
         with pytest.raises(ValueError, match=wrong):

@@ -11,7 +11,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from studies.engine.core.config import canonical_json, digest, flat
-from studies.engine.planning.identity import Archive, reusable, trial_id
+from studies.engine.planning.identity import reusable, trial_id
+from studies.engine.planning.trial_index import TrialIndex
 
 SCALARS = (
     st.none()
@@ -122,19 +123,19 @@ def spec(
     }
 
 
-def test_the_archive_finds_what_the_rule_allows_and_nothing_else() -> None:
+def test_the_index_finds_what_the_rule_allows_and_nothing_else() -> None:
     old = {"model": {"name": "m"}, "lr": 0.1}
-    archive = Archive(
+    index = TrialIndex(
         [("aaa", spec(old)), ("bbb", spec(old, seed=1)), ("ccc", {"damaged": 1}), ("ddd", spec(old, revision=2))]
     )
     new = {"model": {"name": "m", "depth": 4}, "lr": 0.1}
-    assert archive.find("t.py", 1, 0, new, new) == "aaa"
-    assert archive.find("t.py", 1, 1, new, new) == "bbb"
-    assert archive.find("t.py", 1, 2, new, new) is None
-    assert archive.find("u.py", 1, 0, new, new) is None
-    assert archive.find("t.py", 3, 0, new, new) is None
-    assert archive.find("t.py", 1, 0, {**new, "lr": 0.2}, new) is None
-    assert archive.find("t.py", 1, 0, {**new, "model": {"name": "m", "depth": 5}}, new) is None
+    assert index.find("t.py", 1, 0, new, new) == "aaa"
+    assert index.find("t.py", 1, 1, new, new) == "bbb"
+    assert index.find("t.py", 1, 2, new, new) is None
+    assert index.find("u.py", 1, 0, new, new) is None
+    assert index.find("t.py", 3, 0, new, new) is None
+    assert index.find("t.py", 1, 0, {**new, "lr": 0.2}, new) is None
+    assert index.find("t.py", 1, 0, {**new, "model": {"name": "m", "depth": 5}}, new) is None
 
 
 def test_a_default_that_has_moved_since_it_came_is_not_taken_for_the_old_behaviour() -> None:
@@ -143,15 +144,15 @@ def test_a_default_that_has_moved_since_it_came_is_not_taken_for_the_old_behavio
     between = spec({"model": {"name": "m", "depth": 4}})
     other_model = spec({"model": {"name": "n", "depth": 4}})
     today = {"model": {"name": "m", "depth": 6}}
-    assert Archive([("old", before), ("mid", between)]).find("t.py", 1, 0, today, today) is None
-    assert Archive([("old", before), ("mid", other_model)]).find("t.py", 1, 0, today, today) == "old"
+    assert TrialIndex([("old", before), ("mid", between)]).find("t.py", 1, 0, today, today) is None
+    assert TrialIndex([("old", before), ("mid", other_model)]).find("t.py", 1, 0, today, today) == "old"
 
 
 @given(st.lists(CONFIGS, max_size=6), CONFIGS, CONFIGS)
-def test_the_archive_agrees_with_the_rule(
+def test_the_index_agrees_with_the_rule(
     olds: list[dict[str, Any]], config: dict[str, Any], defaults: dict[str, Any]
 ) -> None:
     specs = [(str(i), spec(old)) for i, old in enumerate(olds)]
-    found = Archive(specs).find("t.py", 1, 0, config, defaults)
+    found = TrialIndex(specs).find("t.py", 1, 0, config, defaults)
     if found is not None:
         assert reusable(spec(olds[int(found)]), config, defaults)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tarfile
+import shutil
 from pathlib import Path
 
 import pytest
@@ -22,8 +22,7 @@ STUDIES = {"redundancy_ablation": 23, "token_redundancy": 4}
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
-    with tarfile.open(TESTS / "fixtures" / "results_a85d733.tar.gz") as archive:
-        archive.extractall(tmp_path, filter="data")
+    shutil.unpack_archive(TESTS / "fixtures" / "results_a85d733.tar.gz", tmp_path)
     return tmp_path / "results"
 
 

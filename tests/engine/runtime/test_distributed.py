@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import re
 import socket
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -74,9 +77,9 @@ def test_a_killed_rank_ends_the_attempt_and_the_next_resumes(store: Store, rank:
 def test_an_exception_of_another_rank_is_the_reason(store: Store) -> None:
     outcome = toy.drive(store, [trial("a", fault="raise", retries=0)], "local")
     assert outcome.states["a"].status == "failed"
-    assert outcome.states["a"].reason == "process 1: ValueError: told to raise"
+    assert outcome.states["a"].reason == "process 1: ValueError: raised as configured"
     assert "Traceback" in log(store, "a")
-    assert 'raise ValueError("told to raise")' in log(store, "a")
+    assert 'raise ValueError("raised as configured")' in log(store, "a")
 
 
 def test_all_ranks_stop_at_the_same_step(store: Store) -> None:
@@ -100,24 +103,114 @@ def test_all_ranks_stop_at_the_same_step(store: Store) -> None:
 def test_a_rank_that_never_connects(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rank 0 alone, as when the other's node never starts."""
     (folder,) = toy.place(store, trial("a"))
-    me = env.RankInfo(0, 2, 0, "start-1", "127.0.0.1")
     monkeypatch.setattr(leader, "RENDEZVOUS_SECONDS", 0.5)
-
-    with leader.RankServer(folder.path, me) as made:
-        made._wait = lambda stopped, seconds, real=made._wait: real(stopped, min(seconds, 0.5))  # type: ignore[method-assign]
+    with leader.RankServer(folder.path, TWO) as made:
         assert run_attempt(folder, StopRequest(), ranks=made, inline=True) == "lost"
     assert folder.state().reason == "1 of 2 processes connected within 0.5 s"
 
 
-def test_a_connection_without_the_token_is_refused(store: Store) -> None:
+def test_another_rank_that_is_late_resumes_from_the_same_checkpoint(store: Store) -> None:
+    """It reads the checkpoint only after rank 0 has saved all later ones."""
+    outcome = toy.drive(store, [trial("a", fault="kill", rank=0, late=True)], "local")
+    assert (outcome.states["a"].status, outcome.states["a"].attempt) == ("done", 2), log(store, "a", 1)
+    assert "resumed before step 3" in log(store, "a", 1)
+
+
+# ---- who connects
+
+
+TWO = env.RankInfo(0, 2, 0, "start-1", env.LOOPBACK)
+
+
+def connect(made: leader.RankServer, **hello: Any) -> socket.socket:
+    link = socket.create_connection((env.LOOPBACK, made._server.getsockname()[1]), timeout=30)
+    link.sendall(json.dumps(hello).encode() + b"\n" if hello else b"")
+    return link
+
+
+@pytest.fixture
+def server(store: Store) -> Iterator[leader.RankServer]:
     (folder,) = toy.place(store, trial("a"))
-    with leader.RankServer(folder.path, env.RankInfo(0, 2, 0, "start-1", "127.0.0.1")) as made:
-        port = made._server.getsockname()[1]
-        with socket.create_connection(("127.0.0.1", port)) as link:
-            link.sendall(b'{"token": "guessed", "rank": 1}\n')
-            assert link.recv(10) == b""
-        assert not made._links
-        made.broken.set()
+    with leader.RankServer(folder.path, TWO) as made:
+        yield made
+        made._fail("the test is over")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b'{"token": "guessed", "rank": 1}\n',
+        b'{"rank": 1}\n',
+        b"[" * 900 + b"\n",
+        b"\xff\n",
+        b"\n",
+        b"a" * 10 * leader.HELLO_BYTES,  # no end of the line: read no further than the limit
+    ],
+    ids=["guessed", "none", "deep", "no-text", "empty", "long"],
+)
+def test_a_connection_without_the_token_is_refused(server: leader.RankServer, sent: bytes) -> None:
+    link = connect(server)
+    link.sendall(sent)
+    with contextlib.suppress(ConnectionResetError):
+        assert link.recv(10) == b""
+    assert not server._links
+    assert not server.reason
+
+
+@pytest.mark.parametrize("rank", [0, 2, -1, "1", None, [1]])
+def test_a_rank_that_there_is_not_is_refused(server: leader.RankServer, rank: Any) -> None:
+    assert connect(server, token=server._token, rank=rank).recv(10) == b""
+    assert not server._links
+
+
+def test_a_second_process_of_a_rank_is_refused_and_the_first_goes_on(server: leader.RankServer) -> None:
+    first = connect(server, token=server._token, rank=1)
+    server._wait(server._all_connected, 30)
+    assert connect(server, token=server._token, rank=1).recv(10) == b""
+    server.share(7)
+    assert first.recv(100) == b'{"value": 7}\n'
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["hard-link", "copy"])
+def test_the_checkpoint_of_the_start_outlives_its_replacement(
+    store: Store, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    if not links:
+        monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(PermissionError))
+    file = store.root / "last.pt"
+    file.write_text("first")
+    (folder,) = toy.place(store, trial("a"))
+    with leader.RankServer(folder.path, TWO) as made:
+        other = connect(made, token=made._token, rank=1)
+        made.wait_for_ranks({}, file, lambda: False)
+        kept = Path(json.loads(other.makefile().readline())["start"]["checkpoint"])
+        file.with_name("new").write_text("second")
+        file.with_name("new").replace(file)
+        assert (kept.read_text(), kept.parent) == ("first", file.parent)
+    assert not kept.exists()
+
+
+def test_silent_connections_are_closed_and_few_at_once(
+    server: leader.RankServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leader, "HELLO_SECONDS", 0.5)
+    silent = [connect(server) for _ in range(3 * leader.MAX_UNKNOWN)]
+    served = [thread for thread in threading.enumerate() if thread.name == "rendezvous"]
+    assert len(served) <= leader.MAX_UNKNOWN + 1
+    assert [link.recv(10) for link in silent] == [b""] * len(silent)
+    connect(server, token=server._token, rank=1)
+    server._wait(server._all_connected, 30)
+    assert server._links
+
+
+def test_one_node_listens_on_loopback_and_the_token_is_private(server: leader.RankServer) -> None:
+    assert server._server.getsockname()[0] == env.LOOPBACK
+    assert server._file.stat().st_mode & 0o777 == 0o600
+    assert env.rank_environment(0, 4, 4, "x")[env.ADDRESS] == env.LOOPBACK
+    assert env.ADDRESS not in env.rank_environment(0, 4, 2, "x")
+    step = {"SLURM_NTASKS": "2", "SLURM_PROCID": "0", "SLURMD_NODENAME": "localhost"}
+    assert env.slurm_rank_environment({**step, "SLURM_STEP_NUM_NODES": "1"})[env.ADDRESS] == env.LOOPBACK
+    assert env.slurm_rank_environment({**step, "SLURM_NNODES": "2"})[env.ADDRESS] == "localhost"
 
 
 def test_all_ranks_exit_after_rank_0_is_killed(store: Store) -> None:
@@ -137,8 +230,8 @@ def test_all_ranks_exit_after_rank_0_is_killed(store: Store) -> None:
 
 
 def test_rank_variables() -> None:
-    variables = env.rank_environment(3, 4, 2, "x", "host")
-    assert env.current_rank(variables) == env.RankInfo(3, 4, 1, "x", "host")
+    assert env.current_rank(env.rank_environment(3, 4, 2, "x")) == env.RankInfo(3, 4, 1, "x")
+    assert env.rank_environment(0, 1, 1, "x") == {}
     assert env.current_rank({}) == env.RankInfo()
     slurm = {"SLURM_NTASKS": "4", "SLURM_PROCID": "2", "SLURM_LOCALID": "0", "SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0"}
     again = {**slurm, "SLURM_RESTART_COUNT": "1", "SLURM_PROCID": "3"}

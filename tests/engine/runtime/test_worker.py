@@ -86,7 +86,7 @@ def test_a_trial_done(store: Store) -> None:
 def test_a_trial_failed(store: Store) -> None:
     (folder,) = toy.place(store, toy.trial("a", fault="raise"))
     assert attempt(folder) == "failed"
-    assert folder.state().reason == "ValueError: told to raise"
+    assert folder.state().reason == "ValueError: raised as configured"
     assert "Traceback" in log(folder)
     assert folder.result() is None
     assert not folder.has_live_worker()

@@ -13,6 +13,7 @@ import pytest
 import recipe_study
 from click.testing import CliRunner
 
+from studies.engine.catalog.models import find_model
 from studies.engine.catalog.tasks import load_task
 from studies.engine.cli.commands.recipes import command
 from studies.engine.cli.plan_report import plan_notes
@@ -40,6 +41,21 @@ MODELS = {
 }
 
 
+OPTIONS: dict[str, dict[str, Any]] = {
+    "dynamic_vit": {
+        "keep_ratio": 0.7, "predictor_eps": 1e-5, "ratio_weight": 2.0, "distill_weight": 0.5, "token_weight": 0.5,
+        "freeze_epochs": 5, "trunk_scale": 0.01,
+    },
+    "evit": {"keep_rate": 0.7, "fuse_token": True, "locations": [3, 6, 9], "shrink_start": 10, "shrink_epochs": 100},
+    "evo_vit": {"keep_ratio": 0.5, "prune_from": 4, "switch_epoch": 200},
+    "evo_levit": {"keep_ratio": 0.5, "switch_epoch": 200},
+    "a_vit": {"gate_scale": 10.0, "gate_center": 30.0, "eps": 0.01},
+    "lv_vit": {"w_dense": 1.0, "mix_token": True},
+}  # fmt: skip
+"""What the sources say of the models' own options (papers and official code), wherever a recipe or a default sets it.
+Those of DeiT and LeViT have none; no option of MoR-ViT, TPC-ViT, Edge-RecViT and SReT is part of a recipe's source."""
+
+
 def resolved(settings: dict[str, Any]) -> dict[str, Any]:
     return Resolver(load_task("classify")).resolve(patch(settings, ("base",))).config
 
@@ -65,6 +81,14 @@ def test_a_recipe_fits_the_task_and_its_model(name: str) -> None:
     known = set(resolver.keys) | set(found.flat())
     for key in found.theirs:  # a dotted key is one of ours, or its branch
         assert "." not in key or any(k == key or k.startswith(f"{key}.") for k in known), key
+
+
+@pytest.mark.parametrize("name", sorted(OPTIONS))
+def test_every_model_option_of_the_source_is_set(name: str) -> None:
+    model = find_model(MODELS[name])
+    assert model is not None
+    options = {**model.defaults(), **resolved({"recipe": name, "model.name": MODELS[name]})["model"]}
+    assert {key: options[key] for key in OPTIONS[name]} == OPTIONS[name]
 
 
 def test_the_document_is_made_from_the_files() -> None:

@@ -1,6 +1,7 @@
 """A task that several processes run together, without torch: rank 0 tells the others the sum so far.
 
-On request, one of the processes dies, raises or hangs in the first attempt.
+On request, one of the processes dies, raises or hangs in the first attempt, and the ranks above 0 read the checkpoint
+only when rank 0 has logged its last step.
 """
 
 from __future__ import annotations
@@ -28,13 +29,19 @@ class Config:
     rank: int = 1
     step: int = 3
     attempts: int = 1
+    late: bool = False
 
 
 def run(config: Config, context: Any) -> dict[str, Any]:
     total, first = 0, 1
     if (saved := context.load()) is not None:
+        while (
+            config.late and context.rank and (context.folder / "events.jsonl").read_bytes().count(b"\n") < config.steps
+        ):
+            time.sleep(0.02)
         total, first = json.loads(saved.read_text())
         context.log_text(f"resumed before step {first}")
+    assert context.broadcast(first) == first, "resumed from another checkpoint than rank 0"
     for step in range(first, config.steps + 1):
         _fail(config, context, step)
         total = context.broadcast(total + step)
@@ -56,6 +63,6 @@ def _fail(config: Config, context: Any, step: int) -> None:
     if config.fault == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     if config.fault == "raise":
-        raise ValueError("told to raise")
+        raise ValueError("raised as configured")
     if config.fault == "hang":
         time.sleep(600)

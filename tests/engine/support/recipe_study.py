@@ -1,7 +1,7 @@
 """A study with an arm for every recipe: small models, ten classes of a few images at 64 px, two epochs.
 
 ``python recipe_study.py STUDY RESULTS`` runs it as a machine that keeps failing would: each trial is begun by a process
-that dies without a word at a random update, then taken up again from its last checkpoint.
+that is killed at a random update, then taken up again from its last checkpoint.
 """
 
 from __future__ import annotations

@@ -253,11 +253,22 @@ TYPED: dict[str, tuple[str, ...]] = {
     "everything": ("--scale", "larg", "--set", "train.epoch=3", "--only", "part=nett", "--seeds", "7"),
 }  # fmt: skip
 
+RULE = """
+@dataclass
+class Config:
+    lr: float = -1.0
+
+    def __post_init__(self):
+        if self.lr < 0:
+            raise ValueError(f"lr must be >= 0, got {self.lr:g}")
+"""
 TASKS = {
     "a syntax error": "x = (",
     "an import that fails": "import nothing_of_that_name",
     "no Config": "Config = 3",
     "no run": TASK.replace("def run", "def other"),
+    "a default that its own rule refuses": TASK.replace("def run", RULE + "\n\ndef run"),
+    "an option without a default": TASK.replace("def run", "@dataclass\nclass Config:\n    lr: float\n\ndef run"),
 }
 
 PROFILES = {

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -145,13 +147,44 @@ def test_what_was_lost_in_part_is_added(store: Store) -> None:
     assert everything(store) == before
 
 
-def test_a_lost_memory_costs_only_time(store: Store) -> None:
+@pytest.mark.parametrize("how", [Mirror.update, Mirror.close])
+def test_a_lost_memory_costs_only_time(store: Store, how: Callable[[Mirror], bool]) -> None:
     folder = lived(store)
     before, ids = everything(store), set(runs_of(store))
     (folder / ".mirror.json").write_text('{"token": 1, "tr')
-    assert Mirror(store, folder).close()
+    assert how(Mirror(store, folder))
     assert everything(store) == before
     assert set(runs_of(store)) == ids
+
+
+@pytest.mark.parametrize("call", ["create_run", "log_artifact", "log_batch"])
+def test_a_writer_that_is_killed_leaves_nothing_double(store: Store, call: str) -> None:
+    """Killed right after its third call of a kind; the next `close` completes what is there."""
+    folder = lived(store)
+    before = everything(store)
+    for run in runs_of(store):
+        MlflowClient(tracking_uri=f"sqlite:///{store.root / 'mlflow.db'}").delete_run(run)
+    code = f"""
+        import os, signal
+        from pathlib import Path
+        from mlflow import MlflowClient
+        from studies.engine.storage.results_dir import Store
+        from studies.engine.tracking.mirror import Mirror
+        real, calls = MlflowClient.{call}, []
+        def killed(self, *args, **kwargs):
+            calls.append(real(self, *args, **kwargs))
+            if len(calls) == 3:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return calls[-1]
+        MlflowClient.{call} = killed
+        Mirror(Store(Path({str(store.root)!r})), Path({str(folder)!r})).sync()
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert runs_of(store)
+    mirror = Mirror(store, folder)
+    assert mirror.close(), mirror.problem
+    assert everything(store) == before
 
 
 def test_params_of_another_version_are_replaced(store: Store) -> None:

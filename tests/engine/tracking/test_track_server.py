@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -65,14 +66,17 @@ def test_a_server_gets_the_same_runs_and_its_death_is_one_line(
     server: tuple[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     uri, process = server
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    secret = uri.replace("://", "://me:open%2Fsesame@")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", secret)
     store, plan = Store(tmp_path / "results"), made.make_plan(seeds=1)
     folder = made.run_all(store, plan)
     collect(store, folder)
     said: list[str] = []
     mirror = Mirror(store, folder, say=said.append)
-    assert mirror.uri == uri
     assert mirror.close(), mirror.problem
+    assert mirror.where == f"{uri}  experiment toy"
+    assert json.loads((folder / ".mirror.json").read_text())["uri"] == uri
+    assert not [file for file in folder.rglob("*") if file.is_file() and b"sesame" in file.read_bytes()]
     client = MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name("toy").experiment_id
     runs = {r.data.tags.get("trial_id"): r for r in client.search_runs([experiment])}

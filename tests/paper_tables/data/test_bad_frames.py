@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import synthetic_cost
 import synthetic_frame
+from hypothesis import given
+from hypothesis import strategies as st
+from pyarrow import parquet
 
 from paper_tables import build, table_file
 from paper_tables.core.errors import TableError
+from paper_tables.core.text import from_csv, to_csv
+from paper_tables.data.load import REQUIRED, load_frame, tidy_frame
+from paper_tables.site.default_spec import default_spec
 from paper_tables.site.index import write_index
+from paper_tables.tables.labels import Names
+from studies.engine.results.frame_io import csv_text
 
 COMPARED = Path(__file__).parents[1] / "support" / "compared.yaml"
 NASTY = r"50% & $x_1$ #{a}~b^c \input{x} <é> 漢| “q” µ"
@@ -169,3 +180,97 @@ def test_without_parquet_and_with_holes(folder: Path, trials: pd.DataFrame) -> N
     build(folder, COMPARED)
     text = (folder / "tables" / "models.md").read_text(encoding="utf-8")
     assert "n = 2 of 3 trials" in text
+
+
+ODD = [[], {}, "x", 5, None, True, [1], [None], {"a": 1}, -1.5, 10**40, "\ud800"]
+PLACES = [
+    *((key,) for key in ("study", "title", "label", "scale", "metrics", "parts", "study_text")),
+    ("metrics", "top1"),
+    *(("metrics", "top1", key) for key in ("direction", "unit", "from")),
+    ("parts", 0),
+    *(("parts", 0, key) for key in ("name", "baseline", "axes")),
+    ("parts", 0, "axes", 0),
+    *(("parts", 0, "axes", 0, key) for key in ("name", "label", "levels", "baseline")),
+]
+
+
+@pytest.mark.parametrize("place", PLACES, ids=lambda place: ".".join(map(str, place)))
+def test_odd_metadata_is_text_or_an_error_that_names_its_key(place: tuple[Any, ...], trials: pd.DataFrame) -> None:
+    for odd in ODD:
+        about: Any = copy.deepcopy(synthetic_frame.about())
+        inner = about
+        for step in place[:-1]:
+            inner = inner[step]
+        inner[place[-1]] = odd
+        try:
+            frame = tidy_frame(trials, pd.DataFrame(), about, Path("trials.parquet"))
+        except TableError as error:
+            message = str(error)
+        else:
+            names = Names(default_spec(frame), frame)
+            texts = [names.arm(arm) + names.metric("top1").label for arm in frame.arms]
+            assert "".join([*texts, frame.title, frame.label, frame.digest, frame.direction("top1")]).encode()
+            continue
+        assert message.startswith(f"trials.parquet  metadata.{place[0]}")
+
+
+@pytest.mark.parametrize("about", [b"", b"[]", b"5", b"{", b'{"title": "\xe9"}', b"[" * 100_000, b'{"a":' * 50_000])
+def test_metadata_that_is_no_object(about: bytes, folder: Path, trials: pd.DataFrame) -> None:
+    folder.mkdir()
+    table = pa.Table.from_pandas(trials, preserve_index=False).replace_schema_metadata({b"dynvit": about})
+    parquet.write_table(table, folder / "trials.parquet")
+    with pytest.raises(TableError, match=r"trials\.parquet  (cannot be read as a frame|metadata): "):
+        load_frame(folder)
+
+
+@pytest.mark.parametrize("seed", [None, "x", math.nan, math.inf, 1.5, [1], "1" + "0" * 30])
+def test_seeds_that_are_no_whole_numbers(seed: object, trials: pd.DataFrame) -> None:
+    with pytest.raises(TableError, match="a seed is no whole number"):
+        tidy_frame(trials.assign(seed=[seed] * len(trials)), pd.DataFrame(), {})
+
+
+def test_odd_curves(trials: pd.DataFrame) -> None:
+    _, curves = synthetic_frame.frames()
+    with pytest.raises(TableError, match="the curves lack a column of trial, step, metric, value"):
+        tidy_frame(trials, curves.drop(columns="value"), {})
+    for odd in (curves.assign(step="x"), curves.assign(metric=None), curves.assign(step=math.nan)):
+        assert tidy_frame(trials, odd, {}).curve_metrics() == []
+
+
+FORMULAS = ["@SUM(1+1)", "+1-cmd|' /C calc'!A0", "=1+1", "-2+3", "\t=1", "＝1", "'=1", "''@x"]
+TEXTS = ["=", "-", "'it", "-1e-3", "#1"]
+
+
+def test_formulas_in_the_frames_csv_are_escaped_and_read_back(tmp_path: Path) -> None:
+    row = dict.fromkeys(REQUIRED, "") | {"seed": 0, "baseline": False, "status": "done"}
+    rows = [row | {"arm": text, "axis.a": text, "metric.top1": -1.5} for text in FORMULAS + TEXTS]
+    (tmp_path / "trials.csv").write_text(csv_text(rows), encoding="utf-8", newline="")
+    frame = load_frame(tmp_path)
+    assert frame.rows["arm"].tolist() == frame.rows["axis.a"].tolist() == FORMULAS + TEXTS
+    assert set(frame.rows["metric.top1"]) == {-1.5}
+    raw = pd.read_csv(tmp_path / "trials.csv", dtype=str, keep_default_na=False)["arm"]
+    assert [text for text in raw if re.match(r"[=+\-@\t＝]", text)] == ["=", "-", "-1e-3"]
+
+
+@given(st.text())
+def test_any_text_comes_back_from_a_csv(text: str) -> None:
+    assert from_csv(to_csv(text)) == text
+    assert to_csv(text)[:1] not in tuple("@\t\r＝＋－＠")
+
+
+def test_formulas_in_written_tables(folder: Path, trials: pd.DataFrame) -> None:
+    label = "@SUM(A1) #2"
+    trials = trials.replace({"axis.slices": {"half": label}})
+    about = synthetic_frame.about()
+    about["parts"][0]["axes"][1]["levels"][1] = label
+    spec = folder.parent / "t.yaml"
+    spec.write_text(
+        "study: redundancy_ablation\ntables:\n  - {name: t, rows: {block: one_at_a_time, item: level},\n"
+        "     columns: [{metric: top1, show: paired_difference}]}\n"
+    )
+    build(synthetic_frame.write(folder, trials, None, about), spec)
+    table = pd.read_csv(folder / "tables" / "t.csv", comment="#")
+    assert "'" + label in set(table["Setting"])
+    assert pd.to_numeric(table.iloc[:, 3], errors="coerce").notna().sum() > 10
+    origins = pd.read_csv(folder / "origins.csv")
+    assert not origins["row"].str.match(r"[=+\-@]").any()

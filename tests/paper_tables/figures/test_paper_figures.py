@@ -15,15 +15,17 @@ from paper_tables import table_file
 from paper_tables.core.statistics import Summary
 from paper_tables.data.frame import Arm
 from paper_tables.data.load import load_frame
+from paper_tables.data.other_studies import StudyFrames
 from paper_tables.figures import curves as draw_curves
 from paper_tables.figures import dots as draw_dots
 from paper_tables.figures import draw, forest, scatter, style
+from paper_tables.figures.line import positions
 from paper_tables.schema.figures import Curves, Dots, Forest
 from paper_tables.schema.table_file import read_table_file
 from paper_tables.site.default_spec import default_spec
-from paper_tables.tables import arm_table
 from paper_tables.tables.grid import NoData
 from paper_tables.tables.labels import Names
+from paper_tables.tables.table import build
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +38,18 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> Names:
 def test_the_forest_is_the_table(names: Names) -> None:
     spec = next(f for f in names.spec.figures if isinstance(f, Forest))
     table = next(t for t in names.spec.tables if t.name == "redundancy")
-    grid = arm_table.build(table, names)
+    grid = build(table, names, StudyFrames(Path(), names.frame))
     cells = [row.cells[4] for row in grid.rows if row.cells[4].text != "ref."]
     effects = forest.effects(spec, names)
     assert [e.result.mean for e in effects] == [c.value for c in cells]
     assert [e.result.half_width for e in effects] == [c.spread for c in cells]
     assert [e.holm for e in effects] == [c.holm for c in cells]
+
+
+@pytest.mark.parametrize("odd", ["inf", "nan", "-inf", "1e999", "none"])
+def test_levels_that_have_no_place_on_an_axis_of_numbers(odd: str) -> None:
+    assert positions(["0.5", "2"]) == [0.5, 2.0]
+    assert positions(["0.5", odd, "2"]) == [0.0, 1.0, 2.0]
 
 
 Numbers = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=12)

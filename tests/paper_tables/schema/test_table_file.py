@@ -138,9 +138,72 @@ def test_build_says_it_and_writes_nothing(tmp_path: Path) -> None:
     assert not (folder / "tables").exists()
 
 
-@pytest.mark.parametrize("text", ["study: " + "[" * 3000, "study: &x [*x]"])
-def test_too_deep_nesting_is_an_error_with_its_place(tmp_path: Path, text: str) -> None:
+def numbered(lines: int, form: str, first: str = "") -> str:
+    return first + "".join(form.format(i=i, before=i - 1) + "\n" for i in range(1, lines))
+
+
+DEEP, MANY = "is nested more than 64 levels deep", "has more than 20000 entries"
+TEN = "[" + ", ".join(["*a{before}"] * 10) + "]"
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("study: " + "[" * 3000, f"t.yaml:1:71  {DEEP}"),
+        ("study: " + "{a: " * 3000, f"t.yaml:1:257  {DEEP}"),
+        ("- " * 3000, f"t.yaml:1:129  {DEEP}"),
+        ("".join(" " * i + "a:\n" for i in range(500)), f"t.yaml:64:64  {DEEP}"),
+        ("study: &x [*x]", f"t.yaml:1:8  {DEEP}"),
+        ("study: &x {a: {b: *x}}", f"t.yaml:1:8  {DEEP}"),
+        (numbered(12, f"a{{i}}: &a{{i}} {TEN}", "a0: &a0 [x]\n"), MANY),
+        (numbered(40, "a{i}: &a{i} {{a: *a{before}, b: *a{before}}}", "a0: &a0 {a: x}\n"), MANY),
+        (numbered(20001, "- {i}"), MANY),
+        ("study: x\n" + "# no end\n" * 1_200_000, "t.yaml  is larger than 1 MB"),
+        ("study: " + "9" * 5000, "t.yaml:1:8  is no int"),
+        ("study: !!int x", "t.yaml:1:8  is no int"),
+        ("study: !!float abc", "t.yaml:1:8  is no float"),
+        ("study: !!bool maybe", "t.yaml:1:8  is no bool"),
+        ("study: !!timestamp x", "t.yaml:1:8  must be a plain value, not timestamp"),
+        ("study: !!python/object:os.system x", "t.yaml:1:8  must be a plain value, not python/object:os.system"),
+        ("study: x\n? [a]\n: 1", "t.yaml:2:3  must be a plain value, not seq"),
+        ('study: "\\ud800"', "t.yaml:1:8  contains a character that cannot be printed"),
+        ('study: "\\0"', "t.yaml:1:8  contains a character that cannot be printed"),
+        ('study: "\\U00110000"', "t.yaml:1:11  is no character"),
+        ("study: x\nparts: \x01", "t.yaml:2:8  unacceptable character #x0001: special characters are not allowed"),
+        ("study: *nope", "t.yaml:1:8  found undefined alias 'nope'"),
+    ],
+)
+def test_a_file_without_end_or_sense_is_an_error_with_its_place(tmp_path: Path, text: str, fault: str) -> None:
     path = tmp_path / "deep.yaml"
-    path.write_text(text)
-    with pytest.raises(TableError, match=r"t\.yaml:1:\d+  is nested more than 64 levels deep"):
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(TableError) as caught:
         read_table_file(path, "t.yaml")
+    assert fault in str(caught.value)
+
+
+def test_a_file_in_another_encoding(tmp_path: Path) -> None:
+    (tmp_path / "t.yaml").write_bytes("study: x\nparts: {é: {}}".encode("latin-1"))
+    with pytest.raises(TableError, match=r"t.yaml:2:9  'utf-8' codec can't decode byte 0xe9"):
+        read_table_file(tmp_path / "t.yaml", "t.yaml")
+
+
+CLAIM = "claims:\n  - {name: a, text: t, paper: p, conditions: [{metric: top1, of: {part: sret}, %s}]}\n"
+
+
+@pytest.mark.parametrize(
+    ("entry", "fault"),
+    [
+        (CLAIM % "at_least: 1e999", "claims[0].conditions[0].at_least: input should be a finite number"),
+        (CLAIM % ("at_least: 1" + "0" * 400), "claims[0].conditions[0].at_least: input should be a "),
+        (CLAIM % "at_least: 1, against: {study: []}", "against.study: needs at least one entry"),
+        ("figures:\n  - {name: a, kind: curves, metric: x, panels: [" + "{}," * 30 + "]}\n", "at most 24 items"),
+        ("figures:\n  - {name: " + "a" * 300 + ", kind: dots, x: top1}\n", "at most 100 characters"),
+    ],
+)
+def test_numbers_and_names_without_measure(entry: str, fault: str, results: Frame, tmp_path: Path) -> None:
+    assert fault in faults(GOOD + entry, results, tmp_path)[0]
+
+
+@pytest.mark.parametrize("metric", ["at(" + " " * 20_000, "at(val.top1, 1.2.3)", "at( )", "last(val.top1, 0)"])
+def test_metrics_that_are_no_calls(metric: str, results: Frame, tmp_path: Path) -> None:
+    assert "the results have no metric" in faults(GOOD.replace("top1", f"'{metric}'"), results, tmp_path)[0]

@@ -13,11 +13,11 @@ from paper_tables import build
 from paper_tables.core.errors import TableError
 from paper_tables.data.load import load_frame
 from paper_tables.data.other_studies import StudyFrames
-from paper_tables.schema.comparisons import ComparisonTable
 from paper_tables.schema.table_file import read_table_file
-from paper_tables.tables import comparison_table
+from paper_tables.schema.tables import ComparisonTable
 from paper_tables.tables.grid import Cell, Grid, NoData
 from paper_tables.tables.labels import Names
+from paper_tables.tables.table import build as build_table
 
 SPEC = Path(__file__).parents[1] / "support" / "compared.yaml"
 GOLDEN = Path(__file__).parents[2] / "golden" / "paper_tables"
@@ -44,7 +44,7 @@ def grid(folder: Path, rows: str, columns: str = "[{metric: top1, published: top
     library = StudyFrames(folder, load_frame(folder))
     table = spec.tables[0]
     assert isinstance(table, ComparisonTable)
-    return comparison_table.build(table, Names(spec, library.own), library)
+    return build_table(table, Names(spec, library.own), library)
 
 
 def _file(folder: Path, rows: str, columns: str, more: str) -> Path:

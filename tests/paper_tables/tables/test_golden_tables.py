@@ -13,10 +13,11 @@ import synthetic_frame
 
 from paper_tables import table_file
 from paper_tables.data.load import load_frame
+from paper_tables.data.other_studies import StudyFrames
 from paper_tables.formats.all import write
 from paper_tables.schema.table_file import read_table_file
-from paper_tables.tables import arm_table, crossed_table
 from paper_tables.tables.labels import Names
+from paper_tables.tables.table import build
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "paper_tables"
 
@@ -28,7 +29,7 @@ def test_as_before(name: str, tmp_path: Path) -> None:
     spec, _ = read_table_file(path)
     table = next(t for t in spec.tables if t.name == name)
     names = Names(spec, load_frame(synthetic_frame.study(tmp_path)))
-    made = write((arm_table if table.rows.axis is None else crossed_table).build(table, names))
+    made = write(build(table, names, StudyFrames(tmp_path, names.frame)))
     for file, data in made.items():
         golden = GOLDEN / Path(file).name
         if os.environ.get("UPDATE_GOLDEN"):

@@ -15,11 +15,12 @@ from scipy import stats as reference
 from paper_tables import table_file
 from paper_tables.data.frame import Frame
 from paper_tables.data.load import load_frame
+from paper_tables.data.other_studies import StudyFrames
 from paper_tables.formats.all import FORMATS, write
 from paper_tables.schema.table_file import Spec, read_table_file
-from paper_tables.tables import arm_table, crossed_table
 from paper_tables.tables.grid import Cell, Grid, NoData
 from paper_tables.tables.labels import Names
+from paper_tables.tables.table import build as build_table
 
 Edit = Callable[[pd.DataFrame], pd.DataFrame]
 
@@ -40,7 +41,7 @@ def own_spec() -> Spec:
 def grid(frame: Frame, name: str, spec: Spec | None = None) -> Grid:
     spec = spec or own_spec()
     table = next(t for t in spec.tables if t.name == name)
-    return (arm_table if table.rows.axis is None else crossed_table).build(table, Names(spec, frame))
+    return build_table(table, Names(spec, frame), StudyFrames(Path(), frame))
 
 
 def cell(grid: Grid, row: tuple[str, ...], column: str) -> Cell:

@@ -8,7 +8,7 @@ import yaml
 
 from paper_tables import build
 from paper_tables.core.errors import TableError
-from paper_tables.tables import published, published_counts
+from paper_tables.tables import published
 from paper_tables.tables.rounding_verdict import Convention, judge_rounding
 
 ROOT = Path(__file__).parents[3]
@@ -49,7 +49,7 @@ def test_a_known_reason_goes_before_arithmetic_but_not_before_equality():
 
 
 def test_every_published_count_belongs_to_a_model_or_says_why_not():
-    rows = list(published_counts.assigned_rows())
+    rows = list(published.assigned_rows())
     assert len(rows) > 300
     assert [row for row, _, belongs in rows if belongs is None] == []
     lost = [belongs.patterns for _, _, belongs in rows if not belongs.model and not belongs.why["params_m"]]
@@ -57,15 +57,15 @@ def test_every_published_count_belongs_to_a_model_or_says_why_not():
 
 
 def test_no_row_of_the_file_is_idle():
-    used = [belongs for _, _, belongs in published_counts.assigned_rows()]
-    idle = [row.patterns for row in published_counts.count_sources() if row not in used]
+    used = [belongs for _, _, belongs in published.assigned_rows()]
+    idle = [row.patterns for row in published.count_sources() if row not in used]
     assert idle == []
 
 
 def test_every_model_of_the_file_is_counted_by_the_study():
     study = yaml.safe_load((ROOT / "studies/cost.yaml").read_text())
     levels = {str(v) for part in ("ours", "timm", "settings") for v in study["parts"][part]["axes"]["model"]["values"]}
-    assert {row.model for row in published_counts.count_sources() if row.model} <= levels
+    assert {row.model for row in published.count_sources() if row.model} <= levels
 
 
 def test_a_published_number_with_words_in_it_is_no_number():

@@ -11,8 +11,10 @@ import click
 
 from studies.engine.cli.options import UsageError, results_option
 from studies.engine.core.files import lines
+from studies.engine.core.formatting import and_more, first_few
 from studies.engine.launchers.slurm import job_lookup
-from studies.engine.results.study_status import StudyStatus, find_statuses
+from studies.engine.launchers.slurm.queue import QueuedJob
+from studies.engine.results.study_status import StudyStatus, find_runs
 from studies.engine.storage.results_dir import Store
 from studies.engine.storage.state_watcher import INACTIVE
 from studies.engine.storage.trial_folder import TrialFolder
@@ -31,11 +33,10 @@ def command(trial: str, attempt: int | None, follow: bool, results: Path) -> int
     store = Store(results)
     found = _matching(store, trial)
     if len(found) > 1:
-        shown = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
-        raise UsageError(f"{trial} matches {len(found)} trials: {shown}")
+        raise UsageError(f"{trial} matches {len(found)} trials: {first_few(found, 5)}")
     if found:
         return _show(store.trial(found[0]), attempt, follow)
-    statuses = find_statuses(store, trial, lambda line: click.echo(line, err=True))
+    statuses = find_runs(store, trial, lambda line: click.echo(line, err=True))
     if not statuses:
         raise UsageError(f"no trial id begins with {trial} and no study of that name was run in {results}")
     for status in statuses:
@@ -85,7 +86,7 @@ def _wait_in_queue(folder: TrialFolder) -> None:
         time.sleep(2.0)
 
 
-def _job(folder: TrialFolder) -> job_lookup.FoundJob | None:
+def _job(folder: TrialFolder) -> QueuedJob | None:
     return job_lookup.find_jobs(folder.path.parents[1], {folder.id}).get(folder.id)
 
 
@@ -113,5 +114,5 @@ def _ends(status: StudyStatus) -> None:
         click.echo(f"== {name}  {labels[name]}  {state.status}  {file}")
         for line in deque(lines(file), TAIL):
             click.echo(f"   {line.decode(errors='replace').rstrip()}")
-    if len(shown) > SHOWN:
-        click.echo(f"and {len(shown) - SHOWN} more")
+    if rest := and_more(shown, SHOWN):
+        click.echo(rest)

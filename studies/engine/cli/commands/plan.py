@@ -7,8 +7,7 @@ from typing import Any, cast
 
 import click
 
-from studies.engine.cli.launch_options import launch_options
-from studies.engine.cli.options import device_option, results_option, selection_options, study_argument
+from studies.engine.cli.options import device_option, launch_options, results_option, selection_options, study_argument
 from studies.engine.cli.plan_report import plan_lines, plan_notes, results_line
 from studies.engine.cli.study_lookup import plan_selection
 from studies.engine.cli.text import terminal_width

@@ -11,8 +11,14 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 from rich.console import Console
 
-from studies.engine.cli.launch_options import launch_options
-from studies.engine.cli.options import UsageError, device_option, results_option, selection_options, study_argument
+from studies.engine.cli.options import (
+    UsageError,
+    device_option,
+    launch_options,
+    results_option,
+    selection_options,
+    study_argument,
+)
 from studies.engine.cli.plan_report import warnings
 from studies.engine.cli.study_lookup import plan_selection
 from studies.engine.core.formatting import count, duration
@@ -77,7 +83,8 @@ def command(
         raise UsageError("\n".join([f"does not fit {device}, so nothing is launched:", *plan.estimate.violations]))
     console = Console(file=sys.stdout, highlight=False)
     trials = list({trial.folder_id: trial for trial in (*plan.to_run, *plan.running)}.values())
-    name, note = default_launcher(launcher_options.preferred(on or (address and "ray"), cluster, trials), len(trials))
+    wanted = launcher_options.preferred(on or (address and "ray"), cluster, trials)
+    name, note = default_launcher(wanted, len(trials))
     if address and name != "ray":
         raise UsageError(f"--address is for Ray, not for {name}")
     options = launcher_options.options(trials, name, cluster, (*launch, *([f"address={address}"] if address else [])))
@@ -101,10 +108,13 @@ def command(
             raise UsageError(f"results folder {results} cannot be written: {error.strerror or error}") from error
         stack.enter_context(handle_interrupts(stop))
         site = LaunchContext(results, plan.folder, options, stop)
-        return _run(plan, trials, name, site, console, detach)
+        return _run(plan, trials, name, site, console, detach, wanted is not None)
 
 
-def _run(plan: Plan, trials: Sequence[Trial], name: str, site: LaunchContext, console: Console, detach: bool) -> int:
+def _run(
+    plan: Plan, trials: Sequence[Trial], name: str, site: LaunchContext, console: Console, detach: bool, asked: bool
+) -> int:
+    """asked: the launcher was named by the user."""
     from studies.engine.cli import finish_run
     from studies.engine.storage.results_dir import Store
 
@@ -114,7 +124,7 @@ def _run(plan: Plan, trials: Sequence[Trial], name: str, site: LaunchContext, co
     try:
         _prepare(plan, store)
         if trials:
-            outcome = _drive(plan, store, trials, name, site, console, mirror, detach)
+            outcome = _drive(plan, store, trials, name, site, console, mirror, detach, asked)
     except LaunchError as error:
         raise UsageError(str(error)) from error
     except OSError as error:
@@ -147,20 +157,38 @@ def _drive(
     console: Console,
     mirror: Any,
     detach: bool,
+    asked: bool,
 ) -> DriverResult:
     from studies.engine.execution.driver import Driver
-    from studies.engine.tracking.background import BackgroundMirror
+    from studies.engine.results.readings import result_values
+    from studies.engine.tracking.background import kept_up_to_date
 
     chosen = {trial.folder_id: trial for trial in plan.selected}
     watch = StateWatcher([store.trial(i) for i in chosen])
     labels = {i: f"{t.arm.part} {t.arm.label} s{t.seed}" for i, t in chosen.items()}
-    made: Launcher = create_launcher(name, site)
+    planned = plan.to_plan_file()
+
+    def results(trial: str) -> dict[str, float]:
+        return result_values(store.trial(trial), planned)
+
+    made = _launcher(name, site, asked)
     try:
         lives_on = isinstance(made, BatchLauncher)
-        with Progress(watch, labels, site.stop, console, lives_on) as progress, BackgroundMirror(mirror):
+        with Progress(watch, labels, site.stop, console, lives_on, results) as progress, kept_up_to_date(mirror):
             return Driver(trials, watch, made, site.stop, progress.say).run(detach)
     finally:
         made.close()
+
+
+def _launcher(name: str, site: LaunchContext, asked: bool) -> Launcher:
+    """Return the launcher; where Ray was nobody's wish and cannot start, the one without it."""
+    try:
+        return create_launcher(name, site)
+    except LaunchError as error:
+        if asked or name != "ray":
+            raise
+        click.echo(f"          {error}; trials run one after another in this process")
+        return create_launcher("inline", site)
 
 
 def _amount(plan: Plan) -> str:

@@ -11,13 +11,14 @@ from typing import Any
 import click
 from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
+from studies.engine.cli import text
 from studies.engine.cli.options import UsageError, results_option
+from studies.engine.core.formatting import and_more
 from studies.engine.execution.progress import running_table
 from studies.engine.launchers.slurm import job_lookup
-from studies.engine.results.study_status import StudyStatus, find_statuses, format_counts
+from studies.engine.results.study_status import StudyStatus, find_runs
 from studies.engine.storage.results_dir import Store
 
 REFRESH_SECONDS = 1.0
@@ -31,8 +32,7 @@ FAILED_SHOWN = 10
 @results_option
 def command(study: str, watch: bool, as_json: bool, results: Path) -> int:
     """Show the progress of STUDY: NAME at every scale that was run, NAME@LABEL only that one."""
-    store = Store(results)
-    statuses = find_statuses(store, study, lambda line: click.echo(line, err=True))
+    statuses = find_runs(Store(results), study, lambda line: click.echo(line, err=True))
     if not statuses:
         raise UsageError(f"{study} has not been run in {results}")
     if as_json:
@@ -73,10 +73,11 @@ def picture(status: StudyStatus, whole: bool) -> Group:
     for name, state in failed[:FAILED_SHOWN]:
         line = f"  {name}  {labels[name]}  {state.status}: {state.reason}"
         parts.append(Text(line, style="red", no_wrap=True, overflow="ellipsis"))
-    if len(failed) > FAILED_SHOWN:
-        parts.append(Text(f"  and {len(failed) - FAILED_SHOWN} more failed"))
+    if rest := and_more(failed, FAILED_SHOWN):
+        parts.append(Text(f"  {rest} failed"))
     if whole:
-        parts += [Text(), _arms(status)]
+        head, *arms = text.arms_table(status.arms())
+        parts += [Text(), Text(head, style="bold"), Text("\n".join(arms), no_wrap=True, overflow="ellipsis")]
     return Group(*parts)
 
 
@@ -85,20 +86,6 @@ def _headline(status: StudyStatus) -> str:
     held = status.driver()
     by = f"run by process {held['pid']} on {held['host']}" if held else "not running"
     if jobs := job_lookup.find_jobs(status.store.root, status.watch.folders.keys()):
-        waiting = sum(job.is_waiting for job in jobs.values())
+        waiting = sum(job.state == "waiting" for job in jobs.values())
         by += f"; in the queue: {waiting} waiting, {len(jobs) - waiting} running"
-    return f"{status.plan.full_name}  {sum(count.values())} trials: {format_counts(count)}   ({by})"
-
-
-def _arms(status: StudyStatus) -> Table:
-    table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True, overflow="ellipsis")
-    table.add_column(no_wrap=True, justify="right")
-    table.add_column(no_wrap=True)
-    table.add_row("  part", "arm", "seeds", "state", style="bold")
-    before = ""
-    for part, arm, count in status.arms():
-        table.add_row(f"  {part}" if part != before else "", Text(arm), str(sum(count.values())), format_counts(count))
-        before = part
-    return table
+    return f"{status.plan.full_name}  {sum(count.values())} trials: {text.format_counts(count)}   ({by})"

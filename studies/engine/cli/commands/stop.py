@@ -11,7 +11,7 @@ from studies.engine.cli.options import UsageError, results_option
 from studies.engine.core.formatting import count
 from studies.engine.execution import study_lock
 from studies.engine.launchers.slurm import job_lookup
-from studies.engine.results.study_status import StudyStatus, find_statuses
+from studies.engine.results.study_status import StudyStatus, find_runs
 from studies.engine.storage.lease import HEARTBEAT_SECONDS
 from studies.engine.storage.results_dir import Store
 
@@ -23,7 +23,7 @@ from studies.engine.storage.results_dir import Store
 def command(study: str, wait: float, results: Path) -> int:
     """Ask the running trials of STUDY to save and stop; `run` continues from there."""
     store = Store(results)
-    statuses = find_statuses(store, study, lambda line: click.echo(line, err=True))
+    statuses = find_runs(store, study, lambda line: click.echo(line, err=True))
     if not statuses:
         raise UsageError(f"{study} has not been run in {results}")
     drivers = [s for s in statuses if study_lock.request_stop(s.plan.folder)]  # first, so that they start no others

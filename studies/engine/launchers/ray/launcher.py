@@ -29,8 +29,8 @@ from studies.engine.launchers.ray.remote import make_remote_function, read_worke
 from studies.engine.launchers.ray.session import (
     PRIVATE_SETTINGS,
     connect,
-    remove_stale_folders,
-    socket_dir,
+    one_line,
+    private_folder,
     start_private,
     suppress_output,
 )
@@ -69,8 +69,7 @@ class RayLauncher:
         asked = str(site.options.get("address") or "")
         self._address = find_cluster(asked) if asked else ""
         self._code = code_snapshot.take(site.results)
-        remove_stale_folders()
-        self._folder = socket_dir() / f"dynvit-ray-{os.getpid()}"  # short: sockets live below it
+        self._folder = private_folder(driver_id())
         self._jobs = self._folder / "jobs"
         if self._address:
             self._jobs = site.study_folder / f".ray.{os.getpid()}.{secrets.token_hex(3)}"  # all nodes see it
@@ -80,7 +79,8 @@ class RayLauncher:
         os.environ.update(settings)
         os.environ.pop("RAY_ADDRESS", None)
         try:
-            import ray
+            with one_line("Ray cannot be imported"):
+                import ray
 
             self._ray: Any = ray
             if self._address:
@@ -118,9 +118,9 @@ class RayLauncher:
         running = RayJob([], [], self._group(resources) if world > 1 else None)
         for rank in range(world):
             note = self._jobs / uuid.uuid4().hex
-            variables, placed = dict(environment), dict(options)
+            variables = {**environment, **env.rank_environment(rank, world, resources.per_node, rendezvous)}
+            placed = dict(options)
             if running.group is not None:
-                variables |= env.rank_environment(rank, world, resources.per_node, rendezvous)
                 placed["scheduling_strategy"] = self._ray.util.scheduling_strategies.PlacementGroupSchedulingStrategy(
                     running.group, placement_group_bundle_index=rank // resources.per_node
                 )

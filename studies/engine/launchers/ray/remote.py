@@ -24,7 +24,7 @@ def make_remote_function(code: Path) -> Callable[[list[str], dict[str, str], str
 
         if "DYNVIT_RENDEZVOUS_ID" in environment:
             node = sys.modules["ray"].util.get_node_ip_address()  # loaded: Ray calls this function
-            environment = {**environment, "DYNVIT_ADDRESS": node}
+            environment = {"DYNVIT_ADDRESS": node, **environment}  # given where the trial has one node only
         process = WorkerProcess(arguments, environment)
         Path(note).write_text(f"{process.pid} {machine_id()}")
         return process.pid, process.wait()

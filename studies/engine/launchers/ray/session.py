@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import os
 import shutil
 import sys
 import tempfile
@@ -30,7 +31,7 @@ ANSWER_SECONDS = 20.0
 def start_private(ray: Any, options: dict[str, Any], folder: Path) -> None:
     # 127.0.0.1 would become the outward address, except on a Mac
     address = "127.0.0.1" if sys.platform == "darwin" else "127.0.0.2"
-    with suppress_output():
+    with suppress_output(), one_line("Ray cannot start on this machine"):
         ray.init(
             address="local",
             num_cpus=options.get("num_cpus", available_cores()),
@@ -46,15 +47,21 @@ def start_private(ray: Any, options: dict[str, Any], folder: Path) -> None:
 
 def connect(ray: Any, address: str) -> None:
     """Connect to an existing cluster; LaunchError, in one line, if it refuses."""
+    with suppress_output(), one_line(f"the Ray cluster at {address} cannot be joined"):
+        _check_is_ray(ray, address)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
+
+
+@contextlib.contextmanager
+def one_line(what: str) -> Iterator[None]:
+    """Turn whatever Ray raises (no port or memory, other versions of Ray or Python, a wrong token) into LaunchError."""
     try:
-        with suppress_output():
-            _check_is_ray(ray, address)
-            ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
+        yield
     except LaunchError:
         raise
-    except Exception as error:  # other versions of Ray or Python, a wrong token: Ray says which
+    except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
-        raise LaunchError(f"the Ray cluster at {address} cannot be joined: {reason}") from error
+        raise LaunchError(f"{what}: {reason}") from error
 
 
 def _check_is_ray(ray: Any, address: str) -> None:
@@ -73,18 +80,27 @@ def _check_is_ray(ray: Any, address: str) -> None:
         raise LaunchError(f"what answers at {address} is no Ray head, or one with a different token (RAY_AUTH_TOKEN)")
 
 
-def socket_dir() -> Path:
-    """Return a folder for sockets, whose paths are limited to 107 bytes."""
-    folder = Path(tempfile.gettempdir())
-    return folder if len(str(folder)) <= 30 else Path("/tmp")
+def driver_folders() -> dict[Path, str]:
+    """Return this user's folders of private clusters with the `driver_id` that each belongs to."""
+    marks = (folder / "driver" for folder in _socket_dir().glob("dynvit-ray-*") if os.access(folder, os.W_OK))
+    return {mark.parent: mark.read_text() for mark in marks if mark.is_file()}
 
 
-def remove_stale_folders() -> None:
-    """Remove folders of killed drivers."""
-    for folder in socket_dir().glob("dynvit-ray-*"):
-        pid = folder.name.rpartition("-")[2]
-        if pid.isdigit() and not is_alive(int(pid)):
+def private_folder(driver: str) -> Path:
+    """Make a folder that only this user enters, for that driver, and remove those of killed drivers."""
+    for folder, other in driver_folders().items():
+        pid, _, birth = other.partition(":")
+        if pid.isdigit() and not is_alive(int(pid), birth):
             shutil.rmtree(folder, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix="dynvit-ray-", dir=_socket_dir()))
+    (folder / "driver").write_text(driver)
+    return folder
+
+
+def _socket_dir() -> Path:
+    """Return a short folder: paths of sockets are limited to 107 bytes, of which 84 are used below it."""
+    folder = Path(tempfile.gettempdir())
+    return folder if len(str(folder)) <= 23 else Path("/tmp")
 
 
 @contextlib.contextmanager

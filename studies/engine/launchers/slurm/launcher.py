@@ -26,7 +26,7 @@ from studies.engine.jobs.launcher import Handle, Job, JobState, LaunchContext, L
 from studies.engine.launchers.slurm import options as _slurm_options
 from studies.engine.launchers.slurm import sbatch, squeue, submissions
 from studies.engine.launchers.slurm.job import Task
-from studies.engine.launchers.slurm.queue import Queue, QueuedJob
+from studies.engine.launchers.slurm.queue import Queue, QueuedJob, cancel, live_jobs
 from studies.engine.storage import code_snapshot
 from studies.engine.storage.trial_folder import TrialFolder
 
@@ -155,23 +155,17 @@ class SlurmLauncher:
         if not found:
             return []
         try:
-            queue = squeue.query_squeue(record.name for record in found)
+            live = list(live_jobs(found))
         except squeue.SchedulerUnavailable as silent:
             raise LaunchError(f"{silent}: jobs of an earlier run may be in the queue, so none is submitted") from silent
         handles: list[Handle] = []
         for record in found:
-            live = {number for number, info in queue.items() if info.name == record.name and not info.ended}
-            if not record.array and live:
-                record.array = next(iter(live)).partition("_")[0]
-                record.write()
-            tasks = [QueuedJob(record, i) for i in range(len(record.tasks)) if record.job(i) in live]
-            if not tasks:
-                if submissions.is_finished(record, self._site.results):
-                    record.remove()
-                continue
-            ours = [(t, name) for t in tasks for name in record.tasks[t.task] if name in wanted]
-            self._queue.add(list(dict.fromkeys(task for task, _ in ours)))
-            handles += [Handle(Job((wanted[name],), Resources()), task) for task, name in ours]
+            jobs = [job for job in live if job.record is record]
+            if not jobs and submissions.is_finished(record, self._site.results):
+                record.remove()
+            ours = [(job, name) for job in jobs for name in job.trials if name in wanted]
+            self._queue.add(list(dict.fromkeys(job for job, _ in ours)))
+            handles += [Handle(Job((wanted[name],), Resources()), job) for job, name in ours]
         return handles
 
     # ---- polling
@@ -199,7 +193,8 @@ class SlurmLauncher:
         """Jobs that also contain other trials continue."""
         given = {handle.job.folders[0].name for handle in handles}
         jobs = dict.fromkeys(handle.native for handle in handles)
-        self._queue.cancel([job for job in jobs if self._queue.has_no_work(job, given)], waiting=not kill)
+        cancel([job for job in jobs if self._queue.has_no_work(job, given)], waiting=not kill)
+        self._queue.poll_soon()
         if not kill:
             for handle in handles:
                 TrialFolder(handle.job.folders[0]).request_stop()
@@ -213,7 +208,7 @@ class SlurmLauncher:
                 break
             self._queue.poll_soon()
             self._queue.poll()
-            self._queue.cancel([job for job in self._queue if job.state == "waiting"], waiting=True)
+            cancel([job for job in self._queue if job.state == "waiting"], waiting=True)
             time.sleep(0.5 if self._queue else 0)
         for record in submissions.read_submissions(self._site.results):
             known = record.study == self._study and record.name not in self._queue.names

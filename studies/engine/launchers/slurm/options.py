@@ -1,6 +1,6 @@
 """SLURM options of studies, cluster profiles and the command line: this launcher's keys, and every option of sbatch.
 
-Imported for every study file, so standard library only.
+sbatch gets its options as they are typed: 012345 is an account, not 12345.
 """
 
 from __future__ import annotations
@@ -8,10 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from math import ceil
 from typing import Any
 
 from studies.engine.core.suggest import suggest
 from studies.engine.core.typing_check import Issue, to_yaml, validate
+from studies.engine.core.yaml_loader import scalar
 
 Scalar = str | int | float | bool
 
@@ -61,7 +63,7 @@ SBATCH: tuple[str, ...] = tuple(
     )
 )
 RESERVED = {
-    "array": "trials make the array; `throttle` limits it",
+    "array": "has one task per trial; `throttle` limits it",
     "nodes": "comes from resources.nodes",
     "ntasks": "comes from resources",
     "ntasks-per-node": "comes from resources.processes",
@@ -79,10 +81,13 @@ RESERVED = {
     "parsable": "is not needed",
 }
 KEYS = tuple(f.name for f in fields(Options))
+NUMBERS = ("time", "signal_seconds", "pack", "throttle", "max_jobs", "poll_seconds")
+MEMORY = ("mem", "mem-per-cpu", "mem-per-gpu", "tmp")
 
 
 def read_options(given: Mapping[str, Any], found: list[Issue], path: tuple[str | int, ...] = ()) -> Options:
     """Return the options; those of sbatch are in `sbatch`, under the names that sbatch uses."""
+    given = {key: _number(value) if str(key) in NUMBERS else value for key, value in given.items()}
     own: dict[str, Any] = {}
     native: dict[str, Scalar] = {}
     for key, value in given.items():
@@ -98,16 +103,25 @@ def read_options(given: Mapping[str, Any], found: list[Issue], path: tuple[str |
             found.append(Issue((*path, key), text, at_key=True))
     before = len(found)
     options = validate(Options, own, found, path)
-    if len(found) == before:
-        found.extend(_amounts(options, path))
     if len(found) > before:
         return Options()
     merged = {**native, **{str(k).replace("_", "-"): v for k, v in options.sbatch.items()}}
+    found.extend(_amounts(options, path))
+    found.extend(_memory(merged, path))
+    if len(found) > before:
+        return Options()
     return Options(**{**{f.name: getattr(options, f.name) for f in fields(Options)}, "sbatch": merged})
 
 
+def _number(value: Any) -> Any:
+    """Return the number that a text of a study file is, where the option is one of ours."""
+    return scalar(value) if isinstance(value, str) else value
+
+
 def parse_minutes(time: str | int) -> float:
-    """Parse sbatch's time formats: minutes, m:s, h:m:s, d-h, d-h:m, d-h:m:s."""
+    """Parse sbatch's time formats: minutes (0: no limit), m:s, h:m:s, d-h, d-h:m, d-h:m:s, UNLIMITED."""
+    if str(time).strip().lower() in ("infinite", "unlimited"):
+        return 0.0
     match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", str(time).strip())
     if match is None:
         raise ValueError(f"{to_yaml(time)} is no time as sbatch writes it, like 90, 1:30:00 or 2-12")
@@ -126,9 +140,49 @@ def _amounts(options: Options, path: tuple[str | int, ...]) -> Iterator[Issue]:
         if value is not None and (value <= 0 if name == "poll_seconds" else value < 1):
             yield Issue((*path, name), f"{value:g} is too little")
     try:
-        parse_minutes(options.time if options.time is not None else 1)
+        minutes = whole_minutes(parse_minutes(options.time)) if options.time is not None else 0
     except ValueError as error:
         yield Issue((*path, "time"), str(error))
+    else:
+        if minutes and (text := too_short(minutes, options)):
+            yield Issue((*path, "time"), text)
+
+
+def whole_minutes(minutes: float) -> int:
+    """Return what a job asks for: SLURM counts whole minutes, and 0 is no limit."""
+    return max(1, ceil(minutes)) if minutes else 0
+
+
+def too_short(minutes: int, options: Options) -> str:
+    """Return what is wrong with a time limit that leaves no time before the signal to save; empty if it does."""
+    if minutes * 60 > options.signal_seconds:
+        return ""
+    return (
+        f"{minutes * 60} s are not above signal_seconds {options.signal_seconds}: a job would be told to save when it "
+        "starts; set a longer time or a smaller signal_seconds"
+    )
+
+
+def _memory(given: Mapping[str, Any], path: tuple[str | int, ...]) -> Iterator[Issue]:
+    for key in MEMORY:
+        value = given.get(key, "0")
+        if isinstance(value, str | int | float) and not re.fullmatch(
+            r"\d+([KMGT]B?)?", str(value).strip(), re.IGNORECASE
+        ):
+            text = f"{to_yaml(value)} is no amount of memory as sbatch writes it: a whole number and K, M, G or T"
+            yield Issue((*path, key), text + _whole(str(value)))
+
+
+def _whole(value: str) -> str:
+    """Suggest the same amount as sbatch writes it."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT])(?:i?B)?", value.strip(), re.IGNORECASE)
+    if match is None:
+        return ", like 16G"
+    number, unit = float(match[1]), match[2].upper()
+    if number.is_integer():
+        return f", like {number:.0f}{unit}"
+    smaller = {"T": "G", "G": "M", "M": "K"}.get(unit)
+    return f", like {ceil(number * 1024)}{smaller}" if smaller else f", like {ceil(number)}{unit}"
 
 
 def _spelled(like: str) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 from studies.engine.core import yaml_loader
 from studies.engine.core.errors import Problem, StudyError
 from studies.engine.core.suggest import suggest_or_list
+from studies.engine.core.trial import keeps_text
 from studies.engine.launchers.slurm import options
 
 SUFFIXES = (".yaml", ".yml")
@@ -36,7 +37,7 @@ def find_profile(name: str) -> Path:
 
 def load_profile(name: str) -> dict[str, Any]:
     """Return the profile's options, checked; StudyError with every problem and its line."""
-    document = yaml_loader.read(find_profile(name))
+    document = yaml_loader.read(find_profile(name), lambda path: keeps_text(("launcher", "slurm", *path)))
     problems = list(document.problems)
     value = {} if document.value is None else document.value
     if isinstance(value, dict):

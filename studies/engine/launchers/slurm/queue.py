@@ -36,6 +36,16 @@ class QueuedJob:
     def trials(self) -> list[str]:
         return self.record.tasks[self.task]
 
+    @property
+    def log(self) -> Path:
+        """Its output outside of its trials."""
+        return self.record.log(self.task)
+
+    def __str__(self) -> str:
+        info = self.info or squeue.JobInfo("")
+        why = f": {info.reason}" if self.state == "waiting" and info.reason not in ("", "None") else ""
+        return f"job {self.id} {info.state}{why}"
+
     def exit_of(self, trial: str) -> tuple[str, bool]:
         """Return how a job that is gone ended for a trial, and whether the cluster ended it."""
         note = self.record.note(trial)
@@ -44,7 +54,7 @@ class QueuedJob:
         state, text = (self.info.state, self.info.describe()) if self.info else ("", "")
         if text or state in ("", "COMPLETED"):
             return text, state in squeue.CLUSTER_ENDS
-        line = _last_line(self.record.log(self.task))
+        line = _last_line(self.log)
         return f"job {self.id} ended {state}" + (f": {line}" if line else ""), False
 
 
@@ -100,7 +110,7 @@ class Queue:
         job.info = info
         if info is not None and not info.ended:
             job.missed = 0
-            job.state = "waiting" if info.state in squeue.QUEUED else "running"
+            job.state = _state(info)
             if info.held:
                 self._say(f"job {job.id} is held ({info.reason}): scontrol release {job.id}")
             return
@@ -108,22 +118,46 @@ class Queue:
         if job.missed > 1 or (info.state if info else "") not in TRANSIENT_ENDS:
             job.state = "gone"
 
-    def cancel(self, jobs: Iterable[QueuedJob], waiting: bool = False) -> None:
-        """Cancel jobs. waiting: only those that do not run yet."""
-        listed: dict[str, list[str]] = {}
-        for job in jobs:
-            if job.state != "gone":
-                listed.setdefault(job.record.name, []).append(job.id)
-        for name, ids in listed.items():
-            squeue.cancel(ids, name, waiting)
-            self.poll_soon()
-
     def has_no_work(
         self, job: QueuedJob, given: set[str], over: tuple[Status, ...] = ("done", "failed", "lost")
     ) -> bool:
         """Return whether a job contains only trials that are `given` or over."""
         others = set(job.trials) - given
         return all(TrialFolder(self._trials / name).state().status in over for name in others)
+
+
+def live_jobs(records: Iterable[Submission]) -> Iterator[QueuedJob]:
+    """Yield the waiting and running jobs of records; SchedulerUnavailable where nothing answers.
+
+    A record whose submission was interrupted gets the scheduler's id.
+    """
+    records = list(records)
+    listed: dict[str, dict[str, squeue.JobInfo]] = {}
+    for number, info in squeue.query_squeue(record.name for record in records).items():
+        if not info.ended:
+            listed.setdefault(info.name, {})[number] = info
+    for record in records:
+        live = listed.get(record.name, {})
+        if not record.array and live:
+            record.array = next(iter(live)).partition("_")[0]
+            record.write()
+        for task in range(len(record.tasks)):
+            if (found := live.get(record.job(task))) is not None:
+                yield QueuedJob(record, task, _state(found), found)
+
+
+def cancel(jobs: Iterable[QueuedJob], waiting: bool = False) -> None:
+    """Cancel jobs. waiting: only those that do not run yet."""
+    listed: dict[str, list[str]] = {}
+    for job in jobs:
+        if job.state != "gone":
+            listed.setdefault(job.record.name, []).append(job.id)
+    for name, ids in listed.items():
+        squeue.cancel(ids, name, waiting)
+
+
+def _state(info: squeue.JobInfo) -> JobState:
+    return "waiting" if info.state in squeue.QUEUED else "running"
 
 
 def _last_line(log: Path) -> str:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from studies.engine.core.trial import Resources
-from studies.engine.launchers.slurm.options import Options, parse_minutes
+from studies.engine.jobs.launcher import LaunchError
+from studies.engine.launchers.slurm.options import Options, parse_minutes, too_short, whole_minutes
 
 DEFAULT_MINUTES = 60.0
 SUBMITIT_PARAMETERS = (
@@ -93,9 +94,11 @@ def python(options: Options) -> str:
 
 
 def _time(resources: Resources, options: Options) -> int:
-    """Return whole minutes, at least one."""
+    """Return whole minutes; 0: no limit."""
     minutes = parse_minutes(options.time) if options.time is not None else resources.minutes or DEFAULT_MINUTES
-    return max(1, math.ceil(minutes))
+    if (whole := whole_minutes(minutes)) and (text := too_short(whole, options)):
+        raise LaunchError(f"time limit: {text}")
+    return whole
 
 
 def _setup(options: Options, code: Path) -> list[str]:

@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import NamedTuple
 
 from studies.engine.core.trial import Resources, State, Trial
-from studies.engine.planning.forecast.assumptions import CPU_CORE_TFLOPS, RUNTIME_GB
 from studies.engine.planning.forecast.gpus import Gpu
-from studies.engine.planning.forecast.requirements import Forecast, Requirement
+from studies.engine.planning.forecast.requirements import CPU_CORE_TFLOPS, RUNTIME_GB, Forecast, Requirement
 from studies.engine.storage.results_dir import Store
 
 SAMPLE = 200
 """Finished trials whose results are read."""
+UNKNOWN = Requirement(None, None)
 
 
 @dataclass(frozen=True)
@@ -29,33 +30,32 @@ class Estimate:
     measured_on: int
     device: str
     """Of the measured trials."""
-    forecast: int = 0
+    forecast: int
     """How many of the trials to run are forecast, not measured."""
-    assumptions: str = ""
+    assumptions: str
     """What the forecast assumes of the device."""
-    unknown: int = 0
+    unknown: int
     """Trials whose time is neither measured nor forecast."""
-    memory_gb: float | None = None
+    memory_gb: float | None
     """The most that one process of a trial takes; None where nothing is known."""
-    memory_of: str = ""
+    memory_of: str
     """The arm that takes it."""
-    memory_available: float | None = None
+    memory_available: float | None
     """GB of the GPU, or of the trial's machine; None where that is not given."""
-    violations: tuple[str, ...] = ()
+    violations: tuple[str, ...]
     """Arms that do not fit their resources, with the reason."""
-    unprofiled: int = 0
+    unprofiled: int
     """Models without cost data."""
-    failures: tuple[str, ...] = ()
+    failures: tuple[str, ...]
     """Why `--count` could not profile some of them."""
 
 
-@dataclass(frozen=True)
-class Measured:
-    part: str
+class Measured(NamedTuple):
+    """What a finished trial took; the memory only where it was on the kind of device that the plan is for."""
+
+    trial: Trial
     seconds: float
     memory_gb: float | None
-    on_gpu: bool
-    folder: str
 
 
 def estimate(
@@ -65,75 +65,68 @@ def estimate(
     store: Store,
     forecast: Forecast | None,
 ) -> Estimate | None:
-    """Return the estimate; None: nothing to run, or nothing known."""
-    measured = _measured(done, store)
-    if not to_run or (not measured and forecast is None):
+    """Return the estimate; None: nothing to run, or nothing known. All trials of a plan have the same resources."""
+    if not to_run:
         return None
-    required = forecast.requirements if forecast else {}
-    seconds = _seconds(to_run, measured, required)
-    memory = {trial.folder_id: _memory(trial, measured, required) for trial in to_run}
-    known = [s for s in seconds.values() if s is not None]
-    if not known and not any(memory.values()) and not (forecast and forecast.unprofiled):
+    resources = to_run[0].resources
+    measured = _measured(done, store, resources.gpus > 0)
+    forecasts = forecast.requirements if forecast else {}
+    needs = _requirements(to_run, measured, forecasts)
+    known = [need.seconds for need in needs.values() if need.seconds is not None]
+    largest = max(to_run, key=lambda t: needs[t.folder_id].memory_gb or 0)
+    if not known and not needs[largest.folder_id].memory_gb and not (forecast and forecast.unprofiled):
         return None
-    parts = {m.part for m in measured}
-    largest = max(to_run, key=lambda t: memory[t.folder_id] or 0)
     gpu = forecast.gpu if forecast else None
-    speed = gpu.source if gpu and to_run[0].resources.gpus else f"{1e3 * CPU_CORE_TFLOPS:g} GFLOP/s a core assumed"
+    assumed = gpu.source if gpu and resources.gpus else f"{1e3 * CPU_CORE_TFLOPS:g} GFLOP/s a core assumed"
+    parts = {m.trial.arm.part for m in measured}
     return Estimate(
         seconds=sum(known),
-        gpu_hours=sum((seconds[t.folder_id] or 0) * t.resources.gpus * t.resources.nodes for t in to_run) / 3600,
+        gpu_hours=sum(known) * resources.gpus * resources.nodes / 3600,
         seconds_per_trial=fmean(known) if known else 0.0,
         measured_on=len(measured),
-        device=next((s.device for m in reversed(measured) if (s := states.get(m.folder)) and s.device), ""),
-        forecast=sum(t.arm.part not in parts and t.folder_id in required for t in to_run),
-        assumptions=speed if gpu else "",
-        unknown=sum(s is None for s in seconds.values()),
-        memory_gb=memory[largest.folder_id],
+        device=next((d for m in reversed(measured) if (d := states.get(m.trial.folder_id, State()).device)), ""),
+        forecast=sum(t.arm.part not in parts and t.folder_id in forecasts for t in to_run),
+        assumptions=assumed if gpu else "",
+        unknown=len(needs) - len(known),
+        memory_gb=needs[largest.folder_id].memory_gb,
         memory_of=f"{largest.arm.part} {largest.arm.label}",
-        memory_available=_memory_available(largest.resources, gpu),
-        violations=tuple(_violations(to_run, seconds, memory, gpu)) if gpu else (),
+        memory_available=_memory_available(resources, gpu),
+        violations=tuple(_violations(to_run, needs, gpu)) if gpu else (),
         unprofiled=len(forecast.unprofiled) if forecast else 0,
         failures=tuple(f"{key}: {why}" for key, why in forecast.failures.items()) if forecast else (),
     )
 
 
-def _measured(done: Sequence[Trial], store: Store) -> list[Measured]:
+def _measured(done: Sequence[Trial], store: Store, on_gpu: bool) -> list[Measured]:
     found = []
     for trial in done[:: max(1, len(done) // SAMPLE)]:
         cost = (store.trial(trial.folder_id).result() or {}).get("cost", {})
         if isinstance(cost, dict) and isinstance(cost.get("seconds"), int | float):
-            peak, on_gpu = cost.get("peak_memory_mb"), bool(cost.get("gpu_seconds"))
-            memory = peak * 2**20 / 1e9 + (RUNTIME_GB if on_gpu else 0) if isinstance(peak, int | float) else None
-            found.append(Measured(trial.arm.part, float(cost["seconds"]), memory, on_gpu, trial.folder_id))
+            peak, same_device = cost.get("peak_memory_mb"), bool(cost.get("gpu_seconds")) == on_gpu
+            memory = peak * 2**20 / 1e9 + RUNTIME_GB * on_gpu if same_device and isinstance(peak, int | float) else None
+            found.append(Measured(trial, float(cost["seconds"]), memory))
     return found
 
 
-def _seconds(
-    to_run: Sequence[Trial], measured: Sequence[Measured], required: Mapping[str, Requirement]
-) -> dict[str, float | None]:
-    by_part: dict[str, list[float]] = {}
-    for m in measured:
-        by_part.setdefault(m.part, []).append(m.seconds)
-    means = {part: fmean(seconds) for part, seconds in by_part.items()}
+def _requirements(
+    to_run: Sequence[Trial], measured: Sequence[Measured], forecasts: Mapping[str, Requirement]
+) -> dict[str, Requirement]:
+    """Return what each trial takes, by folder id."""
+    parts: dict[str, list[Measured]] = {}
+    for one in measured:
+        parts.setdefault(one.trial.arm.part, []).append(one)
+    means = {part: fmean(m.seconds for m in found) for part, found in parts.items()}
+    peaks = {part: [m.memory_gb for m in found if m.memory_gb is not None] for part, found in parts.items()}
     mean = fmean(m.seconds for m in measured) if measured else None
-    pairs = [(m.seconds, r.seconds) for m in measured if (r := required.get(m.folder)) is not None and r.seconds]
-    correction = sum(a for a, _ in pairs) / sum(b for _, b in pairs) if pairs else 1.0
-
-    def seconds(trial: Trial) -> float | None:
-        if trial.arm.part in means:
-            return means[trial.arm.part]
-        one = required.get(trial.folder_id)
-        return one.seconds * correction if one is not None and one.seconds is not None else mean
-
-    return {trial.folder_id: seconds(trial) for trial in to_run}
-
-
-def _memory(trial: Trial, measured: Sequence[Measured], required: Mapping[str, Requirement]) -> float | None:
-    """Measured in the same part on the same kind of device, else forecast."""
-    on_gpu = trial.resources.gpus > 0
-    seen = [m.memory_gb for m in measured if (m.part, m.on_gpu) == (trial.arm.part, on_gpu) and m.memory_gb is not None]
-    one = required.get(trial.folder_id)
-    return max(seen) if seen else (None if one is None else one.memory_gb)
+    pairs = [(m.seconds, e) for m in measured if (e := forecasts.get(m.trial.folder_id, UNKNOWN).seconds)]
+    correction = sum(took for took, _ in pairs) / sum(expected for _, expected in pairs) if pairs else 1.0
+    needs = {}
+    for trial in to_run:
+        expected, part = forecasts.get(trial.folder_id, UNKNOWN), trial.arm.part
+        corrected = mean if expected.seconds is None else expected.seconds * correction
+        memory = max(peaks.get(part, ()), default=expected.memory_gb)
+        needs[trial.folder_id] = Requirement(means.get(part, corrected), memory)
+    return needs
 
 
 def _memory_available(resources: Resources, gpu: Gpu | None) -> float | None:
@@ -142,25 +135,14 @@ def _memory_available(resources: Resources, gpu: Gpu | None) -> float | None:
     return resources.memory_gb
 
 
-def _violations(
-    trials: Sequence[Trial], seconds: Mapping[str, float | None], memory: Mapping[str, float | None], gpu: Gpu
-) -> Iterator[str]:
+def _violations(trials: Sequence[Trial], needs: Mapping[str, Requirement], gpu: Gpu) -> Iterator[str]:
     """Yield a line for every way in which an arm does not fit its resources."""
-    first: dict[tuple[str, str], Trial] = {}
-    for trial in trials:
-        first.setdefault((trial.arm.part, trial.arm.label), trial)
-    for trial in first.values():
-        for line in resource_violations(trial.resources, seconds[trial.folder_id], memory[trial.folder_id], gpu):
-            yield f"{trial.arm.part} {trial.arm.label}: {line}"
-
-
-def resource_violations(resources: Resources, seconds: float | None, memory: float | None, gpu: Gpu) -> Iterator[str]:
-    available = _memory_available(resources, gpu)
-    if memory is not None and available is not None:
-        needed = memory if resources.gpus else memory * resources.per_node
-        share = f"{resources.gpus:g} of {gpu.with_article}" if resources.gpus < 1 else gpu.with_article
-        limit = f"{share} has {available:g} GB" if resources.gpus else f"resources.memory_gb is {available:g}"
-        if needed > available:
-            yield f"about {needed:.1f} GB, {limit}"
-    if resources.minutes is not None and seconds is not None and seconds > 60 * resources.minutes:
-        yield f"about {seconds / 60:.0f} minutes, resources.minutes is {resources.minutes:g}"
+    resources, available = trials[0].resources, _memory_available(trials[0].resources, gpu)
+    for arm, need in {f"{t.arm.part} {t.arm.label}": needs[t.folder_id] for t in trials}.items():
+        memory = need.memory_gb and need.memory_gb * (1 if resources.gpus else resources.per_node)
+        if memory is not None and available is not None and memory > available:
+            share = f"{resources.gpus:g} of {gpu.name}" if resources.gpus < 1 else gpu.name
+            limit = f"{share} has" if resources.gpus else "resources.memory_gb is"
+            yield f"{arm}: about {memory:.1f} GB, {limit} {available:g}{' GB' if resources.gpus else ''}"
+        if resources.minutes is not None and need.seconds is not None and need.seconds > 60 * resources.minutes:
+            yield f"{arm}: about {need.seconds / 60:.0f} minutes, resources.minutes is {resources.minutes:g}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +24,15 @@ CACHE = ".model_costs.json"
 class ModelCost:
     """Of one image in training, except `params` and `ops`."""
 
-    params: float
-    macs: float
+    params: float = 0
+    macs: float = 0
     """Multiply-accumulates of the forward pass."""
-    saved: float
+    saved: float = 0
     """Bytes that autograd keeps for the backward pass in float32."""
-    saved_amp: float
+    saved_amp: float = 0
     """The same under bfloat16 autocast."""
-    ops: float
+    ops: float = 0
     """Operators of a forward pass."""
-
-
-NO_COST = ModelCost(0, 0, 0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -62,15 +59,10 @@ def load(results: Path) -> dict[str, ModelCost]:
 
 def profile(task: Task, specs: Mapping[str, ModelSpec], results: Path) -> dict[str, str]:
     """Profile models as the task does, add them to the cache, and return why some could not be profiled."""
-    found, failures = {}, {}
-    for key, spec in specs.items():
-        cost = task.weigh(spec.options, spec.size, spec.channels, spec.classes)
-        if isinstance(cost, str):  # a model that cannot be built would fail as a trial too, for the same reason
-            failures[key] = cost
-        else:
-            found[key] = asdict(ModelCost(**cost))
+    counted = {key: task.weigh(spec.options, spec.size, spec.channels, spec.classes) for key, spec in specs.items()}
+    found = {key: cost for key, cost in counted.items() if not isinstance(cost, str)}
     write(results / CACHE, {**(read_json(results / CACHE) or {}), **found})
-    return failures
+    return {key: reason for key, reason in counted.items() if isinstance(reason, str)}
 
 
 def write(file: Path, costs: Mapping[str, Any]) -> None:

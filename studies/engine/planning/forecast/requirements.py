@@ -1,4 +1,9 @@
-"""Time and memory of trials before any has run, from profiled models and the table of assumptions."""
+"""Time and memory of trials before any has run, from profiled models and the assumptions below.
+
+A training step takes 3 x 2 x multiply-accumulates x images floating-point operations (forward, and twice that
+backward) at the sustained speed of the device, and at least the time to start its operators. Memory is weights,
+gradients and two optimizer moments in float32, plus what autograd keeps for each image.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +13,30 @@ from pathlib import Path
 from typing import Any
 
 from studies.engine.catalog.tasks import Task
+from studies.engine.core.config import get
 from studies.engine.core.trial import Resources, Trial
-from studies.engine.planning.forecast import assumptions, model_costs
+from studies.engine.planning.forecast import model_costs
 from studies.engine.planning.forecast.gpus import Gpu
-from studies.engine.planning.forecast.model_costs import NO_COST, ModelCost, ModelSpec
+from studies.engine.planning.forecast.model_costs import ModelCost, ModelSpec
+
+CPU_CORE_TFLOPS = 0.05
+"""Sustained by one CPU core in float32."""
+OPERATOR_SECONDS = 8e-6
+"""To start one operator from Python."""
+BYTES_PER_PARAMETER = 16
+"""Weight, gradient and two moments in float32."""
+ACTIVATION_OVERHEAD = 1.2
+"""Memory over what autograd keeps: buffers of the backward pass, fragmentation."""
+RUNTIME_GB = 0.6
+"""Libraries and the CUDA context."""
 
 
 @dataclass(frozen=True)
 class Requirement:
-    """Of one trial."""
+    """Of one trial; None for what is not known."""
 
     seconds: float | None
-    """None where the config does not say how many images there are."""
-    memory_gb: float
+    memory_gb: float | None
     """Of each of its processes: on the GPU where it has one, else in the machine."""
 
 
@@ -42,71 +58,47 @@ def forecast(trials: Sequence[Trial], task: Task, results: Path, gpu: Gpu, profi
     """
     if not {"work", "weigh"} <= task.offers:
         return None
-    configs = {id(trial.config): trial.config for trial in trials}
-    workloads = {key: answer.work for key, answer in zip(configs, task.check([*configs.values()]), strict=True)}
-    found, unprofiled = _requirements(trials, workloads, model_costs.load(results), gpu)
+    arms = {id(trial.config): trial for trial in trials}  # the seeds of an arm share their config
+    answers = task.check([trial.config for trial in arms.values()])
+    works = {key: answer.work for key, answer in zip(arms, answers, strict=True) if answer.work is not None}
+    specs = {key: _specs(arms[key], work) for key, work in works.items()}
+    costs = model_costs.load(results)
+    unprofiled = {name: spec for models in specs.values() for name, spec in models if name not in costs}
     failures: dict[str, str] = {}
     if profile and unprofiled:
         failures = model_costs.profile(task, unprofiled, results)
-        found, unprofiled = _requirements(trials, workloads, model_costs.load(results), gpu)
+        costs = model_costs.load(results)
+        unprofiled = {name: spec for name, spec in unprofiled.items() if name not in costs}
+    needs = {
+        key: _requirement(work, [costs[name] for name, _ in specs[key]], arms[key].resources, gpu)
+        for key, work in works.items()
+        if all(name in costs for name, _ in specs[key])
+    }
+    found = {trial.folder_id: needs[id(trial.config)] for trial in trials if id(trial.config) in needs}
     return Forecast(gpu, found, unprofiled, failures)
 
 
-def _requirements(
-    trials: Sequence[Trial], workloads: Mapping[int, Mapping[str, Any] | None], costs: Mapping[str, ModelCost], gpu: Gpu
-) -> tuple[dict[str, Requirement], dict[str, ModelSpec]]:
-    """Return requirements by folder id, and unprofiled models by key. The seeds of an arm share their config."""
-    by_config: dict[int, Requirement | None] = {}
-    unprofiled: dict[str, ModelSpec] = {}
-    for trial in trials:
-        if id(trial.config) not in by_config:
-            work = workloads[id(trial.config)]
-            if work is None:
-                by_config[id(trial.config)] = None
-                continue
-            specs = [_spec(trial, "model", work)]
-            if _get(trial.config, "teacher.model").get("name"):
-                specs.append(_spec(trial, "teacher.model", work))
-            unprofiled |= {key: spec for key, spec in specs if key not in costs}
-            model, teacher = [*(costs.get(key) for key, _ in specs), NO_COST][:2]
-            by_config[id(trial.config)] = None if model is None or teacher is None else Requirement(
-                _seconds(work, model, teacher, trial.resources, gpu), _memory_gb(work, model, teacher, trial.resources)
-            )  # fmt: skip
-    found = {trial.folder_id: by_config[id(trial.config)] for trial in trials}
-    return {name: one for name, one in found.items() if one is not None}, unprofiled
+def _specs(trial: Trial, work: Mapping[str, Any]) -> list[tuple[str, ModelSpec]]:
+    """Return key and spec of the trial's model, and of its teacher where it has one."""
+    fields = ["model", *(["teacher.model"] if get(trial.config, "teacher.model.name") else [])]
+    specs = [ModelSpec(get(trial.config, name), work["size"], work["channels"], work["classes"]) for name in fields]
+    return [(spec.key(get(trial.defaults, name)), spec) for name, spec in zip(fields, specs, strict=True)]
 
 
-def _spec(trial: Trial, field: str, work: Mapping[str, Any]) -> tuple[str, ModelSpec]:
-    spec = ModelSpec(_get(trial.config, field), work["size"], work["channels"], work["classes"])
-    return spec.key(_get(trial.defaults, field)), spec
-
-
-def _seconds(
-    work: Mapping[str, Any], model: ModelCost, teacher: ModelCost, resources: Resources, gpu: Gpu
-) -> float | None:
-    if work["images"] is None:
-        return None
+def _requirement(work: Mapping[str, Any], models: list[ModelCost], resources: Resources, gpu: Gpu) -> Requirement:
+    model, teacher = [*models, ModelCost()][:2]
+    saved = model.saved_amp if work["amp"] and resources.gpus else model.saved
+    parameters = (BYTES_PER_PARAMETER + 4 * work["copies"]) * model.params + 4 * teacher.params
+    activations = ACTIVATION_OVERHEAD * saved * work["batch"] / resources.world
+    memory_gb = RUNTIME_GB + (parameters + activations + work["held"]) / 1e9
+    if work["images"] is None:  # the config does not say how many there are
+        return Requirement(None, memory_gb)
     trained = 3 * model.macs * work["images"] + 3 * teacher.macs * work["taught"]
     evaluated = model.macs * work["seen"] + teacher.macs * work["images"]
     operations = 2 * (trained + evaluated)
-    starting = 3 * model.ops * work["steps"] * assumptions.OPERATOR_SECONDS
+    starting = 3 * model.ops * work["steps"] * OPERATOR_SECONDS
     if resources.gpus:
-        return float(max(operations / (gpu.tflops * 1e12 * resources.gpus * resources.nodes), starting))
+        speed = gpu.tflops * 1e12 * resources.gpus * resources.nodes
+        return Requirement(max(operations / speed, starting), memory_gb)
     cores = max(1, resources.cpus) * resources.world
-    return float(operations / (assumptions.CPU_CORE_TFLOPS * 1e12 * cores) + starting)
-
-
-def _memory_gb(work: Mapping[str, Any], model: ModelCost, teacher: ModelCost, resources: Resources) -> float:
-    saved = model.saved_amp if work["amp"] and resources.gpus else model.saved
-    images = work["batch"] / resources.world
-    parameters = (assumptions.BYTES_PER_PARAMETER + 4 * work["copies"]) * model.params + 4 * teacher.params
-    activations = assumptions.ACTIVATION_OVERHEAD * saved * images
-    return float(assumptions.RUNTIME_GB + (parameters + activations + work["held"]) / 1e9)
-
-
-def _get(config: Mapping[str, Any], field: str) -> Mapping[str, Any]:
-    """Return the mapping at a dotted key, empty where there is none."""
-    found: Any = config
-    for step in field.split("."):
-        found = found.get(step, {}) if isinstance(found, Mapping) else {}
-    return found if isinstance(found, Mapping) else {}
+    return Requirement(operations / (CPU_CORE_TFLOPS * 1e12 * cores) + starting, memory_gb)

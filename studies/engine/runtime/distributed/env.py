@@ -16,6 +16,8 @@ RENDEZVOUS_ID = "DYNVIT_RENDEZVOUS_ID"
 """Identifies one start of these processes: the same for all ranks, different for every start."""
 ADDRESS = "DYNVIT_ADDRESS"
 """Address at which the other processes reach this one; default: its host name."""
+LOOPBACK = "127.0.0.1"
+"""Address of rank 0 where all processes are on one node: nothing outside can connect."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,12 @@ def current_rank(environ: Mapping[str, str] = os.environ) -> RankInfo:
     return RankInfo(rank, world, int(environ.get(LOCAL) or rank), environ[RENDEZVOUS_ID], environ.get(ADDRESS, ""))
 
 
-def rank_environment(rank: int, world: int, per_node: int, rendezvous: str, address: str = "") -> dict[str, str]:
-    """Return the variables of one worker. rendezvous: any text that no other start has."""
-    local = str(rank % max(1, per_node))
-    variables = {RANK: str(rank), WORLD: str(world), LOCAL: local, RENDEZVOUS_ID: rendezvous}
-    return {**variables, ADDRESS: address} if address else variables
+def rank_environment(rank: int, world: int, per_node: int, rendezvous: str) -> dict[str, str]:
+    """Return the variables of one worker; none for a trial of one process. rendezvous: text that no other start has."""
+    if world <= 1:
+        return {}
+    variables = {RANK: str(rank), WORLD: str(world), LOCAL: str(rank % per_node), RENDEZVOUS_ID: rendezvous}
+    return variables if world > per_node else {**variables, ADDRESS: LOOPBACK}
 
 
 def slurm_rank_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -51,7 +54,8 @@ def slurm_rank_environment(environ: Mapping[str, str] = os.environ) -> dict[str,
     if world <= 1 or "SLURM_PROCID" not in environ:
         return {}
     start = [environ.get(f"SLURM_{key}", "0") for key in ("JOB_ID", "STEP_ID", "RESTART_COUNT")]
-    node = environ.get("SLURMD_NODENAME", "")
+    one_node = (environ.get("SLURM_STEP_NUM_NODES") or environ.get("SLURM_NNODES")) == "1"
+    node = LOOPBACK if one_node else environ.get("SLURMD_NODENAME", "")
     variables = {RANK: environ["SLURM_PROCID"], WORLD: str(world), LOCAL: environ.get("SLURM_LOCALID", "0")}
     variables[RENDEZVOUS_ID] = ".".join(["slurm", *start])
     return {**variables, ADDRESS: node} if node and _resolves(node) else variables

@@ -28,18 +28,17 @@ class RankClient:
     """The connection to rank 0. A thread reads it, so that its end is noticed during a step."""
 
     def __init__(self, link: socket.socket, parents: ParentMonitor) -> None:
-        self._link, self._parents = link, parents
+        self._link, self._ended = link, False
+        self.address = link.getpeername()[0]
         self._values: queue.Queue[dict[str, Any]] = queue.Queue()
-        self._ended = False
-        self._rest = b""
-        link.settimeout(1.0)
         threading.Thread(target=self._read, name="link", daemon=True).start()
+        threading.Thread(target=_end_with, args=(parents,), name="parents", daemon=True).start()
 
     def take(self, kind: str) -> Any:
         """Return the next message's value. Exits this process where rank 0 ends the attempt."""
         message = self._values.get()
         if kind not in message:
-            os._exit(0 if leader.END in message else 1)
+            os._exit(0)
         return message[kind]
 
     def send(self, message: dict[str, Any]) -> None:
@@ -48,35 +47,30 @@ class RankClient:
             self._link.sendall(json.dumps(message).encode() + b"\n")
 
     def _read(self) -> None:
-        while True:
-            try:
-                data = self._link.recv(65536)
-            except TimeoutError:
-                if self._parents.dead():
-                    os._exit(1)
-                continue
-            except OSError:
-                data = b""
-            *lines, self._rest = (self._rest + data).split(b"\n")
-            for line in lines:
-                self._values.put(json.loads(line))
-            if not data:
-                break
-        self._values.put({leader.END: True})
+        lines = self._link.makefile("rb")
+        while line := leader.read_line(lines):
+            self._values.put(leader.parse(line))
+        self._values.put({})
         time.sleep(EXIT_GRACE_SECONDS)
         if not self._ended:
             os._exit(1)
+
+
+def _end_with(parents: ParentMonitor) -> None:
+    while not parents.dead():
+        time.sleep(1.0)
+    os._exit(1)
 
 
 class FollowerContext:
     """The task's context on this rank: rank 0's decisions. Implements `dynvit.context.Context`."""
 
     def __init__(
-        self, folder: Path, seed: int, device: str, ranks: RankInfo, link: RankClient, start: dict[str, Any]
+        self, folder: Path, seed: int, device: str, ranks: RankInfo, link: RankClient, checkpoint: str | None
     ) -> None:
         self.folder, self.seed, self.device = folder, seed, device
-        self.rank, self.world, self.address = ranks.rank, ranks.world, str(start["address"])
-        self._link, self._checkpoint = link, start["checkpoint"]
+        self.rank, self.world, self.address = ranks.rank, ranks.world, link.address
+        self._link, self._checkpoint = link, checkpoint
 
     @property
     def should_stop(self) -> bool:
@@ -118,7 +112,7 @@ def run_follower(
         from studies.engine.runtime import task_loader
 
         spec = start["spec"]
-        context = FollowerContext(folder, int(spec.get("seed", 0)), device, ranks, link, start)
+        context = FollowerContext(folder, int(spec.get("seed", 0)), device, ranks, link, start["checkpoint"])
         task_loader.run_task(spec["task"], spec["config"], context)
         link.send({leader.DONE: True})
     except BaseException as error:
@@ -126,7 +120,7 @@ def run_follower(
             link.send({leader.DONE: True})
             return 0
         traceback.print_exc()
-        link.send({leader.ERROR: reason(error), "trace": traceback.format_exc()})
+        link.send({leader.ERROR: reason(error), "trace": traceback.format_exc()[-leader.LINE_BYTES // 8 :]})
         return 1
     return 0
 
@@ -142,6 +136,7 @@ def _connect(folder: Path, ranks: RankInfo, stop: StopRequest, parents: ParentMo
             except OSError:
                 time.sleep(0.5)
                 continue
+            link.settimeout(None)
             leader.keep_alive(link)
             hello = {"token": where["token"], "rank": ranks.rank, "host": socket.gethostname(), "pid": os.getpid()}
             link.sendall(json.dumps(hello).encode() + b"\n")

@@ -3,7 +3,7 @@
 Rank 0 is an ordinary worker. It publishes its address in the trial folder (a file named after this start); the others
 connect and receive its decisions in order (which checkpoint to resume from, whether to save, whether to stop), so that
 all ranks take the same steps and only rank 0 writes. A connection that closes early means that its process died, which
-ends the attempt for all.
+ends the attempt for all. Whoever connects shows the token of that file within seconds, or is refused.
 """
 
 from __future__ import annotations
@@ -13,21 +13,25 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 import socket
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from studies.engine.core.files import write_atomic
-from studies.engine.runtime.distributed.env import RankInfo
+from studies.engine.runtime.distributed.env import LOOPBACK, RankInfo
 
 RENDEZVOUS_SECONDS = float(os.environ.get("DYNVIT_RENDEZVOUS_SECONDS", "300"))
 """Seconds for all processes to connect: on a cluster they start on several nodes."""
 ABORT_GRACE_SECONDS = 10.0
 """Seconds from the loss of a process until rank 0 is aborted."""
-START, END, VALUE, ERROR, DONE = "start", "end", "value", "error", "done"
+HELLO_SECONDS, HELLO_BYTES, MAX_UNKNOWN = 10.0, 1024, 16
+"""Limits of connections that have not shown the token yet: time, length of what they send, how many at once."""
+LINE_BYTES = 2**20
+"""Limit of a message between two ranks."""
+START, VALUE, ERROR, DONE = "start", "value", "error", "done"
 
 
 class RankLost(Exception):
@@ -43,74 +47,88 @@ class RankServer:
     """Use as a context manager around the attempt; on exit, waiting ranks are asked to end."""
 
     def __init__(self, folder: Path, ranks: RankInfo) -> None:
-        self.ranks = ranks
-        self.world = ranks.world
-        self.address = ranks.address or socket.gethostname()
+        self.world, self.address = ranks.world, ranks.address or socket.gethostname()
         self.reason, self.traceback = "", ""
         """Why the attempt ended (empty while it runs), and the traceback of the process that failed."""
-        self.broken = threading.Event()
         self.abort: Callable[[str], None] = lambda reason: None
         """Called ABORT_GRACE_SECONDS after a loss unless the attempt has ended by then; does not return."""
-        self._file = rendezvous_file(folder, ranks.rendezvous)
+        self._file, self._checkpoint = rendezvous_file(folder, ranks.rendezvous), Path()
         self._token = secrets.token_hex(16)
         self._links: dict[int, socket.socket] = {}
-        self._names: dict[int, str] = {}
         self._done: set[int] = set()
-        self._connected = threading.Condition()
+        self._changed = threading.Condition()
+        self._unknown = threading.Semaphore(MAX_UNKNOWN)
         self._closing = threading.Event()
-        self._server = socket.create_server(("", 0), backlog=self.world)
+        self._server = socket.create_server((LOOPBACK if self.address == LOOPBACK else "", 0), backlog=self.world)
 
     def __enter__(self) -> RankServer:
         where = {"address": self.address, "port": self._server.getsockname()[1], "token": self._token}
-        write_atomic(self._file, json.dumps(where), durable=False)
+        temporary = self._file.with_name(f".{self._file.name}")
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            json.dump(where, file)
+        os.replace(temporary, self._file)
         threading.Thread(target=self._accept, name="rendezvous", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._wait(lambda: False, 10)  # ranks that are still starting get the end as well
+        self._wait(self._all_connected, 10)  # ranks that are still starting see the end as well
         self._closing.set()
-        self._send({END: True})
         self._file.unlink(missing_ok=True)
+        if self._checkpoint.name:
+            self._checkpoint.unlink(missing_ok=True)
         for link in (*self._links.values(), self._server):
-            with contextlib.suppress(OSError):
-                link.shutdown(socket.SHUT_RDWR)
-            link.close()
+            _close(link)
 
     # ---- for the attempt
 
-    def wait_for_ranks(self, start: dict[str, Any], stopped: Callable[[], bool]) -> None:
-        """Wait until all ranks have connected, then send them the start message."""
-        if not self._wait(stopped, RENDEZVOUS_SECONDS) and not stopped():
-            connected = f"{len(self._links) + 1} of {self.world} processes connected"
-            raise RankLost(self._fail(f"{connected} within {RENDEZVOUS_SECONDS:g} s"))
-        self._send({START: start})
+    def wait_for_ranks(self, spec: dict[str, Any], checkpoint: Path | None, stopped: Callable[[], bool]) -> None:
+        """Wait until all ranks have connected, then tell them what to run and from which checkpoint."""
+        self._wait(lambda: self._all_connected() or stopped(), RENDEZVOUS_SECONDS)
+        if not (self._all_connected() or stopped()):
+            self._fail(f"{len(self._links) + 1} of {self.world} processes connected within {RENDEZVOUS_SECONDS:g} s")
+            self._check()
+        kept = None if checkpoint is None else str(self._keep(checkpoint))
+        self._send({START: {"spec": spec, "checkpoint": kept}})
 
     def share(self, value: Any) -> None:
         """Send a value to the others; RankLost where one of them is gone."""
-        if self.broken.is_set():
-            raise RankLost(self.reason)
+        self._check()
         self._send({VALUE: value})
 
     def finish(self, seconds: float = 60.0) -> None:
-        """Wait until the others have ended too."""
-        deadline = time.monotonic() + seconds
-        while len(self._done) < self.world - 1 and not self.broken.is_set() and time.monotonic() < deadline:
-            time.sleep(0.02)
+        """Wait until the others have ended too; RankLost where one of them has not reached its end."""
+        self._wait(lambda: len(self._done) == self.world - 1, seconds)
+        self._check()
 
     def failed_rank(self, seconds: float) -> str:
         """Return, after a failure of rank 0, how another rank caused it; empty if none did."""
-        return self.reason if self.broken.wait(seconds) else ""
+        self._wait(lambda: False, seconds)
+        return self.reason
+
+    def _check(self) -> None:
+        if self.reason:
+            raise RankLost(self.reason)
+
+    def _keep(self, checkpoint: Path) -> Path:
+        """Return a second name of the checkpoint: another rank may read it after rank 0 has saved the next one."""
+        self._checkpoint = checkpoint.with_name(f".{self._file.name}{checkpoint.suffix}")
+        try:
+            os.link(checkpoint, self._checkpoint)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(checkpoint, self._checkpoint)
+        return self._checkpoint
 
     # ---- connections
 
-    def _wait(self, stopped: Callable[[], bool], seconds: float) -> bool:
-        deadline = time.monotonic() + seconds
-        with self._connected:
-            while len(self._links) < self.world - 1 and not self.broken.is_set():
-                if stopped() or time.monotonic() > deadline:
-                    return False
-                self._connected.wait(0.1)
-        return True
+    def _all_connected(self) -> bool:
+        return len(self._links) == self.world - 1
+
+    def _wait(self, reached: Callable[[], bool], seconds: float) -> None:
+        """Wait at most so long, and no longer than until a rank is lost."""
+        until = time.monotonic() + seconds
+        with self._changed:
+            while not reached() and not self.reason and time.monotonic() < until:
+                self._changed.wait(0.1)
 
     def _send(self, message: dict[str, Any]) -> None:
         line = json.dumps(message).encode() + b"\n"
@@ -120,6 +138,7 @@ class RankServer:
 
     def _accept(self) -> None:
         while not self._closing.is_set():
+            self._unknown.acquire()
             try:
                 link, _ = self._server.accept()
             except OSError:
@@ -128,34 +147,38 @@ class RankServer:
 
     def _serve_rank(self, link: socket.socket) -> None:
         """Serve one other process until it ends."""
-        keep_alive(link)
-        with link.makefile("rb") as lines:
-            hello = _parse(_line(lines))
-            rank = hello.get("rank")
-            if hello.get("token") != self._token or not isinstance(rank, int) or not 0 < rank < self.world:
-                link.close()
+        late = threading.Timer(HELLO_SECONDS, _close, [link])
+        late.start()
+        lines = link.makefile("rb")
+        hello = parse(read_line(lines, HELLO_BYTES))
+        late.cancel()
+        self._unknown.release()
+        rank: Any = hello.get("rank")
+        with self._changed:
+            if hello.get("token") != self._token or rank not in range(1, self.world) or rank in self._links:
+                _close(link)
                 return
-            with self._connected:
-                self._links[rank] = link
-                self._names[rank] = f"process {rank} ({hello.get('pid')} on {hello.get('host')})"
-                self._connected.notify_all()
-            while line := _line(lines):
-                message = _parse(line)
-                if DONE in message:
-                    self._done.add(rank)
-                if ERROR in message:
-                    self.traceback = self.traceback or str(message.get("trace", ""))
-                    self._break(str(message[ERROR]) if message[ERROR] == "oom" else f"process {rank}: {message[ERROR]}")
+            self._links[rank] = link
+            self._changed.notify_all()
+        keep_alive(link)
+        while line := read_line(lines):
+            message = parse(line)
+            if DONE in message:
+                self._done.add(rank)
+            if ERROR in message:
+                self.traceback = self.traceback or str(message.get("trace", ""))
+                self._break(str(message[ERROR]) if message[ERROR] == "oom" else f"process {rank}: {message[ERROR]}")
         if rank not in self._done and not self._closing.is_set():
-            self._break(f"{self._names[rank]} ended without reporting a status")
+            who = f"process {rank} ({hello.get('pid')} on {hello.get('host')})"
+            self._break(f"{who} ended without reporting a status")
 
-    def _fail(self, reason: str) -> str:
-        self.reason = self.reason or reason
-        self.broken.set()
-        return self.reason
+    def _fail(self, reason: str) -> None:
+        with self._changed:
+            self.reason = self.reason or reason
+            self._changed.notify_all()
 
     def _break(self, reason: str) -> None:
-        if self.broken.is_set():
+        if self.reason:
             return
         self._fail(reason)
         if not self._closing.wait(ABORT_GRACE_SECONDS):
@@ -171,17 +194,22 @@ def keep_alive(link: socket.socket) -> None:
             link.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
-def _line(lines: Any) -> bytes:
-    """Return a line; empty at the end of the connection, however it ended."""
-    try:
-        return bytes(lines.readline())
-    except OSError:
-        return b""
+def read_line(lines: IO[bytes], limit: int = LINE_BYTES) -> bytes:
+    """Return a line, at most its first `limit` bytes; empty at the end of the connection, however it ended."""
+    with contextlib.suppress(OSError):
+        return lines.readline(limit)
+    return b""
 
 
-def _parse(line: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(line)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
+def parse(line: bytes) -> dict[str, Any]:
+    """Return a message; empty where the line is none."""
+    with contextlib.suppress(ValueError, RecursionError):
+        if isinstance(value := json.loads(line), dict):
+            return value
+    return {}
+
+
+def _close(link: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # it may be closed already
+        link.shutdown(socket.SHUT_RDWR)
+    link.close()

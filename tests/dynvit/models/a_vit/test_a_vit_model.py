@@ -3,7 +3,6 @@
 import math
 
 import pytest
-import timm
 import torch
 import torch.nn.functional as F
 from parity import largest_difference
@@ -91,59 +90,14 @@ def test_training_and_evaluation_agree():
         assert largest_difference(model(x), model.train()(x).logits) < 1e-9
 
 
-def test_compiles_whole_exports_and_runs_in_half_precision():
-    model, x = small(NAME, torch.float32, **EARLY_HALTING), images(dtype=torch.float32)
-    with torch.no_grad():
-        expected = model(x)
-        compiled = torch.compile(model, fullgraph=True, backend="eager")(x)
-        exported = torch.export.export(model, (x,)).module()(x)
-        assert torch.allclose(compiled, expected, atol=1e-5)
-        assert torch.allclose(exported, expected, atol=1e-5)
-        for execution in ("gathered", "masked"):
-            model.set_execution(execution)
-            assert model.bfloat16()(x.bfloat16()).isfinite().all()
-            with torch.autocast("cpu", torch.bfloat16):
-                assert model.float()(x).isfinite().all()
-    with torch.autocast("cpu", torch.bfloat16):
-        loss = dynvit.training_loss(model.train()(x), TARGET)
-    loss.backward()
-    assert loss.isfinite()
-
-
-def test_gradient_checkpointing_and_gradients_in_evaluation():
-    model, gradients = small(NAME, **EARLY_HALTING).train(), []
-    for enable in (False, True):
-        model.set_grad_checkpointing(enable)
-        model.zero_grad()
-        dynvit.training_loss(model(images()), TARGET).backward()
-        gradients.append(model.patch_embed.proj.weight.grad.clone())
-    assert torch.allclose(*gradients, atol=1e-12)
-    gradients = []
+def test_gradients_in_evaluation():
+    model, gradients = small(NAME, **EARLY_HALTING), []
     for execution in ("gathered", "masked"):
-        model.eval().set_execution(execution)
+        model.set_execution(execution)
         x = images().requires_grad_()
         model(x).square().sum().backward()
         gradients.append(x.grad)
     assert largest_difference(*gradients) < 1e-9
-
-
-def test_timm_conventions():
-    model, x = small(NAME, **EARLY_HALTING), images()
-    assert torch.allclose(model.forward_head(model.forward_features(x)), model(x), atol=1e-12)
-    groups = timm.models.group_parameters(model, model.group_matcher(), reverse=True)
-    assert set(groups) == {key for key, _ in model.named_parameters()}
-    with torch.no_grad(), dynvit.trace_tokens(model) as trace:
-        states = model.forward_intermediates(x, output_fmt="NLC", intermediates_only=True)
-    for layer in range(1, 8):
-        active = trace.active[layer]
-        assert torch.equal(states[layer][~active], states[layer - 1][~active])
-        assert (states[layer][active] != states[layer - 1][active]).any(-1).all()
-    assert model.forward_intermediates(x, indices=[7])[1][0].shape == (4, 32, 6, 6)
-    model.reset_classifier(3)
-    assert model(x).shape == (4, 3)
-    model = small(NAME, img_size=48)
-    dynvit.load_trunk(model, small("deit_tiny_patch16_224").state_dict())
-    assert model.pos_embed.shape[1] == 145
 
 
 @pytest.mark.parametrize(

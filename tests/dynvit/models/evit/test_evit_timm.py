@@ -52,18 +52,6 @@ def test_a_checkpoint_of_another_size_is_refused_or_resampled():
     torch.testing.assert_close(model.pos_embed[:, :1], other.pos_embed[:, :1])
 
 
-@pytest.mark.parametrize("execution", ["gathered", "masked"])
-def test_compiles_whole_and_exports(execution):
-    model, x = small(NAME).float(), images().float()
-    model.set_execution(execution)
-    with torch.no_grad():
-        expected = model(x)
-        compiled = torch.compile(model, fullgraph=True, backend="eager")(x)
-        exported = torch.export.export(model, (x,)).module()(x)
-    assert torch.allclose(compiled, expected, atol=1e-5)
-    assert torch.allclose(exported, expected, atol=1e-5)
-
-
 def test_half_precision():
     model, x = small(NAME), images()
     with torch.no_grad():
@@ -74,31 +62,6 @@ def test_half_precision():
     for found in (half, mixed):
         assert found.dtype == torch.bfloat16
         assert (found.double() - expected).abs().mean() < 0.5 * expected.std()
-
-
-@pytest.mark.parametrize("execution", ["gathered", "masked"])
-def test_checkpointing_changes_no_gradient(execution):
-    model, x = small(NAME, drop_path_rate=0.2), images()
-    model.train().set_execution(execution)
-    gradients = []
-    for enable in (False, True):
-        torch.manual_seed(0)
-        model.set_grad_checkpointing(enable)
-        model.zero_grad()
-        dynvit.training_loss(model(x), torch.tensor([1, 2, 3])).backward()
-        gradients.append(model.patch_embed.proj.weight.grad.clone())
-    assert torch.allclose(*gradients, atol=1e-12)
-
-
-def test_heads_and_groups():
-    model = small(NAME)
-    model.reset_classifier(7)
-    model.double()
-    assert model(images()).shape == (3, 7) and model.get_classifier().out_features == 7
-    assert "cls_token" in model.no_weight_decay()
-    groups = timm.models.group_parameters(model, model.group_matcher())
-    assert len({g for names in groups.values() for g in names}) == sum(1 for _ in model.parameters())
-    assert model.forward_head(model.forward_features(images()), pre_logits=True).shape == (3, 48)
 
 
 def test_feature_maps_keep_the_last_state_of_tokens_that_left():

@@ -83,45 +83,13 @@ def test_skip_lam_divides_both_branches():
     assert parity.largest_difference(model(x), plain(x)) > 1e-3
 
 
-def test_compiles_whole_exports_and_runs_in_half_precision():
-    model, x = small("lvvit_tiny", torch.float32), images(dtype=torch.float32)
-    with torch.no_grad():
-        expected = model(x)
-        compiled = torch.compile(model, fullgraph=True, backend="eager")(x)
-        exported = torch.export.export(model, (x,)).module()(x)
-        low = model.bfloat16()(x.bfloat16())
-    assert torch.allclose(compiled, expected, atol=1e-5)
-    assert torch.allclose(exported, expected, atol=1e-5)
-    assert (low.float() - expected).abs().max() < 0.1 * expected.std() + 0.1
-
-
-def test_timm_conventions():
-    model, x = small("lvvit_tiny"), images()
-    assert model.default_cfg["input_size"] == (1, 24, 24)
-    assert model.default_cfg["first_conv"] == "patch_embed.conv1"
-    assert model.no_weight_decay() >= {"cls_token", "pos_embed"}
-    assert torch.equal(model.forward_head(model.forward_features(x)), model(x))
-    final, states = model.forward_intermediates(x, indices=[0, 7], norm=True)
-    assert states[0].shape == (4, 32, 6, 6)
-    assert torch.equal(states[1].flatten(2).transpose(1, 2), final[:, 1:])
+def test_both_heads_follow_the_classes():
+    model = small("lvvit_tiny")
     model.reset_classifier(3)
-    assert model(x).shape == (4, 3)
-    assert model.aux_head.out_features == 3
-    model.reset_classifier(0)
-    assert model(x).shape == (4, 32)
+    assert model(images()).shape == (4, 3) and model.aux_head.out_features == 3
     with dynvit.trace_tokens(model) as trace:
-        model(x)
+        model(images())
     assert trace.depth.unique().tolist() == [8]
-
-
-def test_gradient_checkpointing_changes_nothing():
-    model, gradients = small("lvvit_tiny", w_dense=0.0).train(), []
-    for enable in (False, True):
-        model.set_grad_checkpointing(enable)
-        model.zero_grad()
-        model(images()).square().sum().backward()
-        gradients.append(model.patch_embed.conv1.weight.grad.clone())
-    assert torch.allclose(*gradients, atol=1e-12)
 
 
 def test_loads_itself_as_a_trunk_of_another_grid():

@@ -124,20 +124,3 @@ def test_float32_keeps_the_same_tokens(routing, context):
         gathered = model(x)
         model.set_execution("masked")
         assert (gathered - model(x)).abs().max() < 1e-4
-
-
-@pytest.mark.parametrize("routing", ["expert", "off"])
-def test_static_routing_compiles_without_graph_breaks(routing):
-    model, x = small(routing=routing, depth=4, recursion=2), images()
-    compiled = torch.compile(model, backend="eager", fullgraph=True)
-    with torch.no_grad():
-        assert torch.equal(compiled(x), model(x))
-
-
-@pytest.mark.slow
-def test_token_routing_compiles():
-    model, x = small(depth=4, recursion=2), images()
-    compiled = torch.compile(model, backend="eager")
-    with torch.no_grad():
-        for batch in (x[:3], x[3:]):
-            assert (compiled(batch) - model(batch)).abs().max() < 1e-9

@@ -1,6 +1,5 @@
 """MoR-ViT as a timm model: trunk weights, names, options, traces, small images, stability."""
 
-import copy
 import warnings
 
 import parity
@@ -8,7 +7,6 @@ import pytest
 import timm
 import torch
 from small_mor_vit import SIZE, images, small
-from timm.optim import param_groups_layer_decay
 
 import dynvit
 from dynvit.models.mor_vit.weight_sharing import make_schedule, source_layers
@@ -128,49 +126,6 @@ def test_wrong_values_are_refused(options, message):
 def test_unknown_option_names_the_nearest():
     with pytest.raises(TypeError, match="did you mean 'recursion'"):
         timm.create_model("mor_vit_tiny_patch16_224", recursions=3)
-
-
-@pytest.mark.parametrize("routing", ["token", "expert", "random", "off"])
-def test_as_a_timm_model(routing):
-    model, x = small(routing=routing), images()
-    features = model.forward_features(x)
-    assert features.shape == (4, 37, 32)
-    assert torch.equal(model.forward_head(features), model(x))
-    assert model.forward_head(features, pre_logits=True).shape == (4, 32)
-    assert model.get_classifier() is model.head
-    assert {"cls_token", "pos_embed"} <= model.no_weight_decay()
-    last, states = model.forward_intermediates(x)
-    assert torch.allclose(last, features)
-    assert [tuple(s.shape) for s in states] == [(4, 32, 6, 6)] * 8
-    assert torch.allclose(model.norm(states[-1].flatten(2).mT), features[:, 1:])
-    groups = param_groups_layer_decay(model, layer_decay=0.5)
-    scale_of = {id(p): group["lr_scale"] for group in groups for p in group["params"]}
-    scales = {name: scale_of[id(p)] for name, p in model.named_parameters()}
-    names = ["patch_embed.proj.weight", "blocks.head.norm1.weight", "blocks.shared.0.norm1.weight",
-             "blocks.shared.1.norm1.weight", "blocks.tail.norm1.weight", "head.weight"]  # fmt: skip
-    ordered = [scales[name] for name in names]
-    assert ordered == sorted(ordered)
-    assert len(set(ordered)) == 6
-    twin = copy.deepcopy(model)
-    assert torch.equal(twin(x), model(x))
-    model.reset_classifier(3)
-    assert model(x).shape == (4, 3)
-    model.set_input_size(img_size=(32, 32))
-    assert model(torch.randn(2, 1, 32, 32, dtype=torch.float64)).shape == (2, 3)
-    with pytest.raises(ValueError, match="gathered or masked"):
-        model.set_execution("dense")
-
-
-@pytest.mark.parametrize("routing", ["token", "expert", "random", "off"])
-def test_checkpointed_gradients_are_the_same(routing):
-    gradients = []
-    for checkpointing in (False, True):
-        model = small(routing=routing, drop_path_rate=0.2).train()
-        model.set_grad_checkpointing(checkpointing)
-        torch.manual_seed(0)
-        dynvit.training_loss(model(images()), torch.arange(4)).backward()
-        gradients.append([p.grad for p in model.parameters() if p.grad is not None])
-    assert all(torch.allclose(a, b, atol=1e-12) for a, b in zip(*gradients, strict=True))
 
 
 def test_trace_of_token_routing():

@@ -41,34 +41,6 @@ def test_features_and_head() -> None:
     assert dict(model.named_modules())[model.default_cfg["first_conv"]].in_channels == 3
 
 
-def test_reset_classifier() -> None:
-    model = mini().to(torch.float64)
-    model.reset_classifier(7)
-    assert model(images().double()).shape == (2, 7)
-    assert model.num_classes == 7
-    model.reset_classifier(0)
-    assert model(images().double()).shape == (2, model.num_features)
-    model.reset_classifier(0, "")
-    assert model(images().double()).shape == (2, model.num_features, 2, 2)
-    with pytest.raises(ValueError, match="global_pool"):
-        model.reset_classifier(7, "max")
-
-
-def test_feature_pyramid() -> None:
-    pyramid = mini(features_only=True)
-    assert [tuple(m.shape) for m in pyramid(images())] == [(2, 8, 8, 8), (2, 16, 4, 4), (2, 32, 2, 2)]
-    assert pyramid.feature_info.channels() == [8, 16, 32]
-    assert pyramid.feature_info.reduction() == [8, 16, 32]
-    maps = mini().forward_intermediates(images(), intermediates_only=True)
-    assert all(torch.equal(a, b) for a, b in zip(maps, pyramid(images()), strict=True))
-    shallow = mini(features_only=True, out_indices=(-2,))
-    assert torch.equal(shallow(images())[0], maps[1])
-    assert not any(name.startswith("model.stages.2") for name, _ in shallow.named_parameters())
-    last_BCHW, (first_BCHW,) = mini().forward_intermediates(images(), indices=[0])
-    assert torch.equal(first_BCHW, maps[0])
-    assert torch.equal(last_BCHW, maps[2])
-
-
 def test_decay_and_layer_groups() -> None:
     model = mini()
     names = {name for name, _ in model.named_parameters()}
@@ -133,9 +105,3 @@ def test_bfloat16_autocast(options: dict[str, Any]) -> None:
         loss = F.cross_entropy(model(images()).float(), torch.tensor([1, 2]))
     loss.backward()
     assert all(p.grad.isfinite().all() for p in model.parameters())
-
-
-def test_weights_in_bfloat16() -> None:
-    logits_BK = mini().to(torch.bfloat16)(images().to(torch.bfloat16))
-    assert logits_BK.dtype == torch.bfloat16
-    assert logits_BK.isfinite().all()

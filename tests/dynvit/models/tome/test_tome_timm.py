@@ -162,21 +162,9 @@ def test_gradients_are_those_of_the_weighted_means():
     assert slope.item() == pytest.approx((analytic * direction).sum().item(), rel=1e-5)
 
 
-def test_checkpointing_changes_no_gradient():
-    model, x, gradients = small(NAME, drop_path_rate=0.2).train(), images(), []
-    for enable in (False, True):
-        torch.manual_seed(0)
-        model.set_grad_checkpointing(enable)
-        model.zero_grad()
-        dynvit.training_loss(model(x), torch.tensor([1, 2, 3])).backward()
-        gradients.append(model.patch_embed.proj.weight.grad.clone())
-    assert torch.allclose(*gradients, atol=1e-12)
-
-
-@pytest.mark.parametrize("name", [NAME, "vit_small_patch14_reg4_dinov2"])
-def test_compiles_whole_and_exports(name):
-    model, x = small(name).float(), images().float()
-    model = model if name == NAME else dynvit.tome(model, r=3)
+def test_a_merged_model_of_timm_compiles_and_exports():
+    x = images().float()
+    model = dynvit.tome(small("vit_small_patch14_reg4_dinov2").float(), r=3)
     with torch.no_grad():
         expected = model(x)
         torch._dynamo.reset()

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dynvit.data.listing.names import shown
 
 
 class Member(NamedTuple):
@@ -22,7 +26,7 @@ class Member(NamedTuple):
 class TarMembers:
     """Members of several tar files. Forked processes share an open file's position, which `pread` does not use."""
 
-    tars: tuple[Path, ...]
+    files: tuple[str, ...]
     members: tuple[Member, ...]
     _open: dict[tuple[int, int], int] = field(default_factory=dict, repr=False, compare=False)
 
@@ -33,12 +37,19 @@ class TarMembers:
         member = self.members[index]
         key = (os.getpid(), member.tar)
         if key not in self._open:
-            self._open[key] = os.open(self.tars[member.tar], os.O_RDONLY)
+            self._open[key] = os.open(self.files[member.tar], os.O_RDONLY)
         content = os.pread(self._open[key], member.size, member.offset)
         if len(content) < member.size:
-            raise OSError(f"{self.tars[member.tar]} ends within {member.name}")
+            raise OSError(f"{self.files[member.tar]} ends within {shown(member.name)}")
         return content
 
     def name(self, index: int) -> str:
         member = self.members[index]
-        return f"{self.tars[member.tar]}:{member.name}"
+        return shown(f"{self.files[member.tar]}:{member.name}")
+
+    def size(self, index: int) -> int:
+        return self.members[index].size
+
+    @property
+    def inodes(self) -> NDArray[np.uint64]:
+        return np.asarray([os.stat(file).st_ino for file in self.files], np.uint64)

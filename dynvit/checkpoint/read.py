@@ -1,0 +1,140 @@
+"""Files of weights: safetensors, pickles that hold tensors only, a trial's folder. What is no such file is named."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dynvit.checkpoint.report import first
+
+TRIAL_FILES = ("best.safetensors", "last.safetensors", "ckpt/last.pt")
+"""Weights in a trial's folder; the first that exists is used."""
+AVERAGES = ("state_dict_ema", "model_ema", "ema_state_dict", "ema", "average")
+"""Entries of a checkpoint that hold averaged weights, by the names that training codes use."""
+WEIGHTS = ("state_dict", "model", "model_state_dict", "module", "net", "network")
+WRAPPERS = ("module.", "_orig_mod.", "model_ema.", "ema.", "model.")
+"""Prefixes of data-parallel, compiled, averaged and Lightning models."""
+MAGIC = (
+    (b"version https://git-lfs", "a Git LFS pointer, not the weights themselves: fetch them with `git lfs pull`"),
+    (b"<", "a web page, not weights: the download was answered with HTML; fetch it with the site's own client"),
+    (b"{", "JSON text, not weights"),
+    (b"\x1f\x8b", "compressed with gzip: unpack it first"),
+    (b"\xfd7zXZ", "compressed with xz: unpack it first"),
+    (b"\x89HDF", "HDF5 (Keras), which is not read: convert it to safetensors"),
+    (b"GGUF", "GGUF, which is not read: convert it to safetensors"),
+)
+
+
+class InitError(ValueError):
+    """Initial weights that do not exist, cannot be read, or are of another model."""
+
+
+class MissingWeights(InitError, FileNotFoundError):
+    """A file of initial weights that does not exist."""
+
+
+def read_state_dict(
+    path: Path, key: str = "init", prefer_ema: bool = False, known: Collection[str] = ()
+) -> dict[str, Tensor]:
+    """Read tensors by parameter name. Raises InitError, which begins with `key`, an option, and names the file.
+
+    prefer_ema: the averaged weights of a file that has both. known: the model's own names, which are left as they are;
+    others lose the prefixes of wrappers.
+    """
+    path = path.expanduser()
+    if path.is_dir():
+        found = next((path / name for name in TRIAL_FILES if (path / name).is_file()), None)
+        if found is None:
+            names = ", ".join(TRIAL_FILES)
+            raise InitError(f"{key}: {path} holds none of {names}; a trial leaves them with keep_checkpoint: true")
+        path = found
+    if not path.is_file():
+        raise MissingWeights(f"{key}: no file {path}")
+    try:
+        found = _unwrap(_read(path), prefer_ema)
+        return _finite(found if any(name in known for name in found) else _strip(found, prefer_ema))
+    except InitError as error:
+        raise InitError(f"{key}: {path} {error}") from error.__cause__
+
+
+def _read(path: Path) -> Any:
+    """Return what the file holds. The content decides its format, not the ending of its name."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        with path.open("rb") as file:
+            head = file.read(64)
+    except OSError as error:
+        raise InitError(f"cannot be read: {error.strerror or error}") from error
+    if not head:
+        raise InitError("is empty")
+    for magic, kind in MAGIC:
+        if head.lstrip().startswith(magic):
+            raise InitError(f"is {kind}")
+    try:
+        if head[8:9] == b"{":
+            return load_file(path)
+        # an open file, since torch trusts the ending of a name; timm and DeiT save their arguments, a Namespace, beside
+        with path.open("rb") as file, torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except SafetensorError as error:
+        raise InitError(f"is damaged or cut short ({path.stat().st_size} bytes): {error}") from error
+    except Exception as error:  # many types: whatever the unpickler meets
+        raise InitError(_unreadable(path, error)) from error
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    text = str(error)
+    if "GLOBAL" in text or "Unsupported" in text:
+        named = next((line.strip() for line in text.splitlines() if "GLOBAL" in line or "Unsupported" in line), "")
+        return (
+            f"holds Python objects besides tensors, which are not loaded because that can run code ({named[:160]}). If "
+            "you trust the file, save its tensors alone: torch.save(torch.load(FILE, weights_only=False)"
+            '["model"], NEW) with the entry that holds them, or .state_dict() of a whole model'
+        )
+    reason = next((line for line in text.splitlines() if line.strip()), type(error).__name__)[:200]
+    return f"is no file of weights, or damaged or cut short ({path.stat().st_size} bytes): {reason}"
+
+
+def _unwrap(found: Any, prefer_ema: bool) -> dict[str, Tensor]:
+    """Return the entry of a checkpoint that holds the weights."""
+    if not isinstance(found, Mapping):
+        raise InitError(f"holds a {type(found).__name__}, not tensors by name")
+    keys = (*AVERAGES, *WEIGHTS) if prefer_ema else (*WEIGHTS, *AVERAGES)
+    inner = next((found[key] for key in keys if isinstance(found.get(key), Mapping)), None)
+    if inner is not None:
+        return _unwrap(inner, prefer_ema)
+    tensors = {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise InitError(f"holds no tensors by name; its entries are {first([str(key) for key in found]) or 'none'}")
+    return tensors
+
+
+def _strip(tensors: dict[str, Tensor], prefer_ema: bool) -> dict[str, Tensor]:
+    """Return the tensors without the prefixes of wrappers. Of several wrapped models, the trained or averaged one."""
+    order = WRAPPERS if prefer_ema else tuple(reversed(WRAPPERS))
+    while tensors:
+        shares = {prefix: sum(name.startswith(prefix) for name in tensors) for prefix in order}
+        prefix = next((prefix for prefix in order if 3 * shares[prefix] >= len(tensors)), None)
+        if prefix is None:
+            break
+        others = tuple(each for each in WRAPPERS if each != prefix)
+        tensors = {
+            name.removeprefix(prefix): value
+            for name, value in tensors.items()
+            if name.startswith(prefix) or not name.startswith(others)
+        }
+    return tensors
+
+
+def _finite(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    bad = [name for name, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
+    if bad:
+        raise InitError(f"has values that are not finite (NaN or infinity) in {len(bad)} tensors: {first(bad)}")
+    return state

@@ -1,0 +1,68 @@
+"""Encoded images to RGB of 8 bits per channel, whatever PIL's mode: a known range is scaled, an unknown one refused."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+READ_ERRORS = (OSError, ValueError)
+"""What reading and decoding an image raises: `UnreadableImage` is a ValueError."""
+RANGES = {"I;16": 65535, "I;16B": 65535, "I;16L": 65535, "I;16N": 65535, "I": 65535, "F": 1}
+"""Largest value by mode, which becomes 255. PIL opens some 16-bit files (PGM) with 32 bits, so I is 0 to 65535 too."""
+VIA = {"La": "LA", "RGBa": "RGBA"}
+"""Modes with premultiplied transparency, and those that hold the colors before it."""
+
+
+class UnreadableImage(ValueError):
+    """The reason why bytes are no usable image, without the name."""
+
+
+def decode_image(content: bytes) -> Any:
+    """Decode to a PIL image in RGB, of several frames the first. Raises UnreadableImage for whatever PIL raises."""
+    return _decoded(content, lambda opened, rgb: rgb)
+
+
+def decode_with_facts(content: bytes) -> tuple[Any, str, bool]:
+    """Decode to a PIL image in RGB; return it with the mode of the file and whether that has more frames."""
+    return _decoded(content, lambda opened, rgb: (rgb, opened.mode, _animated(opened)))
+
+
+def _animated(opened: Any) -> bool:
+    try:
+        return bool(getattr(opened, "is_animated", False))
+    except Exception:  # the second frame is damaged, the first is what is used
+        return False
+
+
+def _decoded(content: bytes, answer: Callable[[Any, Any], Any]) -> Any:
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(content)) as opened:
+            return answer(opened, to_rgb(opened))
+    except UnreadableImage:
+        raise
+    except Exception as error:  # decoders raise anything: IndexError, struct.error, DecompressionBombError
+        raise UnreadableImage(_reason(error)) from error
+
+
+def to_rgb(image: Any) -> Any:
+    """Convert a PIL image of any mode to RGB; transparency is dropped. Raises UnreadableImage outside a known range."""
+    from PIL import Image
+
+    if image.mode not in RANGES:
+        return (image.convert(VIA[image.mode]) if image.mode in VIA else image).convert("RGB")
+    values, largest = np.asarray(image).astype(np.float64), RANGES[image.mode]
+    if not (values.min() >= 0 and values.max() <= largest):  # also for NaN
+        found = f"{values.min():g} to {values.max():g}"
+        raise UnreadableImage(f"its values are {found}, and mode {image.mode} is used with values of 0 to {largest}")
+    return Image.fromarray((values * (255 / largest)).round().astype(np.uint8)).convert("RGB")
+
+
+def _reason(error: Exception) -> str:
+    """Return the decoder's reason; PIL names bytes of an unknown format by their address only."""
+    text = str(error) or type(error).__name__
+    return "no image format that PIL knows" if "<_io." in text else text

@@ -1,0 +1,25 @@
+"""Losses of Evo-ViT's heads: those of the averaged patches and of the class token, half each."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from dynvit.output import Output, cross_entropy
+
+
+def two_heads(output: Output, target: Tensor, teacher: Tensor | None, smoothing: float) -> Tensor:
+    """Half the loss from the average head, half from the class head (official training code)."""
+    return 0.5 * cross_entropy(output.logits, target, smoothing) + 0.5 * cross_entropy(
+        output.extra["class"], target, smoothing
+    )
+
+
+def four_heads(output: Output, target: Tensor, teacher: Tensor | None, smoothing: float) -> Tensor:
+    """Label loss of the average and class heads, hard distillation of the other two, half each (official code).
+
+    Without a teacher the distillation heads learn the labels.
+    """
+    hard = target if teacher is None else teacher.argmax(1)
+    by_label = cross_entropy(output.logits, target, smoothing) + cross_entropy(output.extra["class"], target, smoothing)
+    by_teacher = cross_entropy(output.extra["dist"], hard) + cross_entropy(output.extra["class_dist"], hard)
+    return 0.25 * by_label + 0.25 * by_teacher

@@ -1,0 +1,64 @@
+"""The reason of a failed attempt in one line, and whether another attempt could help."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from studies.engine.runtime.outcome import describe_exception, is_permanent
+
+
+def raised(source: str) -> BaseException:
+    try:
+        exec(compile(source, "task.py", "exec"), {})
+    except BaseException as error:
+        return error
+    raise AssertionError("nothing was raised")
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("raise ValueError('short')", "ValueError: short"),
+        ("raise ValueError('first\\nadvice of many lines\\nmore')", "ValueError: first"),
+        ("raise ValueError('\\n\\n  first\\nmore')", "ValueError: first"),
+        ("raise RuntimeError('Error(s) in loading state_dict for Net:\\n\\tMissing key(s): \"a\".\\n\\tmore')",
+         'RuntimeError: Error(s) in loading state_dict for Net: Missing key(s): "a".'),
+        ("def read():\n raise EOFError\nread()", "EOFError in read (task.py:2)"),
+        ("def f():\n assert 1 == 2\nf()", "AssertionError in f (task.py:2)"),
+        ("{}['lr']", "KeyError: 'lr'"),
+        ("raise MemoryError", "oom"),
+        ("raise OSError(28, 'No space left on device')", "the disk is full: [Errno 28] No space left on device"),
+        ("x = = 1", "SyntaxError: invalid syntax"),
+        ("import json\njson.loads('')", "JSONDecodeError: Expecting value: line 1 column 1 (char 0)"),
+        ("raise ValueError('x' * 1000)", "ValueError: " + "x" * 288),
+    ],
+)  # fmt: skip
+def test_the_first_line_that_says_something(source: str, reason: str) -> None:
+    assert describe_exception(raised(source)) == reason
+
+
+def test_the_advice_of_torch_is_not_the_reason(tmp_path: Path) -> None:
+    """As torch.load words it: the cause first, then many lines of advice."""
+    text = "Weights only load failed. Please file an issue.\n\n1. Set weights_only=False ...\n2. Read on"
+    reason = describe_exception(raised(f"raise RuntimeError({json.dumps(text)})"))
+    assert reason == "RuntimeError: Weights only load failed. Please file an issue."
+
+
+@pytest.mark.parametrize(
+    ("source", "permanent"),
+    [
+        ("open('/nowhere/data.bin')", True),
+        ("import no_such_module", True),
+        ("x = = 1", True),
+        ("error = ValueError('no such option')\nerror.permanent = True\nraise error", True),
+        ("raise ValueError('a loss that may differ next time')", False),
+        ("raise OSError(5, 'Input/output error')", False),
+        ("raise MemoryError", False),
+        ("raise ConnectionError", False),
+    ],
+)
+def test_what_another_attempt_cannot_heal(source: str, permanent: bool) -> None:
+    assert is_permanent(raised(source)) is permanent

@@ -1,0 +1,74 @@
+"""Study files that would expand beyond all measure are refused before anything is expanded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from study_text import write
+
+from studies.engine.core.errors import StudyError
+from studies.engine.planning.launcher_options import check_document, options
+from studies.engine.study import parser, study_files
+
+HEAD = "study: small\ntask: task.py\nseeds: [0]\n"
+
+
+def axes(number: int, levels: int) -> str:
+    keys = ("epochs", "lr", "warmup") * number
+    lines = [
+        f"  a{i}: {{key: train.{key}, values: [{', '.join(map(str, range(levels)))}], baseline: 0}}"
+        for i, key in zip(range(number), keys, strict=False)
+    ]
+    return "axes:\n" + "\n".join(lines) + "\n"
+
+
+def listed(number: int) -> str:
+    return "[" + ", ".join(map(str, range(number))) + "]"
+
+
+CHAIN = "".join(
+    f"  a{i}: {{key: train.lr, values: [0, 1], baseline: 0, only: {{a{max(i - 1, 0)}: 1}}}}\n" for i in range(2000)
+)
+CASES = {
+    "arms": (HEAD + axes(3, 216) + "design: [{grid: [a0, a1, a2]}]\n", "design: 10077697 arms, at most 20000"),
+    "seeds": (HEAD.replace("[0]", listed(90_000)), "seeds: 90000 seeds, at most 1000"),
+    "trials": (
+        HEAD.replace("[0]", listed(1000)) + axes(2, 100) + "design: [{grid: [a0, a1]}]\n",
+        "seeds: 10001000 trials, at most 100000",
+    ),
+    "levels": (HEAD + axes(1, 10_000), "axes.a0.values: 10000 levels, at most 1000"),
+    "levels of a block": (
+        HEAD + axes(1, 2) + f"design: [{{grid: {{a0: {listed(10_000)}}}}}]\n",
+        "design[0].grid.a0: 10000 levels, at most 1000",
+    ),
+    "exclude": (
+        HEAD + axes(1, 2) + "exclude: [" + ", ".join(["{a0: 1}"] * 2000) + "]\n",
+        "exclude: 2000 entries, at most 1000",
+    ),
+    "a chain of axes": (HEAD + "axes:\n" + CHAIN, "axes: 2000 axes, at most 50"),
+    "a long task": (HEAD.replace("task.py", "t" * 5000), "task: no task ttt"),
+    "a long path": (HEAD.replace("task.py", "t" * 5000 + ".py"), "task: no task file "),
+    "a path with a null": (HEAD.replace("task.py", r'"a\0.py"'), "task: "),
+    "a long name": (HEAD + f"scales: {{{'s' * 500}: {{}}}}\n", "a name of 500 letters, at most 100"),
+    "an option of Ray": (HEAD + "resources: {launcher: {ray: {num_cpus: abc}}}\n", '"abc" is not a whole number'),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_file_beyond_the_limits_is_refused_with_its_place(case: str, tmp_path: Path) -> None:
+    text, expected = CASES[case]
+    _, problems = parser.draft(write(tmp_path, text), further=[check_document])
+    assert len(problems) == 1 or case == "a chain of axes", problems
+    assert expected in str(problems[0])
+    assert problems[0].line > 0
+
+
+def test_a_study_name_that_no_file_system_takes_is_unknown() -> None:
+    with pytest.raises(StudyError, match="no such file"):
+        study_files.find("s" * 5000 + ".yaml")
+
+
+def test_an_option_of_the_launcher_on_the_command_line_is_checked() -> None:
+    with pytest.raises(StudyError, match='--launch  num_cpus: "abc" is not a whole number'):
+        options([], "ray", None, ["num_cpus=abc"])

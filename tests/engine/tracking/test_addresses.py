@@ -1,0 +1,116 @@
+"""Addresses of MLflow: what is not served or cannot be used is said at once, and nobody's password is shown."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import made_study as made
+import pytest
+
+from studies.engine.diagnostics.doctor import Finding, tracking
+from studies.engine.storage.plan_file import read_plan
+from studies.engine.storage.results_dir import Store
+from studies.engine.tracking import mlflow_uri
+from studies.engine.tracking.mirror import Mirror
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    made.run_all(Store(tmp_path / "results"), made.make_plan(seeds=1))
+    return Store(tmp_path / "results")
+
+
+def findings(store: Store) -> list[Finding]:
+    return list(tracking(store, [read_plan(store.study("toy"))]))
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("http://host:5000/mlflow", "http://host:5000/mlflow"),
+        ("http://me:secret@host:5000", "http://host:5000"),
+        ("https://token@host/mlflow/", "https://host/mlflow/"),
+        ("https://me:s@cr:et@[::1]:5000/a@b", "https://[::1]:5000/a@b"),
+        ("postgresql://me:secret@host/mlflow", "postgresql://host/mlflow"),
+        ("sqlite:////home/me@work/mlflow.db", "sqlite:////home/me@work/mlflow.db"),
+        ("request to https://token@host/a failed, me@host", "request to https://host/a failed, me@host"),
+    ],
+)
+def test_users_passwords_and_tokens_are_not_shown(given: str, shown: str) -> None:
+    assert mlflow_uri.shown(given) == shown
+
+
+def test_a_token_given_as_user_is_shown_nowhere(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://sesame@127.0.0.1:9")
+    said: list[str] = []
+    mirror = Mirror(store, store.study("toy"), say=said.append)
+    assert not mirror.close()
+    (finding,) = findings(store)
+    assert finding.text == mirror.problem == "no MLflow server answers at http://127.0.0.1:9"
+    assert finding.level == "attention"
+    assert not [text for text in (*said, mirror.where, str(finding)) if "sesame" in text]
+
+
+def test_an_address_in_an_error_of_mlflow_is_not_shown_in_full(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: Mirror, final: bool) -> bool:
+        raise OSError("API request to http://me:sesame@host/api failed")
+
+    monkeypatch.setattr(Mirror, "_write_alone", fail)
+    mirror = Mirror(store, store.study("toy"))
+    assert not mirror.update()
+    assert mirror.problem == "API request to http://host/api failed"
+
+
+@pytest.mark.parametrize(
+    "asked", ["file:///somewhere/mlruns", "postgresql://me:secret@host/db", "databricks", "mlruns"]
+)
+def test_a_kind_of_address_that_is_not_served_is_said(
+    store: Store, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", asked)
+    note = f"MLFLOW_TRACKING_URI={mlflow_uri.shown(asked)} is not used: only http:// and https:// are"
+    mirror = Mirror(store, store.study("toy"))
+    assert mirror.uri == f"sqlite:///{store.root / 'mlflow.db'}"
+    assert mirror.where == f"{mirror.uri}  experiment toy  ({note})"
+    assert next((f.level, f.text) for f in findings(store)) == ("note", note)
+
+
+@pytest.mark.parametrize("asked", ["", " ", "http://host", "default"])
+def test_an_address_that_is_served_needs_no_word(store: Store, monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", asked.replace("default", mlflow_uri.default(store.root)))
+    assert mlflow_uri.unserved(store.root) == ""
+
+
+@pytest.mark.parametrize("kind", ["folder", "text"])
+def test_a_database_that_cannot_be_opened_is_found_without_mlflow(store: Store, kind: str) -> None:
+    """MLflow would try for two minutes."""
+    file = store.root / "mlflow.db"
+    if kind == "folder":
+        file.mkdir()
+    else:
+        file.write_text("not a database" * 100)
+    typed = [sys.executable, "-X", "importtime", "-m", "studies", "sync", "toy", "--results", str(store.root)]
+    done = subprocess.run(typed, capture_output=True, text=True, cwd=Path(__file__).parents[3])
+    assert done.returncode == 1
+    said = [line for line in done.stderr.splitlines() if line.startswith("mlflow ")]
+    assert [line.partition(" cannot be opened: ")[0] for line in said] == [f"mlflow    toy: {file}"]
+    assert "sqlalchemy" not in done.stderr, "MLflow was asked first"
+    (finding,) = findings(store)
+    assert (finding.level, finding.remedy) == ("attention", "move it away; then studies sync --all")
+    assert finding.text.startswith(f"{file} cannot be opened: ")
+
+
+def test_a_database_that_is_being_written_is_not_damaged(tmp_path: Path) -> None:
+    import sqlite3
+
+    with sqlite3.connect(tmp_path / "mlflow.db", isolation_level=None) as writer:
+        writer.execute("CREATE TABLE runs (id)")
+        writer.execute("BEGIN EXCLUSIVE")
+        began = time.monotonic()
+        assert mlflow_uri.problem(f"sqlite:///{tmp_path / 'mlflow.db'}") == ""
+        assert time.monotonic() - began < 10
+    writer.close()
