@@ -117,7 +117,7 @@ def held_while_it_still_writes(farm: Farm, folder: Path) -> None:
     play.reach("a", 1)
     farm.command("scontrol", "requeuehold", play.job("a"))
     play.check(play.end(driver), {"a": 1})
-    until("an empty queue", lambda: not play.queued(), 10)
+    until("an empty queue", lambda: not play.queued(), 120)
 
 
 def held_and_released(farm: Farm, folder: Path) -> None:

@@ -117,6 +117,6 @@ def postgres() -> Iterator[str]:
             with contextlib.suppress(OSError, ValueError):
                 os.kill(int(pid_file.read_text().split()[0]), signal.SIGINT)  # fast shutdown
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(20)
+                process.wait(240)
         shutil.rmtree(folder, ignore_errors=True)
         Path(log.name).unlink(missing_ok=True)

@@ -97,7 +97,7 @@ def standing(nodes: int = 2, **each: Any) -> Iterator[Standing]:
                 os.environ[key] = value
 
 
-def until(what: str, true: Callable[[], Any], seconds: float = 90) -> Any:
+def until(what: str, true: Callable[[], Any], seconds: float = 120) -> Any:
     end = time.monotonic() + seconds
     while not (value := true()):
         assert time.monotonic() < end, f"gave up after {seconds:g} s waiting for {what}"

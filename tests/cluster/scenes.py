@@ -26,7 +26,7 @@ LONGER = {"steps": 48, "seconds": 0.25}
 OFTEN = {"poll_seconds": 1, "time": 30, "signal_seconds": 10}
 
 
-def until(what: str, condition: Callable[[], Any], seconds: float = 60.0) -> Any:
+def until(what: str, condition: Callable[[], Any], seconds: float = 120) -> Any:
     """The condition's value, once it is true."""
     end = time.monotonic() + seconds
     while not (value := condition()):
@@ -73,7 +73,7 @@ class Play:
                 text=True,
             )
 
-    def end(self, driver: subprocess.Popen[str], seconds: float = 150.0) -> dict[str, Any]:
+    def end(self, driver: subprocess.Popen[str], seconds: float = 600.0) -> dict[str, Any]:
         """The outcome."""
         try:
             driver.wait(seconds)
@@ -88,7 +88,7 @@ class Play:
     def said(self) -> str:
         return (self.folder / "said").read_text()
 
-    def studies(self, *arguments: str, seconds: float = 120.0) -> subprocess.CompletedProcess[str]:
+    def studies(self, *arguments: str, seconds: float = 600.0) -> subprocess.CompletedProcess[str]:
         """The command line."""
         return subprocess.run(
             [sys.executable, "-m", "studies", *arguments],

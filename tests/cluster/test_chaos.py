@@ -82,10 +82,10 @@ def test_chaos(tmp_path: Path) -> None:
         code = play.start(*chaos.on).wait(300)
         history = (seed, chaos.kills, play.said)
         assert code == 0, history
-        until("the workers to end", lambda: not any(map(is_alive, play.workers())), 10)
+        until("the workers to end", lambda: not any(map(is_alive, play.workers())), 120)
     print(f"chaos: seed {seed}, {SECONDS:g} s, {dict(chaos.kills)}, {before} of {6 * SEEDS} done before the clean run")
     assert calm.driver is not None
-    assert calm.driver.wait(120) == 0, calm.said
+    assert calm.driver.wait(240) == 0, calm.said
     frame = comparable(play.frame(), "attempts")
     assert len(frame) == 6 * SEEDS
     assert frame == comparable(calm.frame(), "attempts"), history

@@ -62,7 +62,7 @@ def interrupted_once(farm: Farm, folder: Path) -> None:
     driver = play.start(*trials)
     play.reach("a", 2)
     driver.send_signal(signal.SIGINT)
-    outcome = play.end(driver, 10)
+    outcome = play.end(driver, 120)
     assert outcome["interrupted"] and outcome["detached"] == 2
     play.check(play.end(play.start(*trials)), {"a": 1, "b": 1})
 
@@ -95,7 +95,7 @@ def sixty_as_inline(farm: Farm, folder: Path) -> None:
         assert inline.result().returncode == 0, inline.result().stdout
     ours, theirs = frame(folder / "results" / "sixty"), frame(folder / "inline" / "sixty")
     assert len(ours) == 60 and ours == theirs
-    until("an empty queue", lambda: not play.queued(), 10)
+    until("an empty queue", lambda: not play.queued(), 120)
 
 
 def side_by_side(farm: Farm, folder: Path) -> None:
@@ -137,7 +137,7 @@ def refused(farm: Farm, folder: Path) -> None:
     """What sbatch says, in one line; what no sbatch knows is not even submitted."""
     play = Play(farm, folder, "refused", partition="nope")
     driver = play.start(toy(play, "a"))
-    driver.wait(30)
+    driver.wait(240)
     assert "LaunchError: sbatch: invalid partition specified: nope" in play.said
     assert list(submissions.read_submissions(play.store.root)) == []
 
@@ -194,7 +194,7 @@ def played(
 
 def _wait_for(end: Path) -> None:
     """Wait for the end of a scene that another process plays; fail as it did."""
-    until(end.name, end.exists, 280)
+    until(end.name, end.exists, 800)
     if text := end.read_text():
         pytest.fail(text)
 

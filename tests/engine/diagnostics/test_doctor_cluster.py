@@ -133,7 +133,7 @@ def test_an_orphan_is_asked_to_end(store: Store, plan: dict[str, Any]) -> None:
         while "orphan" not in found(store) and time.monotonic() < until:
             time.sleep(0.05)
         assert f"asked worker {orphan.pid} (trial {folder.id})" in fix(store).output
-        assert orphan.wait(10) == -signal.SIGTERM
+        assert orphan.wait(240) == -signal.SIGTERM
 
 
 def test_copies_of_the_code_that_nobody_needs(

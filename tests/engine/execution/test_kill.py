@@ -111,8 +111,8 @@ def test_twenty_kills(tmp_path: Path) -> None:
         hunt.kill(chance)
     assert min(hunt.kills[victim] for victim in VICTIMS) >= 2, (seed, hunt.kills)
 
-    hunt.start().wait(120)  # it may have seen a suspended worker last
-    code = hunt.start().wait(120)
+    hunt.start().wait(240)  # it may have seen a suspended worker last
+    code = hunt.start().wait(240)
     log = (tmp_path / "driver.log").read_text()
     assert code == 0, (seed, log[-2000:])
     assert not hunt.workers()

@@ -49,7 +49,7 @@ resources: {{retries: 1}}
 """
 
 
-def until(true: Callable[[], bool], seconds: float = 60) -> None:
+def until(true: Callable[[], bool], seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "waited too long"
@@ -170,11 +170,11 @@ def test_stop_and_kill(cluster: RayLauncher, tmp_path: Path) -> None:
     handles = cluster.submit([Job((folder.path,), Resources()) for folder in folders])
     until(lambda: all(folder.state().step > 0 for folder in folders))
     cluster.stop(handles)
-    until(lambda: cluster.poll(handles)[handles[0]] == "gone", 15)
+    until(lambda: cluster.poll(handles)[handles[0]] == "gone", 120)
     assert folders[0].state().status == "stopped"
     assert cluster.poll(handles[1:])[handles[1]] == "running"
     cluster.stop(handles[1:], kill=True)
-    until(lambda: cluster.poll(handles[1:])[handles[1]] == "gone", 15)
+    until(lambda: cluster.poll(handles[1:])[handles[1]] == "gone", 120)
     assert folders[1].state().status == "lost"
 
 
@@ -186,7 +186,7 @@ def test_a_job_that_waits_can_be_stopped(cluster: RayLauncher, tmp_path: Path) -
     until(lambda: any(folder.state().step > 0 for folder in folders))
     assert sorted(cluster.poll(handles).values()) == ["running", "waiting", "waiting"]
     cluster.stop(handles)
-    until(lambda: set(cluster.poll(handles).values()) == {"gone"}, 20)
+    until(lambda: set(cluster.poll(handles).values()) == {"gone"}, 120)
     assert sorted(folder.state().status for folder in folders) == ["planned", "planned", "stopped"]
 
 
@@ -209,7 +209,7 @@ def test_an_unknown_option(tmp_path: Path) -> None:
 def test_the_command_is_quiet_and_cleans_up(command: Callable[[int], Command], tmp_path: Path) -> None:
     typed = command(3)
     process = typed.start()
-    out = process.communicate(timeout=120)[0]
+    out = process.communicate(timeout=240)[0]
     assert process.returncode == 0, out
     lines = out.splitlines()
     assert len(lines) == 7, out
@@ -227,7 +227,7 @@ def test_ctrl_c_saves_and_nothing_stays(command: Callable[[int], Command]) -> No
     workers = typed.workers()
     assert len(workers) == 2
     os.killpg(process.pid, signal.SIGINT)
-    out = process.communicate(timeout=60)[0]
+    out = process.communicate(timeout=240)[0]
     assert process.returncode == 130, out
     assert "Traceback" not in out
     assert "ray::" not in out
@@ -242,11 +242,11 @@ def test_a_killed_driver_takes_its_workers_along_and_the_next_goes_on(command: C
     typed.running()
     workers = typed.workers()
     process.kill()
-    process.communicate(timeout=60)
-    until(lambda: not any(map(is_alive, workers)), 15)
+    process.communicate(timeout=240)
+    until(lambda: not any(map(is_alive, workers)), 120)
     assert set(typed.states()) <= {"stopped", "planned", "done", "lost"}
     process = typed.start()
-    out = process.communicate(timeout=120)[0]
+    out = process.communicate(timeout=240)[0]
     assert process.returncode == 0, out
     assert typed.states() == ["done"] * 4
     assert "OVERLAP" not in (typed.study.parent / "completed").read_text()

@@ -51,7 +51,7 @@ def start_worker(*folders: TrialFolder, **environment: str) -> subprocess.Popen[
     )
 
 
-def until(true: object, seconds: float = 20) -> None:
+def until(true: object, seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not true():  # type: ignore[operator]
         assert time.monotonic() < end, "waited too long"
@@ -199,22 +199,22 @@ def test_a_worker_that_lost_its_lease_writes_nothing_more(store: Store, monkeypa
 def test_two_workers_of_which_one_gets_the_lease(store: Store, tmp_path: Path) -> None:
     folders = toy.place(store, *(toy.trial(f"t{i}", seconds=0.01, side=str(tmp_path)) for i in range(6)))
     both = [start_worker(*folders), start_worker(*folders)]
-    assert [process.wait(60) for process in both] == [0, 0]
+    assert [process.wait(240) for process in both] == [0, 0]
     assert sorted((tmp_path / "completed").read_text().split("\n")[:-1]) == [f"t{i} 1" for i in range(6)]
 
 
 def test_what_a_process_and_its_children_print_is_in_the_log(store: Store) -> None:
     (folder,) = toy.place(store, toy.trial("a", fault="print"))
-    assert start_worker(folder).wait(30) == 0
+    assert start_worker(folder).wait(240) == 0
     assert "a word\n" in log(folder)
     assert "a word from a child\n" in log(folder)
 
 
 def test_a_crash_takes_only_its_trial(store: Store) -> None:
     folders = toy.place(store, toy.trial("a"), toy.trial("b", fault="kill"), toy.trial("c"))
-    assert start_worker(*folders).wait(30) == -signal.SIGKILL
+    assert start_worker(*folders).wait(240) == -signal.SIGKILL
     assert [folder.state().status for folder in folders] == ["done", "lost", "planned"]
-    assert start_worker(*folders).wait(30) == 0
+    assert start_worker(*folders).wait(240) == 0
     assert [folder.state().status for folder in folders] == ["done", "lost", "done"]
 
 
@@ -224,7 +224,7 @@ def test_signals_save_and_stop(store: Store, number: signal.Signals, status: str
     process = start_worker(*folders)
     until(lambda: folders[0].state().step > 2)
     process.send_signal(number)
-    assert process.wait(10) == 0
+    assert process.wait(240) == 0
     assert folders[0].state().status == status
     assert folders[0].checkpoint_file.exists()
     assert folders[1].state().status == "planned"
@@ -238,7 +238,7 @@ def test_a_stop_file_with_the_claims_token_stops_and_any_other_does_not(store: S
     time.sleep(0.5)
     assert process.poll() is None
     folder.stop_file.write_text(json.loads(folder.lease_file.read_text())["token"])
-    assert process.wait(10) == 0
+    assert process.wait(240) == 0
     assert folder.state().status == "stopped"
 
 
@@ -263,7 +263,7 @@ def test_a_worker_ends_with_its_parent(store: Store) -> None:
     parent.wait()
     from studies.engine.core.processes import is_alive
 
-    until(lambda: not any(map(is_alive, pids)), 12)
+    until(lambda: not any(map(is_alive, pids)), 120)
     assert folders[0].state().status == "stopped"
     assert folders[1].state().status == "lost"
 
