@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from timm.models.vision_transformer import Block, VisionTransformer
-from torch import Tensor
+from torch import Tensor, nn
 
 from dynvit.checkpoint.pos_embed import resize_position_table
 from dynvit.interface import DynamicModel
@@ -21,7 +21,7 @@ class DeiT(DynamicModel, VisionTransformer):
 
     static_cost = True
     first_conv = "patch_embed.proj"
-    block_fn: type[Block] = Block
+    block_fn: type[nn.Module] = Block
 
     def __init__(
         self,

@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 import torch
 from timm.layers import trunc_normal_
+from timm.models import named_apply
+from timm.models.vision_transformer import init_weights_vit_timm
 from torch import Tensor
 
 from dynvit.layers.classifiers import check_pool, reset_heads
@@ -65,11 +67,21 @@ class EvoDeiT(TokenIntermediates, SlowFastDeit, DeiT):
     ) -> None:
         super().__init__(representative=representative, **backbone)
         self.drop_at_end, self.prune_from, self.switch_epoch = drop_at_end, prune_from, switch_epoch
-        self.depth, self.global_pool, self.norm_cls = len(self.blocks), "avg", copy.deepcopy(self.norm)
-        reset_heads(self, self.classifier_names)
+        self.depth, self.global_pool = len(self.blocks), "avg"
         self._plan = partial(schedule, keep_ratio=keep_ratio, prune_from=prune_from, score_weight=score_weight)
         self.set_selection(selection)
+
+    def init_weights(self, mode: str = "", needs_reset: bool = True) -> None:
+        """Add the class head and draw all weights; timm's constructor calls this at its end.
+
+        The order of drawing, heads twice, is fixed, so that a seed gives the same weights in every version.
+        """
+        init_weights_vit_timm(self.head, needs_reset=needs_reset)
+        self.norm_cls = copy.deepcopy(self.norm)
+        reset_heads(self, ("head_cls",))
+        named_apply(partial(init_weights_vit_timm, needs_reset=needs_reset), self)
         trunc_normal_(self.cls_token, std=0.02)
+        trunc_normal_(self.pos_embed, std=0.02)
 
     def set_selection(self, selection: Literal["stage", "layer"]) -> None:
         """Rank once per stage of four blocks, or before every block; training switches from layer to stage."""

@@ -13,10 +13,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
+from timm.models.vision_transformer import init_weights_vit_timm
 from torch import Tensor
 
 from dynvit.layers.deit import DeiT
 from dynvit.layers.intermediates import TokenIntermediates
+from dynvit.layers.no_dropout import remove_idle_dropout
 from dynvit.layers.option_checks import check_choices, check_not_negative, check_positive
 from dynvit.models.mor_vit import expert_choice, token_choice
 from dynvit.models.mor_vit.cached_kv_block import CachedKVBlock
@@ -24,7 +26,7 @@ from dynvit.models.mor_vit.depth_router import DepthChoice, DepthRouter, RandomD
 from dynvit.models.mor_vit.expert_router import ExpertRouter, capacities, kept_tokens
 from dynvit.models.mor_vit.forward_record import ForwardRecord
 from dynvit.models.mor_vit.loss import routing_losses
-from dynvit.models.mor_vit.recursive_stack import RecursiveStack
+from dynvit.models.mor_vit.recursive_stack import BlockOptions, RecursiveStack
 from dynvit.models.mor_vit.weight_sharing import make_schedule, source_layers
 from dynvit.output import Output
 from dynvit.registry import register
@@ -66,7 +68,7 @@ class MoRViT(TokenIntermediates, DeiT):
     aux_loss: with expert routing, weight of the loss that makes a router predict its own selection.
     """
 
-    block_fn = CachedKVBlock
+    block_fn = BlockOptions
 
     def __init__(
         self,
@@ -108,7 +110,10 @@ class MoRViT(TokenIntermediates, DeiT):
 
         layers = len(schedule.layers)
         drops = [drop_path_rate * i / max(layers - 1, 1) for i in range(layers)]
-        self.blocks = RecursiveStack(schedule, self.blocks, context, drops)
+        # The order of drawing is fixed, so that a seed gives the same weights in every version.
+        blocks = [CachedKVBlock(**block.options) for block in self.blocks]
+        self.blocks = RecursiveStack(schedule, blocks, context, drops).apply(init_weights_vit_timm)
+        remove_idle_dropout(self.blocks)
         info = self.feature_info[0]
         self.feature_info = [{**info, "module": f"blocks.{name}"} for name in schedule.layers]
         floor = depth if cls_depth == "full" else math.ceil(0.75 * depth)

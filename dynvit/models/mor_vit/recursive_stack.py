@@ -15,6 +15,14 @@ from dynvit.models.mor_vit.weight_sharing import Schedule, SharedBlocks
 KVCache = dict[str, Any]  # name of the weights -> keys and values of their last run; lives for one forward pass
 
 
+class BlockOptions(nn.Identity):
+    """Stands in timm's constructor for a `CachedKVBlock` of these options: the blocks are drawn after all the rest."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+        self.options = options
+
+
 class RecursiveStack(SharedBlocks):
     """``CachedKVBlock`` s of a schedule; drops: stochastic depth rate per layer, so a shared block has several."""
 
