@@ -45,5 +45,5 @@ def _source(config: Config) -> Iterator[str]:
     if source.data.image_size != data.image_size:
         yield (
             f"source.data.image_size is {source.data.image_size}, data.image_size {data.image_size}: "
-            "position tables are resampled in between, except those of SReT and Swin, whose trials then fail"
+            "position tables are resampled in between"
         )

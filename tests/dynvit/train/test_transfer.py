@@ -278,12 +278,19 @@ def test_cautions():
     (augment,) = warnings(Config(source=Source(5), data=Data(augment=Augment(shift=1))))
     assert augment.startswith("source.data.augment is not data.augment")
     (size,) = warnings(Config(source=Source(5, Data(image_size=8))))
-    assert "except those of SReT and Swin" in size
+    assert size.endswith("position tables are resampled in between")
 
 
 @pytest.mark.parametrize(("name", "sizes"), [("sret_tiny", (32, 64)), ("tpc_swin_tiny_patch4_window7_224", (112, 224))])
-def test_which_tables_are_not_resampled(name, sizes):
+def test_tables_of_pyramids_are_resampled_too(name, sizes):
     first, second = (timm.create_model(name, img_size=size) for size in sizes)
+    report = transfer_weights(second, first.state_dict())
+    classifiers = {key for key in second.state_dict() if key.startswith(classifier_prefixes(second))}
+    assert set(report.kept) == classifiers and not report.unused
+
+
+def test_weights_of_another_width_are_refused():
+    first, second = (timm.create_model("sret_tiny", img_size=32, base_dim=width) for width in (4, 8))
     with pytest.raises(InitError, match="source: weights of another size"):
         transfer_weights(second, first.state_dict())
 
