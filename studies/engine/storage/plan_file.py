@@ -11,6 +11,7 @@ from typing import Any
 
 from studies.engine.core.files import DamagedFile, load_json, read_json, write_atomic
 from studies.engine.core.typing_check import Issue, validate
+from studies.engine.storage.records import is_count
 
 NAME = "plan.json"
 _NAME = re.compile(r"\w[\w.@+=,-]*")
@@ -140,6 +141,7 @@ def read_plan(folder: Path) -> PlanFile:
         texts = {key: validate(str, raw.get(key), issues) for key in TEXT_KEYS}
     except (DamagedFile, OverflowError) as error:
         raise DamagedFile(f"{path} is damaged; {remedy}") from error
-    if issues or not trials or not all(map(_NAME.fullmatch, (texts["study"], *(t.folder for t in trials)))):
+    named = all(map(_NAME.fullmatch, (texts["study"], *(t.folder for t in trials))))
+    if issues or not trials or not named or not all(is_count(trial.seed) for trial in trials):
         raise DamagedFile(f"{path} is damaged; {remedy}")
     return PlanFile(path=path, metrics=metrics, parts=parts, trials=trials, **texts)

@@ -58,13 +58,15 @@ def test_an_odd_metric_is_refused_with_its_key(key: str, metrics: dict[str, Any]
     assert len(str(refused.value)) < 200
 
 
-@pytest.mark.parametrize("cost", [{"seconds": "5 s"}, {"seconds": math.nan}, {"params": 10**400}, [1], "x", 5])
+@pytest.mark.parametrize(
+    "cost", [{"seconds": "5 s"}, {"seconds": math.nan}, {"params": 10**400}, {"seconds": {"a": 1}}, [1], "x", 5]
+)
 def test_an_odd_cost_is_refused_with_its_key(cost: object) -> None:
     with pytest.raises(TypeError, match=r"^cost"):
         records.plain_result({"metrics": {}, "cost": cost})
 
 
-@pytest.mark.parametrize("other", [nested(60), {1, 2}, object(), decimal.Decimal(1)])
+@pytest.mark.parametrize("other", [nested(60), {1, 2}, object(), decimal.Decimal(1), "\ud800"])
 def test_what_else_a_result_holds_can_be_written_and_read(other: object) -> None:
     with pytest.raises(TypeError, match=r"^left_out: "):
         records.plain_result({"metrics": {}, "left_out": other})
