@@ -15,6 +15,7 @@ from studies.engine.core.files import DamagedFile
 from studies.engine.core.stop import StopRequest
 from studies.engine.runtime import worker
 from studies.engine.storage import records
+from studies.engine.storage.events import read_events
 from studies.engine.storage.results_dir import Store
 
 
@@ -134,3 +135,12 @@ def test_a_value_of_another_kind_makes_the_file_damaged(read: Callable[[Path], o
             file.write_text(json.dumps({**good, key: value}))
             with pytest.raises(DamagedFile):
                 read(file)
+
+
+def test_half_a_character_in_a_curve_costs_one_line(tmp_path: Path) -> None:
+    """It would keep every table of the study from being written."""
+    file = tmp_path / "events.jsonl"
+    file.write_text(
+        "".join(f'{{"t": 1, "step": {n}, "m": {{"{key}": 1}}}}\n' for n, key in enumerate(("\\ud800", "a")))
+    )
+    assert [event.metrics for event in read_events(file)] == [{"a": 1.0}]
