@@ -12,6 +12,7 @@ from studies.engine.cli.options import UsageError
 from studies.engine.core.errors import StudyError
 from studies.engine.core.files import DamagedFile
 from studies.engine.core.suggest import suggest_or_list
+from studies.engine.jobs.launcher import LaunchError
 
 COMMANDS = {
     "list": "the studies, their arms and trials",
@@ -50,7 +51,7 @@ class _Commands(click.Group):
         """Run the command; problems of the study file or the command line end with exit code 2."""
         try:
             return super().invoke(ctx)
-        except (StudyError, DamagedFile) as error:
+        except (StudyError, DamagedFile, LaunchError) as error:
             raise UsageError(str(error)) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -115,7 +115,7 @@ def load_json(path: Path) -> dict[str, Any] | None:
         raise DamagedFile(f"cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError):
         raise DamagedFile("is damaged") from None
-    if not isinstance(value, dict) or not is_shallow(value) or (b"\\u" in body and not _is_text(value)):
+    if not isinstance(value, dict) or not is_shallow(value) or (b"\\u" in body and not is_unicode(value)):
         raise DamagedFile("is damaged")
     return value
 
@@ -139,7 +139,7 @@ def is_shallow(value: Any) -> bool:
     return False
 
 
-def _is_text(value: Any) -> bool:
+def is_unicode(value: Any) -> bool:
     """Return whether every string can be printed: an escape may be half of a character."""
     try:
         json.dumps(value, ensure_ascii=False).encode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from studies.engine.runtime.distributed.leader import RankServer
 from studies.engine.storage.checkpoint import Checkpoint
 from studies.engine.storage.events import Event, current_events, format_event, parse_event
 from studies.engine.storage.fence import Fence
+from studies.engine.storage.records import is_whole
 
 CHECKPOINT_SECONDS = 60 * float(os.environ.get("DYNVIT_CHECKPOINT_MINUTES", "1"))
 MAX_SHOWN_METRICS = 6  # metrics kept in the state for the progress display
@@ -58,12 +60,18 @@ class TrialContext:
         return value
 
     def log(self, step: int, metrics: dict[str, float], *, steps: int | None = None) -> None:
-        """Append one line; values that an earlier attempt wrote for the step are kept."""
+        """Append one line; values that an earlier attempt wrote for the step are kept.
+
+        Raises:
+            TypeError, ValueError: step or steps is no whole number below 2^53, a name no text, or a value no number.
+        """
         self._fence.check()
+        step, steps = _whole("step", step), None if steps is None else _whole("steps", steps)
         if not self._logged and step < self._checkpoint.step:
             self._discard_curve()
         self._logged = True
         values = {key: float(value) for key, value in metrics.items()}
+        "".join(values).encode()  # raises for what is no text
         self.step, self.steps = step, steps if steps is not None else self.steps
         self.latest = _progress_metrics({**self.latest, **values})
         written = self._logged_keys.get(step, set())
@@ -87,6 +95,8 @@ class TrialContext:
         self._cost = self._saved - began if CHECKPOINT_SECONDS else 0.0
 
     def save_artifact(self, name: str, data: bytes) -> None:
+        if not name or name != Path(name).name or name == "..":
+            raise ValueError(f"{name!r} is no plain file name: artifacts are in the trial's folder")
         self._fence.write(self.folder / name, data)
 
     def load(self) -> Path | None:
@@ -113,6 +123,14 @@ class TrialContext:
     def stop_requested(self) -> bool:
         """Whether this process was asked to stop; other ranks may not know yet."""
         return bool(self._stop) or bool(self.time_limit_reason) or self._fence.lost
+
+
+def _whole(name: str, value: int) -> int:
+    """Return it as the files hold it: numpy's integers become Python's."""
+    whole = operator.index(value)
+    if not is_whole(whole):
+        raise ValueError(f"{name} {value} is not between -2^53 and 2^53")
+    return whole
 
 
 def _progress_metrics(metrics: dict[str, float]) -> dict[str, float]:

@@ -14,6 +14,8 @@ from studies.engine.runtime.distributed.leader import RankLost, RankServer
 FAILED_RANK_SECONDS = 2.0
 """Seconds after a failure in which another process of the same trial may turn out to be its cause."""
 
+PERMANENT = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, ImportError, SyntaxError)
+
 
 class TimeLimitExceeded(BaseException):
     """Raised in a trial that runs on after its time limit."""
@@ -31,7 +33,11 @@ def classify_outcome(error: BaseException, stop: StopRequest, context: TrialCont
 
 
 def describe_exception(error: BaseException) -> str:
-    """Return an exception in one line; `oom` where memory ran out."""
+    """Return an exception in one line of printable text; `oom` where memory ran out."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in _described(error))
+
+
+def _described(error: BaseException) -> str:
     if isinstance(error, RankLost):
         return str(error)
     if isinstance(error, MemoryError) or "OutOfMemoryError" in {cls.__name__ for cls in type(error).__mro__}:
@@ -45,16 +51,19 @@ def describe_exception(error: BaseException) -> str:
 
 
 def is_permanent(error: BaseException) -> bool:
-    """Return whether the same attempt would fail again: a missing file or module, or what a task marks by an attribute
-    `permanent`, such as options and weights that do not fit."""
-    return bool(getattr(error, "permanent", False)) or isinstance(error, FileNotFoundError | ImportError | SyntaxError)
+    """Return whether the same attempt would fail again: a file or module that is missing, forbidden or of another kind,
+    or what a task marks by an attribute `permanent`, such as options and weights that do not fit."""
+    return bool(getattr(error, "permanent", False)) or isinstance(error, PERMANENT)
 
 
 def _informative(error: BaseException) -> str:
     """Return the first line of the message that says something; a line that ends in a colon goes on in the next."""
     if isinstance(error, KeyError):
         return str(error)
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    try:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    except Exception:  # the task's own class, whose text cannot be made
+        return ""
     first = next((i + 1 for i, line in enumerate(lines) if not line.endswith(":")), len(lines))
     return " ".join(lines[:first])
 

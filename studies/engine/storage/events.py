@@ -33,6 +33,7 @@ def parse_event(line: bytes) -> Event | None:
         raw = json.loads(line.decode())
         time, step, attempt, metrics = float(raw["t"]), int(raw["step"]), raw.get("a", 0), raw["m"]
         values = {key: float(value) for key, value in metrics.items() if type(value) in (int, float)}
+        "".join(values).encode()  # an escape may be half of a character
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
     fits = abs(step) < 2**53 and type(attempt) is int and 0 <= attempt < 2**53 and len(values) == len(metrics)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -11,6 +12,7 @@ from typing import Any
 
 from studies.engine.core.files import DamagedFile, load_json, read_json, write_atomic
 from studies.engine.core.typing_check import Issue, validate
+from studies.engine.storage.records import is_count
 
 NAME = "plan.json"
 _NAME = re.compile(r"\w[\w.@+=,-]*")
@@ -86,7 +88,7 @@ def find(store_root: Path, name: str, label: str = "") -> Path | None:
     A label that begins with the default scale's name finds the folder that leaves it out.
     """
     folder = store_root / folder_name(name, label)
-    if (folder / NAME).is_file():
+    if os.path.isfile(folder / NAME):  # False for what is too long to be a name
         return folder
     scale, _, rest = label.partition("-")
     short = store_root / folder_name(name, rest)
@@ -141,5 +143,7 @@ def read_plan(folder: Path) -> PlanFile:
     except (DamagedFile, OverflowError) as error:
         raise DamagedFile(f"{path} is damaged; {remedy}") from error
     if issues or not trials or not all(map(_NAME.fullmatch, (texts["study"], *(t.folder for t in trials)))):
+        raise DamagedFile(f"{path} is damaged; {remedy}")
+    if not all(is_count(trial.seed) for trial in trials):
         raise DamagedFile(f"{path} is damaged; {remedy}")
     return PlanFile(path=path, metrics=metrics, parts=parts, trials=trials, **texts)

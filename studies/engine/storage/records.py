@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from studies.engine.core.files import DamagedFile, is_shallow, load_json
+from studies.engine.core.files import DamagedFile, is_shallow, is_unicode, load_json
 from studies.engine.core.trial import STATUSES, State
 
 Fits = Callable[[Any], bool]
@@ -160,7 +160,12 @@ def plain_result(value: Any) -> dict[str, Any]:
         if not isinstance(value["metrics"].get(key, {}), Mapping):
             raise TypeError(f"metrics.{key}: a mapping of metrics is needed, not {_shown(value['metrics'][key])}")
     found = {str(key): _plain(item, str(key)) for key, item in value.items() if key not in ("metrics", "cost")}
-    return found | {key: _plain_numbers(value.get(key) or {}, key) for key in ("metrics", "cost")}
+    found |= {key: _plain_numbers(value.get(key) or {}, key) for key in ("metrics", "cost")}
+    if mapped := [key for key in _COST if is_mapping(found["cost"].get(key))]:
+        raise TypeError(f"cost.{mapped[0]}: a finite number is needed, not a mapping")
+    if wrong := next((key for key, item in found.items() if not is_unicode({key: item})), None):
+        raise TypeError(f"{ascii(wrong)[1:-1]}: has a text that is no Unicode")
+    return found
 
 
 def _plain(value: Any, key: str) -> Any:

@@ -96,6 +96,8 @@ class _StudyParser(PartParser):
             self.report(("study",), text)
         elif self.spec.study:
             self.check_name(self.spec.study, ("study",))
+            if stem in settings.TAKEN:
+                self.report(("study",), f"{stem} is the name of something else in the results folder")
         for name in self.spec.metrics:
             self.check_name(name, ("metrics", name))
         if "parts" in raw:
@@ -107,6 +109,8 @@ class _StudyParser(PartParser):
 
     def _task(self) -> Task | None:
         if not self.spec.task:
+            if self.document.value.get("task") == "":
+                self.report(("task",), "no task is named")
             return None
         try:
             return load_task(self.spec.task, self.document.file.resolve().parent)
@@ -133,6 +137,8 @@ class _StudyParser(PartParser):
         for i, seed in enumerate(seeds):
             if seed < 0:
                 self.report((*path, i), f"{seed} is negative")
+            elif seed > settings.LARGEST_SEED:
+                self.report((*path, i), f"a seed is at most {settings.LARGEST_SEED}")
             elif seed in seeds[:i]:
                 self.report((*path, i), f"seed {seed} twice")
         return tuple(dict.fromkeys(seeds))

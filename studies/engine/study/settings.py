@@ -12,6 +12,10 @@ from studies.engine.study.parts import KeyPath, Level, Patch, Setting
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 """Names of studies, parts, scales and axes: they become folders, columns and options."""
 LONGEST_NAME = 100
+TAKEN = ("trials", "code", "slurm", "mlartifacts", "mlflow.db", "mlflow.db.lock")
+"""Beside the studies' folders in a results folder."""
+LARGEST_SEED = 2**53 - 1
+"""JSON, tables and generators of random numbers hold it exactly."""
 
 
 def patch(mapping: Mapping[str, Any], path: KeyPath, prefix: str = "") -> Patch:

@@ -71,7 +71,10 @@ def problem(uri: str) -> str:
 
 
 def _answers(uri: str) -> bool:
-    parts = urllib.parse.urlsplit(uri)
+    try:
+        parts = urllib.parse.urlsplit(uri)
+    except ValueError:  # no address at all
+        return False
     if urllib.request.getproxies().get(parts.scheme) and not urllib.request.proxy_bypass(parts.hostname or ""):
         return True  # only the proxy knows
     try:

@@ -52,6 +52,13 @@ def test_what_is_ours_and_what_is_sbatch_s() -> None:
         ({"pack": "two"}, 'pack: "two" is not a whole number or null'),
         ({"setup": 3}, "setup: 3 is not a list"),
         ({"qos": ["a"]}, 'qos: ["a"] is not one value'),
+        ({"sbatch": {"array": 3}}, "sbatch.array: array has one task per trial; `throttle` limits it"),
+        ({"sbatch": {"time": 3}}, "sbatch.time: time is given next to `sbatch`, not in it"),
+        ({"sbatch": {"x y": 1}}, 'sbatch.x y: "x y" is no name of an option'),
+        ({"comment": "a\n#SBATCH --uid=0"}, "comment: a line break or control character cannot be part of an option"),
+        ({"sbatch": {"x": "a\0"}}, "sbatch.x: a line break or control character cannot be part of an option"),
+        ({"cpus_per_gpu": 1, "cpus-per-gpu": 2}, "cpus-per-gpu: cpus-per-gpu twice, with dashes and with underscores"),
+        ({"signal_seconds": 70000, "time": 0}, "signal_seconds: 70000 is more than sbatch takes, 65535"),
     ],
 )
 def test_what_is_wrong(given: dict[str, object], said: str) -> None:
@@ -204,6 +211,7 @@ def test_sbatch_gets_its_options_as_they_are_typed(study: Path, tmp_path: Path, 
         ({"mem-per-gpu": "lots"}, 'like 16G'),
         ({"tmp": "-1"}, 'like 16G'),
         ({"sbatch": {"mem": "2.5TiB"}}, 'like 2560G'),
+        ({"mem": "\u0663G"}, "no amount of memory"),
         ({"mem": 1.5}, "like 16G"),
         ({"time": 1}, "time: 60 s are not above signal_seconds 90: a job would be told to save when it starts"),
         ({"time": "0:20"}, "time: 60 s are not above signal_seconds 90"),
@@ -223,3 +231,15 @@ def test_amounts_that_slurm_reads() -> None:
     assert parameters(Resources(), time="1:30")["time"] == 2
     with pytest.raises(LaunchError, match="time limit: 60 s are not above signal_seconds 90"):
         parameters(Resources(minutes=1))
+
+
+def test_no_requeue_false_is_the_default() -> None:
+    more = parameters(Resources(), no_requeue=False)["additional_parameters"]
+    assert more == parameters(Resources())["additional_parameters"] == {"requeue": True}
+
+
+@pytest.mark.parametrize("given", [("--launch", "signal_seconds=4000"), ("--cluster", "x" * 300 + "/y.yaml")])
+def test_what_only_the_sbatch_file_shows_is_said_in_a_line(study: Path, given: tuple[str, str]) -> None:
+    done = CliRunner().invoke(cli, ["plan", str(study), "--on", "slurm", "--sbatch", *given])
+    assert (done.exit_code, type(done.exception)) == (2, SystemExit), done.output
+    assert "signal_seconds 4000" in done.output or "no such file" in done.output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -190,3 +191,31 @@ def test_wrong_arguments_are_said_and_nothing_is_written(store: Store, arguments
     assert message in result.exception.message  # type: ignore[attr-defined]
     assert result.exception.exit_code == 2  # type: ignore[attr-defined]
     assert not list(folder.glob("*.zip"))
+
+
+def test_no_folder_or_pipe_makes_way_for_a_zip(store: Store, tmp_path: Path) -> None:
+    finished(store)
+    os.mkfifo(tmp_path / "pipe")
+    before = sorted(tmp_path.iterdir())
+    for place in (store.root, tmp_path / "pipe"):
+        done = CliRunner().invoke(cli, ["export", "toy", "--results", str(store.root), "-o", str(place)])
+        assert done.exit_code == 2 and "where a zip is to be written" in done.output
+    assert sorted(tmp_path.iterdir()) == before and (tmp_path / "pipe").is_fifo()
+
+
+LONG = "x" * 300
+
+
+@pytest.mark.parametrize(
+    "words", [("tables", LONG), ("sync", LONG), ("export", LONG), ("tables", "toy", "--spec", LONG), ("verify", LONG)]
+)
+def test_a_name_that_no_file_can_have_is_refused_in_a_line(store: Store, words: tuple[str, ...]) -> None:
+    finished(store)
+    done = CliRunner().invoke(cli, [*words, "--results", str(store.root)])
+    assert done.exit_code == 2 and isinstance(done.exception, SystemExit), done.exception
+
+
+@pytest.mark.parametrize("option", [("--sample", "-1"), ("--cpus", "0")])
+def test_no_negative_number_of_trials_or_threads(option: tuple[str, str]) -> None:
+    done = CliRunner().invoke(cli, ["verify", __file__, *option])
+    assert done.exit_code == 2 and "not in the range" in done.output

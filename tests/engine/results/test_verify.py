@@ -196,6 +196,9 @@ HOSTILE = {
     "a number": with_folder(5),  # type: ignore[arg-type]
     "no plan": replaced("plan.json", "trials", None),
     "odd plan": replaced("plan.json", "parts", [5]),
+    "a seed of 90 digits": lambda files: files.update(
+        {"small/plan.json": files["small/plan.json"].replace(b'"seed": 0', b'"seed": ' + b"9" * 90)}
+    ),
     "odd result": replaced("result.json", "metrics", None),
     "odd numbers": replaced("result.json", "cost", {"seconds": "x"}),
     "odd spec": replaced("spec.json", "config", []),

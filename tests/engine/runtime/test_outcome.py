@@ -33,6 +33,8 @@ def raised(source: str) -> BaseException:
         ("raise OSError(28, 'No space left on device')", "the disk is full: [Errno 28] No space left on device"),
         ("x = = 1", "SyntaxError: invalid syntax"),
         ("import json\njson.loads('')", "JSONDecodeError: Expecting value: line 1 column 1 (char 0)"),
+        ("class Bad(Exception):\n def __str__(self): return None + 1\nraise Bad", "Bad in <module> (task.py:3)"),
+        ("raise ValueError('\\ud800 \\x1b[31mred\\0')", "ValueError: \\ud800 \\x1b[31mred\\x00"),
         ("raise ValueError('x' * 1000)", "ValueError: " + "x" * 288),
     ],
 )  # fmt: skip
@@ -52,6 +54,9 @@ def test_the_advice_of_torch_is_not_the_reason(tmp_path: Path) -> None:
     [
         ("open('/nowhere/data.bin')", True),
         ("import no_such_module", True),
+        ("open('/')", True),
+        ("open('/dev/null/x')", True),
+        ("raise PermissionError(13, 'Permission denied', 'data.bin')", True),
         ("x = = 1", True),
         ("error = ValueError('no such option')\nerror.permanent = True\nraise error", True),
         ("raise ValueError('a loss that may differ next time')", False),

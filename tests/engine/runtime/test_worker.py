@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from studies.engine.core.files import read_json
 from studies.engine.core.stop import StopRequest
 from studies.engine.core.trial import State
 from studies.engine.runtime import worker
+from studies.engine.runtime.context import TrialContext
 from studies.engine.storage.fence import Fence
 from studies.engine.storage.results_dir import Store
 from studies.engine.storage.trial_folder import TrialFolder
@@ -315,3 +317,39 @@ def test_a_task_that_refuses_its_checkpoint_starts_a_new_curve(store: Store) -> 
         again.log(step, {"loss": 3.0})
     assert [event.metrics["loss"] for event in folder.events()] == [3.0, 3.0]
     assert (folder.attempt_folder(1) / "events.jsonl").exists()
+
+
+@pytest.fixture
+def context(store: Store) -> Iterator[TrialContext]:
+    (folder,) = toy.place(store, toy.trial("a"))
+    folder.attempt_folder(0).mkdir(parents=True)
+    fence = Fence(folder, str(folder.acquire_lease()), 0)
+    opened = TrialContext(fence, 0, "cpu", StopRequest())
+    yield opened
+    opened.close()
+
+
+@pytest.mark.parametrize("wrong", ["x", 1.5, 2**53, None])
+def test_a_step_that_no_file_can_hold_is_refused(context: TrialContext, wrong: object) -> None:
+    """It would make the trial's own state and curve damaged files."""
+    context.log(True, {"a": 1})
+    with pytest.raises((TypeError, ValueError)):
+        context.log(wrong, {"a": 2})  # type: ignore[arg-type]
+    assert wrong is None or (context.step, context.steps) == (1, None)
+    events = list(TrialFolder(context.folder).events())
+    assert [(type(event.step), event.step) for event in events] == [(int, 1)]
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../../x", "/x", "a/b"])
+def test_an_artifact_lies_in_the_trial_s_folder(context: TrialContext, name: str) -> None:
+    before = sorted(context.folder.parent.rglob("*"))
+    with pytest.raises(ValueError, match="no plain file name"):
+        context.save_artifact(name, b"1")
+    assert sorted(context.folder.parent.rglob("*")) == before
+
+
+@pytest.mark.parametrize("key", [3, "\ud800"])
+def test_a_metric_s_name_that_is_no_text_is_refused(context: TrialContext, key: object) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        context.log(1, {key: 1.0})  # type: ignore[dict-item]
+    assert (context.latest, list(TrialFolder(context.folder).events())) == ({}, [])

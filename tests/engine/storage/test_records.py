@@ -15,6 +15,7 @@ from studies.engine.core.files import DamagedFile
 from studies.engine.core.stop import StopRequest
 from studies.engine.runtime import worker
 from studies.engine.storage import records
+from studies.engine.storage.events import read_events
 from studies.engine.storage.results_dir import Store
 
 
@@ -58,13 +59,15 @@ def test_an_odd_metric_is_refused_with_its_key(key: str, metrics: dict[str, Any]
     assert len(str(refused.value)) < 200
 
 
-@pytest.mark.parametrize("cost", [{"seconds": "5 s"}, {"seconds": math.nan}, {"params": 10**400}, [1], "x", 5])
+@pytest.mark.parametrize(
+    "cost", [{"seconds": "5 s"}, {"seconds": math.nan}, {"params": 10**400}, {"seconds": {"a": 1}}, [1], "x", 5]
+)
 def test_an_odd_cost_is_refused_with_its_key(cost: object) -> None:
     with pytest.raises(TypeError, match=r"^cost"):
         records.plain_result({"metrics": {}, "cost": cost})
 
 
-@pytest.mark.parametrize("other", [nested(60), {1, 2}, object(), decimal.Decimal(1)])
+@pytest.mark.parametrize("other", [nested(60), {1, 2}, object(), decimal.Decimal(1), "\ud800"])
 def test_what_else_a_result_holds_can_be_written_and_read(other: object) -> None:
     with pytest.raises(TypeError, match=r"^left_out: "):
         records.plain_result({"metrics": {}, "left_out": other})
@@ -132,3 +135,12 @@ def test_a_value_of_another_kind_makes_the_file_damaged(read: Callable[[Path], o
             file.write_text(json.dumps({**good, key: value}))
             with pytest.raises(DamagedFile):
                 read(file)
+
+
+def test_half_a_character_in_a_curve_costs_one_line(tmp_path: Path) -> None:
+    """It would keep every table of the study from being written."""
+    file = tmp_path / "events.jsonl"
+    file.write_text(
+        "".join(f'{{"t": 1, "step": {n}, "m": {{"{key}": 1}}}}\n' for n, key in enumerate(("\\ud800", "a")))
+    )
+    assert [event.metrics for event in read_events(file)] == [{"a": 1.0}]

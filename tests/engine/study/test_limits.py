@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from study_text import write
+from study_text import STUDY, write
 
 from studies.engine.core.errors import StudyError
 from studies.engine.planning.launcher_options import check_document, options
@@ -51,6 +51,9 @@ CASES = {
     "a long path": (HEAD.replace("task.py", "t" * 5000 + ".py"), "task: no task file "),
     "a path with a null": (HEAD.replace("task.py", r'"a\0.py"'), "task: "),
     "a long name": (HEAD + f"scales: {{{'s' * 500}: {{}}}}\n", "a name of 500 letters, at most 100"),
+    "a seed of 90 digits": (HEAD.replace("[0]", f"[{'9' * 90}]"), "seeds[0]: a seed is at most 9007199254740991"),
+    "a seed that no float holds": (HEAD.replace("[0]", f"[{2**53}]"), "seeds[0]: a seed is at most"),
+    "no task": (HEAD.replace("task.py", "''"), "task: no task is named"),
     "an option of Ray": (HEAD + "resources: {launcher: {ray: {num_cpus: abc}}}\n", '"abc" is not a whole number'),
 }
 
@@ -72,3 +75,10 @@ def test_a_study_name_that_no_file_system_takes_is_unknown() -> None:
 def test_an_option_of_the_launcher_on_the_command_line_is_checked() -> None:
     with pytest.raises(StudyError, match='--launch  num_cpus: "abc" is not a whole number'):
         options([], "ray", None, ["num_cpus=abc"])
+
+
+@pytest.mark.parametrize("name", ["trials", "code", "slurm", "mlartifacts", "mlflow.db", "mlflow.db.lock"])
+def test_a_study_does_not_take_the_place_of_what_lies_beside_it(name: str, tmp_path: Path) -> None:
+    file = write(tmp_path, STUDY.replace("study: small", f"study: {name}"), name)
+    with pytest.raises(StudyError, match="the name of something else in the results folder"):
+        parser.load(file)

@@ -114,3 +114,8 @@ def test_a_database_that_is_being_written_is_not_damaged(tmp_path: Path) -> None
         assert mlflow_uri.problem(f"sqlite:///{tmp_path / 'mlflow.db'}") == ""
         assert time.monotonic() - began < 10
     writer.close()
+
+
+@pytest.mark.parametrize("address", ["http://[::1", "http://", "http://127.0.0.1:port", "http://a b"])
+def test_what_is_no_address_is_said(address: str) -> None:
+    assert mlflow_uri.problem(address) == f"no MLflow server answers at {address}"

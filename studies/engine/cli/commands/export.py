@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ def command(output: Path | None, spec: Path | None, **chosen: Any) -> int:
     selection = Selection(**chosen)
     plan = find_run(selection)
     target = output or plan.folder / f"{plan.full_name}.zip"
+    if os.path.exists(target) and not os.path.isfile(target):
+        raise UsageError(f"{target}: a folder or a device, where a zip is to be written")
     if not target.parent.is_dir():
         raise UsageError(f"{target.parent}: no such folder")
     render(selection.store, plan, spec)

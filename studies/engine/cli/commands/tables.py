@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def command(spec: Path | None, force: bool, **chosen: Any) -> int:
 
 def render(store: Store, plan: PlanFile, spec: Path | None = None, force: bool = False) -> None:
     """Write frame, tables, figures and report, and print where they are. UsageError if the table file is wrong."""
-    if spec is not None and not spec.is_file():
+    if spec is not None and not os.path.isfile(spec):
         raise UsageError(f"{spec}: no such file")
     from paper_tables import build
     from paper_tables.site.index import write_index

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from studies.engine.storage.code_snapshot import fingerprint, root
 @click.option(
     "--sample",
     "count",
+    type=click.IntRange(min=0),
     default=3,
     show_default=True,
     help="Number of randomly chosen trials to rerun (0: checksums only).",
@@ -30,7 +32,9 @@ from studies.engine.storage.code_snapshot import fingerprint, root
     "--tolerance", default=0.0, show_default=True, help="Relative difference that counts as agreement (0.01: 1 %)."
 )
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda:0.")
-@click.option("--cpus", default=1, show_default=True, help="Threads per trial; use as many as it had.")
+@click.option(
+    "--cpus", type=click.IntRange(min=1), default=1, show_default=True, help="Threads per trial; use as many as it had."
+)
 @click.option("--own-code", is_flag=True, help="Run code and tasks of this installation, nothing of the bundle.")
 @click.option("--results", type=click.Path(file_okay=False, path_type=Path), help="Keep the trial folders here.")
 def command(
@@ -49,7 +53,7 @@ def command(
     Runs the code that is in BUNDLE: trust its author, or use --own-code. Exit code 0: all agree,
     1: some differ, 2: BUNDLE was changed after the export.
     """
-    if not bundle.is_file():
+    if not os.path.isfile(bundle):
         raise UsageError(f"no file {bundle}; `studies export` prints where it writes one")
     with tempfile.TemporaryDirectory(prefix="dynvit-verify-") as place:
         try:

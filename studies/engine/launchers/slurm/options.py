@@ -82,6 +82,7 @@ RESERVED = {
 }
 KEYS = tuple(f.name for f in fields(Options))
 NUMBERS = ("time", "signal_seconds", "pack", "throttle", "max_jobs", "poll_seconds")
+MAX_SIGNAL_SECONDS = 65535
 MEMORY = ("mem", "mem-per-cpu", "mem-per-gpu", "tmp")
 
 
@@ -96,6 +97,8 @@ def read_options(given: Mapping[str, Any], found: list[Issue], path: tuple[str |
             own[key] = [value] if key in ("setup", "modules", "srun") and isinstance(value, str) else value
         elif name in RESERVED:
             found.append(Issue((*path, key), f"{key} {RESERVED[name]}", at_key=True))
+        elif name in native:
+            found.append(Issue((*path, key), f"{name} twice, with dashes and with underscores", at_key=True))
         elif name in SBATCH:
             native[name] = validate(Scalar, value, found, (*path, key))
         else:
@@ -105,12 +108,34 @@ def read_options(given: Mapping[str, Any], found: list[Issue], path: tuple[str |
     options = validate(Options, own, found, path)
     if len(found) > before:
         return Options()
+    found.extend(_misplaced(options.sbatch, (*path, "sbatch")))
     merged = {**native, **{str(k).replace("_", "-"): v for k, v in options.sbatch.items()}}
+    found.extend(_broken_lines(given, path))
     found.extend(_amounts(options, path))
     found.extend(_memory(merged, path))
     if len(found) > before:
         return Options()
     return Options(**{**{f.name: getattr(options, f.name) for f in fields(Options)}, "sbatch": merged})
+
+
+def _misplaced(given: Mapping[str, Scalar], path: tuple[str | int, ...]) -> Iterator[Issue]:
+    """Yield what is under `sbatch` and is no option of sbatch's that goes there."""
+    for key in given:
+        name = key.replace("_", "-")
+        if name in RESERVED:
+            yield Issue((*path, key), f"{key} {RESERVED[name]}", at_key=True)
+        elif name == "time":
+            yield Issue((*path, key), "time is given next to `sbatch`, not in it", at_key=True)
+        elif not re.fullmatch(r"[a-z][a-z0-9-]*", name):
+            yield Issue((*path, key), f"{to_yaml(key)} is no name of an option", at_key=True)
+    yield from _broken_lines(given, path)
+
+
+def _broken_lines(given: Mapping[str, Any], path: tuple[str | int, ...]) -> Iterator[Issue]:
+    """Yield the options that would begin another line of the sbatch file, where it may be an option of its own."""
+    for key, value in given.items():
+        if isinstance(value, str) and not value.isprintable() and key != "setup":
+            yield Issue((*path, key), "a line break or control character cannot be part of an option")
 
 
 def _number(value: Any) -> Any:
@@ -139,6 +164,10 @@ def _amounts(options: Options, path: tuple[str | int, ...]) -> Iterator[Issue]:
         value = getattr(options, name)
         if value is not None and (value <= 0 if name == "poll_seconds" else value < 1):
             yield Issue((*path, name), f"{value:g} is too little")
+    if options.signal_seconds > MAX_SIGNAL_SECONDS:
+        yield Issue(
+            (*path, "signal_seconds"), f"{options.signal_seconds} is more than sbatch takes, {MAX_SIGNAL_SECONDS}"
+        )
     try:
         minutes = whole_minutes(parse_minutes(options.time)) if options.time is not None else 0
     except ValueError as error:
@@ -167,7 +196,7 @@ def _memory(given: Mapping[str, Any], path: tuple[str | int, ...]) -> Iterator[I
     for key in MEMORY:
         value = given.get(key, "0")
         if isinstance(value, str | int | float) and not re.fullmatch(
-            r"\d+([KMGT]B?)?", str(value).strip(), re.IGNORECASE
+            r"[0-9]+([KMGT]B?)?", str(value).strip(), re.IGNORECASE
         ):
             text = f"{to_yaml(value)} is no amount of memory as sbatch writes it: a whole number and K, M, G or T"
             yield Issue((*path, key), text + _whole(str(value)))

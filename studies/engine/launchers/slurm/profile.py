@@ -26,7 +26,7 @@ def find_profile(name: str) -> Path:
     """Return the profile's file; StudyError if there is none."""
     path = Path(name).expanduser()
     if path.suffix in SUFFIXES or os.sep in name:
-        if path.is_file():
+        if os.path.isfile(path):  # False for what is too long to be a name
             return path
         raise StudyError([Problem("--cluster", f"no such file {name}")])
     known = {file.stem: file for file in sorted(profiles_dir().glob("*.y*ml")) if file.suffix in SUFFIXES}

@@ -76,11 +76,10 @@ def array_request(
     for key, value in options.sbatch.items():
         if key in SUBMITIT_PARAMETERS:
             given[key] = value
-        elif key == "no-requeue":
-            more.pop("requeue")
-            more[key] = value
         elif value is not False:
             more[key] = value
+    if "no-requeue" in more:
+        more.pop("requeue")
     given["additional_parameters"] = more
     if options.srun:
         given["srun_args"] = list(options.srun)
