@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from dynvit.checkpoint.read import read_state_dict
+from dynvit.checkpoint.load import check_numbers
+from dynvit.checkpoint.read import InitError, read_state_dict
 from dynvit.config import teacher as config
 from dynvit.data.batches import Batches, model_size
 from dynvit.interface import interface_of
@@ -34,9 +35,12 @@ class Teacher:
         self.model = build_model(model, **model_size(data)).to(device)
         if options.checkpoint:
             file = Path(options.checkpoint).expanduser()
+            own = self.model.state_dict()
+            state = read_state_dict(file, "teacher.checkpoint", known=own)
             try:
-                self.model.load_state_dict(read_state_dict(file, "teacher.checkpoint", known=self.model.state_dict()))
-            except RuntimeError as error:
+                check_numbers(state, own)
+                self.model.load_state_dict(state)
+            except (InitError, RuntimeError) as error:
                 message = f"{file} does not fit the teacher {type(self.model).__name__}: {error}"
                 raise TeacherError(message) from error
         self.trained = not options.epochs

@@ -83,6 +83,9 @@ def test_pickled_weights_and_refusals(tmp_path):
     torch.save(timm.create_model("test_resnet", num_classes=5, in_chans=1).state_dict(), file)
     with pytest.raises(TeacherError, match="does not fit the teacher"):
         run(distilled(epochs=0, checkpoint=str(file)), NullContext())
+    torch.save({name: tensor.to(torch.int8) for name, tensor in weights.items()}, file)
+    with pytest.raises(TeacherError, match="does not fit the teacher.*not of floating point .torch.int8"):
+        run(distilled(epochs=0, checkpoint=str(file)), NullContext())
 
 
 TRUNK = {"patch_size": 8, "embed_dim": 32, "depth": 4, "num_heads": 2}
