@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from dynvit.checkpoint.load import check_numbers
 from dynvit.checkpoint.read import InitError, read_state_dict
 from dynvit.config import teacher as config
-from dynvit.data.batches import Batches, model_size
+from dynvit.data.batches import Batches, fitting
 from dynvit.interface import interface_of
 from dynvit.models.build import build_model
 from dynvit.rng import seed_globally
@@ -32,7 +32,7 @@ class Teacher:
         self.options, self.seed = options, seed
         seed_globally(seed, "teacher")
         model = {**options.model, "pretrained": True} if options.pretrained else options.model
-        self.model = build_model(model, **model_size(data)).to(device)
+        self.model = build_model(model, **fitting("teacher.model", model, data)).to(device)
         if options.checkpoint:
             file = Path(options.checkpoint).expanduser()
             own = self.model.state_dict()
