@@ -66,6 +66,8 @@ def load_initial_weights(model: nn.Module, spec: InitSpec, name: str, log_text: 
         (load_official if spec.naming == "official" else load_strict)(model, state)
         report = LoadReport(tuple(model.state_dict()), (), ())
     log_text(f"{spec.key} {source}: {report}")
+    if layers := report.unmatched_layers():
+        log_text(f"warning: {spec.key} {source} has another number of layers than the model: {first(layers)}")
 
 
 def load_matching(model: nn.Module, state: Mapping[str, Tensor]) -> LoadReport:
@@ -185,8 +187,16 @@ def _unwrap(state_dict: Mapping[str, Any]) -> Mapping[str, Tensor]:
     return state_dict
 
 
+def check_numbers(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
+    """Raise InitError for integers and complex numbers where a model has others: copied, they would be other values."""
+    odd = [n for n, t in state.items() if n in own and own[n].is_floating_point() and not t.is_floating_point()]
+    if odd:
+        raise InitError(f"{len(odd)} tensors are not of floating point ({state[odd[0]].dtype}): {first(odd)}")
+
+
 @torch.no_grad()
 def _copy(model: nn.Module, state_dict: Mapping[str, Tensor]) -> None:
     own = model.state_dict()  # shares storage with the model, so copy_ keeps its dtype and device
+    check_numbers(state_dict, own)
     for name, tensor in state_dict.items():
         own[name].copy_(tensor)

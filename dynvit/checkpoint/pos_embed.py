@@ -11,18 +11,27 @@ from timm.layers import resample_abs_pos_embed, resize_rel_pos_bias_table
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from dynvit.checkpoint.report import shapes
 from dynvit.interface import interface_of
 
 Grid = tuple[int, int]
 
 
 def resample_tables(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """Return the state with its tables on the model's grid; for timm's own models by timm's filter function."""
-    state = dict(state)
+    """Return the state with its tables on the model's grid; for timm's own models by timm's filter function.
+
+    Raises ValueError for tables that timm cannot resample, such as those with other tokens beside the patches'.
+    """
+    state, own = dict(state), model.state_dict()
     filter_fn = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
     if filter_fn is not None and type(model).__module__.startswith("timm."):
-        state = dict(filter_fn(state, model))
-    own, grids = model.state_dict(), interface_of(model).position_grids()
+        try:
+            state = dict(filter_fn(state, model))
+        except (RuntimeError, ValueError, LookupError) as error:
+            odd = [name for name in state if name in own and state[name].shape != own[name].shape]
+            kind = f"weights of another kind than {type(model).__name__}"
+            raise ValueError(f"{kind}: {shapes(odd, state, own) or error}") from error
+    grids = interface_of(model).position_grids()
     for name, table in state.items():
         if name in own and "pos" in name.rsplit(".", 1)[-1] and own[name].shape != table.shape:
             if name.endswith("relative_position_bias_table"):
@@ -35,11 +44,10 @@ def resample_tables(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, 
 
 def resize_position_table(state_dict: Mapping[str, Tensor], model: VisionTransformer) -> dict[str, Tensor]:
     """Return a copy of the state dict whose ``pos_embed`` ``[1, T, C]`` fits the model's grid (timm's bicubic)."""
-    resized, prefix = dict(state_dict), 0 if model.no_embed_class else model.num_prefix_tokens
+    resized = dict(state_dict)
     table = resized.get("pos_embed")
-    if table is not None and table.shape[1] != model.pos_embed.shape[1]:
-        grid = model.patch_embed.grid_size
-        resized["pos_embed"] = resample_abs_pos_embed(table, grid, num_prefix_tokens=prefix)
+    if table is not None and table.shape != model.pos_embed.shape:
+        resized["pos_embed"] = _resample(table, model.pos_embed, model.patch_embed.grid_size)
     return resized
 
 
@@ -64,4 +72,4 @@ def _resample(table: Tensor, own: Tensor, grid: Grid | None) -> Tensor:
 
 def _square(tokens: int) -> Grid | None:
     side = math.isqrt(max(tokens, 0))
-    return (side, side) if side * side == tokens else None
+    return (side, side) if side * side == tokens > 0 else None

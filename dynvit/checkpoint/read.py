@@ -28,6 +28,8 @@ MAGIC = (
     (b"\x89HDF", "HDF5 (Keras), which is not read: convert it to safetensors"),
     (b"GGUF", "GGUF, which is not read: convert it to safetensors"),
 )
+SAVED_BY_TORCH = (b"\x80", b"PK\x03\x04")
+"""First bytes of a pickle, and of a zip file that holds one."""
 
 
 class InitError(ValueError):
@@ -57,7 +59,7 @@ def read_state_dict(
         raise MissingWeights(f"{key}: no file {path}")
     try:
         found = _unwrap(_read(path), prefer_ema)
-        return _finite(found if any(name in known for name in found) else _strip(found, prefer_ema))
+        return _usable(found if any(name in known for name in found) else _strip(found, prefer_ema))
     except InitError as error:
         raise InitError(f"{key}: {path} {error}") from error.__cause__
 
@@ -80,6 +82,8 @@ def _read(path: Path) -> Any:
     try:
         if head[8:9] == b"{":
             return load_file(path)
+        if not head.startswith(SAVED_BY_TORCH):
+            raise ValueError(f"it begins with {head[:16]!r}, as no file of weights does")
         # an open file, since torch trusts the ending of a name; timm and DeiT save their arguments, a Namespace, beside
         with path.open("rb") as file, torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(file, map_location="cpu", weights_only=True)
@@ -133,7 +137,10 @@ def _strip(tensors: dict[str, Tensor], prefer_ema: bool) -> dict[str, Tensor]:
     return tensors
 
 
-def _finite(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def _usable(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    odd = [name for name, value in state.items() if value.layout != torch.strided or value.is_meta]
+    if odd:
+        raise InitError(f"has {len(odd)} tensors that are sparse or without values: {first(odd)}")
     bad = [name for name, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
     if bad:
         raise InitError(f"has values that are not finite (NaN or infinity) in {len(bad)} tensors: {first(bad)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -24,6 +25,11 @@ class LoadReport:
             f"loaded {len(self.loaded)} tensors; kept at initialisation: {listed(self.kept)}; "
             f"unused in the source: {listed(self.unused)}"
         )
+
+    def unmatched_layers(self) -> list[str]:
+        """Return the tensors, of either side, that found no partner although other layers' tensors of that name did."""
+        loaded = {re.sub(r"\d+", "#", name) for name in self.loaded}
+        return [name for name in (*self.kept, *self.unused) if re.sub(r"\d+", "#", name) in loaded]
 
 
 def first(names: Iterable[str], count: int = 4) -> str:

@@ -58,7 +58,7 @@ def _ranges(data: Data, train: Train, teacher: Teacher, evaluation: Evaluation) 
             yield f"{name} must be from 0 to 1, got {share:g}"
     if train.layer_decay is not None and not 0 < train.layer_decay <= 1:
         yield f"train.layer_decay must be above 0 and at most 1, got {train.layer_decay:g}"
-    if teacher.temperature <= 0:
+    if not teacher.temperature > 0:  # also NaN
         yield f"teacher.temperature must be above 0, got {teacher.temperature:g}"
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -50,3 +50,12 @@ class Batches(Protocol):
 def model_size(data: Batches) -> dict[str, int]:
     """Return the model options that follow from the data."""
     return {"num_classes": data.classes, "in_chans": data.channels, "img_size": data.image_size}
+
+
+def fitting(key: str, options: Mapping[str, Any], data: Batches) -> dict[str, int]:
+    """Return what `model_size` does. Raises ValueError if a model's options, of the config's `key`, contradict it."""
+    size = model_size(data)
+    for name in ("num_classes", "in_chans"):
+        if options.get(name, size[name]) != size[name]:
+            raise ValueError(f"{key}.{name} is {options[name]}, and the data has {size[name]}: leave it out")
+    return size

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,9 +25,26 @@ def decode_image(content: bytes) -> Any:
     return _decoded(content, lambda opened, rgb: rgb)
 
 
-def decode_with_facts(content: bytes) -> tuple[Any, str, bool]:
-    """Decode to a PIL image in RGB; return it with the mode of the file and whether that has more frames."""
-    return _decoded(content, lambda opened, rgb: (rgb, opened.mode, _animated(opened)))
+class Facts(NamedTuple):
+    """What is known of a file's image beside its pixels in RGB."""
+
+    mode: str
+    animated: bool
+    """There are more frames than the first."""
+    blank: bool
+    """All it shows is in its transparency: without that it has one color."""
+
+
+def decode_with_facts(content: bytes) -> tuple[Any, Facts]:
+    """Decode to a PIL image in RGB; return it with what is known of the file's image."""
+    return _decoded(content, lambda opened, rgb: (rgb, Facts(opened.mode, _animated(opened), _blank(opened, rgb))))
+
+
+def _blank(opened: Any, rgb: Any) -> bool:
+    if not opened.has_transparency_data or any(least < most for least, most in rgb.getextrema()):
+        return False
+    least, most = opened.convert(VIA.get(opened.mode, opened.mode)).convert("RGBA").getextrema()[3]
+    return bool(least < most)
 
 
 def _animated(opened: Any) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from dynvit.config.data import KNOWN_SETS, Data
 from dynvit.data.checks import check_every_class, remarks
 from dynvit.data.class_subset import select_split_classes
-from dynvit.data.decode import RANGES, READ_ERRORS, decode_with_facts
+from dynvit.data.decode import RANGES, READ_ERRORS, Facts, decode_with_facts
 from dynvit.data.factory import checked, decode_known, read_listing
 from dynvit.data.listing.names import listed
 from dynvit.data.overlap import copies
@@ -21,6 +20,8 @@ from dynvit.data.split import check_expected
 
 SAMPLE = 64
 """Images of each split that are decoded, balanced over the classes."""
+DARK = 32
+"""Images of a wide range none of which reaches this of 255 hold 8 or 12 bits in 16."""
 Finding = tuple[str, str, str]
 """fine, note or attention; what was found; what to do."""
 
@@ -88,30 +89,36 @@ def _check_config(data: Data, classes: int, images: int, batch_size: int) -> Ite
 
 def _decode_sample(split: Split, data: Data) -> Iterator[Finding]:
     chosen = stratified_order(split.labels)[:SAMPLE]
-    sides, corrupt, modes, several = [], [], Counter[str](), []
+    corrupt, found = [], []
     for index in map(int, chosen):
+        name = split.source.name(index)
         try:
-            image, mode, animated = decode_with_facts(split.source.read(index))
+            image, facts = decode_with_facts(split.source.read(index))
         except READ_ERRORS as error:
-            corrupt.append(split.source.name(index))
+            corrupt.append(name)
             reason = str(error)
             continue
-        sides.append(min(image.size))
-        modes[mode] += mode in RANGES
-        several += [split.source.name(index)] * animated
+        found.append((name, min(image.size), max(most for _, most in image.getextrema()), facts))
     if corrupt:
         text = f"{split.name}: {len(corrupt)} of {len(chosen)} sampled images cannot be read: {listed(corrupt)}"
         yield _level(len(corrupt), data), text, f"{reason}; data.max_corrupt is {data.max_corrupt}"
-    for mode, count in (+modes).items():
-        yield "note", f"{split.name}: {count} sampled images have mode {mode}, 0 to {RANGES[mode]} becomes 0 to 255", ""
-    if several:
-        yield (
-            "note",
-            f"{split.name}: of {len(several)} sampled images the first of several frames is used ({listed(several)})",
-            "",
-        )
-    if sides:
+    yield from ((level, f"{split.name}: {text}", "") for level, text in _conversions(found))
+    if sides := [side for _, side, *_ in found]:
         text = f"{split.name}: {len(sides)} sampled images, shorter side {_range(sides)} pixels, used at "
         text += f"{data.image_size}"
         enlarged = float(np.median(sides)) < data.image_size
         yield ("note", text, "most are enlarged") if enlarged else ("fine", text, "")
+
+
+def _conversions(found: Sequence[tuple[str, int, int, Facts]]) -> Iterator[tuple[str, str]]:
+    """Yield what the way to RGB of 8 bits makes of images. found: name, side, largest value in RGB, facts."""
+    for mode in RANGES:
+        if brightest := [most for _, _, most, facts in found if facts.mode == mode]:
+            text = f"{len(brightest)} sampled images have mode {mode}, 0 to {RANGES[mode]} becomes 0 to 255"
+            dark = max(brightest) < DARK
+            yield ("attention", f"{text}: the brightest is {max(brightest)}") if dark else ("note", text)
+    if several := [name for name, *_, facts in found if facts.animated]:
+        yield "note", f"of {len(several)} sampled images the first of several frames is used ({listed(several)})"
+    if blank := [name for name, *_, facts in found if facts.blank]:
+        text = "sampled images are of one color: what they show is in their transparency, which is dropped"
+        yield "attention", f"{len(blank)} {text} ({listed(blank)})"

@@ -28,6 +28,4 @@ def build_model(options: Mapping[str, Any], **defaults: Any) -> nn.Module:
     except TypeError as error:
         if "img_size" in options or "img_size" not in defaults or "'img_size'" not in str(error):
             raise
-        return timm.create_model(
-            name, **{key: value for key, value in defaults.items() if key != "img_size"}, **options
-        )
+        return timm.create_model(name, **{**{key: defaults[key] for key in defaults if key != "img_size"}, **options})

@@ -7,9 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from dynvit.checkpoint.read import read_state_dict
+from dynvit.checkpoint.load import check_numbers
+from dynvit.checkpoint.read import InitError, read_state_dict
 from dynvit.config import teacher as config
-from dynvit.data.batches import Batches, model_size
+from dynvit.data.batches import Batches, fitting
 from dynvit.interface import interface_of
 from dynvit.models.build import build_model
 from dynvit.rng import seed_globally
@@ -31,12 +32,15 @@ class Teacher:
         self.options, self.seed = options, seed
         seed_globally(seed, "teacher")
         model = {**options.model, "pretrained": True} if options.pretrained else options.model
-        self.model = build_model(model, **model_size(data)).to(device)
+        self.model = build_model(model, **fitting("teacher.model", model, data)).to(device)
         if options.checkpoint:
             file = Path(options.checkpoint).expanduser()
+            own = self.model.state_dict()
+            state = read_state_dict(file, "teacher.checkpoint", known=own)
             try:
-                self.model.load_state_dict(read_state_dict(file, "teacher.checkpoint", known=self.model.state_dict()))
-            except RuntimeError as error:
+                check_numbers(state, own)
+                self.model.load_state_dict(state)
+            except (InitError, RuntimeError) as error:
                 message = f"{file} does not fit the teacher {type(self.model).__name__}: {error}"
                 raise TeacherError(message) from error
         self.trained = not options.epochs

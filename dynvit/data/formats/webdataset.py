@@ -45,8 +45,8 @@ def splits(data: Data) -> Listing:
     if not all(files for _, files in named):
         first, second = data.splits or ("train", "val")
         raise FileNotFoundError(
-            f"{root} must hold shards *{first}*.tar and *{second}*.tar, or list them in _info.json; it has "
-            f"{listed(sorted(os.listdir(root)), 6) or 'nothing'}"
+            f"{root} must hold shards with {first} and with {second} as a word of their names (my-{first}-0.tar), or "
+            f"list them in _info.json; it has {listed(sorted(os.listdir(root)), 6) or 'nothing'}"
         )
     for shard in set(shards) - {file for _, files in named for file in files}:
         unused.add(Kind.UNUSED, shard)
@@ -63,8 +63,8 @@ def splits(data: Data) -> Listing:
 
 def _shards(data: Data, root: Path, unused: LeftOut) -> Iterator[str]:
     """Yield the shards in the root, and in its folders that have the name of a split."""
-    folders = {word for groups in split_names(data) for words in groups for word in words}
-    for folder in (root, *sorted(path for path in root.iterdir() if path.name in folders and path.is_dir())):
+    folders = {word.casefold() for groups in split_names(data) for words in groups for word in words}
+    for folder in (root, *sorted(path for path in root.iterdir() if path.name.casefold() in folders and path.is_dir())):
         for path in sorted(folder.iterdir()):
             name = str(path.relative_to(root))
             if is_system(path.name):
@@ -86,7 +86,9 @@ def _of_info(data: Data, root: Path) -> list[Named | None]:
     try:
         found = json.loads(file.read_text(encoding="utf-8")).get("splits", {})
         listed_files = {name: [str(path) for path in split["filenames"]] for name, split in found.items()}
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        if texts := [name for name, split in found.items() if isinstance(split["filenames"], str)]:
+            raise ValueError(f"filenames of {texts[0]} is a text, not a list")
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(f"{file} is not as expected, {{splits: {{train: {{filenames: [...]}}}}}}: {error}") from error
     for path in (path for files in listed_files.values() for path in files):
         if not (root / path).is_file():
@@ -101,10 +103,10 @@ def _class_names(root: Path) -> list[str]:
     if not file.is_file():
         return []
     try:
-        names = file.read_text(encoding="utf-8-sig").rstrip().splitlines()
+        names = file.read_text(encoding="utf-8-sig").rstrip()
     except UnicodeDecodeError as error:
         raise ValueError(f"{file} is not in UTF-8: {error}") from error
-    if "" in (stripped := [name.strip() for name in names]):
+    if "" in (stripped := [name.strip() for name in names.split("\n")] if names else []):
         raise ValueError(f"{file}: line {stripped.index('') + 1} is blank, and each line is the name of a class")
     return stripped
 
@@ -182,5 +184,5 @@ def _label(parts: list[tuple[str, Stored]], ending: str, file: IO[bytes]) -> int
         if isinstance(value, bool) or int(value) != float(value):
             raise ValueError(f"{value} is no whole number")
         return int(value)
-    except (ValueError, TypeError, OverflowError) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise ValueError(f"{file.name}:{shown(stored.path)} holds no label: {error}") from error

@@ -23,6 +23,9 @@ def divergence(student: Tensor, teacher: Tensor) -> Tensor:
 
 def token_distance(student: Tensor, teacher: Tensor, live_BN: Tensor, kind: Literal["mse", "kl"]) -> Tensor:
     """Mean over the surviving tokens; zero if there are none."""
+    if student.shape != teacher.shape:
+        shapes = f"{tuple(student.shape)}, the teacher's {tuple(teacher.shape)}"
+        raise ValueError(f"teacher.tokens needs a teacher of the same backbone and grid: its tokens are {shapes}")
     each_BN = divergence(student, teacher) if kind == "kl" else (student - teacher).square().mean(-1)
     return torch.where(live_BN, each_BN, 0).sum() / live_BN.sum().clamp(min=1)
 

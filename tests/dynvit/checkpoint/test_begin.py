@@ -140,3 +140,31 @@ def test_what_cannot_be_loaded(tmp_path, context):
     save_file(trunk(embed_dim=16).state_dict(), tmp_path / "wide.safetensors")
     with pytest.raises(InitError, match=r"weights of another size: .*proj\.weight: \(16, 16\), ours \(12, 12\)"):
         begin(model, str(tmp_path / "wide.safetensors"), "", context)
+
+
+@pytest.mark.parametrize("name", ["deit_tiny_patch16_224", "evo_deit_tiny_patch16_224", "avit_deit_tiny_patch16_224"])
+@pytest.mark.parametrize(("depth", "layer"), [(2, "blocks.2."), (6, "blocks.4.")])
+def test_another_number_of_layers_is_said(tmp_path, context, name, depth, layer):
+    save_file(trunk(depth=depth).state_dict(), tmp_path / "trunk.safetensors")
+    options = {**WIDTH, "prune_from": 2} if name.startswith("evo") else WIDTH
+    begin(timm.create_model(name, img_size=16, **options), str(tmp_path / "trunk.safetensors"), name, context)
+    assert context.logged[1].startswith("warning: init ")
+    assert f"another number of layers than the model: {layer}" in context.logged[1]
+
+
+@pytest.mark.parametrize("name", ["deit_tiny_distilled_patch16_224", "tpc_deit_tiny_patch16_224"])
+@pytest.mark.parametrize("table", ["another token", "empty", "flat", "a number"])
+def test_a_position_table_that_is_none_is_named(tmp_path, name, table, context):
+    state = trunk().state_dict()
+    tables = {"another token": torch.ones(1, 19, 12), "empty": torch.ones(1, 0, 12), "flat": torch.ones(17)}
+    save_file({**state, "pos_embed": tables.get(table, torch.tensor(1.0))}, tmp_path / "trunk.safetensors")
+    model = timm.create_model(name, img_size=16, **WIDTH)
+    with pytest.raises(ValueError, match=r"^(backbone )?weights of another (size|kind).*: pos_embed: \("):
+        begin(model, str(tmp_path / "trunk.safetensors"), name, context)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.complex64])
+def test_numbers_of_another_kind_are_refused(tmp_path, context, dtype):
+    torch.save({name: tensor.to(dtype) for name, tensor in trunk().state_dict().items()}, tmp_path / "own.pth")
+    with pytest.raises(ValueError, match=rf"56 tensors are not of floating point \({dtype}\): cls_token, "):
+        begin(trunk(), str(tmp_path / "own.pth"), "", context)

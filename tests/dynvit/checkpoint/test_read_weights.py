@@ -100,6 +100,10 @@ BROKEN = {
         lambda p: pickled(model(), p),
         r"Python objects besides tensors.*\.state_dict\(\) of a whole model",
     ),
+    "error page": (lambda p: b"404: Not Found", "no file of weights.*it begins with b'404: Not Found'"),
+    "picture": (lambda p: b"\x89PNG" + bytes(64), r"no file of weights.*it begins with b'.x89PNG"),
+    "sparse": (lambda p: pickled({"a": GOOD.to_sparse(), "b": GOOD}, p), "1 tensors that are sparse or without.*: a$"),
+    "without values": (lambda p: pickled({"a": GOOD.to("meta")}, p), "1 tensors that are sparse or without values: a"),
     "nan": (
         lambda p: pickled({"a.weight": GOOD / 0, "b": GOOD, "c": GOOD * torch.nan}, p),
         "NaN.* in 2 tensors: a.weight",

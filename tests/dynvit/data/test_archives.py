@@ -129,7 +129,16 @@ def test_a_compressed_shard_by_its_name(root):
 
 
 @pytest.mark.parametrize(
-    "text", ["{", "[]", '{"splits": []}', '{"splits": {"train": {}}}', '{"splits": {"train": [1]}}']
+    "text",
+    [
+        "{",
+        "[]",
+        '{"splits": []}',
+        '{"splits": {"train": {}}}',
+        '{"splits": {"train": [1]}}',
+        '{"splits": {"train": {"filenames": "a.tar"}}}',
+        pytest.param('{"a":' * 100_000, id="deep"),
+    ],
 )
 def test_an_info_file_of_another_shape(text, root):
     shards(root)

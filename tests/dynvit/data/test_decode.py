@@ -185,3 +185,25 @@ def test_doctor_notes_scaled_values_and_further_frames(tmp_path):
         "train/: 1 sampled images have mode I;16, 0 to 65535 becomes 0 to 255",
         f"train/: of 1 sampled images the first of several frames is used ({tmp_path}/train/bee/moving.gif)",
     ]
+
+
+@pytest.mark.parametrize(("largest", "level"), [(255, "attention"), (4095, "attention"), (60000, "note")])
+def test_doctor_sees_8_or_12_bits_in_16(tmp_path, largest, level):
+    folders(tmp_path)
+    Image.new("I;16", (9, 9), largest).save(tmp_path / "train" / "bee" / "deep.png")
+    found = list(inspect_data(Data(name="folder", root=str(tmp_path), image_size=8), 4))
+    ((said, text),) = [(said, text) for said, text, _ in found if "mode I;16" in text]
+    assert said == level and ("the brightest is" in text) == (level == "attention")
+
+
+def test_doctor_sees_images_that_are_all_transparency(tmp_path):
+    folders(tmp_path)
+    shape = Image.new("L", (9, 9))
+    shape.putpixel((4, 4), 255)
+    drawn = Image.new("RGB", (9, 9), "black")
+    drawn.putalpha(shape)
+    drawn.save(tmp_path / "train" / "bee" / "icon.png")
+    Image.new("RGBA", (9, 9), (10, 20, 30, 255)).save(tmp_path / "train" / "bee" / "opaque.png")
+    found = list(inspect_data(Data(name="folder", root=str(tmp_path), image_size=8), 4))
+    (text,) = [text for level, text, _ in found if level == "attention"]
+    assert "1 sampled images are of one color" in text and text.endswith("bee/icon.png)")

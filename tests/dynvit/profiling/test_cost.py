@@ -73,6 +73,8 @@ def test_the_study_counts_every_model_of_ours():
 
 def test_a_model_of_any_size_is_built_without_one():
     model = build_model({"name": "tiny_vit_5m_224"}, img_size=64, num_classes=3)
+    same = build_model({"name": "tiny_vit_5m_224", "num_classes": 5}, img_size=64, num_classes=3)
+    assert same.num_classes == 5
     assert model.eval()(torch.zeros(1, 3, 64, 64)).shape == (1, 3)
     assert build_model(small("deit_tiny_patch16_224"), img_size=32).patch_embed.num_patches == 16
     assert build_model(small("deit_tiny_patch16_224", img_size=16), img_size=32).patch_embed.num_patches == 4

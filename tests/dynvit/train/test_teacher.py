@@ -22,6 +22,7 @@ from dynvit.train.teacher import TeacherError
 
 register()
 PLAIN = {"name": "vit_tiny_patch16_224", "patch_size": 4, "embed_dim": 32, "depth": 1, "num_heads": 2}
+PLAIN_TOKENS = {"patch_size": 2, "depth": 2, "num_heads": 2}
 CONVOLUTIONS = {"name": "test_resnet"}
 
 
@@ -83,6 +84,30 @@ def test_pickled_weights_and_refusals(tmp_path):
     torch.save(timm.create_model("test_resnet", num_classes=5, in_chans=1).state_dict(), file)
     with pytest.raises(TeacherError, match="does not fit the teacher"):
         run(distilled(epochs=0, checkpoint=str(file)), NullContext())
+    torch.save({name: tensor.to(torch.int8) for name, tensor in weights.items()}, file)
+    with pytest.raises(TeacherError, match=r"does not fit the teacher.*not of floating point \(torch\.int8"):
+        run(distilled(epochs=0, checkpoint=str(file)), NullContext())
+
+
+@pytest.mark.parametrize("option", [{"num_classes": 7}, {"in_chans": 3}])
+def test_options_that_contradict_the_data_are_refused(option):
+    (name,) = option
+    with pytest.raises(ValueError, match=rf"^model\.{name} is \d, and the data has 10?: leave it out"):
+        run(dataclasses.replace(config(epochs=1), model={**PLAIN, **option}), NullContext())
+    options = distilled(epochs=1)
+    options = replaced(options, "teacher", model={**CONVOLUTIONS, **option})
+    with pytest.raises(ValueError, match=rf"^teacher\.model\.{name} is"):
+        run(options, NullContext())
+
+
+def test_tokens_of_a_teacher_of_another_shape_are_named():
+    student = {"name": "dynamicvit_deit_tiny_patch16_224", **PLAIN_TOKENS, "embed_dim": 16, "locations": [1]}
+    teacher = {"name": "deit_tiny_patch16_224", **PLAIN_TOKENS, "embed_dim": 32}
+    options = dataclasses.replace(
+        config(epochs=1), model=student, teacher=Teacher(model=teacher, epochs=1, tokens=True)
+    )
+    with pytest.raises(ValueError, match=r"its tokens are \(32, 16, 16\), the teacher's \(32, 16, 32\)"):
+        run(options, NullContext())
 
 
 TRUNK = {"patch_size": 8, "embed_dim": 32, "depth": 4, "num_heads": 2}
