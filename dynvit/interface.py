@@ -25,6 +25,11 @@ class TokenRecorder(Protocol):
 class DynamicModel:
     """Mixin in front of an ``nn.Module`` class."""
 
+    # ---- options
+
+    withheld_options: tuple[str, ...] = ()
+    """Options of a base class's constructor that this class does not offer; they stay at their defaults."""
+
     # ---- cost
 
     static_cost: bool = False

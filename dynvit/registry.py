@@ -72,8 +72,14 @@ def model_options(cls: type[nn.Module]) -> tuple[dict[str, inspect.Parameter], b
     """Return the keyword options of a model class by name, and whether it accepts others besides.
 
     They are the arguments of ``__init__``, those of the next class that ``**kwargs`` are passed on to, and, where an
-    argument's type is a dataclass, that dataclass's fields in its place.
+    argument's type is a dataclass, that dataclass's fields in its place. Without the class's `withheld_options`.
     """
+    options, open_ended = _options(cls)
+    withheld = getattr(cls, "withheld_options", ())
+    return {name: option for name, option in options.items() if name not in withheld}, open_ended
+
+
+def _options(cls: type[nn.Module]) -> tuple[dict[str, inspect.Parameter], bool]:
     found: dict[str, inspect.Parameter] = {}
     for base in cls.__mro__:
         init = base.__dict__.get("__init__")

@@ -12,6 +12,9 @@ from dynvit.interface import DynamicModel
 from dynvit.layers.no_dropout import remove_idle_dropout
 from dynvit.layers.option_checks import check_heads, check_positive
 
+DEIT_III = ("qk_norm", "init_values", "no_embed_class")
+"""Options of `DeiT` that methods without a DeiT-III form withhold."""
+
 
 class DeiT(DynamicModel, VisionTransformer):
     """Base class; the names of parameters are timm's, which the official code of these methods uses too.

@@ -18,7 +18,7 @@ from timm.models.vision_transformer import init_weights_vit_timm
 from torch import Tensor
 
 from dynvit.layers.classifiers import check_pool, reset_heads
-from dynvit.layers.deit import DeiT
+from dynvit.layers.deit import DEIT_III, DeiT
 from dynvit.layers.intermediates import TokenIntermediates
 from dynvit.models.evo_vit.loss import two_heads
 from dynvit.models.evo_vit.schedule import schedule
@@ -51,6 +51,7 @@ class EvoDeiT(TokenIntermediates, SlowFastDeit, DeiT):
     """
 
     block_fn = ScoringBlock
+    withheld_options = (*DEIT_III, "drop_rate")
     training_only = ("norm_cls", "head_cls")
     classifier_names = ("head", "head_cls")
 

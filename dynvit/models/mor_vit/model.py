@@ -16,7 +16,7 @@ import torch
 from timm.models.vision_transformer import init_weights_vit_timm
 from torch import Tensor
 
-from dynvit.layers.deit import DeiT
+from dynvit.layers.deit import DEIT_III, DeiT
 from dynvit.layers.intermediates import TokenIntermediates
 from dynvit.layers.no_dropout import remove_idle_dropout
 from dynvit.layers.option_checks import check_choices, check_not_negative, check_positive
@@ -69,6 +69,7 @@ class MoRViT(TokenIntermediates, DeiT):
     """
 
     block_fn = BlockOptions
+    withheld_options = DEIT_III
 
     def __init__(
         self,

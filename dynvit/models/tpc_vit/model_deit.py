@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dynvit.layers.deit import DeiT
+from dynvit.layers.deit import DEIT_III, DeiT
 from dynvit.models.tpc_vit.mixin import ViTPropagationMixin
 from dynvit.models.tpc_vit.options import DEFAULTS, TPCOptions
 from dynvit.registry import register
@@ -24,6 +24,8 @@ class TPCViT(ViTPropagationMixin, DeiT):
 
     options: ``TPCOptions``, whose fields are the model's options in ``timm.create_model``.
     """
+
+    withheld_options = DEIT_III
 
     def __init__(self, mlp_ratio: float = 4.0, options: TPCOptions = DEFAULTS, **backbone: Any) -> None:
         super().__init__(mlp_ratio=mlp_ratio, **backbone)
