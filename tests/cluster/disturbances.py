@@ -8,7 +8,7 @@ import signal
 from pathlib import Path
 
 from farm import Farm
-from scenes import LONG, LONGER, Play, toy, until
+from scenes import LONG, UNTIL_SIGNALLED, Play, toy, until
 
 from studies.engine.launchers.slurm import submissions
 
@@ -16,7 +16,7 @@ from studies.engine.launchers.slurm import submissions
 def a_job_killed(farm: Farm, folder: Path) -> None:
     """By SIGKILL, worker and all; another loses its worker only, as by the out-of-memory killer."""
     play = Play(farm, folder, "killed")
-    driver = play.start(toy(play, "job", **LONG), toy(play, "worker", **LONG))
+    driver = play.start(toy(play, "job", **UNTIL_SIGNALLED), toy(play, "worker", **UNTIL_SIGNALLED))
     play.reach("job", 3)
     play.kill("job")
     os.kill(play.reach("worker", 3).state().pid, signal.SIGKILL)
@@ -28,7 +28,7 @@ def a_job_killed(farm: Farm, folder: Path) -> None:
 def a_task_cancelled(farm: Farm, folder: Path) -> None:
     """One task of an array, by scancel: it saves, and is submitted again; the other does not notice."""
     play = Play(farm, folder, "cancelled")
-    driver = play.start(toy(play, "one", **LONG), toy(play, "other", **LONG))
+    driver = play.start(toy(play, "one", **UNTIL_SIGNALLED), toy(play, "other", **LONG))
     play.reach("one", 3)
     farm.command("scancel", play.job("one"))
     play.check(play.end(driver), {"one": 2, "other": 1})
@@ -52,7 +52,7 @@ def cancelled_while_it_waits(farm: Farm, folder: Path) -> None:
 def preempted_and_requeued(farm: Farm, folder: Path) -> None:
     """By a job of a higher partition: saved, requeued by the job itself, gone on from the checkpoint, same job."""
     play = Play(farm, folder, "preempted", partition="low", exclude="n[1-2,4-5]")
-    driver = play.start(toy(play, "a", **LONG))
+    driver = play.start(toy(play, "a", **UNTIL_SIGNALLED))
     play.reach("a", 3)
     job = play.job("a")
     farm.command("sbatch", "-p", "high", "-w", "n3", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 1")
@@ -90,7 +90,7 @@ def no_scontrol_on_the_node(farm: Farm, folder: Path) -> None:
     (folder / "bin").mkdir()
     (folder / "bin" / "srun").symlink_to(shutil.which("srun") or "")
     play = Play(farm, folder, "alone", setup=[f"export PATH={folder / 'bin'}"])
-    driver = play.start(toy(play, "a", **LONG))
+    driver = play.start(toy(play, "a", **UNTIL_SIGNALLED))
     play.reach("a", 3)
     farm.command("scancel", "--signal=USR2", play.job("a"))
     play.check(play.end(driver), {"a": 2})
@@ -101,7 +101,7 @@ def no_scontrol_on_the_node(farm: Farm, folder: Path) -> None:
 def a_node_killed(farm: Farm, folder: Path) -> None:
     """SLURM takes the node for dead and runs the job again on another one."""
     play = Play(farm, folder, "dead_node", exclude="n[1-3]")
-    driver = play.start(toy(play, "a", **LONGER))
+    driver = play.start(toy(play, "a", **UNTIL_SIGNALLED))
     play.reach("a", 3)
     node = play.node(play.job("a"))
     farm.kill_node(node)
@@ -123,7 +123,7 @@ def held_while_it_still_writes(farm: Farm, folder: Path) -> None:
 def held_and_released(farm: Farm, folder: Path) -> None:
     """A held job is spoken of, not submitted again; released, it goes on."""
     play = Play(farm, folder, "released")
-    driver = play.start(toy(play, "a", **LONG))
+    driver = play.start(toy(play, "a", **UNTIL_SIGNALLED))
     play.reach("a", 3)
     job = play.job("a")
     farm.command("scontrol", "requeuehold", job)

@@ -21,8 +21,9 @@ from studies.engine.storage.trial_folder import TrialFolder
 HERE = Path(__file__).parent
 CALM = {"exclude": "n[3-5]"}
 """Keeps a scene off the nodes that others preempt and kill."""
+UNTIL_SIGNALLED = {"fault": "hang", "attempts": 1, "step": 4, "steps": 6}
+"""A first attempt that does not end by itself, however long it takes to disturb it."""
 LONG = {"steps": 16, "seconds": 0.25}
-LONGER = {"steps": 48, "seconds": 0.25}
 OFTEN = {"poll_seconds": 1, "time": 30, "signal_seconds": 10}
 
 

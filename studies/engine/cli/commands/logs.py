@@ -19,6 +19,8 @@ from studies.engine.storage.results_dir import Store
 from studies.engine.storage.state_watcher import INACTIVE
 from studies.engine.storage.trial_folder import TrialFolder
 
+LAST_ROUNDS = 10
+"""Looks at the log of a trial that has ended and still has a worker."""
 TAIL, SHOWN = 10, 10
 """For a study: lines per trial, trials shown."""
 
@@ -63,8 +65,11 @@ def _show(folder: TrialFolder, attempt: int | None, follow: bool) -> int:
     position = _print(file, 0)
     if not file.exists():
         _wait_in_queue(folder)
+    rounds_after_end = 0
     while follow:
-        ended = folder.state().status in INACTIVE
+        rounds_after_end += folder.state().status in INACTIVE
+        # a worker logs its last line before it gives the trial back; one that was killed never does
+        ended = rounds_after_end and (rounds_after_end > LAST_ROUNDS or not folder.lease_file.exists())
         position = _print(file, position)
         if attempt is None and _latest(folder) > number:
             number, position = _latest(folder), 0
