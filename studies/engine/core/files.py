@@ -107,15 +107,20 @@ def load_json(path: Path) -> dict[str, Any] | None:
     """
     try:
         with open_regular(path) as f:
-            body = f.read(MAX_BYTES + 1)
-        value = json.loads(body) if len(body) <= MAX_BYTES else None
+            size = os.fstat(f.fileno()).st_size
+            body = f.read(size) if size <= MAX_BYTES else b""  # reserving the most would cost more than reading
+        value = json.loads(body)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise DamagedFile(f"cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError):
         raise DamagedFile("is damaged") from None
-    if not isinstance(value, dict) or not is_shallow(value) or (b"\\u" in body and not is_unicode(value)):
+    if (
+        not isinstance(value, dict)
+        or (body.count(b"{") + body.count(b"[") > MAX_DEPTH and not is_shallow(value))
+        or (b"\\u" in body and not is_unicode(value))
+    ):
         raise DamagedFile("is damaged")
     return value
 

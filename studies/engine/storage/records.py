@@ -78,6 +78,7 @@ _STATE: dict[str, Fits] = {
     "pid": is_count,
     "device": is_text,
     "reason": is_text,
+    "permanent": lambda value: isinstance(value, bool),
     "started": is_moment,
     "ended": is_moment,
     "latest": are_numbers,
