@@ -1,6 +1,8 @@
 """Methods of token reduction, one a file: ``dynvit.reduce(model, method="pitome", ratio=0.9)``."""
 
 from dynvit.reducers import controls as controls
+from dynvit.reducers import diffrate as diffrate
+from dynvit.reducers import evit as evit
 from dynvit.reducers import pitome as pitome
 from dynvit.reducers import tome as tome
 from dynvit.reducers import topk as topk

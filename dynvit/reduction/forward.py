@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dynvit.interface import DynamicModel
 from dynvit.layers.intermediates import TokenIntermediates, check_no_mask
+from dynvit.layers.score_predictor import Noise, gumbel
 from dynvit.reduction.block_parts import PreNormParts, Where, parts_of
 from dynvit.reduction.grouping import Grouping, Places
 from dynvit.reduction.reducer import Reducer
@@ -24,6 +25,8 @@ class Reducing(TokenIntermediates, DynamicModel):
     the subclasses of dynvit.reduction.transformers."""
 
     reducer: Reducer
+    noise: Noise = staticmethod(gumbel)
+    """Of training, for methods that draw."""
     sources: SourceMap | None
     """Of the last forward pass under `trace_tokens`: which token each patch went to, and sizes."""
 
@@ -75,7 +78,7 @@ class Reducing(TokenIntermediates, DynamicModel):
             if output is not None:
                 return output
         stream = self.reduce_through(x)
-        return self.forward_head(self.finish(stream), size_BN=stream.size_BN)  # type: ignore[attr-defined]
+        return self.forward_head(self.finish(stream), size_BN=stream.weights())  # type: ignore[attr-defined]
 
     def forward_features(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
         """Normalized tokens: prefix tokens first, then what is left, in no raster order."""
@@ -91,11 +94,13 @@ class Reducing(TokenIntermediates, DynamicModel):
         watched = self.trace is not None or states is not None
         sources = SourceMap(x_BND, prefix) if watched else None
         grid = self.patch_embed.dynamic_feat_size(tuple(images.shape[-2:]))  # type: ignore[attr-defined]
-        places = Places.of(x_BND, prefix, grid, self.plan(x_BND.shape[1] - prefix))
-        stream = self.enter(x_BND)
+        places = Places.of(x_BND, prefix, grid, self.plan(x_BND.shape[1] - prefix), self)
+        stream, most = self.enter(x_BND), places.patches
         for i, kept in enumerate(places.plan):
-            if kept is not None and kept >= stream.x_BND.shape[1] - prefix:
+            # Where images differ in number, what one does must not depend on the others.
+            if kept is not None and kept >= (stream.x_BND.shape[1] - prefix if self.reducer.static else most):
                 kept = None
+            most = most if kept is None else kept
             before = sources.present() if sources is not None and self.reducer.place != "before" else None
             stream, grouping = self._run(i, stream, kept, places)
             if sources is not None:
@@ -104,7 +109,7 @@ class Reducing(TokenIntermediates, DynamicModel):
                 states.append(sources.spread(stream.x_BND))
         if self.trace is not None:
             self.sources = sources
-        return stream
+        return stream.filled(prefix)
 
     def enter(self, x_BND: Tensor) -> Stream:
         return Stream(x_BND)

@@ -28,8 +28,8 @@ class ReducingViT(Reducing):
     def _pool_by_size(self, x_BND: Tensor, size_BN: Tensor) -> Tensor:
         first = 0 if self.pool_include_prefix else self.num_prefix_tokens  # type: ignore[attr-defined]
         if isinstance(self.attn_pool, AttentionPoolLatent):  # type: ignore[attr-defined]
-            bias = size_BN.log().to(x_BND.dtype)[:, None, None] if self.reducer.counts_sizes else None
-            return self.attn_pool(x_BND[:, first:], attn_mask=None if bias is None else bias[..., first:])  # type: ignore[attr-defined,no-any-return]
+            bias = size_BN[:, first:].log().to(x_BND.dtype)[:, None, None]
+            return self.attn_pool(x_BND[:, first:], attn_mask=bias)  # type: ignore[attr-defined,no-any-return]
         if self.attn_pool is not None:  # type: ignore[attr-defined]
             return self.pool(x_BND)  # type: ignore[attr-defined,no-any-return]
         mean_BD = weighted_mean(x_BND[:, first:], size_BN[:, first:])
