@@ -1,5 +1,6 @@
 """Methods of token reduction, one a file: ``dynvit.reduce(model, method="pitome", ratio=0.9)``."""
 
+from dynvit.reducers import ats as ats
 from dynvit.reducers import controls as controls
 from dynvit.reducers import diffrate as diffrate
 from dynvit.reducers import evit as evit
