@@ -1,5 +1,6 @@
 """Methods of token reduction, one a file: ``dynvit.reduce(model, method="pitome", ratio=0.9)``."""
 
+from dynvit.reducers import atc as atc
 from dynvit.reducers import controls as controls
 from dynvit.reducers import pitome as pitome
 from dynvit.reducers import tome as tome

@@ -91,7 +91,7 @@ class Reducing(TokenIntermediates, DynamicModel):
         watched = self.trace is not None or states is not None
         sources = SourceMap(x_BND, prefix) if watched else None
         grid = self.patch_embed.dynamic_feat_size(tuple(images.shape[-2:]))  # type: ignore[attr-defined]
-        places = Places.of(x_BND, prefix, grid, self.plan(x_BND.shape[1] - prefix))
+        places = Places.of(x_BND, prefix, grid, self.plan(x_BND.shape[1] - prefix), self)
         stream = self.enter(x_BND)
         for i, kept in enumerate(places.plan):
             if kept is not None and kept >= stream.x_BND.shape[1] - prefix:

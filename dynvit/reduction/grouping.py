@@ -6,10 +6,10 @@ front and take no part.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class Grouping(NamedTuple):
@@ -19,6 +19,8 @@ class Grouping(NamedTuple):
     whoever is not kept vanishes.
     added: new tokens, behind the kept ones, that stand for no position (EViT's fused token).
     score_BN: what decided, by position; for traces only.
+    mixed_BCD: the new tokens behind the prefix themselves, by methods in which each is a mixture of all; then the rest
+    only says what stands for what in traces.
     """
 
     kept_BK: Tensor
@@ -26,6 +28,7 @@ class Grouping(NamedTuple):
     into_BR: Tensor | None = None
     added: int = 0
     score_BN: Tensor | None = None
+    mixed_BCD: Tensor | None = None
 
     def token_of(self, tokens: int) -> Tensor:
         """The new position of each of the `tokens`, -1 where it vanished: ``int[B, N]``."""
@@ -40,18 +43,19 @@ class Grouping(NamedTuple):
 class Places(NamedTuple):
     """What holds for a whole forward pass. position_N: 0, 1, ... N-1 of the input. row_B1: 0, 1, ... B-1.
     prefix: tokens in front of the patches. grid: rows and columns of patches. plan: patch tokens that are left after
-    each block."""
+    each block. model: the one that is reduced, with the layers that the method added."""
 
     position_N: Tensor
     row_B1: Tensor
     prefix: int
     grid: tuple[int, int]
     plan: tuple[int | None, ...]
+    model: nn.Module
 
     @classmethod
-    def of(cls, x_BND: Tensor, prefix: int, grid: tuple[int, int], plan: tuple[int | None, ...]) -> Places:
+    def of(cls, x_BND: Tensor, prefix: int, grid: tuple[int, int], plan: tuple[int | None, ...], model: Any) -> Places:
         position_N, row_B = (torch.arange(n, device=x_BND.device) for n in (x_BND.shape[1], x_BND.shape[0]))
-        return cls(position_N, row_B.unsqueeze(-1), prefix, grid, plan)
+        return cls(position_N, row_B.unsqueeze(-1), prefix, grid, plan, model)
 
     @property
     def patches(self) -> int:
@@ -62,6 +66,10 @@ class Places(NamedTuple):
     def depth(self) -> int:
         """Blocks of the model."""
         return len(self.plan)
+
+    def turn(self, block: int) -> int:
+        """How many places come before the one at this block."""
+        return sum(kept is not None for kept in self.plan[:block])
 
     def front(self, batch: int) -> Tensor:
         """Positions of the prefix tokens: ``[B, P]``."""
