@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -53,4 +52,4 @@ class Signals(NamedTuple):
 def similarity(a_BSC: Tensor, b_BTC: Tensor) -> Tensor:
     """Products of all pairs ``[B, S, T]``; the published costs leave them out."""
     with exclude_from_macs(), autocast_off(a_BSC):
-        return torch.matmul(a_BSC, b_BTC.transpose(1, 2))
+        return a_BSC.matmul(b_BTC.transpose(1, 2))

@@ -9,11 +9,16 @@ from timm.layers import AttentionPoolLatent
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from dynvit.checkpoint.pos_embed import resize_position_table
 from dynvit.reduction.forward import Reducing
+from dynvit.reduction.stream import Stream
 
 
 class ReducingViT(Reducing):
     """For timm's VisionTransformer and what inherits its `forward_features`."""
+
+    def convert_trunk(self, state_dict: Any) -> dict[str, Tensor]:
+        return resize_position_table(state_dict, self)  # type: ignore[arg-type]
 
     def embed(self, images: Tensor) -> Tensor:
         return self.norm_pre(self.patch_drop(self._pos_embed(self.patch_embed(images))))  # type: ignore[attr-defined,no-any-return]
@@ -28,8 +33,8 @@ class ReducingViT(Reducing):
     def _pool_by_size(self, x_BND: Tensor, size_BN: Tensor) -> Tensor:
         first = 0 if self.pool_include_prefix else self.num_prefix_tokens  # type: ignore[attr-defined]
         if isinstance(self.attn_pool, AttentionPoolLatent):  # type: ignore[attr-defined]
-            bias = size_BN.log().to(x_BND.dtype)[:, None, None] if self.reducer.counts_sizes else None
-            return self.attn_pool(x_BND[:, first:], attn_mask=None if bias is None else bias[..., first:])  # type: ignore[attr-defined,no-any-return]
+            bias = self.reducer.key_bias(Stream(x_BND[:, first:], size_BN[:, first:]))
+            return self.attn_pool(x_BND[:, first:], attn_mask=bias)  # type: ignore[attr-defined,no-any-return]
         if self.attn_pool is not None:  # type: ignore[attr-defined]
             return self.pool(x_BND)  # type: ignore[attr-defined,no-any-return]
         mean_BD = weighted_mean(x_BND[:, first:], size_BN[:, first:])
