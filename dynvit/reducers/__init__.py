@@ -2,7 +2,12 @@
 
 from dynvit.reducers import atc as atc
 from dynvit.reducers import controls as controls
+from dynvit.reducers import dpcknn as dpcknn
+from dynvit.reducers import kmedoids as kmedoids
+from dynvit.reducers import patchmerger as patchmerger
 from dynvit.reducers import pitome as pitome
+from dynvit.reducers import sinkhorn as sinkhorn
+from dynvit.reducers import sit as sit
 from dynvit.reducers import tome as tome
 from dynvit.reducers import topk as topk
 from dynvit.reduction.reduce import reduce

@@ -32,7 +32,8 @@ class Reducing(TokenIntermediates, DynamicModel):
         self.reducer = reducer
         self.plan(self.patch_embed.num_patches)  # type: ignore[attr-defined]
         for name, module in reducer.modules(self, self.patch_embed.num_patches).items():  # type: ignore[attr-defined,arg-type]
-            self.add_module(name, module)  # type: ignore[attr-defined]
+            weight = next(self.parameters())  # type: ignore[attr-defined]
+            self.add_module(name, module.to(weight.device, weight.dtype).train(self.training))  # type: ignore[attr-defined]
 
     @property
     def static_cost(self) -> bool:  # type: ignore[override]
@@ -94,8 +95,6 @@ class Reducing(TokenIntermediates, DynamicModel):
         places = Places.of(x_BND, prefix, grid, self.plan(x_BND.shape[1] - prefix), self)
         stream = self.enter(x_BND)
         for i, kept in enumerate(places.plan):
-            if kept is not None and kept >= stream.x_BND.shape[1] - prefix:
-                kept = None
             before = sources.present() if sources is not None and self.reducer.place != "before" else None
             stream, grouping = self._run(i, stream, kept, places)
             if sources is not None:

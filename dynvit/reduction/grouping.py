@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from dynvit.reduction.counts import Plan, falling
+
 
 class Grouping(NamedTuple):
     """kept_BK: positions of the tokens that remain, in their new order.
@@ -43,18 +45,19 @@ class Grouping(NamedTuple):
 class Places(NamedTuple):
     """What holds for a whole forward pass. position_N: 0, 1, ... N-1 of the input. row_B1: 0, 1, ... B-1.
     prefix: tokens in front of the patches. grid: rows and columns of patches. plan: patch tokens that are left after
-    each block. model: the one that is reduced, with the layers that the method added."""
+    each block, None where none goes. model: the one that is reduced, with the layers that the method added."""
 
     position_N: Tensor
     row_B1: Tensor
     prefix: int
     grid: tuple[int, int]
-    plan: tuple[int | None, ...]
+    plan: Plan
     model: nn.Module
 
     @classmethod
-    def of(cls, x_BND: Tensor, prefix: int, grid: tuple[int, int], plan: tuple[int | None, ...], model: Any) -> Places:
+    def of(cls, x_BND: Tensor, prefix: int, grid: tuple[int, int], plan: Plan, model: Any) -> Places:
         position_N, row_B = (torch.arange(n, device=x_BND.device) for n in (x_BND.shape[1], x_BND.shape[0]))
+        plan = falling(plan, x_BND.shape[1] - prefix)
         return cls(position_N, row_B.unsqueeze(-1), prefix, grid, plan, model)
 
     @property
@@ -66,10 +69,6 @@ class Places(NamedTuple):
     def depth(self) -> int:
         """Blocks of the model."""
         return len(self.plan)
-
-    def turn(self, block: int) -> int:
-        """How many places come before the one at this block."""
-        return sum(kept is not None for kept in self.plan[:block])
 
     def front(self, batch: int) -> Tensor:
         """Positions of the prefix tokens: ``[B, P]``."""

@@ -24,7 +24,11 @@ class Keeping(Reducer):
         check_keep(self.keep)
 
     def plan(self, patches: int, prefix: int, depth: int) -> Plan:
-        return keep_counts(self.keep, check_locations(self.locations, depth, self.first_location()), patches, depth)
+        return keep_counts(self.keep, self.places(depth), patches, depth)
+
+    def places(self, depth: int) -> tuple[int, ...]:
+        """The blocks that reduce."""
+        return check_locations(self.locations, depth, self.first_location())
 
     def first_location(self) -> int:
         """The first block that can reduce."""
