@@ -7,7 +7,6 @@ Sampling is inside the attention: tokens that are not sampled lose their queries
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -15,36 +14,22 @@ import torch
 from torch import Tensor
 
 from dynvit.layers.full_precision import at_least_float32
-from dynvit.reduction.counts import Plan, check_keep, check_locations, keep_counts
 from dynvit.reduction.grouping import Grouping, Places, select
-from dynvit.reduction.reducer import Reducer, ReducingModel
+from dynvit.reduction.keeping import Keeping
+from dynvit.reduction.reducer import ReducingModel
 from dynvit.reduction.signals import Signals
 from dynvit.reduction.stream import Stream
 
 
 @dataclass(frozen=True)
-class ATS(Reducer):
+class ATS(Keeping):
     """Keeps the tokens that are nearest to equal steps of the cumulative score, in their order; each image its own
-    number, batches are filled up."""
-
-    keep: float | Sequence[float] = 0.7
-    """Share of the patches that is the budget of the first place, its square of the second, and so on, of the original
-    count; or a list with a share or a count for each place."""
-    locations: Sequence[int] | None = None
-    """Blocks that reduce, counted from 0; not given: after each quarter of the blocks."""
+    number, at most what `keep` says; batches are filled up."""
 
     name: ClassVar[str] = "ats"
     place: ClassVar = "own"
     needs_class_token: ClassVar[bool] = True
     static: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_keep(self.keep)
-
-    def plan(self, patches: int, prefix: int, depth: int) -> Plan:
-        """At most so many are left."""
-        return keep_counts(self.keep, check_locations(self.locations, depth), patches, depth)
 
     def run_block(
         self, model: ReducingModel, block: int, stream: Stream, kept: int, places: Places

@@ -39,14 +39,17 @@ class EViT(Reducer):
         super().__post_init__()
         check_keep(self.keep)
 
+    @property
+    def added(self) -> int:
+        return int(self.fuse)
+
     def plan(self, patches: int, prefix: int, depth: int) -> Plan:
-        """The fused token not counted."""
         plan: list[int | None] = [None] * depth
         places = check_locations(self.locations, depth)
         for place, value in zip(places, per_location(self.keep, len(places)), strict=True):
             kept = value if isinstance(value, int) else math.ceil(value * patches)
             if kept < patches:
-                plan[place], patches = kept, kept + self.fuse
+                plan[place], patches = kept, kept + self.added
         return tuple(plan)
 
     def group(self, stream: Stream, signals: Signals | None, kept: int, block: int, places: Places) -> Grouping:
@@ -54,7 +57,7 @@ class EViT(Reducer):
         score_BN = signals.class_row()
         top_BK = top_tokens(score_BN[:, places.prefix :], kept) + places.prefix
         kept_BK = torch.cat([places.front(top_BK.shape[0]), top_BK], 1)
-        return Grouping(kept_BK, added=int(self.fuse), score_BN=score_BN)
+        return Grouping(kept_BK, added=self.added, score_BN=score_BN)
 
     def combine(self, stream: Stream, grouping: Grouping, block: int, places: Places) -> Stream:
         x_BKD = select(stream.x_BND, grouping, places)

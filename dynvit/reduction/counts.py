@@ -69,3 +69,12 @@ def ratio_counts(ratio: float, patches: int, depth: int, prefix: int = 0) -> Pla
         left -= math.floor(n - n * ratio)
         plan.append(left)
     return tuple(plan)
+
+
+def falling(plan: Plan, patches: int, added: int = 0) -> Plan:
+    """The plan with None for counts that take nothing away; each reduction adds so many tokens to those it counts."""
+    result: list[int | None] = []
+    for kept in plan:
+        result.append(kept if kept is not None and kept < patches else None)
+        patches = patches if result[-1] is None else result[-1] + added
+    return tuple(result)

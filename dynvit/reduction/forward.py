@@ -14,6 +14,7 @@ from dynvit.interface import DynamicModel
 from dynvit.layers.intermediates import TokenIntermediates, check_no_mask
 from dynvit.layers.score_predictor import Noise, gumbel
 from dynvit.reduction.block_parts import PreNormParts, Where, parts_of
+from dynvit.reduction.counts import falling
 from dynvit.reduction.grouping import Grouping, Places
 from dynvit.reduction.reducer import Reducer
 from dynvit.reduction.source_map import SourceMap
@@ -35,15 +36,17 @@ class Reducing(TokenIntermediates, DynamicModel):
         self.reducer = reducer
         self.plan(self.patch_embed.num_patches)  # type: ignore[attr-defined]
         for name, module in reducer.modules(self, self.patch_embed.num_patches).items():  # type: ignore[attr-defined,arg-type]
-            self.add_module(name, module)  # type: ignore[attr-defined]
+            weight = next(self.parameters())  # type: ignore[attr-defined]
+            self.add_module(name, module.to(weight.device, weight.dtype).train(self.training))  # type: ignore[attr-defined]
 
     @property
     def static_cost(self) -> bool:  # type: ignore[override]
         return self.reducer.static
 
     def plan(self, patches: int) -> tuple[int | None, ...]:
-        """Patch tokens left after the reduction of each block, of an image of so many patches."""
-        return self.reducer.plan(patches, self.tokens_in_front(), len(self.blocks))  # type: ignore[attr-defined]
+        """Patch tokens left after each block, of an image of so many patches; None: the block reduces nothing."""
+        plan = self.reducer.plan(patches, self.tokens_in_front(), len(self.blocks))  # type: ignore[attr-defined]
+        return falling(plan, patches, self.reducer.added)
 
     def convert_official(self, state_dict: Any) -> dict[str, Tensor]:
         return dict(state_dict)  # the official models keep timm's names
@@ -95,12 +98,8 @@ class Reducing(TokenIntermediates, DynamicModel):
         sources = SourceMap(x_BND, prefix) if watched else None
         grid = self.patch_embed.dynamic_feat_size(tuple(images.shape[-2:]))  # type: ignore[attr-defined]
         places = Places.of(x_BND, prefix, grid, self.plan(x_BND.shape[1] - prefix), self)
-        stream, most = self.enter(x_BND), places.patches
+        stream = self.enter(x_BND)
         for i, kept in enumerate(places.plan):
-            # Where images differ in number, what one does must not depend on the others.
-            if kept is not None and kept >= (stream.x_BND.shape[1] - prefix if self.reducer.static else most):
-                kept = None
-            most = most if kept is None else kept
             before = sources.present() if sources is not None and self.reducer.place != "before" else None
             stream, grouping = self._run(i, stream, kept, places)
             if sources is not None:

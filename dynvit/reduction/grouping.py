@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from dynvit.reduction.counts import Plan
+
 
 class Grouping(NamedTuple):
     """kept_BK: positions of the tokens that remain, in their new order.
@@ -20,6 +22,8 @@ class Grouping(NamedTuple):
     weight_BR: how much each of these counts, where one that is kept counts 1; None: 1 too.
     added: new tokens, behind the kept ones, that stand for no position (EViT's fused token).
     score_BN: what decided, by position; for traces only.
+    mixed_BCD: the new tokens behind the prefix themselves, by methods in which each is a mixture of all; then the rest
+    only says what stands for what in traces.
     """
 
     kept_BK: Tensor
@@ -28,6 +32,7 @@ class Grouping(NamedTuple):
     weight_BR: Tensor | None = None
     added: int = 0
     score_BN: Tensor | None = None
+    mixed_BCD: Tensor | None = None
 
     def token_of(self, tokens: int) -> Tensor:
         """The new position of each of the `tokens`, -1 where it vanished: ``int[B, N]``."""
@@ -42,17 +47,17 @@ class Grouping(NamedTuple):
 class Places(NamedTuple):
     """What holds for a whole forward pass. position_N: 0, 1, ... N-1 of the input. row_B1: 0, 1, ... B-1.
     prefix: tokens in front of the patches. grid: rows and columns of patches. plan: patch tokens that are left after
-    each block. model: the one that is reduced, with the layers that the method added."""
+    each block, None where none goes. model: the one that is reduced, with the layers that the method added."""
 
     position_N: Tensor
     row_B1: Tensor
     prefix: int
     grid: tuple[int, int]
-    plan: tuple[int | None, ...]
+    plan: Plan
     model: nn.Module
 
     @classmethod
-    def of(cls, x_BND: Tensor, prefix: int, grid: tuple[int, int], plan: tuple[int | None, ...], model: Any) -> Places:
+    def of(cls, x_BND: Tensor, prefix: int, grid: tuple[int, int], plan: Plan, model: Any) -> Places:
         position_N, row_B = (torch.arange(n, device=x_BND.device) for n in (x_BND.shape[1], x_BND.shape[0]))
         return cls(position_N, row_B.unsqueeze(-1), prefix, grid, plan, model)
 
