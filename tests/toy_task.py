@@ -49,11 +49,14 @@ class Config:
     side: str = ""
     """A folder: who completed what, and whether two ever ran the same trial at once."""
     keep_checkpoint: bool = False
+    """Leave x in last.safetensors."""
+    init: str = field(default="", metadata={"kind": "weights"})
+    """Where x starts: such a file."""
 
 
 def run(config: Config, context: Any) -> dict[str, Any]:
     lock = _enter(config, context)
-    x, best, first = 10.0, float("inf"), 1
+    x, best, first = json.loads(Path(config.init).read_text()) if config.init else 10.0, float("inf"), 1
     saved = context.load()
     if saved is not None:
         x, best, first = json.loads(saved.read_text())
@@ -70,6 +73,8 @@ def run(config: Config, context: Any) -> dict[str, Any]:
             context.save(lambda path, state=state: path.write_text(state))
             if context.should_stop:
                 raise Stopped
+    if config.keep_checkpoint:
+        context.save_artifact("last.safetensors", json.dumps(x).encode())
     _leave(config, context, lock)
     return {
         "metrics": {"best": {"score": -best}, "last": {"score": -loss, "x": x}, "distance": abs(x)},
