@@ -22,6 +22,8 @@ ORDER = {
         ("config",),
         ("checkpoint",),
         ("layers",),
+        ("reduction",),
+        ("reducers",),
         ("models",),
         ("profiling",),
         ("analysis",),

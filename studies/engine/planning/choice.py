@@ -68,8 +68,9 @@ def _none(what: str, name: str, known: Iterable[str]) -> str:
 
 def _override_problems(study: Study, scale: str, overrides: list[Override]) -> Iterator[Problem]:
     parts = study.at(scale).parts
-    for part in parts:
-        patch = override_patch([p.name for p in parts], part.name, overrides)
+    names = {part.name for part in parts}
+    for part in parts if overrides else ():
+        patch = override_patch(names, part.name, overrides)
         varied = {s.key: axis.name for axis in part.axes.values() for level in axis.levels for s in level.patch}
         for one in patch:
             if one.key in varied:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,9 +33,10 @@ def resolve_arms(
     parts: Sequence[Part], resolver: Resolver, overrides: Sequence[Override] = (), smoke: bool = False
 ) -> tuple[ResolvedArm, ...]:
     """Resolve every arm of every valid part: base, levels, then --set, then what --smoke sets."""
+    names = {part.name for part in parts}
     wanted: list[tuple[Part, DesignPoint, Patch]] = []
     for part in parts:
-        over = override_patch([p.name for p in parts], part.name, overrides)
+        over = override_patch(names, part.name, overrides)
         if part.valid:
             wanted += [(part, point, (*part.base, *patches(part, point), *over)) for point in expand(part)]
     resolved = [resolver.resolve(settings) for _, _, settings in wanted]
@@ -51,12 +52,12 @@ def resolve_arms(
     )
 
 
-def override_patch(parts: Iterable[str], part: str, overrides: Iterable[Override]) -> Patch:
+def override_patch(parts: Set[str], part: str, overrides: Iterable[Override]) -> Patch:
     """Return the settings that --set makes in a part: ``KEY=VALUE`` in every part, ``PART.KEY=VALUE`` in one."""
-    return tuple(_override_settings(set(parts), part, overrides))
+    return tuple(_override_settings(parts, part, overrides))
 
 
-def _override_settings(parts: set[str], part: str, overrides: Iterable[Override]) -> Iterator[Any]:
+def _override_settings(parts: Set[str], part: str, overrides: Iterable[Override]) -> Iterator[Any]:
     for key, value in overrides:
         first, _, rest = key.partition(".")
         if first == part and rest:

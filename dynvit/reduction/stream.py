@@ -1,0 +1,49 @@
+"""Stream: the tokens on their way through the blocks, and what is known of each."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from dynvit.reduction.grouping import Grouping
+
+
+class Stream(NamedTuple):
+    """x_BND: tokens, prefix tokens first. size_BN: how many patches each represents; None: 1 each, or not counted.
+
+    home_BN: the position in the input whose place each token has; only kept for backbones whose attention knows
+    positions (rotary, relative).
+    alive_BN: False for a token that only fills up an image that has fewer than others; None: all are real.
+    carry: what a method took from one block for the next.
+    """
+
+    x_BND: Tensor
+    size_BN: Tensor | None = None
+    home_BN: Tensor | None = None
+    alive_BN: Tensor | None = None
+    carry: Tensor | None = None
+
+    def log_sizes(self) -> Tensor | None:
+        """log(size), added to the logits of each key: float and key only, so that attention stays fused."""
+        if self.size_BN is None:
+            return None
+        return self.size_BN.log().to(self.x_BND.dtype).unsqueeze(1).unsqueeze(1)
+
+    def moved(self, grouping: Grouping) -> Stream:
+        """The homes of what remains."""
+        if self.home_BN is None:
+            return self
+        home_BK = self.home_BN.gather(1, grouping.kept_BK)
+        if grouping.added:
+            raise ValueError("a token without a position cannot pass through attention that knows positions")
+        return self._replace(home_BN=home_BK)
+
+
+def key_bias(log_size_B11N: Tensor | None, alive_BN: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    """What is added to the logits of each key ``[B, 1, 1, N]``: log(size), minus infinity for a filler."""
+    if alive_BN is None:
+        return log_size_B11N
+    hidden_B11N = torch.zeros_like(alive_BN, dtype=dtype).masked_fill(~alive_BN, -torch.inf)[:, None, None]
+    return hidden_B11N if log_size_B11N is None else hidden_B11N + log_size_B11N
