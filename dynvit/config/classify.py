@@ -33,6 +33,11 @@ class Config:
     recipe: str = field(default="", metadata={"kind": "recipe"})
     """A preset, dynvit/recipes/NAME.yaml; every other setting overrides it."""
 
+    @property
+    def given_weights(self) -> str:
+        """What the training starts from; empty: random weights."""
+        return self.init
+
     def __post_init__(self) -> None:
         if wrong := "; ".join(refusals(self.data, self.train, self.teacher, self.evaluation, self.source)):
             raise ValueError(wrong)

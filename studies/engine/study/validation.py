@@ -47,9 +47,12 @@ def check(study: Study, document: Document) -> list[Problem]:
     answers = study.task.check([arm.config for arm, _ in complete_arms])
     for (arm, path), answer in zip(complete_arms, answers, strict=True):
         place = (*path, "base") if arm.point.is_baseline else _last_varied(arm, path)
-        if answer.refusal:
-            found.append(document.problem(place, f"arm {arm.point.label}: {answer.refusal}"))
-        found.extend(_models(arm, place, answer, document, reported))
+        for setting, text in _refusals(arm, answer):
+            if (setting, text) not in reported:  # each setting and reason once, though many arms may share them
+                reported.add((setting, text))
+                text = f"arm {arm.point.label}: {text}"
+                issue = setting and SettingIssue(setting, Issue((), text))
+                found.append(_problem(issue, document) if issue else document.problem(place, text))
     return found
 
 
@@ -63,18 +66,13 @@ def _elsewhere(starts: Starts, document: Document) -> Iterator[Problem]:
             yield _problem(SettingIssue(setting, Issue((), f"{label}: {text}")), document)
 
 
-def _models(
-    arm: ResolvedArm, place: KeyPath, answer: Answer, document: Document, reported: set[tuple[Setting | None, str]]
-) -> Iterator[Problem]:
-    """Yield models of an arm that cannot be built: each setting and reason once, though many arms may share them."""
+def _refusals(arm: ResolvedArm, answer: Answer) -> Iterator[tuple[Setting | None, str]]:
+    """Yield why an arm cannot run, each reason with the last setting that it names."""
+    settings = (*arm.part.base, *patches(arm.part, arm.point))
+    for text in answer.refusal.split("; ") if answer.refusal else ():
+        yield next((s for s in reversed(settings) if re.search(rf"\b{re.escape(s.key)}\b", text)), None), text
     for key, text in cannot_be_built(arm.config, answer).items():
-        setting = _setting_of_model((*arm.part.base, *patches(arm.part, arm.point)), key, answer.models[key])
-        if (setting, text) not in reported:
-            reported.add((setting, text))
-            text = f"arm {arm.point.label}: {text}"
-            yield (
-                _problem(SettingIssue(setting, Issue((), text)), document) if setting else document.problem(place, text)
-            )
+        yield _setting_of_model(settings, key, answer.models[key]), text
 
 
 def cannot_be_built(config: Config, answer: Answer) -> dict[str, str]:

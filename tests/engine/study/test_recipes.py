@@ -185,7 +185,7 @@ def test_a_folder_that_is_not_here(tmp_path: Path) -> None:
         ),
         (
             "base: {recipe: deit, train: {accumulate: 3}}\n",
-            r"s\.yaml:4:7  base: arm baseline: train\.batch_size 1024 is not divisible into train\.accumulate 3 parts",
+            r"s\.yaml:4:42  base\.train\.accumulate: arm baseline: train\.batch_size 1024 is not divisible into",
         ),
     ],
 )
