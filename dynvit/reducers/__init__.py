@@ -1,8 +1,11 @@
 """Methods of token reduction, one a file: ``dynvit.reduce(model, method="pitome", ratio=0.9)``."""
 
 from dynvit.reducers import atc as atc
+from dynvit.reducers import ats as ats
 from dynvit.reducers import controls as controls
+from dynvit.reducers import diffrate as diffrate
 from dynvit.reducers import dpcknn as dpcknn
+from dynvit.reducers import evit as evit
 from dynvit.reducers import kmedoids as kmedoids
 from dynvit.reducers import patchmerger as patchmerger
 from dynvit.reducers import pitome as pitome

@@ -60,10 +60,14 @@ class PreNormParts:
         normed_BND = self.normed(block, x_BND)
         q, k, v = self.qkv(block, normed_BND, where)
         bias = self.bias(block, bias, where)
+        return self.attend(block, x_BND, normed_BND, Signals(q, k, v, bias)), Signals(q, k, v, bias)
+
+    def attend(self, block: Any, x_BND: Tensor, normed_BND: Tensor, signals: Signals) -> Tensor:
+        """The tokens after the attention; there may be fewer of them, and of queries, than of keys."""
         dropout = block.attn.attn_drop.p if block.attn.training else 0.0
+        q, k, v, bias = signals
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout)
-        y_BND = self.project(block, mixed.transpose(1, 2).flatten(2), normed_BND)
-        return self.add_attention(block, x_BND, y_BND), Signals(q, k, v, bias)
+        return self.add_attention(block, x_BND, self.project(block, mixed.transpose(1, 2).flatten(2), normed_BND))
 
 
 class PostNormParts(PreNormParts):

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from dynvit.interface import DynamicModel
 from dynvit.layers.intermediates import TokenIntermediates, check_no_mask
+from dynvit.layers.score_predictor import Noise, gumbel
 from dynvit.reduction.block_parts import PreNormParts, Where, parts_of
+from dynvit.reduction.counts import falling
 from dynvit.reduction.grouping import Grouping, Places
 from dynvit.reduction.reducer import Reducer
 from dynvit.reduction.source_map import SourceMap
@@ -24,6 +26,8 @@ class Reducing(TokenIntermediates, DynamicModel):
     the subclasses of dynvit.reduction.transformers."""
 
     reducer: Reducer
+    noise: Noise = staticmethod(gumbel)
+    """Of training, for methods that draw."""
     sources: SourceMap | None
     """Of the last forward pass under `trace_tokens`: which token each patch went to, and sizes."""
 
@@ -40,8 +44,9 @@ class Reducing(TokenIntermediates, DynamicModel):
         return self.reducer.static
 
     def plan(self, patches: int) -> tuple[int | None, ...]:
-        """Patch tokens left after the reduction of each block, of an image of so many patches."""
-        return self.reducer.plan(patches, self.tokens_in_front(), len(self.blocks))  # type: ignore[attr-defined]
+        """Patch tokens left after each block, of an image of so many patches; None: the block reduces nothing."""
+        plan = self.reducer.plan(patches, self.tokens_in_front(), len(self.blocks))  # type: ignore[attr-defined]
+        return falling(plan, patches, self.reducer.added)
 
     def convert_official(self, state_dict: Any) -> dict[str, Tensor]:
         return dict(state_dict)  # the official models keep timm's names
@@ -76,7 +81,7 @@ class Reducing(TokenIntermediates, DynamicModel):
             if output is not None:
                 return output
         stream = self.reduce_through(x)
-        return self.forward_head(self.finish(stream), size_BN=stream.size_BN)  # type: ignore[attr-defined]
+        return self.forward_head(self.finish(stream), size_BN=stream.weights())  # type: ignore[attr-defined]
 
     def forward_features(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
         """Normalized tokens: prefix tokens first, then what is left, in no raster order."""
@@ -103,7 +108,7 @@ class Reducing(TokenIntermediates, DynamicModel):
                 states.append(sources.spread(stream.x_BND, states[-1] if states else x_BND))
         if self.trace is not None:
             self.sources = sources
-        return stream
+        return stream.filled(prefix)
 
     def enter(self, x_BND: Tensor) -> Stream:
         return Stream(x_BND)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dynvit.reduction.counts import Plan, falling
+from dynvit.reduction.counts import Plan
 
 
 class Grouping(NamedTuple):
@@ -19,6 +19,7 @@ class Grouping(NamedTuple):
 
     gone_BR: positions of tokens that are joined to another, into_BR: whose new position that is; None: none joins, and
     whoever is not kept vanishes.
+    weight_BR: how much each of these counts, where one that is kept counts 1; None: 1 too.
     added: new tokens, behind the kept ones, that stand for no position (EViT's fused token).
     score_BN: what decided, by position; for traces only.
     mixed_BCD: the new tokens behind the prefix themselves, by methods in which each is a mixture of all; then the rest
@@ -28,6 +29,7 @@ class Grouping(NamedTuple):
     kept_BK: Tensor
     gone_BR: Tensor | None = None
     into_BR: Tensor | None = None
+    weight_BR: Tensor | None = None
     added: int = 0
     score_BN: Tensor | None = None
     mixed_BCD: Tensor | None = None
@@ -57,7 +59,6 @@ class Places(NamedTuple):
     @classmethod
     def of(cls, x_BND: Tensor, prefix: int, grid: tuple[int, int], plan: Plan, model: Any) -> Places:
         position_N, row_B = (torch.arange(n, device=x_BND.device) for n in (x_BND.shape[1], x_BND.shape[0]))
-        plan = falling(plan, x_BND.shape[1] - prefix)
         return cls(position_N, row_B.unsqueeze(-1), prefix, grid, plan, model)
 
     @property
@@ -86,7 +87,7 @@ def sizes(size_BN: Tensor | None, x_BND: Tensor, grouping: Grouping) -> Tensor:
     size_BK = size_BN.gather(1, grouping.kept_BK)
     if grouping.gone_BR is None or grouping.into_BR is None:
         return size_BK
-    return size_BK.scatter_add_(1, grouping.into_BR, size_BN.gather(1, grouping.gone_BR))
+    return size_BK.scatter_add(1, grouping.into_BR, _brought(size_BN, grouping))
 
 
 def group_mean(x_BND: Tensor, weight_BN: Tensor | None, grouping: Grouping, places: Places) -> tuple[Tensor, Tensor]:
@@ -100,11 +101,18 @@ def group_mean(x_BND: Tensor, weight_BN: Tensor | None, grouping: Grouping, plac
     gone_BR, into_BR, row_B1 = grouping.gone_BR, grouping.into_BR, places.row_B1
     if gone_BR is None or into_BR is None:
         return y_BKD, weight_BK
-    more_BR = weight_BN.gather(1, gone_BR)
+    more_BR = _brought(weight_BN, grouping)
     weight_BK = weight_BK.scatter_add_(1, into_BR, more_BR)
     share_BR1 = more_BR.div(weight_BK.gather(1, into_BR)).to(x_BND.dtype).unsqueeze(-1)
     change_BRD = x_BND[row_B1, gone_BR].sub(y_BKD[row_B1, into_BR]).mul(share_BR1)
     return y_BKD.index_put_((row_B1, into_BR), change_BRD, accumulate=True), weight_BK
+
+
+def _brought(weight_BN: Tensor, grouping: Grouping) -> Tensor:
+    """What each token that goes adds to the weight of the one that it joins."""
+    assert grouping.gone_BR is not None
+    weight_BR = weight_BN.gather(1, grouping.gone_BR)
+    return weight_BR if grouping.weight_BR is None else weight_BR * grouping.weight_BR
 
 
 def by_assignment(kept_BK: Tensor, group_BM: Tensor, places: Places) -> Grouping:

@@ -57,6 +57,11 @@ class Reducer:
     counts_sizes: ClassVar[bool] = False
     """Whether tokens carry how many patches they represent; average pooling weighs by it."""
 
+    @property
+    def added(self) -> int:
+        """Tokens that each reduction puts behind those that are left; `plan` does not count them."""
+        return 0
+
     def __init_subclass__(cls) -> None:
         if cls.name:
             REDUCERS[cls.name] = cls

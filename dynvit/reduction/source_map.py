@@ -28,6 +28,9 @@ class SourceMap:
         if grouping is not None:
             nowhere = F.pad(grouping.token_of(self.home_BN.shape[1]), (0, 1), value=-1)
             self.token_of_patch = nowhere.gather(1, self.token_of_patch % nowhere.shape[1])  # -1 is the last, and stays
+            if alive_BN is not None:
+                filler_BN = self.token_of_patch.ge(0) & ~alive_BN.gather(1, self.token_of_patch.clamp(min=0))
+                self.token_of_patch = self.token_of_patch.masked_fill(filler_BN, -1)
             self.home_BN = F.pad(self.home_BN.gather(1, grouping.kept_BK), (0, grouping.added), value=self.tokens)
             if alive_BN is not None:
                 self.home_BN = self.home_BN.masked_fill(~alive_BN, self.tokens)

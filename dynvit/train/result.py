@@ -8,7 +8,7 @@ from dynvit.analysis.accuracy_fluctuation import fluctuation
 from dynvit.config.classify import Config
 from dynvit.context import Context
 from dynvit.data.batches import Batches
-from dynvit.profiling.macs import complexity
+from dynvit.macs import complexity
 from dynvit.profiling.peak_memory import peak_mb
 from dynvit.train.distributed import ProcessGroup
 from dynvit.train.evaluate import throughput
