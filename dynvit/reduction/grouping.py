@@ -71,6 +71,10 @@ class Places(NamedTuple):
         """Blocks of the model."""
         return len(self.plan)
 
+    def parity(self) -> tuple[int, int]:
+        """The first patch token at an even position, and the first at an odd one."""
+        return self.prefix + self.prefix % 2, self.prefix + 1 - self.prefix % 2
+
     def front(self, batch: int) -> Tensor:
         """Positions of the prefix tokens: ``[B, P]``."""
         return self.position_N.narrow(0, 0, self.prefix).expand(batch, -1)

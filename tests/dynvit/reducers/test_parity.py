@@ -30,21 +30,29 @@ def at_places(*names: str, **renamed: str) -> Callable[[dict[str, Any]], dict[st
 
 
 METHODS = {
+    "mctf": Row(
+        ["mctf_mini_r0.35", "mctf_mini_r5_precise", "mctf_mini224_r40", "mctf_deit_s_r16"],
+        lambda facts: (
+            {"pooling": ("size", "attention")[facts["pooling"]]}
+            | {name: facts[name] for name in ("r", "layers", "ahead")}
+        ),
+    ),
     "pitome": Row(
         ["pitome_mini_r0.9", "pitome_mini224_r0.9", "pitome_deit_s_r0.925"],
         lambda facts: {"ratio": facts["ratio"]},
         exact=False,
     ),
+    "tofu": Row(["tofu_mini_r0.9", "tofu_deit_s_r0.925"], lambda facts: {"ratio": facts["ratio"], "norm": "rewrite"}),
     "topk": Row(["topk_mini224_k0.7"], at_places()),
 }
 FIXTURES = [(method, name) for method, row in METHODS.items() for name in row.fixtures]
 SIZES = ("img_size", "patch_size", "embed_dim", "depth", "num_heads", "num_classes")
 
 
-def reduced(method: str, fixture: parity.Fixture, dtype: torch.dtype = torch.float64) -> Any:
+def reduced(method: str, fixture: parity.Fixture, dtype: torch.dtype = torch.float64, **options: Any) -> Any:
     facts = fixture.facts["model"]
     trunk = timm.create_model("vit_tiny_patch16_224", **{key: facts[key] for key in SIZES}).to(dtype)
-    model = dynvit.reduce(trunk, method, **METHODS[method].options(facts)).to(dtype).eval()
+    model = dynvit.reduce(trunk, method, **METHODS[method].options(facts), **options).to(dtype).eval()
     return dynvit.load_official(model, fixture.state_dict(dtype))
 
 
