@@ -60,11 +60,11 @@ class KMedoids(Keeping):
             assert stream.carry is not None
             weight_BM = stream.carry[:, places.prefix :]
             centre_BK = top_tokens(weight_BM, kept)
-        group_BM = nearest_centre(distance_BMM, centre_BK)
         for _ in range(self.rounds):
             group_BM = nearest_centre(distance_BMM, centre_BK)
             cost_BM = self.costs(distance_BMM, group_BM)
             centre_BK = cheapest(cost_BM if weight_BM is None else cost_BM * weight_BM, group_BM, kept)
+        group_BM = nearest_centre(distance_BMM, centre_BK)
         return by_assignment(centre_BK + places.prefix, group_BM, places)
 
     def costs(self, distance_BMM: Tensor, group_BM: Tensor) -> Tensor:
