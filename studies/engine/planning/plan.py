@@ -230,7 +230,7 @@ def _firsts_to_run(
             else:
                 continue
             waiting.append(first)
-    return list(added.values()), again
+    return [plan.made[name] for name in plan.made if name in added], again
 
 
 def _must_restart(trial: Trial, state: State, stale: set[str], rerun: Rerun | None) -> bool:

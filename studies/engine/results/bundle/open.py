@@ -60,14 +60,16 @@ class Bundle:
 
     def wrong_starts(self) -> Iterator[str]:
         """Yield trials that did not start from what their config names, or from other weights than that trial left."""
-        for trial in self.trials():
+        waiting = self.trials()
+        for trial in waiting:
+            waiting += sorted(self.firsts(trial) - set(waiting))
             taken = (self.result(trial) or {}).get("started_from", {})
             if taken.keys() != self.firsts(trial):
                 yield f"{trial}  started from {_names(taken)}, but its config names {_names(self.firsts(trial))}"
             for first, used in taken.items():
                 left = (self.result(first) or {}).get("kept_weights", used)
                 if not self.result(first):
-                    yield f"{trial}  starts from {first}, which is not in the bundle"
+                    yield f"{trial}  starts from {first}, whose result is not in the bundle"
                 elif left["sha256"] != used["sha256"]:
                     yield f"{trial}  started from other weights than {first} has left: it was trained again since"
 
