@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
-from os.path import isfile  # False for what the file system refuses, where Path.is_file raises
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +89,7 @@ class _StudyParser(PartParser):
         )
 
     def _load_other(self, name: str) -> Study:
-        beside = self.document.file.parent / f"{name}.yaml"
-        return load(beside if isfile(beside) else study_files.find(name), thorough=False)
+        return load(study_files.find(name, self.document.file.resolve().parent), thorough=False)
 
     def _check_keys(self, raw: Mapping[str, Any]) -> None:
         for key in ("study", "task", "seeds"):

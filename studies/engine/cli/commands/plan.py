@@ -94,11 +94,11 @@ def _estimate_json(estimate: Estimate | None) -> dict[str, Any] | None:
         "unprofiled": "uncounted",
         "failures": "refused",
     }
-    return {published.get(name, name): value for name, value in vars(estimate).items()}
+    return {published.get(name, name): value for name, value in vars(estimate).items() if name != "seconds_of"}
 
 
 def _as_json(plan: Plan) -> dict[str, Any]:
-    to_run = {trial.folder_id for trial in plan.to_run}
+    stages = {trial.folder_id: i for i, stage in enumerate(plan.stages) for trial in stage}
     return {
         "study": plan.study.name,
         "label": plan.label,
@@ -119,10 +119,12 @@ def _as_json(plan: Plan) -> dict[str, Any]:
                 "baseline": trial.arm.is_baseline,
                 "seed": trial.seed,
                 "status": plan.state(trial).status,
-                "run": trial.folder_id in to_run,
+                "run": trial.folder_id in stages,
+                "stage": stages.get(trial.folder_id),
+                "starts_from": list(trial.starts),
                 "anew": trial.folder_id in plan.restart,
                 "config": trial.config,
             }
-            for trial in plan.selected
+            for trial in (*plan.selected, *plan.added)
         ],
     }

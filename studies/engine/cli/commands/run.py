@@ -20,7 +20,7 @@ from studies.engine.cli.options import (
     selection_options,
     study_argument,
 )
-from studies.engine.cli.plan_report import warnings
+from studies.engine.cli.plan_report import stage_lines, warnings
 from studies.engine.cli.study_lookup import plan_selection
 from studies.engine.core.formatting import count, duration
 from studies.engine.core.stop import StopRequest
@@ -93,6 +93,8 @@ def command(
     if detach and name != "slurm":
         raise UsageError(f"--detach is for slurm: jobs of {name} end with this command")
     click.echo(f"plan      {_amount(plan)}, {name}" if trials else "plan      nothing to run")
+    for text in stage_lines(plan):
+        click.echo(text)
     if note:
         click.echo(f"          {note}")
     for text in warnings(plan) if trials else ():
