@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-from studies.engine.catalog import description
+from studies.engine.catalog import description, models
 from studies.engine.catalog.child import AnswerError
 from studies.engine.catalog.fingerprint import package_folder
 from studies.engine.core.suggest import suggest_or_list
@@ -30,11 +30,12 @@ Finding = tuple[Literal["fine", "note", "attention"], str, str]
 
 @dataclass(frozen=True)
 class ModelField:
-    """A config field that holds a timm model's name and options."""
+    """A config field that holds the name and the options of a timm model, or of a token reducer."""
 
     key: str
     """Dotted, as in ``model``."""
     given: tuple[str, ...]
+    kind: models.Kind = "model"
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Answer:
     refusal: str | None = None
     """Why its rules (`__post_init__`) refuse the config."""
     models: Mapping[str, str] = field(default_factory=dict)
-    """By model field, why its model cannot be built."""
+    """By field, why its model cannot be built, or its reducer not be applied."""
     cautions: Sequence[str] = ()
     """What is allowed and likely a mistake."""
     work: Mapping[str, Any] | None = None
@@ -173,8 +174,8 @@ def _task_module(path: Path) -> ModuleType:
 
 def _model_fields(config: type, prefix: str = "") -> Iterator[ModelField]:
     for key, (item, kind) in fields(config).items():
-        if item.metadata.get("kind") == "model":
-            yield ModelField(prefix + key, tuple(item.metadata.get("given", GIVEN)))
+        if (what := item.metadata.get("kind")) in ("model", "reducer"):
+            yield ModelField(prefix + key, tuple(item.metadata.get("given", GIVEN)), what)
         elif isinstance(kind, type) and dataclasses.is_dataclass(kind):
             yield from _model_fields(kind, f"{prefix}{key}.")
 
