@@ -2,9 +2,9 @@
 
 from dynvit import models as models  # registers every model with timm
 from dynvit.checkpoint.load import LoadReport, load_official, load_trunk
+from dynvit.macs import Complexity, complexity
 from dynvit.models.tome.model import tome
 from dynvit.output import Output, training_loss
-from dynvit.profiling.macs import Complexity, complexity
 from dynvit.reducers import list_reducers, reduce
 from dynvit.registry import list_models
 from dynvit.tokens import TokenTrace, trace_tokens

@@ -22,6 +22,7 @@ ORDER = {
         ("config",),
         ("checkpoint",),
         ("layers",),
+        ("macs",),
         ("reduction",),
         ("reducers",),
         ("models",),

@@ -7,7 +7,7 @@ from typing import Any
 
 from dynvit.config.data import Data
 from dynvit.config.evaluation import Evaluation
-from dynvit.config.model import MODEL_FIELD, REDUCER_FIELD
+from dynvit.config.model import MODEL_FIELD, REDUCER_FIELD, WEIGHTS_FIELD
 from dynvit.config.rules import refusals
 from dynvit.config.source import Source
 from dynvit.config.teacher import Teacher
@@ -29,9 +29,10 @@ class Config:
     Its speed is measured in turn with the model that keeps all its tokens."""
     keep_checkpoint: bool = False
     """Leave the final checkpoint, last.safetensors and best.safetensors: timm.create_model(checkpoint_path=...)."""
-    init: str = ""
+    init: str = field(default="", metadata=WEIGHTS_FIELD)
     """Initial weights: `timm` (the model's or its backbone's, from the hub), a file of the model or of its backbone,
-    `official FILE` with the authors' names, a trial's folder. Identified by its path."""
+    `official FILE` with the authors' names, a trial's folder, all identified by their path; or an arm,
+    `{part: PART, AXIS: LEVEL}`, which is trained first."""
     recipe: str = field(default="", metadata={"kind": "recipe"})
     """A preset, dynvit/recipes/NAME.yaml; every other setting overrides it."""
 

@@ -1,4 +1,5 @@
-"""Metadata of config fields that hold the name and the options of a timm model, or of a token reducer."""
+"""Metadata of config fields that hold the name and the options of a timm model or of a token reducer, or say where
+weights come from."""
 
 from __future__ import annotations
 
@@ -9,3 +10,5 @@ MODEL_FIELD = {"kind": "model", "given": GIVEN}
 REDUCER_FIELD = {"kind": "reducer", "given": ()}
 """Metadata of a field, at the top of a config, that holds a token reducer's name and options; it stands in resolved
 configs, and thus in trials' identity, only where a reducer is named."""
+WEIGHTS_FIELD = {"kind": "weights"}
+"""A file, which a study file may name by the arm that leaves it. model: the field beside it whose model they are of."""

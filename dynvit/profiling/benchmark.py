@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from dynvit.config.cost import Config
 from dynvit.context import Context
 from dynvit.interface import interface_of
+from dynvit.macs import complexity, count_macs, evaluating, parameters
 from dynvit.models.build import build_reduced
 from dynvit.profiling.activation_memory import forward_peak
 from dynvit.profiling.hardware import hardware_info
 from dynvit.profiling.interleaved_timing import PairedTiming, fits_in_memory, largest_batch, time_pair
-from dynvit.profiling.macs import complexity, count_macs, evaluating, parameters
 from dynvit.profiling.norm_ops import NormCounter
 from dynvit.profiling.peak_memory import peak_mb, reset_peak
 from dynvit.profiling.traced_ops import trace_ops

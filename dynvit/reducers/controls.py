@@ -6,36 +6,21 @@ A method is worth its name where it keeps more accuracy than these two at the sa
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import ClassVar
 
 import torch
 
-from dynvit.reduction.counts import Plan, check_keep, check_locations, keep_counts
 from dynvit.reduction.grouping import Grouping, Places
-from dynvit.reduction.reducer import Reducer
+from dynvit.reduction.keeping import Keeping
 from dynvit.reduction.signals import Signals
 from dynvit.reduction.stream import Stream
 
 
 @dataclass(frozen=True)
-class _Fixed(Reducer):
+class _Fixed(Keeping):
     """Keeps the same patches of every image."""
-
-    keep: float | Sequence[float] = 0.7
-    """Share of the patches left after the first place, its square after the second, and so on, of the original count;
-    or a list with a share or a count for each place."""
-    locations: Sequence[int] | None = None
-    """Blocks that reduce, counted from 0; not given: after each quarter of the blocks."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_keep(self.keep)
-
-    def plan(self, patches: int, prefix: int, depth: int) -> Plan:
-        return keep_counts(self.keep, check_locations(self.locations, depth), patches, depth)
 
     def group(self, stream: Stream, signals: Signals | None, kept: int, block: int, places: Places) -> Grouping:
         B = stream.x_BND.shape[0]

@@ -14,17 +14,19 @@ def default_locations(depth: int) -> tuple[int, ...]:
     return tuple(sorted({depth * quarter // 4 for quarter in (1, 2, 3)}))
 
 
-def check_locations(locations: Sequence[int] | None, depth: int, first: int = 0) -> tuple[int, ...]:
+def check_locations(
+    locations: Sequence[int] | None, depth: int, first: int = 0, name: str = "locations"
+) -> tuple[int, ...]:
     """The places; ValueError unless they are rising block numbers of the model. first: the earliest that is possible.
-    None: `default_locations`."""
+    None: `default_locations`. name: of the option, for messages."""
     if locations is None:
         return tuple(place for place in default_locations(depth) if place >= first)
     places = tuple(locations)
     if list(places) != sorted(set(places)):
-        raise ValueError(f"locations must be increasing block numbers, got {list(places)}")
+        raise ValueError(f"{name} must be increasing block numbers, got {list(places)}")
     wrong = [place for place in places if not first <= place < depth]
     if wrong:
-        raise ValueError(f"locations must be blocks of this model, {first} to {depth - 1}, got {wrong[0]}")
+        raise ValueError(f"{name} must be blocks of this model, {first} to {depth - 1}, got {wrong[0]}")
     return places
 
 
@@ -44,15 +46,20 @@ def keep_counts(keep: float | Sequence[float], locations: Sequence[int], patches
     all of them).
     """
     plan: list[int | None] = [None] * depth
-    values = list(keep) if isinstance(keep, Sequence) else [keep ** (i + 1) for i in range(len(locations))]
-    if len(values) == 1 and len(locations) > 1 and not isinstance(values[0], int):
-        values = [values[0] ** (i + 1) for i in range(len(locations))]
-    if len(values) != len(locations):
-        raise ValueError(f"keep has {len(values)} entries, needed is one for each of {len(locations)} locations")
-    for place, value in zip(locations, values, strict=True):
-        listed = isinstance(keep, Sequence) and isinstance(value, int)
-        plan[place] = max(int(value) if listed else int(patches * value), 1)
+    one = not isinstance(keep, Sequence) or len(keep) == 1
+    for i, (place, value) in enumerate(zip(locations, per_location(keep, len(locations)), strict=True)):
+        plan[place] = value if isinstance(value, int) else max(int(patches * value ** (i + 1 if one else 1)), 1)
     return tuple(plan)
+
+
+def per_location(keep: float | Sequence[float], locations: int) -> list[float]:
+    """A value for each place, the same for all or as listed; ValueError for a list of another length. Of the values
+    whole numbers are counts, others shares."""
+    values = list(keep) if isinstance(keep, Sequence) else [float(keep)]
+    values = values * locations if len(values) == 1 else values
+    if len(values) != locations:
+        raise ValueError(f"keep has {len(values)} entries, needed is one for each of {locations} locations")
+    return values
 
 
 def ratio_counts(ratio: float, patches: int, depth: int, prefix: int = 0) -> Plan:
@@ -64,3 +71,12 @@ def ratio_counts(ratio: float, patches: int, depth: int, prefix: int = 0) -> Pla
         left -= math.floor(n - n * ratio)
         plan.append(left)
     return tuple(plan)
+
+
+def falling(plan: Plan, patches: int, added: int = 0) -> Plan:
+    """The plan with None for counts that take nothing away; each reduction adds so many tokens to those it counts."""
+    result: list[int | None] = []
+    for kept in plan:
+        result.append(kept if kept is not None and kept < patches else None)
+        patches = patches if result[-1] is None else result[-1] + added
+    return tuple(result)

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from dynvit.interface import DynamicModel
 from dynvit.layers.intermediates import TokenIntermediates, check_no_mask
+from dynvit.layers.score_predictor import Noise, gumbel
 from dynvit.reduction.block_parts import PreNormParts, Where, parts_of
+from dynvit.reduction.counts import falling
 from dynvit.reduction.grouping import Grouping, Places
 from dynvit.reduction.reducer import Reducer
 from dynvit.reduction.source_map import SourceMap
@@ -24,6 +26,8 @@ class Reducing(TokenIntermediates, DynamicModel):
     the subclasses of dynvit.reduction.transformers."""
 
     reducer: Reducer
+    noise: Noise = staticmethod(gumbel)
+    """Of training, for methods that draw."""
     sources: SourceMap | None
     """Of the last forward pass under `trace_tokens`: which token each patch went to, and sizes."""
 
@@ -32,15 +36,17 @@ class Reducing(TokenIntermediates, DynamicModel):
         self.reducer = reducer
         self.plan(self.patch_embed.num_patches)  # type: ignore[attr-defined]
         for name, module in reducer.modules(self, self.patch_embed.num_patches).items():  # type: ignore[attr-defined,arg-type]
-            self.add_module(name, module)  # type: ignore[attr-defined]
+            weight = next(self.parameters())  # type: ignore[attr-defined]
+            self.add_module(name, module.to(weight.device, weight.dtype).train(self.training))  # type: ignore[attr-defined]
 
     @property
     def static_cost(self) -> bool:  # type: ignore[override]
         return self.reducer.static
 
     def plan(self, patches: int) -> tuple[int | None, ...]:
-        """Patch tokens left after the reduction of each block, of an image of so many patches."""
-        return self.reducer.plan(patches, self.tokens_in_front(), len(self.blocks))  # type: ignore[attr-defined]
+        """Patch tokens left after each block, of an image of so many patches; None: the block reduces nothing."""
+        plan = self.reducer.plan(patches, self.tokens_in_front(), len(self.blocks))  # type: ignore[attr-defined]
+        return falling(plan, patches, self.reducer.added)
 
     def convert_official(self, state_dict: Any) -> dict[str, Tensor]:
         return dict(state_dict)  # the official models keep timm's names
@@ -75,7 +81,7 @@ class Reducing(TokenIntermediates, DynamicModel):
             if output is not None:
                 return output
         stream = self.reduce_through(x)
-        return self.forward_head(self.finish(stream), size_BN=stream.size_BN)  # type: ignore[attr-defined]
+        return self.forward_head(self.finish(stream), size_BN=stream.weights())  # type: ignore[attr-defined]
 
     def forward_features(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
         """Normalized tokens: prefix tokens first, then what is left, in no raster order."""
@@ -91,20 +97,18 @@ class Reducing(TokenIntermediates, DynamicModel):
         watched = self.trace is not None or states is not None
         sources = SourceMap(x_BND, prefix) if watched else None
         grid = self.patch_embed.dynamic_feat_size(tuple(images.shape[-2:]))  # type: ignore[attr-defined]
-        places = Places.of(x_BND, prefix, grid, self.plan(x_BND.shape[1] - prefix))
+        places = Places.of(x_BND, prefix, grid, self.plan(x_BND.shape[1] - prefix), self)
         stream = self.enter(x_BND)
         for i, kept in enumerate(places.plan):
-            if kept is not None and kept >= stream.x_BND.shape[1] - prefix:
-                kept = None
             before = sources.present() if sources is not None and self.reducer.place != "before" else None
             stream, grouping = self._run(i, stream, kept, places)
             if sources is not None:
                 self._watch(sources, before, grouping, stream)
             if states is not None and sources is not None:
-                states.append(sources.spread(stream.x_BND))
+                states.append(sources.spread(stream.x_BND, states[-1] if states else x_BND))
         if self.trace is not None:
             self.sources = sources
-        return stream
+        return stream.filled(prefix)
 
     def enter(self, x_BND: Tensor) -> Stream:
         return Stream(x_BND)

@@ -6,10 +6,12 @@ front and take no part.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from dynvit.reduction.counts import Plan
 
 
 class Grouping(NamedTuple):
@@ -17,15 +19,20 @@ class Grouping(NamedTuple):
 
     gone_BR: positions of tokens that are joined to another, into_BR: whose new position that is; None: none joins, and
     whoever is not kept vanishes.
+    weight_BR: how much each of these counts, where one that is kept counts 1; None: 1 too.
     added: new tokens, behind the kept ones, that stand for no position (EViT's fused token).
     score_BN: what decided, by position; for traces only.
+    mixed_BCD: the new tokens behind the prefix themselves, by methods in which each is a mixture of all; then the rest
+    only says what stands for what in traces.
     """
 
     kept_BK: Tensor
     gone_BR: Tensor | None = None
     into_BR: Tensor | None = None
+    weight_BR: Tensor | None = None
     added: int = 0
     score_BN: Tensor | None = None
+    mixed_BCD: Tensor | None = None
 
     def token_of(self, tokens: int) -> Tensor:
         """The new position of each of the `tokens`, -1 where it vanished: ``int[B, N]``."""
@@ -40,18 +47,19 @@ class Grouping(NamedTuple):
 class Places(NamedTuple):
     """What holds for a whole forward pass. position_N: 0, 1, ... N-1 of the input. row_B1: 0, 1, ... B-1.
     prefix: tokens in front of the patches. grid: rows and columns of patches. plan: patch tokens that are left after
-    each block."""
+    each block, None where none goes. model: the one that is reduced, with the layers that the method added."""
 
     position_N: Tensor
     row_B1: Tensor
     prefix: int
     grid: tuple[int, int]
-    plan: tuple[int | None, ...]
+    plan: Plan
+    model: nn.Module
 
     @classmethod
-    def of(cls, x_BND: Tensor, prefix: int, grid: tuple[int, int], plan: tuple[int | None, ...]) -> Places:
+    def of(cls, x_BND: Tensor, prefix: int, grid: tuple[int, int], plan: Plan, model: Any) -> Places:
         position_N, row_B = (torch.arange(n, device=x_BND.device) for n in (x_BND.shape[1], x_BND.shape[0]))
-        return cls(position_N, row_B.unsqueeze(-1), prefix, grid, plan)
+        return cls(position_N, row_B.unsqueeze(-1), prefix, grid, plan, model)
 
     @property
     def patches(self) -> int:
@@ -62,6 +70,10 @@ class Places(NamedTuple):
     def depth(self) -> int:
         """Blocks of the model."""
         return len(self.plan)
+
+    def parity(self) -> tuple[int, int]:
+        """The first patch token at an even position, and the first at an odd one."""
+        return self.prefix + self.prefix % 2, self.prefix + 1 - self.prefix % 2
 
     def front(self, batch: int) -> Tensor:
         """Positions of the prefix tokens: ``[B, P]``."""
@@ -79,7 +91,7 @@ def sizes(size_BN: Tensor | None, x_BND: Tensor, grouping: Grouping) -> Tensor:
     size_BK = size_BN.gather(1, grouping.kept_BK)
     if grouping.gone_BR is None or grouping.into_BR is None:
         return size_BK
-    return size_BK.scatter_add_(1, grouping.into_BR, size_BN.gather(1, grouping.gone_BR))
+    return size_BK.scatter_add(1, grouping.into_BR, _brought(size_BN, grouping))
 
 
 def group_mean(x_BND: Tensor, weight_BN: Tensor | None, grouping: Grouping, places: Places) -> tuple[Tensor, Tensor]:
@@ -93,11 +105,18 @@ def group_mean(x_BND: Tensor, weight_BN: Tensor | None, grouping: Grouping, plac
     gone_BR, into_BR, row_B1 = grouping.gone_BR, grouping.into_BR, places.row_B1
     if gone_BR is None or into_BR is None:
         return y_BKD, weight_BK
-    more_BR = weight_BN.gather(1, gone_BR)
+    more_BR = _brought(weight_BN, grouping)
     weight_BK = weight_BK.scatter_add_(1, into_BR, more_BR)
     share_BR1 = more_BR.div(weight_BK.gather(1, into_BR)).to(x_BND.dtype).unsqueeze(-1)
     change_BRD = x_BND[row_B1, gone_BR].sub(y_BKD[row_B1, into_BR]).mul(share_BR1)
     return y_BKD.index_put_((row_B1, into_BR), change_BRD, accumulate=True), weight_BK
+
+
+def _brought(weight_BN: Tensor, grouping: Grouping) -> Tensor:
+    """What each token that goes adds to the weight of the one that it joins."""
+    assert grouping.gone_BR is not None
+    weight_BR = weight_BN.gather(1, grouping.gone_BR)
+    return weight_BR if grouping.weight_BR is None else weight_BR * grouping.weight_BR
 
 
 def by_assignment(kept_BK: Tensor, group_BM: Tensor, places: Places) -> Grouping:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from dynvit.layers.option_checks import check_choices
@@ -56,12 +57,17 @@ class Reducer:
     counts_sizes: ClassVar[bool] = False
     """Whether tokens carry how many patches they represent; average pooling weighs by it."""
 
+    @property
+    def added(self) -> int:
+        """Tokens that each reduction puts behind those that are left; `plan` does not count them."""
+        return 0
+
     def __init_subclass__(cls) -> None:
         if cls.name:
             REDUCERS[cls.name] = cls
 
     def __post_init__(self) -> None:
-        check_choices(type(self).__init__, {field.name: getattr(self, field.name) for field in fields(self)})
+        check_choices(type(self), {field.name: getattr(self, field.name) for field in fields(self)})
 
     # ---- what a method defines
 
@@ -80,6 +86,8 @@ class Reducer:
 
     def combine(self, stream: Stream, grouping: Grouping, block: int, places: Places) -> Stream:
         """The tokens after the reduction. Here: of each group the one that is kept, or the mean by size."""
+        if grouping.mixed_BCD is not None:
+            return stream._replace(x_BND=torch.cat([stream.x_BND[:, : places.prefix], grouping.mixed_BCD], 1))
         if grouping.gone_BR is None:
             x_BKD, size_BK = select(stream.x_BND, grouping, places), stream.size_BN
             size_BK = None if size_BK is None else size_BK.gather(1, grouping.kept_BK)

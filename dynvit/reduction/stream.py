@@ -31,6 +31,19 @@ class Stream(NamedTuple):
             return None
         return self.size_BN.log().to(self.x_BND.dtype).unsqueeze(1).unsqueeze(1)
 
+    def weights(self) -> Tensor | None:
+        """How much each token counts in a mean over tokens; None: all the same."""
+        if self.alive_BN is None:
+            return self.size_BN
+        return self.alive_BN.float() if self.size_BN is None else self.size_BN * self.alive_BN
+
+    def filled(self, prefix: int) -> Stream:
+        """Fillers repeat the first patch token, which no maximum over tokens notices."""
+        if self.alive_BN is None:
+            return self
+        first_B1D = self.x_BND[:, prefix : prefix + 1]
+        return self._replace(x_BND=torch.where(self.alive_BN.unsqueeze(-1), self.x_BND, first_B1D))
+
     def moved(self, grouping: Grouping) -> Stream:
         """The homes of what remains."""
         if self.home_BN is None:

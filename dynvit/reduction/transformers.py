@@ -33,8 +33,10 @@ class ReducingViT(Reducing):
     def _pool_by_size(self, x_BND: Tensor, size_BN: Tensor) -> Tensor:
         first = 0 if self.pool_include_prefix else self.num_prefix_tokens  # type: ignore[attr-defined]
         if isinstance(self.attn_pool, AttentionPoolLatent):  # type: ignore[attr-defined]
-            bias = self.reducer.key_bias(Stream(x_BND[:, first:], size_BN[:, first:]))
-            return self.attn_pool(x_BND[:, first:], attn_mask=bias)  # type: ignore[attr-defined,no-any-return]
+            size_BN, x_BND = size_BN[:, first:], x_BND[:, first:]
+            alive_BN = None if self.reducer.static else size_BN > 0
+            bias = self.attention_bias(Stream(x_BND, size_BN, alive_BN=alive_BN))
+            return self.attn_pool(x_BND, attn_mask=bias)  # type: ignore[attr-defined,no-any-return]
         if self.attn_pool is not None:  # type: ignore[attr-defined]
             return self.pool(x_BND)  # type: ignore[attr-defined,no-any-return]
         mean_BD = weighted_mean(x_BND[:, first:], size_BN[:, first:])

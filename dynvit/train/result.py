@@ -8,9 +8,9 @@ from dynvit.analysis.accuracy_fluctuation import fluctuation
 from dynvit.config.classify import Config
 from dynvit.context import Context
 from dynvit.data.batches import Batches, fitting
+from dynvit.macs import complexity, evaluating
 from dynvit.models.build import build_model
 from dynvit.profiling.interleaved_timing import time_pair
-from dynvit.profiling.macs import complexity, evaluating
 from dynvit.profiling.peak_memory import peak_mb
 from dynvit.train.distributed import ProcessGroup
 from dynvit.train.evaluate import autocast, throughput

@@ -35,8 +35,10 @@ def points(part: Part, resolver: Resolver, over: Patch = ()) -> tuple[DesignPoin
 
 
 def lacks(part: Part, coords: Coords, resolver: Resolver, over: Patch = ()) -> frozenset[str]:
-    """Return the axes with a level in `coords` that set only options which the model or reducer there does not have."""
-    levels = {name: part.axes[name].level(level).patch for name, level in coords if level is not None}
+    """Return the axes with a level in `coords` that set, at all levels, only options which the model or reducer there
+    does not have."""
+    acting = [name for name, level in coords if level is not None]
+    levels = {name: tuple(s for level in part.axes[name].levels for s in level.patch) for name in acting}
     optional = {name: found for name, found in levels.items() if found and resolver.options_only(found)}
     if not optional:
         return frozenset()

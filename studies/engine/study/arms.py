@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from typing import Any
 
 from studies.engine.core.trial import Config
 from studies.engine.study.acting_axes import points, settings
 from studies.engine.study.design import DesignPoint
-from studies.engine.study.parts import Part, Patch
+from studies.engine.study.parts import Part, Patch, Setting
 from studies.engine.study.resolver import Resolver, SettingIssue
 from studies.engine.study.settings import patch, setting
 
@@ -28,6 +28,13 @@ class ResolvedArm:
     """The config when only the models are named."""
     issues: tuple[SettingIssue, ...]
     """Settings that the task or its model does not take."""
+    references: Mapping[str, Setting] = field(default_factory=dict)
+    """Settings that name another trial as the origin of weights, by config key."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Part and label."""
+        return self.part.name, self.point.label
 
 
 def resolve_arms(
@@ -48,7 +55,7 @@ def resolve_arms(
         for i, ((_, _, found), own) in enumerate(zip(wanted, further, strict=True)):
             resolved[i] = resolver.resolve((*found, *patch({**task.smoke, **own}, ("--smoke",))))
     return tuple(
-        ResolvedArm(part, point, found.config, found.defaults, found.issues)
+        ResolvedArm(part, point, found.config, found.defaults, found.issues, found.references)
         for (part, point, _), found in zip(wanted, resolved, strict=True)
     )
 

@@ -20,6 +20,7 @@ from studies.engine.study.model import Study
 from studies.engine.study.parts import KeyPath, Part, Setting
 from studies.engine.study.resolver import Resolver, SettingIssue
 from studies.engine.study.scales import SCALE_KEYS
+from studies.engine.study.starts import Starts
 
 
 def check(study: Study, document: Document) -> list[Problem]:
@@ -29,7 +30,8 @@ def check(study: Study, document: Document) -> list[Problem]:
     reported: set[tuple[Setting | None, str]] = set()
     for scale, scaled in study.scaled.items():
         arms: dict[str, list[ResolvedArm]] = {part.name: [] for part in scaled.parts}
-        for arm in study.arms(scale):
+        starts = Starts(study, scale)
+        for arm in starts.arms:
             arms[arm.part.name].append(arm)
         for part in scaled.parts:
             path: KeyPath = ("parts", part.name) if "parts" in document.value else ()
@@ -42,6 +44,7 @@ def check(study: Study, document: Document) -> list[Problem]:
             found.extend(wrong or _twins(arms[part.name], path, document))
             if not wrong:
                 complete_arms += [(arm, path) for arm in arms[part.name]]
+        found.extend(_elsewhere(starts, document))
     answers = study.task.check([arm.config for arm, _ in complete_arms])
     for (arm, path), answer in zip(complete_arms, answers, strict=True):
         place = (*path, "base") if arm.point.is_baseline else _last_varied(arm, path)
@@ -63,6 +66,16 @@ def _once(arms: Sequence[ResolvedArm]) -> Iterator[SettingIssue]:
         elif found.setting not in unknown or "?" in found.issue.text:
             unknown[found.setting] = found
     yield from unknown.values()
+
+
+def _elsewhere(starts: Starts, document: Document) -> Iterator[Problem]:
+    """Yield what is wrong with arms of other studies from which arms of this one start."""
+    for setting, start in starts.elsewhere():
+        answer = start.starts.study.task.check([start.arm.config])[0]
+        wrong = [issue.text for _, issue in start.arm.issues] or [answer.refusal or ""]
+        if text := next(filter(None, [*wrong, *cannot_be_built(start.arm.config, answer).values()]), ""):
+            label = f"{start.starts.study.name}, arm {' '.join(start.key)}"
+            yield _problem(SettingIssue(setting, Issue((), f"{label}: {text}")), document)
 
 
 def _refusals(arm: ResolvedArm, answer: Answer) -> Iterator[tuple[Setting | None, str]]:

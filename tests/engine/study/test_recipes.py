@@ -71,7 +71,7 @@ def test_every_recipe_is_tried_here() -> None:
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_a_recipe_fits_the_task_and_its_model(name: str) -> None:
     resolver = Resolver(load_task("classify"))
-    config, _, issues = resolver.resolve(patch({"recipe": name, "model.name": MODELS[name]}, ("base",)))
+    config, _, issues, _ = resolver.resolve(patch({"recipe": name, "model.name": MODELS[name]}, ("base",)))
     assert [issue.text for _, issue in issues] == []
     assert resolver.task.check([config])[0].refusal is None
     assert recipes.overridden(config, name) == []
@@ -122,7 +122,8 @@ def test_a_studys_own_settings_stand_above_wherever_they_stand() -> None:
 
 
 def test_no_recipe_changes_nothing() -> None:
-    assert resolved({"recipe": ""}) == resolved({}) == Resolver(load_task("classify")).task_defaults
+    assert resolved({"recipe": ""}) == resolved({})
+    assert {**resolved({}), "reducer": {"name": ""}} == Resolver(load_task("classify")).task_defaults
 
 
 def study(tmp_path: Path, text: str) -> Path:
