@@ -42,7 +42,7 @@ class ToMe(Reducer):
     def plan(self, patches: int, prefix: int, depth: int) -> Plan:
         plan = []
         for r in merge_schedule(self.r, self.inflect, depth):
-            patches -= mergeable(patches, prefix, r)
+            patches -= mergeable(patches, r)
             plan.append(patches)
         return tuple(plan)
 
@@ -55,15 +55,14 @@ class ToMe(Reducer):
         return stream.log_sizes() if self.proportional else None
 
 
-def mergeable(patches: int, prefix: int, r: int) -> int:
+def mergeable(patches: int, r: int) -> int:
     """How many tokens can go: at most half of those that are not prefix."""
-    return max(min(r, patches // 2), 0)
+    return min(r, patches // 2)
 
 
 def match(metric_BND: Tensor, r: int, places: Places) -> Grouping:
     """The r most similar pairs, by the cosine of what the tokens are compared by (of length 1)."""
-    prefix = places.prefix
-    even, odd = prefix + prefix % 2, prefix + 1 - prefix % 2
+    prefix, (even, odd) = places.prefix, places.parity()
     best_BS, partner_BS = similarity(metric_BND[:, even::2], metric_BND[:, odd::2]).max(-1)
     order_BS = top_tokens(best_BS, best_BS.shape[1])
     (B, S), T = order_BS.shape, metric_BND[:, odd::2].shape[1]

@@ -41,6 +41,21 @@ class PreNormParts:
         """Queries, keys and values ``[B, H, N, C]``."""
         return split_qkv(block.attn, block.attn.qkv(normed_BND))
 
+    def queries_keys(self, block: Any, normed_BND: Tensor, where: Where) -> tuple[Tensor, Tensor]:
+        """Queries and keys without the cost of values."""
+        attn = block.attn
+        width = 2 * attn.num_heads * attn.head_dim
+        bias = attn.qkv.bias if attn.qkv.bias is None else attn.qkv.bias[:width]
+        qk = F.linear(normed_BND, attn.qkv.weight[:width], bias)
+        q, k = qk.unflatten(-1, (2, attn.num_heads, attn.head_dim)).permute(2, 0, 3, 1, 4).unbind(0)
+        return attn.q_norm(q), attn.k_norm(k)
+
+    def values(self, block: Any, normed_BND: Tensor) -> Tensor:
+        """Values, heads side by side: ``[B, N, H C]``."""
+        attn = block.attn
+        first = 2 * attn.num_heads * attn.head_dim
+        return F.linear(normed_BND, attn.qkv.weight[first:], None if attn.qkv.bias is None else attn.qkv.bias[first:])
+
     def bias(self, block: Any, bias: Tensor | None, where: Where) -> Tensor | None:
         """All that is added to the logits: `bias` and what the block itself adds."""
         return bias

@@ -14,17 +14,19 @@ def default_locations(depth: int) -> tuple[int, ...]:
     return tuple(sorted({depth * quarter // 4 for quarter in (1, 2, 3)}))
 
 
-def check_locations(locations: Sequence[int] | None, depth: int, first: int = 0) -> tuple[int, ...]:
+def check_locations(
+    locations: Sequence[int] | None, depth: int, first: int = 0, name: str = "locations"
+) -> tuple[int, ...]:
     """The places; ValueError unless they are rising block numbers of the model. first: the earliest that is possible.
-    None: `default_locations`."""
+    None: `default_locations`. name: of the option, for messages."""
     if locations is None:
         return tuple(place for place in default_locations(depth) if place >= first)
     places = tuple(locations)
     if list(places) != sorted(set(places)):
-        raise ValueError(f"locations must be increasing block numbers, got {list(places)}")
+        raise ValueError(f"{name} must be increasing block numbers, got {list(places)}")
     wrong = [place for place in places if not first <= place < depth]
     if wrong:
-        raise ValueError(f"locations must be blocks of this model, {first} to {depth - 1}, got {wrong[0]}")
+        raise ValueError(f"{name} must be blocks of this model, {first} to {depth - 1}, got {wrong[0]}")
     return places
 
 

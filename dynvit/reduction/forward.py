@@ -105,7 +105,7 @@ class Reducing(TokenIntermediates, DynamicModel):
             if sources is not None:
                 self._watch(sources, before, grouping, stream)
             if states is not None and sources is not None:
-                states.append(sources.spread(stream.x_BND))
+                states.append(sources.spread(stream.x_BND, states[-1] if states else x_BND))
         if self.trace is not None:
             self.sources = sources
         return stream.filled(prefix)

@@ -5,6 +5,7 @@ At least in float32 and without autocast, since it decides which tokens stay; no
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch.nn.functional as F
@@ -41,9 +42,9 @@ class Signals(NamedTuple):
         """The same, mean over heads: ``[B, N]``."""
         return self.class_rows().mean(1)
 
-    def attention(self) -> Tensor:
-        """The whole map: ``[B, H, N, N]``; as large as unfused attention."""
-        with exclude_from_macs(), autocast_off(self.q_BHND):
+    def attention(self, counted: bool = False) -> Tensor:
+        """The whole map: ``[B, H, N, N]``; as large as unfused attention. counted: it is the block's own product."""
+        with nullcontext() if counted else exclude_from_macs(), autocast_off(self.q_BHND):
             q, k = at_least_float32(self.q_BHND), at_least_float32(self.k_BHND)
             logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
         return (logits if self.bias is None else logits + self.bias).softmax(-1)

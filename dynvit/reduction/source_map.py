@@ -22,7 +22,6 @@ class SourceMap:
         self.token_of_patch: Tensor = torch.arange(self.tokens, device=x_BND.device).expand(B, -1)
         self.home_BN = self.token_of_patch
         """Input position of each present token: a merged one where its receiver was; `tokens`: nowhere."""
-        self.states_BND: Tensor = x_BND
 
     def grouped(self, grouping: Grouping | None, size_BN: Tensor | None, alive_BN: Tensor | None = None) -> None:
         """Called once per block."""
@@ -47,9 +46,8 @@ class SourceMap:
         empty = value_BM.new_zeros(value_BM.shape[0], self.tokens + 1)
         return empty.scatter(1, self.home_BN, value_BM)[:, self.prefix : -1]
 
-    def spread(self, x_BKD: Tensor) -> Tensor:
-        """The tokens at all positions that they represent, what vanished as it last was: ``[B, P + N, D]``."""
+    def spread(self, x_BKD: Tensor, before_BND: Tensor) -> Tensor:
+        """The tokens at all positions that they represent, what vanished as it was before: ``[B, P + N, D]``."""
         place_BN1 = self.token_of_patch.unsqueeze(-1)
         now_BND = x_BKD.gather(1, place_BN1.clamp(min=0).expand(-1, -1, x_BKD.shape[2]))
-        self.states_BND = torch.where(place_BN1 >= 0, now_BND, self.states_BND)
-        return self.states_BND
+        return torch.where(place_BN1 >= 0, now_BND, before_BND)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from studies.engine.core.suggest import suggest_or_list
 from studies.engine.core.trial import Resources, keeps_text
 from studies.engine.core.typing_check import Issue, to_yaml
 from studies.engine.core.yaml_loader import Document
-from studies.engine.study import design, schema, settings
+from studies.engine.study import design, schema, settings, study_files
 from studies.engine.study.model import ScaledStudy, Study
 from studies.engine.study.part_parser import PartParser
 from studies.engine.study.parts import KeyPath, Part, Patch
@@ -82,9 +83,13 @@ class _StudyParser(PartParser):
             text=self.document.text,
             task=task,
             scaled=scaled,
+            others=cache(self._load_other),
             default_scale=default,
             metrics=self.spec.metrics,
         )
+
+    def _load_other(self, name: str) -> Study:
+        return load(study_files.find(name, self.document.file.resolve().parent), thorough=False)
 
     def _check_keys(self, raw: Mapping[str, Any]) -> None:
         for key in ("study", "task", "seeds"):
@@ -161,7 +166,7 @@ class _StudyParser(PartParser):
 
     def _parts(self, scale: str, spec: ScaleSpec, patch: Patch) -> list[Part]:
         """Return the parts at one scale, their bases filled."""
-        base = (*settings.patch(self.spec.base, ("base",)), *patch)
+        base = (*self.each_once(settings.patch(self.spec.base, ("base",))), *self.each_once(patch))
         if not self.raw("parts"):
             whole = PartSpec(axes=self.spec.axes, design=self.spec.design, exclude=self.spec.exclude)
             part = self.part(self.spec.study, whole, (), PartOverride(("scales", scale), (), spec.axes))
@@ -181,6 +186,6 @@ class _StudyParser(PartParser):
             self.check_name(name, path)
             override = part_override(self.coerce, scale, name, spec) if scale else PartOverride()
             part = self.part(name, part_spec, path, override)
-            own = settings.patch(part_spec.base, (*path, "base"))
-            found.append(replace(part, base=(*base, *own, *override.patch)))
+            own = self.each_once(settings.patch(part_spec.base, (*path, "base")))
+            found.append(replace(part, base=(*base, *own, *self.each_once(override.patch))))
         return found
