@@ -51,6 +51,8 @@ def finish_run(
         mirror.update()
         say("detached", f"{outcome.detached} trials continue in the queue; the same command attaches to them again,")
         say("", f"`studies status {plan.full_name}` shows their progress, `studies stop {plan.full_name}` stops them")
+        if len(plan.stages) > 1:
+            say("", "trials that start from these are submitted by it when they are done")
         return 130 if outcome.interrupted else 0
     say("done", summary(store, states))
     for line in unfinished(plan, states):

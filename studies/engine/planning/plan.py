@@ -90,7 +90,7 @@ class Plan:
 
     def to_plan_file(self) -> plan_file.PlanFile:
         """The whole study as plan.json keeps it, not only what `--only` and `--seeds` selected."""
-        study = self.study
+        study, planned = self.study, {trial.folder_id for trial in self.trials}
         return plan_file.PlanFile(
             path=self.folder / plan_file.NAME,
             study=study.name,
@@ -112,6 +112,7 @@ class Plan:
                 for t in self.trials
                 for a in [t.arm]
             ),
+            origins={t.folder_id: f"{t.study}: {t.name}" for t in self.made.values() if t.folder_id not in planned},
         )
 
 

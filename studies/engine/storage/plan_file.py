@@ -67,6 +67,8 @@ class PlanFile:
     metrics: dict[str, PlannedMetric]
     parts: tuple[PlannedPart, ...]
     trials: tuple[PlannedTrial, ...]
+    origins: dict[str, str] = field(default_factory=dict)
+    """Folder id -> name of further trials, of other studies or seeds, that some of these start from."""
 
     @property
     def folder(self) -> Path:
@@ -120,6 +122,7 @@ def to_json(plan: PlanFile) -> dict[str, Any]:
         },
         "parts": [asdict(part) for part in plan.parts],
         "trials": [vars(trial) for trial in plan.trials],
+        **({"origins": plan.origins} if plan.origins else {}),
     }
 
 
@@ -139,11 +142,12 @@ def read_plan(folder: Path) -> PlanFile:
         metrics = validate(dict[str, PlannedMetric], raw.get("metrics"), issues)
         parts = validate(tuple[PlannedPart, ...], raw.get("parts"), issues)
         trials = validate(tuple[PlannedTrial, ...], raw.get("trials"), issues)
+        origins = validate(dict[str, str], raw.get("origins", {}), issues)
         texts = {key: validate(str, raw.get(key), issues) for key in TEXT_KEYS}
     except (DamagedFile, OverflowError) as error:
         raise DamagedFile(f"{path} is damaged; {remedy}") from error
-    if issues or not trials or not all(map(_NAME.fullmatch, (texts["study"], *(t.folder for t in trials)))):
+    if issues or not trials or not all(map(_NAME.fullmatch, (texts["study"], *(t.folder for t in trials), *origins))):
         raise DamagedFile(f"{path} is damaged; {remedy}")
     if not all(is_count(trial.seed) for trial in trials):
         raise DamagedFile(f"{path} is damaged; {remedy}")
-    return PlanFile(path=path, metrics=metrics, parts=parts, trials=trials, **texts)
+    return PlanFile(path=path, metrics=metrics, parts=parts, trials=trials, origins=origins, **texts)

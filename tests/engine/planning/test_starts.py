@@ -13,6 +13,7 @@ from finished_trial import finish
 from studies.engine.core.errors import StudyError
 from studies.engine.core.trial import State, Trial, first_trials, reference
 from studies.engine.planning.plan import Plan, make_plan
+from studies.engine.storage import plan_file
 from studies.engine.storage.results_dir import Store
 from studies.engine.study import parser
 
@@ -142,7 +143,10 @@ def test_an_arm_of_another_study(tmp_path: Path) -> None:
     }  # fmt: skip
     assert named(found, "other from=seven s0").starts == named(found, "other from=seven s1").starts
     assert named(found, "models lr=0.05 s7").study == "chain"
-    assert len(found.to_plan_file().trials) == 4
+    written = found.to_plan_file()
+    assert len(written.trials) == 4
+    assert written.origins == {t.folder_id: f"chain: {t.name}" for t in found.added}
+    assert plan_file.read_plan(plan_file.write_plan(written).parent) == written
 
 
 def test_scales_and_smoke_are_those_of_the_plan(tmp_path: Path) -> None:
