@@ -49,11 +49,14 @@ class Config:
     side: str = ""
     """A folder: who completed what, and whether two ever ran the same trial at once."""
     keep_checkpoint: bool = False
+    """Leave x in last.safetensors."""
+    init: str = field(default="", metadata={"kind": "weights"})
+    """Where x starts: such a file."""
 
 
 def run(config: Config, context: Any) -> dict[str, Any]:
-    lock = _enter(config, context)
-    x, best, first = 10.0, float("inf"), 1
+    lock, attempt = _enter(config, context), len(list((context.folder / "attempts").iterdir()))
+    x, best, first = json.loads(Path(config.init).read_text()) if config.init else 10.0, float("inf"), 1
     saved = context.load()
     if saved is not None:
         x, best, first = json.loads(saved.read_text())
@@ -70,7 +73,9 @@ def run(config: Config, context: Any) -> dict[str, Any]:
             context.save(lambda path, state=state: path.write_text(state))
             if context.should_stop:
                 raise Stopped
-    _leave(config, context, lock)
+    if config.keep_checkpoint:
+        context.save_artifact("last.safetensors", json.dumps(x).encode())
+    _leave(config, context, attempt, lock)
     return {
         "metrics": {"best": {"score": -best}, "last": {"score": -loss, "x": x}, "distance": abs(x)},
         "cost": {"params": config.depth, "gflops": 0.001 * config.depth},
@@ -109,7 +114,8 @@ def _fail(fault: Fault, step: int, context: Any) -> None:
 
 
 def _enter(config: Config, context: Any) -> Any:
-    """The kernel lets go of the lock when the process dies, so a taken one means two at work on one trial."""
+    """The kernel lets go of the lock when the process dies, so a taken one means two at work on one trial: noted only,
+    as the other one may be suspended."""
     if not config.side:
         return None
     lock = open(Path(config.side) / f"{context.folder.name}.lock", "w")  # noqa: SIM115
@@ -117,13 +123,12 @@ def _enter(config: Config, context: Any) -> Any:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         _note(config, f"OVERLAP {context.folder.name}")
-        raise
     return lock
 
 
-def _leave(config: Config, context: Any, lock: Any) -> None:
+def _leave(config: Config, context: Any, attempt: int, lock: Any) -> None:
     if config.side:
-        _note(config, f"{context.folder.name} {len(list((context.folder / 'attempts').iterdir()))}")
+        _note(config, f"{context.folder.name} {attempt}")
         lock.close()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from dynvit.config.data import Data
 from dynvit.config.evaluation import Evaluation
-from dynvit.config.model import MODEL_FIELD
+from dynvit.config.model import MODEL_FIELD, WEIGHTS_FIELD
 from dynvit.config.rules import refusals
 from dynvit.config.source import Source
 from dynvit.config.teacher import Teacher
@@ -26,11 +26,17 @@ class Config:
     source: Source = field(default_factory=Source)
     keep_checkpoint: bool = False
     """Leave the final checkpoint, last.safetensors and best.safetensors: timm.create_model(checkpoint_path=...)."""
-    init: str = ""
+    init: str = field(default="", metadata=WEIGHTS_FIELD)
     """Initial weights: `timm` (the model's or its backbone's, from the hub), a file of the model or of its backbone,
-    `official FILE` with the authors' names, a trial's folder. Identified by its path."""
+    `official FILE` with the authors' names, a trial's folder, all identified by their path; or an arm,
+    `{part: PART, AXIS: LEVEL}`, which is trained first."""
     recipe: str = field(default="", metadata={"kind": "recipe"})
     """A preset, dynvit/recipes/NAME.yaml; every other setting overrides it."""
+
+    @property
+    def given_weights(self) -> str:
+        """What the training starts from; empty: random weights."""
+        return self.init
 
     def __post_init__(self) -> None:
         if wrong := "; ".join(refusals(self.data, self.train, self.teacher, self.evaluation, self.source)):

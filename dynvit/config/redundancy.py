@@ -7,14 +7,15 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from dynvit.config import classify
+from dynvit.config.model import WEIGHTS_FIELD
 
 
 @dataclass(frozen=True)
 class Start:
     """Weights to start with; none: the model's own initialization."""
 
-    weights: str = ""
-    """A .safetensors or .pth file. Identified by its path: other content needs another name."""
+    weights: str = field(default="", metadata=WEIGHTS_FIELD)
+    """A .safetensors or .pth file, identified by its path (other content needs another name); or an arm, as `init`."""
     naming: Literal["own", "trunk", "official"] = "own"
     """Parameter names: the model's, its timm backbone's (the rest keeps its initialization), or the authors'."""
 
@@ -41,3 +42,7 @@ class Config(classify.Config):
 
     start: Start = field(default_factory=Start)
     look: Look = field(default_factory=Look)
+
+    @property
+    def given_weights(self) -> str:
+        return self.init or self.start.weights

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from dynvit.config.model import MODEL_FIELD
+from dynvit.config.model import MODEL_FIELD, WEIGHTS_FIELD
 
 
 @dataclass(frozen=True)
@@ -17,8 +17,9 @@ class Teacher:
 
     model: dict[str, Any] = field(default_factory=lambda: {"name": ""}, metadata=MODEL_FIELD)
     """A timm model name and its options; no name: no teacher."""
-    checkpoint: str = ""
-    """Its weights: safetensors or a weights-only pickle."""
+    checkpoint: str = field(default="", metadata={**WEIGHTS_FIELD, "model": "model"})
+    """Its weights: safetensors or a weights-only pickle; or an arm, `{part: PART, AXIS: LEVEL}`, which is trained first
+    and whose model becomes `teacher.model`."""
     pretrained: bool = False
     """Its weights: timm's, from the hub."""
     epochs: int = 0

@@ -31,7 +31,8 @@ class Teacher:
             )
         self.options, self.seed = options, seed
         seed_globally(seed, "teacher")
-        model = {**options.model, "pretrained": True} if options.pretrained else options.model
+        from_hub = options.pretrained and not options.checkpoint
+        model = {**options.model, "pretrained": True} if from_hub else options.model
         self.model = build_model(model, **fitting("teacher.model", model, data)).to(device)
         if options.checkpoint:
             file = Path(options.checkpoint).expanduser()

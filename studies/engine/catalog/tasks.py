@@ -109,7 +109,14 @@ class Task:
 
     @property
     def models(self) -> tuple[ModelField, ...]:
-        return tuple(_model_fields(self.config))
+        found = _fields_of_kind(self.config, "model")
+        return tuple(ModelField(key, tuple(metadata.get("given", GIVEN))) for key, metadata in found)
+
+    @property
+    def weights(self) -> dict[str, str]:
+        """Return the keys of weights, and the key of the model that each belongs to: empty for the trial's own."""
+        found = _fields_of_kind(self.config, "weights")
+        return {key: f"{key.rpartition('.')[0]}.{m['model']}" if "model" in m else "" for key, m in found}
 
 
 OFFERS = ("cautions", "work", "weigh", "inspect", "smoke")
@@ -171,12 +178,13 @@ def _task_module(path: Path) -> ModuleType:
     return module
 
 
-def _model_fields(config: type, prefix: str = "") -> Iterator[ModelField]:
+def _fields_of_kind(config: type, name: str, prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield dotted key and metadata of the fields that hold a model, or weights."""
     for key, (item, kind) in fields(config).items():
-        if item.metadata.get("kind") == "model":
-            yield ModelField(prefix + key, tuple(item.metadata.get("given", GIVEN)))
+        if item.metadata.get("kind") == name:
+            yield prefix + key, item.metadata
         elif isinstance(kind, type) and dataclasses.is_dataclass(kind):
-            yield from _model_fields(kind, f"{prefix}{key}.")
+            yield from _fields_of_kind(kind, name, f"{prefix}{key}.")
 
 
 def _has_rules(config: Any) -> bool:

@@ -85,7 +85,7 @@ def summary(store: Store, states: Mapping[str, State]) -> str:
 
 def unfinished(plan: Plan, states: Mapping[str, State]) -> list[str]:
     """Return lines about the failed trials, with their reasons."""
-    labels = {t.folder_id: f"{t.arm.part} {t.arm.label} s{t.seed}" for t in plan.selected}
+    labels = {t.folder_id: t.name for t in (*plan.selected, *plan.added)}
     failed = [(name, state) for name, state in states.items() if state.status in ("failed", "lost")]
     lines = [f"{s.status:10}{n}  {labels[n]}  {s.reason}  (studies logs {n})" for n, s in failed[:SHOWN]]
     if rest := and_more(failed, SHOWN):

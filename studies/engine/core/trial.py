@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
+
+from studies.engine.core.config import flat
 
 Status = Literal["planned", "queued", "running", "done", "failed", "stopped", "lost", "preempted"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 Config = dict[str, Any]
+
+
+KEEP = "keep_checkpoint"
+"""The option of a task that leaves the trained weights in the trial's folder."""
+_REFERENCE = re.compile(r"trial:(\w+)")
+
+
+def reference(trial: str) -> str:
+    """Return what a config holds where weights come from another trial, by the id of its folder."""
+    return f"trial:{trial}"
+
+
+def is_reference(value: object) -> bool:
+    return isinstance(value, str) and _REFERENCE.fullmatch(value) is not None
+
+
+def first_trials(config: Config) -> dict[str, str]:
+    """Return config key -> folder id of the trials that a trial with this config starts from."""
+    return {key: value.partition(":")[2] for key, value in flat(config) if is_reference(value)}
 
 
 def keeps_text(path: tuple[str | int, ...]) -> bool:
@@ -75,6 +97,12 @@ class Trial:
     """The task's REVISION: raised when the same config no longer means the same computation."""
     study: str = ""
     """The study that needs it, with its label; a folder's spec names the first such study."""
+    starts: tuple[str, ...] = ()
+    """Folder ids of the trials whose weights it takes."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.arm.part} {self.arm.label} s{self.seed}"
 
     def spec(self) -> dict[str, Any]:
         """Return the contents of spec.json."""

@@ -6,6 +6,12 @@ import time
 
 from studies.engine.core.trial import State
 from studies.engine.jobs.launcher import Handle
+from studies.engine.storage.lease import HEARTBEAT_SECONDS
+
+EXIT_NOTE_SECONDS = 5.0
+"""Seconds for the launcher to report how the job of a trial ended that this driver did not stop."""
+LOSS_SECONDS = max(1.0, HEARTBEAT_SECONDS)
+"""Seconds from the first sight of a loss, while its job runs: a suspended worker that goes on takes them at most."""
 
 
 class ExitNotes:

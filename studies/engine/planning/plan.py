@@ -7,30 +7,28 @@ done ones whose code has changed since, `all` every selected trial. Their previo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from studies.engine.core.config import canonical_json
 from studies.engine.core.errors import Problem, StudyError
 from studies.engine.core.formatting import first_few
-from studies.engine.core.trial import Arm, State, Trial
-from studies.engine.planning import identity
+from studies.engine.core.trial import State, Trial
 from studies.engine.planning.choice import chosen
 from studies.engine.planning.forecast import gpus as devices
 from studies.engine.planning.forecast.estimate import Estimate, estimate
 from studies.engine.planning.forecast.requirements import forecast
 from studies.engine.planning.overrides import make_label
-from studies.engine.planning.trial_index import match_existing
-from studies.engine.storage import plan_file
+from studies.engine.planning.trials import TrialMaker
+from studies.engine.storage import kept_weights, plan_file
 from studies.engine.storage.code_snapshot import fingerprint, root
 from studies.engine.storage.plan_file import folder_name
 from studies.engine.storage.results_dir import Store
-from studies.engine.study.arms import ResolvedArm
 from studies.engine.study.design import BASELINE
-from studies.engine.study.model import ScaledStudy, Study
+from studies.engine.study.model import Study
 from studies.engine.study.parts import Axis
+from studies.engine.study.starts import Starts
 from studies.engine.study.validation import cannot_be_built
 
 Rerun = Literal["failed", "stale", "all"]
@@ -46,22 +44,42 @@ class Plan:
     scale: str
     trials: tuple[Trial, ...]
     """Every trial of the study at this scale; two parts may ask for the same one."""
+    made: Mapping[str, Trial]
+    """By folder id and in the order of stages: those, and all that they start from, also of other studies or seeds."""
     selected: tuple[Trial, ...]
     """Those that `--only` and `--seeds` leave."""
     states: dict[str, State]
     """folder id -> state as on disk; a trial without a folder is ``planned``."""
     to_run: tuple[Trial, ...]
-    """Of the selected ones, each folder once: what is not done and not in a live worker's hands, and what restarts."""
+    """Each folder once, those first that others start from. Of the selected ones and of `added`: what is not done and
+    not in a live worker's hands, and what restarts."""
     running: tuple[Trial, ...] = ()
     """Of the selected ones: those that a live worker holds at this moment."""
     restart: frozenset[str] = frozenset()
-    """Folder ids of trials that start again from nothing (`--rerun`); their content is moved to attempts/."""
+    """Folder ids of trials that start again from nothing; their content is moved to attempts/."""
+    added: tuple[Trial, ...] = ()
+    """Trials that are not selected, but that some of those to run start from, and that are not done."""
+    again: frozenset[str] = frozenset()
+    """Of `restart`: done trials that left no weights, though trials to run start from them."""
     reused: int = 0
     """Done trials that another study paid for."""
     stale: int = 0
     """Done trials whose code has changed since."""
     estimate: Estimate | None = None
     """None: nothing to run, or nothing known about what it takes."""
+
+    @property
+    def active(self) -> tuple[Trial, ...]:
+        """What a run launches or watches."""
+        return tuple({trial.folder_id: trial for trial in (*self.to_run, *self.running)}.values())
+
+    @property
+    def stages(self) -> list[list[Trial]]:
+        """The trials to run; those of a later stage start from some of an earlier one."""
+        place: dict[str, int] = {}
+        for trial in self.to_run:
+            place[trial.folder_id] = max((place.get(first, -1) + 1 for first in trial.starts), default=0)
+        return [[t for t in self.to_run if place[t.folder_id] == i] for i in range(max(place.values(), default=-1) + 1)]
 
     def state(self, trial: Trial) -> State:
         return self.states.get(trial.folder_id, State())
@@ -123,19 +141,22 @@ def make_plan(
     except ValueError as error:
         raise StudyError([Problem("--device", str(error))]) from error
     scale = scale or study.default_scale
-    scaled = study.at(scale)
+    planned = study.at(scale).seeds
     label = make_label("" if scale == study.default_scale else scale, smoke, overrides)
-    full_name = folder_name(study.name, label)
-    wanted = (seeds or scaled.seeds)[:1] if smoke else scaled.seeds
-    trials = _trials(study, scaled, study.arms(scale, overrides, smoke), wanted, full_name)
-    trials, folders = match_existing(trials, store, study.task.name)
+    starts = Starts(study, scale, overrides, smoke)
+    if wrong := [issue for arm in starts.arms for issue in arm.issues]:  # of --set: the file was checked before
+        raise StudyError(Problem("--set", issue.text, str(setting.path[1])) for setting, issue in wrong)
+    maker = TrialMaker(starts, store, label, smoke)
+    trials = maker.make((seeds or planned)[:1] if smoke else planned)
+    made = {t.folder_id: t for t in maker.made.values()}
     kept = tuple(t for t in trials if (seeds is None or t.seed in seeds) and (not only or chosen(t.arm, only)))
     if not kept:
         raise StudyError([Problem("--only", "leaves no trial")])
     if overrides:
         _check_task_rules(study, kept)
-    states = {folder: store.trial(folder).state() for folder in folders}
-    plan = _select_to_run(Plan(study, label, store.study(full_name), scale, trials, kept, states, ()), store, rerun)
+    states = {folder: store.trial(folder).state() for folder in maker.existing}
+    folder = store.study(folder_name(study.name, label))
+    plan = _select_to_run(Plan(study, label, folder, scale, trials, made, kept, states, ()), store, rerun)
     return replace(plan, estimate=_estimate(plan, store, gpu, count))
 
 
@@ -161,43 +182,66 @@ def _estimate(plan: Plan, store: Store, gpu: devices.Gpu, count: bool) -> Estima
     return estimate(plan.to_run, done, plan.states, store, expected)
 
 
-def _trials(
-    study: Study, scaled: ScaledStudy, arms: Iterable[ResolvedArm], seeds: Sequence[int], full_name: str
-) -> tuple[Trial, ...]:
-    task, found = study.task, []
-    for resolved in arms:
-        point, config = resolved.point, resolved.config
-        arm = Arm(resolved.part.name, point.label, point.coords, config, point.is_baseline, point.blocks)
-        text = canonical_json(config)
-        for seed in seeds:
-            key = identity.id_of(task.name, task.revision, text, seed)
-            common = (config, resolved.defaults, scaled.resources, task.revision, full_name)
-            found.append(Trial(key, key, arm, seed, task.ref, *common))
-    return tuple(found)
-
-
 # ---- what is on disk
 
 
 def _select_to_run(plan: Plan, store: Store, rerun: Rerun | None) -> Plan:
-    once = tuple({trial.folder_id: trial for trial in plan.selected}.values())
-    done = [t for t in once if plan.state(t).status == "done"]
-    stale = {t.folder_id for t in done if _is_stale(store, t, plan.state(t))}
-    restart = frozenset(t.folder_id for t in once if _must_restart(t, plan.state(t), stale, rerun))
-    running = tuple(t for t in once if plan.state(t).status == "running")
-    launched = tuple(t for t in once if plan.state(t).status not in ("done", "running") or t.folder_id in restart)
+    once = {trial.folder_id: trial for trial in plan.selected}
+    done = [t for t in once.values() if plan.state(t).status == "done"]
+    stale = {t.folder_id for t in done if _is_stale(store, t, plan)}
+    restart = {t.folder_id for t in once.values() if _must_restart(t, plan.state(t), stale, rerun)}
+    launched = {i: t for i, t in once.items() if plan.state(t).status not in ("done", "running") or i in restart}
+    added, again = _firsts_to_run(plan, store, launched, once)
+    running = [t for t in (*once.values(), *added) if plan.state(t).status == "running"]
+    launched |= {t.folder_id: t for t in added if t not in running} | {i: plan.made[i] for i in again}
     reused = sum((store.trial(t.folder_id).spec() or {}).get("study", "") not in ("", t.study) for t in done)
-    return replace(plan, to_run=launched, running=running, restart=restart, reused=reused, stale=len(stale))
+    return replace(
+        plan,
+        to_run=tuple(launched[i] for i in plan.made if i in launched),
+        running=tuple(running),
+        restart=frozenset(restart | again),
+        added=tuple(added),
+        again=frozenset(again),
+        reused=reused,
+        stale=len(stale),
+    )
+
+
+def _firsts_to_run(
+    plan: Plan, store: Store, launched: Mapping[str, Trial], selected: Collection[str]
+) -> tuple[list[Trial], set[str]]:
+    """Return what the trials to launch start from: trials that are neither selected nor done, and the folder ids of
+    done ones that left no weights."""
+    added: dict[str, Trial] = {}
+    again: set[str] = set()
+    waiting = list(launched.values())
+    while waiting:
+        for name in waiting.pop().starts:
+            first = plan.made[name]
+            if name in launched or name in added or name in again:
+                continue
+            if plan.state(first).status != "done":
+                if name in selected:  # and a live worker has it
+                    continue
+                added[name] = first
+            elif kept_weights.find(store.trial(name)) is None:
+                again.add(name)
+            else:
+                continue
+            waiting.append(first)
+    return list(added.values()), again
 
 
 def _must_restart(trial: Trial, state: State, stale: set[str], rerun: Rerun | None) -> bool:
-    if rerun is None or state.status in ("planned", "running"):
+    if rerun is None or state.status in ("planned", "running") or not state.attempt:
         return False
     if rerun == "all":
         return True
     return state.status == "failed" or (rerun == "stale" and trial.folder_id in stale)
 
 
-def _is_stale(store: Store, trial: Trial, state: State) -> bool:
-    env = store.trial(trial.folder_id).environment(state.attempt)
-    return bool(env.get("source")) and env["source"] != fingerprint(root())
+def _is_stale(store: Store, trial: Trial, plan: Plan) -> bool:
+    """Return whether the code has changed since, or the weights that the trial started from."""
+    folder = store.trial(trial.folder_id)
+    source = folder.environment(plan.state(trial).attempt).get("source")
+    return (bool(source) and source != fingerprint(root())) or bool(trial.starts and kept_weights.changed(folder))

@@ -25,7 +25,7 @@ from typing import Any, NoReturn
 from studies.engine.core.files import remove, write_atomic
 from studies.engine.core.stop import StopRequest
 from studies.engine.core.trial import State, Status
-from studies.engine.runtime import task_loader
+from studies.engine.runtime import first_trials, task_loader
 from studies.engine.runtime.context import TrialContext
 from studies.engine.runtime.distributed import env
 from studies.engine.runtime.distributed.leader import RankServer
@@ -158,6 +158,7 @@ def _run(
     permanent = False
     try:
         with heartbeat:
+            spec, taken = first_trials.prepare(spec, folder)
             if ranks is not None:
                 ranks.abort = lambda reason: abort(fence, heartbeat, "lost", reason)
                 _wait_for_ranks(ranks, spec, context)
@@ -165,6 +166,7 @@ def _run(
             if ranks is not None:
                 ranks.finish()
         result["cost"].setdefault("seconds", round(time.monotonic() - began, 3))
+        result |= first_trials.records(folder, keeps_checkpoint(spec["config"]), taken)
         fence.set_result(result)
         status, reason = "done", ""
     except LeaseLost:

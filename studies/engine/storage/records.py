@@ -86,7 +86,13 @@ _STATE: dict[str, Fits] = {
 _SPEC = {"task": is_text, "config": is_mapping, "seed": is_whole, "defaults": is_mapping, "study": is_text}
 _COST = dict.fromkeys(("seconds", "gpu_seconds", "peak_memory_mb", "params", "gflops"), optional(is_number))
 _METRICS = dict.fromkeys(("best", "last"), is_mapping)
-_RESULT = {"metrics": is_mapping, "cost": optional(is_mapping), "attempt": is_count}
+_RESULT: dict[str, Fits] = {
+    "metrics": is_mapping,
+    "cost": optional(is_mapping),
+    "attempt": is_count,
+    "started_from": are(are(is_text)),
+    "kept_weights": are(is_text),
+}
 _ENVIRONMENT: dict[str, Fits] = {
     "packages": are(is_text),
     "git": lambda value: value is None or is_text(value) or is_mapping(value),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from typing import Any
 
 from studies.engine.core.trial import Config
 from studies.engine.study.design import DesignPoint, expand, patches
-from studies.engine.study.parts import Part, Patch
+from studies.engine.study.parts import Part, Patch, Setting
 from studies.engine.study.resolver import Resolver, SettingIssue
 from studies.engine.study.settings import patch, setting
 
@@ -27,28 +27,34 @@ class ResolvedArm:
     """The config when only the models are named."""
     issues: tuple[SettingIssue, ...]
     """Settings that the task or its model does not take."""
+    references: Mapping[str, Setting] = field(default_factory=dict)
+    """Settings that name another trial as the origin of weights, by config key."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Part and label."""
+        return self.part.name, self.point.label
 
 
 def resolve_arms(
     parts: Sequence[Part], resolver: Resolver, overrides: Sequence[Override] = (), smoke: bool = False
 ) -> tuple[ResolvedArm, ...]:
     """Resolve every arm of every valid part: base, levels, then --set, then what --smoke sets."""
-    last = patch(resolver.task.smoke, ("--smoke",)) if smoke else ()
     names = {part.name for part in parts}
     wanted: list[tuple[Part, DesignPoint, Patch]] = []
     for part in parts:
-        over = (*override_patch(names, part.name, overrides), *last)
+        over = override_patch(names, part.name, overrides)
         if part.valid:
             wanted += [(part, point, (*part.base, *patches(part, point), *over)) for point in expand(part)]
     resolved = [resolver.resolve(settings) for _, _, settings in wanted]
-    if smoke and "smoke" in resolver.task.offers:
-        answers = resolver.task.check([found.config for found in resolved])
-        for i, ((_, _, settings), answer) in enumerate(zip(wanted, answers, strict=True)):
-            if answer.smoke:
-                smaller = resolver.resolve((*settings, *patch(answer.smoke, ("--smoke",))))
-                resolved[i] = smaller._replace(defaults=resolved[i].defaults)
+    if smoke:
+        task = resolver.task
+        asked = [found.config for found in resolved] if "smoke" in task.offers else []
+        further = [answer.smoke for answer in task.check(asked)] or [{}] * len(resolved)
+        for i, ((_, _, settings), own) in enumerate(zip(wanted, further, strict=True)):
+            resolved[i] = resolver.resolve((*settings, *patch({**task.smoke, **own}, ("--smoke",))))
     return tuple(
-        ResolvedArm(part, point, found.config, found.defaults, found.issues)
+        ResolvedArm(part, point, found.config, found.defaults, found.issues, found.references)
         for (part, point, _), found in zip(wanted, resolved, strict=True)
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +33,8 @@ class Study:
     task: Task
     scaled: Mapping[str, ScaledStudy]
     """By scale; under the empty name where the study has no scales."""
+    others: Callable[[str], Study]
+    """Loads the study of a name, this one's neighbors first. StudyError where that cannot be done."""
     default_scale: str = ""
     metrics: Mapping[str, Metric] = field(default_factory=dict)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
+from os.path import isfile  # False for what the file system refuses, where Path.is_file raises
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from studies.engine.core.suggest import suggest_or_list
 from studies.engine.core.trial import Resources, keeps_text
 from studies.engine.core.typing_check import Issue, to_yaml
 from studies.engine.core.yaml_loader import Document
-from studies.engine.study import design, schema, settings
+from studies.engine.study import design, schema, settings, study_files
 from studies.engine.study.model import ScaledStudy, Study
 from studies.engine.study.part_parser import PartParser
 from studies.engine.study.parts import KeyPath, Part, Patch
@@ -82,9 +84,14 @@ class _StudyParser(PartParser):
             text=self.document.text,
             task=task,
             scaled=scaled,
+            others=cache(self._load_other),
             default_scale=default,
             metrics=self.spec.metrics,
         )
+
+    def _load_other(self, name: str) -> Study:
+        beside = self.document.file.parent / f"{name}.yaml"
+        return load(beside if isfile(beside) else study_files.find(name), thorough=False)
 
     def _check_keys(self, raw: Mapping[str, Any]) -> None:
         for key in ("study", "task", "seeds"):

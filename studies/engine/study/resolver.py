@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from studies.engine.catalog import models
@@ -11,10 +11,11 @@ from studies.engine.catalog.tasks import ModelField, Task, defaults
 from studies.engine.core import config as configs
 from studies.engine.core.config import flat
 from studies.engine.core.suggest import suggest, suggest_or_list
-from studies.engine.core.trial import Config
+from studies.engine.core.trial import Config, is_reference
 from studies.engine.core.typing_check import Issue, fields, to_json, validate
 from studies.engine.study import recipes
 from studies.engine.study.parts import Patch, Setting
+from studies.engine.study.settings import label_of
 from studies.engine.study.settings import patch as settings_of
 
 
@@ -31,6 +32,8 @@ class Resolution(NamedTuple):
     defaults: Config
     """The config when only the models are named."""
     issues: tuple[SettingIssue, ...]
+    references: Mapping[str, Setting]
+    """Settings that name another trial as the origin of weights, by key."""
 
 
 class Resolver:
@@ -40,6 +43,7 @@ class Resolver:
         self.task = task
         self.fields: Mapping[str, ModelField] = {field.key: field for field in task.models}
         self.task_defaults = defaults(task.config)
+        self.weights = task.weights
         self.keys = [key for key, _ in flat(self.task_defaults)]
         known = fields(task.config)
         self.recipe_key = next((key for key, (f, _) in known.items() if f.metadata.get("kind") == "recipe"), "")
@@ -49,11 +53,18 @@ class Resolver:
 
     def resolve(self, patch: Patch) -> Resolution:
         """Return the whole config of a patch, later settings over earlier ones, and every setting that is not valid."""
+        patch = _with_whole(patch, self.weights)
         recipe, settings = self._with_recipe(patch)
         names = self._model_names(settings)
         config = configs.copy(self._defaults_of(names))
         issues: list[SettingIssue] = []
+        references: dict[str, Setting] = {}
         for i, setting in enumerate(settings):
+            references.pop(setting.key, None)
+            if setting.key in self.weights and isinstance(setting.value, Mapping) and setting.value:
+                references[setting.key] = setting
+                configs.put(config, setting.key, _placeholder(setting.value))
+                continue
             value, found = self._coerce(setting, names)
             configs.put(config, setting.key, value)
             for issue in found:
@@ -62,7 +73,7 @@ class Resolver:
                     issues.append(SettingIssue(recipe, Issue((), text)))
                 else:
                     issues.append(SettingIssue(setting, issue))
-        return Resolution(config, self._defaults_of(names), tuple(issues))
+        return Resolution(config, self._defaults_of(names), tuple(issues), references)
 
     # ---- recipes and defaults
 
@@ -131,6 +142,8 @@ class Resolver:
                 issues.append(Issue((), f"the task {self.task.name} has no {setting.key}{nearest}", at_key=True))
                 return setting.value
             kind = known[step][1]
+        if setting.key in self.weights and is_reference(setting.value):
+            issues.append(Issue((), "name the arm whose weights are wanted: {part: PART, AXIS: LEVEL}"))
         if setting.key == self.recipe_key and setting.value and not _is_recipe(setting.value):
             nearest = suggest_or_list(str(setting.value), recipes.names())
             issues.append(Issue((), f"no recipe {setting.value}{nearest}"))
@@ -157,6 +170,27 @@ class Resolver:
             nearest = nearest.replace('"', f'"{field.key}.', 1)  # with the shared prefix all names would be similar
             issues.append(Issue((), f"{name} has no option {option}{nearest}", at_key=True))
         return value
+
+
+def _with_whole(patch: Patch, weights: Collection[str]) -> Patch:
+    """Return the patch with one setting, instead of one for each entry, where a mapping says whose weights are wanted:
+    a later mapping replaces an earlier one."""
+    found: list[Setting] = []
+    for setting in patch:
+        key = next((key for key in weights if setting.key == f"{key}.{setting.path[-1]}"), None)
+        if key is None:
+            found.append(setting)
+            continue
+        path, before = setting.path[:-1], found[-1] if found else None
+        if before is None or (before.key, before.path) != (key, path):
+            found.append(before := Setting(key, {}, path))
+        before.value[setting.path[-1]] = setting.value
+    return tuple(found)
+
+
+def _placeholder(reference: Mapping[str, Any]) -> str:
+    """Return what stands for a trial in the config of an arm, until its seed is known."""
+    return "trial " + " ".join(f"{key}={label_of(value)}" for key, value in reference.items())
 
 
 def _is_recipe(name: Any) -> bool:

@@ -19,6 +19,7 @@ from studies.engine.study.model import Study
 from studies.engine.study.parts import KeyPath, Part, Setting
 from studies.engine.study.resolver import SettingIssue
 from studies.engine.study.scales import SCALE_KEYS
+from studies.engine.study.starts import Starts
 
 
 def check(study: Study, document: Document) -> list[Problem]:
@@ -28,7 +29,8 @@ def check(study: Study, document: Document) -> list[Problem]:
     reported: set[tuple[Setting | None, str]] = set()
     for scale, scaled in study.scaled.items():
         arms: dict[str, list[ResolvedArm]] = {part.name: [] for part in scaled.parts}
-        for arm in study.arms(scale):
+        starts = Starts(study, scale)
+        for arm in starts.arms:
             arms[arm.part.name].append(arm)
         for part in scaled.parts:
             path: KeyPath = ("parts", part.name) if "parts" in document.value else ()
@@ -41,27 +43,36 @@ def check(study: Study, document: Document) -> list[Problem]:
             found.extend(wrong or _twins(arms[part.name], path, document))
             if not wrong:
                 complete_arms += [(arm, path) for arm in arms[part.name]]
+        found.extend(_elsewhere(starts, document))
     answers = study.task.check([arm.config for arm, _ in complete_arms])
     for (arm, path), answer in zip(complete_arms, answers, strict=True):
         place = (*path, "base") if arm.point.is_baseline else _last_varied(arm, path)
-        if answer.refusal:
-            found.append(document.problem(place, f"arm {arm.point.label}: {answer.refusal}"))
-        found.extend(_models(arm, place, answer, document, reported))
+        for setting, text in _refusals(arm, answer):
+            if (setting, text) not in reported:  # each setting and reason once, though many arms may share them
+                reported.add((setting, text))
+                text = f"arm {arm.point.label}: {text}"
+                issue = setting and SettingIssue(setting, Issue((), text))
+                found.append(_problem(issue, document) if issue else document.problem(place, text))
     return found
 
 
-def _models(
-    arm: ResolvedArm, place: KeyPath, answer: Answer, document: Document, reported: set[tuple[Setting | None, str]]
-) -> Iterator[Problem]:
-    """Yield models of an arm that cannot be built: each setting and reason once, though many arms may share them."""
+def _elsewhere(starts: Starts, document: Document) -> Iterator[Problem]:
+    """Yield what is wrong with arms of other studies from which arms of this one start."""
+    for setting, start in starts.elsewhere():
+        answer = start.starts.study.task.check([start.arm.config])[0]
+        wrong = [issue.text for _, issue in start.arm.issues] or [answer.refusal or ""]
+        if text := next(filter(None, [*wrong, *cannot_be_built(start.arm.config, answer).values()]), ""):
+            label = f"{start.starts.study.name}, arm {' '.join(start.key)}"
+            yield _problem(SettingIssue(setting, Issue((), f"{label}: {text}")), document)
+
+
+def _refusals(arm: ResolvedArm, answer: Answer) -> Iterator[tuple[Setting | None, str]]:
+    """Yield why an arm cannot run, each reason with the last setting that it names."""
+    settings = (*arm.part.base, *patches(arm.part, arm.point))
+    for text in answer.refusal.split("; ") if answer.refusal else ():
+        yield next((s for s in reversed(settings) if re.search(rf"\b{re.escape(s.key)}\b", text)), None), text
     for key, text in cannot_be_built(arm.config, answer).items():
-        setting = _setting_of_model((*arm.part.base, *patches(arm.part, arm.point)), key, answer.models[key])
-        if (setting, text) not in reported:
-            reported.add((setting, text))
-            text = f"arm {arm.point.label}: {text}"
-            yield (
-                _problem(SettingIssue(setting, Issue((), text)), document) if setting else document.problem(place, text)
-            )
+        yield _setting_of_model(settings, key, answer.models[key]), text
 
 
 def cannot_be_built(config: Config, answer: Answer) -> dict[str, str]:

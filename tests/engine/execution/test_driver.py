@@ -13,7 +13,8 @@ import toy
 
 from studies.engine.core.stop import StopRequest
 from studies.engine.core.trial import Resources, State
-from studies.engine.execution.driver import MAX_JOBS_WITHOUT_START, Driver
+from studies.engine.execution.driver import Driver
+from studies.engine.execution.job_table import MAX_JOBS_WITHOUT_START
 from studies.engine.jobs.launcher import (
     Handle,
     Job,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from studies.engine.core.stop import StopRequest
-from studies.engine.core.trial import Arm, Resources, Trial
+from studies.engine.core.trial import Arm, Resources, Trial, reference
 from studies.engine.execution.driver import Driver, DriverResult
 from studies.engine.jobs.launcher import LaunchContext, create_launcher
 from studies.engine.storage.results_dir import Store
@@ -24,10 +24,13 @@ def trial(name: str, seed: int = 0, resources: Resources | None = None, **config
     if "fault" in config:
         full["fault"] = {"kind": config["fault"], "step": config.get("step", 2)}
         full["fault"]["attempts"] = config.get("attempts", 1000)
-    if "keep_checkpoint" in config:
-        full["keep_checkpoint"] = config["keep_checkpoint"]
+    full["keep_checkpoint"] = config.get("keep_checkpoint", False)
+    if starts := config.get("starts", ""):
+        full["init"] = reference(starts)
     arm = Arm("toy", name, (("depth", "1"),), full, False, ())
-    return Trial(name, name, arm, seed, str(TASK), full, {}, resources or Resources())
+    return Trial(
+        name, name, arm, seed, str(TASK), full, {}, resources or Resources(), starts=(starts,) if starts else ()
+    )
 
 
 def place(store: Store, *trials: Trial) -> list[TrialFolder]:

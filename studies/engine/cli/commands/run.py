@@ -82,7 +82,7 @@ def command(
     if device and plan.estimate is not None and plan.estimate.violations:
         raise UsageError("\n".join([f"does not fit {device}, so nothing is launched:", *plan.estimate.violations]))
     console = Console(file=sys.stdout, highlight=False)
-    trials = list({trial.folder_id: trial for trial in (*plan.to_run, *plan.running)}.values())
+    trials = plan.active
     wanted = launcher_options.preferred(on or (address and "ray"), cluster, trials)
     name, note = default_launcher(wanted, len(trials))
     if address and name != "ray":
@@ -130,20 +130,24 @@ def _run(
     except OSError as error:
         click.echo(f"results folder {site.results}: {error.strerror or error}; finished trials are kept", err=True)
         return 1 if any(store.trial(trial.folder_id).result_file.exists() for trial in plan.selected) else 2
-    states = StateWatcher([store.trial(i) for i in dict.fromkeys(t.folder_id for t in plan.selected)]).poll()
+    states = StateWatcher([store.trial(t.folder_id) for t in (*plan.selected, *plan.added)]).poll()
     return finish_run.finish_run(plan, store, states, outcome, mirror, console)
 
 
 def _prepare(plan: Plan, store: Any) -> None:
     """Write plan.json and the trial folders, which other commands and the workers read."""
     from studies.engine.launchers.slurm import submissions
+    from studies.engine.storage import kept_weights
     from studies.engine.storage.plan_file import write_plan
 
     write_plan(plan.to_plan_file())
     submissions.remove_finished(store.root)
+    firsts = {first for trial in plan.made.values() for first in trial.starts}
     for trial in plan.to_run:
         folder = store.trial(trial.folder_id)
         folder.create(trial.spec())
+        if trial.folder_id in firsts:
+            kept_weights.request(folder)
         if trial.folder_id in plan.restart:
             folder.archive_attempt()
 
@@ -163,9 +167,9 @@ def _drive(
     from studies.engine.results.readings import result_values
     from studies.engine.tracking.background import kept_up_to_date
 
-    chosen = {trial.folder_id: trial for trial in plan.selected}
-    watch = StateWatcher([store.trial(i) for i in chosen])
-    labels = {i: f"{t.arm.part} {t.arm.label} s{t.seed}" for i, t in chosen.items()}
+    watched = [*plan.selected, *plan.added, *(plan.made[first] for trial in trials for first in trial.starts)]
+    labels = {trial.folder_id: trial.name for trial in watched}
+    watch = StateWatcher([store.trial(name) for name in labels])
     planned = plan.to_plan_file()
 
     def results(trial: str) -> dict[str, float]:

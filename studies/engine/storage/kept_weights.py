@@ -1,0 +1,44 @@
+"""Weights that a trial leaves for those that start from it. The wish is a file of its folder: it changes no config."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from studies.engine.core.files import open_regular
+from studies.engine.storage.trial_folder import TrialFolder
+
+FILES = ("best.safetensors", "last.safetensors", "ckpt/last.pt")
+"""As `dynvit.checkpoint.read.TRIAL_FILES`; the first that exists is used."""
+WISH = "keep"
+
+
+def request(folder: TrialFolder) -> None:
+    """Ask the next attempt to keep its weights."""
+    (folder.path / WISH).touch()
+
+
+def are_requested(folder: TrialFolder) -> bool:
+    return (folder.path / WISH).exists()
+
+
+def find(folder: TrialFolder) -> Path | None:
+    """Return the weights of a trial that is done, if it has kept them."""
+    return next((file for name in FILES if (file := folder.path / name).is_file()), None)
+
+
+def describe(file: Path, folder: TrialFolder) -> dict[str, str]:
+    """Return file name and digest, as results hold them."""
+    with open_regular(file) as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    return {"file": file.relative_to(folder.path).as_posix(), "sha256": digest}
+
+
+def changed(folder: TrialFolder) -> bool:
+    """Return whether a trial that this finished one started from has other weights now: it was trained again."""
+    started = (folder.result() or {}).get("started_from") or {}
+    for name, used in started.items():
+        now = (TrialFolder(folder.path.parent / name).result() or {}).get("kept_weights")
+        if now and now["sha256"] != used["sha256"]:
+            return True
+    return False
