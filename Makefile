@@ -1,6 +1,7 @@
 # make study   the five-axis ablation on handwritten digits: no GPU, no download, no server
 # make test    every test
 # make lint    style and types
+# make chaos   KILLS=100 times on each launcher: workers, drivers, nodes killed and suspended, clocks moved
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
@@ -10,13 +11,17 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 STUDY ?= redundancy_ablation
 ARGS ?=
 WORKERS ?= auto
+KILLS ?= 100
 
-.PHONY: study test lint format clean
+.PHONY: study test lint chaos format clean
 study: $(VENV)/.installed
 	$(BIN)/python -m studies run $(STUDY) $(ARGS)
 
 test: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+chaos: $(VENV)/.installed-dev
+	DYNVIT_KILLS=$(KILLS) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -s tests/cluster/test_chaos.py $(ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 import dynvit
-from dynvit.profiling.macs import complexity, count_macs
+from dynvit.macs import complexity, count_macs
 
 CASES: dict[str, tuple[str, dict[str, object]]] = {
     "expert 0.4 frozen": ("eval", {"routing": "expert", "capacity": 0.4}),

@@ -20,8 +20,8 @@ from torch import Tensor
 import dynvit  # noqa: F401  (registers the models)
 from dynvit.layers.block import run_block_on_grid
 from dynvit.layers.token_layout import Dense, Gathered, GridLayout, Masked, Packed
+from dynvit.macs import complexity
 from dynvit.models.tpc_vit.markov_chain import topk_indices
-from dynvit.profiling.macs import complexity
 
 Call = Callable[[], object]
 NAMES = {"deit": "deit_{}_patch16_224", "lvvit": "lvvit_{}", "swin": "swin_{}_patch4_window7_224"}

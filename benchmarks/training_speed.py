@@ -29,8 +29,8 @@ from PIL import Image
 from torch import Tensor
 
 from dynvit.context import NullContext
+from dynvit.macs import complexity
 from dynvit.profiling.interleaved_timing import quartiles, timed
-from dynvit.profiling.macs import complexity
 from dynvit.tasks.classify import Augment, Config, Data, Train
 from dynvit.train.distributed import ProcessGroup
 from dynvit.train.loop import update

@@ -2,9 +2,10 @@
 
 from dynvit import models as models  # registers every model with timm
 from dynvit.checkpoint.load import LoadReport, load_official, load_trunk
+from dynvit.macs import Complexity, complexity
 from dynvit.models.tome.model import tome
 from dynvit.output import Output, training_loss
-from dynvit.profiling.macs import Complexity, complexity
+from dynvit.reducers import list_reducers, reduce
 from dynvit.registry import list_models
 from dynvit.tokens import TokenTrace, trace_tokens
 
@@ -15,8 +16,10 @@ __all__ = [
     "TokenTrace",
     "complexity",
     "list_models",
+    "list_reducers",
     "load_official",
     "load_trunk",
+    "reduce",
     "tome",
     "trace_tokens",
     "training_loss",

@@ -55,7 +55,7 @@ class Config:
 
 
 def run(config: Config, context: Any) -> dict[str, Any]:
-    lock = _enter(config, context)
+    lock, attempt = _enter(config, context), len(list((context.folder / "attempts").iterdir()))
     x, best, first = json.loads(Path(config.init).read_text()) if config.init else 10.0, float("inf"), 1
     saved = context.load()
     if saved is not None:
@@ -75,7 +75,7 @@ def run(config: Config, context: Any) -> dict[str, Any]:
                 raise Stopped
     if config.keep_checkpoint:
         context.save_artifact("last.safetensors", json.dumps(x).encode())
-    _leave(config, context, lock)
+    _leave(config, context, attempt, lock)
     return {
         "metrics": {"best": {"score": -best}, "last": {"score": -loss, "x": x}, "distance": abs(x)},
         "cost": {"params": config.depth, "gflops": 0.001 * config.depth},
@@ -114,7 +114,8 @@ def _fail(fault: Fault, step: int, context: Any) -> None:
 
 
 def _enter(config: Config, context: Any) -> Any:
-    """The kernel lets go of the lock when the process dies, so a taken one means two at work on one trial."""
+    """The kernel lets go of the lock when the process dies, so a taken one means two at work on one trial: noted only,
+    as the other one may be suspended."""
     if not config.side:
         return None
     lock = open(Path(config.side) / f"{context.folder.name}.lock", "w")  # noqa: SIM115
@@ -122,13 +123,12 @@ def _enter(config: Config, context: Any) -> Any:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         _note(config, f"OVERLAP {context.folder.name}")
-        raise
     return lock
 
 
-def _leave(config: Config, context: Any, lock: Any) -> None:
+def _leave(config: Config, context: Any, attempt: int, lock: Any) -> None:
     if config.side:
-        _note(config, f"{context.folder.name} {len(list((context.folder / 'attempts').iterdir()))}")
+        _note(config, f"{context.folder.name} {attempt}")
         lock.close()
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dynvit.analysis.importance import importance
 from dynvit.analysis.layer_pairs import PAIRS, LayerPairs
 from dynvit.analysis.token_reactivation import reactivated_share
-from dynvit.profiling.macs import evaluating
+from dynvit.macs import evaluating
 from dynvit.tokens import trace_tokens
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from dynvit.analysis.importance import importance
 from dynvit.analysis.rank_statistics import average_ranks
-from dynvit.profiling.macs import evaluating
+from dynvit.macs import evaluating
 from dynvit.tokens import on_grid, trace_tokens
 
 FILE = "maps.npz"

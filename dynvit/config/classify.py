@@ -7,7 +7,7 @@ from typing import Any
 
 from dynvit.config.data import Data
 from dynvit.config.evaluation import Evaluation
-from dynvit.config.model import MODEL_FIELD, WEIGHTS_FIELD
+from dynvit.config.model import MODEL_FIELD, REDUCER_FIELD, WEIGHTS_FIELD
 from dynvit.config.rules import refusals
 from dynvit.config.source import Source
 from dynvit.config.teacher import Teacher
@@ -24,6 +24,9 @@ class Config:
     teacher: Teacher = field(default_factory=Teacher)
     evaluation: Evaluation = field(default_factory=Evaluation)
     source: Source = field(default_factory=Source)
+    reducer: dict[str, Any] = field(default_factory=lambda: {"name": ""}, metadata=REDUCER_FIELD)
+    """A token reducer for the model, in training and evaluation: name and options of `dynvit.reduce`; no name: none.
+    Its speed is measured in turn with the model that keeps all its tokens."""
     keep_checkpoint: bool = False
     """Leave the final checkpoint, last.safetensors and best.safetensors: timm.create_model(checkpoint_path=...)."""
     init: str = field(default="", metadata=WEIGHTS_FIELD)
@@ -32,6 +35,11 @@ class Config:
     `{part: PART, AXIS: LEVEL}`, which is trained first."""
     recipe: str = field(default="", metadata={"kind": "recipe"})
     """A preset, dynvit/recipes/NAME.yaml; every other setting overrides it."""
+
+    @property
+    def given_weights(self) -> str:
+        """What the training starts from; empty: random weights."""
+        return self.init
 
     def __post_init__(self) -> None:
         if wrong := "; ".join(refusals(self.data, self.train, self.teacher, self.evaluation, self.source)):

@@ -42,3 +42,7 @@ class Config(classify.Config):
 
     start: Start = field(default_factory=Start)
     look: Look = field(default_factory=Look)
+
+    @property
+    def given_weights(self) -> str:
+        return self.init or self.start.weights

@@ -22,6 +22,8 @@ def refusals(data: Data, train: Train, teacher: Teacher, evaluation: Evaluation,
             name = data.name if key == "data" else source.data.name
             yield f"{key}.labels: {name} has the classes 0 to {known.classes - 1}, not {unknown[0]}"
     yield from _training(train, evaluation)
+    if not train.epochs and (name := teacher.model.get("name")):
+        yield f"teacher.model {name} has nothing to teach: train.epochs is 0"
     repeats = data.augment.repeats
     if repeats < 1 or 1 <= train.batch_size < repeats:
         yield f"data.augment.repeats must be >= 1 and at most train.batch_size, got {repeats}"
@@ -63,7 +65,7 @@ def _ranges(data: Data, train: Train, teacher: Teacher, evaluation: Evaluation) 
 
 
 def _training(train: Train, evaluation: Evaluation) -> Iterator[str]:
-    if 0 <= train.epochs < train.warmup_epochs:
+    if 0 < train.epochs < train.warmup_epochs:
         yield f"train.warmup_epochs {train.warmup_epochs} is more than train.epochs {train.epochs}"
     if train.accumulate < 1 or train.batch_size % train.accumulate:
         yield f"train.batch_size {train.batch_size} is not divisible into train.accumulate {train.accumulate} parts"

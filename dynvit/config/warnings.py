@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from dynvit.config.classify import Config
 from dynvit.config.data import KNOWN_SETS, Augment, Data
+from dynvit.config.train import Train
 
 PASSES_PER_REPEAT = 50
 """Repeated augmentation was shown to help in schedules in which every image still is seen about a hundred times."""
 
+IN_EVALUATION = ("epochs", "amp", "channels_last", "deterministic")
+"""Settings of `train` that matter without training as well."""
+
 
 def warnings(config: Config) -> Iterator[str]:
     """Yield a warning for each; `studies plan` and `run` print them."""
-    train, data, repeats = config.train, config.data, config.data.augment.repeats
+    data = config.data
+    yield from _training(config) if config.train.epochs or config.source.epochs else _evaluation_alone(config)
+    if data.name in KNOWN_SETS and tuple(data.augment.scale) != Augment().scale:
+        yield (
+            f"data.augment.scale crops images that are read from files; those of {data.name} are kept in memory "
+            "and not cropped (data.augment.shift moves them)"
+        )
+    yield from _source(config)
+
+
+def _training(config: Config) -> Iterator[str]:
+    train, repeats = config.train, config.data.augment.repeats
     if train.lr_batch and train.lr_scaling == "none" and train.batch_size != train.lr_batch:
         scaled = train.lr * train.batch_size / train.lr_batch
         yield (
@@ -26,12 +41,21 @@ def warnings(config: Config) -> Iterator[str]:
             f"data.augment.repeats {repeats} in {train.epochs} epochs: an image is seen in {train.epochs / repeats:.3g}"
             f" of them; repeats are for long schedules, {repeats * PASSES_PER_REPEAT} epochs or more"
         )
-    if data.name in KNOWN_SETS and tuple(data.augment.scale) != Augment().scale:
-        yield (
-            f"data.augment.scale crops images that are read from files; those of {data.name} are kept in memory "
-            "and not cropped (data.augment.shift moves them)"
-        )
-    yield from _source(config)
+
+
+def _evaluation_alone(config: Config) -> Iterator[str]:
+    """Without training, what is set about it changes the trial's identity and nothing else."""
+    if not config.given_weights:
+        yield "train.epochs is 0 and init is empty: random weights are evaluated"
+    pairs = (("train", config.train, Train()), ("data.augment", config.data.augment, Augment()))
+    keys = [
+        f"{prefix}.{field.name}"
+        for prefix, given, default in pairs
+        for field in fields(given)
+        if field.name not in IN_EVALUATION and getattr(given, field.name) != getattr(default, field.name)
+    ]
+    if keys:
+        yield f"train.epochs is 0, nothing is trained: {', '.join(keys)} ha{'ve' if keys[1:] else 's'} no effect"
 
 
 def _source(config: Config) -> Iterator[str]:
@@ -40,6 +64,8 @@ def _source(config: Config) -> Iterator[str]:
         if replace(source.data, name="digits", repository="") != Data():  # an axis may set the source's name alone
             yield f"source.data {source.data.name} is set and source.epochs is 0: nothing is trained on it"
         return
+    if not config.train.epochs:
+        yield "train.epochs is 0: the classifier is new after the source and not trained"
     if source.data.augment != data.augment:
         yield "source.data.augment is not data.augment: the source's images are augmented in another way"
     if source.data.image_size != data.image_size:

@@ -44,7 +44,7 @@ def work(config: Mapping[str, Any]) -> dict[str, Any]:
         "classes": data.classes,
         "batch": batch / train["accumulate"],
         "images": None if unknown else once * train["epochs"] + round(first * before * area),
-        "seen": data.val * train["epochs"] + round(source.val * before * area),
+        "seen": data.val * max(train["epochs"], 1) + round(source.val * before * area),
         "steps": (once // batch * train["epochs"] + first // batch * before) * train["accumulate"],
         "copies": int(train["ema"] > 0),
         "amp": train["amp"] != "off",

@@ -16,8 +16,8 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dynvit.interface import interface_of
+from dynvit.macs import count_macs
 from dynvit.models.build import build_model
-from dynvit.profiling.macs import count_macs
 from dynvit.rng import own_stream
 
 BATCH = 4

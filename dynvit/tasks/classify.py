@@ -32,9 +32,9 @@ SMOKE: dict[str, Any] = {"train.epochs": 1, "train.warmup_epochs": 0, "data.limi
 
 
 def smoke(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what `--smoke` sets in addition, if the config trains on a source."""
+    """Return what `--smoke` sets in addition, if the config trains on a source, or does not train."""
     few = {"source.epochs": 1, "source.data.limit": 512, "source.data.val_limit": 256}
-    return few if config["source"]["epochs"] else {}
+    return (few if config["source"]["epochs"] else {}) | ({} if config["train"]["epochs"] else {"train.epochs": 0})
 
 
 def inspect(config: Config) -> list[tuple[str, str, str]]:

@@ -1,6 +1,6 @@
 """Task `redundancy`: how token importance changes from layer to layer, in a model trained here or loaded.
 
-Trains as `classify` does, or with ``train: {epochs: 0, warmup_epochs: 0}`` and `start.weights` only evaluates; then
+Trains as `classify` does, or with ``train.epochs: 0`` and `start.weights` only evaluates; then
 analyses the model with ``dynvit.analysis``.
 """
 
@@ -15,8 +15,8 @@ from dynvit.config.redundancy import Config, Look, Start
 from dynvit.context import Context
 from dynvit.data.batches import Batches
 from dynvit.tasks import classify
-from dynvit.tasks.classify import cautions, inspect, weigh, work
-from dynvit.train.evaluate import can_trace, evaluate
+from dynvit.tasks.classify import cautions, inspect, smoke, weigh, work
+from dynvit.train.evaluate import can_trace
 from dynvit.train.loop import fit
 from dynvit.train.result import measure
 from dynvit.train.session import training_session
@@ -40,19 +40,10 @@ def run(config: Config, context: Context) -> dict[str, Any]:
         state = build_state(model, data, config, context, group, clock)
         log_warnings(config, data, context)
         fit(state, data, config, context, group)
-        if group.rank == 0 and not state.progress.best:
-            evaluate_untrained(state, data, config)
         result = measure(state, data, config, context, group)
         if group.rank == 0:
             result["metrics"] |= analyse_model(state, data, config, context)
         return result
-
-
-def evaluate_untrained(state: TrainState, data: Batches, config: Config) -> None:
-    """Evaluate a model for which no epoch was trained; counts as epoch 0."""
-    found = evaluate(state.model, data, config.evaluation.traced_images, state.amp)
-    state.progress.best = state.progress.last = {**found.scores(), "epoch": 0.0}
-    state.progress.extra = found.token_metrics()
 
 
 def analyse_model(state: TrainState, data: Batches, config: Config, context: Context) -> dict[str, float]:
@@ -71,4 +62,4 @@ def analyse_model(state: TrainState, data: Batches, config: Config, context: Con
     return found.metrics()
 
 
-__all__ = ["REVISION", "SMOKE", "Config", "Look", "Start", "cautions", "inspect", "run", "weigh", "work"]
+__all__ = ["REVISION", "SMOKE", "Config", "Look", "Start", "cautions", "inspect", "run", "smoke", "weigh", "work"]

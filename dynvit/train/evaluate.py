@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dynvit.data.batches import Batches
 from dynvit.data.sampling import SINGLE_PROCESS
-from dynvit.profiling.macs import evaluating
+from dynvit.macs import evaluating
 from dynvit.tokens import TokenTrace, trace_tokens
 from dynvit.train.distributed import ProcessGroup
 

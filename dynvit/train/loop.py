@@ -28,7 +28,10 @@ CHECK_EVERY = {"cpu": 1, "cuda": 50}
 
 
 def fit(state: TrainState, data: Batches, config: Config, context: Context, group: ProcessGroup) -> None:
-    """Train from the beginning or from a checkpoint to the last epoch. Raises ``Stopped`` after saving."""
+    """Train from the beginning or from a checkpoint to the last epoch. Raises ``Stopped`` after saving.
+
+    Without epochs the given weights are evaluated, as epoch 0.
+    """
     checkpoint = context.load()
     if checkpoint is None or not load_checkpoint(checkpoint, state, data.steps, config, context, group):
         if state.teacher is not None and not state.teacher.trained:
@@ -40,6 +43,10 @@ def fit(state: TrainState, data: Batches, config: Config, context: Context, grou
         metrics, speed = train_epoch(state, forward, augmentation, data, config, group, between)
         finish_epoch(state, metrics, speed, data, config, context, group)
         between()
+    if not config.train.epochs:
+        progress, found = state.progress, validate(state, data, config, context, group)
+        progress.best = progress.last
+        context.log(0, found, steps=0)
     if config.keep_checkpoint:
         save_checkpoint(state, context, group)
         save_weights("last.safetensors", state.eval_model, state, config, context, group)
@@ -147,11 +154,10 @@ def finish_epoch(
     progress = state.progress
     for model in state.models():
         group.sync_buffers(model)
-    found = evaluate(state.eval_model, data, config.evaluation.traced_images, state.amp, group)
     progress.epoch, progress.step = progress.epoch + 1, 0
+    found = validate(state, data, config, context, group)
     state.metrics.clear()
-    progress.last = {**found.scores(), "epoch": float(progress.epoch)}
-    progress.top1.append(found.top1)
+    progress.top1.append(progress.last["top1"])
     competes = interface_of(state.eval_model).at_final_operating_point
     if progress.epoch == config.train.epochs and not progress.best and not competes:
         context.log_text("warning: the model's schedule is longer than the training: the last epoch counts as the best")
@@ -160,10 +166,19 @@ def finish_epoch(
         progress.best = progress.last
         if config.keep_checkpoint:
             save_weights("best.safetensors", state.eval_model, state, config, context, group)
+    context.log(progress.epoch, {**metrics, **found, "lr": progress.lr, **speed}, steps=config.train.epochs)
+
+
+def validate(
+    state: TrainState, data: Batches, config: Config, context: Context, group: ProcessGroup
+) -> dict[str, float]:
+    """Evaluate after `state.progress.epoch` epochs and return the events."""
+    progress = state.progress
+    found = evaluate(state.eval_model, data, config.evaluation.traced_images, state.amp, group)
+    progress.last = {**found.scores(), "epoch": float(progress.epoch)}
     progress.extra = found.token_metrics()
     corrupt = log_corrupt_images(data, context, group) if config.data.max_corrupt else {}
-    metrics = {**metrics, **found.events(), "lr": progress.lr, **speed, **corrupt}
-    context.log(progress.epoch, metrics, steps=config.train.epochs)
+    return {**found.events(), **corrupt}
 
 
 def checkpoint_or_stop(state: TrainState, context: Context, group: ProcessGroup) -> None:

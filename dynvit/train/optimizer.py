@@ -55,12 +55,12 @@ def build_scheduler(optimizer: torch.optim.Optimizer, options: Train, steps: int
     """Build a timm scheduler over `options.epochs` epochs of `steps` updates, warm-up included."""
     from timm.scheduler import create_scheduler_v2
 
-    if not 0 <= options.warmup_epochs <= options.epochs:
+    if 0 < options.epochs < options.warmup_epochs:
         raise ValueError(f"train.warmup_epochs {options.warmup_epochs} is more than train.epochs {options.epochs}")
     schedule, _ = create_scheduler_v2(
         optimizer,
         num_epochs=max(options.epochs, 1),  # 0: the model is only evaluated
-        warmup_epochs=options.warmup_epochs,
+        warmup_epochs=options.warmup_epochs if options.epochs else 0,
         warmup_lr=options.warmup_lr,
         min_lr=options.min_lr,
         step_on_epochs=False,

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from dynvit.data.batches import Batches
-from dynvit.profiling.macs import evaluating
+from dynvit.macs import evaluating
 from dynvit.train.evaluate import autocast
 
 FILE = "predictions.npz"

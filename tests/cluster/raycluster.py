@@ -29,7 +29,7 @@ SETTINGS = {
     "RAY_health_check_failure_threshold": "3",
     "RAY_raylet_start_wait_time_s": "120",  # the machine may be busy
 }
-QUICK = {"DYNVIT_HEARTBEAT": "0.5", "DYNVIT_CHECKPOINT_MINUTES": "0", "OMP_NUM_THREADS": "1"}
+QUICK = {"DYNVIT_HEARTBEAT": "0.2", "DYNVIT_CHECKPOINT_MINUTES": "0", "OMP_NUM_THREADS": "1"}
 MEMORY = 80 * 2**20
 BARE = """
 from studies.engine.cli import finish_run as finish, main as cli
@@ -108,8 +108,12 @@ def until(what: str, true: Callable[[], Any], seconds: float = 120) -> Any:
 class Play:
     """A study of toy trials, and the process that drives it."""
 
-    def __init__(self, place: Path, seeds: int, steps: int = 5, seconds: float = 0.0, retries: int = 1) -> None:
+    def __init__(
+        self, place: Path, seeds: int, steps: int = 5, seconds: float = 0.0, retries: int = 1, whole: bool = False
+    ) -> None:
+        """whole: with tables and MLflow."""
         place.mkdir(exist_ok=True, parents=True)
+        self.command = [sys.executable, *(("-m", "studies") if whole else ("-c", BARE))]
         self.place, self.store = place, Store(place / "results")
         self.file = place / "play.yaml"
         self.completed = place / "completed"
@@ -120,30 +124,35 @@ class Play:
         self.driver: subprocess.Popen[bytes] | None = None
 
     def start(self, *options: str) -> subprocess.Popen[bytes]:
+        """Return the driver, a new one if there is none."""
         if self.driver is None or self.driver.poll() is not None:
-            with open(self.place / "said", "ab") as said:
-                self.driver = subprocess.Popen(
-                    [sys.executable, "-c", BARE, "run", str(self.file), "--results", str(self.store.root), *options],
-                    cwd=ROOT,
-                    env={**os.environ, **QUICK},
-                    stdin=subprocess.DEVNULL,
-                    stdout=said,
-                    stderr=said,
-                    start_new_session=True,
-                    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-                )
+            self.driver = self.another(*options)
         return self.driver
+
+    def another(self, *options: str) -> subprocess.Popen[bytes]:
+        with open(self.place / "said", "ab") as said:
+            return subprocess.Popen(
+                [*self.command, "run", str(self.file), "--results", str(self.store.root), *options],
+                cwd=ROOT,
+                env={**os.environ, **QUICK},
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+                start_new_session=True,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            )
 
     @property
     def said(self) -> str:
         return (self.place / "said").read_text()[-3000:]
 
-    def workers(self) -> list[int]:
-        pids = []
+    def workers(self) -> dict[int, str]:
+        """Return process id -> trial."""
+        pids = {}
         for file in self.store.trials.glob("*/claim"):
             with contextlib.suppress(OSError, ValueError, KeyError):
-                pids.append(int(json.loads(file.read_text())["pid"]))
-        return [pid for pid in pids if is_alive(pid)]
+                pids[int(json.loads(file.read_text())["pid"])] = file.parent.name
+        return {pid: trial for pid, trial in pids.items() if is_alive(pid)}
 
     def done(self) -> int:
         return len(list(self.store.trials.glob("*/result.json")))
@@ -162,7 +171,7 @@ class Play:
         pids = self.workers()
         with contextlib.suppress(ProcessLookupError):
             if pids:
-                os.kill(chance.choice(pids), signal.SIGKILL)
+                os.kill(chance.choice(list(pids)), signal.SIGKILL)
                 return True
         return False
 

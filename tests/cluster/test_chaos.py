@@ -1,98 +1,70 @@
-"""A hundred toy trials on a Ray cluster while workers, drivers and nodes are killed at random; then one clean run.
-
-DYNVIT_CHAOS_SECONDS sets how long (CI takes the short form), DYNVIT_CHAOS_SEED what is killed when.
+"""Toy trials while workers, drivers and nodes are killed, suspended for longer than their claims live, and have their
+clocks moved by hours: nothing is lost, done twice or different. DYNVIT_KILLS sets how often for each launcher
+(`make chaos`; the test suite takes a few), DYNVIT_CHAOS_SEED what happens when.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
-import time
-from collections import Counter
 from pathlib import Path
 
 import pytest
+from chaos import Chaos
+from clocks import Clocks
 from farm import need
-from raycluster import Play, Standing, comparable, standing, until
+from raycluster import Play, comparable, standing
 
-from studies.engine.core.processes import is_alive
-
-SECONDS = float(os.environ.get("DYNVIT_CHAOS_SECONDS", "25"))
-SEEDS = 17
-"""Of six settings: 102 trials."""
-STEPS = 8
+KILLS = int(os.environ.get("DYNVIT_KILLS", "10"))
+SEEDS, STEPS, STEP_SECONDS = 3, 30, 0.04
+TRIALS = 6 * SEEDS
 
 
-class Chaos:
-    def __init__(self, play: Play, cluster: Standing, chance: random.Random) -> None:
-        self.play, self.cluster, self.chance = play, cluster, chance
-        self.on = ("--on", "ray", "--address", cluster.address)
-        self.kills: Counter[str] = Counter()
-        self.missing = 0
-
-    def rage(self, seconds: float) -> None:
-        until = time.monotonic() + seconds
-        while time.monotonic() < until or min(self.kills[who] for who in ("worker", "driver", "node")) < 1:
-            self.play.start(*self.on)
-            assert time.monotonic() < until + 60, self.kills
-            time.sleep(self.chance.uniform(0.2, 2.0))
-            who = self.chance.choices(("worker", "driver", "node"), (6, 2, 2))[0]
-            if getattr(self, who)():
-                self.kills[who] += 1
-
-    def worker(self) -> bool:
-        return self.play.kill_worker(self.chance)
-
-    def driver(self) -> bool:
-        driver = self.play.driver
-        if driver is None or driver.poll() is not None or not self.play.workers():
-            return False
-        driver.kill()
-        driver.wait()
-        return True
-
-    def node(self) -> bool:
-        """One of the two, which is missing for a while."""
-        if len(self.cluster.nodes) < 2:
-            self.cluster.nodes.append(self.cluster.add())
-            return False
-        if not self.play.workers():
-            return False
-        self.cluster.lose(self.chance.randrange(2))
-        return True
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> Play:
+    play = Play(tmp_path_factory.mktemp("calm"), SEEDS, STEPS)
+    assert play.start("--on", "inline").wait(240) == 0, play.said
+    return play
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(SECONDS + 400)
-def test_chaos(tmp_path: Path) -> None:
+@pytest.mark.timeout(600 + 30 * KILLS)
+@pytest.mark.parametrize("on", ["inline", "local", "ray"])
+def test_chaos(on: str, calm: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     need("a Ray cluster", packages=("ray",))
     seed = int(os.environ.get("DYNVIT_CHAOS_SEED") or random.randrange(10**6))
-    pause = max(0.05, SECONDS / 500)
-    calm = Play(tmp_path / "calm", SEEDS, STEPS)
-    calm.start("--on", "inline")
-    with standing() as cluster:
-        play = Play(tmp_path / "chaos", SEEDS, STEPS, pause, retries=100)
-        chaos = Chaos(play, cluster, random.Random(seed))
-        chaos.rage(SECONDS)
-        before = play.done()
-        while len(cluster.nodes) < 2:
-            cluster.nodes.append(cluster.add())
-        driver = play.start(*chaos.on)  # the one that may still be there ends, or this is the clean one
-        driver.wait(300)
-        code = play.start(*chaos.on).wait(300)
-        history = (seed, chaos.kills, play.said)
-        assert code == 0, history
-        until("the workers to end", lambda: not any(map(is_alive, play.workers())), 120)
-    print(f"chaos: seed {seed}, {SECONDS:g} s, {dict(chaos.kills)}, {before} of {6 * SEEDS} done before the clean run")
-    assert calm.driver is not None
-    assert calm.driver.wait(240) == 0, calm.said
-    frame = comparable(play.frame(), "attempts")
-    assert len(frame) == 6 * SEEDS
-    assert frame == comparable(calm.frame(), "attempts"), history
-    completed = play.completed.read_text()
-    assert "OVERLAP" not in completed, history
-    for trial in play.store.trials.iterdir():  # none was run twice: no attempt after one that ended with a result
-        logs = [file.read_text() for file in sorted((trial / "attempts").glob("*/log.txt"))]
-        assert sum("done after" in log for log in logs) <= 1, history
-        steps = [event.step for event in play.store.trial(trial.name).events()]
-        assert steps == list(range(1, STEPS + 1)), history
+    clocks, plays = Clocks(tmp_path / "clocks"), list[Play]()
+    for key, value in clocks.environment.items():
+        monkeypatch.setenv(key, value)
+    with standing() if on == "ray" else contextlib.nullcontext() as cluster:
+        options = ("--on", on, *(("--address", cluster.address) if cluster else ()))
+        chaos = Chaos(options, random.Random(seed), clocks, cluster)
+        try:
+            while chaos.done.total() < KILLS:
+                plays.append(Play(tmp_path / str(len(plays)), SEEDS, STEPS, STEP_SECONDS, 100, whole=on == "local"))
+                chaos.rage(plays[-1], KILLS, TRIALS)
+                code = chaos.let_it_end(plays[-1])
+                assert code == 0, (seed, chaos.done, plays[-1].said)
+        finally:
+            plays[-1].start(*options).kill()
+    print(f"chaos on {on}: seed {seed}, {dict(chaos.done)}, {len(plays) * TRIALS} trials compared")
+    for play in plays:
+        check(play, calm, chaos.frozen, (seed, play.place, play.said))
+
+
+def check(play: Play, calm: Play, frozen: set[str], history: object) -> None:
+    """Every trial is done, as in an undisturbed run, and was not begun again after it had a result."""
+    frame, same = play.frame(), calm.frame()
+    assert len({row["trial"] for row in frame}) == len(frame) == TRIALS
+    assert comparable(frame, "attempts") == comparable(same, "attempts"), history
+    for row, other in zip(frame, same, strict=True):
+        trial, undisturbed = play.store.trial(row["trial"]), calm.store.trial(other["trial"])
+        assert (trial.result() or {})["metrics"] == (undisturbed.result() or {})["metrics"], history
+        assert [(e.step, e.metrics) for e in trial.events()] == [(e.step, e.metrics) for e in undisturbed.events()]
+        attempts = sorted((trial.path / "attempts").iterdir(), key=lambda folder: int(folder.name))
+        logs = [(folder / "log.txt").read_text() for folder in attempts if (folder / "log.txt").exists()]
+        assert not any("done after" in log for log in logs[:-1]), (row["trial"], history)
+    noted = [line.split() for line in play.completed.read_text().splitlines()]
+    assert {name for word, name in noted if word == "OVERLAP"} <= frozen, history
+    assert {name for name, word in noted if name != "OVERLAP"} == {row["trial"] for row in frame}, history

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from dynvit.checkpoint.pos_embed import resize_position_table
 from dynvit.layers.deit import DeiT
 from dynvit.layers.option_checks import check_not_negative, check_positive
-from dynvit.models.dynamic_vit.loss import distilled, kept_share
+from dynvit.layers.pruning_loss import distilled, kept_share
 from dynvit.models.dynamic_vit.pruning import PruningMixin
 from dynvit.models.lv_vit.model import LVTransformer
 from dynvit.output import Output

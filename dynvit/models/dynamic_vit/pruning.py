@@ -6,7 +6,7 @@ draw from the predictor drops.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,12 +17,10 @@ from torch import Tensor, nn
 from dynvit.interface import DynamicModel
 from dynvit.layers.full_precision import run_at_full_precision
 from dynvit.layers.intermediates import TokenIntermediates
+from dynvit.layers.masked_softmax import soft_masked_block
 from dynvit.layers.no_dropout import remove_idle_dropout
+from dynvit.layers.score_predictor import Noise, ScorePredictor, gumbel, hard_keep
 from dynvit.layers.token_gather import gather_tokens, scatter_tokens, top_tokens
-from dynvit.models.dynamic_vit.masked_softmax import soft_masked_block
-from dynvit.models.dynamic_vit.predictor import ScorePredictor, gumbel, hard_keep
-
-Noise = Callable[[int, Tensor], Tensor]  # stage, log-probabilities [B, N, 2] -> Gumbel noise of that shape
 
 
 class PruningMixin(TokenIntermediates, DynamicModel):

@@ -17,9 +17,9 @@ from torch import Tensor
 from dynvit.layers.attention import attend, cls_attention
 from dynvit.layers.deit import DeiT
 from dynvit.layers.intermediates import TokenIntermediates
+from dynvit.layers.token_fusion import hide, keep
 from dynvit.layers.token_gather import gather_tokens, scatter_tokens, top_tokens
 from dynvit.models.evit.keep_rate_schedule import CosineKeepRate, kept_tokens, rates
-from dynvit.models.evit.token_fusion import hide, keep
 from dynvit.registry import register
 
 VARIANTS: dict[str, dict[str, Any]] = {

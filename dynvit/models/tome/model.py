@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
-from timm.models.deit import VisionTransformerDistilled
-from timm.models.vision_transformer import VisionTransformer
+from torch import nn
 
 from dynvit.layers.deit import DeiT
-from dynvit.models.tome.merging import MergingMixin, check_blocks
-from dynvit.models.tome.schedule import merge_schedule
+from dynvit.reducers import reduce
+from dynvit.reducers.tome import ToMe as Merging
+from dynvit.reduction.transformers import ReducingViT
 from dynvit.registry import register
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -21,7 +20,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-class ToMe(MergingMixin, DeiT):
+class ToMe(ReducingViT, DeiT):
     """ToMe on DeiT; names of the backbone as in timm.
 
     r: tokens that each block merges, a number, a list per block (short lists end with zeros), or a tuple
@@ -35,43 +34,13 @@ class ToMe(MergingMixin, DeiT):
         self, r: int | Sequence[int] = 13, inflect: float = 0.0, proportional: bool = True, **backbone: Any
     ) -> None:
         super().__init__(**backbone)
-        self.prepare(merge_schedule(r, inflect, len(self.blocks)), proportional)
+        self.set_reducer(Merging(r, inflect, proportional))
 
 
-class MergedViT(MergingMixin, VisionTransformer):
-    """What `tome` makes of timm's VisionTransformer."""
-
-
-class MergedDistilledViT(MergingMixin, VisionTransformerDistilled):
-    """What `tome` makes of timm's DeiT with a distillation token."""
-
-
-MERGED: dict[type, type[MergingMixin]] = {VisionTransformer: MergedViT, VisionTransformerDistilled: MergedDistilledViT}
-
-
-def tome(
-    model: VisionTransformer, r: int | Sequence[int] = 8, inflect: float = 0.0, proportional: bool = True
-) -> VisionTransformer:
-    """The timm VisionTransformer with merging of tokens in every block; options as those of `ToMe`.
-
-    The result is a model of its own over the same weights: training or moving one moves both, but `model` goes on
-    without merging. r = 0 is the model itself, bit for bit. Prefix tokens (class, distillation, registers) never
-    merge; average pooling weighs tokens by size.
-    """
-    own = getattr(type(model), "forward_features", None)
-    if not isinstance(model, VisionTransformer) or own is not VisionTransformer.forward_features:
-        raise ValueError(f"tome takes a timm VisionTransformer, not {type(model).__name__}")
-    check_blocks(model)
-    schedule = merge_schedule(r, inflect, len(model.blocks))
-    kind = type(model)
-    merged = copy.copy(model)
-    # Own tables of modules, parameters and hooks, so that a new head or a hook on one is not one on the other.
-    merged.__dict__ = {
-        name: copy.copy(value) if isinstance(value, dict | set) else value for name, value in vars(model).items()
-    }
-    merged.__class__ = MERGED.get(kind) or type(f"Merged{kind.__name__}", (MergingMixin, kind), {})
-    merged.prepare(schedule, proportional)
-    return merged
+def tome(model: nn.Module, r: int | Sequence[int] = 8, inflect: float = 0.0, proportional: bool = True) -> nn.Module:
+    """`dynvit.reduce` with method "tome"; options as those of `ToMe`, prefix tokens never merge, r = 0 is the model
+    itself, bit for bit."""
+    return reduce(model, "tome", r=r, inflect=inflect, proportional=proportional)
 
 
 register(ToMe, VARIANTS)

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-from studies.engine.catalog import description
+from studies.engine.catalog import description, models
 from studies.engine.catalog.child import AnswerError
 from studies.engine.catalog.fingerprint import package_folder
 from studies.engine.core.suggest import suggest_or_list
@@ -30,11 +30,12 @@ Finding = tuple[Literal["fine", "note", "attention"], str, str]
 
 @dataclass(frozen=True)
 class ModelField:
-    """A config field that holds a timm model's name and options."""
+    """A config field that holds the name and the options of a timm model, or of a token reducer."""
 
     key: str
     """Dotted, as in ``model``."""
     given: tuple[str, ...]
+    kind: models.Kind = "model"
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Answer:
     refusal: str | None = None
     """Why its rules (`__post_init__`) refuse the config."""
     models: Mapping[str, str] = field(default_factory=dict)
-    """By model field, why its model cannot be built."""
+    """By field, why its model cannot be built, or its reducer not be applied."""
     cautions: Sequence[str] = ()
     """What is allowed and likely a mistake."""
     work: Mapping[str, Any] | None = None
@@ -109,8 +110,12 @@ class Task:
 
     @property
     def models(self) -> tuple[ModelField, ...]:
-        found = _fields_of_kind(self.config, "model")
-        return tuple(ModelField(key, tuple(metadata.get("given", GIVEN))) for key, metadata in found)
+        kinds: tuple[models.Kind, ...] = ("model", "reducer")
+        return tuple(
+            ModelField(key, tuple(metadata.get("given", GIVEN)), kind)
+            for kind in kinds
+            for key, metadata in _fields_of_kind(self.config, kind)
+        )
 
     @property
     def weights(self) -> dict[str, str]:
@@ -179,7 +184,7 @@ def _task_module(path: Path) -> ModuleType:
 
 
 def _fields_of_kind(config: type, name: str, prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield dotted key and metadata of the fields that hold a model, or weights."""
+    """Yield dotted key and metadata of the fields that hold a model, a reducer, or weights."""
     for key, (item, kind) in fields(config).items():
         if item.metadata.get("kind") == name:
             yield prefix + key, item.metadata

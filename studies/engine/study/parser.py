@@ -166,7 +166,7 @@ class _StudyParser(PartParser):
 
     def _parts(self, scale: str, spec: ScaleSpec, patch: Patch) -> list[Part]:
         """Return the parts at one scale, their bases filled."""
-        base = (*settings.patch(self.spec.base, ("base",)), *patch)
+        base = (*self.each_once(settings.patch(self.spec.base, ("base",))), *self.each_once(patch))
         if not self.raw("parts"):
             whole = PartSpec(axes=self.spec.axes, design=self.spec.design, exclude=self.spec.exclude)
             part = self.part(self.spec.study, whole, (), PartOverride(("scales", scale), (), spec.axes))
@@ -186,6 +186,6 @@ class _StudyParser(PartParser):
             self.check_name(name, path)
             override = part_override(self.coerce, scale, name, spec) if scale else PartOverride()
             part = self.part(name, part_spec, path, override)
-            own = settings.patch(part_spec.base, (*path, "base"))
-            found.append(replace(part, base=(*base, *own, *override.patch)))
+            own = self.each_once(settings.patch(part_spec.base, (*path, "base")))
+            found.append(replace(part, base=(*base, *own, *self.each_once(override.patch))))
         return found

@@ -31,7 +31,7 @@ DECIDES = {
     "dynamicvit_deit": [(DYNAMICVIT, "run_at_full_precision")],
     "dynamicvit_lvvit": [(DYNAMICVIT, "run_at_full_precision")],
     "evit": [("evit.model", "cls_attention")],
-    "tome": [("tome.merging", "match")],
+    "tome": [("reducers.tome", "match")],
     "avit": [("a_vit.halting", "HaltingScore.__call__")],
 }
 """The functions that make a family's scores."""
@@ -79,7 +79,7 @@ def test_a_score_is_the_same_with_and_without_autocast(family, mode, monkeypatch
     model = build(family).train(mode == "training")
     model.set_execution("masked" if mode == "masked" else "gathered")
     for module, name in DECIDES[family]:
-        owner = import_module(f"dynvit.{'' if module.startswith('layers') else 'models.'}{module}")
+        owner = import_module(f"dynvit.{'' if module.startswith(('layers', 'reducers')) else 'models.'}{module}")
         *classes, function = name.split(".")
         for part in classes:
             owner = getattr(owner, part)

@@ -11,7 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import dynvit
 from dynvit.layers.mac_counting import exclude_from_macs
-from dynvit.profiling.macs import count_macs
+from dynvit.macs import count_macs
 
 aten = torch.ops.aten
 

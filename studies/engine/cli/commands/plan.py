@@ -7,11 +7,19 @@ from typing import Any, cast
 
 import click
 
-from studies.engine.cli.options import device_option, launch_options, results_option, selection_options, study_argument
+from studies.engine.cli.options import (
+    check_cluster,
+    device_option,
+    launch_options,
+    results_option,
+    selection_options,
+    study_argument,
+)
 from studies.engine.cli.plan_report import plan_lines, plan_notes, results_line
 from studies.engine.cli.study_lookup import plan_selection
 from studies.engine.cli.text import terminal_width
 from studies.engine.core.trial import Trial
+from studies.engine.jobs.launcher import default_launcher
 from studies.engine.planning import launcher_options
 from studies.engine.planning.forecast.estimate import Estimate
 from studies.engine.planning.plan import RERUNS, Plan, Rerun
@@ -45,8 +53,10 @@ def command(
     """
     selection = Selection(**chosen)
     plan = plan_selection(selection, cast("Rerun | None", rerun), device, count)
-    name = launcher_options.preferred(on, cluster, plan.to_run) or ""
-    options = launcher_options.options(plan.to_run, "slurm" if sbatch else name, cluster, launch)
+    wanted = "slurm" if sbatch else launcher_options.preferred(on, cluster, plan.to_run)
+    name, _ = default_launcher(wanted, len(plan.to_run))
+    check_cluster(name)
+    options = launcher_options.options(plan.to_run, name, cluster, launch)
     if sbatch:
         click.echo(_sbatch(plan, options))
         return 0

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from studies.engine.cli.options import (
     UsageError,
+    check_cluster,
     device_option,
     launch_options,
     results_option,
@@ -85,6 +86,7 @@ def command(
     trials = plan.active
     wanted = launcher_options.preferred(on or (address and "ray"), cluster, trials)
     name, note = default_launcher(wanted, len(trials))
+    check_cluster(name)
     if address and name != "ray":
         raise UsageError(f"--address is for Ray, not for {name}")
     options = launcher_options.options(trials, name, cluster, (*launch, *([f"address={address}"] if address else [])))

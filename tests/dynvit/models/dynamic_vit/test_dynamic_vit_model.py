@@ -9,9 +9,9 @@ from parity import largest_difference
 from small_baselines import DEIT, DEIT3, QK_NORM, images, small
 
 import dynvit
-from dynvit.models.dynamic_vit.loss import token_distance
-from dynvit.models.dynamic_vit.masked_softmax import masked_softmax, soft_masked_block
-from dynvit.models.dynamic_vit.predictor import ScorePredictor, gumbel, hard_keep
+from dynvit.layers.masked_softmax import masked_softmax, soft_masked_block
+from dynvit.layers.pruning_loss import token_distance
+from dynvit.layers.score_predictor import ScorePredictor, gumbel, hard_keep
 from dynvit.tasks.classify import Train
 from dynvit.train.optimizer import build_optimizer, build_scheduler
 

@@ -5,7 +5,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from dynvit.profiling.macs import complexity, count_macs, parameters
+from dynvit.macs import complexity, count_macs, parameters
 
 SIZES = ("tiny", "small", "base")
 

@@ -1,5 +1,7 @@
 """ToMe against the official model's numbers, against a merge written out token by token, and its costs."""
 
+from itertools import pairwise
+
 import parity
 import pytest
 import timm
@@ -7,8 +9,10 @@ import torch
 from small_deit import images, macs, operators, small
 
 import dynvit
-from dynvit.models.tome.matching import match, merge
-from dynvit.models.tome.schedule import merge_schedule
+from dynvit.reducers.tome import match, merge_schedule
+from dynvit.reduction import signals
+from dynvit.reduction.grouping import Places, group_mean
+from dynvit.reduction.stream import Stream
 
 NAME = "tome_deit_tiny_patch16_224"
 FIXTURES = ["tome_mini_r13", "tome_deit_s_r13"]
@@ -46,8 +50,9 @@ def test_merge_as_written_out(prefix, tokens):
     x = torch.randn(2, tokens, 5, dtype=torch.float64, generator=generator)
     size = torch.randint(1, 9, (2, tokens), generator=generator).double()
     r = 3
-    pairs = match(k, r, prefix, torch.arange(tokens))
-    new, sizes = merge(x, size, pairs, torch.arange(2)[:, None])
+    places = Places.of(x, prefix, (1, tokens - prefix), (None,), None)
+    pairs = match(signals.Signals(k, k, k, None).unit_keys(), r, places)
+    new, sizes = group_mean(x, size, pairs, places)
     for b in range(2):
         metric = k[b].mean(0)
         metric = metric / metric.norm(dim=-1, keepdim=True)
@@ -63,9 +68,10 @@ def test_merge_as_written_out(prefix, tokens):
 
 
 def test_without_sizes_each_token_counts_once():
-    k, x = torch.randn(2, 3, 9, 4), torch.randn(2, 9, 5)
-    pairs = match(k, 2, 1, torch.arange(9))
-    one, two = (merge(x, size, pairs, torch.arange(2)[:, None]) for size in (None, torch.ones(2, 9)))
+    metric, x = torch.randn(2, 9, 4), torch.randn(2, 9, 5)
+    places = Places.of(x, 1, (2, 4), (None,), None)
+    pairs = match(metric, 2, places)
+    one, two = (group_mean(x, size, pairs, places) for size in (None, torch.ones(2, 9)))
     assert torch.equal(one[0], two[0]) and torch.equal(one[1], two[1])
 
 
@@ -98,10 +104,10 @@ def test_proportional_attention_counts_a_token_as_often_as_its_size():
     model = small(NAME, r=[4], depth=2)
     plain = small(NAME, r=[4], depth=2, proportional=False)
     with torch.no_grad():
-        x, size, _ = model._block(
-            model.blocks[0], torch.randn(2, 65, 48).double(), None, 4, (torch.arange(65), torch.arange(2)[:, None])
-        )
-        y, _, _ = model._block(model.blocks[1], x, size, 0, ())
+        start = torch.randn(2, 65, 48).double()
+        stream, _ = model._block(0, Stream(start), 60, Places.of(start, 1, (8, 8), (60, None), model))
+        x, size = stream.x_BND, stream.size_BN
+        y = model._block(1, stream, None, None)[0].x_BND
         for b in range(2):  # the same tokens, repeated
             repeated = x[b].repeat_interleave(size[b].long(), 0)[None]
             first = size[b].long().cumsum(0) - 1
@@ -127,7 +133,8 @@ def test_proportional_attention_counts_a_token_as_often_as_its_size():
 )
 def test_schedules(r, inflect, expected):
     assert merge_schedule(r, inflect, 12) == expected
-    assert small(NAME, r=r, inflect=inflect).schedule == expected
+    plan = small(NAME, r=r, inflect=inflect).reducer.plan(10_000, 1, 12)
+    assert tuple(a - b for a, b in pairwise((10_000, *plan))) == expected
 
 
 @pytest.mark.parametrize(
@@ -168,10 +175,8 @@ def test_the_matching_product_is_what_the_count_leaves_out(r, product, monkeypat
     """Counted, it gives the published totals with the product, but for the row of the class token."""
     from contextlib import nullcontext
 
-    from dynvit.models.tome import matching
-
     without = macs("tome_deit_small_patch16_224", r=r)[1]
-    monkeypatch.setattr(matching, "exclude_from_macs", nullcontext)
+    monkeypatch.setattr(signals, "exclude_from_macs", nullcontext)
     counted = macs("tome_deit_small_patch16_224", r=r)[1] - without
     tokens = [197 - r * i for i in range(12)]
     class_rows = sum(64 * (n // 2) for n in tokens)  # the official code makes them and forbids them

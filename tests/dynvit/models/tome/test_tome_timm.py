@@ -120,7 +120,7 @@ def test_a_distilled_model_has_both_heads():
     [
         (lambda: timm.create_model("levit_128s"), "tome takes a timm VisionTransformer, not Levit"),
         (lambda: timm.create_model(NAME, **SIZE), "tome takes a timm VisionTransformer, not ToMe"),
-        (lambda: dynvit.tome(small("deit_tiny_patch16_224")), "not MergedViT"),
+        (lambda: dynvit.tome(small("deit_tiny_patch16_224")), "not ReducedVisionTransformer"),
         (lambda: small("vit_tiny_patch16_224", attn_layer="diff", num_heads=2), "a Block with DiffAttention"),
         (
             lambda: small("vit_tiny_patch16_224", block_fn=timm.models.vision_transformer.ParallelScalingBlock),

@@ -10,8 +10,8 @@ import torch
 from small_tpc_trunks import controllers, first_layers, images, small, trunk
 
 from dynvit import trace_tokens
+from dynvit.macs import complexity, parameters
 from dynvit.models.tpc_vit.swin_windows import into_windows
-from dynvit.profiling.macs import complexity, parameters
 
 BOTH = pytest.mark.parametrize("kind", ["lvvit", "swin"])
 LV_COST = {

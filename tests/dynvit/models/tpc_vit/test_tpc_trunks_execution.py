@@ -11,7 +11,7 @@ import torch
 from small_tpc_trunks import LAYERS, controllers, first_layers, images, small, trunk
 
 from dynvit import load_trunk, trace_tokens
-from dynvit.profiling.macs import complexity
+from dynvit.macs import complexity
 
 COMBINATIONS = covering.pairwise(
     {

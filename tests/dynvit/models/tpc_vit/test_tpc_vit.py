@@ -13,8 +13,8 @@ from small_tpc_vit import SIZE, images, small
 from torch import Tensor
 
 from dynvit import list_models, load_trunk, trace_tokens, training_loss
+from dynvit.macs import complexity, parameters
 from dynvit.models.tpc_vit.smoothing import prior_loss
-from dynvit.profiling.macs import complexity, parameters
 
 TRUNK = {"tiny": (5_717_416, 1_253_683_200), "small": (22_050_664, 4_598_882_304), "base": (86_567_656, 17_563_828_224)}
 ADDED = {"tiny": (23_040, 4_064_256), "small": (46_080, 8_128_512), "base": (92_160, 16_257_024)}

@@ -1,6 +1,7 @@
 """EViT's reduction: keep the tokens that the class token attends to, sum up the others in one fused token.
 
-Tokens are ``[class, M others]``. Both forms give the same numbers: `keep` removes tokens, `hide` keeps dense shapes.
+Tokens of `keep` and `hide` are ``[class, M others]``. Both give the same numbers: one removes tokens, the other keeps
+dense shapes.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ def keep(x_BTD: Tensor, row_BM: Tensor, kept: int, fuse: bool) -> tuple[Tensor, 
     top_BK = top_tokens(row_BM, kept)
     parts = [x_BTD[:, :1], gather_tokens(x_BTD, top_BK + 1)]
     if fuse:
-        parts.append(_fused(x_BTD, row_BM.scatter(1, top_BK, 0.0)))
+        parts.append(fused(x_BTD[:, 1:], row_BM.scatter(1, top_BK, 0.0)))
     return torch.cat(parts, 1), top_BK
 
 
@@ -32,10 +33,10 @@ def hide(x_BTD: Tensor, row_BM: Tensor, alive_BT: Tensor, kept: int, fuse: bool)
     if not fuse:
         return x_BTD, F.pad(stays_BM, (1, 0), value=True)
     rest_BM = row_BM.masked_fill(stays_BM, 0.0)  # the row of a hidden token is 0 already
-    return torch.cat([x_BTD, _fused(x_BTD, rest_BM)], 1), F.pad(stays_BM, (1, 1), value=True)
+    return torch.cat([x_BTD, fused(x_BTD[:, 1:], rest_BM)], 1), F.pad(stays_BM, (1, 1), value=True)
 
 
-def _fused(x_BTD: Tensor, weight_BM: Tensor) -> Tensor:
-    """Sum of the tokens behind the class token by their weights, which do not add up to 1: ``[B, 1, D]``."""
+def fused(x_BMD: Tensor, weight_BM: Tensor) -> Tensor:
+    """Sum of the tokens by their weights, which do not add up to 1: ``[B, 1, D]``."""
     with exclude_from_macs():  # a weighted sum, neither a linear layer nor attention: the published cost leaves it out
-        return weight_BM.to(x_BTD.dtype).unsqueeze(1) @ x_BTD[:, 1:]
+        return weight_BM.to(x_BMD.dtype).unsqueeze(1) @ x_BMD

@@ -1,4 +1,4 @@
-"""DynamicViT's training terms: kept share, the teacher's logits, the teacher's tokens where they survive."""
+"""Training terms of DynamicViT and TPS: kept share, the teacher's logits, the teacher's tokens where they survive."""
 
 from __future__ import annotations
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from timm.layers import trunc_normal_
 from torch import Tensor, nn
+
+Noise = Callable[[int, Tensor], Tensor]
+"""Stage and log-probabilities ``[B, N, 2]`` -> Gumbel noise of that shape."""
 
 
 class ScorePredictor(nn.Module):

@@ -1,0 +1,1 @@
+"""What all token reducers share: grouping and merging, signals of attention, the forward pass, counts."""

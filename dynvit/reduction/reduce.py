@@ -1,0 +1,40 @@
+"""`dynvit.reduce`: any timm transformer with a method of token reduction, over the same weights."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from torch import nn
+
+from dynvit.reduction.block_kinds import check_blocks
+from dynvit.reduction.reducer import make_reducer
+from dynvit.reduction.transformers import MIXINS, mixin_for, reduced_class
+
+
+def reduce(model: nn.Module, method: str = "pitome", **options: Any) -> nn.Module:
+    """The timm transformer with fewer tokens: `method` and its options as in `dynvit.list_reducers()` and
+    docs/reducers.md.
+
+    The result is a model of its own over the same weights: training or moving one moves both, but `model` goes on
+    with all its tokens. Options that keep everything give the model itself, bit for bit. Prefix tokens (class,
+    distillation, registers) stay in front and take no part; average pooling weighs tokens by size where sizes are
+    counted.
+
+    Raises ValueError for a model that cannot be reduced, an unknown method or a wrong value, TypeError for an unknown
+    option.
+    """
+    reducer = make_reducer(method, options)
+    mixin = mixin_for(model)
+    if mixin is None:
+        kinds = " or ".join(sorted(kind.__name__ for kind in MIXINS))
+        raise ValueError(f"{method} takes a timm {kinds}, not {type(model).__name__}")
+    check_blocks(model)
+    reduced = copy.copy(model)
+    # Own tables of modules, parameters and hooks, so that a new head or a hook on one is not one on the other.
+    reduced.__dict__ = {
+        name: copy.copy(value) if isinstance(value, dict | set) else value for name, value in vars(model).items()
+    }
+    reduced.__class__ = reduced_class(mixin, type(model))
+    reduced.set_reducer(reducer)  # type: ignore[operator]
+    return reduced
