@@ -10,7 +10,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # All cores for the studies; each trial keeps to the threads it is given.
 STUDY ?= redundancy_ablation
 ARGS ?=
-WORKERS ?= auto
+# One more than there are cores: tests of processes and clusters wait for most of their time.
+WORKERS ?= $(shell expr 1 + $$(getconf _NPROCESSORS_ONLN))
 KILLS ?= 100
 
 .PHONY: study test lint chaos format clean
