@@ -223,7 +223,7 @@ def test_a_hostile_file_is_refused_in_one_line(kind: str, bundle: Path, studies:
 @pytest.mark.parametrize("source", ["../../../own", "/tmp", "..", "a/b", ""])
 def test_code_comes_from_the_bundle_alone(source: str, bundle: Path, tmp_path: Path) -> None:
     opened = unpack(rewritten(bundle, replaced("env.json", "source", source)), tmp_path / "in")
-    assert [opened.code(trial) for trial in opened.trials()] == [None] * 6
+    assert [opened.code(trial) for trial in opened.trials] == [None] * 6
 
 
 @pytest.mark.parametrize("name", ["/dev/zero", "../../other", "/etc/passwd", "trials", "a\0b"])
@@ -273,7 +273,7 @@ def test_the_sample_is_drawn_by_lot(bundle: Path, tmp_path: Path) -> None:
     opened = unpack(bundle, tmp_path / "open")
     assert sample(opened, 3, 0) == sample(opened, 3, 0)
     assert len({tuple(sample(opened, 3, pick)) for pick in range(20)}) > 5
-    assert sample(opened, 99, 0) == opened.trials()
+    assert sample(opened, 99, 0) == opened.trials
 
 
 def test_what_is_compared() -> None:

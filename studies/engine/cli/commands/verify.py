@@ -60,7 +60,7 @@ def command(
             opened = unpack(bundle, Path(place) / "bundle")
         except CorruptBundle as error:
             raise UsageError(str(error)) from error
-        available = opened.trials()
+        available = opened.trials
         click.echo(f"bundle    {opened.folder.name}, {len(available)} trials with results, checksums match")
         chosen = _named(available, named) if named else sample(opened, count, seed)
         if not chosen:

@@ -12,6 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -37,6 +38,7 @@ class Bundle:
     folder: Path
     plan: PlanFile
 
+    @cached_property
     def trials(self) -> list[str]:
         """Return the ids of trials that have both a config and a result, in the plan's order."""
         planned = dict.fromkeys(trial.folder for trial in self.plan.trials)
@@ -88,7 +90,7 @@ def unpack(archive: Path, place: Path) -> Bundle:
         foreign = [trial.folder for trial in bundle.plan.trials if not ID.fullmatch(trial.folder)]
         if foreign:
             raise CorruptBundle(f"{archive}: plan.json: {foreign[0]} is not the id of a trial")
-        for name in bundle.trials():
+        for name in bundle.trials:
             bundle.environment(name)
     except (FileNotFoundError, DamagedFile) as error:
         raise CorruptBundle(f"{archive}: a file of the study {str(error).replace(f'{folder}/', '')}") from error
