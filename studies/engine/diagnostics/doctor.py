@@ -157,7 +157,7 @@ def workers(store: Store) -> Iterator[Finding]:
 
 
 def temporary(store: Store) -> Finding:
-    files = temp_files(store.root, time.time())
+    files = temp_files(store.root, hosts.file_time(store))
     if not files:
         return Finding("leftovers", "fine", "none")
     total = sum(file.stat().st_size for file in files if file.exists())
