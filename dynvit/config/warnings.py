@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from dynvit.config.classify import Config
 from dynvit.config.data import KNOWN_SETS, Augment, Data
+from dynvit.config.teacher import Teacher
+from dynvit.config.train import Train
 
 PASSES_PER_REPEAT = 50
 """Repeated augmentation was shown to help in schedules in which every image still is seen about a hundred times."""
@@ -31,7 +33,29 @@ def warnings(config: Config) -> Iterator[str]:
             f"data.augment.scale crops images that are read from files; those of {data.name} are kept in memory "
             "and not cropped (data.augment.shift moves them)"
         )
+    yield from _unused(config)
     yield from _source(config)
+
+
+def _unused(config: Config) -> Iterator[str]:
+    """Yield settings that nothing reads because another one is missing."""
+    teacher, train = config.teacher, config.train
+    if not teacher.model.get("name"):
+        for key in (f.name for f in fields(teacher) if getattr(teacher, f.name) != getattr(Teacher(), f.name)):
+            text = "teacher.model.name is not" if key != "model" else "no name"
+            yield f"teacher.{key} is set and {text}: there is no teacher"
+    elif teacher.weight == 0:
+        yield "teacher.weight is 0: only a model with a distillation loss of its own learns from the teacher"
+    elif teacher.kind == "hard" and teacher.temperature != 1:
+        yield "teacher.temperature is for soft labels, teacher.kind is hard"
+    if teacher.epochs and (origin := "checkpoint" if teacher.checkpoint else "pretrained" * teacher.pretrained):
+        yield f"teacher.epochs {teacher.epochs}: the weights of teacher.{origin} are trained further"
+    if train.ema_warmup and not train.ema:
+        yield "train.ema_warmup is set and train.ema is 0: no average is kept"
+    if train.mix.off_epoch is not None and not (train.mix.mixup or train.mix.cutmix):
+        yield "train.mix.off_epoch is set and neither train.mix.mixup nor train.mix.cutmix is: nothing is mixed"
+    if train.momentum != Train().momentum and train.optimizer != "sgd":
+        yield f"train.momentum is for sgd, train.optimizer is {train.optimizer}"
 
 
 def _source(config: Config) -> Iterator[str]:
