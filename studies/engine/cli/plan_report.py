@@ -12,6 +12,7 @@ from studies.engine.core.formatting import count, duration, first_few, size
 from studies.engine.core.trial import Trial
 from studies.engine.planning.plan import Plan
 from studies.engine.study import recipes
+from studies.engine.study.acting_axes import without_option
 
 SETTINGS_SHOWN = 6
 """Settings in which a study differs from its recipe that are named."""
@@ -24,7 +25,7 @@ def plan_lines(plan: Plan, width: int | None = None) -> list[str]:
 
 def plan_notes(plan: Plan) -> list[str]:
     """Return the lines below a plan's totals: recipes and warnings."""
-    return [*_recipes(_one_per_arm(plan)), *warnings(plan)]
+    return [*_recipes(_one_per_arm(plan)), *_inert_axes(plan), *warnings(plan)]
 
 
 def warnings(plan: Plan) -> list[str]:
@@ -156,7 +157,18 @@ def _resources(plan: Plan) -> Iterator[str]:
         yield from (f"          {line}" for line in estimate.violations)
 
 
-# ---- recipes
+# ---- axes and recipes
+
+
+def _inert_axes(plan: Plan) -> Iterator[str]:
+    """Yield a line for each axis that does not act in some arms because their model or reducer lacks its option."""
+    arms: dict[tuple[str, str], list[str]] = {}
+    parts = {part.name: part for part in plan.study.at(plan.scale).parts}
+    for arm in (trial.arm for trial in _one_per_arm(plan)):
+        for axis in without_option(arm.coords, parts[arm.part]):
+            arms.setdefault((arm.part, axis), []).append(arm.label)
+    for (part, axis), labels in arms.items():
+        yield f"inert     {part} {axis}: no such option in {first_few(labels, 2)}"
 
 
 def _recipes(arms: list[Trial]) -> Iterator[str]:
