@@ -7,7 +7,7 @@ from typing import Any
 
 from dynvit.config.data import Data
 from dynvit.config.evaluation import Evaluation
-from dynvit.config.model import MODEL_FIELD, WEIGHTS_FIELD
+from dynvit.config.model import MODEL_FIELD, REDUCER_FIELD, WEIGHTS_FIELD
 from dynvit.config.rules import refusals
 from dynvit.config.source import Source
 from dynvit.config.teacher import Teacher
@@ -24,6 +24,9 @@ class Config:
     teacher: Teacher = field(default_factory=Teacher)
     evaluation: Evaluation = field(default_factory=Evaluation)
     source: Source = field(default_factory=Source)
+    reducer: dict[str, Any] = field(default_factory=lambda: {"name": ""}, metadata=REDUCER_FIELD)
+    """A token reducer for the model, in training and evaluation: name and options of `dynvit.reduce`; no name: none.
+    Its speed is measured in turn with the model that keeps all its tokens."""
     keep_checkpoint: bool = False
     """Leave the final checkpoint, last.safetensors and best.safetensors: timm.create_model(checkpoint_path=...)."""
     init: str = field(default="", metadata=WEIGHTS_FIELD)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from dynvit.config.model import MODEL_FIELD
+from dynvit.config.model import MODEL_FIELD, REDUCER_FIELD
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,9 @@ class Config:
 
     model: dict[str, Any] = field(default_factory=lambda: {"name": "vit_tiny_patch16_224"}, metadata=MODEL_FIELD)
     trunk: dict[str, Any] = field(default_factory=lambda: {"name": ""}, metadata=MODEL_FIELD)
-    """Model whose speed is the reference; no name: the method's backbone, if it has one."""
+    """Model whose speed is the reference; no name: the model without its reducer, or the method's backbone."""
+    reducer: dict[str, Any] = field(default_factory=lambda: {"name": ""}, metadata=REDUCER_FIELD)
+    """A token reducer for the model: name and options of `dynvit.reduce`; no name: none."""
     image_size: int | None = None
     """None: the model's own."""
     in_chans: int = 3

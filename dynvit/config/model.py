@@ -1,4 +1,5 @@
-"""Metadata of config fields that hold a timm model's name and options, or say where weights come from."""
+"""Metadata of config fields that hold the name and the options of a timm model or of a token reducer, or say where
+weights come from."""
 
 from __future__ import annotations
 
@@ -6,5 +7,8 @@ GIVEN = ("img_size", "in_chans", "num_classes", "drop_path_rate")
 """Model options that a task sets itself, from its data and training options."""
 
 MODEL_FIELD = {"kind": "model", "given": GIVEN}
+REDUCER_FIELD = {"kind": "reducer", "given": ()}
+"""Metadata of a field, at the top of a config, that holds a token reducer's name and options; it stands in resolved
+configs, and thus in trials' identity, only where a reducer is named."""
 WEIGHTS_FIELD = {"kind": "weights"}
 """A file, which a study file may name by the arm that leaves it. model: the field beside it whose model they are of."""

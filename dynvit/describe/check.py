@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from dynvit.data import paths
 from dynvit.describe.json_schema import plain
 from dynvit.describe.tasks import build_config, model_keys, task_module
-from dynvit.models.build import build_model
+from dynvit.models.build import build_reduced
 
 FILES = ("folder", "tar", "wds")
 """Names of data sets that are folders of files."""
@@ -30,7 +30,7 @@ def check(task: str, config: dict[str, Any]) -> dict[str, Any]:
     """Return what a task says of a config.
 
     refusal: why its rules refuse the config, or None; then nothing else is asked.
-    models: by config key, why a model cannot be built.
+    models: by config key, why a model cannot be built or its reducer not be applied.
     cautions: what is allowed and likely a mistake. folders: what they depend on besides the config.
     work: what a training amounts to. smoke: what `--smoke` sets in such a config.
     """
@@ -39,7 +39,11 @@ def check(task: str, config: dict[str, Any]) -> dict[str, Any]:
     if refusals:
         return {"refusal": "; ".join(refusals)}
     answer: dict[str, Any] = {"refusal": None}
-    if faults := {key: text for key, options in _models(module, config) if (text := _build_error(options))}:
+    faults: dict[str, str] = {}
+    for key, arguments in _models(module, config):
+        if (key != "reducer" or "model" not in faults) and (text := _build_error(arguments)):
+            faults[key] = text
+    if faults:
         answer["models"] = faults
     if hasattr(module, "cautions") and (cautions := module.cautions(built)):
         answer["cautions"] = cautions
@@ -69,15 +73,18 @@ def weigh(task: str, options: dict[str, Any], size: int, channels: int, classes:
 
 
 def _models(module: ModuleType, config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield the config key of each model that a trial builds, and as JSON the arguments it is built with."""
-    inputs = _model_inputs(module, config)
+    """Yield the config key of each model that a trial builds, and as JSON the arguments it is built with; then its
+    reducer's, if it has one."""
+    inputs, reducer = _model_inputs(module, config), config.get("reducer", {})
     for key in model_keys(module.Config):
         options: Any = config
         for step in key.split("."):
             options = options.get(step, {})
         if options.get("name"):
             given = {k: v for k, v in inputs.items() if key == "model" or k != "drop_path_rate"}
-            yield key, json.dumps([options, given], sort_keys=True)
+            yield key, json.dumps([options, given, {}], sort_keys=True)
+    if reducer.get("name"):
+        yield "reducer", json.dumps([config["model"], inputs, reducer], sort_keys=True)
 
 
 def _model_inputs(module: ModuleType, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,10 +106,10 @@ def _build_error(arguments: str) -> str:
     before it is refused; a constructor that reads values of its weights cannot be tried.
     """
     for device in ("meta", "cpu"):
-        options, given = json.loads(arguments)
+        options, given, reducer = json.loads(arguments)
         try:
             with torch.device(device), SkipInit():
-                build_model(options, **given)
+                build_reduced(options, reducer, **given)
         except Exception as error:
             if device == "meta" and "meta" not in str(error).lower():
                 continue

@@ -1,12 +1,32 @@
-"""Any timm model by name, ours or timm's own, at the size that is asked for."""
+"""Any timm model by name, ours or timm's own, at the size that is asked for, with a token reducer or without."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 import timm
 from torch import nn
+
+from dynvit.reducers import reduce
+from dynvit.reduction.reducer import REDUCERS
+
+
+def build_reduced(options: Mapping[str, Any], reducer: Mapping[str, Any], **defaults: Any) -> nn.Module:
+    """Build a model as `build_model` does and apply the token reducer ``reducer["name"]``, if there is one.
+
+    Raises ValueError or TypeError as `dynvit.reduce` does, too.
+    """
+    model = build_model(options, **defaults)
+    return reduce(model, reducer["name"], **_changed(reducer)) if reducer.get("name") else model
+
+
+def _changed(reducer: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that are not at their defaults: a config holds all, and `target_gmacs` stands for a rate."""
+    known = fields(REDUCERS[reducer["name"]]) if reducer["name"] in REDUCERS else ()
+    defaults = {"name": reducer["name"], "target_gmacs": None, **{field.name: field.default for field in known}}
+    return {key: value for key, value in reducer.items() if key not in defaults or value != defaults[key]}
 
 
 def build_model(options: Mapping[str, Any], **defaults: Any) -> nn.Module:

@@ -15,7 +15,7 @@ from dynvit.config.cost import Config
 from dynvit.context import Context
 from dynvit.interface import interface_of
 from dynvit.macs import complexity, count_macs, evaluating, parameters
-from dynvit.models.build import build_model
+from dynvit.models.build import build_reduced
 from dynvit.profiling.activation_memory import forward_peak
 from dynvit.profiling.hardware import hardware_info
 from dynvit.profiling.interleaved_timing import PairedTiming, fits_in_memory, largest_batch, time_pair
@@ -34,7 +34,9 @@ class Benchmark:
     def __init__(self, config: Config, context: Context) -> None:
         self.config, self.context, self.device = config, context, context.device
         self.dtype = getattr(torch, config.dtype)
-        backbone = config.trunk if config.trunk.get("name") else trunk_of(config.model)
+        self.reduced = bool(config.reducer.get("name"))
+        whole = config.model if self.reduced else trunk_of(config.model)
+        backbone = config.trunk if config.trunk.get("name") else whole
         self.backbone: Options | None = dict(backbone) if backbone else None
         self.metrics: Metrics = {}
 
@@ -47,6 +49,8 @@ class Benchmark:
                 self._run_model()
             seconds = time.perf_counter() - started
             metadata = hardware_info(self.device) | {"dtype": self.config.dtype, "model": self.config.model["name"]}
+            if self.reduced:
+                metadata["reducer"] = self.config.reducer["name"]
         return {
             "metrics": self.metrics,
             "cost": {
@@ -62,16 +66,18 @@ class Benchmark:
     # ---- counts
 
     def _count(self) -> None:
-        found, self.size = self._counted(self.config.model)
+        found, self.size = self._counted(self.config.model, reducer=self.config.reducer)
         self.metrics |= found | {"image_size": float(self.size)}
         if self.backbone is not None:
             backbone, _ = self._counted(self.backbone, self.size)
             self.metrics["mac_ratio"] = backbone["gflops"] / found["gflops"]
             self.metrics["trunk_gflops"] = backbone["gflops"]
 
-    def _counted(self, options: Options, size: int | None = None) -> tuple[Metrics, int]:
+    def _counted(
+        self, options: Options, size: int | None = None, reducer: Options | None = None
+    ) -> tuple[Metrics, int]:
         """Return parameters and multiply-accumulates, and the image size."""
-        model = self._build_on_meta(options, size) or self._build(options, size)
+        model = self._build_on_meta(options, size, reducer) or self._build(options, size, reducer)
         size = size or image_size(model, self.config.image_size)
         images = self._images(self.config.counted_images, size).float().to(next(model.parameters()).device)
         cost = complexity(model, images)
@@ -83,28 +89,28 @@ class Benchmark:
         found |= {"gflops_attention": counter.products / 1e9, "gflops_norms": norms.operations / 1e9}
         return found, size
 
-    def _build_on_meta(self, options: Options, size: int | None) -> nn.Module | None:
+    def _build_on_meta(self, options: Options, size: int | None, reducer: Options | None) -> nn.Module | None:
         """Build the model on the meta device, if its cost is the same for all images: counting is then free."""
         try:
             with torch.device("meta"):
-                model = self._build(options, size)
+                model = self._build(options, size, reducer)
         except (NotImplementedError, RuntimeError):  # its construction reads tensor values
             return None
         return model if interface_of(model).static_cost else None
 
-    def _build(self, options: Options, size: int | None = None) -> nn.Module:
+    def _build(self, options: Options, size: int | None = None, reducer: Options | None = None) -> nn.Module:
         torch.manual_seed(self.context.seed)
         given: Options = {"in_chans": self.config.in_chans, "num_classes": self.config.num_classes}
         size = size or self.config.image_size
         if size is not None:
             given["img_size"] = size
-        return build_model(options, **given).eval()
+        return build_reduced(options, reducer or {}, **given).eval()
 
     # ---- what needs the model to run
 
     def _run_model(self) -> None:
         config = self.config
-        model = self._placed(config.model)
+        model = self._placed(config.model, config.reducer)
         with evaluating(model):
             if config.memory_batch:
                 peak = forward_peak(model, self._images(config.memory_batch))
@@ -152,8 +158,8 @@ class Benchmark:
         speeds |= {"trunk_images_per_second": backbones, "speedup": middle, "speedup_low": low, "speedup_high": high}
         return speeds | {"share": middle / self.metrics["mac_ratio"]}
 
-    def _placed(self, options: Options) -> nn.Module:
-        return self._build(options, self.size).to(self.device, self.dtype)
+    def _placed(self, options: Options, reducer: Options | None = None) -> nn.Module:
+        return self._build(options, self.size, reducer).to(self.device, self.dtype)
 
     def _images(self, batch: int, size: int | None = None) -> Tensor:
         draw, side = torch.Generator().manual_seed(self.context.seed), size or self.size

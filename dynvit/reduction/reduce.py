@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from dynvit.reduction.block_parts import check_blocks
+from dynvit.reduction.block_kinds import check_blocks
 from dynvit.reduction.reducer import make_reducer
 from dynvit.reduction.transformers import MIXINS, mixin_for, reduced_class
 
@@ -30,8 +30,6 @@ def reduce(model: nn.Module, method: str = "pitome", **options: Any) -> nn.Modul
         kinds = " or ".join(sorted(kind.__name__ for kind in MIXINS))
         raise ValueError(f"{method} takes a timm {kinds}, not {type(model).__name__}")
     check_blocks(model)
-    if reducer.needs_class_token and getattr(model, "cls_token", None) is None:
-        raise ValueError(f"{method} ranks tokens by the class token's attention, which {type(model).__name__} lacks")
     reduced = copy.copy(model)
     # Own tables of modules, parameters and hooks, so that a new head or a hook on one is not one on the other.
     reduced.__dict__ = {

@@ -7,11 +7,13 @@ from typing import Any
 from dynvit.analysis.accuracy_fluctuation import fluctuation
 from dynvit.config.classify import Config
 from dynvit.context import Context
-from dynvit.data.batches import Batches
-from dynvit.macs import complexity
+from dynvit.data.batches import Batches, fitting
+from dynvit.macs import complexity, evaluating
+from dynvit.models.build import build_model
+from dynvit.profiling.interleaved_timing import time_pair
 from dynvit.profiling.peak_memory import peak_mb
 from dynvit.train.distributed import ProcessGroup
-from dynvit.train.evaluate import throughput
+from dynvit.train.evaluate import autocast, throughput
 from dynvit.train.predictions import FILE, predictions
 from dynvit.train.state import TrainState
 
@@ -27,6 +29,7 @@ def measure(state: TrainState, data: Batches, config: Config, context: Context, 
     context.save_artifact(FILE, predictions(model, data, state.amp))
     cost = complexity(model, data.sample(evaluation.counted_images))
     speed = throughput(model, data.sample(evaluation.timed_batch_size), evaluation.timed_batches, state.amp)
+    against = {} if not config.reducer.get("name") else against_backbone(state, data, config, cost.gmacs)
     seconds, spread = state.clock.seconds(), fluctuation(progress.top1, config.train.epochs)
     corrupt = data.corrupt.found if config.data.max_corrupt else None
     return {
@@ -36,6 +39,7 @@ def measure(state: TrainState, data: Batches, config: Config, context: Context, 
             "gflops": cost.gmacs,
             "params_m": cost.params / 1e6,
             "images_per_second": speed,
+            **against,
             **progress.extra,
             **progress.source,
             **({} if corrupt is None else {"corrupt_images": float(len(corrupt))}),
@@ -51,6 +55,23 @@ def measure(state: TrainState, data: Batches, config: Config, context: Context, 
         **({} if corrupt is None else {"left_out": sorted(corrupt)[:MAX_NAMES]}),
         **({"data": remark_counts(data)} if data.remarks else {}),
     }
+
+
+def against_backbone(state: TrainState, data: Batches, config: Config, gmacs: float) -> dict[str, float]:
+    """Return cost and speed of a reduced model over those of the same model with all its tokens, timed in turn.
+
+    speedup: median of the rounds, with their quartiles. share: the speed-up over the ratio of multiply-accumulates.
+    """
+    evaluation, model = config.evaluation, state.eval_model
+    backbone = build_model(config.model, **fitting("model", config.model, data)).to(state.device)
+    images, rounds = data.sample(evaluation.timed_batch_size), evaluation.timed_batches
+    ratio = complexity(backbone, data.sample(1)).gmacs / gmacs
+    with evaluating(model), evaluating(backbone), autocast(images.device.type, state.amp):
+        low, middle, high = time_pair(model, backbone, images, rounds, max(2, rounds // 4)).speedup()
+    return {
+        "mac_ratio": ratio, "trunk_gflops": ratio * gmacs,
+        "speedup": middle, "speedup_low": low, "speedup_high": high, "share": middle / ratio,
+    }  # fmt: skip
 
 
 def remark_counts(data: Batches) -> dict[str, dict[str, int]]:

@@ -14,7 +14,7 @@ from dynvit.context import Context, permanent_errors
 from dynvit.data.batches import Batches, fitting
 from dynvit.data.factory import load_data
 from dynvit.interface import interface_of
-from dynvit.models.build import build_model
+from dynvit.models.build import build_reduced
 from dynvit.rng import seed_globally
 from dynvit.train.amp import amp_dtype
 from dynvit.train.distributed import ProcessGroup
@@ -131,7 +131,7 @@ def build(config: Config, context: Context) -> tuple[nn.Module, Batches]:
     data = load_data(config.data, train.batch_size, config.evaluation.batch_size, context.seed, context.device)
     seed_globally(context.seed, "init")
     drop_path = {"drop_path_rate": train.drop_path} if train.drop_path else {}  # otherwise the model's own default
-    return build_model(config.model, **fitting("model", config.model, data), **drop_path), data
+    return build_reduced(config.model, config.reducer, **fitting("model", config.model, data), **drop_path), data
 
 
 @permanent_errors()

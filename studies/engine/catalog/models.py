@@ -1,14 +1,16 @@
-"""The options that a model takes, as its class describes them: names, types, defaults. Nothing is imported here."""
+"""The options that a model or a token reducer takes, as its class describes them: names, types, defaults. Nothing is
+imported here."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 from studies.engine.catalog import description
 from studies.engine.catalog.json_types import python_type
+from studies.engine.core.suggest import suggest, suggest_or_list
 from studies.engine.core.typing_check import to_json, validate
 
 
@@ -53,6 +55,21 @@ def timm_names() -> list[str]:
     return sorted(description.current().timm["models"])
 
 
+Kind = Literal["model", "reducer"]
+
+
+def find(kind: Kind, name: str) -> Model | None:
+    """Return the model or the reducer of that name."""
+    return find_model(name) if kind == "model" else _find_reducer(description.current(), name)
+
+
+def suggest_name(kind: Kind, name: str) -> str:
+    """Return the nearest name that there is, as a question."""
+    if kind == "reducer":
+        return suggest_or_list(name, sorted(description.current().description["reducers"]))
+    return suggest(name, model_names()) or suggest(name, timm_names())
+
+
 def find_model(name: str) -> Model | None:
     """Return the model of that timm name, ours first; None where neither package has it."""
     return _find(description.current(), name) if name else None
@@ -66,8 +83,17 @@ def _find(dynvit: description.Dynvit, name: str) -> Model | None:
     return _model(name, dynvit.timm, base) if base in dynvit.timm["models"] else None
 
 
+@lru_cache(maxsize=256)
+def _find_reducer(dynvit: description.Dynvit, name: str) -> Model | None:
+    found = dynvit.description["reducers"].get(name)
+    return found and Model(name, _options(found["options"]), {}, open=False, ours=True)
+
+
 def _model(name: str, found: Mapping[str, Any], entry: str = "", ours: bool = False) -> Model:
     model = found["models"][entry or name]
     schema = found["classes"].get(model["class"], {"options": {}})["options"]
-    options = {key: Option(key, python_type(item), item) for key, item in schema.get("properties", {}).items()}
-    return Model(name, options, model["preset"], schema.get("additionalProperties", True), ours)
+    return Model(name, _options(schema), model["preset"], schema.get("additionalProperties", True), ours)
+
+
+def _options(schema: Mapping[str, Any]) -> dict[str, Option]:
+    return {key: Option(key, python_type(item), item) for key, item in schema.get("properties", {}).items()}

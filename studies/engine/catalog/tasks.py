@@ -14,11 +14,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-from studies.engine.catalog import description
+from studies.engine.catalog import description, models
 from studies.engine.catalog.child import AnswerError
 from studies.engine.catalog.fingerprint import package_folder
 from studies.engine.core.suggest import suggest_or_list
-from studies.engine.core.typing_check import fields, to_json
+from studies.engine.core.typing_check import Issue, fields, to_json, validate
 from studies.engine.runtime.task_loader import TaskError, build, is_packaged, load_file
 
 GIVEN = ("img_size", "in_chans", "num_classes", "drop_path_rate")
@@ -30,11 +30,12 @@ Finding = tuple[Literal["fine", "note", "attention"], str, str]
 
 @dataclass(frozen=True)
 class ModelField:
-    """A config field that holds a timm model's name and options."""
+    """A config field that holds the name and the options of a timm model, or of a token reducer."""
 
     key: str
     """Dotted, as in ``model``."""
     given: tuple[str, ...]
+    kind: models.Kind = "model"
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Answer:
     refusal: str | None = None
     """Why its rules (`__post_init__`) refuse the config."""
     models: Mapping[str, str] = field(default_factory=dict)
-    """By model field, why its model cannot be built."""
+    """By field, why its model cannot be built, or its reducer not be applied."""
     cautions: Sequence[str] = ()
     """What is allowed and likely a mistake."""
     work: Mapping[str, Any] | None = None
@@ -65,6 +66,9 @@ class Task:
     smoke: Mapping[str, Any]
     offers: frozenset[str] = frozenset()
     """Which of cautions, work, weigh, inspect, smoke the task answers."""
+    metrics: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """What its trials have: names, with ``*`` as in file names, by place (result, best, last, events); empty where the
+    task does not say."""
 
     def check(self, configs: Sequence[Mapping[str, Any]]) -> list[Answer]:
         """Return what the task says of each resolved config; of a packaged task, all new ones in one question."""
@@ -109,8 +113,12 @@ class Task:
 
     @property
     def models(self) -> tuple[ModelField, ...]:
-        found = _fields_of_kind(self.config, "model")
-        return tuple(ModelField(key, tuple(metadata.get("given", GIVEN))) for key, metadata in found)
+        kinds: tuple[models.Kind, ...] = ("model", "reducer")
+        return tuple(
+            ModelField(key, tuple(metadata.get("given", GIVEN)), kind)
+            for kind in kinds
+            for key, metadata in _fields_of_kind(self.config, kind)
+        )
 
     @property
     def weights(self) -> dict[str, str]:
@@ -131,10 +139,11 @@ def load_task(ref: str, relative_to: Path | None = None) -> Task:
             raise TaskError(f"{path} must define a dataclass Config and run(config, context)")
         found = dynvit.description["tasks"][ref]
         offers = frozenset(found["answers"])
-        return Task(ref, ref, path, dynvit.configs[ref], found["revision"], found["smoke"], offers)
+        return Task(ref, ref, path, dynvit.configs[ref], found["revision"], found["smoke"], offers, found["metrics"])
     module = _task_module(path)
     offers = frozenset(name for name in OFFERS if callable(getattr(module, name, None)))
-    return Task(path.name, str(path), path, module.Config, module.REVISION, module.SMOKE, offers)
+    metrics = getattr(module, "METRICS", {})
+    return Task(path.name, str(path), path, module.Config, module.REVISION, module.SMOKE, offers, metrics)
 
 
 def task_names() -> list[str]:
@@ -171,6 +180,10 @@ def _task_module(path: Path) -> ModuleType:
         raise TaskError(f"{path} defines no dataclass Config")
     if not callable(run) or not isinstance(revision, int) or not isinstance(smoke, dict):
         raise TaskError(f"{path} must define run(config, context), REVISION (a whole number) and SMOKE (a dict)")
+    wrong: list[Issue] = []
+    validate(dict[str, tuple[str, ...]], getattr(module, "METRICS", {}), wrong)
+    if wrong:
+        raise TaskError(f"{path}: METRICS has names by place (result, best, last, events): {wrong[0].text}")
     try:
         defaults(config)
     except Exception as error:
@@ -179,7 +192,7 @@ def _task_module(path: Path) -> ModuleType:
 
 
 def _fields_of_kind(config: type, name: str, prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield dotted key and metadata of the fields that hold a model, or weights."""
+    """Yield dotted key and metadata of the fields that hold a model, a reducer, or weights."""
     for key, (item, kind) in fields(config).items():
         if item.metadata.get("kind") == name:
             yield prefix + key, item.metadata

@@ -12,6 +12,7 @@ from studies.engine.core.formatting import count, duration, first_few, size
 from studies.engine.core.trial import Trial
 from studies.engine.planning.plan import Plan
 from studies.engine.study import recipes
+from studies.engine.study.acting_axes import without_option
 
 SETTINGS_SHOWN = 6
 """Settings in which a study differs from its recipe that are named."""
@@ -24,7 +25,7 @@ def plan_lines(plan: Plan, width: int | None = None) -> list[str]:
 
 def plan_notes(plan: Plan) -> list[str]:
     """Return the lines below a plan's totals: recipes and warnings."""
-    return [*_recipes(_one_per_arm(plan)), *warnings(plan)]
+    return [*_recipes(_one_per_arm(plan)), *_inert_axes(plan), *warnings(plan)]
 
 
 def warnings(plan: Plan) -> list[str]:
@@ -77,12 +78,34 @@ def _arms(plan: Plan, width: int | None) -> list[str]:
 
 def _totals(plan: Plan) -> Iterator[str]:
     yield f"to run    {_to_run(plan)}"
-    if plan.restart:
-        yield f"restart   {count(len(plan.restart), 'trial')}; previous files are kept under attempts/"
+    if restart := plan.restart - plan.again:
+        yield f"restart   {count(len(restart), 'trial')}; previous files are kept under attempts/"
+    yield from stage_lines(plan)
     if plan.to_run:
         yield f"cost      {_cost(plan)}"
         yield from _resources(plan)
     yield f"reused    {count(plan.reused, 'trial')} from another study   stale code {plan.stale}"
+
+
+def stage_lines(plan: Plan) -> Iterator[str]:
+    """Yield how trials wait for those that they start from, and which of these run besides what is selected."""
+    stages = plan.stages
+    if len(stages) > 1:
+        texts = [_stage(plan, stage) for stage in stages]
+        yield f"stages    {texts[0]}, then {', then '.join(texts[1:])}: each starts from trials of an earlier one"
+    if plan.added:
+        names = first_few([trial.name for trial in plan.added])
+        yield f"added     {count(len(plan.added), 'trial')} that others start from: {names}"
+    if plan.again:
+        names = first_few([plan.made[name].name for name in plan.again])
+        yield f"again     {count(len(plan.again), 'trial')} that left no weights, which others start from: {names}"
+        yield "          trained again to keep them; previous files are kept under attempts/"
+
+
+def _stage(plan: Plan, trials: list[Trial]) -> str:
+    seconds = plan.estimate.seconds_of if plan.estimate else {}
+    total = sum(seconds.get(trial.folder_id, 0.0) for trial in trials)
+    return count(len(trials), "trial") + (f" ({duration(total)})" if total else "")
 
 
 def _to_run(plan: Plan) -> str:
@@ -134,7 +157,18 @@ def _resources(plan: Plan) -> Iterator[str]:
         yield from (f"          {line}" for line in estimate.violations)
 
 
-# ---- recipes
+# ---- axes and recipes
+
+
+def _inert_axes(plan: Plan) -> Iterator[str]:
+    """Yield a line for each axis that does not act in some arms because their model or reducer lacks its option."""
+    arms: dict[tuple[str, str], list[str]] = {}
+    parts = {part.name: part for part in plan.study.at(plan.scale).parts}
+    for arm in (trial.arm for trial in _one_per_arm(plan)):
+        for axis in without_option(arm.coords, parts[arm.part]):
+            arms.setdefault((arm.part, axis), []).append(arm.label)
+    for (part, axis), labels in arms.items():
+        yield f"inert     {part} {axis}: no such option in {first_few(labels, 2)}"
 
 
 def _recipes(arms: list[Trial]) -> Iterator[str]:

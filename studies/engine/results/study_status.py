@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from studies.engine.core.files import DamagedFile
-from studies.engine.core.trial import State
+from studies.engine.core.trial import State, first_trials
 from studies.engine.execution import study_lock
+from studies.engine.runtime.worker import RUNNABLE
 from studies.engine.storage.plan_file import PlanFile, PlannedTrial, folders, read_plan
 from studies.engine.storage.results_dir import Store
 from studies.engine.storage.state_watcher import StateWatcher
+from studies.engine.storage.trial_folder import TrialFolder
 
 
 class StudyStatus:
@@ -21,12 +23,13 @@ class StudyStatus:
 
     def __init__(self, store: Store, plan: PlanFile) -> None:
         self.plan, self.store = plan, store
-        self.watch = StateWatcher([store.trial(name) for name in dict.fromkeys(trial.folder for trial in plan.trials)])
+        folders = dict.fromkeys([*(trial.folder for trial in plan.trials), *plan.origins])
+        self.watch = StateWatcher([store.trial(name) for name in folders])
 
     @property
     def labels(self) -> dict[str, str]:
         """folder id -> "part arm s0" of the first arm that uses it."""
-        return {t.folder: f"{t.part} {t.arm} s{t.seed}" for t in reversed(self.plan.trials)}
+        return self.plan.origins | {t.folder: f"{t.part} {t.arm} s{t.seed}" for t in reversed(self.plan.trials)}
 
     def driver(self) -> dict[str, Any] | None:
         return study_lock.running_driver(self.plan.folder)
@@ -38,6 +41,13 @@ class StudyStatus:
         for trial in self.plan.trials:
             found.setdefault((trial.part, trial.arm), Counter())[states[trial.folder].status] += 1
         yield from ((part, arm, count) for (part, arm), count in found.items())
+
+    def waiting(self) -> dict[str, str]:
+        """Return by folder id, for trials that have not begun, the trial that each waits for."""
+        states = self.watch.poll()
+        idle = [self.watch.folders[name] for name, state in states.items() if state.status in RUNNABLE]
+        found = {folder.id: first for folder in idle if (first := unfinished_first(folder)) is not None}
+        return {name: f"{self.labels.get(first.id, first.id)}, {first.state().status}" for name, first in found.items()}
 
     def as_json(self) -> dict[str, Any]:
         states = self.watch.poll()
@@ -73,6 +83,13 @@ def find_runs(store: Store, study: str, say: Callable[[str], None]) -> list[Stud
     for problem in damaged:
         say(str(problem))
     return found
+
+
+def unfinished_first(folder: TrialFolder) -> TrialFolder | None:
+    """Return a trial that this one starts from and that is not done; None where it waits for none."""
+    names = first_trials((folder.spec() or {}).get("config", {})).values()
+    firsts = (TrialFolder(folder.path.parent / name) for name in names)
+    return next((first for first in firsts if first.state().status != "done"), None)
 
 
 def _row(trial: PlannedTrial, states: Mapping[str, State]) -> dict[str, Any]:

@@ -65,6 +65,11 @@ class TrialFolder:
     def checkpoint_file(self) -> Path:
         return self.path / "ckpt" / "last.pt"
 
+    @property
+    def weights_files(self) -> tuple[Path, Path, Path]:
+        """What a task may leave under `keep_checkpoint`, as `dynvit.checkpoint.read.TRIAL_FILES` has it."""
+        return self.path / "best.safetensors", self.path / "last.safetensors", self.checkpoint_file
+
     def attempt_folder(self, attempt: int) -> Path:
         """attempt counts from 0."""
         return self.path / "attempts" / str(attempt)
@@ -86,17 +91,21 @@ class TrialFolder:
     def state(self) -> State:
         """Return state.json corrected by the result and the lease: a trial with a result is done, and a running trial
         without a live worker is lost."""
-        state = self._written_state()
-        if state.status == "running" and self.result() is None and not self.has_live_worker():
-            state = self._written_state()  # a worker writes its last state before it releases the lease
+        return self.state_and_result()[0]
+
+    def state_and_result(self) -> tuple[State, dict[str, Any] | None]:
+        """Return both from one reading; there is a result exactly where the status is done."""
+        state, result = self._written_state(), self.result()
+        if state.status == "running" and result is None and not self.has_live_worker():
+            state, result = self._written_state(), self.result()  # a worker releases the lease last
             if state.status == "running":
                 why = state.reason or "its process ended without writing a status"
                 state = replace(state, status="lost", reason=why)
-        if self.result() is not None:
-            return replace(state, status="done", reason="")
+        if result is not None:
+            return replace(state, status="done", reason=""), result
         if state.status == "done":
-            return replace(state, status="lost", reason="result.json is missing or damaged")
-        return state
+            return replace(state, status="lost", reason="result.json is missing or damaged"), None
+        return state, None
 
     def _written_state(self) -> State:
         """Return state.json; where it is missing, damaged or of an earlier attempt, what the attempts' folders say."""
@@ -198,7 +207,9 @@ class TrialFolder:
             attempts = max(self._written_state().attempt, 1)
             self.set_state(State("queued", attempts))
             self.move_to_attempt(
-                attempts - 1, self.result_file, self.predictions_file, self.events_file, self.checkpoint_file.parent
+                attempts - 1,
+                *(self.result_file, self.predictions_file, self.events_file, self.checkpoint_file.parent),
+                *self.weights_files[:2],
             )
         finally:
             self.release_lease(token)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from studies.engine.core.trial import Config
-from studies.engine.study.design import DesignPoint, expand, patches
+from studies.engine.study.acting_axes import points, settings
+from studies.engine.study.design import DesignPoint
 from studies.engine.study.parts import Part, Patch, Setting
 from studies.engine.study.resolver import Resolver, SettingIssue
 from studies.engine.study.settings import patch, setting
@@ -45,14 +46,14 @@ def resolve_arms(
     for part in parts:
         over = override_patch(names, part.name, overrides)
         if part.valid:
-            wanted += [(part, point, (*part.base, *patches(part, point), *over)) for point in expand(part)]
-    resolved = [resolver.resolve(settings) for _, _, settings in wanted]
+            wanted += [(part, p, settings(part, p, resolver, over)) for p in points(part, resolver, over)]
+    resolved = [resolver.resolve(found) for _, _, found in wanted]
     if smoke:
         task = resolver.task
         asked = [found.config for found in resolved] if "smoke" in task.offers else []
         further = [answer.smoke for answer in task.check(asked)] or [{}] * len(resolved)
-        for i, ((_, _, settings), own) in enumerate(zip(wanted, further, strict=True)):
-            resolved[i] = resolver.resolve((*settings, *patch({**task.smoke, **own}, ("--smoke",))))
+        for i, ((_, _, found), own) in enumerate(zip(wanted, further, strict=True)):
+            resolved[i] = resolver.resolve((*found, *patch({**task.smoke, **own}, ("--smoke",))))
     return tuple(
         ResolvedArm(part, point, found.config, found.defaults, found.issues, found.references)
         for (part, point, _), found in zip(wanted, resolved, strict=True)
@@ -60,8 +61,12 @@ def resolve_arms(
 
 
 def override_patch(parts: Set[str], part: str, overrides: Iterable[Override]) -> Patch:
-    """Return the settings that --set makes in a part: ``KEY=VALUE`` in every part, ``PART.KEY=VALUE`` in one."""
-    return tuple(_override_settings(parts, part, overrides))
+    """Return the settings that --set makes in a part: ``KEY=VALUE`` in every part, over it ``PART.KEY=VALUE`` in one.
+
+    Their order on the command line means nothing, as it is not part of the label.
+    """
+    mine = {key: key.partition(".")[0] == part and "." in key for key, _ in overrides}
+    return tuple(_override_settings(parts, part, sorted(overrides, key=lambda override: mine[override[0]])))
 
 
 def _override_settings(parts: Set[str], part: str, overrides: Iterable[Override]) -> Iterator[Any]:

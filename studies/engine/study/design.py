@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from itertools import product
 from math import prod
@@ -73,14 +73,15 @@ def _choices(block: Block) -> Iterator[Mapping[str, str]]:
                 yield {axis: level}
 
 
-def complete(axes: Mapping[str, Axis], choice: Mapping[str, str]) -> Coords:
-    """Return a level for every axis: as chosen, else its baseline; None for axes that do not act there."""
+def complete(axes: Mapping[str, Axis], choice: Mapping[str, str], inert: Set[str] = frozenset()) -> Coords:
+    """Return a level for every axis: as chosen, else its baseline; None for axes that do not act there, or are inert
+    for another reason."""
     placed: dict[str, str | None] = {}
 
     def place(name: str) -> str | None:
         if name not in placed:
             axis = axes[name]
-            acts = all(place(other) in labels for other, labels in axis.only.items())
+            acts = name not in inert and all(place(other) in labels for other, labels in axis.only.items())
             placed[name] = choice.get(name, axis.baseline) if acts else None
         return placed[name]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
-from os.path import isfile  # False for what the file system refuses, where Path.is_file raises
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from studies.engine.core.trial import Resources, keeps_text
 from studies.engine.core.typing_check import Issue, to_yaml
 from studies.engine.core.yaml_loader import Document
 from studies.engine.study import design, schema, settings, study_files
+from studies.engine.study.metrics import unknown_metrics
 from studies.engine.study.model import ScaledStudy, Study
 from studies.engine.study.part_parser import PartParser
 from studies.engine.study.parts import KeyPath, Part, Patch
@@ -77,6 +77,8 @@ class _StudyParser(PartParser):
             scaled[name] = ScaledStudy(name, parts, own or seeds, needs)
         if task is None:
             return None
+        for name, at_source, text in unknown_metrics(self.spec.metrics, task.metrics, task.name):
+            self.report(("metrics", name, *["from"] * at_source), text, at_key=not at_source)
         return Study(
             name=self.spec.study or self.document.file.stem,
             title=self.spec.title,
@@ -90,8 +92,7 @@ class _StudyParser(PartParser):
         )
 
     def _load_other(self, name: str) -> Study:
-        beside = self.document.file.parent / f"{name}.yaml"
-        return load(beside if isfile(beside) else study_files.find(name), thorough=False)
+        return load(study_files.find(name, self.document.file.resolve().parent), thorough=False)
 
     def _check_keys(self, raw: Mapping[str, Any]) -> None:
         for key in ("study", "task", "seeds"):
@@ -168,7 +169,7 @@ class _StudyParser(PartParser):
 
     def _parts(self, scale: str, spec: ScaleSpec, patch: Patch) -> list[Part]:
         """Return the parts at one scale, their bases filled."""
-        base = (*settings.patch(self.spec.base, ("base",)), *patch)
+        base = (*self.each_once(settings.patch(self.spec.base, ("base",))), *self.each_once(patch))
         if not self.raw("parts"):
             whole = PartSpec(axes=self.spec.axes, design=self.spec.design, exclude=self.spec.exclude)
             part = self.part(self.spec.study, whole, (), PartOverride(("scales", scale), (), spec.axes))
@@ -188,6 +189,6 @@ class _StudyParser(PartParser):
             self.check_name(name, path)
             override = part_override(self.coerce, scale, name, spec) if scale else PartOverride()
             part = self.part(name, part_spec, path, override)
-            own = settings.patch(part_spec.base, (*path, "base"))
-            found.append(replace(part, base=(*base, *own, *override.patch)))
+            own = self.each_once(settings.patch(part_spec.base, (*path, "base")))
+            found.append(replace(part, base=(*base, *own, *self.each_once(override.patch))))
         return found

@@ -51,12 +51,33 @@ class Resolver:
         self._defaults: dict[tuple[str, ...], Config] = {}
         self._recipes: dict[Setting, Patch] = {}
 
+    def names(self, patch: Patch) -> dict[str, str]:
+        """Return the model's or reducer's name for the key of each field that holds one."""
+        return self._names(self._with_recipe(patch)[1])
+
+    def options_only(self, patch: Patch) -> bool:
+        """Return whether every setting is an option of a model or reducer."""
+        return all(self._field_of(setting) and not setting.key.endswith(".name") for setting in patch)
+
+    def takes(self, setting: Setting, names: Mapping[str, str]) -> bool:
+        """Return whether the model or reducer has the option; True where its name is unknown, which is reported."""
+        key = self._field_of(setting)
+        found = models.find(self.fields[key].kind, names[key])
+        if found is None:
+            return bool(names[key])
+        return found.open or setting.key.removeprefix(f"{key}.").split(".")[0] in found.options
+
+    def _field_of(self, setting: Setting) -> str:
+        return next((key for key in self.fields if setting.key.startswith(f"{key}.")), "")
+
     def resolve(self, patch: Patch) -> Resolution:
         """Return the whole config of a patch, later settings over earlier ones, and every setting that is not valid."""
         patch = _with_whole(patch, self.weights)
         recipe, settings = self._with_recipe(patch)
-        names = self._model_names(settings)
+        names = self._names(settings)
         config = configs.copy(self._defaults_of(names))
+        for key, name in names.items():
+            configs.put(config, f"{key}.name", name)
         issues: list[SettingIssue] = []
         references: dict[str, Setting] = {}
         for i, setting in enumerate(settings):
@@ -73,6 +94,9 @@ class Resolver:
                     issues.append(SettingIssue(recipe, Issue((), text)))
                 else:
                     issues.append(SettingIssue(setting, issue))
+        for key, field in self.fields.items():
+            if field.kind == "reducer" and not names[key]:  # older trials' configs have no such key
+                config.pop(key, None)
         return Resolution(config, self._defaults_of(names), tuple(issues), references)
 
     # ---- recipes and defaults
@@ -90,8 +114,7 @@ class Resolver:
             )
         return recipe, (*self._recipes[recipe], *patch)
 
-    def _model_names(self, settings: Patch) -> dict[str, str]:
-        """Return the model's name for the config key of each model field."""
+    def _names(self, settings: Patch) -> dict[str, str]:
         names = {}
         for key in self.fields:
             given = [s.value for s in settings if s.key == f"{key}.name" and isinstance(s.value, str)]
@@ -109,8 +132,10 @@ class Resolver:
 
     def _model_defaults(self, field: ModelField, name: str) -> dict[str, Any]:
         task_own: dict[str, Any] = configs.get(self.task_defaults, field.key)
-        model = models.find_model(name)
+        model = models.find(field.kind, name)
         own = model.defaults(field.given) if model else {}
+        if field.kind == "reducer":  # without the name, which no trial without a reducer has
+            return own
         kept = task_own if task_own.get("name", name) == name else {}  # options of another model mean nothing here
         return {"name": name, **own, **kept}
 
@@ -154,14 +179,16 @@ class Resolver:
         value = setting.value
         if option == "name":
             own = configs.get(self.task_defaults, field.key).get("name")  # may be no model at all
-            if value != own and (not isinstance(value, str) or models.find_model(value) is None):
-                issues.append(Issue((), f"no model {value}{_nearest_model(str(value))}"))
+            if value != own and (not isinstance(value, str) or models.find(field.kind, value) is None):
+                issues.append(Issue((), f"no {field.kind} {value}{models.suggest_name(field.kind, str(value))}"))
             return value
         if option in field.given:
             issues.append(Issue((), f"{option} is set by the task {self.task.name} itself", at_key=True))
             return value
-        model = models.find_model(name)
+        model = models.find(field.kind, name)
         if model is None:  # reported at the name
+            if field.kind == "reducer" and not name:
+                issues.append(Issue((), f"{setting.key} is set, and no reducer is named", at_key=True))
             return value
         if option in model.options:
             return validate(model.options[option].kind, value, issues)
@@ -176,6 +203,8 @@ def _with_whole(patch: Patch, weights: Collection[str]) -> Patch:
     """Return the patch with one setting, instead of one for each entry, where a mapping says whose weights are wanted:
     a later mapping replaces an earlier one."""
     found: list[Setting] = []
+    if not any(setting.key.startswith(tuple(f"{key}." for key in weights)) for setting in patch):
+        return patch
     for setting in patch:
         key = next((key for key in weights if setting.key == f"{key}.{setting.path[-1]}"), None)
         if key is None:
@@ -195,7 +224,3 @@ def _placeholder(reference: Mapping[str, Any]) -> str:
 
 def _is_recipe(name: Any) -> bool:
     return name in recipes.names()
-
-
-def _nearest_model(name: str) -> str:
-    return suggest(name, models.model_names()) or suggest(name, models.timm_names())

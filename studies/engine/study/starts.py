@@ -86,6 +86,12 @@ class Starts:
         """Return by config key what an arm starts from."""
         return self._found.get(key, {})
 
+    @property
+    def other_studies(self) -> dict[str, str]:
+        """File name and text of the other studies that were read on the way."""
+        studies = [starts.study for starts in self._family.values() if starts.study.name != self.study.name]
+        return {study.file.name: study.text for study in studies}
+
     def elsewhere(self) -> Iterator[tuple[Setting, Start]]:
         """Yield each arm of another study that arms of this one start from, also through others, and where that is
         written."""
@@ -155,7 +161,8 @@ class Starts:
             try:
                 study = self.study.others(str(wanted["study"]))
             except StudyError as error:
-                raise WrongReference(f"study {wanted['study']}: {error.problems[0]}", "study") from error
+                first = error.problems[0]
+                raise WrongReference(str(first) if first.line else first.text, "study") from error
         scale = str(wanted.get("scale", self.scale if study.scales else ""))
         if scale not in study.scaled:
             known = suggest_or_list(scale, study.scales) or ": it has none"

@@ -13,11 +13,12 @@ from studies.engine.core.suggest import suggest
 from studies.engine.core.trial import Config
 from studies.engine.core.typing_check import Issue
 from studies.engine.core.yaml_loader import Document
+from studies.engine.study.acting_axes import lacks
 from studies.engine.study.arms import ResolvedArm
 from studies.engine.study.design import DesignPoint, baseline, complete, excluded, patches
 from studies.engine.study.model import Study
 from studies.engine.study.parts import KeyPath, Part, Setting
-from studies.engine.study.resolver import SettingIssue
+from studies.engine.study.resolver import Resolver, SettingIssue
 from studies.engine.study.scales import SCALE_KEYS
 from studies.engine.study.starts import Starts
 
@@ -37,9 +38,9 @@ def check(study: Study, document: Document) -> list[Problem]:
             if not part.valid:
                 found.extend(_issues_of_levels(part, study, document))
                 continue
-            found.extend(_design(part, path, document))
+            found.extend(_design(part, arms[part.name][0].point, study.resolver, path, document))
             wrong = list(_conflicts(arms[part.name], document))
-            wrong += [_problem(issue, document) for arm in arms[part.name] for issue in arm.issues]
+            wrong += [_problem(issue, document) for issue in _once(arms[part.name])]
             found.extend(wrong or _twins(arms[part.name], path, document))
             if not wrong:
                 complete_arms += [(arm, path) for arm in arms[part.name]]
@@ -54,6 +55,17 @@ def check(study: Study, document: Document) -> list[Problem]:
                 issue = setting and SettingIssue(setting, Issue((), text))
                 found.append(_problem(issue, document) if issue else document.problem(place, text))
     return found
+
+
+def _once(arms: Sequence[ResolvedArm]) -> Iterator[SettingIssue]:
+    """Yield what is wrong with settings; of a key that several models do not know only the message that helps most."""
+    unknown: dict[Setting, SettingIssue] = {}
+    for found in (issue for arm in arms for issue in arm.issues):
+        if not found.issue.at_key:
+            yield found
+        elif found.setting not in unknown or "?" in found.issue.text:
+            unknown[found.setting] = found
+    yield from unknown.values()
 
 
 def _elsewhere(starts: Starts, document: Document) -> Iterator[Problem]:
@@ -76,15 +88,20 @@ def _refusals(arm: ResolvedArm, answer: Answer) -> Iterator[tuple[Setting | None
 
 
 def cannot_be_built(config: Config, answer: Answer) -> dict[str, str]:
-    """Return by model field why a trial would fail when it builds the model."""
-    return {key: f"{get(config, key)['name']} cannot be built: {reason}" for key, reason in answer.models.items()}
+    """Return by field why a trial would fail when it builds the model, or applies the reducer."""
+    verbs = {"reducer": "applied"}
+    return {
+        key: f"{get(config, key)['name']} cannot be {verbs.get(key, 'built')}: {reason}"
+        for key, reason in answer.models.items()
+    }
 
 
 def _setting_of_model(settings: Sequence[Setting], key: str, reason: str) -> Setting | None:
     """Return the last setting of a model option that the constructor's reason names, else the last of any option."""
     options = [setting for setting in settings if setting.key.startswith(f"{key}.")]
     named = [setting for setting in options if re.search(rf"\b{setting.key.split('.')[-1]}\b", reason)]
-    return (named or options)[-1] if options else None
+    names = [setting for setting in options if key == "reducer" and setting.key == "reducer.name"]
+    return (named or names or options)[-1] if options else None
 
 
 def _issues_of_levels(part: Part, study: Study, document: Document) -> Iterator[Problem]:
@@ -106,9 +123,11 @@ def _problem(found: SettingIssue, document: Document) -> Problem:
     return document.problem((*setting.path, *issue.path), text, issue.at_key)
 
 
-def _design(part: Part, where: KeyPath, document: Document) -> Iterator[Problem]:
-    """Yield blocks that vary nothing, and arms that cannot be."""
-    base = dict(baseline(part))
+def _design(
+    part: Part, first: DesignPoint, resolver: Resolver, where: KeyPath, document: Document
+) -> Iterator[Problem]:
+    """Yield blocks that vary nothing, and arms that cannot be. first: the baseline."""
+    base = dict(first.coords)
     if part.axes and excluded(part, baseline(part)):
         yield document.problem((*where, "exclude"), "the baseline is excluded", at_key=True)
     for i, block in enumerate(part.design):
@@ -120,8 +139,12 @@ def _design(part: Part, where: KeyPath, document: Document) -> Iterator[Problem]
                     yield document.problem((*path, "one_at_a_time"), text, at_key=True)
         for j, arm in enumerate(block.arms):
             coords = complete(part.axes, arm)
+            lacking = lacks(part, coords, resolver)
             for axis in arm:
-                if dict(coords)[axis] is None:
+                if axis in lacking:
+                    text = f"{axis} is inert there: the arm's model or reducer has no such option"
+                    yield document.problem((*path, "arms", j, axis), text, at_key=True)
+                elif dict(coords)[axis] is None:
                     acts = ", ".join(f"{a}={'|'.join(labels)}" for a, labels in part.axes[axis].only.items())
                     text = f"{axis} is inert there: it acts only at {acts}"
                     yield document.problem((*path, "arms", j, axis), text, at_key=True)

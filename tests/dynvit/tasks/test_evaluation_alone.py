@@ -73,9 +73,7 @@ def test_what_has_no_effect_is_said_once():
     assert cautions(dataclasses.replace(alone, init="")) == [
         "train.epochs is 0 and init is empty: random weights are evaluated"
     ]
-    with pytest.raises(
-        ValueError, match=r"^teacher\.model deit_tiny_patch16_224 has nothing to teach: train\.epochs is"
-    ):
+    with pytest.raises(ValueError, match=r"^teacher\.model deit_tiny_patch16_224 has nothing to teach"):
         dataclasses.replace(alone, teacher=Teacher({"name": "deit_tiny_patch16_224"}))
 
 

@@ -122,7 +122,8 @@ def test_a_studys_own_settings_stand_above_wherever_they_stand() -> None:
 
 
 def test_no_recipe_changes_nothing() -> None:
-    assert resolved({"recipe": ""}) == resolved({}) == Resolver(load_task("classify")).task_defaults
+    assert resolved({"recipe": ""}) == resolved({})
+    assert {**resolved({}), "reducer": {"name": ""}} == Resolver(load_task("classify")).task_defaults
 
 
 def study(tmp_path: Path, text: str) -> Path:

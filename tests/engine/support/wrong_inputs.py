@@ -137,6 +137,11 @@ REPLACED: dict[str, tuple[str, str]] = {
         "none: {model.groups: [[1, 1]]}, paper: {model.groups: [[8, 2]]}",
         "none: {model.recursion: 5}, paper: {}",
     ),
+    "a setting twice: in a base": ("base: {train.lr: 0.2}", "base: {train.lr: 0.2, train: {lr: 0.3, epochs: 2}}"),
+    "a setting twice: in a scale": ("tiny: {train: {epochs: 2}}", "tiny: {train: {epochs: 2}, train.epochs: 3}"),
+    "a setting twice: in a part": ("{name: sret_tiny, base_dim: 8}", "{name: sret_tiny, base_dim: 8}, model.base_dim: 16"),
+    "a setting twice: in a level": ("paper: {model.groups: [[8, 2]]}", "paper: {model.groups: [[8, 2]], model: {groups: [[4, 1]]}}"),
+    "a setting twice: in a scale's part": ("model.base_dim: 64", "model.base_dim: 64\n        model: {base_dim: 32}"),
     "metrics: of other types": ('top1: {from: best, direction: max, unit: "%"}', "top1: {from: 3, direction: 1, unit: 5}"),
     "metrics: a list": ('  top1: {from: best, direction: max, unit: "%"}\n  seconds: {}\n', "  - top1\n"),
     "metrics: a name": ("  seconds: {}", "  sec onds: {}"),
@@ -194,6 +199,11 @@ WHOLE = {
         "axes:\n  epochs: {key: train.epochs, values: [1, 0], baseline: 1}\n"
         "  lr: {key: train.lr, values: [-1, 0.1], baseline: 0.1}\n"
     ),
+    "metrics of classify": (
+        "study: small\ntask: classify\nseeds: [0]\nmetrics: {top1: {}, topp1: {from: best}, a: {from: val.scor}, "
+        "gflop: {}, fine: {from: loss.any}, b: {from: active.layer3}, c: {from: source.val.tp1}, xyz: {}}\n"
+    ),
+    "metrics of cost": "study: small\ntask: cost\nseeds: [0]\nmetrics: {top1: {from: last}, share_b8: {}, sharp_b8: {}}\n",
     "settings of cost": "study: small\ntask: cost\nseeds: [0]\nbase: {model: {name: sret_tinny}, batch: 3}\n",
     "settings of redundancy": "study: small\ntask: redundancy\nseeds: [0]\nbase: {start.weight: a, layers: 3}\n",
 }
@@ -230,6 +240,7 @@ TYPED: dict[str, tuple[str, ...]] = {
     "set: not YAML": ("--set", "train.lr=[", "--set", "train.epochs={a: 1"),
     "set: of another type": ("--set", "train.lr=high", "--set", "train.epochs=1.5"),
     "set: twice": ("--set", "train.epochs=1", "--set", "train.epochs=2"),
+    "set: twice, dotted and nested": ("--set", "train.epochs=1", "--set", "train={epochs: 2}"),
     "set: an option of one part's model": ("--set", "model.name=deit_tiny_patch16_224", "--set", "model.base_dim=3"),
     "set: a rule of the task": ("--set", "train.warmup=3"),
     "set: a rule of the task in one part": ("--set", "rate.train.warmup=3"),
@@ -245,6 +256,8 @@ TYPED: dict[str, tuple[str, ...]] = {
         "--on", "slurm", "--launch", "partion=gpu", "--launch", "foo", "--launch", "array=3", "--launch", "pack=0",
         "--launch", "a=[",
     ),
+    "cluster: of a launcher without": ("--on", "inline", "--cluster", "none.yaml"),
+    "launcher: options of one without": ("--on", "inline", "--launch", "x=1"),
     "cluster: not there": ("--cluster", "none.yaml"),
     "cluster: no profile": ("--cluster", "jewels"),
     "cluster: a wrong profile": ("--cluster", "wrong.yaml", "--launch", "pack=0"),
@@ -266,6 +279,7 @@ TASKS = {
     "a syntax error": "x = (",
     "an import that fails": "import nothing_of_that_name",
     "no Config": "Config = 3",
+    "metrics in another form": TASK + "\nMETRICS = {'best': [1]}\n",
     "no run": TASK.replace("def run", "def other"),
     "a default that its own rule refuses": TASK.replace("def run", RULE + "\n\ndef run"),
     "an option without a default": TASK.replace("def run", "@dataclass\nclass Config:\n    lr: float\n\ndef run"),

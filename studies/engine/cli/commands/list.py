@@ -13,7 +13,8 @@ from studies.engine.cli.options import results_option
 from studies.engine.core.formatting import count
 from studies.engine.storage import plan_file
 from studies.engine.storage.results_dir import Store
-from studies.engine.study import design, parser, study_files
+from studies.engine.study import parser, study_files
+from studies.engine.study.acting_axes import points
 
 
 @click.command()
@@ -45,7 +46,7 @@ def _row(file: Path, store: Store) -> dict[str, Any]:
         wrong = f"{count(len(problems), 'error')}; `studies plan {file.stem}` shows them"
         return {**row, "title": wrong, **dict.fromkeys(("scales", "default_scale", "arms", "trials", "done", "failed"))}
     sized = study.at(study.default_scale)
-    arms = [(part.name, point.label) for part in sized.parts for point in design.expand(part)]
+    arms = [(part.name, point.label) for part in sized.parts for point in points(part, study.resolver)]
     states = _states(store, study.name, {(*arm, seed) for arm in arms for seed in sized.seeds})
     return {
         **row,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from studies.engine.cli.options import UsageError, label_options, results_option
 from studies.engine.cli.study_lookup import find_run
 from studies.engine.cli.text import format_files, near
 from studies.engine.planning.selection import Selection
+from studies.engine.results.blank_metrics import blank_metrics
 from studies.engine.results.collect import collect
 from studies.engine.storage.plan_file import PlanFile
 from studies.engine.storage.results_dir import Store
@@ -39,7 +41,9 @@ def render(store: Store, plan: PlanFile, spec: Path | None = None, force: bool =
 
     try:
         frame = collect(store, plan.folder)
-        _say("frame", f"{near(frame)}  {coverage(store, plan)}")
+        _say("frame", f"{near(frame)}  {coverage(frame)}")
+        if blank := blank_metrics(store, plan):
+            _say("blank", blank)
         built = build(plan.folder, spec, force)
         write_index(store.root)
     except ValueError as error:  # TableError: all errors of the table file, with their positions
@@ -51,11 +55,12 @@ def render(store: Store, plan: PlanFile, spec: Path | None = None, force: bool =
             _say(head, format_files(files) + ("  unchanged" if built.unchanged else ""))
 
 
-def coverage(store: Store, plan: PlanFile) -> str:
+def coverage(frame: Path) -> str:
     """Return "115 trials", and how many of them have no result yet."""
-    folders = {trial.folder for trial in plan.trials}
-    missing = sum(store.trial(folder).result() is None for folder in folders)
-    return f"{len(folders)} trials" + (f", {missing} without a result" if missing else "")
+    with open(frame, newline="") as rows:
+        statuses = {row["trial"]: row["status"] for row in csv.DictReader(rows)}
+    missing = sum(status != "done" for status in statuses.values())
+    return f"{len(statuses)} trials" + (f", {missing} without a result" if missing else "")
 
 
 def _say(head: str, text: str) -> None:
