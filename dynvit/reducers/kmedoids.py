@@ -4,6 +4,7 @@ as compared in arXiv 2308.04657).
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -59,11 +60,11 @@ class KMedoids(Keeping):
             assert stream.carry is not None
             weight_BM = stream.carry[:, places.prefix :]
             centre_BK = top_tokens(weight_BM, kept)
-        group_BM = nearest_centre(distance_BMM, centre_BK)
         for _ in range(self.rounds):
             group_BM = nearest_centre(distance_BMM, centre_BK)
             cost_BM = self.costs(distance_BMM, group_BM)
             centre_BK = cheapest(cost_BM if weight_BM is None else cost_BM * weight_BM, group_BM, kept)
+        group_BM = nearest_centre(distance_BMM, centre_BK)
         return by_assignment(centre_BK + places.prefix, group_BM, places)
 
     def costs(self, distance_BMM: Tensor, group_BM: Tensor) -> Tensor:
@@ -86,12 +87,18 @@ def cheapest(cost_BM: Tensor, group_BM: Tensor, groups: int) -> Tensor:
 def far_apart(distance_BMM: Tensor, count: int, seed: int) -> Tensor:
     """`count` tokens, the first drawn, the same of every image, each next the one farthest from those before."""
     B, M = distance_BMM.shape[:2]
-    first = torch.randint(M, (), generator=torch.Generator().manual_seed(seed)).item()
-    chosen = [torch.full((B,), int(first), device=distance_BMM.device)]
+    first = _drawn(M, seed)
+    chosen = [torch.full((B,), first, device=distance_BMM.device)]
     row_B = torch.arange(B, device=distance_BMM.device)
-    near_BM = distance_BMM[:, int(first)]
+    near_BM = distance_BMM[:, first]
     for _ in range(count - 1):
         near_BM = near_BM.scatter(1, chosen[-1].unsqueeze(1), -1.0)  # chosen once, even if all tokens are alike
         chosen.append(near_BM.argmax(1))
         near_BM = torch.minimum(near_BM, distance_BMM[row_B, chosen[-1]])
     return torch.stack(chosen, 1)
+
+
+@torch.compiler.assume_constant_result
+def _drawn(count: int, seed: int) -> int:
+    """A number below `count`, in a graph a constant."""
+    return random.Random(seed).randrange(count)

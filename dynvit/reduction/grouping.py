@@ -57,7 +57,7 @@ class Places(NamedTuple):
     model: nn.Module
 
     @classmethod
-    def of(cls, x_BND: Tensor, prefix: int, grid: tuple[int, int], plan: Plan, model: Any) -> Places:
+    def of(cls, x_BND: Tensor, prefix: int, grid: tuple[int, int], plan: Plan, model: Any = None) -> Places:
         position_N, row_B = (torch.arange(n, device=x_BND.device) for n in (x_BND.shape[1], x_BND.shape[0]))
         return cls(position_N, row_B.unsqueeze(-1), prefix, grid, plan, model)
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import Any
 
 from torch import nn
 
 from dynvit.reduction.block_parts import check_blocks
-from dynvit.reduction.reducer import make_reducer
+from dynvit.reduction.forward import Reducing
+from dynvit.reduction.reducer import Reducer, make_reducer
+from dynvit.reduction.target import rate_for_target
 from dynvit.reduction.transformers import MIXINS, mixin_for, reduced_class
 
 
-def reduce(model: nn.Module, method: str = "pitome", **options: Any) -> nn.Module:
+def reduce(model: nn.Module, method: str = "pitome", target_gmacs: float | None = None, **options: Any) -> nn.Module:
     """The timm transformer with fewer tokens: `method` and its options as in `dynvit.list_reducers()` and
     docs/reducers.md.
 
@@ -21,8 +24,10 @@ def reduce(model: nn.Module, method: str = "pitome", **options: Any) -> nn.Modul
     distillation, registers) stay in front and take no part; average pooling weighs tokens by size where sizes are
     counted.
 
-    Raises ValueError for a model that cannot be reduced, an unknown method or a wrong value, TypeError for an unknown
-    option.
+    target_gmacs: 1e9 multiply-accumulates of an image, for which the method's rate (keep, ratio or r) is picked.
+
+    Raises ValueError for a model that cannot be reduced, an unknown method, a wrong value or a target out of reach,
+    TypeError for an unknown option.
     """
     reducer = make_reducer(method, options)
     mixin = mixin_for(model)
@@ -32,6 +37,14 @@ def reduce(model: nn.Module, method: str = "pitome", **options: Any) -> nn.Modul
     check_blocks(model)
     if reducer.needs_class_token and getattr(model, "cls_token", None) is None:
         raise ValueError(f"{method} ranks tokens by the class token's attention, which {type(model).__name__} lacks")
+    if target_gmacs is not None:
+        again = partial(_reduced, model, mixin)
+        options = rate_for_target(type(reducer), options, model, lambda o: again(make_reducer(method, o)), target_gmacs)
+        reducer = make_reducer(method, options)
+    return _reduced(model, mixin, reducer)
+
+
+def _reduced(model: nn.Module, mixin: type[Reducing], reducer: Reducer) -> nn.Module:
     reduced = copy.copy(model)
     # Own tables of modules, parameters and hooks, so that a new head or a hook on one is not one on the other.
     reduced.__dict__ = {

@@ -54,6 +54,8 @@ class Reducer:
     needs_class_token: ClassVar[bool] = False
     static: ClassVar[bool] = True
     """Whether every image keeps the same number of tokens."""
+    rate_range: ClassVar[tuple[float, float] | None] = None
+    """Of the rate that a target picks, from the least kept to everything; None: see dynvit.reduction.target."""
     counts_sizes: ClassVar[bool] = False
     """Whether tokens carry how many patches they represent; average pooling weighs by it."""
 

@@ -91,6 +91,13 @@ def launch_options(command: F) -> F:
     return command
 
 
+def check_cluster(launcher: str) -> None:
+    """Raise UsageError where --cluster was typed, not taken from the environment, for a launcher other than SLURM."""
+    source = click.get_current_context().get_parameter_source("cluster")
+    if launcher != "slurm" and source is click.core.ParameterSource.COMMANDLINE:
+        raise UsageError(f"--cluster is for slurm, not for {launcher}")
+
+
 class UsageError(click.ClickException):
     """The study file or the arguments are wrong; the message is printed as it is, exit code 2."""
 

@@ -78,12 +78,34 @@ def _arms(plan: Plan, width: int | None) -> list[str]:
 
 def _totals(plan: Plan) -> Iterator[str]:
     yield f"to run    {_to_run(plan)}"
-    if plan.restart:
-        yield f"restart   {count(len(plan.restart), 'trial')}; previous files are kept under attempts/"
+    if restart := plan.restart - plan.again:
+        yield f"restart   {count(len(restart), 'trial')}; previous files are kept under attempts/"
+    yield from stage_lines(plan)
     if plan.to_run:
         yield f"cost      {_cost(plan)}"
         yield from _resources(plan)
     yield f"reused    {count(plan.reused, 'trial')} from another study   stale code {plan.stale}"
+
+
+def stage_lines(plan: Plan) -> Iterator[str]:
+    """Yield how trials wait for those that they start from, and which of these run besides what is selected."""
+    stages = plan.stages
+    if len(stages) > 1:
+        texts = [_stage(plan, stage) for stage in stages]
+        yield f"stages    {texts[0]}, then {', then '.join(texts[1:])}: each starts from trials of an earlier one"
+    if plan.added:
+        names = first_few([trial.name for trial in plan.added])
+        yield f"added     {count(len(plan.added), 'trial')} that others start from: {names}"
+    if plan.again:
+        names = first_few([plan.made[name].name for name in plan.again])
+        yield f"again     {count(len(plan.again), 'trial')} that left no weights, which others start from: {names}"
+        yield "          trained again to keep them; previous files are kept under attempts/"
+
+
+def _stage(plan: Plan, trials: list[Trial]) -> str:
+    seconds = plan.estimate.seconds_of if plan.estimate else {}
+    total = sum(seconds.get(trial.folder_id, 0.0) for trial in trials)
+    return count(len(trials), "trial") + (f" ({duration(total)})" if total else "")
 
 
 def _to_run(plan: Plan) -> str:

@@ -58,7 +58,7 @@ def diagnose(store: Store) -> Iterator[Finding]:
     yield from trials(checked)
     yield from workers(store)
     yield temporary(store)
-    states = hosts.states_of(store)
+    states = {trial.id: trial.state for trial in checked}
     yield snapshots(store, states, plans)
     yield from machines(store, states, plans)
     yield from tracking(store, plans)
@@ -119,8 +119,8 @@ def read_plans(store: Store) -> tuple[list[PlanFile], list[Finding]]:
 def space(store: Store, plans: list[PlanFile], checked: list[TrialCheck]) -> Finding:
     """Compare the free space with what the missing trials will take, judging by finished ones."""
     free = shutil.disk_usage(store.root).free
-    done = [trial.size for trial in checked if trial.status == "done"]
-    known = {trial.id for trial in checked if trial.status == "done"}
+    done = [trial.size for trial in checked if trial.state.status == "done"]
+    known = {trial.id for trial in checked if trial.state.status == "done"}
     missing = len({t.folder for plan in plans for t in plan.trials} - known)
     need = int(missing * sum(done) / len(done)) if done else 0
     text = f"{len(checked)} trials, {size(sum(t.size for t in checked))}; {size(free)} free"

@@ -51,7 +51,7 @@ def clock_skew(store: Store) -> float:
 
 
 def states_of(store: Store) -> States:
-    """Return the state of every trial folder: read once, for all functions here."""
+    """Return the state of every trial folder."""
     return StateWatcher([store.trial(path.name) for path in store.trials.glob("[!.]*") if path.is_dir()]).poll()
 
 
@@ -68,13 +68,13 @@ def remote_clock_skews(store: Store, states: States) -> dict[str, float]:
 
 def environments(store: Store, states: States, now: float) -> dict[str, Env]:
     """Return host -> environment of its latest attempt."""
-    latest: dict[str, tuple[float, Env]] = {}
-    for name, state in states.items():
-        env = store.trial(name).environment(state.attempt)
-        host, when = str(env.get("host") or ""), state.heartbeat or state.ended
-        if host and now - when < RECENT and when > latest.get(host, (0.0, {}))[0]:
-            latest[host] = when, env
-    return {host: env for host, (_, env) in sorted(latest.items())}
+    found: dict[str, Env] = {}
+    for name, state in sorted(states.items(), key=lambda item: item[1].heartbeat or item[1].ended, reverse=True):
+        if state.host not in found and now - (state.heartbeat or state.ended) < RECENT:
+            env = store.trial(name).environment(state.attempt)
+            if host := str(env.get("host") or ""):
+                found.setdefault(host, env)
+    return dict(sorted(found.items()))
 
 
 def differences(environments: Mapping[str, Env], here: Env) -> Iterator[str]:
@@ -110,19 +110,20 @@ def unused_snapshots(store: Store, states: States, plans: list[PlanFile]) -> lis
         any(study_lock.running_driver(plan.folder) is not None for plan in plans)
         or next(read_submissions(store.root), None) is not None
     )
-    if busy or any(state.status == "running" for state in states.values()):
+    folders = [folder for folder in sorted((store.root / "code").glob("[!.]*")) if _is_old(folder)]
+    if not folders or busy or any(state.status == "running" for state in states.values()):
         return []
     used = {fingerprint(root())}
     for name, state in states.items():
         for attempt in range(state.attempt):
             env = store.trial(name).environment(attempt + 1)
             used |= {str(env.get("source") or ""), str(env.get("code") or "")}
-    found = []
-    for folder in sorted((store.root / "code").glob("[!.]*")):
-        source = str((read_json(folder / SOURCE) or {}).get("source") or "")
-        if folder.is_dir() and not {source, folder.name} & used and time.time() - folder.stat().st_mtime > CODE_AGE:
-            found.append(folder)
-    return found
+    sources = [str((read_json(folder / SOURCE) or {}).get("source") or "") for folder in folders]
+    return [folder for folder, source in zip(folders, sources, strict=True) if not {source, folder.name} & used]
+
+
+def _is_old(folder: Path) -> bool:
+    return folder.is_dir() and time.time() - folder.stat().st_mtime > CODE_AGE
 
 
 def _flat(env: Env) -> dict[str, str]:

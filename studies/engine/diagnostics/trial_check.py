@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from studies.engine.core.files import DamagedFile, lines
-from studies.engine.core.trial import Status
+from studies.engine.core.trial import State
 from studies.engine.storage import records
 from studies.engine.storage.checkpoint import Checkpoint
 from studies.engine.storage.events import parse_event
@@ -34,7 +34,7 @@ Problem = tuple[Path, str, str]
 @dataclass
 class TrialCheck:
     id: str
-    status: Status = "planned"
+    state: State = field(default_factory=State)
     size: int = 0
     claimed: bool = False
     stale_running: bool = False
@@ -49,12 +49,11 @@ def check_trial(path: Path) -> TrialCheck:
         found.problems.append((path, "is not a folder", f"rm {path}, {THEN}"))
         return found
     try:
-        found.size = sum(file.lstat().st_size for file in path.rglob("*"))
+        found.size = sum(os.lstat(os.path.join(at, name)).st_size for at, _, names in os.walk(path) for name in names)
         claim = Lease(folder.lease_file)
         found.claimed = claim.is_alive()
         found.stale_claim = os.path.lexists(folder.lease_file) and not found.claimed
-        state = folder.state()
-        found.status = state.status
+        found.state = state = folder.state()
         found.stale_running = state.status == "lost" and not state.ended and state.attempt > 0
         found.problems = [*_objects(folder, state.attempt), *_archives(folder), *_events(folder, found.claimed)]
     except OSError as error:
@@ -113,8 +112,7 @@ def temp_files(root: Path, now: float) -> list[Path]:
     found: list[Path] = []
     for place, folders, files in os.walk(root):
         for name in [*folders, *files]:
-            path = Path(place) / name
-            if TEMPORARY.fullmatch(name) and _age(path, now) > OLD_SECONDS:
+            if TEMPORARY.fullmatch(name) and _age(path := Path(place, name), now) > OLD_SECONDS:
                 found.append(path)
         folders[:] = [name for name in folders if name != "mlartifacts" and not TEMPORARY.fullmatch(name)]
     return sorted(found)

@@ -8,7 +8,7 @@ reports only whether a job's process exists.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib import import_module
@@ -110,6 +110,12 @@ def _modules() -> dict[str, str]:
 
 def launcher_names() -> list[str]:
     return sorted(_modules())
+
+
+def option_types(name: str) -> Mapping[str, Any]:
+    """Return the options of a launcher with their types: its module's `OPTIONS`, none without."""
+    found: Mapping[str, Any] = getattr(import_module(_modules()[name]), "OPTIONS", {})
+    return found
 
 
 def create_launcher(name: str, site: LaunchContext) -> Launcher:

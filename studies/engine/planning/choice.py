@@ -48,7 +48,7 @@ def choose(file: Path, selection: Selection) -> tuple[Study, Choice]:
     overrides = parse_overrides(selection.overrides, problems)
     keys = [key for key, _ in overrides]
     problems.extend(Problem("--set", "given twice", key) for i, key in enumerate(keys) if key in keys[:i])
-    problems.extend(_override_problems(study, scale, overrides))
+    problems.extend(override_problems(study, scale, overrides))
     only = _only(study.at(scale).parts, selection.only, problems)
     seeds = _seeds(selection.seeds, study.at(scale).seeds, problems)
     if problems:
@@ -66,20 +66,25 @@ def _none(what: str, name: str, known: Iterable[str]) -> str:
 # ---- --set
 
 
-def _override_problems(study: Study, scale: str, overrides: list[Override]) -> Iterator[Problem]:
+def override_problems(study: Study, scale: str, overrides: list[Override]) -> Iterator[Problem]:
+    """Yield what is wrong with --set in each part: settings that an axis varies, given twice, or not valid."""
     parts = study.at(scale).parts
     names = {part.name for part in parts}
     for part in parts if overrides else ():
         patch = override_patch(names, part.name, overrides)
         varied = {s.key: axis.name for axis in part.axes.values() for level in axis.levels for s in level.patch}
+        first: dict[tuple[str, bool], str] = {}
         for one in patch:
+            typed = str(one.path[1])
+            if (other := first.setdefault((one.key, typed.startswith(f"{part.name}.")), typed)) != typed:
+                yield Problem("--set", f"{one.key} twice, also in {other}", typed)
             if one.key in varied:
                 text = f"is what the axis {varied[one.key]} of {part.name} varies; --only {varied[one.key]}=... chooses"
-                yield Problem("--set", text, str(one.path[1]))
+                yield Problem("--set", text, typed)
         for one, issue in study.resolver.resolve((*part.base, *patch)).issues:
             if one in patch:
-                other = len(parts) > 1 and "has no option" in issue.text and one.path[1] == one.key
-                advice = f"; PART.{one.key}=... sets it in one part" if other else ""
+                elsewhere = len(parts) > 1 and "has no option" in issue.text and one.path[1] == one.key
+                advice = f"; PART.{one.key}=... sets it in one part" if elsewhere else ""
                 yield Problem("--set", issue.text + advice, str(one.path[1]))
 
 

@@ -14,7 +14,7 @@ from studies.engine.core.suggest import suggest_or_list
 from studies.engine.core.trial import Trial
 from studies.engine.core.typing_check import Issue, validate
 from studies.engine.core.yaml_loader import Document
-from studies.engine.jobs.launcher import launcher_names
+from studies.engine.jobs.launcher import launcher_names, option_types
 from studies.engine.planning.overrides import parse_overrides
 
 
@@ -36,8 +36,11 @@ def options(trials: Sequence[Trial], name: str, cluster: str | None, typed: Sequ
     """
     given = _normal(next((t.resources.launcher[name] for t in trials if name in t.resources.launcher), {}))
     problems: list[Problem] = []
-    over = dict(parse_overrides(typed, problems, "--launch", f"launcher.{name}."))
-    problems += [Problem("--launch", i.text, dotted(i.path)) for i in _issues(name, over)]
+    pairs = parse_overrides(typed, problems, "--launch", f"launcher.{name}.")
+    over = _normal(dict(pairs))
+    problems += [Problem("--launch", i.text, dotted(i.path)) for i in _issues(name, dict(pairs))]
+    keys = [key.replace("-", "_") for key, _ in pairs]
+    problems += [Problem("--launch", "given twice", key) for i, key in enumerate(keys) if key in keys[:i]]
     if name == "slurm" and cluster:
         from studies.engine.launchers.slurm.profile import load_profile
 
@@ -47,17 +50,26 @@ def options(trials: Sequence[Trial], name: str, cluster: str | None, typed: Sequ
             problems.extend(error.problems)
     if problems:
         raise StudyError(problems)
-    return given | _normal(over)
+    return given | over
 
 
 def _issues(launcher: str, given: Mapping[str, Any], path: tuple[str, ...] = ()) -> list[Issue]:
-    from studies.engine.launchers.slurm.options import read_options
-
     issues: list[Issue] = []
     if launcher == "slurm":
+        from studies.engine.launchers.slurm.options import read_options
+
         read_options(given, issues, path)
-    for key in ("num_cpus", "num_gpus") if launcher == "ray" else ():
-        validate(int, given.get(key, 0), issues, (*path, key))
+        return issues
+    known = option_types(launcher) if given else {}
+    for key, value in given.items():
+        name = key.replace("-", "_")
+        if name != key and name in given:
+            issues.append(Issue((*path, key), f"{name} twice, with dashes and with underscores", at_key=True))
+        elif name in known:
+            validate(known[name], value, issues, (*path, key))
+        else:
+            which = suggest_or_list(key, known) if known else ": it has none"
+            issues.append(Issue((*path, key), f"no option of {launcher}{which}", at_key=True))
     return issues
 
 

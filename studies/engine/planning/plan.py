@@ -178,7 +178,8 @@ def _estimate(plan: Plan, store: Store, gpu: devices.Gpu, count: bool) -> Estima
     if not plan.to_run:
         return None
     done = [t for t in plan.trials if plan.state(t).status == "done"]
-    expected = forecast((*plan.to_run, *done), plan.study.task, store.root, gpu, count)
+    same_task = [trial for trial in (*plan.to_run, *done) if trial.task == plan.study.task.ref]
+    expected = forecast(same_task, plan.study.task, store.root, gpu, count)
     return estimate(plan.to_run, done, plan.states, store, expected)
 
 
@@ -229,7 +230,7 @@ def _firsts_to_run(
             else:
                 continue
             waiting.append(first)
-    return list(added.values()), again
+    return [plan.made[name] for name in plan.made if name in added], again
 
 
 def _must_restart(trial: Trial, state: State, stale: set[str], rerun: Rerun | None) -> bool:

@@ -85,13 +85,11 @@ def read_all(store: Store, plan: PlanFile, curves: Curves | None = None) -> dict
 
 def read(folder: TrialFolder, plan: PlanFile, curves: Curves | None = None) -> Reading:
     """Read one trial folder; curves: also add its events to them."""
-    state, result = folder.state(), folder.result()
-    status: Status = "lost" if state.status == "done" and result is None else state.status
+    state, result = folder.state_and_result()
     latest: dict[str, float] = {}
     if curves is not None or any(_event_key(metric) for metric in plan.metrics.values()):
         latest = (curves or Curves()).add(folder.id, folder.events())
-    finished = result if status == "done" and result is not None else {}
-    return Reading(folder.id, state, status, finished, folder.environment(state.attempt), latest)
+    return Reading(folder.id, state, state.status, result or {}, folder.environment(state.attempt), latest)
 
 
 def ordered(plan: PlanFile) -> list[PlannedTrial]:

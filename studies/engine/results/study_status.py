@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from studies.engine.core.files import DamagedFile
-from studies.engine.core.trial import State
+from studies.engine.core.trial import State, first_trials
 from studies.engine.execution import study_lock
+from studies.engine.runtime.worker import RUNNABLE
 from studies.engine.storage.plan_file import PlanFile, PlannedTrial, folders, read_plan
 from studies.engine.storage.results_dir import Store
 from studies.engine.storage.state_watcher import StateWatcher
+from studies.engine.storage.trial_folder import TrialFolder
 
 
 class StudyStatus:
@@ -38,6 +40,13 @@ class StudyStatus:
         for trial in self.plan.trials:
             found.setdefault((trial.part, trial.arm), Counter())[states[trial.folder].status] += 1
         yield from ((part, arm, count) for (part, arm), count in found.items())
+
+    def waiting(self) -> dict[str, str]:
+        """Return by folder id, for trials that have not begun, the trial that each waits for."""
+        states = self.watch.poll()
+        idle = [self.watch.folders[name] for name, state in states.items() if state.status in RUNNABLE]
+        found = {folder.id: first for folder in idle if (first := unfinished_first(folder)) is not None}
+        return {name: f"{self.labels.get(first.id, first.id)}, {first.state().status}" for name, first in found.items()}
 
     def as_json(self) -> dict[str, Any]:
         states = self.watch.poll()
@@ -73,6 +82,13 @@ def find_runs(store: Store, study: str, say: Callable[[str], None]) -> list[Stud
     for problem in damaged:
         say(str(problem))
     return found
+
+
+def unfinished_first(folder: TrialFolder) -> TrialFolder | None:
+    """Return a trial that this one starts from and that is not done; None where it waits for none."""
+    names = first_trials((folder.spec() or {}).get("config", {})).values()
+    firsts = (TrialFolder(folder.path.parent / name) for name in names)
+    return next((first for first in firsts if first.state().status != "done"), None)
 
 
 def _row(trial: PlannedTrial, states: Mapping[str, State]) -> dict[str, Any]:

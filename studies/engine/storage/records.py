@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +166,7 @@ def plain_result(value: Any) -> dict[str, Any]:
     for key in ("best", "last"):
         if not isinstance(value["metrics"].get(key, {}), Mapping):
             raise TypeError(f"metrics.{key}: a mapping of metrics is needed, not {_shown(value['metrics'][key])}")
-    found = {str(key): _plain(item, str(key)) for key, item in value.items() if key not in ("metrics", "cost")}
+    found = {key: _plain(item, key) for key, item in _named(value, "") if key not in ("metrics", "cost")}
     found |= {key: _plain_numbers(value.get(key) or {}, key) for key in ("metrics", "cost")}
     if mapped := [key for key in _COST if is_mapping(found["cost"].get(key))]:
         raise TypeError(f"cost.{mapped[0]}: a finite number is needed, not a mapping")
@@ -175,9 +175,24 @@ def plain_result(value: Any) -> dict[str, Any]:
     return found
 
 
+def _named(value: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    """Yield names as text; TypeError where two become the same one, as 1 and "1" do."""
+    names = [str(name) for name in value]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise TypeError(f"{prefix}{twice}: two names that are the same as text")
+    return zip(names, value.values(), strict=True)
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(found := dict(pairs)) < len(pairs):
+        raise ValueError(f"two names that are the same as text, among {', '.join(found)}")
+    return found
+
+
 def _plain(value: Any, key: str) -> Any:
     try:
-        plain = json.loads(json.dumps(value, default=lambda item: item.item()))
+        plain = json.loads(json.dumps(value, default=lambda item: item.item()), object_pairs_hook=_each_once)
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise TypeError(f"{key}: cannot be written as JSON: {str(error)[:100]}") from error
     if not is_shallow([plain]):
@@ -187,7 +202,7 @@ def _plain(value: Any, key: str) -> Any:
 
 def _plain_numbers(value: Any, key: str, depth: int = 0) -> Any:
     if isinstance(value, Mapping) and depth < 8:
-        return {str(name): _plain_numbers(item, f"{key}.{name}", depth + 1) for name, item in value.items()}
+        return {name: _plain_numbers(item, f"{key}.{name}", depth + 1) for name, item in _named(value, f"{key}.")}
     try:
         number = value.item()
     except (AttributeError, ValueError, RuntimeError):  # of several elements, or no array at all

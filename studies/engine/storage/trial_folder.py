@@ -86,17 +86,21 @@ class TrialFolder:
     def state(self) -> State:
         """Return state.json corrected by the result and the lease: a trial with a result is done, and a running trial
         without a live worker is lost."""
-        state = self._written_state()
-        if state.status == "running" and self.result() is None and not self.has_live_worker():
-            state = self._written_state()  # a worker writes its last state before it releases the lease
+        return self.state_and_result()[0]
+
+    def state_and_result(self) -> tuple[State, dict[str, Any] | None]:
+        """Return both from one reading; there is a result exactly where the status is done."""
+        state, result = self._written_state(), self.result()
+        if state.status == "running" and result is None and not self.has_live_worker():
+            state, result = self._written_state(), self.result()  # a worker releases the lease last
             if state.status == "running":
                 why = state.reason or "its process ended without writing a status"
                 state = replace(state, status="lost", reason=why)
-        if self.result() is not None:
-            return replace(state, status="done", reason="")
+        if result is not None:
+            return replace(state, status="done", reason=""), result
         if state.status == "done":
-            return replace(state, status="lost", reason="result.json is missing or damaged")
-        return state
+            return replace(state, status="lost", reason="result.json is missing or damaged"), None
+        return state, None
 
     def _written_state(self) -> State:
         """Return state.json; where it is missing, damaged or of an earlier attempt, what the attempts' folders say."""

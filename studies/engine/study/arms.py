@@ -61,8 +61,12 @@ def resolve_arms(
 
 
 def override_patch(parts: Set[str], part: str, overrides: Iterable[Override]) -> Patch:
-    """Return the settings that --set makes in a part: ``KEY=VALUE`` in every part, ``PART.KEY=VALUE`` in one."""
-    return tuple(_override_settings(parts, part, overrides))
+    """Return the settings that --set makes in a part: ``KEY=VALUE`` in every part, over it ``PART.KEY=VALUE`` in one.
+
+    Their order on the command line means nothing, as it is not part of the label.
+    """
+    mine = {key: key.partition(".")[0] == part and "." in key for key, _ in overrides}
+    return tuple(_override_settings(parts, part, sorted(overrides, key=lambda override: mine[override[0]])))
 
 
 def _override_settings(parts: Set[str], part: str, overrides: Iterable[Override]) -> Iterator[Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
-from os.path import isfile  # False for what the file system refuses, where Path.is_file raises
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +89,7 @@ class _StudyParser(PartParser):
         )
 
     def _load_other(self, name: str) -> Study:
-        beside = self.document.file.parent / f"{name}.yaml"
-        return load(beside if isfile(beside) else study_files.find(name), thorough=False)
+        return load(study_files.find(name, self.document.file.resolve().parent), thorough=False)
 
     def _check_keys(self, raw: Mapping[str, Any]) -> None:
         for key in ("study", "task", "seeds"):
@@ -168,7 +166,7 @@ class _StudyParser(PartParser):
 
     def _parts(self, scale: str, spec: ScaleSpec, patch: Patch) -> list[Part]:
         """Return the parts at one scale, their bases filled."""
-        base = (*settings.patch(self.spec.base, ("base",)), *patch)
+        base = (*self.each_once(settings.patch(self.spec.base, ("base",))), *self.each_once(patch))
         if not self.raw("parts"):
             whole = PartSpec(axes=self.spec.axes, design=self.spec.design, exclude=self.spec.exclude)
             part = self.part(self.spec.study, whole, (), PartOverride(("scales", scale), (), spec.axes))
@@ -188,6 +186,6 @@ class _StudyParser(PartParser):
             self.check_name(name, path)
             override = part_override(self.coerce, scale, name, spec) if scale else PartOverride()
             part = self.part(name, part_spec, path, override)
-            own = settings.patch(part_spec.base, (*path, "base"))
-            found.append(replace(part, base=(*base, *own, *override.patch)))
+            own = self.each_once(settings.patch(part_spec.base, (*path, "base")))
+            found.append(replace(part, base=(*base, *own, *self.each_once(override.patch))))
         return found

@@ -11,7 +11,7 @@ from studies.engine.core.suggest import suggest, suggest_or_list
 from studies.engine.core.typing_check import Issue, to_yaml
 from studies.engine.core.yaml_loader import Document
 from studies.engine.study import design, schema, settings
-from studies.engine.study.parts import Axis, Block, KeyPath, Level, Part
+from studies.engine.study.parts import Axis, Block, KeyPath, Level, Part, Patch, Setting
 from studies.engine.study.scales import PartOverride
 from studies.engine.study.schema import BlockSpec, PartSpec
 from studies.engine.study.settings import find_label, label_of, patch, setting
@@ -40,6 +40,15 @@ class PartParser:
         found = schema.coerce(kind, value, issues, path)
         self.report_issues(issues)
         return found
+
+    def each_once(self, patch: Patch) -> Patch:
+        """Return the settings of one mapping; report a key that it has twice, dotted and nested."""
+        first: dict[str, Setting] = {}
+        for one in patch:
+            if (other := first.setdefault(one.key, one)) is not one:
+                line = self.document.keys[other.path].line
+                self.report(one.path, f"{one.key} twice, first in line {line}", at_key=True)
+        return patch
 
     def check_name(self, name: str, path: KeyPath) -> None:
         if len(name) > settings.LONGEST_NAME:
@@ -106,7 +115,10 @@ class PartParser:
             self.report(axis, "values are a list, so a key must say what they are values of", at_key=True)
         elif isinstance(values, list):
             assert key is not None
-            levels = [Level(label_of(v), setting(key, v, (*path, i), key_path), v) for i, v in enumerate(values)]
+            levels = [
+                Level(label_of(v), self.each_once(setting(key, v, (*path, i), key_path)), v)
+                for i, v in enumerate(values)
+            ]
             for i, level in enumerate(levels):
                 if find_label(level.value, levels[:i]) is not None:
                     self.report((*path, i), f"{level.label} twice")
@@ -120,12 +132,12 @@ class PartParser:
             text = f"{to_yaml(label)} as a level's name: no spaces, commas or equal signs"
             self.report(path, text, at_key=True)
         if key is not None:
-            return Level(label, setting(key, value, path, key_path), value)
+            return Level(label, self.each_once(setting(key, value, path, key_path)), value)
         if not isinstance(value, Mapping):
             text = f"{to_yaml(value)} is not a mapping of settings; for bare values give the axis a key"
             self.report(path, text)
             return Level(label, ())
-        return Level(label, patch(value, path))
+        return Level(label, self.each_once(patch(value, path)))
 
     # ---- design
 

@@ -155,7 +155,8 @@ class Starts:
             try:
                 study = self.study.others(str(wanted["study"]))
             except StudyError as error:
-                raise WrongReference(f"study {wanted['study']}: {error.problems[0]}", "study") from error
+                first = error.problems[0]
+                raise WrongReference(str(first) if first.line else first.text, "study") from error
         scale = str(wanted.get("scale", self.scale if study.scales else ""))
         if scale not in study.scaled:
             known = suggest_or_list(scale, study.scales) or ": it has none"

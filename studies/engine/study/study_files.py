@@ -12,9 +12,10 @@ from studies.engine.study.settings import NAME
 SUFFIXES = (".yaml", ".yml")
 
 
-def names() -> dict[str, Path]:
-    """Return every study by name; those in the current folder's studies/ take precedence over the package's."""
-    here = Path("studies").resolve(), Path(__file__).resolve().parents[2]
+def names(*first: Path) -> dict[str, Path]:
+    """Return every study by name; those in the current folder's studies/ take precedence over the package's, and those
+    in `first` over both."""
+    here = *first, Path("studies").resolve(), Path(__file__).resolve().parents[2]
     return {file.stem: file for folder in reversed(here) for file in sorted(folder.glob("*.yaml"))}
 
 
@@ -29,19 +30,19 @@ def name_of(study: str) -> str:
     return name
 
 
-def find(study: str) -> Path:
-    """Return the file of STUDY, a name or a path to a YAML file. StudyError where there is none."""
+def find(study: str, *first: Path) -> Path:
+    """Return the file of STUDY, a name (see `names`) or a path to a YAML file. StudyError where there is none."""
     path = Path(study)
     if path.suffix in SUFFIXES:
         if isfile(path):
             return path
         raise StudyError([Problem(study, "no such file")])
-    known = names()
+    known = names(*first)
     if study not in known:
-        raise StudyError([_unknown(study)])
+        raise StudyError([_unknown(study, *first)])
     return known[study]
 
 
-def _unknown(study: str) -> Problem:
-    known = names()
+def _unknown(study: str, *first: Path) -> Problem:
+    known = names(*first)
     return Problem("STUDY", f'no study "{study}" in studies/{suggest_or_list(study.rsplit("/", 1)[-1], known)}')

@@ -201,11 +201,6 @@ def test_the_folder_of_a_cluster_is_private(tmp_path: Path, monkeypatch: pytest.
     assert mine in driver_folders()
 
 
-def test_an_unknown_option(tmp_path: Path) -> None:
-    with pytest.raises(LaunchError, match="launcher ray has no option gpus, there are num_cpus, num_gpus, address"):
-        create_launcher("ray", LaunchContext(tmp_path, tmp_path, {"gpus": 1}))
-
-
 def test_the_command_is_quiet_and_cleans_up(command: Callable[[int], Command], tmp_path: Path) -> None:
     typed = command(3)
     process = typed.start()

@@ -58,11 +58,24 @@ def test_what_is_ours_and_what_is_sbatch_s() -> None:
         ({"comment": "a\n#SBATCH --uid=0"}, "comment: a line break or control character cannot be part of an option"),
         ({"sbatch": {"x": "a\0"}}, "sbatch.x: a line break or control character cannot be part of an option"),
         ({"cpus_per_gpu": 1, "cpus-per-gpu": 2}, "cpus-per-gpu: cpus-per-gpu twice, with dashes and with underscores"),
+        ({"sbatch": {"a-b": "1", "a_b": "2"}}, ["sbatch.a-b: a-b twice", "sbatch.a_b: a-b twice"]),
+        ({"partition": "a", "sbatch": {"partition": "b"}}, "sbatch.partition: partition twice"),
+        ({"partition": True}, "partition: true is not text; in quotes it is"),
+        ({"sbatch": {"mail_user": False}}, "sbatch.mail_user: false is not text; in quotes it is"),
+        ({"mem": True}, "mem: true is not text; in quotes it is"),
+        ({"hold": "1"}, 'hold: "1" is not true or false'),
+        ({"no_requeue": "yes"}, 'no_requeue: "yes" is not true or false'),
         ({"signal_seconds": 70000, "time": 0}, "signal_seconds: 70000 is more than sbatch takes, 65535"),
     ],
 )
-def test_what_is_wrong(given: dict[str, object], said: str) -> None:
-    assert read(**given)[1] == [said]
+def test_what_is_wrong(given: dict[str, object], said: str | list[str]) -> None:
+    assert read(**given)[1] == ([said] if isinstance(said, str) else said)
+
+
+def test_flags_of_sbatch_are_true_or_false_and_some_take_text_too() -> None:
+    given = {"hold": True, "exclusive": "user", "nice": True}
+    asked = parameters(Resources(), **given, reboot=False)
+    assert asked["additional_parameters"] == {"requeue": True, **given}
 
 
 @pytest.mark.parametrize(

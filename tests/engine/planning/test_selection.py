@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -14,10 +16,11 @@ from study_text import STUDY, write
 from studies.engine.cli.options import UsageError, results_option, selection_options, study_argument
 from studies.engine.cli.study_lookup import find_run, plan_selection
 from studies.engine.core.errors import StudyError
-from studies.engine.planning.choice import choose
+from studies.engine.planning.choice import choose, override_problems
 from studies.engine.planning.selection import Selection
 from studies.engine.storage import plan_file
-from studies.engine.study import study_files
+from studies.engine.study import parser, study_files
+from studies.engine.study.parts import Part
 
 
 def refusal(selection: Selection) -> list[str]:
@@ -62,8 +65,8 @@ def test_every_mistake_of_the_command_line_at_once(small: str) -> None:
         "--set  train.lr: [: while parsing a flow node, did not find expected node content",
         "--set  model.recursion: is what the axis recursion of net varies; --only recursion=... chooses",
         '--set  train.epoch: the task task.py has no train.epoch, did you mean "train.epochs"?',
-        '--set  net.model.grups: sret_tiny has no option grups, did you mean "model.groups"?',
         '--set  train.lr: "high" is not a number',
+        '--set  net.model.grups: sret_tiny has no option grups, did you mean "model.groups"?',
         "--set  train.lr: is what the axis lr of rate varies; --only lr=... chooses",
         '--only  recursoin: no axis recursoin, did you mean "recursion"?',
         '--only  slices: papr is not among none, paper, did you mean "paper"?',
@@ -187,3 +190,32 @@ def test_a_verb_that_reads_needs_neither_yaml_nor_the_study_language() -> None:
         "print([m for m in ('torch', 'pandas', 'pydantic', 'rich', 'yaml') if m in sys.modules])"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+def test_a_setting_of_one_part_is_stronger_than_that_of_all_whatever_their_order(small: str) -> None:
+    typed = ("net.train.epochs=3", "train.epochs=7")
+    for overrides in (typed, typed[::-1]):
+        plan = plan_selection(Selection(small, overrides=overrides))
+        assert {(t.arm.part, t.config["train"]["epochs"]) for t in plan.trials} == {("net", 3), ("rate", 7)}
+
+
+class CountedParts(tuple[Part, ...]):
+    """Parts that count how often all of them are walked through."""
+
+    walks = 0
+
+    def __iter__(self) -> Iterator[Part]:
+        type(self).walks += 1
+        return super().__iter__()
+
+
+@pytest.mark.parametrize("number", [3, 30])
+def test_parts_are_not_walked_through_once_for_each_part(number: int, tmp_path: Path) -> None:
+    text = "study: small\ntask: task.py\nseeds: [0]\nparts:\n"
+    study = parser.load(write(tmp_path, text + "".join(f"  p{i}: {{}}\n" for i in range(number))))
+    scaled = replace(study.at(""), parts=CountedParts(study.at("").parts))
+    counted = replace(study, scaled={"": scaled})
+    CountedParts.walks = 0
+    assert len(counted.arms("", (("train.lr", 0.3),))) == number
+    assert list(override_problems(counted, "", [("train.lr", 0.3)])) == []
+    assert CountedParts.walks <= 8

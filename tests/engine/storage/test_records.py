@@ -48,6 +48,8 @@ ODD = {
     ],
     "metrics.best.top1": [{"best": {"top1": value}} for value in ("x", math.nan, [])],
     "metrics.x.x.x": [{"x": nested(20)}],
+    "metrics.1: two names": [{"1": 0.5, 1: 0.25}],
+    "metrics.best.True: two names": [{"best": {"True": 1.0, True: 2.0}}],
 }
 
 
@@ -67,7 +69,7 @@ def test_an_odd_cost_is_refused_with_its_key(cost: object) -> None:
         records.plain_result({"metrics": {}, "cost": cost})
 
 
-@pytest.mark.parametrize("other", [nested(60), {1, 2}, object(), decimal.Decimal(1), "\ud800"])
+@pytest.mark.parametrize("other", [nested(60), {1, 2}, object(), decimal.Decimal(1), "\ud800", {"a": {1: 2, "1": 3}}])
 def test_what_else_a_result_holds_can_be_written_and_read(other: object) -> None:
     with pytest.raises(TypeError, match=r"^left_out: "):
         records.plain_result({"metrics": {}, "left_out": other})

@@ -54,6 +54,15 @@ CASES = {
     "a seed of 90 digits": (HEAD.replace("[0]", f"[{'9' * 90}]"), "seeds[0]: a seed is at most 9007199254740991"),
     "a seed that no float holds": (HEAD.replace("[0]", f"[{2**53}]"), "seeds[0]: a seed is at most"),
     "no task": (HEAD.replace("task.py", "''"), "task: no task is named"),
+    "an unknown option of Ray": (HEAD + "resources: {launcher: {ray: {num_cpu: 1}}}\n", 'did you mean "num_cpus"?'),
+    "an option of Ray twice": (
+        HEAD + "resources: {launcher: {ray: {num_cpus: 1, num-cpus: 2}}}\n",
+        "resources.launcher.ray.num-cpus: num_cpus twice",
+    ),
+    "an option of inline": (
+        HEAD + "scales: {a: {resources: {launcher: {inline: {x: 1}}}}}\n",
+        "scales.a.resources.launcher.inline.x: no option of inline: it has none",
+    ),
     "an option of Ray": (HEAD + "resources: {launcher: {ray: {num_cpus: abc}}}\n", '"abc" is not a whole number'),
 }
 
@@ -72,9 +81,23 @@ def test_a_study_name_that_no_file_system_takes_is_unknown() -> None:
         study_files.find("s" * 5000 + ".yaml")
 
 
-def test_an_option_of_the_launcher_on_the_command_line_is_checked() -> None:
-    with pytest.raises(StudyError, match='--launch  num_cpus: "abc" is not a whole number'):
-        options([], "ray", None, ["num_cpus=abc"])
+@pytest.mark.parametrize(
+    ("launcher", "typed", "said"),
+    [
+        ("ray", ["num_cpus=abc"], 'num_cpus: "abc" is not a whole number'),
+        ("ray", ["num-gpus=abc"], 'num-gpus: "abc" is not a whole number'),
+        ("ray", ["gpus=1"], 'gpus: no option of ray, did you mean "num_gpus"?'),
+        ("ray", ["partition=a"], "partition: no option of ray, there are num_cpus, num_gpus, address"),
+        ("ray", ["num_cpus=1", "num-cpus=2"], "num_cpus: given twice"),
+        ("slurm", ["qos=a", "qos=b"], "qos: given twice"),
+        ("inline", ["x=1"], "x: no option of inline: it has none"),
+        ("local", ["num_cpus=1"], "num_cpus: no option of local: it has none"),
+    ],
+)
+def test_an_option_of_the_launcher_on_the_command_line_is_checked(launcher: str, typed: list[str], said: str) -> None:
+    with pytest.raises(StudyError) as refused:
+        options([], launcher, None, typed)
+    assert f"--launch  {said}" in str(refused.value)
 
 
 @pytest.mark.parametrize("name", ["trials", "code", "slurm", "mlartifacts", "mlflow.db", "mlflow.db.lock"])

@@ -14,7 +14,7 @@ from studies.engine.core.files import lines
 from studies.engine.core.formatting import and_more, first_few
 from studies.engine.launchers.slurm import job_lookup
 from studies.engine.launchers.slurm.queue import QueuedJob
-from studies.engine.results.study_status import StudyStatus, find_runs
+from studies.engine.results.study_status import StudyStatus, find_runs, unfinished_first
 from studies.engine.storage.results_dir import Store
 from studies.engine.storage.state_watcher import INACTIVE
 from studies.engine.storage.trial_folder import TrialFolder
@@ -60,8 +60,7 @@ def _show(folder: TrialFolder, attempt: int | None, follow: bool) -> int:
         there = _latest(folder)
         if there >= 0:
             raise UsageError(f"{folder.id} has attempts 0 to {there}, not {number}")
-        job = _job(folder)
-        raise UsageError(f"{folder.id} has not been started" + (f": {job}, {job.log}" if job else ""))
+        raise UsageError(f"{folder.id} has not been started{_why_not(folder)}")
     position = _print(file, 0)
     if not file.exists():
         _wait_in_queue(folder)
@@ -79,6 +78,15 @@ def _show(folder: TrialFolder, attempt: int | None, follow: bool) -> int:
         else:
             time.sleep(0.3)
     return 0
+
+
+def _why_not(folder: TrialFolder) -> str:
+    if job := _job(folder):
+        return f": {job}, {job.log}"
+    if reason := folder.state().reason:
+        return f": {reason}"
+    first = unfinished_first(folder)
+    return "" if first is None else f": it starts from {first.id}, which is {first.state().status}"
 
 
 def _wait_in_queue(folder: TrialFolder) -> None:
@@ -116,7 +124,7 @@ def _ends(status: StudyStatus) -> None:
         click.echo(f"{status.plan.full_name}: nothing is running and nothing has failed")
     for name, state in shown[:SHOWN]:
         file = status.store.trial(name).attempt_folder(max(0, state.attempt - 1)) / "log.txt"
-        click.echo(f"== {name}  {labels[name]}  {state.status}  {file}")
+        click.echo(f"== {name}  {labels[name]}  {state.status}  {file if state.attempt else state.reason}")
         for line in deque(lines(file), TAIL):
             click.echo(f"   {line.decode(errors='replace').rstrip()}")
     if rest := and_more(shown, SHOWN):

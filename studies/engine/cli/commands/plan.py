@@ -7,11 +7,19 @@ from typing import Any, cast
 
 import click
 
-from studies.engine.cli.options import device_option, launch_options, results_option, selection_options, study_argument
+from studies.engine.cli.options import (
+    check_cluster,
+    device_option,
+    launch_options,
+    results_option,
+    selection_options,
+    study_argument,
+)
 from studies.engine.cli.plan_report import plan_lines, plan_notes, results_line
 from studies.engine.cli.study_lookup import plan_selection
 from studies.engine.cli.text import terminal_width
 from studies.engine.core.trial import Trial
+from studies.engine.jobs.launcher import default_launcher
 from studies.engine.planning import launcher_options
 from studies.engine.planning.forecast.estimate import Estimate
 from studies.engine.planning.plan import RERUNS, Plan, Rerun
@@ -45,8 +53,10 @@ def command(
     """
     selection = Selection(**chosen)
     plan = plan_selection(selection, cast("Rerun | None", rerun), device, count)
-    name = launcher_options.preferred(on, cluster, plan.to_run) or ""
-    options = launcher_options.options(plan.to_run, "slurm" if sbatch else name, cluster, launch)
+    wanted = "slurm" if sbatch else launcher_options.preferred(on, cluster, plan.to_run)
+    name, _ = default_launcher(wanted, len(plan.to_run))
+    check_cluster(name)
+    options = launcher_options.options(plan.to_run, name, cluster, launch)
     if sbatch:
         click.echo(_sbatch(plan, options))
         return 0
@@ -84,11 +94,11 @@ def _estimate_json(estimate: Estimate | None) -> dict[str, Any] | None:
         "unprofiled": "uncounted",
         "failures": "refused",
     }
-    return {published.get(name, name): value for name, value in vars(estimate).items()}
+    return {published.get(name, name): value for name, value in vars(estimate).items() if name != "seconds_of"}
 
 
 def _as_json(plan: Plan) -> dict[str, Any]:
-    to_run = {trial.folder_id for trial in plan.to_run}
+    stages = {trial.folder_id: i for i, stage in enumerate(plan.stages) for trial in stage}
     return {
         "study": plan.study.name,
         "label": plan.label,
@@ -109,10 +119,12 @@ def _as_json(plan: Plan) -> dict[str, Any]:
                 "baseline": trial.arm.is_baseline,
                 "seed": trial.seed,
                 "status": plan.state(trial).status,
-                "run": trial.folder_id in to_run,
+                "run": trial.folder_id in stages,
+                "stage": stages.get(trial.folder_id),
+                "starts_from": list(trial.starts),
                 "anew": trial.folder_id in plan.restart,
                 "config": trial.config,
             }
-            for trial in plan.selected
+            for trial in (*plan.selected, *plan.added)
         ],
     }

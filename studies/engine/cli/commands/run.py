@@ -13,13 +13,14 @@ from rich.console import Console
 
 from studies.engine.cli.options import (
     UsageError,
+    check_cluster,
     device_option,
     launch_options,
     results_option,
     selection_options,
     study_argument,
 )
-from studies.engine.cli.plan_report import warnings
+from studies.engine.cli.plan_report import stage_lines, warnings
 from studies.engine.cli.study_lookup import plan_selection
 from studies.engine.core.formatting import count, duration
 from studies.engine.core.stop import StopRequest
@@ -85,12 +86,15 @@ def command(
     trials = plan.active
     wanted = launcher_options.preferred(on or (address and "ray"), cluster, trials)
     name, note = default_launcher(wanted, len(trials))
+    check_cluster(name)
     if address and name != "ray":
         raise UsageError(f"--address is for Ray, not for {name}")
     options = launcher_options.options(trials, name, cluster, (*launch, *([f"address={address}"] if address else [])))
     if detach and name != "slurm":
         raise UsageError(f"--detach is for slurm: jobs of {name} end with this command")
     click.echo(f"plan      {_amount(plan)}, {name}" if trials else "plan      nothing to run")
+    for text in stage_lines(plan):
+        click.echo(text)
     if note:
         click.echo(f"          {note}")
     for text in warnings(plan) if trials else ():

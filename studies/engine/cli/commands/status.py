@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from rich.text import Text
 
 from studies.engine.cli import text
 from studies.engine.cli.options import UsageError, results_option
-from studies.engine.core.formatting import and_more
+from studies.engine.core.formatting import and_more, count
 from studies.engine.execution.progress import running_table
 from studies.engine.launchers.slurm import job_lookup
 from studies.engine.results.study_status import StudyStatus, find_runs
@@ -76,16 +77,23 @@ def picture(status: StudyStatus, whole: bool) -> Group:
     if rest := and_more(failed, FAILED_SHOWN):
         parts.append(Text(f"  {rest} failed"))
     if whole:
+        parts += [Text(f"  {line}") for line in _waiting(status)]
         head, *arms = text.arms_table(status.arms())
         parts += [Text(), Text(head, style="bold"), Text("\n".join(arms), no_wrap=True, overflow="ellipsis")]
     return Group(*parts)
 
 
+def _waiting(status: StudyStatus) -> list[str]:
+    """Return a line for each trial that others wait for."""
+    counts = Counter(status.waiting().values())
+    return [f"{count(number, 'trial')} not begun: starts from {first}" for first, number in counts.items()]
+
+
 def _headline(status: StudyStatus) -> str:
-    count = status.watch.counts()
+    counts = status.watch.counts()
     held = status.driver()
     by = f"run by process {held['pid']} on {held['host']}" if held else "not running"
     if jobs := job_lookup.find_jobs(status.store.root, status.watch.folders.keys()):
         waiting = sum(job.state == "waiting" for job in jobs.values())
         by += f"; in the queue: {waiting} waiting, {len(jobs) - waiting} running"
-    return f"{status.plan.full_name}  {sum(count.values())} trials: {text.format_counts(count)}   ({by})"
+    return f"{status.plan.full_name}  {sum(counts.values())} trials: {text.format_counts(counts)}   ({by})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ def render(store: Store, plan: PlanFile, spec: Path | None = None, force: bool =
 
     try:
         frame = collect(store, plan.folder)
-        _say("frame", f"{near(frame)}  {coverage(store, plan)}")
+        _say("frame", f"{near(frame)}  {coverage(frame)}")
         built = build(plan.folder, spec, force)
         write_index(store.root)
     except ValueError as error:  # TableError: all errors of the table file, with their positions
@@ -51,11 +52,12 @@ def render(store: Store, plan: PlanFile, spec: Path | None = None, force: bool =
             _say(head, format_files(files) + ("  unchanged" if built.unchanged else ""))
 
 
-def coverage(store: Store, plan: PlanFile) -> str:
+def coverage(frame: Path) -> str:
     """Return "115 trials", and how many of them have no result yet."""
-    folders = {trial.folder for trial in plan.trials}
-    missing = sum(store.trial(folder).result() is None for folder in folders)
-    return f"{len(folders)} trials" + (f", {missing} without a result" if missing else "")
+    with open(frame, newline="") as rows:
+        statuses = {row["trial"]: row["status"] for row in csv.DictReader(rows)}
+    missing = sum(status != "done" for status in statuses.values())
+    return f"{len(statuses)} trials" + (f", {missing} without a result" if missing else "")
 
 
 def _say(head: str, text: str) -> None:

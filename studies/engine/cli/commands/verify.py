@@ -62,17 +62,20 @@ def command(
             raise UsageError(str(error)) from error
         available = opened.trials()
         click.echo(f"bundle    {opened.folder.name}, {len(available)} trials with results, checksums match")
+        wrong = list(opened.wrong_starts())
+        for line in wrong:
+            click.echo(line)
         chosen = _named(available, named) if named else sample(opened, count, seed)
         if not chosen:
-            return 0
+            return int(bool(wrong))
         click.echo(f"code      {_code(opened, chosen, own_code)}")
         where = results or Path(place) / "results"
         where.mkdir(parents=True, exist_ok=True)
-        options, done = RerunOptions(device, cpus, own_code, tolerance), []
+        options, done, ran = RerunOptions(device, cpus, own_code, tolerance), list[RerunResult](), dict[str, str]()
         for trial in chosen:
-            done.append(rerun(opened, trial, where.resolve(), options))
+            done.append(rerun(opened, trial, where.resolve(), options, ran))
             _say(done[-1], opened.label(trial))
-    return _summarize(done, len(available))
+    return max(int(bool(wrong)), _summarize(done, len(available)))
 
 
 def _named(available: list[str], named: tuple[str, ...]) -> list[str]:

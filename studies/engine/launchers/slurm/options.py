@@ -62,6 +62,10 @@ SBATCH: tuple[str, ...] = tuple(
     wait-all-nodes wckey""",
     )
 )
+FLAGS = ("contiguous", "hold", "no-requeue", "overcommit", "reboot", "spread-job", "use-min-nodes")
+"""Options of sbatch without a value."""
+FLAGS_OR_TEXT = ("exclusive", "get-user-env", "nice", "no-kill", "oversubscribe", "propagate")
+"""Those whose value may be left out."""
 RESERVED = {
     "array": "has one task per trial; `throttle` limits it",
     "nodes": "comes from resources.nodes",
@@ -101,6 +105,7 @@ def read_options(given: Mapping[str, Any], found: list[Issue], path: tuple[str |
             found.append(Issue((*path, key), f"{name} twice, with dashes and with underscores", at_key=True))
         elif name in SBATCH:
             native[name] = validate(Scalar, value, found, (*path, key))
+            found.extend(_flags({key: native[name]}, path))
         else:
             text = f"no option of sbatch or ours{suggest(str(key), _spelled(str(key)))}"
             found.append(Issue((*path, key), text, at_key=True))
@@ -108,7 +113,7 @@ def read_options(given: Mapping[str, Any], found: list[Issue], path: tuple[str |
     options = validate(Options, own, found, path)
     if len(found) > before:
         return Options()
-    found.extend(_misplaced(options.sbatch, (*path, "sbatch")))
+    found.extend(_misplaced(options.sbatch, native, (*path, "sbatch")))
     merged = {**native, **{str(k).replace("_", "-"): v for k, v in options.sbatch.items()}}
     found.extend(_broken_lines(given, path))
     found.extend(_amounts(options, path))
@@ -118,17 +123,33 @@ def read_options(given: Mapping[str, Any], found: list[Issue], path: tuple[str |
     return Options(**{**{f.name: getattr(options, f.name) for f in fields(Options)}, "sbatch": merged})
 
 
-def _misplaced(given: Mapping[str, Scalar], path: tuple[str | int, ...]) -> Iterator[Issue]:
-    """Yield what is under `sbatch` and is no option of sbatch's that goes there."""
+def _misplaced(
+    given: Mapping[str, Scalar], native: Mapping[str, Scalar], path: tuple[str | int, ...]
+) -> Iterator[Issue]:
+    """Yield what is under `sbatch` and is no option of sbatch's that goes there. native: those given next to it."""
+    names = [*native, *(key.replace("_", "-") for key in given)]
     for key in given:
         name = key.replace("_", "-")
-        if name in RESERVED:
+        if names.count(name) > 1:
+            yield Issue((*path, key), f"{name} twice", at_key=True)
+        elif name in RESERVED:
             yield Issue((*path, key), f"{key} {RESERVED[name]}", at_key=True)
         elif name == "time":
             yield Issue((*path, key), "time is given next to `sbatch`, not in it", at_key=True)
         elif not re.fullmatch(r"[a-z][a-z0-9-]*", name):
             yield Issue((*path, key), f"{to_yaml(key)} is no name of an option", at_key=True)
     yield from _broken_lines(given, path)
+    yield from _flags({key: value for key, value in given.items() if key.replace("_", "-") in SBATCH}, path)
+
+
+def _flags(given: Mapping[str, Any], path: tuple[str | int, ...]) -> Iterator[Issue]:
+    """Yield options whose value is one of the other kind: sbatch would get `--partition` alone, or `--hold=1`."""
+    for key, value in given.items():
+        name = key.replace("_", "-")
+        if isinstance(value, bool) and name not in (*FLAGS, *FLAGS_OR_TEXT):
+            yield Issue((*path, key), f"{to_yaml(value)} is not text; in quotes it is")
+        elif name in FLAGS and not isinstance(value, bool):
+            yield Issue((*path, key), f"{to_yaml(value)} is not true or false")
 
 
 def _broken_lines(given: Mapping[str, Any], path: tuple[str | int, ...]) -> Iterator[Issue]:
@@ -195,9 +216,8 @@ def too_short(minutes: int, options: Options) -> str:
 def _memory(given: Mapping[str, Any], path: tuple[str | int, ...]) -> Iterator[Issue]:
     for key in MEMORY:
         value = given.get(key, "0")
-        if isinstance(value, str | int | float) and not re.fullmatch(
-            r"[0-9]+([KMGT]B?)?", str(value).strip(), re.IGNORECASE
-        ):
+        good = isinstance(value, bool | list | dict) or re.fullmatch(r"[0-9]+([KMGT]B?)?", str(value).strip(), re.I)
+        if not good:  # of another kind: reported as such
             text = f"{to_yaml(value)} is no amount of memory as sbatch writes it: a whole number and K, M, G or T"
             yield Issue((*path, key), text + _whole(str(value)))
 

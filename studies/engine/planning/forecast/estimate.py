@@ -48,6 +48,8 @@ class Estimate:
     """Models without cost data."""
     failures: tuple[str, ...]
     """Why `--count` could not profile some of them."""
+    seconds_of: Mapping[str, float]
+    """By folder id, of the trials whose time is known."""
 
 
 class Measured(NamedTuple):
@@ -65,14 +67,15 @@ def estimate(
     store: Store,
     forecast: Forecast | None,
 ) -> Estimate | None:
-    """Return the estimate; None: nothing to run, or nothing known. All trials of a plan have the same resources."""
+    """Return the estimate; None: nothing to run, or nothing known. All trials of a study have the same resources."""
     if not to_run:
         return None
     resources = to_run[0].resources
     measured = _measured(done, store, resources.gpus > 0)
     forecasts = forecast.requirements if forecast else {}
     needs = _requirements(to_run, measured, forecasts)
-    known = [need.seconds for need in needs.values() if need.seconds is not None]
+    known = {name: need.seconds for name, need in needs.items() if need.seconds is not None}
+    gpus = {trial.folder_id: trial.resources.gpus * trial.resources.nodes for trial in to_run}
     largest = max(to_run, key=lambda t: needs[t.folder_id].memory_gb or 0)
     if not known and not needs[largest.folder_id].memory_gb and not (forecast and forecast.unprofiled):
         return None
@@ -80,9 +83,9 @@ def estimate(
     assumed = gpu.source if gpu and resources.gpus else f"{1e3 * CPU_CORE_TFLOPS:g} GFLOP/s a core assumed"
     parts = {m.trial.arm.part for m in measured}
     return Estimate(
-        seconds=sum(known),
-        gpu_hours=sum(known) * resources.gpus * resources.nodes / 3600,
-        seconds_per_trial=fmean(known) if known else 0.0,
+        seconds=sum(known.values()),
+        gpu_hours=sum(seconds * gpus[name] for name, seconds in known.items()) / 3600,
+        seconds_per_trial=fmean(known.values()) if known else 0.0,
         measured_on=len(measured),
         device=next((d for m in reversed(measured) if (d := states.get(m.trial.folder_id, State()).device)), ""),
         forecast=sum(t.arm.part not in parts and t.folder_id in forecasts for t in to_run),
@@ -94,6 +97,7 @@ def estimate(
         violations=tuple(_violations(to_run, needs, gpu)) if gpu else (),
         unprofiled=len(forecast.unprofiled) if forecast else 0,
         failures=tuple(f"{key}: {why}" for key, why in forecast.failures.items()) if forecast else (),
+        seconds_of=known,
     )
 
 

@@ -58,8 +58,8 @@ def forecast(trials: Sequence[Trial], task: Task, results: Path, gpu: Gpu, profi
     """
     if not {"work", "weigh"} <= task.offers:
         return None
-    arms = {id(trial.config): trial for trial in trials}  # the seeds of an arm share their config
-    answers = task.check([trial.config for trial in arms.values()])
+    arms = {id(trial.arm): trial for trial in trials}  # one question for all seeds
+    answers = task.check([trial.arm.config for trial in arms.values()])
     works = {key: answer.work for key, answer in zip(arms, answers, strict=True) if answer.work is not None}
     specs = {key: _specs(arms[key], work) for key, work in works.items()}
     costs = model_costs.load(results)
@@ -74,7 +74,7 @@ def forecast(trials: Sequence[Trial], task: Task, results: Path, gpu: Gpu, profi
         for key, work in works.items()
         if all(name in costs for name, _ in specs[key])
     }
-    found = {trial.folder_id: needs[id(trial.config)] for trial in trials if id(trial.config) in needs}
+    found = {trial.folder_id: needs[id(trial.arm)] for trial in trials if id(trial.arm) in needs}
     return Forecast(gpu, found, unprofiled, failures)
 
 

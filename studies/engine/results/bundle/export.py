@@ -6,14 +6,15 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 from studies.engine.core.files import read_json, write_atomic
+from studies.engine.core.trial import first_trials
 from studies.engine.results.bundle import checklist
 from studies.engine.results.collect import output_files
-from studies.engine.results.readings import read_all
+from studies.engine.results.readings import read, read_all
 from studies.engine.storage.code_snapshot import SOURCE, fingerprint, root, take
 from studies.engine.storage.plan_file import PlanFile, PlannedTrial
 from studies.engine.storage.results_dir import Store
@@ -41,16 +42,29 @@ def gather(store: Store, plan: PlanFile, tables: Path | None) -> dict[str, bytes
         files[f"paper_tables/{tables.name}"] = tables.read_bytes()
     specs: dict[str, dict[str, Any]] = {}
     readings = read_all(store, plan)
-    for name, got in readings.items():
+    everything = readings | {name: read(store.trial(name), plan) for name in _further_firsts(store, readings)}
+    for name, got in everything.items():
         folder = store.trial(name)
-        specs[name] = folder.spec() or {}
+        if name in readings:
+            specs[name] = folder.spec() or {}
         for path in _trial_files(folder, got.state.attempt):
             files[f"trials/{name}/{path.name}"] = path.read_bytes()
-    for source, snapshot in _snapshots(store, {str(got.env.get("source")) for got in readings.values()}).items():
+    for source, snapshot in _snapshots(store, {str(got.env.get("source")) for got in everything.values()}).items():
         files |= {f"code/{source}/{name}": body for name, body in _code(snapshot)}
     files["environments.json"] = (json.dumps(checklist.environments(readings), indent=1) + "\n").encode()
     files["README.md"] = checklist.readme(plan, readings, specs, sorted(files)).encode()
     return files
+
+
+def _further_firsts(store: Store, planned: Collection[str]) -> set[str]:
+    """Return the trials that planned ones start from, directly or not, and that are not planned themselves."""
+    seen, waiting = set(planned), list(planned)
+    while waiting:
+        config = (store.trial(waiting.pop()).spec() or {}).get("config", {})
+        fresh = set(first_trials(config).values()) - seen
+        seen |= fresh
+        waiting += fresh
+    return seen - set(planned)
 
 
 def checksums(files: dict[str, bytes]) -> bytes:

@@ -10,12 +10,13 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from studies.engine.core.files import DamagedFile
+from studies.engine.core.trial import first_trials
 from studies.engine.results.bundle.export import CHECKSUMS
 from studies.engine.storage import records
 from studies.engine.storage.plan_file import PlanFile, read_plan
@@ -53,6 +54,25 @@ class Bundle:
     def result(self, trial: str) -> dict[str, Any] | None:
         return records.read_result(self.folder / "trials" / trial / "result.json")
 
+    def firsts(self, trial: str) -> set[str]:
+        """Return the trials that a trial starts from."""
+        return set(first_trials((self.spec(trial) or {}).get("config", {})).values())
+
+    def wrong_starts(self) -> Iterator[str]:
+        """Yield trials that did not start from what their config names, or from other weights than that trial left."""
+        waiting = self.trials()
+        for trial in waiting:
+            waiting += sorted(self.firsts(trial) - set(waiting))
+            taken = (self.result(trial) or {}).get("started_from", {})
+            if taken.keys() != self.firsts(trial):
+                yield f"{trial}  started from {_names(taken)}, but its config names {_names(self.firsts(trial))}"
+            for first, used in taken.items():
+                left = (self.result(first) or {}).get("kept_weights", used)
+                if not self.result(first):
+                    yield f"{trial}  starts from {first}, whose result is not in the bundle"
+                elif left["sha256"] != used["sha256"]:
+                    yield f"{trial}  started from other weights than {first} has left: it was trained again since"
+
     def environment(self, trial: str) -> dict[str, Any]:
         return records.read_environment(self.folder / "trials" / trial / "env.json") or {}
 
@@ -61,6 +81,10 @@ class Bundle:
         source = str(self.environment(trial).get("source"))
         folder = self.folder / "code" / source
         return folder if ID.fullmatch(source) and (folder / "studies" / "engine" / "worker.py").is_file() else None
+
+
+def _names(trials: Iterable[str]) -> str:
+    return ", ".join(sorted(trials)) or "nothing"
 
 
 def unpack(archive: Path, place: Path) -> Bundle:
@@ -88,8 +112,8 @@ def unpack(archive: Path, place: Path) -> Bundle:
         foreign = [trial.folder for trial in bundle.plan.trials if not ID.fullmatch(trial.folder)]
         if foreign:
             raise CorruptBundle(f"{archive}: plan.json: {foreign[0]} is not the id of a trial")
-        for name in bundle.trials():
-            bundle.environment(name)
+        for name in {*bundle.trials(), *(path.name for path in (folder / "trials").glob("*"))}:
+            bundle.spec(name), bundle.result(name), bundle.environment(name)
     except (FileNotFoundError, DamagedFile) as error:
         raise CorruptBundle(f"{archive}: a file of the study {str(error).replace(f'{folder}/', '')}") from error
     return bundle

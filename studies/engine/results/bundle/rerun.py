@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from studies.engine.results.bundle.open import Bundle
+from studies.engine.storage import kept_weights
 from studies.engine.storage.code_snapshot import root
 from studies.engine.storage.records import is_number
 from studies.engine.storage.results_dir import Store
@@ -74,15 +75,43 @@ class RerunOptions:
     """Relative difference that still counts as agreement."""
 
 
-def rerun(bundle: Bundle, trial: str, results: Path, options: RerunOptions) -> RerunResult:
-    """Rerun a trial in its own process and compare. With own code, only tasks of this installation are run."""
-    folder, spec = Store(results).trial(trial), bundle.spec(trial) or {}
+def rerun(
+    bundle: Bundle, trial: str, results: Path, options: RerunOptions, ran: dict[str, str] | None = None
+) -> RerunResult:
+    """Rerun a trial, after those that it starts from, and compare. With own code, only tasks of this installation run.
+
+    ran: the trials rerun before, each with why it did not finish.
+    """
+    if reason := _run(bundle, trial, Store(results), options, {} if ran is None else ran):
+        return RerunResult(trial, reason=reason)
+    result = Store(results).trial(trial).result() or {}
+    numbers = compare(bundle.result(trial) or {}, result, options.tolerance)
+    compared = any(number.verdict != "timing" for number in numbers)
+    return RerunResult(trial, numbers, "" if compared else "its result has no number to compare")
+
+
+def _run(bundle: Bundle, trial: str, store: Store, options: RerunOptions, ran: dict[str, str]) -> str:
+    """Run a trial in its own process, once; return why it has no result, empty where it has one."""
+    if trial not in ran:
+        ran[trial] = f"starts from itself: {trial}"  # where a bundle says so
+        ran[trial] = _run_once(bundle, trial, store, options, ran)
+    return ran[trial]
+
+
+def _run_once(bundle: Bundle, trial: str, store: Store, options: RerunOptions, ran: dict[str, str]) -> str:
+    folder, spec = store.trial(trial), bundle.spec(trial)
+    if spec is None:
+        return "not run: it is not in the bundle"
     task = str(spec["task"])
     if options.own_code and not task.isidentifier():
-        return RerunResult(trial, reason=f"not run: its task is a file, {task}, not one of this installation")
+        return f"not run: its task is a file, {task}, not one of this installation"
     if folder.path.exists():
-        return RerunResult(trial, reason=f"not run: {folder.path} is there already, give an empty --results")
+        return f"not run: {folder.path} is there already, give an empty --results"
+    for first in sorted(bundle.firsts(trial)):
+        if reason := _run(bundle, first, store, options, ran):
+            return f"not run: it starts from {first}, {reason}"
     folder.create(spec)
+    kept_weights.request(folder)
     code = (None if options.own_code else bundle.code(trial)) or root()
     given = {"PYTHONPATH": str(code), "PYTHONSAFEPATH": "1"}  # otherwise the current folder's code would come first
     given |= {
@@ -92,15 +121,10 @@ def rerun(bundle: Bundle, trial: str, results: Path, options: RerunOptions) -> R
     given |= {"CUDA_VISIBLE_DEVICES": ""} if options.device == "cpu" else {}
     subprocess.run(
         [sys.executable, "-m", "studies.engine.worker", "--device", options.device, str(folder.path)],
-        env={**os.environ, **given}, cwd=results, capture_output=True, check=False,
+        env={**os.environ, **given}, cwd=store.root, capture_output=True, check=False,
     )  # fmt: skip
-    result = folder.result()
-    if result is None:
-        state = folder.state()
-        return RerunResult(trial, reason=f"{state.status}: {state.reason or 'process ended without writing a status'}")
-    numbers = compare(bundle.result(trial) or {}, result, options.tolerance)
-    compared = any(number.verdict != "timing" for number in numbers)
-    return RerunResult(trial, numbers, "" if compared else "its result has no number to compare")
+    state = folder.state()
+    return "" if folder.result() else f"{state.status}: {state.reason or 'process ended without writing a status'}"
 
 
 def compare(then: Mapping[str, Any], now: Mapping[str, Any], tolerance: float) -> tuple[Number, ...]:
