@@ -17,6 +17,10 @@ class TokenIntermediates:
     """images -> what `forward_features` returns. A list as second argument is filled with the tokens ``[B, P + N, C]``
     after each block, prefix tokens first."""
 
+    def tokens_in_front(self) -> int:
+        """Tokens in front of the patches, inside the blocks."""
+        return self.num_prefix_tokens  # type: ignore[attr-defined,no-any-return]
+
     def forward_features(self, x: Tensor) -> Tensor:
         return self._features(x)
 
@@ -38,7 +42,7 @@ class TokenIntermediates:
         states: list[Tensor] = []
         final = self._features(x, states)
         chosen = [self.norm(states[i]) if norm else states[i] for i in wanted]
-        first = self.num_prefix_tokens
+        first = self.tokens_in_front()
         prefixes, patches = [s[:, :first] for s in chosen], [s[:, first:] for s in chosen]
         if output_fmt == "NCHW":
             grid = self.patch_embed.dynamic_feat_size(tuple(x.shape[-2:]))

@@ -15,6 +15,7 @@ from dynvit.reducers import sit as sit
 from dynvit.reducers import tofu as tofu
 from dynvit.reducers import tome as tome
 from dynvit.reducers import topk as topk
+from dynvit.reducers import tps as tps
 from dynvit.reduction.reduce import reduce
 from dynvit.reduction.reducer import list_reducers
 

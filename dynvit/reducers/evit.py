@@ -46,7 +46,7 @@ class EViT(Reducer):
     def plan(self, patches: int, prefix: int, depth: int) -> Plan:
         plan: list[int | None] = [None] * depth
         places = check_locations(self.locations, depth)
-        for place, value in zip(places, per_location(self.keep, len(places)), strict=True):
+        for place, value in zip(places, per_location(self.keep, len(places), powers=False), strict=True):
             kept = value if isinstance(value, int) else math.ceil(value * patches)
             if kept < patches:
                 plan[place], patches = kept, kept + self.added

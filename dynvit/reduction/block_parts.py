@@ -8,26 +8,29 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import torch
 import torch.nn.functional as F
-from timm.layers import Attention
-from timm.models.vision_transformer import Block, ResPostBlock
-from torch import Tensor, nn
+from torch import Tensor
 
 from dynvit.layers.attention import project_output, split_qkv
 from dynvit.reduction.signals import Signals
 
 
 class Where(NamedTuple):
-    """What attention knows of positions. home_BN: input position of each token (None: each its own); rope: rotary
-    embeddings of this block, by position; bias: of all blocks, by pairs of positions."""
+    """What attention knows of positions. positional: rotary embeddings of this block, by position of the patch, or a
+    bias by pairs of positions; home_BN: input position of each token (None: each its own), `prefix` of which are in
+    front of the patches."""
 
+    positional: Tensor | None = None
     home_BN: Tensor | None = None
-    rope: Tensor | None = None
-    bias: Tensor | None = None
+    prefix: int = 0
 
 
 class PreNormParts:
     """timm's `Block`: x + attn(norm1(x)), then x + mlp(norm2(x))."""
+
+    plain_softmax: bool = True
+    """Whether the output is a softmax times the values, so that a method can compute it itself."""
 
     def whole(self, block: Any, x_BND: Tensor, bias: Tensor | None, where: Where) -> Tensor:
         """The block as it is."""
@@ -43,18 +46,16 @@ class PreNormParts:
 
     def queries_keys(self, block: Any, normed_BND: Tensor, where: Where) -> tuple[Tensor, Tensor]:
         """Queries and keys without the cost of values."""
-        attn = block.attn
-        width = 2 * attn.num_heads * attn.head_dim
-        bias = attn.qkv.bias if attn.qkv.bias is None else attn.qkv.bias[:width]
-        qk = F.linear(normed_BND, attn.qkv.weight[:width], bias)
-        q, k = qk.unflatten(-1, (2, attn.num_heads, attn.head_dim)).permute(2, 0, 3, 1, 4).unbind(0)
-        return attn.q_norm(q), attn.k_norm(k)
+        q, k = heads(block.attn, projected(block.attn, normed_BND, 0, 2))
+        return self.tuned(block.attn, q, k, where)
 
     def values(self, block: Any, normed_BND: Tensor) -> Tensor:
         """Values, heads side by side: ``[B, N, H C]``."""
-        attn = block.attn
-        first = 2 * attn.num_heads * attn.head_dim
-        return F.linear(normed_BND, attn.qkv.weight[first:], None if attn.qkv.bias is None else attn.qkv.bias[first:])
+        return projected(block.attn, normed_BND, 2, 3)[0]
+
+    def tuned(self, attn: Any, q_BHNC: Tensor, k_BHNC: Tensor, where: Where) -> tuple[Tensor, Tensor]:
+        """Queries and keys as they meet."""
+        return attn.q_norm(q_BHNC), attn.k_norm(k_BHNC)
 
     def bias(self, block: Any, bias: Tensor | None, where: Where) -> Tensor | None:
         """All that is added to the logits: `bias` and what the block itself adds."""
@@ -80,7 +81,7 @@ class PreNormParts:
     def attend(self, block: Any, x_BND: Tensor, normed_BND: Tensor, signals: Signals) -> Tensor:
         """The tokens after the attention; there may be fewer of them, and of queries, than of keys."""
         dropout = block.attn.attn_drop.p if block.attn.training else 0.0
-        q, k, v, bias = signals
+        q, k, v, bias, _ = signals
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout)
         return self.add_attention(block, x_BND, self.project(block, mixed.transpose(1, 2).flatten(2), normed_BND))
 
@@ -98,25 +99,27 @@ class PostNormParts(PreNormParts):
         return x_BND + block.drop_path2(block.norm2(block.mlp(x_BND)))  # type: ignore[no-any-return]
 
 
-PARTS: dict[type, tuple[type, PreNormParts]] = {
-    Block: (Attention, PreNormParts()),
-    ResPostBlock: (Attention, PostNormParts()),
-}
-"""By class of the block: the attention it must have, and its parts."""
+def projected(attn: Any, x_BND: Tensor, first: int, last: int) -> tuple[Tensor, ...]:
+    """From queries (0), keys (1) and values (2) those of ``first <= i < last``: ``[B, N, H C]`` each; where heads share
+    keys and values, repeated for each."""
+    if attn.qkv is None:
+        layers = (attn.q_proj, attn.k_proj, attn.v_proj)
+        return tuple(_for_all_heads(attn, layer(x_BND)) for layer in layers[first:last])
+    width = attn.qkv.weight.shape[0] // 3
+    bias = (
+        attn.qkv.bias if getattr(attn, "q_bias", None) is None else torch.cat((attn.q_bias, attn.k_bias, attn.v_bias))
+    )
+    bias = None if bias is None else bias[first * width : last * width]
+    return F.linear(x_BND, attn.qkv.weight[first * width : last * width], bias).chunk(last - first, -1)
 
 
-def parts_of(block: nn.Module) -> PreNormParts | None:
-    """None for a block of another kind."""
-    for kind, (attention, parts) in PARTS.items():
-        if isinstance(block, kind) and isinstance(getattr(block, "attn", None), attention):
-            return parts
-    return None
+def _for_all_heads(attn: Any, y_BNE: Tensor) -> Tensor:
+    groups = attn.proj.weight.shape[1] // y_BNE.shape[-1]
+    if groups == 1:
+        return y_BNE
+    return y_BNE.unflatten(-1, (attn.num_heads // groups, -1)).repeat_interleave(groups, 2).flatten(2)
 
 
-def check_blocks(model: Any) -> None:
-    """ValueError unless every block is attention followed by an MLP, with keys to compare."""
-    for i, block in enumerate(model.blocks):
-        if parts_of(block) is None:
-            attn = getattr(block, "attn", None)
-            made_of = type(block).__name__ + (f" with {type(attn).__name__}" if attn is not None else "")
-            raise ValueError(f"block {i} is a {made_of}; tokens are reduced around the attention of a Block")
+def heads(attn: Any, each_BNE: tuple[Tensor, ...]) -> list[Tensor]:
+    """Heads apart: ``[B, H, N, C]``."""
+    return [y_BNE.unflatten(-1, (attn.num_heads, -1)).transpose(1, 2) for y_BNE in each_BNE]

@@ -46,17 +46,17 @@ def keep_counts(keep: float | Sequence[float], locations: Sequence[int], patches
     all of them).
     """
     plan: list[int | None] = [None] * depth
-    one = not isinstance(keep, Sequence) or len(keep) == 1
-    for i, (place, value) in enumerate(zip(locations, per_location(keep, len(locations)), strict=True)):
-        plan[place] = value if isinstance(value, int) else max(int(patches * value ** (i + 1 if one else 1)), 1)
+    for place, value in zip(locations, per_location(keep, len(locations)), strict=True):
+        plan[place] = value if isinstance(value, int) else max(int(patches * value), 1)
     return tuple(plan)
 
 
-def per_location(keep: float | Sequence[float], locations: int) -> list[float]:
-    """A value for each place, the same for all or as listed; ValueError for a list of another length. Of the values
-    whole numbers are counts, others shares."""
+def per_location(keep: float | Sequence[float], locations: int, powers: bool = True) -> list[float]:
+    """A value for each place: as listed, or of one share its powers, or itself. Whole numbers of a list are counts.
+    ValueError for a list of another length."""
     values = list(keep) if isinstance(keep, Sequence) else [float(keep)]
-    values = values * locations if len(values) == 1 else values
+    if len(values) == 1 and not isinstance(values[0], int):
+        values = [values[0] ** (i + 1 if powers else 1) for i in range(locations)]
     if len(values) != locations:
         raise ValueError(f"keep has {len(values)} entries, needed is one for each of {locations} locations")
     return values

@@ -13,7 +13,8 @@ from torch import Tensor
 from dynvit.interface import DynamicModel
 from dynvit.layers.intermediates import TokenIntermediates, check_no_mask
 from dynvit.layers.score_predictor import Noise, gumbel
-from dynvit.reduction.block_parts import PreNormParts, Where, parts_of
+from dynvit.reduction.block_kinds import parts_of
+from dynvit.reduction.block_parts import PreNormParts, Where
 from dynvit.reduction.counts import falling
 from dynvit.reduction.grouping import Grouping, Places
 from dynvit.reduction.reducer import Reducer
@@ -34,10 +35,21 @@ class Reducing(TokenIntermediates, DynamicModel):
     def set_reducer(self, reducer: Reducer) -> None:
         self.trace, self.execution, self.sources = None, "gathered", None
         self.reducer = reducer
+        self.check_reducer()
         self.plan(self.patch_embed.num_patches)  # type: ignore[attr-defined]
         for name, module in reducer.modules(self, self.patch_embed.num_patches).items():  # type: ignore[attr-defined,arg-type]
             weight = next(self.parameters())  # type: ignore[attr-defined]
             self.add_module(name, module.to(weight.device, weight.dtype).train(self.training))  # type: ignore[attr-defined]
+
+    def check_reducer(self) -> None:
+        """ValueError where the method cannot work on this transformer."""
+        method, model = self.reducer.name, type(self).__name__.removeprefix("Reduced")
+        if self.reducer.needs_class_token and (self.cls_token is None or not self.tokens_in_front()):  # type: ignore[attr-defined]
+            raise ValueError(f"{method} ranks tokens by the class token's attention, which the blocks of {model} lack")
+        if self.reducer.makes_tokens and self.knows_positions():
+            raise ValueError(f"{method} makes tokens of many, without a position, which the attention of {model} needs")
+        if self.reducer.place == "own" and not self.parts(0).plain_softmax:
+            raise ValueError(f"{method} needs attention that is a softmax times values; the heads of {model} talk")
 
     @property
     def static_cost(self) -> bool:  # type: ignore[override]
@@ -56,17 +68,18 @@ class Reducing(TokenIntermediates, DynamicModel):
 
     # ---- what depends on the transformer
 
-    def tokens_in_front(self) -> int:
-        """Tokens in front of the patches, inside the blocks."""
-        return self.num_prefix_tokens
-
-    def embed(self, images: Tensor) -> Tensor:
-        """Tokens in front of the first block ``[B, P + N, D]``."""
+    def enter(self, images: Tensor) -> Stream:
+        """Tokens in front of the first block ``[B, P + N, D]``, and what attention knows of their positions."""
         raise NotImplementedError
+
+    def knows_positions(self) -> bool:
+        """Whether attention does, so that every token must have one."""
+        return False
 
     def positions(self, stream: Stream, block: int) -> Where:
         """What the attention of this block knows of positions."""
-        return Where()
+        home = stream.home_BN
+        return Where(stream.positional, None if home is None or home.ndim == 1 else home, self.tokens_in_front())
 
     def finish(self, stream: Stream) -> Tensor:
         """What `forward_features` returns."""
@@ -93,12 +106,12 @@ class Reducing(TokenIntermediates, DynamicModel):
 
     def reduce_through(self, images: Tensor, states: list[Tensor] | None = None) -> Stream:
         """The tokens before the final norm; states as in `TokenIntermediates`."""
-        x_BND, prefix = self.embed(images), self.tokens_in_front()
+        stream, prefix = self.enter(images), self.tokens_in_front()
+        x_BND = stream.x_BND
         watched = self.trace is not None or states is not None
         sources = SourceMap(x_BND, prefix) if watched else None
         grid = self.patch_embed.dynamic_feat_size(tuple(images.shape[-2:]))  # type: ignore[attr-defined]
         places = Places.of(x_BND, prefix, grid, self.plan(x_BND.shape[1] - prefix), self)
-        stream = self.enter(x_BND)
         for i, kept in enumerate(places.plan):
             before = sources.present() if sources is not None and self.reducer.place != "before" else None
             stream, grouping = self._run(i, stream, kept, places)
@@ -109,9 +122,6 @@ class Reducing(TokenIntermediates, DynamicModel):
         if self.trace is not None:
             self.sources = sources
         return stream.filled(prefix)
-
-    def enter(self, x_BND: Tensor) -> Stream:
-        return Stream(x_BND)
 
     def _watch(self, sources: SourceMap, before_BN: Tensor | None, grouping: Grouping | None, stream: Stream) -> None:
         """Record the tokens that the attention of a block saw, and what decided about them."""

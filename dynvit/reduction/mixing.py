@@ -37,6 +37,10 @@ class Mixing(Keeping):
     place: ClassVar[Place] = "before"
     training_free: ClassVar[bool] = False
 
+    @property
+    def makes_tokens(self) -> bool:
+        return True
+
     def mixture(self, dim: int, clusters: int) -> Mixture:
         """The layer of a place that leaves so many tokens."""
         raise NotImplementedError

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import copy
-from functools import partial
 from typing import Any
 
 from torch import nn
 
-from dynvit.reduction.block_parts import check_blocks
-from dynvit.reduction.forward import Reducing
-from dynvit.reduction.reducer import Reducer, make_reducer
+from dynvit.reduction.block_kinds import check_blocks
+from dynvit.reduction.reducer import make_reducer
 from dynvit.reduction.target import rate_for_target
 from dynvit.reduction.transformers import MIXINS, mixin_for, reduced_class
 
@@ -35,16 +33,9 @@ def reduce(model: nn.Module, method: str = "pitome", target_gmacs: float | None 
         kinds = " or ".join(sorted(kind.__name__ for kind in MIXINS))
         raise ValueError(f"{method} takes a timm {kinds}, not {type(model).__name__}")
     check_blocks(model)
-    if reducer.needs_class_token and getattr(model, "cls_token", None) is None:
-        raise ValueError(f"{method} ranks tokens by the class token's attention, which {type(model).__name__} lacks")
     if target_gmacs is not None:
-        again = partial(_reduced, model, mixin)
-        options = rate_for_target(type(reducer), options, model, lambda o: again(make_reducer(method, o)), target_gmacs)
-        reducer = make_reducer(method, options)
-    return _reduced(model, mixin, reducer)
-
-
-def _reduced(model: nn.Module, mixin: type[Reducing], reducer: Reducer) -> nn.Module:
+        at_rate = rate_for_target(type(reducer), options, model, lambda o: reduce(model, method, **o), target_gmacs)
+        return reduce(model, method, **at_rate)
     reduced = copy.copy(model)
     # Own tables of modules, parameters and hooks, so that a new head or a hook on one is not one on the other.
     reduced.__dict__ = {

@@ -64,6 +64,11 @@ class Reducer:
         """Tokens that each reduction puts behind those that are left; `plan` does not count them."""
         return 0
 
+    @property
+    def makes_tokens(self) -> bool:
+        """Whether there are tokens afterwards that stand at no position of the input."""
+        return self.added > 0
+
     def __init_subclass__(cls) -> None:
         if cls.name:
             REDUCERS[cls.name] = cls

@@ -18,12 +18,13 @@ from dynvit.layers.mac_counting import exclude_from_macs
 
 class Signals(NamedTuple):
     """Queries, keys, values ``[B, H, N, C]`` of a block's attention, and what was added to its logits, if anything:
-    ``[B or 1, H or 1, N or 1, N]``."""
+    ``[B or 1, H or 1, N or 1, N]``. map_BHNN: the softmax, where it is not that of these alone."""
 
     q_BHND: Tensor
     k_BHND: Tensor
     v_BHND: Tensor
     bias: Tensor | None
+    map_BHNN: Tensor | None = None
 
     def keys(self) -> Tensor:
         """Means of the keys over heads ``[B, N, C]``, without gradient."""
@@ -44,6 +45,8 @@ class Signals(NamedTuple):
 
     def attention(self, counted: bool = False) -> Tensor:
         """The whole map: ``[B, H, N, N]``; as large as unfused attention. counted: it is the block's own product."""
+        if self.map_BHNN is not None:
+            return at_least_float32(self.map_BHNN)
         with nullcontext() if counted else exclude_from_macs(), autocast_off(self.q_BHND):
             q, k = at_least_float32(self.q_BHND), at_least_float32(self.k_BHND)
             logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)

@@ -7,14 +7,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dynvit.reduction.grouping import Grouping
+from dynvit.reduction.grouping import Grouping, ones
 
 
 class Stream(NamedTuple):
     """x_BND: tokens, prefix tokens first. size_BN: how many patches each represents; None: 1 each, or not counted.
 
     home_BN: the position in the input whose place each token has; only kept for backbones whose attention knows
-    positions (rotary, relative).
+    positions, and ``[N]`` as long as all are there.
+    positional: what it knows of them, rotary embeddings or a bias by pairs, for all positions.
     alive_BN: False for a token that only fills up an image that has fewer than others; None: all are real.
     carry: what a method took from one block for the next.
     """
@@ -24,6 +25,7 @@ class Stream(NamedTuple):
     home_BN: Tensor | None = None
     alive_BN: Tensor | None = None
     carry: Tensor | None = None
+    positional: Tensor | None = None
 
     def log_sizes(self) -> Tensor | None:
         """log(size), added to the logits of each key: float and key only, so that attention stays fused."""
@@ -35,7 +37,7 @@ class Stream(NamedTuple):
         """How much each token counts in a mean over tokens; None: all the same."""
         if self.alive_BN is None:
             return self.size_BN
-        return self.alive_BN.float() if self.size_BN is None else self.size_BN * self.alive_BN
+        return self.alive_BN * (ones(self.x_BND) if self.size_BN is None else self.size_BN)
 
     def filled(self, prefix: int) -> Stream:
         """Fillers repeat the first patch token, which no maximum over tokens notices."""
@@ -48,10 +50,8 @@ class Stream(NamedTuple):
         """The homes of what remains."""
         if self.home_BN is None:
             return self
-        home_BK = self.home_BN.gather(1, grouping.kept_BK)
-        if grouping.added:
-            raise ValueError("a token without a position cannot pass through attention that knows positions")
-        return self._replace(home_BN=home_BK)
+        kept_BK = grouping.kept_BK
+        return self._replace(home_BN=self.home_BN.expand(kept_BK.shape[0], -1).gather(1, kept_BK))
 
 
 def key_bias(log_size_B11N: Tensor | None, alive_BN: Tensor | None, dtype: torch.dtype) -> Tensor | None:

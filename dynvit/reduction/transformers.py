@@ -5,11 +5,17 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+import torch
 from timm.layers import AttentionPoolLatent
+from timm.models.beit import Beit
+from timm.models.cait import Cait
+from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from dynvit.checkpoint.pos_embed import resize_position_table
+from dynvit.reduction.block_parts import Where
+from dynvit.reduction.cait_parts import attend_classes
 from dynvit.reduction.forward import Reducing
 from dynvit.reduction.stream import Stream
 
@@ -20,27 +26,93 @@ class ReducingViT(Reducing):
     def convert_trunk(self, state_dict: Any) -> dict[str, Tensor]:
         return resize_position_table(state_dict, self)  # type: ignore[arg-type]
 
-    def embed(self, images: Tensor) -> Tensor:
-        return self.norm_pre(self.patch_drop(self._pos_embed(self.patch_embed(images))))  # type: ignore[attr-defined,no-any-return]
+    def enter(self, images: Tensor) -> Stream:
+        return Stream(self.norm_pre(self.patch_drop(self._pos_embed(self.patch_embed(images)))))  # type: ignore[attr-defined]
 
     def forward_head(self, x: Tensor, pre_logits: bool = False, size_BN: Tensor | None = None) -> Any:
         """With sizes, pooling over tokens becomes pooling over the patches that they represent."""
         if size_BN is None or self.global_pool in ("token", "max", ""):  # type: ignore[attr-defined]
             return super().forward_head(x, pre_logits)  # type: ignore[misc]
-        y = self.head_drop(self.fc_norm(self._pool_by_size(x, size_BN)))  # type: ignore[attr-defined]
+        y = self.head_drop(self._pool_by_size(x, size_BN))  # type: ignore[attr-defined]
         return y if pre_logits else self.head(y)  # type: ignore[attr-defined]
 
     def _pool_by_size(self, x_BND: Tensor, size_BN: Tensor) -> Tensor:
-        first = 0 if self.pool_include_prefix else self.num_prefix_tokens  # type: ignore[attr-defined]
+        first = self._pooled_from()
+        x_BND, size_BN = x_BND[:, first:], size_BN[:, first:]
         if isinstance(self.attn_pool, AttentionPoolLatent):  # type: ignore[attr-defined]
-            size_BN, x_BND = size_BN[:, first:], x_BND[:, first:]
             alive_BN = None if self.reducer.static else size_BN > 0
-            bias = self.attention_bias(Stream(x_BND, size_BN, alive_BN=alive_BN))
-            return self.attn_pool(x_BND, attn_mask=bias)  # type: ignore[attr-defined,no-any-return]
-        if self.attn_pool is not None:  # type: ignore[attr-defined]
-            return self.pool(x_BND)  # type: ignore[attr-defined,no-any-return]
-        mean_BD = weighted_mean(x_BND[:, first:], size_BN[:, first:])
-        return mean_BD if self.global_pool == "avg" else 0.5 * (x_BND[:, first:].amax(1) + mean_BD)  # type: ignore[attr-defined]
+            y_BD = self.attn_pool(x_BND, attn_mask=self.attention_bias(Stream(x_BND, size_BN, alive_BN=alive_BN)))  # type: ignore[attr-defined]
+        else:
+            y_BD = weighted_mean(x_BND, size_BN)
+            y_BD = y_BD if self.global_pool == "avg" else 0.5 * (x_BND.amax(1) + y_BD)  # type: ignore[attr-defined]
+        return self.fc_norm(y_BD)  # type: ignore[attr-defined,no-any-return]
+
+    def _pooled_from(self) -> int:
+        """The first token that pooling over tokens counts."""
+        return 0 if self.pool_include_prefix else self.num_prefix_tokens  # type: ignore[attr-defined]
+
+
+class ReducingEva(ReducingViT):
+    """For timm's Eva: EVA, EVA-02, DINOv3, Perception Encoder."""
+
+    def enter(self, images: Tensor) -> Stream:
+        x_BND, rope = self._pos_embed(self.patch_embed(images))  # type: ignore[attr-defined]
+        home_N = None if rope is None else torch.arange(x_BND.shape[1], device=x_BND.device)
+        return Stream(self.norm_pre(x_BND), home_BN=home_N, positional=rope)  # type: ignore[attr-defined]
+
+    def knows_positions(self) -> bool:
+        return self.rope is not None  # type: ignore[attr-defined]
+
+    def positions(self, stream: Stream, block: int) -> Where:
+        where = super().positions(stream, block)
+        if self.rope_mixed and where.positional is not None:  # type: ignore[attr-defined]
+            return where._replace(positional=where.positional[block])  # other ones in each block
+        return where
+
+    def _pooled_from(self) -> int:
+        return 0 if self.attn_pool is not None else self.num_prefix_tokens  # type: ignore[attr-defined]
+
+
+class ReducingBeit(ReducingViT):
+    """For timm's Beit."""
+
+    attn_pool = None
+
+    def enter(self, images: Tensor) -> Stream:
+        x_BND = self.patch_embed(images)  # type: ignore[attr-defined]
+        x_BND = torch.cat([self.cls_token.expand(x_BND.shape[0], -1, -1), x_BND], 1)  # type: ignore[attr-defined]
+        x_BND = self.pos_drop(x_BND if self.pos_embed is None else x_BND + self.pos_embed)  # type: ignore[attr-defined]
+        if not self.knows_positions():
+            return Stream(x_BND)
+        shared_HNN = None if self.rel_pos_bias is None else self.rel_pos_bias()  # type: ignore[attr-defined]
+        return Stream(x_BND, home_BN=torch.arange(x_BND.shape[1], device=x_BND.device), positional=shared_HNN)
+
+    def knows_positions(self) -> bool:
+        own = any(block.attn.relative_position_bias_table is not None for block in self.blocks)  # type: ignore[attr-defined]
+        return own or self.rel_pos_bias is not None  # type: ignore[attr-defined]
+
+    def _pooled_from(self) -> int:
+        return self.num_prefix_tokens
+
+
+class ReducingCait(ReducingViT):
+    """For timm's Cait, whose class token comes after the blocks."""
+
+    attn_pool = None
+
+    def tokens_in_front(self) -> int:
+        return 0
+
+    def enter(self, images: Tensor) -> Stream:
+        return Stream(self.pos_drop(self.patch_embed(images) + self.pos_embed))  # type: ignore[attr-defined]
+
+    def finish(self, stream: Stream) -> Tensor:
+        if self.blocks_token_only is None:  # type: ignore[attr-defined]
+            return super().finish(stream)
+        return self.norm(attend_classes(self, stream.x_BND, self.attention_bias(stream)))  # type: ignore[attr-defined,no-any-return]
+
+    def _pool_by_size(self, x_BND: Tensor, size_BN: Tensor) -> Tensor:
+        return weighted_mean(x_BND[:, self.num_prefix_tokens :], size_BN)
 
 
 def weighted_mean(x_BND: Tensor, weight_BN: Tensor) -> Tensor:
@@ -49,7 +121,9 @@ def weighted_mean(x_BND: Tensor, weight_BN: Tensor) -> Tensor:
     return (x_BND * weight_BN1).sum(1)
 
 
-MIXINS: dict[type, type[Reducing]] = {VisionTransformer: ReducingViT}
+MIXINS: dict[type, type[Reducing]] = {
+    VisionTransformer: ReducingViT, Eva: ReducingEva, Beit: ReducingBeit, Cait: ReducingCait
+}  # fmt: skip
 """By class of timm's: what makes a model of it, or of a class that inherits its `forward_features`, reduce."""
 
 

@@ -110,6 +110,30 @@ def a_node_killed(farm: Farm, folder: Path) -> None:
     assert "retry     a  killed" not in play.said
 
 
+def killed_between_the_stages(farm: Farm, folder: Path) -> None:
+    """The worker of the first trial; then the driver, and the worker of the second trial, which starts from the first.
+    The third is submitted by the next driver, when the second is done."""
+    play = Play(farm, folder, "stages")
+    trials = [
+        toy(play, "a", **UNTIL_SIGNALLED),
+        toy(play, "b", starts="a", **UNTIL_SIGNALLED),
+        toy(play, "c", starts="b"),
+    ]
+    driver = play.start(*trials)
+    os.kill(play.reach("a", 3).state().pid, signal.SIGKILL)
+    play.reach("b", 3)
+    driver.kill()
+    driver.wait()
+    submitted = [
+        name for record in submissions.read_submissions(play.store.root) for task in record.tasks for name in task
+    ]
+    assert "c" not in submitted
+    os.kill(play.trial("b").state().pid, signal.SIGKILL)
+    play.check(play.end(play.start(*trials)), {"a": 2, "b": 2, "c": 1})
+    first, second = (play.trial(name).result() or {} for name in "ab")
+    assert second["started_from"] == {"a": first["kept_weights"]}
+
+
 def held_while_it_still_writes(farm: Farm, folder: Path) -> None:
     """`scontrol requeuehold`: the dying attempt completes the trial; its job, held to run again, leaves the queue."""
     play = Play(farm, folder, "held")

@@ -84,6 +84,46 @@ def test_a_killed_worker_and_a_killed_driver(cluster: Standing, tmp_path: Path) 
     assert len({line.split()[0] for line in completed.splitlines()}) == 6
 
 
+STAGES = """
+study: play
+title: One part starts from the other
+task: {task}
+seeds: [0, 1]
+base: {{train: {{steps: 5}}, side: {side}}}
+parts:
+  models: {{base: {{fault: {{kind: {first}, attempts: 1}}}}}}
+  tuned:
+    base: {{init: {{part: models}}}}
+    axes:
+      from:
+        baseline: models
+        values:
+          models: {{fault: {{kind: {second}, step: 3, attempts: 1}}}}
+          tuned: {{init: {{part: tuned}}}}
+metrics: {{score: {{from: best, direction: max}}, distance: {{direction: min}}}}
+resources: {{retries: 1}}
+"""
+
+
+def test_workers_and_driver_killed_between_the_stages(cluster: Standing, tmp_path: Path) -> None:
+    far, near = Play(tmp_path / "ray", seeds=2), Play(tmp_path / "inline", seeds=2)
+    far.file.write_text(STAGES.format(task=toy.TASK, side=far.place, first="kill", second="hang"))
+    near.file.write_text(STAGES.format(task=toy.TASK, side=near.place, first="none", second="none"))
+    assert near.start("--on", "inline").wait(240) == 0, near.said
+    driver = far.start(*on(cluster))
+    until("the first stage", lambda: far.done() == 2 or driver.poll() is not None)
+    until("two at work", lambda: len(far.workers()) == 2 or driver.poll() is not None)
+    assert far.kill_worker(random.Random(0)), far.said
+    driver.kill()
+    driver.wait()
+    assert far.start(*on(cluster)).wait(240) == 0, far.said
+    frames = [comparable(play.frame(), "attempts") for play in (far, near)]
+    assert frames[0] == frames[1]
+    assert {row["status"] for row in frames[0]} == {"done"}
+    assert "OVERLAP" not in far.completed.read_text()
+    assert len(far.completed.read_text().splitlines()) == 6
+
+
 def test_ctrl_c_leaves_nothing_on_the_cluster(cluster: Standing, tmp_path: Path) -> None:
     play = Play(tmp_path, seeds=1, steps=2000, seconds=0.05)
     driver = play.start(*on(cluster))

@@ -56,7 +56,8 @@ class StudyLock:
     def __exit__(self, *_: object) -> None:
         self._end.set()
         self._thread.join()
-        remove(self._folder / STOP)
+        if self._claim.is_owner(self._token):  # else the request is for the driver that took over
+            remove(self._folder / STOP)
         self._claim.release(self._token)
 
     def _run(self) -> None:

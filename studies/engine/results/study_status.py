@@ -23,12 +23,13 @@ class StudyStatus:
 
     def __init__(self, store: Store, plan: PlanFile) -> None:
         self.plan, self.store = plan, store
-        self.watch = StateWatcher([store.trial(name) for name in dict.fromkeys(trial.folder for trial in plan.trials)])
+        folders = dict.fromkeys([*(trial.folder for trial in plan.trials), *plan.origins])
+        self.watch = StateWatcher([store.trial(name) for name in folders])
 
     @property
     def labels(self) -> dict[str, str]:
         """folder id -> "part arm s0" of the first arm that uses it."""
-        return {t.folder: f"{t.part} {t.arm} s{t.seed}" for t in reversed(self.plan.trials)}
+        return self.plan.origins | {t.folder: f"{t.part} {t.arm} s{t.seed}" for t in reversed(self.plan.trials)}
 
     def driver(self) -> dict[str, Any] | None:
         return study_lock.running_driver(self.plan.folder)

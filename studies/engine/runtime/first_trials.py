@@ -14,7 +14,7 @@ def prepare(spec: dict[str, Any], folder: TrialFolder) -> tuple[dict[str, Any], 
     """Return the spec as the task gets it, and by trial the file and the digest of the weights that are taken.
 
     Raises:
-        FileNotFoundError: a trial that this one starts from has left no weights.
+        FileNotFoundError: a trial that this one starts from has left no weights, or they are not those any more.
     """
     config = configs.copy(spec.get("config", {}))
     taken = {}
@@ -27,6 +27,8 @@ def prepare(spec: dict[str, Any], folder: TrialFolder) -> tuple[dict[str, Any], 
             )
         configs.put(config, key, str(file))
         taken[name] = kept_weights.describe(file, first)
+        if (first.result() or {}).get("kept_weights", taken[name]) != taken[name]:
+            raise FileNotFoundError(f"{key}: {file} was changed since its trial was done; `--rerun all` makes it again")
     if KEEP in config and kept_weights.are_requested(folder):
         config[KEEP] = True
     return {**spec, "config": config}, taken
@@ -39,3 +41,10 @@ def records(folder: TrialFolder, kept: bool, taken: dict[str, dict[str, str]]) -
         **({"started_from": taken} if taken else {}),
         **({} if file is None else {"kept_weights": kept_weights.describe(file, folder)}),
     }
+
+
+def keeps_checkpoint(config: object) -> bool:
+    """Return whether the config has `keep_checkpoint: true` at any level."""
+    return isinstance(config, dict) and (
+        config.get("keep_checkpoint") is True or any(keeps_checkpoint(value) for value in config.values())
+    )

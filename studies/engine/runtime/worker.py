@@ -22,7 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from studies.engine.core.files import remove, write_atomic
+from studies.engine.core.files import write_atomic
 from studies.engine.core.stop import StopRequest
 from studies.engine.core.trial import State, Status
 from studies.engine.runtime import first_trials, task_loader
@@ -38,7 +38,7 @@ from studies.engine.runtime.outcome import (
 )
 from studies.engine.runtime.output_capture import capture_output, flush, timeout_interrupt
 from studies.engine.storage import environment, records
-from studies.engine.storage.fence import Fence, LeaseLost
+from studies.engine.storage.fence import Fence, LeaseLost, remove_temp_files
 from studies.engine.storage.trial_folder import TrialFolder
 
 RUNNABLE = ("planned", "queued", "preempted")
@@ -166,7 +166,7 @@ def _run(
             if ranks is not None:
                 ranks.finish()
         result["cost"].setdefault("seconds", round(time.monotonic() - began, 3))
-        result |= first_trials.records(folder, keeps_checkpoint(spec["config"]), taken)
+        result |= first_trials.records(folder, first_trials.keeps_checkpoint(spec["config"]), taken)
         fence.set_result(result)
         status, reason = "done", ""
     except LeaseLost:
@@ -185,7 +185,7 @@ def _run(
                 fence.set_state(replace(heartbeat.state(), status=status, reason=reason, ended=time.time()))
             raise
     finally:
-        context.close(remove_checkpoint=status == "done" and not keeps_checkpoint(spec.get("config")))
+        context.close(remove_checkpoint=status == "done" and not first_trials.keeps_checkpoint(spec.get("config")))
     ended = replace(heartbeat.state(), status=status, reason=reason, permanent=permanent, ended=time.time())
     fence.set_state(ended)
     context.log_text(f"{status} after {time.monotonic() - began:.1f} s" + (f": {reason}" if reason else ""))
@@ -214,26 +214,6 @@ def abort(fence: Fence, heartbeat: Heartbeat, status: Status, reason: str) -> No
         print(f"{status}: {reason}; no step finished in time; aborting the process", flush=True)
     finally:
         os._exit(1)
-
-
-def keeps_checkpoint(config: object) -> bool:
-    """Return whether the config has `keep_checkpoint: true` at any level."""
-    return isinstance(config, dict) and (
-        config.get("keep_checkpoint") is True or any(keeps_checkpoint(value) for value in config.values())
-    )
-
-
-def remove_temp_files(fence: Fence) -> None:
-    """Remove partial files that a killed worker left."""
-    folder = fence.folder
-    for place in (folder.path, folder.checkpoint_file.parent):
-        for file in place.glob(".*"):
-            with contextlib.suppress(FileNotFoundError):
-                lease = file.name.startswith(".claim.")  # another process may be acquiring it now
-                if not lease or file.lstat().st_mtime < time.time() - 600:
-                    fence.verify()
-                    remove(file)
-    remove(folder.stop_file)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,10 +7,12 @@ readers leave out what came late: `attempts/<n>` is made by attempt n when it be
 
 from __future__ import annotations
 
+import contextlib
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from studies.engine.core.files import write_atomic
+from studies.engine.core.files import remove, write_atomic
 from studies.engine.core.processes import uptime
 from studies.engine.core.trial import State
 from studies.engine.storage.lease import HEARTBEAT_SECONDS
@@ -63,3 +65,16 @@ class Fence:
 
     def write(self, file: Path, data: bytes | str) -> None:
         write_atomic(file, data, commit=self.verify)
+
+
+def remove_temp_files(fence: Fence) -> None:
+    """Remove partial files that a killed worker left."""
+    folder = fence.folder
+    for place in (folder.path, folder.checkpoint_file.parent):
+        for file in place.glob(".*"):
+            with contextlib.suppress(FileNotFoundError):
+                lease = file.name.startswith(".claim.")  # another process may be acquiring it now
+                if not lease or file.lstat().st_mtime < time.time() - 600:
+                    fence.verify()
+                    remove(file)
+    remove(folder.stop_file)

@@ -203,6 +203,8 @@ def _with_whole(patch: Patch, weights: Collection[str]) -> Patch:
     """Return the patch with one setting, instead of one for each entry, where a mapping says whose weights are wanted:
     a later mapping replaces an earlier one."""
     found: list[Setting] = []
+    if not any(setting.key.startswith(tuple(f"{key}." for key in weights)) for setting in patch):
+        return patch
     for setting in patch:
         key = next((key for key in weights if setting.key == f"{key}.{setting.path[-1]}"), None)
         if key is None:

@@ -51,14 +51,17 @@ class Runs:
 
     def put(self, run: str, record: RunRecord) -> str:
         """Create the run (where `run` is empty) or complete it, without metrics; return its id."""
-        if not run:
+        is_new = not run  # every call is a transaction of the database
+        if is_new:
             made = self._client.create_run(self._experiment, record.start, record.tags, record.name)
             run = str(made.info.run_id)
         params = [self._entities.Param(k, v) for k, v in record.params.items()]
         for start in range(0, len(params), PARAMS_PER_BATCH):
             self._client.log_batch(run, params=params[start : start + PARAMS_PER_BATCH])
-        self._client.log_batch(run, tags=[self._entities.RunTag(k, v) for k, v in record.tags.items()])
-        self._client.update_run(run, status=record.status, name=record.name)
+        if not is_new:
+            self._client.log_batch(run, tags=[self._entities.RunTag(k, v) for k, v in record.tags.items()])
+        if not is_new or record.end is None:
+            self._client.update_run(run, status=record.status, name=record.name)
         if record.end is not None:
             self._client.set_terminated(run, record.status, record.end)
         return run

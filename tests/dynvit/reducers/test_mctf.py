@@ -60,7 +60,7 @@ def test_matching_and_attention_as_written_out(prefix, r, back):
     x = torch.randn(2, tokens, 4, dtype=torch.float64, generator=generator)
     weight = torch.rand(2, tokens, dtype=torch.float64, generator=generator) + 0.1
     attention = torch.randn(2, H, tokens, tokens, dtype=torch.float64, generator=generator).softmax(-1)
-    places = Places.of(x, prefix, (1, 13), (None,))
+    places = Places.of(x, prefix, (1, 13), (None,), None)
     even, odd = (list(range(first, tokens, 2)) for first in places.parity())
     attraction = torch.rand(2, len(even), len(odd), dtype=torch.float64, generator=generator)
     grouping = match_both_ways(attraction, back, r, places)

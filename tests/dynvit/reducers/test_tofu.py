@@ -17,7 +17,7 @@ from dynvit.reduction.stream import Stream
 def test_merge_as_written_out(norm, prefix):
     generator = torch.Generator().manual_seed(prefix)
     x, keys = (torch.randn(2, prefix + 12, 4, dtype=torch.float64, generator=generator) for _ in range(2))
-    tofu, places = make_reducer("tofu", {"norm": norm}), Places.of(x, prefix, (3, 4), (None,) * 6)
+    tofu, places = make_reducer("tofu", {"norm": norm}), Places.of(x, prefix, (3, 4), (None,) * 6, None)
     signals = Signals(keys[:, None], keys[:, None], keys[:, None], None)
     grouping = tofu.group(Stream(x), signals, 7, 0, places)
     pruned, merged = (tofu.combine(Stream(x), grouping, block, places).x_BND for block in (3, 4))
@@ -37,7 +37,7 @@ def test_merge_as_written_out(norm, prefix):
 
 def test_tokens_that_cancel_out_stay_finite():
     x = torch.tensor([[[1.0, 0.0], [-1.0, 0.0], [0.0, 0.0], [0.0, 0.0]]], requires_grad=True)
-    tofu, places = make_reducer("tofu", {}), Places.of(x, 0, (2, 2), (None,))
+    tofu, places = make_reducer("tofu", {}), Places.of(x, 0, (2, 2), (None,), None)
     signals = Signals(*[x.detach().abs()[:, None]] * 3, None)
     for block in (0, 1):
         y = tofu.combine(Stream(x), tofu.group(Stream(x), signals, 2, 0, places), block, places).x_BND

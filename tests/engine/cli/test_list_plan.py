@@ -22,6 +22,8 @@ from studies.engine.planning.selection import Selection
 from studies.engine.storage import plan_file
 from studies.engine.storage.results_dir import Store
 
+TOY = str(Path(__file__).parents[2] / "toy_study.yaml")
+
 
 def run(*arguments: str) -> Result:
     return CliRunner().invoke(cli, arguments)
@@ -115,9 +117,9 @@ def test_a_wrong_file_ends_with_2_and_nothing_on_disk(tmp_path: Path, monkeypatc
     ("typed", "message"),
     [
         (["rnu", "redundancy_ablation"], 'no command rnu, did you mean "run"?'),
-        (["plan", "redundancy_ablation", "--on", "rayy"], 'no launcher rayy, did you mean "ray"?'),
-        (["run", "redundancy_ablation", "--on", "slrm"], 'no launcher slrm, did you mean "slurm"?'),
-        (["plan", "redundancy_ablation", "--cluster", "nosuch.yaml"], "nosuch.yaml"),
+        (["plan", TOY, "--on", "rayy"], 'no launcher rayy, did you mean "ray"?'),
+        (["run", TOY, "--on", "slrm"], 'no launcher slrm, did you mean "slurm"?'),
+        (["plan", TOY, "--cluster", "nosuch.yaml"], "nosuch.yaml"),
         (
             ["plan", "redundancy_ablation", "--set", "sret.data.augment.shift=-1"],
             "shift and cutout are numbers of pixels, not negative   [sret baseline and 8 more]",

@@ -15,6 +15,7 @@ import toy
 from studies.engine.core.stop import StopRequest
 from studies.engine.core.trial import Resources
 from studies.engine.execution import driver
+from studies.engine.execution.study_lock import STOP, StudyLock, request_stop
 from studies.engine.storage import lease
 from studies.engine.storage.results_dir import Store
 
@@ -109,3 +110,15 @@ def test_a_worker_whose_claim_is_removed_gives_up_and_the_next_goes_on(store: St
     beside(lambda: outcome.append(toy.drive(store, [trial], "local")), steal)
     assert (outcome[0].states["a"].status, outcome[0].states["a"].attempt) == ("done", 2)
     assert [event.step for event in folder.events()] == list(range(1, STEPS + 1))
+
+
+def test_a_driver_that_lost_the_study_leaves_the_stop_request_of_its_successor(store: Store) -> None:
+    folder, stop = store.study("toy"), StopRequest()
+    with StudyLock(folder, StopRequest()) as first:
+        first._claim.path.unlink()
+        successor = StudyLock(folder, stop).__enter__()
+        assert request_stop(folder)
+    assert (folder / STOP).exists()
+    until(lambda: bool(stop))
+    successor.__exit__()
+    assert not (folder / STOP).exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from finished_trial import finish
 from studies.engine.core.errors import StudyError
 from studies.engine.core.trial import State, Trial, first_trials, reference
 from studies.engine.planning.plan import Plan, make_plan
+from studies.engine.storage import plan_file
 from studies.engine.storage.results_dir import Store
 from studies.engine.study import parser
 
@@ -104,6 +106,18 @@ def test_a_first_trial_that_left_no_weights_runs_again_and_the_plan_says_so(tmp_
     assert not plan(tmp_path).again  # no trial needs them any more
 
 
+def test_a_removed_first_trial_runs_again_for_what_is_not_done(tmp_path: Path) -> None:
+    store, found = Store(tmp_path / "results"), plan(tmp_path, only={"part": ("tuned",)}, seeds=[0])
+    first, second = named(found, "models lr=0.05 s0"), named(found, "tuned baseline s0")
+    finish(store, first)
+    finish(store, second)
+    leave_weights(store, second)
+    shutil.rmtree(store.trial(first.id).path)
+    found = plan(tmp_path, only={"part": ("tuned",)}, seeds=[0])
+    assert first.id in {t.id for t in found.added}  # for shape=long
+    assert second.id not in {t.id for t in found.to_run}
+
+
 def test_a_first_trial_in_the_hands_of_a_worker_is_watched(tmp_path: Path) -> None:
     store, found = Store(tmp_path / "results"), plan(tmp_path)
     folder = store.trial(named(found, "models lr=0.05 s0").id)
@@ -142,7 +156,10 @@ def test_an_arm_of_another_study(tmp_path: Path) -> None:
     }  # fmt: skip
     assert named(found, "other from=seven s0").starts == named(found, "other from=seven s1").starts
     assert named(found, "models lr=0.05 s7").study == "chain"
-    assert len(found.to_plan_file().trials) == 4
+    written = found.to_plan_file()
+    assert len(written.trials) == 4
+    assert written.origins == {t.folder_id: f"chain: {t.name}" for t in found.added}
+    assert plan_file.read_plan(plan_file.write_plan(written).parent) == written
 
 
 def test_scales_and_smoke_are_those_of_the_plan(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from studies.engine.core.stop import StopRequest
 from studies.engine.core.trial import Arm, Resources, Trial, reference
 from studies.engine.execution.driver import Driver, DriverResult
 from studies.engine.jobs.launcher import LaunchContext, create_launcher
+from studies.engine.storage import kept_weights
 from studies.engine.storage.results_dir import Store
 from studies.engine.storage.state_watcher import StateWatcher
 from studies.engine.storage.trial_folder import TrialFolder
@@ -34,10 +35,13 @@ def trial(name: str, seed: int = 0, resources: Resources | None = None, **config
 
 
 def place(store: Store, *trials: Trial) -> list[TrialFolder]:
-    """Make the trials' folders."""
+    """Make the trials' folders, as `run` does."""
     folders = [store.trial(t.folder_id) for t in trials]
+    firsts = {first for t in trials for first in t.starts}
     for folder, t in zip(folders, trials, strict=True):
         folder.create(t.spec())
+        if folder.id in firsts:
+            kept_weights.request(folder)
     return folders
 
 

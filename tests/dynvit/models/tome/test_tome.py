@@ -50,7 +50,7 @@ def test_merge_as_written_out(prefix, tokens):
     x = torch.randn(2, tokens, 5, dtype=torch.float64, generator=generator)
     size = torch.randint(1, 9, (2, tokens), generator=generator).double()
     r = 3
-    places = Places.of(x, prefix, (1, tokens - prefix), (None,))
+    places = Places.of(x, prefix, (1, tokens - prefix), (None,), None)
     pairs = match(signals.Signals(k, k, k, None).unit_keys(), r, places)
     new, sizes = group_mean(x, size, pairs, places)
     for b in range(2):
@@ -69,7 +69,7 @@ def test_merge_as_written_out(prefix, tokens):
 
 def test_without_sizes_each_token_counts_once():
     metric, x = torch.randn(2, 9, 4), torch.randn(2, 9, 5)
-    places = Places.of(x, 1, (2, 4), (None,))
+    places = Places.of(x, 1, (2, 4), (None,), None)
     pairs = match(metric, 2, places)
     one, two = (group_mean(x, size, pairs, places) for size in (None, torch.ones(2, 9)))
     assert torch.equal(one[0], two[0]) and torch.equal(one[1], two[1])
@@ -105,7 +105,7 @@ def test_proportional_attention_counts_a_token_as_often_as_its_size():
     plain = small(NAME, r=[4], depth=2, proportional=False)
     with torch.no_grad():
         start = torch.randn(2, 65, 48).double()
-        stream, _ = model._block(0, Stream(start), 60, Places.of(start, 1, (8, 8), (60, None)))
+        stream, _ = model._block(0, Stream(start), 60, Places.of(start, 1, (8, 8), (60, None), model))
         x, size = stream.x_BND, stream.size_BN
         y = model._block(1, stream, None, None)[0].x_BND
         for b in range(2):  # the same tokens, repeated
@@ -133,7 +133,7 @@ def test_proportional_attention_counts_a_token_as_often_as_its_size():
 )
 def test_schedules(r, inflect, expected):
     assert merge_schedule(r, inflect, 12) == expected
-    plan = small(NAME, r=r, inflect=inflect).plan(10_000)
+    plan = small(NAME, r=r, inflect=inflect).reducer.plan(10_000, 1, 12)
     assert tuple(a - b for a, b in pairwise((10_000, *plan))) == expected
 
 

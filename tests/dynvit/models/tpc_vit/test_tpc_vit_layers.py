@@ -23,7 +23,7 @@ PROBABILITY = st.floats(0, 1)
 
 
 @given(st.lists(st.tuples(PROBABILITY, PROBABILITY), min_size=1, max_size=24))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_pi_stays_a_probability(steps: list[tuple[float, float]]) -> None:
     pi = torch.ones((), dtype=torch.float64)
     for p, r in steps:

@@ -141,6 +141,7 @@ def test_a_bundle_holds_first_trials_and_verify_reruns_them(tmp_path: Path, stud
         files = {name.partition("/")[2]: archive.read(name) for name in archive.namelist()}
     results = {name.split("/")[1]: json.loads(data) for name, data in files.items() if name.endswith("result.json")}
     assert len(results) == 5
+    assert {name for name in files if name.startswith("study/")} == {"study/chain.yaml", "study/other.yaml"}
     code, out = studies("verify", "other.zip", "--sample", "2")
     assert (code, "2 of 2 trials agree" in out) == (0, True), out
     first = next(name for name, result in results.items() if "started_from" not in result)
