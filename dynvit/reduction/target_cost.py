@@ -33,7 +33,7 @@ def options_at(
     if name in options:
         raise ValueError(f"target_gmacs chooses {name}; give one of the two")
     shape = _without_weights(model)
-    image = torch.empty(1, *_image_shape(model), device="meta")
+    image = torch.empty(1, *_image_shape(model), dtype=next(model.parameters()).dtype, device="meta")
     costs: dict[Plan, float] = {}
 
     def cost(rate: float) -> float:
