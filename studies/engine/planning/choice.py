@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from studies.engine.core.errors import Problem, StudyError
+from studies.engine.core.formatting import first_few
 from studies.engine.core.suggest import suggest, suggest_or_list
-from studies.engine.core.trial import Arm
+from studies.engine.core.trial import Arm, Trial
 from studies.engine.core.yaml_loader import scalar
 from studies.engine.planning import launcher_options
 from studies.engine.planning.overrides import parse_overrides
@@ -19,6 +20,7 @@ from studies.engine.study.design import Coords
 from studies.engine.study.model import Study
 from studies.engine.study.parts import Part
 from studies.engine.study.settings import find_label
+from studies.engine.study.validation import cannot_be_built
 
 if TYPE_CHECKING:
     from studies.engine.planning.selection import Selection
@@ -86,6 +88,20 @@ def override_problems(study: Study, scale: str, overrides: list[Override]) -> It
                 elsewhere = len(parts) > 1 and "has no option" in issue.text and one.path[1] == one.key
                 advice = f"; PART.{one.key}=... sets it in one part" if elsewhere else ""
                 yield Problem("--set", issue.text + advice, str(one.path[1]))
+
+
+def check_task_rules(study: Study, trials: Iterable[Trial]) -> None:
+    """Raise StudyError where --set makes an arm violate the task's own rules; the file's arms were checked before."""
+    arms = {f"{trial.arm.part} {trial.arm.label}": trial.config for trial in trials}
+    wrong: dict[str, list[str]] = {}
+    for (arm, config), answer in zip(arms.items(), study.task.check([*arms.values()]), strict=True):
+        for text in [answer.refusal] if answer.refusal else cannot_be_built(config, answer).values():
+            wrong.setdefault(text, []).append(arm)
+    if wrong:
+        raise StudyError(
+            Problem("--set", text + (f"   [{first_few(names, 1)}]" if len(names) < len(arms) else ""))
+            for text, names in wrong.items()
+        )
 
 
 # ---- --only and --seeds

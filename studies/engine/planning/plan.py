@@ -7,15 +7,14 @@ done ones whose code has changed since, `all` every selected trial. Their previo
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from studies.engine.core.errors import Problem, StudyError
-from studies.engine.core.formatting import first_few
 from studies.engine.core.trial import State, Trial
-from studies.engine.planning.choice import chosen
+from studies.engine.planning.choice import check_task_rules, chosen
 from studies.engine.planning.forecast import gpus as devices
 from studies.engine.planning.forecast.estimate import Estimate, estimate
 from studies.engine.planning.forecast.requirements import forecast
@@ -29,7 +28,6 @@ from studies.engine.study.design import BASELINE
 from studies.engine.study.model import Study
 from studies.engine.study.parts import Axis
 from studies.engine.study.starts import Starts
-from studies.engine.study.validation import cannot_be_built
 
 Rerun = Literal["failed", "stale", "all"]
 RERUNS: tuple[Rerun, ...] = ("failed", "stale", "all")
@@ -50,7 +48,9 @@ class Plan:
     """Those that `--only` and `--seeds` leave."""
     states: dict[str, State]
     """folder id -> state as on disk; a trial without a folder is ``planned``."""
-    to_run: tuple[Trial, ...]
+    other_studies: Mapping[str, str]
+    """File name and text of the studies whose trials some of these start from."""
+    to_run: tuple[Trial, ...] = ()
     """Each folder once, those first that others start from. Of the selected ones and of `added`: what is not done and
     not in a live worker's hands, and what restarts."""
     running: tuple[Trial, ...] = ()
@@ -112,6 +112,7 @@ class Plan:
                 for t in self.trials
                 for a in [t.arm]
             ),
+            other_studies=dict(self.other_studies),
             origins={t.folder_id: f"{t.study}: {t.name}" for t in self.made.values() if t.folder_id not in planned},
         )
 
@@ -154,25 +155,12 @@ def make_plan(
     if not kept:
         raise StudyError([Problem("--only", "leaves no trial")])
     if overrides:
-        _check_task_rules(study, kept)
+        check_task_rules(study, kept)
     states = {folder: store.trial(folder).state() for folder in maker.existing}
     folder = store.study(folder_name(study.name, label))
-    plan = _select_to_run(Plan(study, label, folder, scale, trials, made, kept, states, ()), store, rerun)
+    plan = Plan(study, label, folder, scale, trials, made, kept, states, starts.other_studies)
+    plan = _select_to_run(plan, store, rerun)
     return replace(plan, estimate=_estimate(plan, store, gpu, count))
-
-
-def _check_task_rules(study: Study, trials: Iterable[Trial]) -> None:
-    """Raise StudyError where --set makes an arm violate the task's own rules; the file's arms were checked before."""
-    arms = {f"{trial.arm.part} {trial.arm.label}": trial.config for trial in trials}
-    wrong: dict[str, list[str]] = {}
-    for (arm, config), answer in zip(arms.items(), study.task.check([*arms.values()]), strict=True):
-        for text in [answer.refusal] if answer.refusal else cannot_be_built(config, answer).values():
-            wrong.setdefault(text, []).append(arm)
-    if wrong:
-        raise StudyError(
-            Problem("--set", text + (f"   [{first_few(names, 1)}]" if len(names) < len(arms) else ""))
-            for text, names in wrong.items()
-        )
 
 
 def _estimate(plan: Plan, store: Store, gpu: devices.Gpu, count: bool) -> Estimate | None:

@@ -14,7 +14,7 @@ def prepare(spec: dict[str, Any], folder: TrialFolder) -> tuple[dict[str, Any], 
     """Return the spec as the task gets it, and by trial the file and the digest of the weights that are taken.
 
     Raises:
-        FileNotFoundError: a trial that this one starts from has left no weights.
+        FileNotFoundError: a trial that this one starts from has left no weights, or they are not those any more.
     """
     config = configs.copy(spec.get("config", {}))
     taken = {}
@@ -27,6 +27,8 @@ def prepare(spec: dict[str, Any], folder: TrialFolder) -> tuple[dict[str, Any], 
             )
         configs.put(config, key, str(file))
         taken[name] = kept_weights.describe(file, first)
+        if (first.result() or {}).get("kept_weights", taken[name]) != taken[name]:
+            raise FileNotFoundError(f"{key}: {file} was changed since its trial was done; `--rerun all` makes it again")
     if KEEP in config and kept_weights.are_requested(folder):
         config[KEEP] = True
     return {**spec, "config": config}, taken

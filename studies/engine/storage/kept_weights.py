@@ -8,8 +8,6 @@ from pathlib import Path
 from studies.engine.core.files import open_regular
 from studies.engine.storage.trial_folder import TrialFolder
 
-FILES = ("best.safetensors", "last.safetensors", "ckpt/last.pt")
-"""As `dynvit.checkpoint.read.TRIAL_FILES`; the first that exists is used."""
 WISH = "keep"
 
 
@@ -23,8 +21,8 @@ def are_requested(folder: TrialFolder) -> bool:
 
 
 def find(folder: TrialFolder) -> Path | None:
-    """Return the weights of a trial that is done, if it has kept them."""
-    return next((file for name in FILES if (file := folder.path / name).is_file()), None)
+    """Return the weights of a trial that is done, if it has kept them: the first of its files that exists."""
+    return next(filter(Path.is_file, folder.weights_files), None)
 
 
 def describe(file: Path, folder: TrialFolder) -> dict[str, str]:

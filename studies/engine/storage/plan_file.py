@@ -17,6 +17,8 @@ from studies.engine.storage.records import is_count
 NAME = "plan.json"
 _NAME = re.compile(r"\w[\w.@+=,-]*")
 TEXT_KEYS = ("study", "title", "label", "scale", "study_file", "study_text", "task")
+ORIGIN_KEYS = ("origins", "other_studies")
+"""Written only where a study has some."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,9 @@ class PlanFile:
     origins: dict[str, str] = field(default_factory=dict)
     """Folder id -> name of further trials, of other studies or seeds, that some of these start from."""
 
+    other_studies: dict[str, str] = field(default_factory=dict)
+    """File name and text of the studies that those belong to."""
+
     @property
     def folder(self) -> Path:
         return self.path.parent
@@ -122,7 +127,7 @@ def to_json(plan: PlanFile) -> dict[str, Any]:
         },
         "parts": [asdict(part) for part in plan.parts],
         "trials": [vars(trial) for trial in plan.trials],
-        **({"origins": plan.origins} if plan.origins else {}),
+        **{key: value for key in ORIGIN_KEYS if (value := getattr(plan, key))},
     }
 
 
@@ -142,12 +147,15 @@ def read_plan(folder: Path) -> PlanFile:
         metrics = validate(dict[str, PlannedMetric], raw.get("metrics"), issues)
         parts = validate(tuple[PlannedPart, ...], raw.get("parts"), issues)
         trials = validate(tuple[PlannedTrial, ...], raw.get("trials"), issues)
-        origins = validate(dict[str, str], raw.get("origins", {}), issues)
+        origins = {key: validate(dict[str, str], raw.get(key, {}), issues) for key in ORIGIN_KEYS}
         texts = {key: validate(str, raw.get(key), issues) for key in TEXT_KEYS}
     except (DamagedFile, OverflowError) as error:
         raise DamagedFile(f"{path} is damaged; {remedy}") from error
-    if issues or not trials or not all(map(_NAME.fullmatch, (texts["study"], *(t.folder for t in trials), *origins))):
+    names = [
+        texts["study"],
+        *(trial.folder for trial in trials or ()),
+        *(n for key in origins for n in origins[key] or ()),
+    ]
+    if issues or not trials or not all(map(_NAME.fullmatch, names)) or not all(is_count(t.seed) for t in trials):
         raise DamagedFile(f"{path} is damaged; {remedy}")
-    if not all(is_count(trial.seed) for trial in trials):
-        raise DamagedFile(f"{path} is damaged; {remedy}")
-    return PlanFile(path=path, metrics=metrics, parts=parts, trials=trials, origins=origins, **texts)
+    return PlanFile(path=path, metrics=metrics, parts=parts, trials=trials, **origins, **texts)

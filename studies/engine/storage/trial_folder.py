@@ -65,6 +65,11 @@ class TrialFolder:
     def checkpoint_file(self) -> Path:
         return self.path / "ckpt" / "last.pt"
 
+    @property
+    def weights_files(self) -> tuple[Path, Path, Path]:
+        """What a task may leave under `keep_checkpoint`, as `dynvit.checkpoint.read.TRIAL_FILES` has it."""
+        return self.path / "best.safetensors", self.path / "last.safetensors", self.checkpoint_file
+
     def attempt_folder(self, attempt: int) -> Path:
         """attempt counts from 0."""
         return self.path / "attempts" / str(attempt)
@@ -202,7 +207,9 @@ class TrialFolder:
             attempts = max(self._written_state().attempt, 1)
             self.set_state(State("queued", attempts))
             self.move_to_attempt(
-                attempts - 1, self.result_file, self.predictions_file, self.events_file, self.checkpoint_file.parent
+                attempts - 1,
+                *(self.result_file, self.predictions_file, self.events_file, self.checkpoint_file.parent),
+                *self.weights_files[:2],
             )
         finally:
             self.release_lease(token)

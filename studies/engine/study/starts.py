@@ -86,6 +86,12 @@ class Starts:
         """Return by config key what an arm starts from."""
         return self._found.get(key, {})
 
+    @property
+    def other_studies(self) -> dict[str, str]:
+        """File name and text of the other studies that were read on the way."""
+        studies = [starts.study for starts in self._family.values() if starts.study.name != self.study.name]
+        return {study.file.name: study.text for study in studies}
+
     def elsewhere(self) -> Iterator[tuple[Setting, Start]]:
         """Yield each arm of another study that arms of this one start from, also through others, and where that is
         written."""

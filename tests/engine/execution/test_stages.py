@@ -10,8 +10,8 @@ import toy
 from studies.engine.core.stop import StopRequest
 from studies.engine.core.trial import Resources, Trial
 from studies.engine.runtime.worker import run_attempt
+from studies.engine.storage import kept_weights
 from studies.engine.storage.results_dir import Store
-from studies.engine.storage.trial_folder import TrialFolder
 
 ON = pytest.mark.parametrize("on", ["inline", "local"])
 ONCE = Resources(retries=0)
@@ -96,9 +96,25 @@ def test_a_first_trial_without_weights_ends_the_wait(store: Store) -> None:
     assert outcome.states["b"].reason == "starts from toy a s0, which left no weights: the next run makes it again"
 
 
-def test_weights_that_are_gone_are_named_and_not_tried_again(store: Store) -> None:
-    trials = [toy.trial("a"), toy.trial("b", starts="a")]
-    _, folder = toy.place(store, *trials)
-    assert run_attempt(TrialFolder(folder.path), StopRequest()) == "failed"
+@pytest.mark.parametrize("fault", ["gone", "changed"])
+def test_weights_that_are_gone_or_changed_are_named_and_not_tried_again(store: Store, fault: str) -> None:
+    first, folder = toy.place(store, toy.trial("a"), toy.trial("b", starts="a"))
+    assert run_attempt(first, StopRequest()) == "done"
+    if fault == "gone":
+        first.weights_files[1].unlink()
+    else:
+        first.weights_files[1].write_text("2.0")
+    assert run_attempt(folder, StopRequest()) == "failed"
     assert folder.state().permanent
-    assert f"init: {store.trial('a').path} holds no weights to start from" in folder.state().reason
+    said = {"gone": f"{first.path} holds no weights to start from", "changed": "last.safetensors was changed since"}
+    assert said[fault] in folder.state().reason
+
+
+def test_a_first_trial_that_runs_again_leaves_its_old_weights_with_its_old_attempt(store: Store) -> None:
+    first, _ = toy.place(store, toy.trial("a"), toy.trial("b", starts="a"))
+    assert run_attempt(first, StopRequest()) == "done"
+    before = first.weights_files[1].read_bytes()
+    first.archive_attempt()
+    assert kept_weights.find(first) is None
+    assert run_attempt(first, StopRequest()) == "done"
+    assert (first.attempt_folder(0) / "last.safetensors").read_bytes() == first.weights_files[1].read_bytes() == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,18 @@ def test_a_first_trial_that_left_no_weights_runs_again_and_the_plan_says_so(tmp_
         if trial.starts:
             finish(store, trial)
     assert not plan(tmp_path).again  # no trial needs them any more
+
+
+def test_a_removed_first_trial_runs_again_for_what_is_not_done(tmp_path: Path) -> None:
+    store, found = Store(tmp_path / "results"), plan(tmp_path, only={"part": ("tuned",)}, seeds=[0])
+    first, second = named(found, "models lr=0.05 s0"), named(found, "tuned baseline s0")
+    finish(store, first)
+    finish(store, second)
+    leave_weights(store, second)
+    shutil.rmtree(store.trial(first.id).path)
+    found = plan(tmp_path, only={"part": ("tuned",)}, seeds=[0])
+    assert first.id in {t.id for t in found.added}  # for shape=long
+    assert second.id not in {t.id for t in found.to_run}
 
 
 def test_a_first_trial_in_the_hands_of_a_worker_is_watched(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from studies.engine.planning.plan import make_plan
 from studies.engine.runtime.worker import run_attempt
 from studies.engine.storage import kept_weights
 from studies.engine.storage.results_dir import Store
+from studies.engine.storage.trial_folder import TrialFolder
 from studies.engine.study import parser
 
 STUDY = """\
@@ -37,8 +38,8 @@ parts:
 """
 
 
-def test_the_engine_and_the_models_look_for_the_same_files() -> None:
-    assert kept_weights.FILES == TRIAL_FILES
+def test_the_engine_and_the_models_look_for_the_same_files(tmp_path: Path) -> None:
+    assert TrialFolder(tmp_path).weights_files == tuple(tmp_path / name for name in TRIAL_FILES)
 
 
 def test_a_method_starts_from_its_backbone_and_is_taught_by_it(

@@ -34,7 +34,8 @@ def export(store: Store, plan: PlanFile, target: Path, tables: Path | None = Non
 
 def gather(store: Store, plan: PlanFile, tables: Path | None) -> dict[str, bytes]:
     """Return every file except the checksums, by its name in the zip."""
-    files = {f"study/{Path(plan.study_file).name}": plan.study_text.encode()}
+    texts = {**plan.other_studies, Path(plan.study_file).name: plan.study_text}
+    files = {f"study/{name}": text.encode() for name, text in texts.items()}
     data = [file for kind in ("*.parquet", "*.npz", "maps/*.npz") for file in sorted(plan.folder.glob(kind))]
     for path in [*output_files(plan.folder), *data]:
         files[path.relative_to(plan.folder).as_posix()] = path.read_bytes()
