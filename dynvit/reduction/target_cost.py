@@ -62,7 +62,7 @@ def check_reach(cls: type[Reducer], name: str, target_gmacs: float, reached: tup
 def _cost_of(model: nn.Module, name: str, options: Mapping[str, Any], build: Build) -> Callable[[float], float]:
     """GMACs at a rate, each plan counted once."""
     shape = _without_weights(model)
-    image = torch.empty(1, *_image_shape(model), device="meta")
+    image = torch.empty(1, *_image_shape(model), dtype=next(model.parameters()).dtype, device="meta")
     costs: dict[Plan, float] = {}
 
     def cost(rate: float) -> float:
