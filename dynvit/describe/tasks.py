@@ -35,6 +35,7 @@ def _describe(module: ModuleType) -> dict[str, Any]:
         "description": first_paragraph(module),
         "revision": module.REVISION,
         "smoke": plain(module.SMOKE),
+        "metrics": plain(getattr(module, "METRICS", {})),
         "answers": [name for name in QUESTIONS if callable(getattr(module, name, None))],
         "config": dataclass_schema(module.Config),
     }

@@ -30,6 +30,22 @@ REVISION = 1
 SMOKE: dict[str, Any] = {"train.epochs": 1, "train.warmup_epochs": 0, "data.limit": 512, "data.val_limit": 256}
 """What `--smoke` sets."""
 
+SCORES = ("loss", "top1", "top5", "epoch")
+CURVES = (
+    "train.loss", "train.top1", "train.images_per_second", "loss.*", "val.loss", "val.top1", "val.top5", "lr",
+    "active.mean", "active.layer[0-9][0-9]*", "images_per_second", "corrupt_images",
+)  # fmt: skip
+METRICS: dict[str, tuple[str, ...]] = {
+    "result": (
+        "gflops", "params_m", "images_per_second", "mean_depth", "active_share", "source_top1", "corrupt_images",
+        "fluctuation",
+    ),
+    "best": SCORES,
+    "last": SCORES,
+    "events": (*CURVES, *(f"source.{key}" for key in CURVES)),
+}  # fmt: skip
+"""What a trial has, by place: names with ``*`` as in file names. A study's `metrics` are checked against it."""
+
 
 def smoke(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return what `--smoke` sets in addition, if the config trains on a source, or does not train."""
@@ -62,6 +78,6 @@ def run(config: Config, context: Context) -> dict[str, Any]:
 
 
 __all__ = [
-    "REVISION", "SMOKE", "Augment", "Config", "Data", "Evaluation", "Mix", "Source", "Teacher", "Train",
+    "METRICS", "REVISION", "SMOKE", "Augment", "Config", "Data", "Evaluation", "Mix", "Source", "Teacher", "Train",
     "cautions", "inspect", "run", "smoke", "weigh", "work",
 ]  # fmt: skip

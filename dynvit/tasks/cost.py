@@ -14,10 +14,20 @@ REVISION = 1
 SMOKE: dict[str, Any] = {"timing.rounds": 1, "timing.warmup": 1, "timing.batch_sizes": [1], "timing.largest": 0}
 """What `--smoke` sets."""
 
+SPEEDS = ("images_per_second", "trunk_images_per_second", "speedup", "speedup_low", "speedup_high", "share")
+METRICS: dict[str, tuple[str, ...]] = {
+    "result": (
+        "params_m", "params_training_m", "gflops", "gflops_attention", "gflops_norms", "image_size", "mac_ratio",
+        "trunk_gflops", "forward_mb", "operators", "graph_breaks", "batch_max",
+        *(f"{speed}_{batch}{mode}" for speed in SPEEDS for batch in ("b[1-9]*", "max") for mode in ("", "_compiled")),
+    )
+}  # fmt: skip
+"""What a trial has, by place: names with ``*`` as in file names. A study's `metrics` are checked against it."""
+
 
 def run(config: Config, context: Context) -> dict[str, Any]:
     """Return params_m, gflops (of multiply-accumulates) and what was asked for; `about` names hardware and software."""
     return Benchmark(config, context).run()
 
 
-__all__ = ["REVISION", "SMOKE", "Config", "Timing", "run"]
+__all__ = ["METRICS", "REVISION", "SMOKE", "Config", "Timing", "run"]

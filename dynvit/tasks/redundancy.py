@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from dynvit.analysis.analyse import analyse
+from dynvit.analysis.layer_pairs import PAIRS
 from dynvit.analysis.token_maps import FILE, pack, token_maps
 from dynvit.checkpoint.load import InitSpec, load_initial_weights
 from dynvit.config.redundancy import Config, Look, Start
@@ -28,6 +29,15 @@ REVISION: int = classify.REVISION + 0
 
 SMOKE: dict[str, Any] = {**classify.SMOKE, "look.images": 64, "look.maps": 2}
 """What `--smoke` sets."""
+
+KINDS = ("attention", "own", "norm")
+SUMMARIES = (*PAIRS, "returned_ever", "returned_by_chance")
+METRICS: dict[str, tuple[str, ...]] = {
+    **classify.METRICS,
+    "result": (*classify.METRICS["result"], "restarted", *(f"{name}_{kind}" for name in SUMMARIES for kind in KINDS)),
+    "events": (*classify.METRICS["events"], *(f"{name}.{kind}.layer*" for name in PAIRS for kind in KINDS)),
+}
+"""What a trial has, by place; see `classify`."""
 
 
 def run(config: Config, context: Context) -> dict[str, Any]:
@@ -62,4 +72,6 @@ def analyse_model(state: TrainState, data: Batches, config: Config, context: Con
     return found.metrics()
 
 
-__all__ = ["REVISION", "SMOKE", "Config", "Look", "Start", "cautions", "inspect", "run", "smoke", "weigh", "work"]
+__all__ = [
+    "METRICS", "REVISION", "SMOKE", "Config", "Look", "Start", "cautions", "inspect", "run", "smoke", "weigh", "work",
+]  # fmt: skip

@@ -16,9 +16,10 @@ from clocks import Clocks
 from farm import need
 from raycluster import Play, comparable, standing
 
-KILLS = int(os.environ.get("DYNVIT_KILLS", "10"))
-SEEDS, STEPS, STEP_SECONDS = 3, 30, 0.04
+KILLS = int(os.environ.get("DYNVIT_KILLS", "6"))
+SEEDS, STEPS = 3, 30
 TRIALS = 6 * SEEDS
+STEP_SECONDS = {"inline": 0.02, "local": 0.05, "ray": 0.05}
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> Play:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600 + 30 * KILLS)
-@pytest.mark.parametrize("on", ["inline", "local", "ray"])
+@pytest.mark.parametrize("on", STEP_SECONDS)
 def test_chaos(on: str, calm: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     need("a Ray cluster", packages=("ray",))
     seed = int(os.environ.get("DYNVIT_CHAOS_SEED") or random.randrange(10**6))
@@ -42,7 +43,7 @@ def test_chaos(on: str, calm: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         chaos = Chaos(options, random.Random(seed), clocks, cluster)
         try:
             while chaos.done.total() < KILLS:
-                plays.append(Play(tmp_path / str(len(plays)), SEEDS, STEPS, STEP_SECONDS, 100, whole=on == "local"))
+                plays.append(Play(tmp_path / str(len(plays)), SEEDS, STEPS, STEP_SECONDS[on], 100, on == "local"))
                 chaos.rage(plays[-1], KILLS, TRIALS)
                 code = chaos.let_it_end(plays[-1])
                 assert code == 0, (seed, chaos.done, plays[-1].said)

@@ -18,7 +18,7 @@ from studies.engine.catalog import description, models
 from studies.engine.catalog.child import AnswerError
 from studies.engine.catalog.fingerprint import package_folder
 from studies.engine.core.suggest import suggest_or_list
-from studies.engine.core.typing_check import fields, to_json
+from studies.engine.core.typing_check import Issue, fields, to_json, validate
 from studies.engine.runtime.task_loader import TaskError, build, is_packaged, load_file
 
 GIVEN = ("img_size", "in_chans", "num_classes", "drop_path_rate")
@@ -66,6 +66,9 @@ class Task:
     smoke: Mapping[str, Any]
     offers: frozenset[str] = frozenset()
     """Which of cautions, work, weigh, inspect, smoke the task answers."""
+    metrics: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """What its trials have: names, with ``*`` as in file names, by place (result, best, last, events); empty where the
+    task does not say."""
 
     def check(self, configs: Sequence[Mapping[str, Any]]) -> list[Answer]:
         """Return what the task says of each resolved config; of a packaged task, all new ones in one question."""
@@ -136,10 +139,11 @@ def load_task(ref: str, relative_to: Path | None = None) -> Task:
             raise TaskError(f"{path} must define a dataclass Config and run(config, context)")
         found = dynvit.description["tasks"][ref]
         offers = frozenset(found["answers"])
-        return Task(ref, ref, path, dynvit.configs[ref], found["revision"], found["smoke"], offers)
+        return Task(ref, ref, path, dynvit.configs[ref], found["revision"], found["smoke"], offers, found["metrics"])
     module = _task_module(path)
     offers = frozenset(name for name in OFFERS if callable(getattr(module, name, None)))
-    return Task(path.name, str(path), path, module.Config, module.REVISION, module.SMOKE, offers)
+    metrics = getattr(module, "METRICS", {})
+    return Task(path.name, str(path), path, module.Config, module.REVISION, module.SMOKE, offers, metrics)
 
 
 def task_names() -> list[str]:
@@ -176,6 +180,10 @@ def _task_module(path: Path) -> ModuleType:
         raise TaskError(f"{path} defines no dataclass Config")
     if not callable(run) or not isinstance(revision, int) or not isinstance(smoke, dict):
         raise TaskError(f"{path} must define run(config, context), REVISION (a whole number) and SMOKE (a dict)")
+    wrong: list[Issue] = []
+    validate(dict[str, tuple[str, ...]], getattr(module, "METRICS", {}), wrong)
+    if wrong:
+        raise TaskError(f"{path}: METRICS has names by place (result, best, last, events): {wrong[0].text}")
     try:
         defaults(config)
     except Exception as error:

@@ -16,7 +16,9 @@ from rich.console import Console
 from studies.engine.cli.text import format_files
 from studies.engine.core.formatting import and_more, duration
 from studies.engine.core.trial import State
+from studies.engine.results.blank_metrics import blank_metrics
 from studies.engine.results.collect import collect
+from studies.engine.storage.plan_file import read_plan
 from studies.engine.storage.results_dir import Store
 from studies.engine.tracking.mirror import Mirror
 
@@ -99,6 +101,8 @@ def render(store: Store, folder: Path, say: Callable[[str, str], None]) -> None:
     """Write frame, tables, figures and report."""
     try:
         collect(store, folder)
+        if blank := blank_metrics(store, read_plan(folder)):
+            say("blank", blank)
         from paper_tables import build
         from paper_tables.site.index import write_index
 

@@ -16,6 +16,7 @@ from studies.engine.core.trial import Resources, keeps_text
 from studies.engine.core.typing_check import Issue, to_yaml
 from studies.engine.core.yaml_loader import Document
 from studies.engine.study import design, schema, settings, study_files
+from studies.engine.study.metrics import unknown_metrics
 from studies.engine.study.model import ScaledStudy, Study
 from studies.engine.study.part_parser import PartParser
 from studies.engine.study.parts import KeyPath, Part, Patch
@@ -76,6 +77,8 @@ class _StudyParser(PartParser):
             scaled[name] = ScaledStudy(name, parts, own or seeds, needs)
         if task is None:
             return None
+        for name, at_source, text in unknown_metrics(self.spec.metrics, task.metrics, task.name):
+            self.report(("metrics", name, *["from"] * at_source), text, at_key=not at_source)
         return Study(
             name=self.spec.study or self.document.file.stem,
             title=self.spec.title,

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from small_task import undeclared
 from torch import nn
 
 import dynvit
@@ -17,7 +18,7 @@ from dynvit.models.build import build_model
 from dynvit.profiling.activation_memory import forward_peak
 from dynvit.profiling.interleaved_timing import PairedTiming, Seconds, fits_in_memory, largest_batch, time_pair
 from dynvit.profiling.traced_ops import trace_ops
-from dynvit.tasks.cost import SMOKE, Config, Timing, run
+from dynvit.tasks.cost import METRICS, SMOKE, Config, Timing, run
 from dynvit.trunks import trunk_of
 
 ROOT = Path(__file__).parents[3]
@@ -272,6 +273,7 @@ def test_everything_of_a_method(name):
     threads = torch.get_num_threads()
     result = run(config, NullContext())
     found = result["metrics"]
+    assert undeclared(METRICS, result) == set()
     for end in ("b1", "b2"):
         assert found[f"speedup_low_{end}"] <= found[f"speedup_{end}"] <= found[f"speedup_high_{end}"]
         assert found[f"share_{end}"] == found[f"speedup_{end}"] / found["mac_ratio"]
@@ -307,6 +309,7 @@ def test_compiled_models_have_metrics_of_their_own(monkeypatch):
     timing = Timing(True, (1,), modes=("eager", "compiled"), rounds=1, warmup=1)
     found = run(Config(small("evit_deit_tiny_patch16_224"), image_size=32, timing=timing), NullContext())["metrics"]
     assert {"speedup_b1", "speedup_b1_compiled", "share_b1_compiled"} <= set(found)
+    assert undeclared(METRICS, {"metrics": found}) == set()
     assert taken == [{"dynamic": False}] * 2
 
 

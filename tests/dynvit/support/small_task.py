@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+from fnmatch import fnmatchcase
 
 import timm
 import torch
@@ -144,3 +145,18 @@ def numbers(result, *contexts):
 
 def replaced(config, part, **changes):
     return dataclasses.replace(config, **{part: dataclasses.replace(getattr(config, part), **changes)})
+
+
+def undeclared(metrics, result, *contexts):
+    """The names that a trial has and its task's METRICS lacks, by place."""
+    found = {
+        "result": {name for name, value in result["metrics"].items() if not isinstance(value, dict)},
+        "events": {name for context in contexts for _, values in context.history for name in values},
+        **{place: set(result["metrics"].get(place, ())) for place in ("best", "last")},
+    }
+    return {
+        (place, name)
+        for place, names in found.items()
+        for name in names
+        if not any(fnmatchcase(name, pattern) for pattern in metrics.get(place, ()))
+    }

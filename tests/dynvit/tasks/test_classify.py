@@ -8,7 +8,7 @@ import sys
 import pytest
 import timm
 import torch
-from small_task import MODEL, Folder, SmallDynamic, config, numbers, prepared, register, replaced
+from small_task import MODEL, Folder, SmallDynamic, config, numbers, prepared, register, replaced, undeclared
 
 import dynvit
 from dynvit.context import NullContext
@@ -27,6 +27,11 @@ register()
 def trained():
     context = NullContext(seed=1)
     return run(config(), context), context
+
+
+def test_what_a_trial_has_is_what_the_task_declares(trained):
+    result, context = trained
+    assert undeclared(classify.METRICS, result, context) == set()
 
 
 def test_result(trained):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from small_task import Folder, config, numbers, register
+from small_task import Folder, config, numbers, register, undeclared
 
 from dynvit.context import NullContext, Stopped
 from dynvit.tasks import classify, redundancy
@@ -50,6 +50,7 @@ def test_it_trains_as_classify_does(observed):
 
 def test_metrics_and_matrices(observed):
     result, context = observed
+    assert undeclared(redundancy.METRICS, result, context) == set()
     names = ("rank_correlation", "returned", "survival", "returned_ever", "returned_by_chance")
     for name in names:
         assert f"{name}_attention" in result["metrics"]

@@ -5,14 +5,27 @@ import dataclasses
 import pytest
 import timm
 import torch
-from small_task import MODEL, Folder, config, fitted, numbers, register, replaced
+from small_task import MODEL, Folder, config, fitted, numbers, register, replaced, undeclared
 
 import dynvit.models  # noqa: F401
 from dynvit.checkpoint.load import classifier_prefixes, transfer_weights
 from dynvit.checkpoint.read import InitError
 from dynvit.config.warnings import warnings
 from dynvit.context import NullContext, Stopped
-from dynvit.tasks.classify import Augment, Config, Data, Evaluation, Mix, Source, Teacher, Train, inspect, run, work
+from dynvit.tasks.classify import (
+    METRICS,
+    Augment,
+    Config,
+    Data,
+    Evaluation,
+    Mix,
+    Source,
+    Teacher,
+    Train,
+    inspect,
+    run,
+    work,
+)
 from dynvit.train import loop
 from dynvit.train import transfer as module
 from dynvit.train.distributed import ProcessGroup
@@ -54,6 +67,7 @@ def undisturbed(tmp_path_factory):
 
 def test_one_curve_under_two_kinds_of_keys(undisturbed):
     _, result, context = undisturbed
+    assert undeclared(METRICS, result, context) == set()
     assert [step for step, _ in context.history] == [1, 2, 3, 4]
     for step, values in context.history:
         assert {key.startswith("source.") for key in values} == {step <= 2}

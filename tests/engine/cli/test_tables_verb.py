@@ -55,6 +55,27 @@ def test_a_new_result_changes_them(store: Store) -> None:
     assert (folder / "trials.csv").read_bytes() != before
 
 
+def test_a_metric_that_no_trial_has_is_named_with_the_nearest_it_has(store: Store) -> None:
+    plan = made.make_plan()
+    wrong = {"score": {"from": "val.los"}, "topp1": {"from": "best"}, "gflop": {"from": None}, "xyz": {"from": None}}
+    filled = {name: {"direction": "none", "unit": "", **metric} for name, metric in wrong.items()}
+    plan["metrics"] = {**made.METRICS, **filled}
+    made.run_all(store, plan)
+    said = 'score from val.los (did you mean "val.loss"?), topp1 from best (did you mean "top1"?), gflop (did you mean '
+    assert f'blank     no finished trial has {said}"gflops"?), xyz\n' in run(store, "toy").output
+    plan["metrics"] = dict(made.METRICS)
+    made.write_plan(store, plan)
+    assert "\nblank " not in run(store, "toy").output
+
+
+def test_nothing_is_blank_where_nothing_is_finished(store: Store) -> None:
+    plan = made.make_plan()
+    made.write_plan(store, plan)
+    for planned in plan["trials"]:
+        made.create(store, planned)
+    assert "\nblank " not in run(store, "toy").output
+
+
 def test_a_label_is_another_folder(store: Store) -> None:
     made.run_all(store, made.make_plan(seeds=1))
     smoke = made.run_all(store, made.make_plan(seeds=1, label="smoke"))

@@ -199,6 +199,15 @@ WHOLE = {
         "axes:\n  epochs: {key: train.epochs, values: [1, 0], baseline: 1}\n"
         "  lr: {key: train.lr, values: [-1, 0.1], baseline: 0.1}\n"
     ),
+    "metrics of classify": (
+        "study: small\ntask: classify\nseeds: [0]\nmetrics: {top1: {}, topp1: {from: best}, a: {from: val.scor}, "
+        "gflop: {}, fine: {from: loss.any}, b: {from: active.layer3}, c: {from: source.val.tp1}, xyz: {}}\n"
+    ),
+    "metrics of cost": "study: small\ntask: cost\nseeds: [0]\nmetrics: {top1: {from: last}, share_b8: {}, sharp_b8: {}}\n",
+    "secrets": (
+        "study: small\ntask: classify\nseeds: [0]\nbase: {init: 'https://me:sesame@host/a.pth', "
+        "data.root: 'https://host/a?token=sesame'}\n"
+    ),
     "settings of cost": "study: small\ntask: cost\nseeds: [0]\nbase: {model: {name: sret_tinny}, batch: 3}\n",
     "settings of redundancy": "study: small\ntask: redundancy\nseeds: [0]\nbase: {start.weight: a, layers: 3}\n",
 }
@@ -274,6 +283,7 @@ TASKS = {
     "a syntax error": "x = (",
     "an import that fails": "import nothing_of_that_name",
     "no Config": "Config = 3",
+    "metrics in another form": TASK + "\nMETRICS = {'best': [1]}\n",
     "no run": TASK.replace("def run", "def other"),
     "a default that its own rule refuses": TASK.replace("def run", RULE + "\n\ndef run"),
     "an option without a default": TASK.replace("def run", "@dataclass\nclass Config:\n    lr: float\n\ndef run"),

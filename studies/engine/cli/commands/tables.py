@@ -13,6 +13,7 @@ from studies.engine.cli.options import UsageError, label_options, results_option
 from studies.engine.cli.study_lookup import find_run
 from studies.engine.cli.text import format_files, near
 from studies.engine.planning.selection import Selection
+from studies.engine.results.blank_metrics import blank_metrics
 from studies.engine.results.collect import collect
 from studies.engine.storage.plan_file import PlanFile
 from studies.engine.storage.results_dir import Store
@@ -41,6 +42,8 @@ def render(store: Store, plan: PlanFile, spec: Path | None = None, force: bool =
     try:
         frame = collect(store, plan.folder)
         _say("frame", f"{near(frame)}  {coverage(frame)}")
+        if blank := blank_metrics(store, plan):
+            _say("blank", blank)
         built = build(plan.folder, spec, force)
         write_index(store.root)
     except ValueError as error:  # TableError: all errors of the table file, with their positions
