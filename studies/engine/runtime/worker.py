@@ -22,7 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from studies.engine.core.files import remove, write_atomic
+from studies.engine.core.files import write_atomic
 from studies.engine.core.stop import StopRequest
 from studies.engine.core.trial import State, Status
 from studies.engine.runtime import task_loader
@@ -38,6 +38,7 @@ from studies.engine.runtime.outcome import (
 )
 from studies.engine.runtime.output_capture import capture_output, flush, timeout_interrupt
 from studies.engine.storage import environment, records
+from studies.engine.storage.checkpoint import keeps_checkpoint
 from studies.engine.storage.fence import Fence, LeaseLost
 from studies.engine.storage.trial_folder import TrialFolder
 
@@ -115,7 +116,7 @@ def run_attempt(
         if state.status not in RUNNABLE:
             return None
         fence = Fence(folder, token, state.attempt)
-        remove_temp_files(fence)
+        fence.remove_partial_files()
         fence.verify()
         if not folder.begin_attempt(fence.attempt):
             return None
@@ -212,26 +213,6 @@ def abort(fence: Fence, heartbeat: Heartbeat, status: Status, reason: str) -> No
         print(f"{status}: {reason}; no step finished in time; aborting the process", flush=True)
     finally:
         os._exit(1)
-
-
-def keeps_checkpoint(config: object) -> bool:
-    """Return whether the config has `keep_checkpoint: true` at any level."""
-    return isinstance(config, dict) and (
-        config.get("keep_checkpoint") is True or any(keeps_checkpoint(value) for value in config.values())
-    )
-
-
-def remove_temp_files(fence: Fence) -> None:
-    """Remove partial files that a killed worker left."""
-    folder = fence.folder
-    for place in (folder.path, folder.checkpoint_file.parent):
-        for file in place.glob(".*"):
-            with contextlib.suppress(FileNotFoundError):
-                lease = file.name.startswith(".claim.")  # another process may be acquiring it now
-                if not lease or file.lstat().st_mtime < time.time() - 600:
-                    fence.verify()
-                    remove(file)
-    remove(folder.stop_file)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,10 +7,12 @@ readers leave out what came late: `attempts/<n>` is made by attempt n when it be
 
 from __future__ import annotations
 
+import contextlib
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from studies.engine.core.files import write_atomic
+from studies.engine.core.files import remove, write_atomic
 from studies.engine.core.processes import uptime
 from studies.engine.core.trial import State
 from studies.engine.storage.lease import HEARTBEAT_SECONDS
@@ -63,3 +65,14 @@ class Fence:
 
     def write(self, file: Path, data: bytes | str) -> None:
         write_atomic(file, data, commit=self.verify)
+
+    def remove_partial_files(self) -> None:
+        """Remove what a killed worker left."""
+        for place in (self.folder.path, self.folder.checkpoint_file.parent):
+            for file in place.glob(".*"):
+                with contextlib.suppress(FileNotFoundError):
+                    lease = file.name.startswith(".claim.")  # another process may be acquiring it now
+                    if not lease or file.lstat().st_mtime < time.time() - 600:
+                        self.verify()
+                        remove(file)
+        remove(self.folder.stop_file)
