@@ -135,6 +135,6 @@ def _folders(config: Any) -> dict[str, Any]:
     data = [config.data] if hasattr(config, "data") else []
     if getattr(getattr(config, "source", None), "epochs", 0):
         data.append(config.source.data)
-    places = {str(p.absolute()): p.is_dir() for d in data if d.name in FILES for p in paths.places(d)}
+    places = {str(p.absolute()): os.path.isdir(p) for d in data if d.name in FILES for p in paths.places(d)}
     environ = {name: os.environ.get(name) for name in (paths.VARIABLE, "XDG_CACHE_HOME")}
     return {"cwd": os.getcwd(), "environ": environ, "places": places} if places else {}

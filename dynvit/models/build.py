@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import fields
+from difflib import get_close_matches
 from functools import cache, partial
 from typing import Any
 
@@ -60,13 +61,16 @@ def build_model(options: Mapping[str, Any], **defaults: Any) -> nn.Module:
     accepts images of any size.
 
     Raises:
-        ValueError: no name.
+        ValueError: no name, or one of no model.
         TypeError: an option that the model does not take.
     """
     options = dict(options)
     name = options.pop("name", None)
     if not name:
         raise ValueError("model needs a name, such as {name: vit_tiny_patch16_224}")
+    if ":" not in name and not timm.is_model(name):  # not one of a hub
+        near = get_close_matches(name, timm.list_models(), n=1)
+        raise ValueError(f"no model {name}" + (f", did you mean {near[0]!r}?" if near else ""))
     try:
         return timm.create_model(name, **{**defaults, **options})
     except TypeError as error:
