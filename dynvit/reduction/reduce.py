@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import Any
 
 from torch import nn
 
 from dynvit.reduction.block_kinds import check_blocks
 from dynvit.reduction.reducer import make_reducer
+from dynvit.reduction.target_cost import options_at
 from dynvit.reduction.transformers import MIXINS, mixin_for, reduced_class
 
 
-def reduce(model: nn.Module, method: str = "pitome", **options: Any) -> nn.Module:
+def reduce(model: nn.Module, method: str = "pitome", target_gmacs: float | None = None, **options: Any) -> nn.Module:
     """The timm transformer with fewer tokens: `method` and its options as in `dynvit.list_reducers()` and
     docs/reducers.md.
 
@@ -21,8 +23,11 @@ def reduce(model: nn.Module, method: str = "pitome", **options: Any) -> nn.Modul
     distillation, registers) stay in front and take no part; average pooling weighs tokens by size where sizes are
     counted.
 
-    Raises ValueError for a model that cannot be reduced, an unknown method or a wrong value, TypeError for an unknown
-    option.
+    target_gmacs: instead of the method's rate (`keep`, `ratio`, `r`): what the model shall cost per image of its own
+    size, in 1e9 multiply-accumulates; `reducer` of the result says the rate.
+
+    Raises ValueError for a model that cannot be reduced, an unknown method, a wrong value or a target out of reach,
+    TypeError for an unknown option.
     """
     reducer = make_reducer(method, options)
     mixin = mixin_for(model)
@@ -30,6 +35,9 @@ def reduce(model: nn.Module, method: str = "pitome", **options: Any) -> nn.Modul
         kinds = " or ".join(sorted(kind.__name__ for kind in MIXINS))
         raise ValueError(f"{method} takes a timm {kinds}, not {type(model).__name__}")
     check_blocks(model)
+    if target_gmacs is not None:
+        options = options_at(target_gmacs, model, type(reducer), options, partial(reduce, method=method))
+        return reduce(model, method, **options)
     reduced = copy.copy(model)
     # Own tables of modules, parameters and hooks, so that a new head or a hook on one is not one on the other.
     reduced.__dict__ = {

@@ -13,7 +13,7 @@ from paper_tables.core.statistics import Summary, summarize
 from paper_tables.core.text import plain
 from paper_tables.data.frame import Arm
 from paper_tables.figures import style
-from paper_tables.figures.series import axis_label, half_width, scaled_values
+from paper_tables.figures.series import axis_label, group_label, groups, half_width, scaled_values
 from paper_tables.schema.figures import Scatter
 from paper_tables.tables.grid import NoData
 from paper_tables.tables.labels import Names
@@ -39,9 +39,10 @@ def draw(spec: Scatter, names: Names) -> tuple[Figure, str]:
     points = [Point(arm, summarize(x), summarize(y)) for arm, x, y in zip(arms, xs, ys, strict=True)]
     best = front(points, frame.direction(spec.x), frame.direction(spec.y)) if spec.frontier else []
     figure, (ax,) = style.subplots(spec.width, spec.height or 3.4)
-    for i, part in enumerate(dict.fromkeys(p.arm.part for p in points)):
-        mine = [p for p in points if p.arm.part == part]
-        _part(ax, mine, plain(names.part(part)), style.series_style(i), spec.error)
+    for i, (level, group) in enumerate(groups(frame, arms, spec.color).items()):
+        mine = [point for point in points if point.arm in group]
+        label = group_label(names, spec.color, level) or plain(names.part(group[0].part))
+        _series(ax, mine, label, style.series_style(i), spec)
     _front(ax, best)
     _limits(ax, points)
     ax.set_xlabel(axis_label(names, spec.x, ux))
@@ -63,9 +64,12 @@ def front(points: list[Point], x: str, y: str) -> list[Point]:
     return best
 
 
-def _part(ax: Axes, points: list[Point], label: str, look: style.Look, error: str) -> None:
-    """Draw the points of a part, baselines filled and larger."""
+def _series(ax: Axes, points: list[Point], label: str, look: style.Look, spec: Scatter) -> None:
+    """Draw the points of a part or level, baselines filled and larger."""
     color = look["color"]
+    if spec.join:
+        line = sorted((p.x.mean, p.y.mean) for p in points)
+        ax.plot(*zip(*line, strict=True), color=color, linestyle=look["linestyle"], linewidth=0.9, zorder=2)
     for filled in (False, True):
         mine = [p for p in points if p.arm.baseline == filled]
         ax.scatter(
@@ -73,8 +77,8 @@ def _part(ax: Axes, points: list[Point], label: str, look: style.Look, error: st
             facecolor=color if filled else "white", edgecolor=color, linewidth=1.2, zorder=4 if filled else 3,
             label=None if filled else label,
         )  # fmt: skip
-        for p in mine if error != "none" else []:
-            half = half_width(p.y, error)
+        for p in mine if spec.error != "none" else []:
+            half = half_width(p.y, spec.error)
             ax.errorbar(p.x.mean, p.y.mean, yerr=half, color=color, elinewidth=0.6, alpha=0.6, zorder=2)
 
 

@@ -44,12 +44,13 @@ class Line(FigureSpec):
 
 
 class Scatter(FigureSpec):
-    """Two metrics, one point per arm, with the Pareto front."""
+    """Two metrics, one point per arm, with the Pareto front. join: a line through the points of each color, by x."""
 
     kind: Literal["scatter"]
     x: MetricRef
     y: MetricRef
-    color: Literal["part"] = "part"
+    color: Annotated[str, Reference.AXIS] = "part"
+    join: bool = False
     frontier: bool = False
     error: Error = "none"
 
@@ -68,6 +69,15 @@ class Dots(FigureSpec):
 
     kind: Literal["dots"]
     x: MetricRef
+
+
+class Ranks(FigureSpec):
+    """Levels of the axis `of` ranked by y within each seed and level of `over`: mean rank, interval over seeds."""
+
+    kind: Literal["ranks"]
+    y: MetricRef
+    of: AxisRef
+    over: AxisRef
 
 
 class PanelFigure(FigureSpec):
@@ -115,4 +125,4 @@ class Maps(FigureSpec):
     images: int = Field(4, ge=1, le=12)
 
 
-Figure = Annotated[Line | Scatter | Forest | Dots | Curves | Heatmap | Lags | Maps, Field(discriminator="kind")]
+Figure = Annotated[Line | Scatter | Forest | Dots | Ranks | Curves | Heatmap | Lags | Maps, Field(discriminator="kind")]
