@@ -57,6 +57,10 @@ class TPS(Keeping):
     def needs_class_token(self) -> bool:  # type: ignore[override]
         return self.score == "class"
 
+    @property
+    def attends_itself(self) -> bool:
+        return self.score == "predictor"  # in training, through DynamicViT's masked softmax
+
     def modules(self, model: Any, patches: int) -> dict[str, nn.Module]:
         if self.score == "class":
             return {}
