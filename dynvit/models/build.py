@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import fields
+from functools import cache, partial
 from typing import Any
 
 import timm
@@ -11,6 +13,7 @@ from torch import nn
 
 from dynvit.reducers import reduce
 from dynvit.reduction.reducer import REDUCERS
+from dynvit.reduction.target_cost import check_reach, rate_name, reach
 
 
 def build_reduced(options: Mapping[str, Any], reducer: Mapping[str, Any], **defaults: Any) -> nn.Module:
@@ -20,6 +23,27 @@ def build_reduced(options: Mapping[str, Any], reducer: Mapping[str, Any], **defa
     """
     model = build_model(options, **defaults)
     return reduce(model, reducer["name"], **_changed(reducer)) if reducer.get("name") else model
+
+
+def check_reduced(options: Mapping[str, Any], reducer: Mapping[str, Any], **defaults: Any) -> None:
+    """Raise as `build_reduced` would, without searching the rate of a target."""
+    target = reducer.get("target_gmacs")
+    if target is None or reducer.get("name") not in REDUCERS:
+        build_reduced(options, reducer, **defaults)
+        return
+    others = {key: value for key, value in _changed(reducer).items() if key != "target_gmacs"}
+    cls = REDUCERS[reducer["name"]]
+    found = _reach(json.dumps([options, cls.name, others, defaults], sort_keys=True))
+    check_reach(cls, rate_name(cls, others), target, found)
+
+
+@cache
+def _reach(arguments: str) -> tuple[float, float]:
+    """What a method can make of a model; the targets of a study share it."""
+    options, method, others, defaults = json.loads(arguments)
+    model = build_model(options, **defaults)
+    reduce(model, method, **others)
+    return reach(model, REDUCERS[method], others, partial(reduce, method=method))
 
 
 def _changed(reducer: Mapping[str, Any]) -> dict[str, Any]:
