@@ -1,7 +1,7 @@
 # make study   the five-axis ablation on handwritten digits: no GPU, no download, no server
 # make test    every test
 # make lint    style and types
-# make chaos   KILLS=100 times on each launcher: workers, drivers, nodes killed and suspended, clocks moved
+# make chaos   KILLS=140 times on each launcher: workers, drivers, nodes killed and suspended, clocks moved
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
@@ -10,8 +10,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # All cores for the studies; each trial keeps to the threads it is given.
 STUDY ?= redundancy_ablation
 ARGS ?=
-WORKERS ?= auto
-KILLS ?= 100
+# One more than there are cores: tests of processes and clusters wait for most of their time.
+WORKERS ?= $(shell expr 1 + $$(getconf _NPROCESSORS_ONLN))
+KILLS ?= 140
 
 .PHONY: study test lint chaos format clean
 study: $(VENV)/.installed

@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 
 from dynvit.config.classify import Config
 from dynvit.config.data import KNOWN_SETS, Augment, Data
+from dynvit.config.teacher import Teacher
 from dynvit.config.train import Train
 
 PASSES_PER_REPEAT = 50
@@ -41,6 +42,7 @@ def _training(config: Config) -> Iterator[str]:
             f"data.augment.repeats {repeats} in {train.epochs} epochs: an image is seen in {train.epochs / repeats:.3g}"
             f" of them; repeats are for long schedules, {repeats * PASSES_PER_REPEAT} epochs or more"
         )
+    yield from _unused(config)
 
 
 def _evaluation_alone(config: Config) -> Iterator[str]:
@@ -56,6 +58,27 @@ def _evaluation_alone(config: Config) -> Iterator[str]:
     ]
     if keys:
         yield f"train.epochs is 0, nothing is trained: {', '.join(keys)} ha{'ve' if keys[1:] else 's'} no effect"
+
+
+def _unused(config: Config) -> Iterator[str]:
+    """Yield settings that nothing reads because another one is missing."""
+    teacher, train = config.teacher, config.train
+    if not teacher.model.get("name"):
+        for key in (f.name for f in fields(teacher) if getattr(teacher, f.name) != getattr(Teacher(), f.name)):
+            text = "teacher.model.name is not" if key != "model" else "no name"
+            yield f"teacher.{key} is set and {text}: there is no teacher"
+    elif teacher.weight == 0:
+        yield "teacher.weight is 0: only a model with a distillation loss of its own learns from the teacher"
+    elif teacher.kind == "hard" and teacher.temperature != 1:
+        yield "teacher.temperature is for soft labels, teacher.kind is hard"
+    if teacher.epochs and (origin := "checkpoint" if teacher.checkpoint else "pretrained" * teacher.pretrained):
+        yield f"teacher.epochs {teacher.epochs}: the weights of teacher.{origin} are trained further"
+    if train.ema_warmup and not train.ema:
+        yield "train.ema_warmup is set and train.ema is 0: no average is kept"
+    if train.mix.off_epoch is not None and not (train.mix.mixup or train.mix.cutmix):
+        yield "train.mix.off_epoch is set and neither train.mix.mixup nor train.mix.cutmix is: nothing is mixed"
+    if train.momentum != Train().momentum and train.optimizer != "sgd":
+        yield f"train.momentum is for sgd, train.optimizer is {train.optimizer}"
 
 
 def _source(config: Config) -> Iterator[str]:

@@ -120,7 +120,7 @@ class DiffRate(Reducer):
         """Plain means; a token that was merged adds to the size by its cosine."""
         size_BK = sizes(stream.size_BN, stream.x_BND, grouping)
         if grouping.gone_BR is None:
-            return stream._replace(x_BND=select(stream.x_BND, grouping, places), size_BN=size_BK)
+            return stream._replace(x_BND=select(stream.x_BND, grouping), size_BN=size_BK)
         x_BKD, _ = group_mean(stream.x_BND, None, grouping._replace(weight_BR=None), places)
         return stream._replace(x_BND=x_BKD, size_BN=size_BK)
 

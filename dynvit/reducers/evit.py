@@ -60,7 +60,7 @@ class EViT(Reducer):
         return Grouping(kept_BK, added=self.added, score_BN=score_BN)
 
     def combine(self, stream: Stream, grouping: Grouping, block: int, places: Places) -> Stream:
-        x_BKD = select(stream.x_BND, grouping, places)
+        x_BKD = select(stream.x_BND, grouping)
         if grouping.added:
             assert grouping.score_BN is not None
             rest_BM = grouping.score_BN.scatter(1, grouping.kept_BK, 0.0)[:, places.prefix :]

@@ -74,7 +74,7 @@ class KMedoids(Keeping):
         return distance_BMM.mul(group_BM.unsqueeze(1) == group_BM.unsqueeze(2)).sum(-1)
 
     def combine(self, stream: Stream, grouping: Grouping, block: int, places: Places) -> Stream:
-        return stream._replace(x_BND=select(stream.x_BND, grouping, places))
+        return stream._replace(x_BND=select(stream.x_BND, grouping))
 
 
 def cheapest(cost_BM: Tensor, group_BM: Tensor, groups: int) -> Tensor:

@@ -53,7 +53,6 @@ class MCTF(Reducer):
     """Weight of the distance between the features."""
 
     name: ClassVar[str] = "mctf"
-    rate_range: ClassVar[tuple[float, float]] = (0.5, 0.0)  # shares: finer than counts
     place: ClassVar[Literal["own"]] = "own"
     counts_sizes: ClassVar[bool] = True
 

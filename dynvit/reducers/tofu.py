@@ -52,7 +52,7 @@ class ToFu(Reducer):
 
     def combine(self, stream: Stream, grouping: Grouping, block: int, places: Places) -> Stream:
         if block <= places.depth // 2:
-            return stream._replace(x_BND=select(stream.x_BND, grouping, places))
+            return stream._replace(x_BND=select(stream.x_BND, grouping))
         assert grouping.into_BR is not None and grouping.gone_BR is not None
         y_BKD, _ = group_mean(stream.x_BND, None, grouping, places)
         length_BN = lengths(stream.x_BND)

@@ -91,9 +91,9 @@ class TPS(Keeping):
         """dTPS: all tokens in all blocks; which are pruned is drawn, and seen by attention as DynamicViT's mask."""
         if self.score == "class":
             return None
-        x_BTD, P = model.embed(images), model.tokens_in_front()
+        stream, P = model.enter(images), model.tokens_in_front()
+        x_BTD = stream.x_BND
         live_BM1, masks, at = torch.ones_like(x_BTD[:, P:, :1]), [], self.places(len(model.blocks))
-        stream = model.enter(x_BTD)
         for i in range(len(model.blocks)):
             if i in at:
                 patches_BMD = stream.x_BND[:, P:]

@@ -28,7 +28,7 @@ class CaitParts(PreNormParts):
         q, k, v = attn.qkv(block.norm1(x_BND)).unflatten(-1, (3, attn.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         logits = talk(attn.proj_l, q * attn.scale @ k.transpose(-2, -1))
         map_BHNN = (logits if bias is None else logits + bias).softmax(-1)
-        mixed = attn.attn_drop(talk(attn.proj_w, map_BHNN)) @ v
+        mixed = attn.attn_drop(told(attn.proj_w, map_BHNN, bias)) @ v
         y_BND = attn.proj_drop(attn.proj(mixed.transpose(1, 2).flatten(2)))
         return self.add_attention(block, x_BND, y_BND), Signals(q, k, v, bias, map_BHNN)
 
@@ -42,6 +42,14 @@ class CaitParts(PreNormParts):
 def talk(heads: Any, map_BHNN: Tensor) -> Tensor:
     """Each head a mixture of all."""
     return heads(map_BHNN.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)  # type: ignore[no-any-return]
+
+
+def told(heads: Any, map_BHNN: Tensor, bias: Tensor | None) -> Tensor:
+    """The same after the softmax. What the layer adds to each key counts as often as the key does."""
+    if bias is None or heads.bias is None:
+        return talk(heads, map_BHNN)
+    mixed = F.linear(map_BHNN.permute(0, 2, 3, 1), heads.weight).permute(0, 3, 1, 2)
+    return mixed + heads.bias[:, None, None] * bias.exp()
 
 
 def attend_classes(model: Any, x_BND: Tensor, bias: Tensor | None) -> Tensor:

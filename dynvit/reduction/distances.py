@@ -21,6 +21,6 @@ def squared_distances(x_BMD: Tensor) -> Tensor:
 
 def nearest_centre(distance_BMM: Tensor, centre_BK: Tensor) -> Tensor:
     """The number of each token's nearest centre ``int[B, M]``, the first of equal ones; a centre's is its own."""
-    near_BM = gather_tokens(distance_BMM, centre_BK).argmin(1)
+    near_BM = gather_tokens(distance_BMM, centre_BK).min(1).indices
     number_K = torch.arange(centre_BK.shape[1], device=centre_BK.device)
     return near_BM.scatter(1, centre_BK, number_K.expand_as(centre_BK))

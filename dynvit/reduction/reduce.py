@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import Any
 
 from torch import nn
 
 from dynvit.reduction.block_kinds import check_blocks
 from dynvit.reduction.reducer import make_reducer
-from dynvit.reduction.target import rate_for_target
+from dynvit.reduction.target_cost import options_at
 from dynvit.reduction.transformers import MIXINS, mixin_for, reduced_class
 
 
@@ -22,7 +23,8 @@ def reduce(model: nn.Module, method: str = "pitome", target_gmacs: float | None 
     distillation, registers) stay in front and take no part; average pooling weighs tokens by size where sizes are
     counted.
 
-    target_gmacs: 1e9 multiply-accumulates of an image, for which the method's rate (keep, ratio or r) is picked.
+    target_gmacs: instead of the method's rate (`keep`, `ratio`, `r`): what the model shall cost per image of its own
+    size, in 1e9 multiply-accumulates; `reducer` of the result says the rate.
 
     Raises ValueError for a model that cannot be reduced, an unknown method, a wrong value or a target out of reach,
     TypeError for an unknown option.
@@ -34,8 +36,8 @@ def reduce(model: nn.Module, method: str = "pitome", target_gmacs: float | None 
         raise ValueError(f"{method} takes a timm {kinds}, not {type(model).__name__}")
     check_blocks(model)
     if target_gmacs is not None:
-        at_rate = rate_for_target(type(reducer), options, model, lambda o: reduce(model, method, **o), target_gmacs)
-        return reduce(model, method, **at_rate)
+        options = options_at(target_gmacs, model, type(reducer), options, partial(reduce, method=method))
+        return reduce(model, method, **options)
     reduced = copy.copy(model)
     # Own tables of modules, parameters and hooks, so that a new head or a hook on one is not one on the other.
     reduced.__dict__ = {

@@ -54,8 +54,6 @@ class Reducer:
     needs_class_token: ClassVar[bool] = False
     static: ClassVar[bool] = True
     """Whether every image keeps the same number of tokens."""
-    rate_range: ClassVar[tuple[float, float] | None] = None
-    """Of the rate that a target picks, from the least kept to everything; None: see dynvit.reduction.target."""
     counts_sizes: ClassVar[bool] = False
     """Whether tokens carry how many patches they represent; average pooling weighs by it."""
 
@@ -96,7 +94,7 @@ class Reducer:
         if grouping.mixed_BCD is not None:
             return stream._replace(x_BND=torch.cat([stream.x_BND[:, : places.prefix], grouping.mixed_BCD], 1))
         if grouping.gone_BR is None:
-            x_BKD, size_BK = select(stream.x_BND, grouping, places), stream.size_BN
+            x_BKD, size_BK = select(stream.x_BND, grouping), stream.size_BN
             size_BK = None if size_BK is None else size_BK.gather(1, grouping.kept_BK)
         else:
             x_BKD, size_BK = group_mean(stream.x_BND, stream.size_BN, grouping, places)

@@ -28,7 +28,7 @@ class Signals(NamedTuple):
 
     def keys(self) -> Tensor:
         """Means of the keys over heads ``[B, N, C]``, without gradient."""
-        return at_least_float32(self.k_BHND.detach()).mean(1)
+        return at_least_float32(self.k_BHND.detach().transpose(1, 2)).mean(2)  # heads lie together in memory
 
     def unit_keys(self) -> Tensor:
         """The same, of length 1."""

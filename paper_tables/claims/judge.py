@@ -14,6 +14,8 @@ from paper_tables.schema.published import ArmSelectors
 from paper_tables.tables.labels import COUNTED_METRICS
 
 Verdict = Literal["reproduced", "contradicted", "inconclusive", "not run"]
+LARGEST_LOGARITHM = 700.0
+"""Of a number that a float holds, with room for a percentage."""
 VERDICTS: tuple[Verdict, ...] = ("reproduced", "contradicted", "inconclusive", "not run")
 
 
@@ -116,6 +118,8 @@ def _decide(blank: ConditionResult, result: Difference, exact: bool) -> Conditio
     if half_width is None and exact:
         half_width = 0.0
     ends = [result.mean] if half_width is None else [result.mean, result.mean - half_width, result.mean + half_width]
+    if _in_logarithms(blank.condition) and max(ends) > LARGEST_LOGARITHM:
+        return replace(blank, verdict="inconclusive", n=result.n, reason="a ratio larger than any number here")
     estimate, *interval = (_from_log(blank.condition, end) for end in ends)
     tested = replace(blank, estimate=estimate, n=result.n)
     if half_width is None:
@@ -131,8 +135,12 @@ def _decide(blank: ConditionResult, result: Difference, exact: bool) -> Conditio
     return replace(tested, verdict=verdict, reason=reason, low=low, high=high)
 
 
+def _in_logarithms(condition: Condition) -> bool:
+    return bool(condition.against) and condition.compare in ("ratio", "saving")
+
+
 def _from_log(condition: Condition, value: float) -> float:
     """Convert from the logarithm to the printed value."""
-    if not condition.against or condition.compare not in ("ratio", "saving"):
+    if not _in_logarithms(condition):
         return value
     return math.exp(value) if condition.compare == "ratio" else 100 * (1 - math.exp(value))

@@ -7,6 +7,7 @@ line too. STIX is a Times with all signs, next to which LaTeX text looks at home
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ SEQUENTIAL_CMAP = "viridis"
 GRAY = "#5a5a5a"
 FAINT = "#d9d9d9"
 
+_CLIP = re.compile(rb"(?<=[#\"])p[0-9a-f]{10}(?=[)\"])")
 Look = dict[str, Any]
 """Color, marker and line style of a series."""
 STYLE = {
@@ -135,6 +137,12 @@ def render_files(figure: Figure, provenance: str) -> dict[str, bytes]:
         out = io.BytesIO()
         figure.savefig(out, format=ending, metadata=about)
         files[ending] = out.getvalue()
-    files["svg"] += f"<!-- {provenance} -->\n".encode()
+    files["svg"] = _numbered_clips(files["svg"]) + f"<!-- {provenance} -->\n".encode()
     plt.close(figure)
     return files
+
+
+def _numbered_clips(svg: bytes) -> bytes:
+    """Number the clip paths: matplotlib names those that are no rectangles by their place in memory."""
+    clips = {name: b"clip%d" % i for i, name in enumerate(dict.fromkeys(_CLIP.findall(svg)))}
+    return _CLIP.sub(lambda found: clips[found[0]], svg)

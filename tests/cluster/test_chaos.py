@@ -16,10 +16,10 @@ from clocks import Clocks
 from farm import need
 from raycluster import Play, comparable, standing
 
-KILLS = int(os.environ.get("DYNVIT_KILLS", "10"))
+KILLS = int(os.environ.get("DYNVIT_KILLS", "6"))
 SEEDS, STEPS = 3, 30
 TRIALS = 6 * SEEDS
-STEP_SECONDS = {"inline": 0.02, "local": 0.08, "ray": 0.08}
+STEP_SECONDS = {"inline": 0.02, "local": 0.05, "ray": 0.05}
 
 
 @pytest.fixture(scope="module")

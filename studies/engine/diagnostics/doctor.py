@@ -14,6 +14,7 @@ from typing import Literal
 
 from studies.engine.core.files import DamagedFile
 from studies.engine.core.formatting import count, first_few, size
+from studies.engine.core.secrets import hide_secrets
 from studies.engine.diagnostics import hosts
 from studies.engine.diagnostics.orphans import orphans
 from studies.engine.diagnostics.trial_check import TrialCheck, check_trial, temp_files
@@ -157,7 +158,7 @@ def workers(store: Store) -> Iterator[Finding]:
 
 
 def temporary(store: Store) -> Finding:
-    files = temp_files(store.root, time.time())
+    files = temp_files(store.root, hosts.file_time(store))
     if not files:
         return Finding("leftovers", "fine", "none")
     total = sum(file.stat().st_size for file in files if file.exists())
@@ -209,7 +210,7 @@ def tracking(store: Store, plans: list[PlanFile]) -> Iterator[Finding]:
         remedy = "start it, or unset MLFLOW_TRACKING_URI" if mlflow_uri.is_server(uri) else "move it away"
         yield Finding("tracking", "attention", problem, f"{remedy}; then studies sync --all")
         return
-    where = mlflow_uri.shown(uri)
+    where = hide_secrets(uri)
     quiet = [plan for plan in plans if study_lock.running_driver(plan.folder) is None]  # a driver updates the others
     behind = [plan.full_name for plan in quiet if Mirror(store, plan.folder).is_behind()]
     if behind:

@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 import signal
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -21,7 +20,7 @@ from studies.engine.storage.results_dir import Store
 
 def repair(store: Store) -> Iterator[str]:
     """Repair the results folder and yield what was done. OSError if something cannot be removed."""
-    for path in temp_files(store.root, time.time()):
+    for path in temp_files(store.root, hosts.file_time(store)):
         remove(path)
         yield f"removed {path.relative_to(store.root)}, left half-written by a dead process"
     yield from _lost(store)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from studies.engine.core.files import lines
+from studies.engine.core.secrets import hide_secrets
 from studies.engine.core.stop import StopRequest
 from studies.engine.runtime.distributed.leader import RankServer
 from studies.engine.storage.checkpoint import Checkpoint
@@ -103,7 +104,7 @@ class TrialContext:
         return self._found
 
     def log_text(self, text: str) -> None:
-        print(time.strftime("[%H:%M:%S]"), text, flush=True)
+        print(time.strftime("[%H:%M:%S]"), hide_secrets(text), flush=True)
 
     def close(self, remove_checkpoint: bool = False) -> None:
         os.close(self._events)

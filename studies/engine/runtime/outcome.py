@@ -6,6 +6,7 @@ import errno
 import traceback
 from pathlib import Path
 
+from studies.engine.core.secrets import hide_secrets
 from studies.engine.core.stop import StopRequest
 from studies.engine.core.trial import Status
 from studies.engine.runtime.context import TrialContext
@@ -34,7 +35,7 @@ def classify_outcome(error: BaseException, stop: StopRequest, context: TrialCont
 
 def describe_exception(error: BaseException) -> str:
     """Return an exception in one line of printable text; `oom` where memory ran out."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in _described(error))
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in hide_secrets(_described(error)))
 
 
 def _described(error: BaseException) -> str:

@@ -10,6 +10,7 @@ from importlib import metadata
 from typing import Any
 
 from studies.engine.core.processes import command_output
+from studies.engine.core.secrets import hide_secrets
 from studies.engine.storage.code_snapshot import source
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "ray", "submitit", "mlflow", "pandas")
@@ -38,7 +39,7 @@ def _machine() -> dict[str, Any]:
         "platform": platform.platform(),
         "host": socket.gethostname(),
         "driver": _nvidia_smi("driver_version"),
-        "command": sys.argv,
+        "command": [hide_secrets(argument) for argument in sys.argv],
     }
 
 

@@ -10,6 +10,7 @@ from studies.engine.catalog import models
 from studies.engine.catalog.tasks import ModelField, Task, defaults
 from studies.engine.core import config as configs
 from studies.engine.core.config import flat
+from studies.engine.core.secrets import hide_secrets
 from studies.engine.core.suggest import suggest, suggest_or_list
 from studies.engine.core.trial import Config, is_reference
 from studies.engine.core.typing_check import Issue, fields, to_json, validate
@@ -151,6 +152,8 @@ class Resolver:
         return self._coerced[setting, model]
 
     def _coerce_value(self, setting: Setting, model: str, issues: list[Issue]) -> Any:
+        if isinstance(setting.value, str) and hide_secrets(setting.value) != setting.value:
+            issues.append(Issue((), "an address with a password or token: a trial's config is stored and exported"))
         kind: Any = self.task.config
         steps = setting.key.split(".")
         for i, step in enumerate(steps):

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from studies.engine.core.files import remove
+from studies.engine.core.secrets import hide_secrets
 from studies.engine.results.collect import output_files
 from studies.engine.results.readings import read, read_all, rows
 from studies.engine.storage.plan_file import PlanFile, PlannedTrial, read_plan
@@ -48,7 +49,7 @@ class Mirror:
     def where(self) -> str:
         """For the user: ``sqlite:////…/mlflow.db  experiment redundancy_ablation``."""
         note = mlflow_uri.unserved(self.store.root)
-        return f"{mlflow_uri.shown(self.uri)}  experiment {self.folder.name}" + (f"  ({note})" if note else "")
+        return f"{hide_secrets(self.uri)}  experiment {self.folder.name}" + (f"  ({note})" if note else "")
 
     @property
     def synced(self) -> int:
@@ -83,7 +84,7 @@ class Mirror:
         except Exception as error:
             known = isinstance(error, MlflowUnavailable)
             text = (not known and mlflow_uri.problem(self.uri)) or str(error).strip() or type(error).__name__
-            problem = mlflow_uri.shown(text.splitlines()[0])[:300]
+            problem = hide_secrets(text.splitlines()[0])[:300]
             if problem != self.problem:
                 self._say(f"{problem} (`python -m studies sync {self.folder.name}` catches up)")
             self.problem = problem

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import os
-import re
 import sqlite3
 import ssl
 import urllib.error
@@ -12,6 +11,8 @@ import urllib.parse
 import urllib.request
 from contextlib import closing
 from pathlib import Path
+
+from studies.engine.core.secrets import hide_secrets
 
 ANSWER_SECONDS = 10.0
 """To wait for any answer: a frozen server still accepts connections."""
@@ -28,16 +29,11 @@ def unserved(results: Path) -> str:
     asked = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
     if asked in ("", default(results)):
         return ""
-    return f"MLFLOW_TRACKING_URI={shown(asked)} is not used: only http:// and https:// are"
+    return f"MLFLOW_TRACKING_URI={hide_secrets(asked)} is not used: only http:// and https:// are"
 
 
 def is_server(uri: str) -> bool:
     return uri.startswith(("http://", "https://"))
-
-
-def shown(text: str) -> str:
-    """Return an address, or a text with addresses, without user, password or token: for files and for the user."""
-    return re.sub(r"(?<=://)[^/?#\s]*@", "", text)
 
 
 def database(uri: str) -> Path | None:
@@ -59,7 +55,13 @@ def database_stamp(uri: str) -> list[int]:
 def problem(uri: str) -> str:
     """Return why MLflow cannot be used there, empty if it seems usable; its own client would try for minutes."""
     if (file := database(uri)) is None:
-        return "" if _answers(uri) else f"no MLflow server answers at {shown(uri)}"
+        try:
+            _ = urllib.parse.urlsplit(uri).port
+        except ValueError:
+            if "@" in uri:
+                return "MLFLOW_TRACKING_URI is no address (in a password / is %2F, ? is %3F, # is %23)"
+            return f"no MLflow server answers at {hide_secrets(uri)}"
+        return "" if _answers(uri) else f"no MLflow server answers at {hide_secrets(uri)}"
     if file.exists():
         try:
             with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=1)) as opened:
@@ -71,14 +73,12 @@ def problem(uri: str) -> str:
 
 
 def _answers(uri: str) -> bool:
-    try:
-        parts = urllib.parse.urlsplit(uri)
-    except ValueError:  # no address at all
-        return False
+    parts = urllib.parse.urlsplit(uri)
     if urllib.request.getproxies().get(parts.scheme) and not urllib.request.proxy_bypass(parts.hostname or ""):
         return True  # only the proxy knows
     try:
-        with urllib.request.urlopen(f"{shown(uri).rstrip('/')}/health", timeout=ANSWER_SECONDS):
+        bare = urllib.parse.urlsplit(hide_secrets(uri))._replace(query="", fragment="").geturl()
+        with urllib.request.urlopen(f"{bare.rstrip('/')}/health", timeout=ANSWER_SECONDS):
             return True
     except urllib.error.HTTPError:
         return True  # any answer will do

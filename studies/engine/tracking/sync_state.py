@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import ClassVar
 
 from studies.engine.core.files import lines, read_json, write_atomic
+from studies.engine.core.secrets import hide_secrets
 from studies.engine.core.typing_check import Issue, validate
 from studies.engine.storage.events import Event, current_events
 from studies.engine.storage.trial_folder import TrialFolder
-from studies.engine.tracking.mlflow_uri import database_stamp, shown
+from studies.engine.tracking.mlflow_uri import database_stamp
 from studies.engine.tracking.run_records import digest
 
 LOG_TAIL = 64 * 1024
@@ -52,10 +53,10 @@ class SyncState:
         smaller), or if the file is damaged."""
         issues, (inode, size) = list[Issue](), database_stamp(uri)
         state = validate(cls, read_json(folder / cls.NAME) or {}, issues)
-        known = not issues and len(state.database) == 2 and state.uri == shown(uri)
+        known = not issues and len(state.database) == 2 and state.uri == hide_secrets(uri)
         if known and state.database[0] == inode and state.database[1] <= size:
             return state  # type: ignore[no-any-return]
-        return cls(shown(uri), (inode, size))
+        return cls(hide_secrets(uri), (inode, size))
 
     def save(self, folder: Path, uri: str) -> None:
         self.database = tuple(database_stamp(uri))

@@ -8,6 +8,7 @@ from dynvit_families import FAMILIES, build, images, leaves_out
 
 import dynvit
 from dynvit.layers.token_gather import top_tokens
+from dynvit.reduction.signals import Signals
 
 METHODS = [family for family in FAMILIES if leaves_out(family)]
 EXECUTIONS = pytest.mark.parametrize("execution", ["gathered", "masked"])
@@ -31,7 +32,7 @@ DECIDES = {
     "dynamicvit_deit": [(DYNAMICVIT, "run_at_full_precision")],
     "dynamicvit_lvvit": [(DYNAMICVIT, "run_at_full_precision")],
     "evit": [("evit.model", "cls_attention")],
-    "tome": [("reducers.tome", "match")],
+    "tome": [("reduction.signals", "Signals.unit_keys"), ("reducers.tome", "match")],
     "avit": [("a_vit.halting", "HaltingScore.__call__")],
 }
 """The functions that make a family's scores."""
@@ -48,6 +49,8 @@ def active_tokens(model, x, amp):
 
 
 def widened(value):
+    if isinstance(value, Signals):
+        return Signals(*map(widened, value))
     return value.float() if isinstance(value, torch.Tensor) and value.dtype == torch.bfloat16 else value
 
 
@@ -55,7 +58,7 @@ def parts(result):
     """The scores of a result; windows return attention, which decides, and values, which do not."""
     if not isinstance(result, tuple):
         return (result,)
-    return result[:1] if result[0].ndim == 4 else result
+    return result[:1] if result[0].ndim == 4 else [part for part in result if isinstance(part, torch.Tensor)]
 
 
 @pytest.mark.parametrize("mode", ["gathered", "masked", "training"])
@@ -79,7 +82,7 @@ def test_a_score_is_the_same_with_and_without_autocast(family, mode, monkeypatch
     model = build(family).train(mode == "training")
     model.set_execution("masked" if mode == "masked" else "gathered")
     for module, name in DECIDES[family]:
-        owner = import_module(f"dynvit.{'' if module.startswith(('layers', 'reducers')) else 'models.'}{module}")
+        owner = import_module(f"dynvit.{'' if module.startswith(('layers', 'reduc')) else 'models.'}{module}")
         *classes, function = name.split(".")
         for part in classes:
             owner = getattr(owner, part)

@@ -101,11 +101,12 @@ def test_failures_are_told_by_status_and_logs(tmp_path: Path, studies: Studies) 
     assert studies("run", *chosen)[0] == 0
 
 
-def test_a_driver_killed_between_the_stages_loses_nothing(tmp_path: Path, studies: Studies) -> None:
+@pytest.mark.parametrize("launcher", ["inline", "local"])
+def test_a_driver_killed_between_the_stages_loses_nothing(tmp_path: Path, studies: Studies, launcher: str) -> None:
     hang = "models: {{fault: {{kind: hang, step: 1, attempts: 1}}}}"
     text = chain.STUDY.replace("models: {{}}", hang)
     study, store = chain.write(tmp_path, text), Store(tmp_path / "results")
-    chosen = ("--on", "local", "--seeds", "0", "--only", "tuned.from=tuned")
+    chosen = ("--on", launcher, "--seeds", "0", "--only", "tuned.from=tuned")
     command = [sys.executable, "-m", "studies", "run", str(study), *chosen]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "DYNVIT_CHECKPOINT_MINUTES": "0"}
     with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL) as driver:
@@ -119,6 +120,7 @@ def test_a_driver_killed_between_the_stages_loses_nothing(tmp_path: Path, studie
     code, out = studies("run", "chain.yaml", *chosen)
     assert (code, "2/2 trials" in out) == (0, True), out
     assert {name: (store.trials / name / "result.json").read_bytes() for name in done} == done
+    assert [store.trial(name).state().attempt for name in done] == [1]
 
 
 def _has_begun_from_another(folder: TrialFolder) -> bool:

@@ -58,7 +58,8 @@ def test_a_new_result_changes_them(store: Store) -> None:
 def test_a_metric_that_no_trial_has_is_named_with_the_nearest_it_has(store: Store) -> None:
     plan = made.make_plan()
     wrong = {"score": {"from": "val.los"}, "topp1": {"from": "best"}, "gflop": {"from": None}, "xyz": {"from": None}}
-    plan["metrics"] |= {name: {"direction": "none", "unit": "", **metric} for name, metric in wrong.items()}
+    filled = {name: {"direction": "none", "unit": "", **metric} for name, metric in wrong.items()}
+    plan["metrics"] = {**made.METRICS, **filled}
     made.run_all(store, plan)
     said = 'score from val.los (did you mean "val.loss"?), topp1 from best (did you mean "top1"?), gflop (did you mean '
     assert f'blank     no finished trial has {said}"gflops"?), xyz\n' in run(store, "toy").output

@@ -148,6 +148,16 @@ def test_half_written_files_are_found_and_cleaned(store: Store) -> None:
     assert young.exists(), "a process may be writing it"
 
 
+def test_a_clock_that_is_ahead_makes_no_file_old(
+    store: Store, plan: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    young = _written(store.trial(plan["trials"][0]["folder"]).path / f".result.json.{os.getpid()}.0a1b2c")
+    monkeypatch.setattr("time.time", lambda real=time.time: real() + 7200)
+    assert set(wrong(store)) == {"clock"}
+    run(store, "--clean")
+    assert young.exists(), "a process may be writing it"
+
+
 def _written(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("{")

@@ -16,6 +16,7 @@ from studies.engine.core.stop import StopRequest
 from studies.engine.core.trial import Resources
 from studies.engine.execution import driver
 from studies.engine.execution.study_lock import STOP, StudyLock, request_stop
+from studies.engine.runtime import worker
 from studies.engine.storage import lease
 from studies.engine.storage.results_dir import Store
 
@@ -110,6 +111,17 @@ def test_a_worker_whose_claim_is_removed_gives_up_and_the_next_goes_on(store: St
     beside(lambda: outcome.append(toy.drive(store, [trial], "local")), steal)
     assert (outcome[0].states["a"].status, outcome[0].states["a"].attempt) == ("done", 2)
     assert [event.step for event in folder.events()] == list(range(1, STEPS + 1))
+
+
+def test_a_clock_that_is_ahead_takes_nobody_s_claim_away(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a process that is just about to place it, beside the worker that cleans up."""
+    (folder,) = toy.place(store, toy.trial("a"))
+    (begun := folder.path / f".claim.{'a' * 32}").touch()
+    (left := folder.path / f".claim.{'b' * 32}").touch()
+    os.utime(left, (0, 0))
+    monkeypatch.setattr("time.time", lambda real=time.time: real() + 7200)
+    assert worker.run_attempt(folder, StopRequest(), inline=True) == "done"
+    assert (begun.exists(), left.exists()) == (True, False)
 
 
 def test_a_driver_that_lost_the_study_leaves_the_stop_request_of_its_successor(store: Store) -> None:

@@ -16,9 +16,11 @@ import simulated_slurm
 import toy
 
 from studies.engine.core.stop import StopRequest
+from studies.engine.core.trial import Trial
 from studies.engine.execution.driver import Driver, DriverResult
 from studies.engine.jobs.launcher import LaunchContext, LaunchError, create_launcher
 from studies.engine.launchers.slurm import submissions
+from studies.engine.runtime.worker import run_attempt
 from studies.engine.storage.results_dir import Store
 from studies.engine.storage.state_watcher import StateWatcher
 
@@ -34,7 +36,10 @@ def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def submit(store: Store, names: str, said: list[str], **options: object) -> DriverResult:
-    trials = [toy.trial(name) for name in names]
+    return submit_all(store, [toy.trial(name) for name in names], said, **options)
+
+
+def submit_all(store: Store, trials: list[Trial], said: list[str], **options: object) -> DriverResult:
     watch = StateWatcher(toy.place(store, *trials))
     made = create_launcher(
         "slurm", LaunchContext(store.root, store.study("toy"), {"poll_seconds": 0.1, **options}, StopRequest())
@@ -84,6 +89,21 @@ def test_a_refusal_by_sbatch_is_reported_and_retried(tmp_path: Path, queue: Path
 
 def test_no_more_jobs_at_once_than_wanted(tmp_path: Path, queue: Path) -> None:
     assert submit(Store(tmp_path / "results"), "abcde", [], max_jobs=2).detached == 2
+
+
+def test_a_stage_is_submitted_when_the_one_before_is_done(tmp_path: Path, queue: Path) -> None:
+    store, trials = Store(tmp_path / "results"), [toy.trial("b", starts="a"), toy.trial("a")]
+
+    def submitted() -> list[str]:
+        records = submissions.read_submissions(store.root)
+        return sorted(name for record in records for task in record.tasks for name in task)
+
+    for _ in range(2):
+        assert submit_all(store, trials, []).detached == 1
+        assert submitted() == ["a"]
+    assert run_attempt(store.trial("a"), StopRequest()) == "done"
+    submit_all(store, trials, [])
+    assert submitted() == ["a", "b"]
 
 
 MANY = """

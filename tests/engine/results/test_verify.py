@@ -7,12 +7,14 @@ import hashlib
 import json
 import math
 import random
+import shutil
 import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from studies.engine.cli import main
 from studies.engine.results.bundle.open import CorruptBundle, unpack
@@ -33,13 +35,7 @@ Typed = tuple[int, str]
 
 
 @pytest.fixture
-def studies(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Typed]:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
-    monkeypatch.setattr("studies.engine.tracking.mirror.Mirror.update", lambda self: True)
-    monkeypatch.setattr("studies.engine.tracking.mirror.Mirror.close", lambda self: True)
-
+def studies(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Typed]:
     def type_(*words: str) -> Typed:
         monkeypatch.setattr(sys, "argv", ["studies", *words])
         capsys.readouterr()
@@ -51,15 +47,24 @@ def studies(
     return type_
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with results of the study and their bundle, of which each test has a copy."""
+    place = tmp_path_factory.mktemp("finished")
+    (place / "small.yaml").write_text(STUDY.format(task=root() / "tests" / "toy_task.py"))
+    run = ["run", str(place / "small.yaml"), "--on", "inline"]
+    with pytest.MonkeyPatch.context() as patch:
+        for write in ("update", "close"):
+            patch.setattr(f"studies.engine.tracking.mirror.Mirror.{write}", lambda self: True)
+        for words in (run, ["export", "small", "-o", str(place / "small.zip")]):
+            done = CliRunner().invoke(main.cli, [*words, "--results", str(place / "results")], standalone_mode=False)
+            assert done.return_value == 0, done.output
+    return place
+
+
 @pytest.fixture
-def bundle(tmp_path: Path, studies: Callable[..., Typed]) -> Path:
-    task = root() / "tests" / "toy_task.py"
-    (tmp_path / "small.yaml").write_text(STUDY.format(task=task))
-    results = str(tmp_path / "results")
-    code, out = studies("run", str(tmp_path / "small.yaml"), "--on", "inline", "--results", results)
-    assert code == 0, out
-    code, out = studies("export", "small", "--results", results, "-o", str(tmp_path / "small.zip"))
-    assert code == 0, out
+def bundle(tmp_path: Path, finished: Path) -> Path:
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
     return tmp_path / "small.zip"
 
 
@@ -218,7 +223,7 @@ def test_a_hostile_file_is_refused_in_one_line(kind: str, bundle: Path, studies:
 @pytest.mark.parametrize("source", ["../../../own", "/tmp", "..", "a/b", ""])
 def test_code_comes_from_the_bundle_alone(source: str, bundle: Path, tmp_path: Path) -> None:
     opened = unpack(rewritten(bundle, replaced("env.json", "source", source)), tmp_path / "in")
-    assert [opened.code(trial) for trial in opened.trials()] == [None] * 6
+    assert [opened.code(trial) for trial in opened.trials] == [None] * 6
 
 
 @pytest.mark.parametrize("name", ["/dev/zero", "../../other", "/etc/passwd", "trials", "a\0b"])
@@ -268,7 +273,7 @@ def test_the_sample_is_drawn_by_lot(bundle: Path, tmp_path: Path) -> None:
     opened = unpack(bundle, tmp_path / "open")
     assert sample(opened, 3, 0) == sample(opened, 3, 0)
     assert len({tuple(sample(opened, 3, pick)) for pick in range(20)}) > 5
-    assert sample(opened, 99, 0) == opened.trials()
+    assert sample(opened, 99, 0) == opened.trials
 
 
 def test_what_is_compared() -> None:

@@ -204,6 +204,10 @@ WHOLE = {
         "gflop: {}, fine: {from: loss.any}, b: {from: active.layer3}, c: {from: source.val.tp1}, xyz: {}}\n"
     ),
     "metrics of cost": "study: small\ntask: cost\nseeds: [0]\nmetrics: {top1: {from: last}, share_b8: {}, sharp_b8: {}}\n",
+    "secrets": (
+        "study: small\ntask: classify\nseeds: [0]\nbase: {init: 'https://me:sesame@host/a.pth', "
+        "data.root: 'https://host/a?token=sesame'}\n"
+    ),
     "settings of cost": "study: small\ntask: cost\nseeds: [0]\nbase: {model: {name: sret_tinny}, batch: 3}\n",
     "settings of redundancy": "study: small\ntask: redundancy\nseeds: [0]\nbase: {start.weight: a, layers: 3}\n",
 }

@@ -10,6 +10,7 @@ from pathlib import Path
 import made_study as made
 import pytest
 
+from studies.engine.core.secrets import hide_secrets
 from studies.engine.diagnostics.doctor import Finding, tracking
 from studies.engine.storage.plan_file import read_plan
 from studies.engine.storage.results_dir import Store
@@ -37,11 +38,34 @@ def findings(store: Store) -> list[Finding]:
         ("https://me:s@cr:et@[::1]:5000/a@b", "https://[::1]:5000/a@b"),
         ("postgresql://me:secret@host/mlflow", "postgresql://host/mlflow"),
         ("sqlite:////home/me@work/mlflow.db", "sqlite:////home/me@work/mlflow.db"),
+        ("http://u:p/w@h:5000/x", "http://h:5000/x"),
+        ("http://u:12/34@h", "http://h"),
+        ("http://first.last:p/w@h", "http://h"),
+        ("http://u:p?w#x@h", "http://h"),
+        ("u:p/w@h:5000", "h:5000"),
+        ("ray://u:p@h:10001", "ray://h:10001"),
+        ("https://h/x?token=s&a=1", "https://h/x?token=...&a=1"),
+        ("failed with url: /?api_key=s", "failed with url: /?api_key=..."),
+        ("http://127.0.0.1:5000/cifar10@smoke", "http://127.0.0.1:5000/cifar10@smoke"),
+        ("http://localhost:5000/cifar10@smoke", "http://localhost:5000/cifar10@smoke"),
         ("request to https://token@host/a failed, me@host", "request to https://host/a failed, me@host"),
     ],
 )
 def test_users_passwords_and_tokens_are_not_shown(given: str, shown: str) -> None:
-    assert mlflow_uri.shown(given) == shown
+    assert hide_secrets(given) == shown
+
+
+@pytest.mark.parametrize("asked", ["http://me:sesame/s@127.0.0.1:9", "http://127.0.0.1:9?token=sesame"])
+def test_a_password_with_a_slash_and_a_token_of_a_query_are_shown_and_stored_nowhere(
+    asked: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", asked)
+    said: list[str] = []
+    mirror = Mirror(store, store.study("toy"), say=said.append)
+    assert not mirror.close()
+    assert mirror.problem.startswith(("MLFLOW_TRACKING_URI is no address", "no MLflow server answers at http://127"))
+    assert not [text for text in (*said, mirror.where, *map(str, findings(store))) if "sesame" in text]
+    assert not [file for file in store.root.rglob("*") if file.is_file() and b"sesame" in file.read_bytes()]
 
 
 def test_a_token_given_as_user_is_shown_nowhere(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +96,7 @@ def test_a_kind_of_address_that_is_not_served_is_said(
     store: Store, monkeypatch: pytest.MonkeyPatch, asked: str
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", asked)
-    note = f"MLFLOW_TRACKING_URI={mlflow_uri.shown(asked)} is not used: only http:// and https:// are"
+    note = f"MLFLOW_TRACKING_URI={hide_secrets(asked)} is not used: only http:// and https:// are"
     mirror = Mirror(store, store.study("toy"))
     assert mirror.uri == f"sqlite:///{store.root / 'mlflow.db'}"
     assert mirror.where == f"{mirror.uri}  experiment toy  ({note})"

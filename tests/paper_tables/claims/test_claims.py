@@ -91,6 +91,17 @@ def test_ratio_and_saving_by_logarithms() -> None:
     assert saving.low < saving.estimate < saving.high  # type: ignore[operator]
 
 
+@pytest.mark.parametrize(("compare", "of", "against"), [("ratio", A, B), ("saving", A, B), ("saving", B, A)])
+@pytest.mark.parametrize("exact", [True, None])
+def test_a_ratio_beyond_all_numbers_decides_nothing_or_is_judged(
+    compare: str, of: Any, against: Any, exact: bool | None
+) -> None:
+    lib = library([1e300, 2e300, 3e300], [1e-300, 1e-300, 1e-300], "speed")
+    tested = one(lib, metric="speed", of=of, against=against, compare=compare, at_least=2, exact=exact).tested[0]
+    assert tested.verdict in ("inconclusive", "reproduced")
+    assert tested.estimate is None or math.isfinite(tested.estimate)
+
+
 def test_a_value_by_itself() -> None:
     assert one(TWO_MORE, against=(), between=(71, 73)).verdict == "reproduced"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -134,7 +135,10 @@ def test_every_kind_is_drawn_with_words(names: Names) -> None:
 
 def test_equal_inputs_equal_bytes(names: Names) -> None:
     for spec in specs():
-        assert draw.draw(spec, names).files == draw.draw(spec, names).files
+        first = draw.draw(spec, names).files
+        assert first == draw.draw(spec, names).files
+        assert not re.search(rb"[#\"]p[0-9a-f]{10}", first["svg"])  # names that come from places in memory
+        assert b'"clip0"' in first["svg"]
 
 
 def test_without_data_there_is_no_figure(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def command(
             opened = unpack(bundle, Path(place) / "bundle")
         except CorruptBundle as error:
             raise UsageError(str(error)) from error
-        available = opened.trials()
+        available = opened.trials
         click.echo(f"bundle    {opened.folder.name}, {len(available)} trials with results, checksums match")
         wrong = list(opened.wrong_starts())
         for line in wrong:

@@ -12,6 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -38,6 +39,7 @@ class Bundle:
     folder: Path
     plan: PlanFile
 
+    @cached_property
     def trials(self) -> list[str]:
         """Return the ids of trials that have both a config and a result, in the plan's order."""
         planned = dict.fromkeys(trial.folder for trial in self.plan.trials)
@@ -60,7 +62,7 @@ class Bundle:
 
     def wrong_starts(self) -> Iterator[str]:
         """Yield trials that did not start from what their config names, or from other weights than that trial left."""
-        waiting = self.trials()
+        waiting = list(self.trials)
         for trial in waiting:
             waiting += sorted(self.firsts(trial) - set(waiting))
             taken = (self.result(trial) or {}).get("started_from", {})
@@ -112,7 +114,7 @@ def unpack(archive: Path, place: Path) -> Bundle:
         foreign = [trial.folder for trial in bundle.plan.trials if not ID.fullmatch(trial.folder)]
         if foreign:
             raise CorruptBundle(f"{archive}: plan.json: {foreign[0]} is not the id of a trial")
-        for name in {*bundle.trials(), *(path.name for path in (folder / "trials").glob("*"))}:
+        for name in {*bundle.trials, *(path.name for path in (folder / "trials").glob("*"))}:
             bundle.spec(name), bundle.result(name), bundle.environment(name)
     except (FileNotFoundError, DamagedFile) as error:
         raise CorruptBundle(f"{archive}: a file of the study {str(error).replace(f'{folder}/', '')}") from error

@@ -59,7 +59,7 @@ class RerunResult:
 
 def sample(bundle: Bundle, count: int, seed: int) -> list[str]:
     """Draw `count` random trials of the bundle, in the plan's order; `seed` determines which."""
-    found = bundle.trials()
+    found = bundle.trials
     drawn = set(random.Random(seed).sample(found, min(count, len(found))))
     return [trial for trial in found if trial in drawn]
 

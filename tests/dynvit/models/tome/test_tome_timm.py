@@ -118,8 +118,11 @@ def test_a_distilled_model_has_both_heads():
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        (lambda: timm.create_model("levit_128s"), "tome takes a timm VisionTransformer, not Levit"),
-        (lambda: timm.create_model(NAME, **SIZE), "tome takes a timm VisionTransformer, not ToMe"),
+        (
+            lambda: timm.create_model("levit_128s"),
+            "takes a timm Beit or Cait or Eva or VisionTransformer, not Levit",
+        ),
+        (lambda: timm.create_model(NAME, **SIZE), "VisionTransformer, not ToMe"),
         (lambda: dynvit.tome(small("deit_tiny_patch16_224")), "not ReducedVisionTransformer"),
         (lambda: small("vit_tiny_patch16_224", attn_layer="diff", num_heads=2), "a Block with DiffAttention"),
         (
@@ -212,3 +215,16 @@ def test_feature_maps_show_each_patch_its_token():
     assert grid.shape == (3, 48, 8, 8) and torch.equal(prefix, final[:, :5])
     for b in range(3):
         assert torch.equal(grid[b].flatten(1).T, final[b, model.sources.token_of_patch[b, 5:]])
+
+
+class OfAUser(VisionTransformer):
+    """A class of one's own, which the reduced model's class is made of."""
+
+
+def test_a_model_of_a_users_class_merges_and_is_pickled():
+    trunk = OfAUser(**SIZE, depth=2).double().eval()
+    merged = dynvit.tome(trunk, r=5)
+    assert isinstance(merged, OfAUser)
+    again = pickle.loads(pickle.dumps(merged))
+    with torch.no_grad():
+        assert type(again) is type(merged) and torch.equal(again(images()), merged(images()))

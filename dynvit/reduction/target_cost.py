@@ -1,0 +1,97 @@
+"""The rate of a method at which a model costs a number of MACs: for comparisons at equal cost."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Mapping
+from itertools import cycle
+from typing import Any
+
+import torch
+from torch import nn
+
+from dynvit.macs import complexity
+from dynvit.reduction.counts import Plan
+from dynvit.reduction.reducer import Reducer
+
+Build = Callable[..., Any]
+"""The reduced model of a model and options, as keywords."""
+
+
+def options_at(
+    target_gmacs: float, model: nn.Module, cls: type[Reducer], options: Mapping[str, Any], build: Build
+) -> Any:
+    """The options with the method's rate at which the model costs as near to `target_gmacs` as its counts allow,
+    counted for one image of its own size. Methods that decide per image are counted at the most that they may keep.
+
+    ValueError for a method without a rate, a rate that is given, or a target out of reach.
+    """
+    name = next((field for field in ("keep", "ratio", "r") if field in cls.__dataclass_fields__), None)
+    if name is None:
+        raise ValueError(f"{cls.name} has no rate to choose; target_gmacs needs keep, ratio or r")
+    if name in options:
+        raise ValueError(f"target_gmacs chooses {name}; give one of the two")
+    shape = _without_weights(model)
+    image = torch.empty(1, *_image_shape(model), device="meta")
+    costs: dict[Plan, float] = {}
+
+    def cost(rate: float) -> float:
+        reduced = build(shape, **{**options, name: rate})
+        plan = reduced.plan(reduced.patch_embed.num_patches)
+        if plan not in costs:
+            costs[plan] = complexity(reduced, image).gmacs
+        return costs[plan]
+
+    rate = _nearest(cost, target_gmacs, *_range(name, model), whole=name == "r")
+    reached = sorted(costs.values())
+    if not reached[0] - 1e-9 <= target_gmacs <= reached[-1] + 1e-9:
+        raise ValueError(
+            f"{cls.name} with {name} costs {reached[0]:.4g} to {reached[-1]:.4g} GMACs on this model, "
+            f"target_gmacs {target_gmacs:.4g} is out of reach"
+        )
+    return {**options, name: rate}
+
+
+def _range(name: str, model: Any) -> tuple[float, float]:
+    """The rate that costs least and the one that costs most."""
+    if name == "r":
+        return model.patch_embed.num_patches // 2, 0
+    return (0.5 if name == "ratio" else 1 / (2 * model.patch_embed.num_patches)), 1.0
+
+
+def _nearest(cost: Callable[[float], float], target: float, low: float, high: float, whole: bool) -> float:
+    """The rate whose cost is nearest, in few digits, between one of low and one of high cost: by bisection, every
+    second step where a straight line would meet the target."""
+    least, most = cost(low), cost(high)
+    if not least < target < most:
+        return low if target <= least else high
+    for part in cycle((None, 0.5)):
+        if cost(low) >= cost(high) or abs(high - low) <= (1 if whole else 1e-6):
+            break
+        part = part or (target - cost(low)) / (cost(high) - cost(low))
+        middle = low + (high - low) * part
+        if whole:
+            middle = min(max(round(middle), min(low, high) + 1), max(low, high) - 1)
+        low, high = (middle, high) if cost(middle) <= target else (low, middle)
+    best = low if target - cost(low) <= cost(high) - target else high
+    if whole:
+        return int(best)
+    return next(short for digits in range(1, 18) if math.isclose(cost(short := round(best, digits)), cost(best)))
+
+
+def _without_weights(model: nn.Module) -> nn.Module:
+    """A copy on the meta device: the same operators, no data."""
+    tensors = [*model.parameters(), *model.buffers()]
+    memo: dict[int, Any] = {id(tensor): _on_meta(tensor) for tensor in tensors}
+    return copy.deepcopy(model, memo)
+
+
+def _on_meta(tensor: torch.Tensor) -> torch.Tensor:
+    empty = torch.empty_like(tensor, device="meta")
+    return nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
+
+
+def _image_shape(model: Any) -> tuple[int, int, int]:
+    channels = next(module.in_channels for module in model.patch_embed.modules() if isinstance(module, nn.Conv2d))
+    return (channels, *model.patch_embed.img_size)
