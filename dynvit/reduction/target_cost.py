@@ -25,8 +25,9 @@ CLOSE = 1e-3
 def options_at(
     target_gmacs: float, model: nn.Module, cls: type[Reducer], options: Mapping[str, Any], build: Build
 ) -> Any:
-    """The options with the method's rate at which the model costs as near to `target_gmacs` as its counts allow, or to 0.1 %,
-    counted for one image of its own size. Methods that decide per image are counted at the most that they may keep.
+    """The options with the method's rate at which the model costs as near to `target_gmacs` as its counts allow, or
+    to 0.1 %, counted for one image of its own size. Methods that decide per image are counted at the most that they may
+    keep.
 
     ValueError for a method without a rate, a rate that is given, or a target out of reach.
     """
