@@ -18,12 +18,16 @@ from dynvit.reduction.reducer import Reducer
 Build = Callable[..., Any]
 """The reduced model of a model and options, as keywords."""
 
+CLOSE = 1e-3
+"""Share of the target by which a model may miss it: to look for more takes seconds, for every arm of a study."""
+
 
 def options_at(
     target_gmacs: float, model: nn.Module, cls: type[Reducer], options: Mapping[str, Any], build: Build
 ) -> Any:
-    """The options with the method's rate at which the model costs as near to `target_gmacs` as its counts allow,
-    counted for one image of its own size. Methods that decide per image are counted at the most that they may keep.
+    """The options with the method's rate at which the model costs as near to `target_gmacs` as its counts allow, or
+    to 0.1 %, counted for one image of its own size. Methods that decide per image are counted at the most that they may
+    keep.
 
     ValueError for a method without a rate, a rate that is given, or a target out of reach.
     """
@@ -89,7 +93,8 @@ def _nearest(cost: Callable[[float], float], target: float, low: float, high: fl
     if not least < target < most:
         return low if target <= least else high
     for part in cycle((None, 0.5)):
-        if cost(low) >= cost(high) or abs(high - low) <= (1 if whole else 1e-6):
+        near = max(cost(low) / target, target / cost(high)) > 1 - CLOSE
+        if near or cost(low) >= cost(high) or abs(high - low) <= (1 if whole else 1e-6):
             break
         part = part or (target - cost(low)) / (cost(high) - cost(low))
         middle = low + (high - low) * part
