@@ -42,7 +42,7 @@ class ATS(Keeping):
         index_BK, alive_BK = pick(score_BN[:, places.prefix :], kept)
         P, B = places.prefix, index_BK.shape[0]
         grouping = Grouping(torch.cat([places.front(B), index_BK + P], 1), score_BN=score_BN)
-        stays = select(stream.x_BND, grouping), select(normed_BND, grouping, places)
+        stays = select(stream.x_BND, grouping), select(normed_BND, grouping)
         x_BKD = parts.attend(layer, *stays, query_rows(signals, grouping.kept_BK, places.row_B1))
         if alive_BK is not None:
             alive_BK = torch.cat([alive_BK.new_ones(B, P), alive_BK], 1)
