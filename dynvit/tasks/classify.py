@@ -38,7 +38,7 @@ CURVES = (
 METRICS: dict[str, tuple[str, ...]] = {
     "result": (
         "gflops", "params_m", "images_per_second", "mean_depth", "active_share", "source_top1", "corrupt_images",
-        "fluctuation",
+        "fluctuation", "mac_ratio", "trunk_gflops", "speedup", "speedup_low", "speedup_high", "share",
     ),
     "best": SCORES,
     "last": SCORES,

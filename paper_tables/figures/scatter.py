@@ -42,7 +42,7 @@ def draw(spec: Scatter, names: Names) -> tuple[Figure, str]:
     for i, (level, group) in enumerate(groups(frame, arms, spec.color).items()):
         mine = [point for point in points if point.arm in group]
         label = group_label(names, spec.color, level) or plain(names.part(group[0].part))
-        _series(ax, mine, label, style.series_style(i), spec)
+        _series(ax, mine, label, style.series_style(i), spec, spec.join and level != "")
     _front(ax, best)
     _limits(ax, points)
     ax.set_xlabel(axis_label(names, spec.x, ux))
@@ -64,10 +64,10 @@ def front(points: list[Point], x: str, y: str) -> list[Point]:
     return best
 
 
-def _series(ax: Axes, points: list[Point], label: str, look: style.Look, spec: Scatter) -> None:
+def _series(ax: Axes, points: list[Point], label: str, look: style.Look, spec: Scatter, join: bool) -> None:
     """Draw the points of a part or level, baselines filled and larger."""
     color = look["color"]
-    if spec.join:
+    if join:
         line = sorted((p.x.mean, p.y.mean) for p in points)
         ax.plot(*zip(*line, strict=True), color=color, linestyle=look["linestyle"], linewidth=0.9, zorder=2)
     for filled in (False, True):

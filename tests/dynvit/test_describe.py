@@ -11,6 +11,7 @@ import pytest
 import timm
 import torch
 
+import dynvit
 from dynvit.describe.check import _build_error, check
 from dynvit.describe.docs import option_docs
 from dynvit.describe.json_schema import dataclass_schema, plain, type_schema
@@ -127,7 +128,7 @@ def toy():
 
 @pytest.mark.parametrize(("reads", "reason"), [("", ""), ("value", ""), ("device", ""), ("both", "never")])
 def test_only_what_no_device_can_build_is_refused(toy, reads, reason):
-    assert _build_error(json.dumps([{"name": toy, "reads": reads}, {}])) == reason
+    assert _build_error(json.dumps([{"name": toy, "reads": reads}, {}, {}])) == reason
 
 
 def test_a_config_is_answered():
@@ -144,6 +145,10 @@ def test_the_command_prints_everything():
     found = json.loads(done.stdout)
     assert {"evit_deit_tiny_patch16_224", "sret_tiny"} <= set(found["models"])
     assert {model["class"] for model in found["models"].values()} == set(found["classes"])
+    assert sorted(found["reducers"]) == dynvit.list_reducers()
+    for name, reducer in found["reducers"].items():
+        assert reducer["description"] and "target_gmacs" in reducer["options"]["properties"], name
+        assert all("default" in schema for schema in reducer["options"]["properties"].values()), name
     for name, cls in found["classes"].items():
         assert cls["method"] and cls["module"] and cls["description"], name
         for option, schema in cls["options"]["properties"].items():
