@@ -59,12 +59,8 @@ def test_an_axis_applies_to_the_arms_that_have_its_option(tmp_path: Path) -> Non
     found = arms(tmp_path)
     assert [*found] == ARMS
     assert dict(found["reducer=tome"].point.coords) == {"reducer": "tome", "keep": None}
-    assert get(found["reducer=tome"].config, "reducer") == {
-        "name": "tome",
-        "r": 8,
-        "inflect": 0.0,
-        "proportional": True,
-    }
+    whole = {"name": "tome", "r": 8, "inflect": 0.0, "proportional": True, "target_gmacs": None}
+    assert get(found["reducer=tome"].config, "reducer") == whole
     assert get(found["reducer=topk keep=0.5"].config, "reducer.keep") == 0.5
     assert not any(arm.issues for arm in found.values())
 
