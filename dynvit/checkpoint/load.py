@@ -15,6 +15,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from dynvit.checkpoint.hub import hub_or_cache
 from dynvit.checkpoint.pos_embed import resample_tables
 from dynvit.checkpoint.read import InitError, read_state_dict
 from dynvit.checkpoint.report import LoadReport, first, raise_problems, shapes
@@ -153,7 +154,8 @@ def _from_hub(name: str) -> tuple[dict[str, Tensor], str]:
     trunk = trunk_of({"name": name})
     source = str(trunk["name"]) if trunk else name
     try:
-        return timm.create_model(source, pretrained=True).state_dict(), source
+        with hub_or_cache():
+            return timm.create_model(source, pretrained=True).state_dict(), source
     except Exception as error:  # many types, of timm and of the hub's client
         raise InitError(
             f"init: timm: no weights of {source} ({type(error).__name__}: {error}). Without a network give a file: "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -48,14 +49,14 @@ def read_state_dict(
     prefer_ema: the averaged weights of a file that has both. known: the model's own names, which are left as they are;
     others lose the prefixes of wrappers.
     """
-    path = path.expanduser()
-    if path.is_dir():
+    path = Path(os.path.expanduser(path))  # os.path answers where Path raises: a path too long, an unknown user
+    if os.path.isdir(path):
         found = next((path / name for name in TRIAL_FILES if (path / name).is_file()), None)
         if found is None:
             names = ", ".join(TRIAL_FILES)
             raise InitError(f"{key}: {path} holds none of {names}; a trial leaves them with keep_checkpoint: true")
         path = found
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise MissingWeights(f"{key}: no file {path}")
     try:
         found = _unwrap(_read(path), prefer_ema)

@@ -19,7 +19,7 @@ def find_root(data: Data, must_exist: bool = True) -> Path:
         )
     tried = places(data)
     for place in tried:
-        if place.is_dir():
+        if os.path.isdir(place):  # False for what the file system refuses, where Path.is_dir raises
             return place.resolve()
     if must_exist:
         names = " or ".join(str(place.absolute()) for place in tried)
@@ -31,11 +31,16 @@ def find_root(data: Data, must_exist: bool = True) -> Path:
 def places(data: Data) -> list[Path]:
     """Return the folders where the data set may be, in order."""
     base = os.environ.get(VARIABLE)
-    given = Path(data.root or data.name).expanduser()
+    given = expanded(data.root or data.name)
     found = [given] if data.root else []
     if not given.is_absolute():
-        found.append((Path(base).expanduser() if base else cache_folder()) / given)
+        found.append((expanded(base) if base else cache_folder()) / given)
     return found
+
+
+def expanded(path: str) -> Path:
+    """Return the path with its ``~``; that of a user who does not exist stays."""
+    return Path(os.path.expanduser(path))
 
 
 def cache_folder() -> Path:

@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from dynvit.data import paths
 from dynvit.describe.json_schema import plain
 from dynvit.describe.tasks import build_config, model_keys, task_module
-from dynvit.models.build import build_reduced
+from dynvit.models.build import check_reduced
 
 FILES = ("folder", "tar", "wds")
 """Names of data sets that are folders of files."""
@@ -109,7 +109,7 @@ def _build_error(arguments: str) -> str:
         options, given, reducer = json.loads(arguments)
         try:
             with torch.device(device), SkipInit():
-                build_reduced(options, reducer, **given)
+                check_reduced(options, reducer, **given)
         except Exception as error:
             if device == "meta" and "meta" not in str(error).lower():
                 continue
@@ -135,6 +135,6 @@ def _folders(config: Any) -> dict[str, Any]:
     data = [config.data] if hasattr(config, "data") else []
     if getattr(getattr(config, "source", None), "epochs", 0):
         data.append(config.source.data)
-    places = {str(p.absolute()): p.is_dir() for d in data if d.name in FILES for p in paths.places(d)}
+    places = {str(p.absolute()): os.path.isdir(p) for d in data if d.name in FILES for p in paths.places(d)}
     environ = {name: os.environ.get(name) for name in (paths.VARIABLE, "XDG_CACHE_HOME")}
     return {"cwd": os.getcwd(), "environ": environ, "places": places} if places else {}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import fields
+from difflib import get_close_matches
+from functools import cache, partial
 from typing import Any
 
 import timm
@@ -11,6 +14,7 @@ from torch import nn
 
 from dynvit.reducers import reduce
 from dynvit.reduction.reducer import REDUCERS
+from dynvit.reduction.target_cost import check_reach, rate_name, reach
 
 
 def build_reduced(options: Mapping[str, Any], reducer: Mapping[str, Any], **defaults: Any) -> nn.Module:
@@ -20,6 +24,27 @@ def build_reduced(options: Mapping[str, Any], reducer: Mapping[str, Any], **defa
     """
     model = build_model(options, **defaults)
     return reduce(model, reducer["name"], **_changed(reducer)) if reducer.get("name") else model
+
+
+def check_reduced(options: Mapping[str, Any], reducer: Mapping[str, Any], **defaults: Any) -> None:
+    """Raise as `build_reduced` would, without searching the rate of a target."""
+    target = reducer.get("target_gmacs")
+    if target is None or reducer.get("name") not in REDUCERS:
+        build_reduced(options, reducer, **defaults)
+        return
+    others = {key: value for key, value in _changed(reducer).items() if key != "target_gmacs"}
+    cls = REDUCERS[reducer["name"]]
+    found = _reach(json.dumps([options, cls.name, others, defaults], sort_keys=True))
+    check_reach(cls, rate_name(cls, others), target, found)
+
+
+@cache
+def _reach(arguments: str) -> tuple[float, float]:
+    """What a method can make of a model; the targets of a study share it."""
+    options, method, others, defaults = json.loads(arguments)
+    model = build_model(options, **defaults)
+    reduce(model, method, **others)
+    return reach(model, REDUCERS[method], others, partial(reduce, method=method))
 
 
 def _changed(reducer: Mapping[str, Any]) -> dict[str, Any]:
@@ -36,13 +61,16 @@ def build_model(options: Mapping[str, Any], **defaults: Any) -> nn.Module:
     accepts images of any size.
 
     Raises:
-        ValueError: no name.
+        ValueError: no name, or one of no model.
         TypeError: an option that the model does not take.
     """
     options = dict(options)
     name = options.pop("name", None)
     if not name:
         raise ValueError("model needs a name, such as {name: vit_tiny_patch16_224}")
+    if ":" not in name and not timm.is_model(name):  # not one of a hub
+        near = get_close_matches(name, timm.list_models(), n=1)
+        raise ValueError(f"no model {name}" + (f", did you mean {near[0]!r}?" if near else ""))
     try:
         return timm.create_model(name, **{**defaults, **options})
     except TypeError as error:

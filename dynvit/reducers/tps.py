@@ -57,6 +57,10 @@ class TPS(Keeping):
     def needs_class_token(self) -> bool:  # type: ignore[override]
         return self.score == "class"
 
+    @property
+    def attends_itself(self) -> bool:
+        return self.score == "predictor"  # in training, through DynamicViT's masked softmax
+
     def modules(self, model: Any, patches: int) -> dict[str, nn.Module]:
         if self.score == "class":
             return {}
@@ -92,8 +96,7 @@ class TPS(Keeping):
         if self.score == "class":
             return None
         stream, P = model.enter(images), model.tokens_in_front()
-        x_BTD = stream.x_BND
-        live_BM1, masks, at = torch.ones_like(x_BTD[:, P:, :1]), [], self.places(len(model.blocks))
+        live_BM1, masks, at = torch.ones_like(stream.x_BND[:, P:, :1]), [], self.places(len(model.blocks))
         for i in range(len(model.blocks)):
             if i in at:
                 patches_BMD = stream.x_BND[:, P:]

@@ -48,7 +48,7 @@ class Reducing(TokenIntermediates, DynamicModel):
             raise ValueError(f"{method} ranks tokens by the class token's attention, which the blocks of {model} lack")
         if self.reducer.makes_tokens and self.knows_positions():
             raise ValueError(f"{method} makes tokens of many, without a position, which the attention of {model} needs")
-        if self.reducer.place == "own" and not self.parts(0).plain_softmax:
+        if self.reducer.attends_itself and not self.parts(0).plain_softmax:
             raise ValueError(f"{method} needs attention that is a softmax times values; the heads of {model} talk")
 
     @property

@@ -101,7 +101,7 @@ def group_mean(x_BND: Tensor, weight_BN: Tensor | None, grouping: Grouping, plac
     Only tokens that receive something change: the mean moves by w_i (x_i - x) / sum w.
     """
     weight_BN = ones(x_BND) if weight_BN is None else weight_BN
-    y_BKD = gather_tokens(x_BND, grouping.kept_BK)
+    y_BKD = x_BND[places.row_B1, grouping.kept_BK]
     weight_BK = weight_BN.gather(1, grouping.kept_BK)
     gone_BR, into_BR, row_B1 = grouping.gone_BR, grouping.into_BR, places.row_B1
     if gone_BR is None or into_BR is None:
@@ -109,7 +109,7 @@ def group_mean(x_BND: Tensor, weight_BN: Tensor | None, grouping: Grouping, plac
     more_BR = _brought(weight_BN, grouping)
     weight_BK = weight_BK.scatter_add_(1, into_BR, more_BR)
     share_BR1 = more_BR.div(weight_BK.gather(1, into_BR)).to(x_BND.dtype).unsqueeze(-1)
-    change_BRD = gather_tokens(x_BND, gone_BR).sub(y_BKD[row_B1, into_BR]).mul(share_BR1)
+    change_BRD = x_BND[row_B1, gone_BR].sub(y_BKD[row_B1, into_BR]).mul(share_BR1)
     return y_BKD.index_put_((row_B1, into_BR), change_BRD, accumulate=True), weight_BK
 
 

@@ -63,6 +63,11 @@ class Reducer:
         return 0
 
     @property
+    def attends_itself(self) -> bool:
+        """Whether the method computes attention, as a softmax times values, in place of the block."""
+        return self.place == "own"
+
+    @property
     def makes_tokens(self) -> bool:
         """Whether there are tokens afterwards that stand at no position of the input."""
         return self.added > 0

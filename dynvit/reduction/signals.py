@@ -48,9 +48,14 @@ class Signals(NamedTuple):
         if self.map_BHNN is not None:
             return at_least_float32(self.map_BHNN)
         with nullcontext() if counted else exclude_from_macs(), autocast_off(self.q_BHND):
-            q, k = at_least_float32(self.q_BHND), at_least_float32(self.k_BHND)
-            logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
-        return (logits if self.bias is None else logits + self.bias).softmax(-1)
+            q, k = (at_least_float32(y).flatten(0, 1) for y in (self.q_BHND, self.k_BHND))
+            scale, bias = q.shape[-1] ** -0.5, self.bias
+            if bias is None:
+                logits = (q * scale).bmm(k.mT)
+            else:  # added within the product: the map is large, and every pass over it costs
+                bias = bias.expand(*self.k_BHND.shape[:2], -1, -1).flatten(0, 1).to(q.dtype)
+                logits = bias.baddbmm(q, k.mT, alpha=scale)
+        return logits.softmax(-1).unflatten(0, self.k_BHND.shape[:2])
 
 
 def similarity(a_BSC: Tensor, b_BTC: Tensor) -> Tensor:

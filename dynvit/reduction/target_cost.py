@@ -31,13 +31,42 @@ def options_at(
 
     ValueError for a method without a rate, a rate that is given, or a target out of reach.
     """
+    name = rate_name(cls, options)
+    cost, ends = _cost_of(model, name, options, build), _range(name, model)
+    check_reach(cls, name, target_gmacs, (cost(ends[0]), cost(ends[1])))
+    return {**options, name: _nearest(cost, target_gmacs, *ends, whole=name == "r")}
+
+
+def rate_name(cls: type[Reducer], options: Mapping[str, Any]) -> str:
+    """The option that a target chooses; ValueError where there is none, or where it is given."""
     name = next((field for field in ("keep", "ratio", "r") if field in cls.__dataclass_fields__), None)
     if name is None:
         raise ValueError(f"{cls.name} has no rate to choose; target_gmacs needs keep, ratio or r")
     if name in options:
         raise ValueError(f"target_gmacs chooses {name}; give one of the two")
+    return name
+
+
+def reach(model: nn.Module, cls: type[Reducer], options: Mapping[str, Any], build: Build) -> tuple[float, float]:
+    """The least and the most that the method can make of the model, in GMACs."""
+    name = rate_name(cls, options)
+    cost, (least, most) = _cost_of(model, name, options, build), _range(name, model)
+    return cost(least), cost(most)
+
+
+def check_reach(cls: type[Reducer], name: str, target_gmacs: float, reached: tuple[float, float]) -> None:
+    """ValueError for a target outside of what `reach` says."""
+    if not reached[0] - 1e-9 <= target_gmacs <= reached[1] + 1e-9:
+        raise ValueError(
+            f"{cls.name} with {name} costs {reached[0]:.4g} to {reached[1]:.4g} GMACs on this model, "
+            f"target_gmacs {target_gmacs:.4g} is out of reach"
+        )
+
+
+def _cost_of(model: nn.Module, name: str, options: Mapping[str, Any], build: Build) -> Callable[[float], float]:
+    """GMACs at a rate, each plan counted once."""
     shape = _without_weights(model)
-    image = torch.empty(1, *_image_shape(model), device="meta")
+    image = torch.empty(1, *_image_shape(model), dtype=next(model.parameters()).dtype, device="meta")
     costs: dict[Plan, float] = {}
 
     def cost(rate: float) -> float:
@@ -47,14 +76,7 @@ def options_at(
             costs[plan] = complexity(reduced, image).gmacs
         return costs[plan]
 
-    rate = _nearest(cost, target_gmacs, *_range(name, model), whole=name == "r")
-    reached = sorted(costs.values())
-    if not reached[0] - 1e-9 <= target_gmacs <= reached[-1] + 1e-9:
-        raise ValueError(
-            f"{cls.name} with {name} costs {reached[0]:.4g} to {reached[-1]:.4g} GMACs on this model, "
-            f"target_gmacs {target_gmacs:.4g} is out of reach"
-        )
-    return {**options, name: rate}
+    return cost
 
 
 def _range(name: str, model: Any) -> tuple[float, float]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from dynvit.checkpoint.hub import hub_or_cache
 from dynvit.checkpoint.load import check_numbers
 from dynvit.checkpoint.read import InitError, read_state_dict
 from dynvit.config import teacher as config
@@ -20,6 +22,21 @@ class TeacherError(ValueError):
     """A teacher without weights, with weights of another model, or without tokens."""
 
 
+def _build(options: config.Teacher, data: Batches) -> nn.Module:
+    name = options.model["name"]
+    from_hub = options.pretrained and not options.checkpoint
+    model = {**options.model, "pretrained": True} if from_hub else options.model
+    given = fitting("teacher.model", model, data)
+    try:
+        with hub_or_cache() if from_hub else nullcontext():
+            return build_model(model, **given)
+    except Exception as error:  # many types, of constructors, of timm and of the hub's client
+        advice = ""
+        if from_hub:
+            advice = f". Without a network give teacher.checkpoint a file with the weights of {name}, saved elsewhere"
+        raise TeacherError(f"teacher.model {name}: {type(error).__name__}: {error}{advice}") from error
+
+
 class Teacher:
     """A model in eval mode without gradients; its weights: a file's, timm's, or those of a training before."""
 
@@ -31,11 +48,9 @@ class Teacher:
             )
         self.options, self.seed = options, seed
         seed_globally(seed, "teacher")
-        from_hub = options.pretrained and not options.checkpoint
-        model = {**options.model, "pretrained": True} if from_hub else options.model
-        self.model = build_model(model, **fitting("teacher.model", model, data)).to(device)
+        self.model = _build(options, data).to(device)
         if options.checkpoint:
-            file = Path(options.checkpoint).expanduser()
+            file = Path(options.checkpoint)
             own = self.model.state_dict()
             state = read_state_dict(file, "teacher.checkpoint", known=own)
             try:

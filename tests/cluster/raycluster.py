@@ -70,10 +70,15 @@ class Standing:
         self.address = str(self.cluster.address)
 
     def add(self) -> Any:
-        """Each node has an address of its own."""
-        self._next += 1
-        place = f"127.0.0.{self._next}"
-        return self.cluster.add_node(node_ip_address=place, object_store_memory=MEMORY, **self._each)
+        """Each node has an address of its own. Ray gives a node 30 s to start, which a busy machine may not have."""
+        while True:
+            self._next += 1
+            place = f"127.0.0.{self._next}"
+            try:
+                return self.cluster.add_node(node_ip_address=place, object_store_memory=MEMORY, **self._each)
+            except Exception as error:
+                if "timed out during startup" not in str(error) or self._next > 200:
+                    raise
 
     def lose(self, index: int) -> None:
         self.cluster.remove_node(self.nodes.pop(index), allow_graceful=False)

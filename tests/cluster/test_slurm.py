@@ -71,7 +71,7 @@ def interrupted_once(farm: Farm, folder: Path) -> None:
 def an_id_that_came_back(farm: Farm, folder: Path) -> None:
     """A record of an earlier SLURM has the id of somebody's job of today: not ours, neither watched nor cancelled."""
     play = Play(farm, folder, "ids")
-    job = farm.command("sbatch", "--parsable", "-J", "somebody", "-w", "n1", "-o", "/dev/null", "--wrap", "sleep 30")
+    job = farm.command("sbatch", "--parsable", "-J", "somebody", "-w", "n1", "-o", "/dev/null", "--wrap", "sleep 900")
     old = submissions.create_submission(play.store.root, "ids", [["a"]])
     old.array = job
     old.write()

@@ -22,7 +22,7 @@ import numpy as np
 from dynvit.config.data import Data
 from dynvit.data.listing.archive import Stored, cached, read_archive
 from dynvit.data.listing.left_out import Kind, LeftOut, file_kind
-from dynvit.data.listing.names import IMAGE_ENDINGS, ending, is_system, listed, shown, system_part
+from dynvit.data.listing.names import IMAGE_ENDINGS, ending, is_system, listed, normalized, shown, system_part
 from dynvit.data.listing.tar_members import Member, TarMembers
 from dynvit.data.paths import find_root
 from dynvit.data.source import Listing, Named, Split, divide, split_names
@@ -51,6 +51,9 @@ def splits(data: Data) -> Listing:
     for shard in set(shards) - {file for _, files in named for file in files}:
         unused.add(Kind.UNUSED, shard)
     listings = [_listed(root, files) for _, files in named]
+    for (name, _), (_, labels, left_out, damaged) in zip(named, listings, strict=True):
+        if not (left_out.names() or damaged):
+            _check_number(root, name, len(labels))
     classes = _class_names(root) or [
         str(i) for i in range(1 + max(int(labels.max(initial=-1)) for _, labels, *_ in listings))
     ]
@@ -108,7 +111,20 @@ def _class_names(root: Path) -> list[str]:
         raise ValueError(f"{file} is not in UTF-8: {error}") from error
     if "" in (stripped := [name.strip() for name in names.split("\n")] if names else []):
         raise ValueError(f"{file}: line {stripped.index('') + 1} is blank, and each line is the name of a class")
+    first: dict[str, int] = {}
+    for line, name in enumerate(stripped, 1):
+        if (other := first.setdefault(normalized(name), line)) != line:
+            raise ValueError(f"{file}: lines {other} and {line} are both {shown(name)}: give each class its own name")
     return stripped
+
+
+def _check_number(root: Path, name: str, found: int) -> None:
+    """Raise ValueError where `_info.json` says another number of samples and nothing that was left out explains it."""
+    file = next((root / info for info in INFO if (root / info).is_file()), None)
+    splits = json.loads(file.read_text(encoding="utf-8")).get("splits", {}) if file else {}
+    number = splits.get(name, {}).get("num_samples", found)
+    if number != found:
+        raise ValueError(f"{file}: split {name} has num_samples {number!r}, its shards hold {found}")
 
 
 def _listed(root: Path, names: list[str]) -> tuple[TarMembers, Any, LeftOut, dict[str, str]]:

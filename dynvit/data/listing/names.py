@@ -59,10 +59,14 @@ def holds_words(name: str, wanted: str) -> bool:
     return any(found[i : i + len(sought)] == sought for i in range(len(found) - len(sought) + 1))
 
 
+MOST_DIGITS = 4000
+"""Of a number in a name; Python reads no more than 4300."""
+
+
 def natural_key(name: str) -> tuple[list[tuple[str, int]], str]:
     """Sort key by which cat2 precedes cat10, as in timm; names that differ in case only have a fixed order."""
     parts = re.split(r"(\d+)", name.lower())
-    return [(part, 0) if i % 2 == 0 else ("", int(part)) for i, part in enumerate(parts)], name
+    return [(part, 0) if i % 2 == 0 else ("", int(part[:MOST_DIGITS])) for i, part in enumerate(parts)], name
 
 
 def normalized(name: str) -> str:

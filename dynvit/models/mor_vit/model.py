@@ -27,7 +27,7 @@ from dynvit.models.mor_vit.expert_router import ExpertRouter, capacities, kept_t
 from dynvit.models.mor_vit.forward_record import ForwardRecord
 from dynvit.models.mor_vit.loss import routing_losses
 from dynvit.models.mor_vit.recursive_stack import BlockOptions, RecursiveStack
-from dynvit.models.mor_vit.weight_sharing import make_schedule, source_layers
+from dynvit.models.mor_vit.weight_sharing import make_schedule, shared_state
 from dynvit.output import Output
 from dynvit.registry import register
 
@@ -221,10 +221,8 @@ class MoRViT(TokenIntermediates, DeiT):
     @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         layers = [(r"^blocks\.(\d+)", None), (r"^blocks\.head", (-1,)), (r"^blocks\.shared\.(\d+)", None)]
-        return {
-            **super().group_matcher(coarse),
-            "blocks": [*layers, (r"^blocks\.tail", (99998,)), (r"^norm", (99999,))],
-        }
+        layers += [(r"^blocks\.tail", (99998,)), (r"^norm", (99999,))]
+        return {**super().group_matcher(coarse), "blocks": layers}
 
     def set_input_size(self, *args: Any, **options: Any) -> None:
         super().set_input_size(*args, **options)
@@ -239,12 +237,7 @@ class MoRViT(TokenIntermediates, DeiT):
 
     def convert_trunk(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """timm DeiT -> ours: ends from the ends, shared layers from evenly spaced ones (12 layers: 0, 6, 11)."""
-        numbers = [int(name.split(".")[1]) for name in state_dict if name.startswith("blocks.")]
-        own = {name: value for name, value in state_dict.items() if not name.startswith("blocks.")}
-        for ours, layer in source_layers(self.blocks.schedule, 1 + max(numbers, default=0)).items():
-            prefix = f"blocks.{layer}."
-            own |= {f"blocks.{ours}.{n.removeprefix(prefix)}": v for n, v in state_dict.items() if n.startswith(prefix)}
-        return super().convert_trunk(own)
+        return super().convert_trunk(shared_state(state_dict, self.blocks.schedule))
 
     def convert_official(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Without sharing and router the model is DeiT, names included; MoR-ViT itself published nothing to load."""

@@ -15,10 +15,10 @@ A *unit* is what one recursion runs: u layers of a cycle, one layer of a sequenc
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 SHARINGS = ("none", "cycle", "sequence", "middle_cycle", "middle_sequence")
 
@@ -123,6 +123,18 @@ def source_layers(schedule: Schedule, trunk_depth: int) -> dict[str, int]:
     shared = [name for name in names if name.startswith("shared")]
     source = {name: first + (2 * i + 1) * layers // (2 * len(shared)) for i, name in enumerate(shared)}
     return {"head": 0, **source, "tail": trunk_depth - 1} if "head" in names else source
+
+
+def shared_state(state: Mapping[str, Tensor], schedule: Schedule) -> dict[str, Tensor]:
+    """Return a DeiT's state with its layers under our names; ``backbone.blocks.5...`` is of a layer that none takes."""
+    layers = {n: int(n.split(".")[1]) for n in state if n.startswith("blocks.")}
+    sources = source_layers(schedule, 1 + max(layers.values(), default=0))
+    renamed = {name: value for name, value in state.items() if name not in layers}
+    for name, layer in layers.items():
+        rest = name.split(".", 2)[2]
+        takers = [ours for ours, source in sources.items() if source == layer]
+        renamed |= {f"blocks.{ours}.{rest}": state[name] for ours in takers} or {f"backbone.{name}": state[name]}
+    return renamed
 
 
 class SharedBlocks(nn.Module):

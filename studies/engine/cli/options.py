@@ -12,6 +12,8 @@ def command(**chosen) -> int:
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -25,9 +27,21 @@ F = TypeVar("F", bound=Callable[..., Any])
 study_argument = click.argument("study", metavar="STUDY")
 """A name in `studies/` (of the current folder or of the package), or a path to a .yaml file."""
 
+
+def _possible_folder(context: click.Context, option: click.Parameter, folder: Path) -> Path:
+    """Refuse what no file system takes as a name."""
+    try:
+        os.lstat(folder)
+    except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            raise UsageError(f"--results  {folder}: {error.strerror}") from error
+    return folder
+
+
 results_option = click.option(
     "--results",
     type=click.Path(file_okay=False, path_type=Path),
+    callback=_possible_folder,
     default=Path("results"),
     envvar="DYNVIT_RESULTS",
     show_default=True,

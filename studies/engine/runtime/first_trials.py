@@ -41,10 +41,3 @@ def records(folder: TrialFolder, kept: bool, taken: dict[str, dict[str, str]]) -
         **({"started_from": taken} if taken else {}),
         **({} if file is None else {"kept_weights": kept_weights.describe(file, folder)}),
     }
-
-
-def keeps_checkpoint(config: object) -> bool:
-    """Return whether the config has `keep_checkpoint: true` at any level."""
-    return isinstance(config, dict) and (
-        config.get("keep_checkpoint") is True or any(keeps_checkpoint(value) for value in config.values())
-    )

@@ -38,7 +38,8 @@ from studies.engine.runtime.outcome import (
 )
 from studies.engine.runtime.output_capture import capture_output, flush, timeout_interrupt
 from studies.engine.storage import environment, records
-from studies.engine.storage.fence import Fence, LeaseLost, remove_temp_files
+from studies.engine.storage.checkpoint import keeps_checkpoint
+from studies.engine.storage.fence import Fence, LeaseLost
 from studies.engine.storage.trial_folder import TrialFolder
 
 RUNNABLE = ("planned", "queued", "preempted")
@@ -115,7 +116,7 @@ def run_attempt(
         if state.status not in RUNNABLE:
             return None
         fence = Fence(folder, token, state.attempt)
-        remove_temp_files(fence)
+        fence.remove_partial_files()
         fence.verify()
         if not folder.begin_attempt(fence.attempt):
             return None
@@ -166,7 +167,7 @@ def _run(
             if ranks is not None:
                 ranks.finish()
         result["cost"].setdefault("seconds", round(time.monotonic() - began, 3))
-        result |= first_trials.records(folder, first_trials.keeps_checkpoint(spec["config"]), taken)
+        result |= first_trials.records(folder, keeps_checkpoint(spec["config"]), taken)
         fence.set_result(result)
         status, reason = "done", ""
     except LeaseLost:
@@ -185,7 +186,7 @@ def _run(
                 fence.set_state(replace(heartbeat.state(), status=status, reason=reason, ended=time.time()))
             raise
     finally:
-        context.close(remove_checkpoint=status == "done" and not first_trials.keeps_checkpoint(spec.get("config")))
+        context.close(remove_checkpoint=status == "done" and not keeps_checkpoint(spec.get("config")))
     ended = replace(heartbeat.state(), status=status, reason=reason, permanent=permanent, ended=time.time())
     fence.set_state(ended)
     context.log_text(f"{status} after {time.monotonic() - began:.1f} s" + (f": {reason}" if reason else ""))

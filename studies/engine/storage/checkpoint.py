@@ -82,3 +82,10 @@ class Checkpoint:
 def _fingerprint(file: Path) -> dict[str, Any]:
     with open_regular(file) as f:
         return {"size": os.fstat(f.fileno()).st_size, "sha256": hashlib.file_digest(f, "sha256").hexdigest()}
+
+
+def keeps_checkpoint(config: object) -> bool:
+    """Return whether the config has `keep_checkpoint: true` at any level."""
+    return isinstance(config, dict) and (
+        config.get("keep_checkpoint") is True or any(keeps_checkpoint(value) for value in config.values())
+    )

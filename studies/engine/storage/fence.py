@@ -65,15 +65,14 @@ class Fence:
     def write(self, file: Path, data: bytes | str) -> None:
         write_atomic(file, data, commit=self.verify)
 
-
-def remove_temp_files(fence: Fence) -> None:
-    """Remove partial files that a killed worker left."""
-    folder = fence.folder
-    for place in (folder.path, folder.checkpoint_file.parent):
-        for file in place.glob(".*"):
-            with contextlib.suppress(FileNotFoundError):
-                lease = file.name.startswith(".claim.")  # another process may be acquiring it now
-                if not lease or file.lstat().st_mtime < folder.lease_file.stat().st_mtime - 600:  # no clock of ours
-                    fence.verify()
-                    remove(file)
-    remove(folder.stop_file)
+    def remove_partial_files(self) -> None:
+        """Remove what a killed worker left."""
+        for place in (self.folder.path, self.folder.checkpoint_file.parent):
+            for file in place.glob(".*"):
+                with contextlib.suppress(FileNotFoundError):
+                    claim = file.name.startswith(".claim.")  # another process may be acquiring it now
+                    old = self.folder.lease_file.stat().st_mtime - 600  # no clock of ours
+                    if not claim or file.lstat().st_mtime < old:
+                        self.verify()
+                        remove(file)
+        remove(self.folder.stop_file)

@@ -151,11 +151,8 @@ def read_plan(folder: Path) -> PlanFile:
         texts = {key: validate(str, raw.get(key), issues) for key in TEXT_KEYS}
     except (DamagedFile, OverflowError) as error:
         raise DamagedFile(f"{path} is damaged; {remedy}") from error
-    names = [
-        texts["study"],
-        *(trial.folder for trial in trials or ()),
-        *(n for key in origins for n in origins[key] or ()),
-    ]
+    if not issues:
+        names = [texts["study"], *(trial.folder for trial in trials), *origins["origins"], *origins["other_studies"]]
     if issues or not trials or not all(map(_NAME.fullmatch, names)) or not all(is_count(t.seed) for t in trials):
         raise DamagedFile(f"{path} is damaged; {remedy}")
     return PlanFile(path=path, metrics=metrics, parts=parts, trials=trials, **origins, **texts)

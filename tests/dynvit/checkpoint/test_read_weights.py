@@ -12,7 +12,9 @@ from safetensors.torch import save_file
 
 from dynvit.checkpoint.load import InitSpec, load_initial_weights
 from dynvit.checkpoint.read import InitError, MissingWeights, read_state_dict
+from dynvit.config.data import Data
 from dynvit.context import NullContext
+from dynvit.data.paths import find_root
 
 OPTIONS = {"img_size": 16, "embed_dim": 12, "depth": 2, "num_heads": 2, "patch_size": 4, "num_classes": 10}
 
@@ -137,3 +139,12 @@ def test_places_without_a_file(tmp_path):
     os.mkfifo(tmp_path / "pipe.pt")
     with pytest.raises(MissingWeights, match="no file"):
         read_state_dict(tmp_path / "pipe.pt")
+
+
+@pytest.mark.parametrize("path", ["a" * 300, "~nobody_of_that_name/a.pth", "a\0b"])
+def test_a_path_that_no_file_system_takes_is_no_file(path, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(MissingWeights, match="init: no file"):
+        load_initial_weights(torch.nn.Linear(1, 1), InitSpec(path), "x", print)
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        find_root(Data(name="folder", root=path))

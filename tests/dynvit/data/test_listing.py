@@ -492,8 +492,31 @@ def test_blank_lines_of_classes_txt(root):
     assert index_dataset(data(root, "wds")).classes == ("ant\x0c1", "bee\u2028sting", "cat")
     (root / "classes.txt").write_text("ant\n\ncat\n")
     assert "classes.txt: line 2 is blank" in refused(root, "wds")
+    (root / "classes.txt").write_text("cafe\u0301\nbee\ncaf\u00e9\n", encoding="utf-8")
+    assert "classes.txt: lines 1 and 3 are both caf" in refused(root, "wds")
     (root / "classes.txt").write_bytes(b"ant\xff\nbee\ncat")
     assert "classes.txt is not in UTF-8" in refused(root, "wds")
+
+
+def test_the_number_of_samples_that_the_info_file_says(root):
+    shards(root, info=True)
+    info = json.loads((root / "_info.json").read_text())
+    number = len(index_dataset(data(root, "wds")).train)
+    for said, wrong in ((number, False), (number + 1, True), ("many", True)):
+        info["splits"]["train"]["num_samples"] = said
+        (root / "_info.json").write_text(json.dumps(info))
+        if wrong:
+            assert f"num_samples {said!r}, its shards hold {number}" in refused(root, "wds")
+        else:
+            assert len(index_dataset(data(root, "wds")).train) == number
+
+
+def test_numbers_of_many_digits_in_names(root):
+    tar_of_folders(root)
+    number = len(index_dataset(data(root, "tar")).train)
+    with tarfile.open(root / "train.tar", "a") as tar:
+        add(tar, f"bee/{'9' * 5000}.png", NEW)
+    assert len(index_dataset(data(root, "tar")).train) == number + 1
 
 
 def test_classes_of_one_split_only(root):

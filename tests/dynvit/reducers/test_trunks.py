@@ -35,7 +35,7 @@ EVERYTHING = {"tome": {"r": 0}, "mctf": {"r": 0}, "pitome": {"ratio": 1.0}, "tof
 REFUSED = {
     "makes tokens of many, without a position": {"evit", "sit", "patchmerger", "sinkhorn"},
     "class token's attention, which the blocks of Cait lack": {"evit", "ats", "topk", "diffrate"},
-    "the heads of Cait talk": {"mctf"},
+    "the heads of Cait talk": {"mctf", "tps"},
 }
 
 

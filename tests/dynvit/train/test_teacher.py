@@ -1,13 +1,17 @@
 """Distillation: a teacher's logits reach the loss, its training is resumed with the student's, bad ones are refused."""
 
 import dataclasses
+import socket
+import time
 
 import pytest
 import timm
 import torch
+from huggingface_hub import constants
 from safetensors.torch import save_file
 from small_task import MODEL, Folder, config, fitted, numbers, prepared, register, replaced
 
+from dynvit.config.warnings import warnings
 from dynvit.context import NullContext, Stopped
 from dynvit.data.batches import model_size
 from dynvit.interface import interface_of
@@ -225,3 +229,64 @@ def test_a_teacher_is_trained_as_the_same_model_alone():
         state.progress.epoch, state.progress.step = epoch + 1, 0
     ours, alone = taught.teacher.model.state_dict(), state.model.state_dict()
     assert all(torch.equal(ours[key], alone[key]) for key in alone)
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ({"name": "vit_tinyy_patch16_224"}, r"teacher\.model vit_tinyy_patch16_224: .*no model .*, did you mean '"),
+        ({"name": "test_resnet", "widht": 3}, r"teacher\.model test_resnet: TypeError: .*widht"),
+    ],
+)
+def test_a_teacher_that_cannot_be_built_is_named(model, said):
+    with pytest.raises(TeacherError, match=said):
+        run(replaced(distilled(epochs=1), "teacher", model=model), NullContext())
+
+
+def test_without_a_network_the_hub_is_not_tried_again_and_again(tmp_path, monkeypatch):
+    requests = []
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(socket, "create_connection", lambda *place: requests.append(place) or refuse())
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail(f"waits {seconds} s to try again"))
+    options = distilled(epochs=0, pretrained=True)
+    with pytest.raises(TeacherError, match=r"Without a network give teacher\.checkpoint a file"):
+        run(options, NullContext())
+    assert requests == [(("127.0.0.1", 9), 5.0)]
+    assert not constants.HF_HUB_OFFLINE
+
+
+def refuse():
+    raise ConnectionRefusedError
+
+
+ODD = {
+    "teacher.model.name is not: there is no teacher": {"teacher": {"checkpoint": "a.pt"}},
+    "teacher.weight is set": {"teacher": {"weight": 0.5}},
+    "teacher.model is set and no name": {"teacher": {"model": {"name": "", "depth": 3}}},
+    "teacher.weight is 0": {"teacher": {"model": {"name": "test_vit"}, "weight": 0, "epochs": 1}},
+    "is for soft labels": {"teacher": {"model": {"name": "test_vit"}, "kind": "hard", "temperature": 2}},
+    "teacher.checkpoint are trained further": {
+        "teacher": {"model": {"name": "test_vit"}, "checkpoint": "a", "epochs": 1}
+    },
+    "no average is kept": {"train": {"ema_warmup": True}},
+    "nothing is mixed": {"train": {"mix": Mix(off_epoch=3)}},
+    "train.momentum is for sgd": {"train": {"momentum": 0.5}},
+}
+
+
+@pytest.mark.parametrize("said", ODD)
+def test_what_nothing_reads_is_said(said):
+    options = config()
+    assert list(warnings(options)) == []
+    for part, changes in ODD[said].items():
+        options = replaced(options, part, **changes)
+    (text,) = warnings(options)
+    assert said in text
+
+
+def test_weights_of_two_origins_are_refused():
+    with pytest.raises(ValueError, match=r"teacher\.checkpoint and teacher\.pretrained both name"):
+        replaced(config(), "teacher", checkpoint="a.pt", pretrained=True)
+    with pytest.raises(ValueError, match=r"teacher\.epochs must be >= 0"):
+        replaced(config(), "teacher", epochs=-1)

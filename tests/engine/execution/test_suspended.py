@@ -26,8 +26,7 @@ ONCE = Resources(retries=0)
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    for module in (lease, driver):
-        monkeypatch.setattr(module, "HEARTBEAT_SECONDS", 0.2)
+    monkeypatch.setattr(lease, "HEARTBEAT_SECONDS", 0.2)
     monkeypatch.setattr(driver, "LOSS_SECONDS", 0.4)
     monkeypatch.setenv("DYNVIT_HEARTBEAT", "0.2")
     monkeypatch.setenv("DYNVIT_CHECKPOINT_MINUTES", "0")

@@ -253,6 +253,7 @@ TYPED: dict[str, tuple[str, ...]] = {
     "only: no sign": ("--only", "lr", "--only", "lr="),
     "only: nothing is left": ("--only", "recursion=1", "--only", "slices=none"),
     "seeds": ("--seeds", "0,7,x,0"),
+    "results: too long": ("--results", "r" * 300),
     "device": ("--device", "h2000"),
     "device: no numbers": ("--device", "60:"),
     "launcher": ("--on", "slrum"),

@@ -24,7 +24,7 @@ def profiles_dir() -> Path:
 
 def find_profile(name: str) -> Path:
     """Return the profile's file; StudyError if there is none."""
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     if path.suffix in SUFFIXES or os.sep in name:
         if os.path.isfile(path):  # False for what is too long to be a name
             return path

@@ -58,6 +58,8 @@ def test_initialisation_from_deit():
         assert torch.equal(ours.mlp.fc1.weight, trunk.blocks[layer].mlp.fc1.weight)
     assert torch.equal(model.pos_embed, trunk.pos_embed)
     assert set(report.kept) == {"head.weight", "head.bias", "router.net.0.weight"}
+    dropped = {f"backbone.blocks.{layer}" for layer in range(12) if layer not in (0, 6, 11)}
+    assert {name.rsplit(".", 2)[0].rsplit(".attn", 1)[0].rsplit(".mlp", 1)[0] for name in report.unused} >= dropped
     small_images = timm.create_model("mor_vit_tiny_patch16_224", img_size=32)
     with pytest.raises(ValueError, match="no official checkpoint"):
         dynvit.load_official(model, trunk.state_dict())
