@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from scipy.stats import rankdata
 
 from paper_tables.core.statistics import summarize
@@ -36,6 +37,7 @@ def draw(spec: Ranks, names: Names) -> tuple[Figure, str]:
     ax.set_yticks(range(len(found)), labels)
     ax.set_ylim(len(found) - 0.4, -0.6)
     ax.set_xlim(0.5, len(found) + 0.5)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel(f"Mean rank by {plain(names.metric(spec.y).label)} (1: best of {len(found)})")
     text = ", ".join(f"{label}: {one[0].mean:.1f}" for label, one in zip(labels, found, strict=True))
     return figure, f"Mean ranks over {len(over)} levels of {plain(names.axis(spec.over))}. {text}."

@@ -39,10 +39,11 @@ def draw(spec: Scatter, names: Names) -> tuple[Figure, str]:
     points = [Point(arm, summarize(x), summarize(y)) for arm, x, y in zip(arms, xs, ys, strict=True)]
     best = front(points, frame.direction(spec.x), frame.direction(spec.y)) if spec.frontier else []
     figure, (ax,) = style.subplots(spec.width, spec.height or 3.4)
-    for i, (level, group) in enumerate(groups(frame, arms, spec.color).items()):
+    order = [*groups(frame, filter_arms(frame, spec.filter), spec.color)]  # the same colors in every figure of a study
+    for level, group in groups(frame, arms, spec.color).items():
         mine = [point for point in points if point.arm in group]
         label = group_label(names, spec.color, level) or plain(names.part(group[0].part))
-        _series(ax, mine, label, style.series_style(i), spec, spec.join and level != "")
+        _series(ax, mine, label, style.series_style(order.index(level)), spec, spec.join and level != "")
     _front(ax, best)
     _limits(ax, points)
     ax.set_xlabel(axis_label(names, spec.x, ux))

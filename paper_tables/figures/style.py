@@ -111,7 +111,7 @@ def series_style(i: int) -> Look:
     """Return color, marker and line style of the i-th series; distinguishable in grayscale."""
     return {
         "color": COLORS[i % len(COLORS)],
-        "marker": MARKERS[i % len(MARKERS)],
+        "marker": MARKERS[(i + i // len(COLORS)) % len(MARKERS)],  # another one when a color comes again
         "linestyle": LINE_STYLES[i % len(LINE_STYLES)],
     }
 
