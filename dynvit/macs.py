@@ -49,7 +49,8 @@ def complexity(model: nn.Module, images: Tensor) -> Complexity:
     static = interface_of(model).static_cost
     with evaluating(model), _untraced(model), torch.no_grad():
         macs = [_macs(model, images[i : i + 1]) for i in range(1 if static else len(images))]
-    return Complexity(parameters(model), torch.tensor(macs, dtype=torch.float64, device="cpu").expand(len(images)).clone())
+    counts = torch.tensor(macs, dtype=torch.float64, device="cpu")  # under a meta device, too
+    return Complexity(parameters(model), counts.expand(len(images)).clone())
 
 
 def parameters(model: nn.Module) -> int:

@@ -58,7 +58,7 @@ class Uniform(_Fixed):
     name: ClassVar[str] = "uniform"
 
     def choose(self, patches: list[int], count: int, places: Places) -> list[int]:
-        return list(_grid(tuple(patches), count, places.grid))
+        return _on_grid(patches, count, places.grid)
 
 
 @torch.compiler.assume_constant_result
@@ -66,6 +66,12 @@ def _draw(patches: int, seed: int) -> list[int]:
     """A random rank for each patch: the lowest stay, so that each place draws from what the last one left. In a graph
     a constant."""
     return random.Random(seed).sample(range(patches), patches)
+
+
+@torch.compiler.assume_constant_result
+def _on_grid(patches: list[int], count: int, grid: tuple[int, int]) -> list[int]:
+    """In a graph a constant."""
+    return list(_grid(tuple(patches), count, grid))
 
 
 @cache

@@ -14,8 +14,8 @@ import dynvit
 from dynvit.reducers.tps import squeeze
 
 ROUNDING = 5e-7
-"""The masked softmax runs in float32, whose exponential may differ in the last digit from processor to processor; half of
-the first predictor's scores are within 3e-10 of the official ones."""
+"""The masked softmax runs in float32, whose exponential may differ in the last digit from processor to processor; half
+of the first predictor's scores are within 3e-10 of the official ones."""
 
 
 def official_noise(stage, logprob):
