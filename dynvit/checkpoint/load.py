@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from dynvit.checkpoint.hub import hub_or_cache
 from dynvit.checkpoint.pos_embed import resample_tables
 from dynvit.checkpoint.read import InitError, read_state_dict
-from dynvit.checkpoint.report import LoadReport, first, raise_problems, shapes
+from dynvit.checkpoint.report import LoadReport, first, first_and_more, raise_problems, shapes
 from dynvit.context import permanent_errors
 from dynvit.interface import interface_of
 from dynvit.trunks import trunk_of
@@ -47,10 +47,12 @@ class InitSpec:
 
 
 @permanent_errors()
-def load_initial_weights(model: nn.Module, spec: InitSpec, name: str, log_text: Callable[[str], None]) -> None:
+def load_initial_weights(
+    model: nn.Module, spec: InitSpec, name: str, log_text: Callable[[str], None], trained: bool = True
+) -> None:
     """Load what `spec` describes into the model and log a report. Raises ValueError if it does not fit.
 
-    name: the model's name in timm.
+    name: the model's name in timm. trained: whether training follows; without it, weights that were not there are said.
     """
     if not spec.source:
         return
@@ -69,6 +71,8 @@ def load_initial_weights(model: nn.Module, spec: InitSpec, name: str, log_text: 
     log_text(f"{spec.key} {source}: {report}")
     if layers := report.unmatched_layers():
         log_text(f"warning: {spec.key} {source} has another number of layers than the model: {first(layers)}")
+    if report.kept and not trained:
+        log_text(f"warning: train.epochs is 0: evaluated as initialised: {first_and_more(report.kept)}")
 
 
 def load_matching(model: nn.Module, state: Mapping[str, Tensor]) -> LoadReport:

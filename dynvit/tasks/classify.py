@@ -70,7 +70,8 @@ def run(config: Config, context: Context) -> dict[str, Any]:
     clock = Clock()
     with training_session(config.train, context) as group:
         model, data = build(config, context)
-        load_initial_weights(model, InitSpec.parse(config.init), config.model["name"], context.log_text)
+        init, trained = InitSpec.parse(config.init), config.train.epochs > 0
+        load_initial_weights(model, init, config.model["name"], context.log_text, trained)
         state = build_state(model, data, config, context, group, clock)
         log_warnings(config, data, context)
         fit(state, data, config, context, group)

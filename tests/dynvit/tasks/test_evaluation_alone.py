@@ -40,6 +40,14 @@ def test_the_weights_of_a_trial_give_what_they_gave_there(trained, tmp_path):
     assert step == 0 and {k: v for k, v in logged.items() if k != "images_per_second"} == curve
 
 
+def test_weights_that_were_not_in_the_file_are_said(trained, tmp_path):
+    _, first = trained
+    options = replaced(config(), "train", epochs=0)
+    options = dataclasses.replace(options, init=str(first.folder / "last.safetensors"))
+    run(replaced(options, "data", labels=(0, 1, 2)), context := Keeping(tmp_path))
+    assert "warning: train.epochs is 0: evaluated as initialised: head.weight, head.bias" in context.logged
+
+
 @pytest.mark.parametrize("family", dynvit_families.FAMILIES)
 def test_every_model_is_evaluated(family, tmp_path):
     name, options = dynvit_families.FAMILIES[family]
