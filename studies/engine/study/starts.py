@@ -177,7 +177,7 @@ class Starts:
         name = wanted.get("part", own.name if own else next(iter(parts)) if len(parts) == 1 else None)
         if name is None:
             raise WrongReference(f"part is missing: the study {self.study.name} has {', '.join(parts)}")
-        if name not in parts:
+        if not isinstance(name, str) or name not in parts:
             raise WrongReference(f"no part {label_of(name)}{suggest_or_list(str(name), parts)}", "part")
         return parts[name]
 
@@ -193,6 +193,10 @@ class Starts:
     def _at_levels(self, part: Part, wanted: Mapping[str, Any]) -> Key:
         choice = {name: _level(part, name, value) for name, value in wanted.items() if name not in WORDS}
         coords = complete(part.axes, choice)
+        for key, arm in self.by_key.items():  # an axis may be inert there for want of an option, too
+            without = {name for name, level in arm.point.coords if level is None}
+            if key[0] == part.name and complete(part.axes, choice, without) == arm.point.coords:
+                coords = arm.point.coords
         if inert := [name for name in choice if dict(coords)[name] is None]:
             raise WrongReference(f"{inert[0]} is inert there", inert[0], at_key=True)
         if (part.name, coords) not in self._by_point:

@@ -177,6 +177,7 @@ def test_scales_and_smoke_are_those_of_the_plan(tmp_path: Path) -> None:
 
 WRONG = {
     "{part: model, lr: 0.05}": 'init.part: no part model, did you mean "models"?',
+    "{part: [models]}": 'init.part: no part ["models"], did you mean "models"?',
     "{part: models, lrr: 0.05}": 'init.lrr: the part models has no axis lrr, did you mean "lr"?',
     "{part: models, lr: 0.06}": "init.lr: 0.06 is not among the levels of lr, 0.05, 0.1, did you mean",
     "{part: models, arm: lr=0.5}": 'init.arm: the part models has no arm lr=0.5, did you mean "lr=0.05"?',

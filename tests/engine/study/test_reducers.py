@@ -14,6 +14,7 @@ from studies.engine.core.errors import StudyError
 from studies.engine.planning.identity import reusable
 from studies.engine.study.arms import ResolvedArm
 from studies.engine.study.parser import load
+from studies.engine.study.starts import Starts
 
 STUDY = """\
 study: small
@@ -107,3 +108,18 @@ def test_plan_says_where_an_axis_does_not_act(tmp_path: Path) -> None:
     file = study_text.write(tmp_path, STUDY)
     printed = CliRunner().invoke(cli, ["plan", str(file), "--results", str(tmp_path / "results")]).output
     assert "inert     small keep: no such option in baseline, reducer=tome\n" in printed
+
+
+@pytest.mark.parametrize(("wanted", "arm"), [("reducer: tome", "reducer=tome"), ("part: small", "baseline")])
+def test_an_arm_is_named_without_the_axes_that_are_inert_there(tmp_path: Path, wanted: str, arm: str) -> None:
+    text = STUDY.replace(
+        "axes:\n", f"axes:\n  tune: {{values: {{off: {{}}, on: {{init: {{{wanted}}}}}}}, baseline: off}}\n"
+    )
+    text = text.replace("design: [", "design: [{arms: [{tune: on}]}, ")
+    starts = Starts(load(study_text.write(tmp_path, text)), "")
+    assert starts.of(("small", "tune=on"))["init"].key == ("small", arm)
+
+
+def test_an_axis_that_is_inert_for_want_of_an_option_names_no_arm(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match=r"7:25  base.init.keep: keep is inert there"):
+        arms(tmp_path, STUDY.replace("init: weights.pth", "init: {reducer: tome, keep: 0.5}"))
