@@ -32,8 +32,9 @@ def reduce(model: nn.Module, method: str = "pitome", target_gmacs: float | None 
     reducer = make_reducer(method, options)
     mixin = mixin_for(model)
     if mixin is None:
+        own = ", whose forward is not timm's" if isinstance(model, tuple(MIXINS)) else ""
         kinds = " or ".join(sorted(kind.__name__ for kind in MIXINS))
-        raise ValueError(f"{method} takes a timm {kinds}, not {type(model).__name__}")
+        raise ValueError(f"{method} takes a timm {kinds}, not {type(model).__name__}{own}")
     check_blocks(model)
     if target_gmacs is not None:
         options = options_at(target_gmacs, model, type(reducer), options, partial(reduce, method=method))

@@ -128,10 +128,12 @@ MIXINS: dict[type, type[Reducing]] = {
 
 
 def mixin_for(model: nn.Module) -> type[Reducing] | None:
-    """None for a model that cannot be reduced."""
-    own = getattr(type(model), "forward_features", None)
+    """None for a model that cannot be reduced: of another kind, or with a forward pass of its own."""
     for kind, mixin in MIXINS.items():
-        if isinstance(model, kind) and own is kind.forward_features:  # type: ignore[attr-defined]
+        if isinstance(model, kind) and all(
+            getattr(type(model), name) is getattr(kind, name) and name not in vars(model)
+            for name in ("forward", "forward_features")
+        ):
             return mixin
     return None
 

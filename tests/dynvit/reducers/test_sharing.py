@@ -1,7 +1,9 @@
 """What a reduced model shares with the one it is made of, and what becomes of a user's own code in that one."""
 
+import pytest
 import timm
 import torch
+from timm.models.vision_transformer import Block, VisionTransformer
 
 import dynvit
 
@@ -31,3 +33,27 @@ def test_a_trunk_that_was_compiled_in_place_is_reduced():
     model.compile(backend="eager")
     assert torch.equal(dynvit.reduce(model, "topk", keep=0.3)(IMAGES), expected)
     assert not torch.allclose(model(IMAGES), expected, atol=1e-4)
+
+
+class Scaling(VisionTransformer):
+    def forward(self, x, attn_mask=None, is_causal=False):
+        return super().forward(2 * x, attn_mask, is_causal)
+
+
+class Adapted(Block):
+    def forward(self, x, attn_mask=None, is_causal=False):
+        return 2 * super().forward(x, attn_mask, is_causal)
+
+
+def test_a_forward_pass_of_the_users_own_is_not_left_out_in_silence():
+    wrapped, wrapped_block = trunk(), trunk()
+    wrapped.forward = lambda x: x
+    wrapped_block.blocks[1].forward = lambda x: x
+    for model, words in (
+        (Scaling(**SIZE), "takes a timm .*, not Scaling, whose forward is not timm's"),
+        (wrapped, "not VisionTransformer, whose forward is not timm's"),
+        (VisionTransformer(**SIZE, block_fn=Adapted), "block 0 is a Adapted with Attention"),
+        (wrapped_block, "block 1 is a Block"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            dynvit.reduce(model, "topk")
