@@ -59,6 +59,21 @@ def test_a_forward_pass_of_the_users_own_is_not_left_out_in_silence():
             dynvit.reduce(model, "topk")
 
 
+class Doubling(VisionTransformer):
+    def forward_head(self, x, pre_logits=False):
+        return 2 * super().forward_head(x, pre_logits)
+
+
+@torch.no_grad()
+def test_a_head_of_the_users_own_is_in_effect_or_refused():
+    averaging = Doubling(**SIZE, global_pool="avg").eval()
+    with pytest.raises(ValueError, match="tome pools tokens by size; the forward_head of Doubling is not timm's"):
+        dynvit.reduce(averaging, "tome", r=4)
+    assert torch.equal(dynvit.reduce(averaging, "topk", keep=1.0)(IMAGES), averaging(IMAGES))
+    by_class = Doubling(**SIZE).eval()
+    assert torch.equal(dynvit.reduce(by_class, "tome", r=0)(IMAGES), by_class(IMAGES))
+
+
 class Adapter(torch.nn.Module):
     """What adapters of low rank put in the place of a layer: its weight, and more."""
 
