@@ -57,3 +57,53 @@ def test_a_forward_pass_of_the_users_own_is_not_left_out_in_silence():
     ):
         with pytest.raises(ValueError, match=words):
             dynvit.reduce(model, "topk")
+
+
+class Doubling(VisionTransformer):
+    def forward_head(self, x, pre_logits=False):
+        return 2 * super().forward_head(x, pre_logits)
+
+
+@torch.no_grad()
+def test_a_head_of_the_users_own_is_in_effect_or_refused():
+    averaging = Doubling(**SIZE, global_pool="avg").eval()
+    with pytest.raises(ValueError, match="tome pools tokens by size; the forward_head of Doubling is not timm's"):
+        dynvit.reduce(averaging, "tome", r=4)
+    assert torch.equal(dynvit.reduce(averaging, "topk", keep=1.0)(IMAGES), averaging(IMAGES))
+    by_class = Doubling(**SIZE).eval()
+    assert torch.equal(dynvit.reduce(by_class, "tome", r=0)(IMAGES), by_class(IMAGES))
+
+
+class Adapter(torch.nn.Module):
+    """What adapters of low rank put in the place of a layer: its weight, and more."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer, self.more = layer, torch.nn.Linear(layer.in_features, layer.out_features)
+
+    weight = property(lambda self: self.layer.weight)
+    bias = property(lambda self: self.layer.bias)
+
+    def forward(self, x):
+        return self.layer(x) + self.more(x)
+
+
+@pytest.mark.parametrize(("method", "name"), [("mctf", "vit_tiny_patch16_224"), ("pitome", "eva02_tiny_patch14_224")])
+@torch.no_grad()
+def test_an_adapter_of_the_projection_is_in_effect(method, name):
+    options = {"r": 16} if method == "mctf" else {"ratio": 0.8}
+    adapted = timm.create_model(name, **SIZE, **({"qkv_fused": True} if "eva" in name else {})).eval()
+    for block in adapted.blocks:
+        if getattr(block.attn, "q_bias", None) is not None:
+            block.attn.q_bias = block.attn.v_bias = None
+        block.attn.qkv = Adapter(block.attn.qkv)
+    found = dynvit.reduce(adapted, method, **options)(IMAGES)
+    for block in adapted.blocks:
+        layer, more = block.attn.qkv.layer, block.attn.qkv.more
+        layer.weight += more.weight
+        if layer.bias is None:
+            layer.bias = more.bias
+        else:
+            layer.bias += more.bias
+        block.attn.qkv = layer
+    assert torch.allclose(found, dynvit.reduce(adapted, method, **options)(IMAGES), atol=1e-5)
