@@ -285,3 +285,10 @@ def test_what_is_compared() -> None:
     found = {n.name: n.verdict for n in compare(then, now, 0.0)}
     assert found == {"best.top1": "differs", "images_per_second": "timing", "bad": "equal", "cost.params": "equal"}
     assert {n.name: n.verdict for n in compare(then, now, 0.02)}["best.top1"] == "close"
+
+
+def test_the_share_of_a_speed_up_is_a_timing_and_a_share_of_tokens_is_a_number() -> None:
+    then = {"metrics": {"speedup": 1.2, "share": 0.9, "active_share": 0.7}}
+    now = {"metrics": {"speedup": 1.1, "share": 0.8, "active_share": 0.6}}
+    found = {n.name: n.verdict for n in compare(then, now, 0.0)}
+    assert found == {"speedup": "timing", "share": "timing", "active_share": "differs"}

@@ -20,6 +20,8 @@ from studies.engine.storage.results_dir import Store
 
 TIMING_WORDS = ("second", "memory", "latency", "speed", "throughput", "time")
 """Parts of the names of metrics that depend on the machine and its load: shown, never compared."""
+TIMING_NAMES = ("share",)
+"""Whole names of such metrics: the measured speed-up over the ratio of multiply-accumulates."""
 
 Verdict = Literal["equal", "close", "differs", "missing", "timing"]
 
@@ -138,7 +140,7 @@ def compare(then: Mapping[str, Any], now: Mapping[str, Any], tolerance: float) -
 
 
 def _number(name: str, then: float, now: float | None, tolerance: float) -> Number:
-    if any(word in name for word in TIMING_WORDS):
+    if name in TIMING_NAMES or any(word in name for word in TIMING_WORDS):
         return Number(name, then, now, "timing")
     if now is None:
         return Number(name, then, now, "missing")
