@@ -60,8 +60,6 @@ def _ranges(data: Data, train: Train, teacher: Teacher, evaluation: Evaluation) 
             yield f"{name} must be from 0 to 1, got {share:g}"
     if train.layer_decay is not None and not 0 < train.layer_decay <= 1:
         yield f"train.layer_decay must be above 0 and at most 1, got {train.layer_decay:g}"
-    if teacher.checkpoint and teacher.pretrained:
-        yield "teacher.checkpoint and teacher.pretrained both name the teacher's weights: set one"
     if teacher.epochs < 0:
         yield f"teacher.epochs must be >= 0, got {teacher.epochs}"
     if not teacher.temperature > 0:  # also NaN

@@ -71,6 +71,8 @@ def _unused(config: Config) -> Iterator[str]:
         yield "teacher.weight is 0: only a model with a distillation loss of its own learns from the teacher"
     elif teacher.kind == "hard" and teacher.temperature != 1:
         yield "teacher.temperature is for soft labels, teacher.kind is hard"
+    if teacher.checkpoint and teacher.pretrained:  # a recipe's pretrained teacher gives way to one of the study's
+        yield "teacher.checkpoint and teacher.pretrained both name weights: those of teacher.checkpoint are taken"
     if teacher.epochs and (origin := "checkpoint" if teacher.checkpoint else "pretrained" * teacher.pretrained):
         yield f"teacher.epochs {teacher.epochs}: the weights of teacher.{origin} are trained further"
     if train.ema_warmup and not train.ema:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral, Real
+from types import UnionType
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 
@@ -19,6 +22,45 @@ def check_choices(init: Callable[..., Any], values: Mapping[str, Any]) -> None:
         near = difflib.get_close_matches(str(values[name]), choices, n=1, cutoff=0.5)
         meant = f"; did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"{name} must be one of {', '.join(choices)}, got {values[name]!r}{meant}")
+
+
+def plain(value: Any) -> Any:
+    """A number or list of numpy or torch as one of Python, in sequences too."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return type(value)(map(plain, value)) if type(value) in (list, tuple) else value
+
+
+def check_types(cls: type, values: Mapping[str, Any]) -> None:
+    """Raise ValueError if a field that ``cls`` annotates with numbers, flags or lists of them has another value."""
+    for name, hint in get_type_hints(cls).items():
+        kinds = _kinds(hint)
+        if kinds and not any(_is(values[name], kind) for kind in kinds):
+            expected = " or ".join(dict.fromkeys(_NAMES[kind] for kind in kinds if kind in _NAMES))
+            raise ValueError(f"{name} must be {expected}, got {values[name]!r}")
+
+
+_NAMES: dict[Any, str] = {
+    bool: "true or false", int: "a whole number", float: "a number",
+    Sequence[int]: "a list of whole numbers", Sequence[float]: "a list of numbers",
+}  # fmt: skip
+
+
+def _kinds(hint: Any) -> tuple[Any, ...]:
+    """The members of a hint that is made of `_NAMES` and None; else nothing."""
+    kinds = (hint,) if hint in _NAMES else get_args(hint) if get_origin(hint) is UnionType else ()
+    return kinds if all(kind in _NAMES or kind is type(None) for kind in kinds) else ()
+
+
+def _is(value: Any, kind: Any) -> bool:
+    if get_args(kind):
+        listed = isinstance(value, Sequence) and not isinstance(value, str)
+        return listed and all(_is(entry, get_args(kind)[0]) for entry in value)
+    if kind is bool or isinstance(value, bool):
+        return kind is bool and isinstance(value, Integral) and value in (0, 1)
+    if kind is float:
+        return isinstance(value, Real) and math.isfinite(value)
+    return isinstance(value, Integral if kind is int else kind)
 
 
 def check_positive(**values: float) -> None:

@@ -76,7 +76,8 @@ def pick(score_BM: Tensor, kept: int) -> tuple[Tensor, Tensor | None]:
     nearest_BT = (cumulative_BM1 - t_T).abs().argmin(1)
     stays_BM = torch.zeros_like(score_BM, dtype=torch.bool).scatter(1, nearest_BT, True)
     order_BM = stays_BM.int().argsort(dim=1, descending=True, stable=True)
-    counts = [min(kept, score_BM.shape[1])] if score_BM.is_meta else stays_BM.sum(1).tolist()
+    counts = [] if score_BM.is_meta else stays_BM.sum(1).tolist()
+    counts = counts or [min(kept, score_BM.shape[1])]
     alive_BK = None if min(counts) == max(counts) else stays_BM.gather(1, order_BM[:, : max(counts)])
     return order_BM[:, : max(counts)], alive_BK
 

@@ -22,8 +22,10 @@ def match_both_ways(attraction_BST: Tensor, back: int, r: int, places: Places) -
     order_BS = top_tokens(best_BS, S)
     gone_BE, left_BU = order_BS[:, : r - back], order_BS[:, r - back :].sort(1)[0]
     U = left_BU.shape[1]
-    best_BT, into_BT = attraction_BST[row_B1, left_BU].max(1)
-    order_BT = top_tokens(best_BT, T) if back else torch.arange(T, device=best_BT.device).expand(B, -1)
+    order_BT = into_BT = torch.arange(T, device=best_BS.device).expand(B, -1)
+    if back:  # without, all even tokens may be gone
+        best_BT, into_BT = attraction_BST[row_B1, left_BU].max(1)
+        order_BT = top_tokens(best_BT, T)
     # Of an odd token that goes: the place of its partner among the even; of one that stays: behind all even.
     rank_BT = inverse(order_BT)
     new_BT = P + torch.where(rank_BT < back, into_BT, rank_BT + (U - back))

@@ -39,6 +39,11 @@ class ToMe(Reducer):
     name: ClassVar[str] = "tome"
     counts_sizes: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        if isinstance(self.r, tuple) and len(self.r) == 2:
+            vars(self).update(zip(("r", "inflect"), self.r, strict=True))
+        super().__post_init__()
+
     def plan(self, patches: int, prefix: int, depth: int) -> Plan:
         plan = []
         for r in merge_schedule(self.r, self.inflect, depth):

@@ -13,7 +13,7 @@ from dynvit.reduction.block_parts import PostNormParts, PreNormParts
 from dynvit.reduction.cait_parts import CaitParts
 from dynvit.reduction.eva_parts import BeitParts, EvaParts, EvaPostNormParts
 
-PARTS: dict[type, tuple[tuple[type, ...], PreNormParts]] = {
+PARTS: dict[type[nn.Module], tuple[tuple[type[nn.Module], ...], PreNormParts]] = {
     Block: ((Attention,), PreNormParts()),
     ResPostBlock: ((Attention,), PostNormParts()),
     eva.EvaBlock: ((eva.EvaAttention, AttentionRope), EvaParts()),
@@ -25,11 +25,15 @@ PARTS: dict[type, tuple[tuple[type, ...], PreNormParts]] = {
 
 
 def parts_of(block: nn.Module) -> PreNormParts | None:
-    """None for a block of another kind."""
+    """None for a block of another kind, or with a forward pass of its own."""
     for kind, (attention, parts) in PARTS.items():
-        if isinstance(block, kind) and isinstance(getattr(block, "attn", None), attention):
+        if _runs_as(block, kind) and any(_runs_as(getattr(block, "attn", None), each) for each in attention):
             return parts
     return None
+
+
+def _runs_as(module: Any, kind: type[nn.Module]) -> bool:
+    return isinstance(module, kind) and type(module).forward is kind.forward and "forward" not in vars(module)
 
 
 def check_blocks(model: Any) -> None:
@@ -38,4 +42,6 @@ def check_blocks(model: Any) -> None:
         if parts_of(block) is None:
             attn = getattr(block, "attn", None)
             made_of = type(block).__name__ + (f" with {type(attn).__name__}" if attn is not None else "")
-            raise ValueError(f"block {i} is a {made_of}; tokens are reduced around the attention of a Block")
+            raise ValueError(
+                f"block {i} is a {made_of}; tokens are reduced around the attention of a Block with timm's own forward"
+            )

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from dynvit.layers.attention import project_output, split_qkv
 from dynvit.reduction.signals import Signals
@@ -105,6 +105,8 @@ def projected(attn: Any, x_BND: Tensor, first: int, last: int) -> tuple[Tensor, 
     if attn.qkv is None:
         layers = (attn.q_proj, attn.k_proj, attn.v_proj)
         return tuple(_for_all_heads(attn, layer(x_BND)) for layer in layers[first:last])
+    if type(attn.qkv) is not nn.Linear and getattr(attn, "q_bias", None) is None:  # its weight may not be all of it
+        return attn.qkv(x_BND).chunk(3, -1)[first:last]  # type: ignore[no-any-return]
     width = attn.qkv.weight.shape[0] // 3
     bias = (
         attn.qkv.bias if getattr(attn, "q_bias", None) is None else torch.cat((attn.q_bias, attn.k_bias, attn.v_bias))

@@ -32,17 +32,25 @@ def reduce(model: nn.Module, method: str = "pitome", target_gmacs: float | None 
     reducer = make_reducer(method, options)
     mixin = mixin_for(model)
     if mixin is None:
+        own = ", whose forward is not timm's" if isinstance(model, tuple(MIXINS)) else ""
         kinds = " or ".join(sorted(kind.__name__ for kind in MIXINS))
-        raise ValueError(f"{method} takes a timm {kinds}, not {type(model).__name__}")
+        raise ValueError(f"{method} takes a timm {kinds}, not {type(model).__name__}{own}")
     check_blocks(model)
     if target_gmacs is not None:
         options = options_at(target_gmacs, model, type(reducer), options, partial(reduce, method=method))
         return reduce(model, method, **options)
-    reduced = copy.copy(model)
-    # Own tables of modules, parameters and hooks, so that a new head or a hook on one is not one on the other.
-    reduced.__dict__ = {
-        name: copy.copy(value) if isinstance(value, dict | set) else value for name, value in vars(model).items()
-    }
+    reduced: Any = _sharing(model)
+    reduced.patch_embed = _sharing(reduced.patch_embed)  # it knows the image size, which `set_input_size` changes
     reduced.__class__ = reduced_class(mixin, type(model))
-    reduced.set_reducer(reducer)  # type: ignore[operator]
+    reduced.set_reducer(reducer)
     return reduced
+
+
+def _sharing(module: nn.Module) -> nn.Module:
+    """A module over the same weights, with own tables of modules, parameters and hooks, so that a new head or a hook
+    on one is not one on the other; not compiled, as what was compiled calls the given module."""
+    other = copy.copy(module)
+    other.__dict__ = {
+        name: copy.copy(value) if isinstance(value, dict | set) else value for name, value in vars(other).items()
+    }
+    return other

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from dynvit.layers.option_checks import check_choices
+from dynvit.layers.option_checks import check_choices, check_types, plain
 from dynvit.reduction.block_parts import PreNormParts, Where
 from dynvit.reduction.counts import Plan
 from dynvit.reduction.grouping import Grouping, Places, group_mean, select
@@ -77,7 +77,10 @@ class Reducer:
             REDUCERS[cls.name] = cls
 
     def __post_init__(self) -> None:
-        check_choices(type(self), {field.name: getattr(self, field.name) for field in fields(self)})
+        values = {field.name: plain(getattr(self, field.name)) for field in fields(self)}
+        vars(self).update(values)  # the dataclass is frozen
+        check_types(type(self), values)
+        check_choices(type(self), values)
 
     # ---- what a method defines
 

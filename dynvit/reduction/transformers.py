@@ -29,9 +29,19 @@ class ReducingViT(Reducing):
     def enter(self, images: Tensor) -> Stream:
         return Stream(self.norm_pre(self.patch_drop(self._pos_embed(self.patch_embed(images)))))  # type: ignore[attr-defined]
 
+    def check_reducer(self) -> None:
+        super().check_reducer()
+        by_size = self._pools_tokens() and (self.reducer.counts_sizes or not self.reducer.static)
+        if by_size and _has_own_head(type(self).__bases__[1]):
+            model = type(self).__name__.removeprefix("Reduced")
+            raise ValueError(f"{self.reducer.name} pools tokens by size; the forward_head of {model} is not timm's")
+
+    def _pools_tokens(self) -> bool:
+        return self.global_pool not in ("token", "max", "")  # type: ignore[attr-defined]
+
     def forward_head(self, x: Tensor, pre_logits: bool = False, size_BN: Tensor | None = None) -> Any:
         """With sizes, pooling over tokens becomes pooling over the patches that they represent."""
-        if size_BN is None or self.global_pool in ("token", "max", ""):  # type: ignore[attr-defined]
+        if size_BN is None or not self._pools_tokens():
             return super().forward_head(x, pre_logits)  # type: ignore[misc]
         y = self.head_drop(self._pool_by_size(x, size_BN))  # type: ignore[attr-defined]
         return y if pre_logits else self.head(y)  # type: ignore[attr-defined]
@@ -127,11 +137,18 @@ MIXINS: dict[type, type[Reducing]] = {
 """By class of timm's: what makes a model of it, or of a class that inherits its `forward_features`, reduce."""
 
 
+def _has_own_head(kind: type) -> bool:
+    timms = next(each for each in MIXINS if issubclass(kind, each))
+    return any(getattr(kind, name, None) is not getattr(timms, name, None) for name in ("forward_head", "pool"))
+
+
 def mixin_for(model: nn.Module) -> type[Reducing] | None:
-    """None for a model that cannot be reduced."""
-    own = getattr(type(model), "forward_features", None)
+    """None for a model that cannot be reduced: of another kind, or with a forward pass of its own."""
     for kind, mixin in MIXINS.items():
-        if isinstance(model, kind) and own is kind.forward_features:  # type: ignore[attr-defined]
+        if isinstance(model, kind) and all(
+            getattr(type(model), name) is getattr(kind, name) and name not in vars(model)
+            for name in ("forward", "forward_features")
+        ):
             return mixin
     return None
 

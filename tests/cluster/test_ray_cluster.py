@@ -260,6 +260,6 @@ def test_classify_on_two_nodes_has_the_curve_of_one_process(
     assert {name: state.status for name, state in watch.poll().items()} == {"one": "done", "two": "done"}
     assert "batch of 16 torch.float64" in log(store, "two")
     assert apart(curve(store, "one"), curve(store, "two")) < 1e-6
-    until("the jobs to end", lambda: loop._poll() or not loop._handles, 120)
+    until("the jobs to end", lambda: loop._jobs.poll(loop._total_attempts, False) or not loop._jobs.handles, 120)
     table = visit._ray.util.placement_group_table
     until("their room to be given back", lambda: {group["state"] for group in table().values()} == {"REMOVED"}, 120)

@@ -86,3 +86,8 @@ def test_published_schedules_fit_their_images_and_scale_to_others(name):
 def test_wrong_options_say_so(options, words):
     with pytest.raises(ValueError, match=words):
         dynvit.reduce(trunk(), "diffrate", **options)
+
+
+def test_ats_takes_a_batch_without_images_as_the_trunk_does():
+    with torch.no_grad():
+        assert dynvit.reduce(trunk(), "ats")(images(2)[:0]).shape == trunk()(images(2)[:0]).shape

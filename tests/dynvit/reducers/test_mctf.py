@@ -135,3 +135,11 @@ def test_every_form_works_on_its_own_image_and_merges_like_tokens_without_a_trac
         flat = torch.ones(2, 3, 32, 32, dtype=torch.float64)
         assert parity.largest_difference(model(flat), trunk(flat)) < 1e-10
         assert not torch.allclose(model(images()), trunk(images()))
+
+
+def test_all_even_tokens_can_go_in_one_direction():
+    model = dynvit.reduce(small("vit_small_patch16_224"), "mctf", r=16, layers=(1, 2, 3), bidirection=False)
+    assert model.plan(64)[3] == 16
+    with torch.no_grad(), dynvit.trace_tokens(model) as trace:
+        assert model(images()).isfinite().all()
+    assert trace.active[3].sum(1).eq(32).all() and model.sources.sizes[:, 1:].sum(1).eq(64).all()

@@ -246,7 +246,7 @@ def test_schedules(schedule, rates):
         ({"train": Train(warmup_epochs=9, epochs=3)}, ValueError, "warmup_epochs 9 is more than train.epochs 3"),
         ({"data": Data(limit=20)}, ValueError, "20 training images, fewer than one batch of 32"),
         ({"model": {}}, ValueError, "model needs a name"),
-        ({"model": {"name": "no_such_model"}}, RuntimeError, "no_such_model"),
+        ({"model": {"name": "no_such_model"}}, ValueError, "no model no_such_model"),
     ],
 )
 def test_wrong_configs(changes, error, message):

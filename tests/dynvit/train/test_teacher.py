@@ -285,8 +285,9 @@ def test_what_nothing_reads_is_said(said):
     assert said in text
 
 
-def test_weights_of_two_origins_are_refused():
-    with pytest.raises(ValueError, match=r"teacher\.checkpoint and teacher\.pretrained both name"):
-        replaced(config(), "teacher", checkpoint="a.pt", pretrained=True)
+def test_of_weights_of_two_origins_it_is_said_which_are_taken():
+    """A recipe may name a pretrained teacher, and the study a trial instead."""
+    both = replaced(config(), "teacher", model={"name": "deit_tiny_patch16_224"}, checkpoint="a.pt", pretrained=True)
+    assert any("those of teacher.checkpoint are taken" in text for text in warnings(both))
     with pytest.raises(ValueError, match=r"teacher\.epochs must be >= 0"):
         replaced(config(), "teacher", epochs=-1)

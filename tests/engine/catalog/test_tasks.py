@@ -126,8 +126,8 @@ def _types(config: type, prefix: str = "") -> dict[str, str]:
 
 def _models(config: type, prefix: str = "") -> Iterator[tuple[str, tuple[str, ...]]]:
     for key, (field, kind) in fields(config).items():
-        if field.metadata.get("kind") == "model":
-            yield prefix + key, field.metadata["given"]
+        if field.metadata.get("kind") in ("model", "reducer"):
+            yield prefix + key, field.metadata.get("given", ())
         elif dataclasses.is_dataclass(kind):
             yield from _models(kind, f"{prefix}{key}.")  # type: ignore[arg-type]
 

@@ -1,0 +1,35 @@
+"""Options of the wrong type are refused when the method is made; numbers of numpy are numbers."""
+
+import numpy as np
+import pytest
+
+import dynvit
+from dynvit.reduction.reducer import make_reducer
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "words"),
+    [
+        ("topk", {"keep": "0.7"}, "keep must be a number or a list of numbers, got '0.7'"),
+        ("topk", {"keep": True}, "keep must be a number or a list of numbers, got True"),
+        ("topk", {"locations": 2}, "locations must be a list of whole numbers, got 2"),
+        ("topk", {"locations": (1.0, 2.0)}, "locations must be a list of whole numbers"),
+        ("tome", {"r": 2.5}, "r must be a whole number or a list of whole numbers, got 2.5"),
+        ("tome", {"proportional": "false"}, "proportional must be true or false, got 'false'"),
+        ("mctf", {"bidirection": "no"}, "bidirection must be true or false, got 'no'"),
+        ("pitome", {"margin": float("nan")}, "margin must be a number, got nan"),
+        ("diffrate", {"prune": [10.5] * 6}, "prune must be a list of whole numbers"),
+        ("kmedoids", {"rounds": 2.5}, "rounds must be a whole number, got 2.5"),
+        ("random", {"seed": None}, "seed must be a whole number, got None"),
+    ],
+)
+def test_wrong_types_say_so(small_trunk, method, options, words):
+    with pytest.raises(ValueError, match=words):
+        dynvit.reduce(small_trunk, method, **options)
+
+
+def test_numbers_of_numpy_are_numbers():
+    reducer = make_reducer("topk", {"keep": np.array([40, 20]), "locations": [np.int64(1), np.int64(2)]})
+    assert reducer == make_reducer("topk", {"keep": [40, 20], "locations": [1, 2]})
+    assert make_reducer("topk", {"keep": np.float64(0.5)}).plan(64, 1, 4) == (None, 32, 16, 8)
+    assert make_reducer("tome", {"r": (np.int64(8), -0.5)}) == make_reducer("tome", {"r": 8, "inflect": -0.5})
