@@ -49,7 +49,7 @@ def draw(spec: Scatter, names: Names) -> tuple[Figure, str]:
     ax.set_xlabel(axis_label(names, spec.x, ux))
     ax.set_ylabel(axis_label(names, spec.y, uy))
     named = [plain(f"{names.part(point.arm.part)}, {names.arm(point.arm)}") for point in best]
-    _legend(figure, ax, named, spec.width)
+    _legend(figure, ax, named, spec.width, any(point.arm.baseline for point in points))
     words = "; ".join(f"{name} ({p.x.mean:.3g} {ux}, {p.y.mean:.2f} {uy})" for name, p in zip(named, best, strict=True))
     title = f"Scatter of {names.metric(spec.y).label} against {names.metric(spec.x).label}, {len(points)} arms"
     return figure, f"{title}." + (f" Pareto front: {words}." if best else "")
@@ -105,11 +105,11 @@ def _limits(ax: Axes, points: list[Point]) -> None:
     ax.set_ylim(min(ys) - 0.08 * room, max(ys) + 0.2 * room)
 
 
-def _legend(figure: Figure, ax: Axes, named: list[str], width: str) -> None:
+def _legend(figure: Figure, ax: Axes, named: list[str], width: str, filled: bool) -> None:
     """Draw the parts above, and the names of the numbered points to the right or below, not on the points."""
     one = width == "one"
     full = Line2D([], [], marker="o", color=style.GRAY, linestyle="none", markersize=6.5, label="filled: baseline")
-    handles = [*ax.get_legend_handles_labels()[0], full]
+    handles = [*ax.get_legend_handles_labels()[0], *([full] if filled else [])]
     figure.legend(handles=handles, loc="outside upper center", ncols=2 if one else 4, columnspacing=1.5)
     if named:
         figure.legend(
