@@ -93,12 +93,13 @@ def read(folder: TrialFolder, plan: PlanFile, curves: Curves | None = None) -> R
 
 
 def ordered(plan: PlanFile) -> list[PlannedTrial]:
-    """Sort trials by the plan's order of parts and arms, then by seed."""
+    """Sort trials by the plan's order of parts and arms; the seeds of an arm as the looks take them: those of the
+    study's list, then further ones."""
     parts = {part.name: i for i, part in enumerate(plan.parts)}
     arms: dict[tuple[str, str], int] = {}
     for t in plan.trials:
         arms.setdefault((t.part, t.arm), len(arms))
-    return sorted(plan.trials, key=lambda t: (parts.get(t.part, len(parts)), arms[t.part, t.arm], t.seed))
+    return sorted(plan.trials, key=lambda t: (parts.get(t.part, len(parts)), arms[t.part, t.arm]))
 
 
 def rows(plan: PlanFile, readings: dict[str, Reading]) -> list[Row]:

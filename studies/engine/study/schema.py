@@ -59,6 +59,15 @@ class PartSpec:
 
 
 @dataclass(frozen=True)
+class DecideSpec:
+    """A scale's entry replaces the study's key by key."""
+
+    looks: list[int] | None = None
+    error: float | None = None
+    max_hours: float | None = None
+
+
+@dataclass(frozen=True)
 class ScalePartSpec:
     """Besides these, a scale's entry for a part holds settings."""
 
@@ -70,6 +79,7 @@ class ScaleSpec:
     """Besides these, a scale holds settings."""
 
     seeds: list[int] | None = None
+    decide: Settings = field(default_factory=dict)
     resources: Settings = field(default_factory=dict)
     parts: dict[str, Settings] = field(default_factory=dict)
     axes: dict[str, LevelsSpec] = field(default_factory=dict)
@@ -84,6 +94,7 @@ class StudyFile(PartSpec):
     title: str = ""
     task: str = ""
     seeds: list[int] = field(default_factory=list)
+    decide: Settings = field(default_factory=dict)
     scales: dict[str, Settings] = field(default_factory=dict)
     default_scale: str = ""
     parts: dict[str, PartSpec] = field(default_factory=dict)
