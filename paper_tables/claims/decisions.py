@@ -1,0 +1,127 @@
+"""By which interval a condition is judged, and the verdicts that stay: ``decisions.json`` of a study's folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as declared
+
+from paper_tables.core.errors import file_error
+from paper_tables.core.files import write_atomic
+from paper_tables.core.sequential import nominal_error
+from paper_tables.data.design import Decide
+from paper_tables.schema.claims import Claim, Condition
+
+FILE = "decisions.json"
+WORDS = {"text", "paper", "where", "other_paper", "published", "reconstructed", "note", "scales_reason", "not_testable"}
+WORDS_OF_CONDITION = {"label", "digits", "reason", "scales_reason"}
+"""What a claim says beside its rule."""
+
+
+@declared(frozen=True)
+class Decision:
+    """What a look found for a condition; `condition` counts from 0, `look` from 1."""
+
+    claim: str
+    condition: int
+    look: int
+    n: int
+    estimate: float | None
+    low: float | None
+    high: float | None
+    verdict: Literal["reproduced", "contradicted", "by construction", "undecided", "futile"]
+    level: float
+    rule: str
+    trials: tuple[str, ...]
+
+    @property
+    def final(self) -> bool:
+        return self.verdict not in ("undecided", "futile")
+
+
+@declared(frozen=True)
+class Decisions:
+    """All looks of a study, oldest first."""
+
+    history: tuple[Decision, ...] = ()
+    version: Literal[1] = 1
+
+    def of(self, claim: str, condition: int, rule: str) -> list[Decision]:
+        """Return the looks at a condition under this rule."""
+        return [d for d in self.history if (d.claim, d.condition, d.rule) == (claim, condition, rule)]
+
+
+_DECISIONS = TypeAdapter(Decisions)
+
+
+def read_decisions(folder: Path) -> Decisions:
+    """Return the record of a study's folder, empty where there is none. Raises TableError if it is damaged."""
+    path = folder / FILE
+    try:
+        return _DECISIONS.validate_json(path.read_bytes()) if path.is_file() else Decisions()
+    except (OSError, ValidationError) as error:
+        raise file_error(path, "is damaged: restore it, or remove it to have the claims judged again") from error
+
+
+def write_decisions(folder: Path, decisions: Decisions) -> None:
+    write_atomic(folder / FILE, _DECISIONS.dump_json(decisions, indent=1) + b"\n")
+
+
+def rule_digest(claim: Claim, decide: Decide) -> str:
+    """Return 12 hex digits of all that decides the claim's verdict: arms, metrics, bounds, margins, looks, error."""
+    rule = claim.model_dump(mode="json", exclude_defaults=True, exclude={*WORDS, "conditions"})
+    conditions = [c.model_dump(mode="json", exclude_defaults=True, exclude=WORDS_OF_CONDITION) for c in claim.conditions]
+    text = json.dumps([rule, conditions, decide.looks, decide.error], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """How a condition is judged: error of its interval, at which look; `sequence`: between looks, by the interval
+    that holds at every n; `frozen`: the verdict that stands already."""
+
+    error: float
+    look: str = ""
+    sequence: bool = False
+    frozen: Decision | None = None
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class Docket:
+    """A claim with what was decided about it before."""
+
+    claim: Claim
+    decisions: Decisions
+
+    def ruling(self, condition: Condition, index: int | None, seeds: int, decide: Decide | None) -> Ruling:
+        """`index`: the condition's, None for a control; `seeds`: trials of its arms that have ended, in pairs."""
+        if decide is None:
+            return Ruling((1 - condition.interval) / self.shares)
+        error, rule, looks = decide.error / self.shares, rule_digest(self.claim, decide), decide.looks
+        remark = self._changed(decide, rule, seeds)
+        before = [] if index is None else [d for d in self.decisions.of(self.claim.name, index, rule) if d.final]
+        if before:
+            first = before[0]
+            return Ruling(first.level, f"look {first.look} of {len(looks)}", frozen=first, remark=remark)
+        if seeds in looks:
+            return Ruling(nominal_error(looks, error), f"look {looks.index(seeds) + 1} of {len(looks)}", remark=remark)
+        return Ruling(error, f"no look at n = {seeds}", sequence=True, remark=remark)
+
+    @property
+    def shares(self) -> int:
+        """Conditions among which the error is divided: of "any" of them, each is a chance to be wrong."""
+        sampled = sum(random(self.claim.whole(condition)) for condition in self.claim.conditions)
+        return max(1, sampled) if self.claim.need == "any" else 1
+
+    def _changed(self, decide: Decide, rule: str, seeds: int) -> str:
+        if decide.rules.get(self.claim.name, rule) == rule:
+            return ""
+        changed = decide.changed.get(self.claim.name)
+        return f"rule changed after n = {changed.n if changed and changed.digest == rule else seeds}"
