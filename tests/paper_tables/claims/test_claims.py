@@ -13,7 +13,8 @@ import synthetic_frame
 from scipy import stats as scipy_stats
 
 from paper_tables import build
-from paper_tables.claims.judge import ClaimResult, combine_verdicts, judge_claim
+from paper_tables.claims.judge import judge_claim
+from paper_tables.claims.verdicts import ClaimResult, combine_verdicts
 from paper_tables.core.errors import TableError
 from paper_tables.core.statistics import welch
 from paper_tables.core.yaml_loader import load_yaml
@@ -52,17 +53,17 @@ TWO_MORE = library([72.0, 72.2, 71.9], [70.0, 70.1, 70.0])  # differences 2.0, 2
     ("rule", "verdict"),
     [
         ({"about": 2, "tolerance": 1}, "reproduced"),
-        ({"about": 2, "tolerance": 0.1}, "inconclusive"),
+        ({"about": 2, "tolerance": 0.1}, "undecided"),
         ({"about": 4, "tolerance": 1}, "contradicted"),
         ({"at_least": 1.5}, "reproduced"),
-        ({"at_least": 2}, "inconclusive"),
+        ({"at_least": 2}, "undecided"),
         ({"at_least": 2, "tolerance": 0.3}, "reproduced"),
         ({"at_least": 2.5}, "contradicted"),
         ({"at_most": 2.5}, "reproduced"),
         ({"at_most": 1.5}, "contradicted"),
         ({"between": [1, 3]}, "reproduced"),
         ({"between": [3, 4]}, "contradicted"),
-        ({"between": [2, 4]}, "inconclusive"),
+        ({"between": [2, 4]}, "undecided"),
     ],
 )
 def test_the_interval_against_the_bound(rule: dict[str, Any], verdict: str) -> None:
@@ -92,13 +93,13 @@ def test_ratio_and_saving_by_logarithms() -> None:
 
 
 @pytest.mark.parametrize(("compare", "of", "against"), [("ratio", A, B), ("saving", A, B), ("saving", B, A)])
-@pytest.mark.parametrize("exact", [True, None])
+@pytest.mark.parametrize("kind", ["counted", None])
 def test_a_ratio_beyond_all_numbers_decides_nothing_or_is_judged(
-    compare: str, of: Any, against: Any, exact: bool | None
+    compare: str, of: Any, against: Any, kind: str | None
 ) -> None:
     lib = library([1e300, 2e300, 3e300], [1e-300, 1e-300, 1e-300], "speed")
-    tested = one(lib, metric="speed", of=of, against=against, compare=compare, at_least=2, exact=exact).tested[0]
-    assert tested.verdict in ("inconclusive", "reproduced")
+    tested = one(lib, metric="speed", of=of, against=against, compare=compare, at_least=2, kind=kind).tested[0]
+    assert tested.verdict in ("undecided", "reproduced")
     assert tested.estimate is None or math.isfinite(tested.estimate)
 
 
@@ -109,17 +110,17 @@ def test_a_value_by_itself() -> None:
 def test_few_seeds_decide_nothing_but_what_is_counted() -> None:
     two = library([72.0, 72.2], [70.0, 70.1])
     tested = one(two, at_least=0).tested[0]
-    assert (tested.verdict, tested.reason) == ("inconclusive", "n = 2: no interval below 3")
+    assert (tested.verdict, tested.reason) == ("undecided", "n = 2: no interval below 3")
     assert tested.estimate == pytest.approx(2.05)
     counted = library([4.8], [22.0], "params_m")
     assert one(counted, metric="params_m", compare="saving", at_least=70).verdict == "reproduced"
     assert one(counted, metric="params_m", compare="saving", at_least=80).verdict == "contradicted"
-    assert one(two, at_least=0, exact=True).verdict == "reproduced"
+    assert one(two, at_least=0, kind="counted").verdict == "reproduced"
 
 
 def test_equal_differences_are_no_certainty() -> None:
     tested = one(library([72.0, 73.0, 74.0], [70.0, 71.0, 72.0]), at_least=0).tested[0]
-    assert (tested.verdict, tested.reason) == ("inconclusive", "no spread to judge by")
+    assert (tested.verdict, tested.reason) == ("undecided", "no spread to judge by")
 
 
 def test_without_common_seeds_unpaired() -> None:
@@ -139,7 +140,7 @@ def test_not_run_says_why() -> None:
         "no finite top5 in p a": one(lib, metric="top5", against=(), at_least=0),
         "study other has no results": one(lib, of={"study": "other", "arm": "a"}, against=(), at_least=0),
         "no such arm in these results": one(lib, of={"arm": "c"}, against=(), at_least=0),
-        "can be tested at scale gpu or imagenet": judge_claim(
+        "can be decided at scale gpu or imagenet": judge_claim(
             claim({"at_least": 0, "against": ()}, scales=["gpu", "imagenet"]), lib
         ),
     }
@@ -158,12 +159,21 @@ def test_not_finite_and_not_positive() -> None:
     ("verdicts", "every", "some"),
     [
         (["reproduced", "reproduced"], "reproduced", "reproduced"),
-        (["reproduced", "contradicted"], "contradicted", "reproduced"),
-        (["reproduced", "not run"], "not run", "reproduced"),
-        (["inconclusive", "not run"], "not run", "inconclusive"),
-        (["contradicted", "not run"], "contradicted", "inconclusive"),
+        (["reproduced", "contradicted"], "partly reproduced", "reproduced"),
+        (["reproduced", "contradicted", "undecided"], "partly reproduced", "reproduced"),
+        (["reproduced", "not run"], "partly reproduced", "reproduced"),
+        (["reproduced", "undecided", "not run"], "undecided", "reproduced"),
+        (["reproduced", "undecided"], "undecided", "reproduced"),
+        (["undecided", "not run"], "undecided", "undecided"),
+        (["contradicted", "undecided"], "contradicted", "undecided"),
+        (["contradicted", "not run"], "contradicted", "not run"),
         (["contradicted", "contradicted"], "contradicted", "contradicted"),
-        (["reproduced", "inconclusive"], "inconclusive", "reproduced"),
+        (["by construction", "by construction"], "by construction", "by construction"),
+        (["by construction", "reproduced"], "reproduced", "reproduced"),
+        (["by construction", "contradicted"], "contradicted", "by construction"),
+        (["by construction", "not run"], "not run", "by construction"),
+        (["not testable", "contradicted"], "contradicted", "contradicted"),
+        (["not testable", "not run"], "not run", "not run"),
     ],
 )
 def test_all_or_any(verdicts: list[Any], every: str, some: str) -> None:
