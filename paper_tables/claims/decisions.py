@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as declared
 
 from paper_tables.core.errors import file_error
@@ -17,6 +16,7 @@ from paper_tables.core.files import write_atomic
 from paper_tables.core.sequential import nominal_error
 from paper_tables.data.design import Decide
 from paper_tables.schema.claims import Claim, Condition
+from paper_tables.tables.labels import COUNTED_METRICS
 
 FILE = "decisions.json"
 WORDS = {"text", "paper", "where", "other_paper", "published", "reconstructed", "note", "scales_reason", "not_testable"}
@@ -76,7 +76,9 @@ def write_decisions(folder: Path, decisions: Decisions) -> None:
 def rule_digest(claim: Claim, decide: Decide) -> str:
     """Return 12 hex digits of all that decides the claim's verdict: arms, metrics, bounds, margins, looks, error."""
     rule = claim.model_dump(mode="json", exclude_defaults=True, exclude={*WORDS, "conditions"})
-    conditions = [c.model_dump(mode="json", exclude_defaults=True, exclude=WORDS_OF_CONDITION) for c in claim.conditions]
+    conditions = [
+        c.model_dump(mode="json", exclude_defaults=True, exclude=WORDS_OF_CONDITION) for c in claim.conditions
+    ]
     text = json.dumps([rule, conditions, decide.looks, decide.error], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -117,11 +119,17 @@ class Docket:
     @property
     def shares(self) -> int:
         """Conditions among which the error is divided: of "any" of them, each is a chance to be wrong."""
-        sampled = sum(random(self.claim.whole(condition)) for condition in self.claim.conditions)
-        return max(1, sampled) if self.claim.need == "any" else 1
+        differing = sum(not exact(self.claim.whole(condition)) for condition in self.claim.conditions)
+        return max(1, differing) if self.claim.need == "any" else 1
 
     def _changed(self, decide: Decide, rule: str, seeds: int) -> str:
         if decide.rules.get(self.claim.name, rule) == rule:
             return ""
         changed = decide.changed.get(self.claim.name)
         return f"rule changed after n = {changed.n if changed and changed.digest == rule else seeds}"
+
+
+def exact(condition: Condition, metric: str = "") -> bool:
+    """Return whether one trial decides: counted or shown by a test, equal in all seeds. `metric`: the one found."""
+    taken = (metric,) if metric else condition.metric or ()
+    return condition.kind in ("counted", "structural") or any(name in COUNTED_METRICS for name in taken)

@@ -17,6 +17,8 @@ from scipy.special import stdtr, stdtrit
 DRAWS = 1_000_000
 """Simulated experiments behind a nominal level, whose standard error is 0.3 % of it."""
 POWER_DRAWS = 20_000
+PREDICTED = 4_000
+"""Continuations of a condition's values that are simulated to see whether more seeds are worth it."""
 SEED = 2310
 MOST_SEEDS = 100_000
 """More are not asked for."""
@@ -105,11 +107,11 @@ def chance_of_decision(
     spread is taken into account, which a plug-in of the SD would not.
     """
     rng = np.random.default_rng(SEED)
-    sigma = sd * np.sqrt((n - 1) / rng.chisquare(n - 1, POWER_DRAWS))
-    centre = mean + sigma * rng.standard_normal(POWER_DRAWS) / math.sqrt(n)
-    start = (n, np.full(POWER_DRAWS, mean), np.full(POWER_DRAWS, (n - 1) * sd**2))
-    decided = np.zeros(POWER_DRAWS, bool)
-    for count, means, sds in _walk(later, rng, POWER_DRAWS, start, centre, sigma):
+    sigma = sd * np.sqrt((n - 1) / rng.chisquare(n - 1, PREDICTED))
+    centre = mean + sigma * rng.standard_normal(PREDICTED) / math.sqrt(n)
+    start = (n, np.full(PREDICTED, mean), np.full(PREDICTED, (n - 1) * sd**2))
+    decided = np.zeros(PREDICTED, bool)
+    for count, means, sds in _walk(later, rng, PREDICTED, start, centre, sigma):
         width = half_width(count, 1.0, level) * sds
         low, high = means - width, means + width
         decided |= (low >= region[0]) & (high <= region[1]) | (high < region[0]) | (low > region[1])

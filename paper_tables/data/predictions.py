@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
 from scipy.special import stdtrit
 
 from paper_tables.core.statistics import MIN_SEEDS, mcnemar
