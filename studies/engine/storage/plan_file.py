@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
@@ -73,9 +72,9 @@ class PlannedDecide:
     error: float
     max_hours: float | None = None
     rules: dict[str, str] = field(default_factory=dict)
-    """By claim, as they were before the first trial, or when the claim was added."""
+    """By claim, as they were before the first trial."""
     changed: dict[str, ChangedRule] = field(default_factory=dict)
-    """Claims whose rule is another one today, or was not there before the first trial."""
+    """By claim, the rules of today that are others or were not there before the first trial."""
 
 
 @dataclass(frozen=True)
@@ -188,11 +187,18 @@ def read_plan(folder: Path) -> PlanFile:
     )
 
 
+def find_plan(folder: Path) -> PlanFile | None:
+    """Return a study folder's plan, None where there is none that can be read."""
+    try:
+        return read_plan(folder)
+    except (FileNotFoundError, DamagedFile):
+        return None
+
+
 def further_seeds(folder: Path) -> dict[tuple[str, str], set[int]]:
     """Return by part and arm the seeds beyond the study's list that a study folder's plan has."""
     found: dict[tuple[str, str], set[int]] = {}
-    with contextlib.suppress(FileNotFoundError, DamagedFile):
-        plan = read_plan(folder)
+    if plan := find_plan(folder):
         for trial in plan.trials:
             if trial.seed in plan.further_seeds:
                 found.setdefault((trial.part, trial.arm), set()).add(trial.seed)

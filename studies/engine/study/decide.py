@@ -9,7 +9,6 @@ from typing import Any
 
 from studies.engine.study.design import MOST_SEEDS
 from studies.engine.study.parts import KeyPath
-from studies.engine.study.schema import DecideSpec
 
 FIRST_LOOK = 3
 """Fewer seeds give no interval worth a verdict."""
@@ -21,12 +20,12 @@ Report = Callable[[KeyPath, str], None]
 
 @dataclass(frozen=True)
 class Decide:
-    looks: tuple[int, ...]
+    looks: tuple[int, ...] = ()
     """Numbers of seeds of each arm, increasing."""
     error: float = 0.05
     """The largest probability of a wrong verdict, over all looks together."""
     max_hours: float | None = None
-    """Of computing, over all trials of the looks; no look begins that would exceed it. None: no limit."""
+    """Of computing, over all trials of the study; no look begins that would exceed it. None: no limit."""
 
 
 def merge(
@@ -35,22 +34,23 @@ def merge(
     """Return what a scale decides by: the study's `decide`, replaced key by key by its own; None where neither is."""
     found: dict[str, Any] = {}
     for given, place in ((whole, ("decide",)), (scale, path)):
-        spec = coerce(DecideSpec, given, place) or DecideSpec()
-        found |= {key: value for key, value in vars(spec).items() if value is not None}
-        check(spec, report, place)
+        spec = coerce(Decide, given, place) or Decide()
+        own: dict[str, Any] = {key: value for key, value in vars(spec).items() if key in given}
+        if given.get("looks") and not own["looks"]:
+            del own["looks"]  # not a list of numbers, as was reported
+        check(own, report, place)
+        found |= own
     if not whole and not scale:
         return None
-    if not found.get("looks"):
-        if "looks" not in {**whole, **scale}:
-            report(path if scale else ("decide",), "looks is missing: numbers of seeds, for example [3, 5, 8, 12, 20]")
-        return None
-    return Decide(tuple(found.pop("looks")), **found)
+    if "looks" not in {**whole, **scale}:
+        report(path if scale else ("decide",), "looks is missing: numbers of seeds, for example [3, 5, 8, 12, 20]")
+    return Decide(**found)
 
 
-def check(spec: DecideSpec, report: Report, path: KeyPath) -> None:
+def check(given: Mapping[str, Any], report: Report, path: KeyPath) -> None:
     """Report numbers that are impossible."""
-    looks = spec.looks or []
-    if spec.looks == []:
+    looks, error, hours = given.get("looks") or (), given.get("error"), given.get("max_hours")
+    if given.get("looks") == ():
         report((*path, "looks"), "no looks")
     for i, look in enumerate(looks):
         if look < FIRST_LOOK:
@@ -59,13 +59,13 @@ def check(spec: DecideSpec, report: Report, path: KeyPath) -> None:
             report((*path, "looks", i), f"{look} seeds, at most {MOST_SEEDS}")
         elif i and look <= looks[i - 1]:
             report((*path, "looks", i), f"{look} after {looks[i - 1]}: looks are increasing numbers of seeds")
-    if spec.error is not None and not 0 < spec.error < 0.5:
-        report((*path, "error"), f"{spec.error:g} is not between 0 and 0.5")
-    if spec.max_hours is not None and spec.max_hours <= 0:
-        report((*path, "max_hours"), f"{spec.max_hours:g} is too little")
+    if error is not None and not 0 < error < 0.5:
+        report((*path, "error"), f"{error:g} is not between 0 and 0.5")
+    if hours is not None and hours <= 0:
+        report((*path, "max_hours"), f"{hours:g} is too little")
 
 
 def look_seeds(seeds: Sequence[int], n: int) -> tuple[int, ...]:
-    """Return the seeds of a look at n: the study's own, continued by the smallest unused whole numbers."""
+    """Return the seeds of a look at n: the study's own, ascending, continued by the smallest unused whole numbers."""
     further = (seed for seed in count() if seed not in seeds)
-    return (*seeds[:n], *(next(further) for _ in range(n - len(seeds))))
+    return (*sorted(seeds)[:n], *(next(further) for _ in range(n - len(seeds))))

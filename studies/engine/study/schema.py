@@ -59,15 +59,6 @@ class PartSpec:
 
 
 @dataclass(frozen=True)
-class DecideSpec:
-    """A scale's entry replaces the study's key by key."""
-
-    looks: list[int] | None = None
-    error: float | None = None
-    max_hours: float | None = None
-
-
-@dataclass(frozen=True)
 class ScalePartSpec:
     """Besides these, a scale's entry for a part holds settings."""
 
