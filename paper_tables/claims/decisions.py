@@ -14,7 +14,9 @@ from pydantic.dataclasses import dataclass as declared
 from paper_tables.core.errors import file_error
 from paper_tables.core.files import write_atomic
 from paper_tables.core.sequential import nominal_error
+from paper_tables.core.statistics import MIN_SEEDS
 from paper_tables.data.design import Decide
+from paper_tables.data.other_studies import SelectedArm
 from paper_tables.schema.claims import Claim, Condition
 from paper_tables.tables.labels import COUNTED_METRICS
 
@@ -22,6 +24,10 @@ FILE = "decisions.json"
 WORDS = {"text", "paper", "where", "other_paper", "published", "reconstructed", "note", "scales_reason", "not_testable"}
 WORDS_OF_CONDITION = {"label", "digits", "reason", "scales_reason"}
 """What a claim says beside its rule."""
+
+
+Finding = Literal["reproduced", "contradicted", "by construction", "undecided", "futile", "lost"]
+"""Of a look; the first three stand."""
 
 
 @declared(frozen=True)
@@ -35,14 +41,17 @@ class Decision:
     estimate: float | None
     low: float | None
     high: float | None
-    verdict: Literal["reproduced", "contradicted", "by construction", "undecided", "futile"]
+    verdict: Finding
     level: float
     rule: str
     trials: tuple[str, ...]
 
     @property
-    def final(self) -> bool:
-        return self.verdict not in ("undecided", "futile")
+    def standing(self) -> Literal["reproduced", "contradicted", "by construction"] | None:
+        """The verdict that later frames do not change."""
+        if self.verdict == "undecided" or self.verdict == "futile" or self.verdict == "lost":
+            return None
+        return self.verdict
 
 
 @declared(frozen=True)
@@ -51,6 +60,10 @@ class Decisions:
 
     history: tuple[Decision, ...] = ()
     version: Literal[1] = 1
+
+    def frozen(self, claim: str, condition: int, rule: str) -> Decision | None:
+        """Return the first decision of a condition under this rule."""
+        return next((look for look in self.of(claim, condition, rule) if look.standing), None)
 
     def of(self, claim: str, condition: int, rule: str) -> list[Decision]:
         """Return the looks at a condition under this rule."""
@@ -85,14 +98,14 @@ def rule_digest(claim: Claim, decide: Decide) -> str:
 
 @dataclass(frozen=True)
 class Ruling:
-    """How a condition is judged: error of its interval, at which look; `sequence`: between looks, by the interval
-    that holds at every n; `frozen`: the verdict that stands already."""
+    """How a condition is judged: error of its interval, at which look; `sequence`: by the interval that holds at
+    every n, between looks; `frozen`: the decision that stands already."""
 
-    error: float
+    error: float = 0.05
     look: str = ""
     sequence: bool = False
     frozen: Decision | None = None
-    remark: str = ""
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -102,31 +115,39 @@ class Docket:
     claim: Claim
     decisions: Decisions
 
-    def ruling(self, condition: Condition, index: int | None, seeds: int, decide: Decide | None) -> Ruling:
-        """`index`: the condition's, None for a control; `seeds`: trials of its arms that have ended, in pairs."""
+    def ruling(self, index: int | None, condition: Condition, sides: list[SelectedArm]) -> Ruling:
+        """`index`: the condition's in its claim, None for a control; `sides`: its arms."""
+        decide, share = sides[0].frame.metadata.decide, self.error_share
         if decide is None:
-            return Ruling((1 - condition.interval) / self.shares)
-        error, rule, looks = decide.error / self.shares, rule_digest(self.claim, decide), decide.looks
-        remark = self._changed(decide, rule, seeds)
-        before = [] if index is None else [d for d in self.decisions.of(self.claim.name, index, rule) if d.final]
-        if before:
-            first = before[0]
-            return Ruling(first.level, f"look {first.look} of {len(looks)}", frozen=first, remark=remark)
+            return Ruling((1 - condition.interval) * share)
+        looks, seeds, rule = decide.looks, _seeds(sides), rule_digest(self.claim, decide)
+        remarks = self._changed(decide, rule, seeds)
+        if index is not None and (frozen := self.decisions.frozen(self.claim.name, index, rule)):
+            return Ruling(frozen.level, f"look {frozen.look} of {len(looks)}", frozen=frozen, remarks=remarks)
         if seeds in looks:
-            return Ruling(nominal_error(looks, error), f"look {looks.index(seeds) + 1} of {len(looks)}", remark=remark)
-        return Ruling(error, f"no look at n = {seeds}", sequence=True, remark=remark)
+            look = f"look {looks.index(seeds) + 1} of {len(looks)}"
+            return Ruling(nominal_error(looks, decide.error * share), look, remarks=remarks)
+        between = f"n = {seeds} is no look: the interval is one that holds at every n"
+        return Ruling(decide.error * share, sequence=True, remarks=(*remarks, between))
 
     @property
-    def shares(self) -> int:
-        """Conditions among which the error is divided: of "any" of them, each is a chance to be wrong."""
+    def error_share(self) -> float:
+        """The part of the error that each condition gets: of "any" of them, each is a chance to be wrong."""
         differing = sum(not exact(self.claim.whole(condition)) for condition in self.claim.conditions)
-        return max(1, differing) if self.claim.need == "any" else 1
+        return 1 / max(1, differing) if self.claim.need == "any" else 1.0
 
-    def _changed(self, decide: Decide, rule: str, seeds: int) -> str:
+    def _changed(self, decide: Decide, rule: str, seeds: int) -> tuple[str, ...]:
         if decide.rules.get(self.claim.name, rule) == rule:
-            return ""
+            return ()
         changed = decide.changed.get(self.claim.name)
-        return f"rule changed after n = {changed.n if changed and changed.digest == rule else seeds}"
+        return (f"rule changed after n = {changed.n if changed and changed.digest == rule else seeds}",)
+
+
+def _seeds(sides: list[SelectedArm]) -> int:
+    """Return how many seeds have ended in all arms, or in the arm with the fewest if less than three are common."""
+    ended = [set(side.frame.ended(side.arm)) for side in sides]
+    common = len(set.intersection(*ended))
+    return common if common >= MIN_SEEDS else min(map(len, ended))
 
 
 def exact(condition: Condition, metric: str = "") -> bool:

@@ -21,7 +21,7 @@ PREDICTED = 4_000
 """Continuations of a condition's values that are simulated to see whether more seeds are worth it."""
 SEED = 2310
 MOST_SEEDS = 100_000
-"""More are not asked for."""
+"""More decide nothing in practice."""
 
 Floats = NDArray[np.float64]
 
@@ -88,10 +88,11 @@ def detectable(looks: tuple[int, ...], level: float, wanted: float = 0.8) -> tup
 
 
 def needed_n(distance: float, sd: float, level: float) -> int:
-    """Return the least number of values whose interval about a mean `distance` from a bound does not reach it."""
-    low, high = 2, 3
-    while half_width(high, sd, level) > distance and high < MOST_SEEDS:
-        low, high = high, 2 * high
+    """Return the least number of values whose interval about a mean `distance` from a bound does not reach it.
+
+    `MOST_SEEDS` + 1 where it is larger.
+    """
+    low, high = 2, MOST_SEEDS + 1
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if half_width(middle, sd, level) <= distance else (middle, high)

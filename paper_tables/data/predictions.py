@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
-from paper_tables.core.statistics import MIN_SEEDS, mcnemar
+from paper_tables.core.statistics import MIN_SEEDS, crossed_interval, mcnemar
 
 FILE = "predictions.npz"
 
@@ -77,31 +76,17 @@ def compare_predictions(images: Predictions, arm: Mapping[int, str], base: Mappi
 
 
 def interval_with_images(
-    images: Predictions, arm: Mapping[int, str], base: Mapping[int, str] | None, level: float
+    images: Predictions, arm: Mapping[int, str], base: Mapping[int, str] | None, level: float = 0.95
 ) -> tuple[float, float] | None:
     """Return mean and half width in points of the accuracy, or of its difference, for other seeds and other images.
 
-    Seeds and images are crossed random effects; arms as seed -> trial, paired by seed. `level`: error of the interval.
-    None below three seeds with predictions of the same images.
+    Arms as seed -> trial, paired by seed. None below three seeds with predictions of the same images.
     """
-    rows: list[NDArray[np.float64]] = []
-    targets = set()
+    rows, targets = [], set()
     for seed in sorted(arm.keys() & base.keys() if base is not None else arm):
-        sides = [images.correct(arm[seed]), images.correct(base[seed]) if base is not None else None]
-        found = [side for side in sides if side is not None]
-        if len(found) == (1 if base is None else 2):
-            targets |= {name for name, _ in found}
-            rows.append(100.0 * found[0][1] - (100.0 * found[1][1] if base is not None else 0.0))
-    if len(rows) < MIN_SEEDS or len(targets) > 1 or rows[0].size < 2:
-        return None
-    table = np.stack(rows)
-    n, m = table.shape
-    by_seed, by_image, mean = table.mean(axis=1), table.mean(axis=0), float(table.mean())
-    rest = table - by_seed[:, None] - by_image[None, :] + mean
-    of_seeds, of_images = float(by_seed.var(ddof=1)) / n, float(by_image.var(ddof=1)) / m
-    both = float((rest**2).sum()) / ((n - 1) * (m - 1)) / (n * m)
-    variance = max(of_seeds + of_images - both, of_seeds, of_images)
-    if not variance:
-        return None
-    freedom = variance**2 / (of_seeds**2 / (n - 1) + of_images**2 / (m - 1))
-    return mean, float(stdtrit(freedom, 1 - level / 2)) * variance**0.5
+        mine, theirs = images.correct(arm[seed]), images.correct(base[seed]) if base is not None else None
+        if mine is None or (base is not None and (theirs is None or theirs[0] != mine[0])):
+            continue
+        targets.add(mine[0])
+        rows.append(100.0 * mine[1] - (100.0 * theirs[1] if theirs is not None else 0.0))
+    return crossed_interval(np.stack(rows), level) if len(rows) >= MIN_SEEDS and len(targets) == 1 else None
