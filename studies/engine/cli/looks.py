@@ -8,6 +8,7 @@ from statistics import fmean
 
 from paper_tables import table_file
 from studies.engine.cli.options import UsageError
+from studies.engine.cli.rule_record import rules_of
 from studies.engine.core.formatting import count, duration
 from studies.engine.core.trial import Trial
 from studies.engine.planning.choice import Choice, choose
@@ -95,6 +96,7 @@ def looks_of(selection: Selection, rerun: str | None, device: str | None) -> Loo
             raise UsageError(f"--until decided: leave out {option}, {why}")
     study, choice = choose(study_files.find(selection.study), selection)
     if decide := study.at(choice.scale).decide:
+        rules_of(study.name, decide)  # where the table file is wrong, before anything is launched
         return Looks(study, choice, decide, selection.store, device)
     others = [name for name in study.scales if study.at(name).decide]
     at = f" at scale {choice.scale}" if choice.scale else ""

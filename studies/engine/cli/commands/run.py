@@ -95,8 +95,9 @@ def command(
     options = launcher_options.options(trials, name, cluster, (*launch, *([f"address={address}"] if address else [])))
     if detach and name != "slurm":
         raise UsageError(f"--detach is for slurm: jobs of {name} end with this command")
-    click.echo(f"plan      {_amount(plan)}, {name}" if trials else "plan      nothing to run")
-    for text in (*seed_lines(plan), *stage_lines(plan)):
+    at = f"looks at {', '.join(map(str, looks.numbers))} seeds; the first: " if looks else ""
+    click.echo(f"plan      {at}{_amount(plan)}, {name}" if plan.active else f"plan      {at}nothing to run")
+    for text in (*(() if looks else seed_lines(plan)), *stage_lines(plan)):
         click.echo(text)
     if note:
         click.echo(f"          {note}")
