@@ -135,6 +135,8 @@ class Claim(Entry):
     name: Name
     text: str = Field(min_length=1)
     """The paper's words, verbatim and short."""
+    verbatim: bool = True
+    """False: not a quotation, and printed without quotation marks."""
     paper: str = Field(min_length=1)
     where: str = ""
     """Abstract, table, figure."""
