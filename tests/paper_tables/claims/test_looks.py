@@ -223,3 +223,25 @@ def test_power(tmp_path: Path) -> None:
     before = plan_power(file, tmp_path / "nothing", decide, "laptop")
     assert before[1].startswith("          later and other: ") and before[1].endswith("(assumed SD 1)")
     assert plan_power(None, folder, decide, "laptop") == []
+
+
+@pytest.mark.parametrize("effect", [0.0, 1.0])
+def test_false_verdicts_and_power_of_a_whole_study(effect: float, tmp_path: Path) -> None:
+    """Claims that are looked at until decided: at the bound 5 % are, at the planned distance 80 %."""
+    claims, looks = 120, (3, 5, 8)
+    level = sequential.nominal_error(looks)
+    distance = effect * sequential.detectable(looks, level)[-1]
+    x = np.random.default_rng(11).standard_normal((claims, 8)) + distance
+    arms = {f"a{i}": (70 + x[i]).tolist() for i in range(claims)}
+    file = spec(tmp_path, *(claim(arm, against=[], at_least=70) for arm in arms))
+    folder = study(tmp_path, {"base": BASE, **arms})
+    for n in looks:
+        report = take_look(folder, file, n)
+    right = sum(d["verdict"] == "reproduced" for d in history(folder))
+    wrong = sum(d["verdict"] == "contradicted" for d in history(folder))
+    assert right + wrong == len(report.decided)
+    if effect:
+        assert 0.70 * claims < right < 0.90 * claims
+        assert wrong <= 2
+    else:
+        assert 0 < right + wrong < 0.1 * claims
