@@ -37,16 +37,20 @@ def _test(condition: Condition, library: StudyFrames) -> ConditionResult:
     tested = replace(tested, controls=controls)
     if tested.verdict != "reproduced":
         return tested
+    if condition.by_construction:
+        return replace(tested, verdict="by construction")
     if any(one.passes for one in controls):
         return replace(tested, verdict="undecided", reason="its control passes")
     if controls and all(one.passes is None for one in controls):
         return replace(tested, verdict="undecided", reason="its control was not run")
-    return replace(tested, verdict="by construction") if condition.by_construction else tested
+    return tested
 
 
 def _as_condition(control: Control, condition: Condition) -> Condition:
     given = {name: value for name in ("of", "against", "metric", "shown_by") if (value := getattr(control, name))}
-    return condition.model_copy(update={"label": control.label, "gain": None, "controls": (), **given})
+    return condition.model_copy(
+        update={"label": control.label, "gain": None, "comparable": None, "controls": (), **given}
+    )
 
 
 def _measure(condition: Condition, library: StudyFrames) -> ConditionResult:
@@ -78,7 +82,19 @@ def _measure(condition: Condition, library: StudyFrames) -> ConditionResult:
     result = quantity(condition, of.values, against.values if against else None)
     if result is None:
         return replace(blank, verdict="undecided", reason="a ratio of numbers that are not positive")
-    return _decide(replace(blank, metric=of.metric), result, exact)
+    return _if_comparable(_decide(replace(blank, metric=of.metric), result, exact))
+
+
+def _if_comparable(tested: ConditionResult) -> ConditionResult:
+    """Take back a win of an arm that costs more, and a loss of one that costs less."""
+    found, most = (tested.of, tested.against), tested.condition.comparable
+    costs = [first_available([one], ["gflops"]) for one in found if one]
+    if most is None or len(costs) < 2 or costs[0] is None or costs[1] is None:
+        return tested
+    ratio = costs[0].summary.mean / costs[1].summary.mean
+    if (tested.verdict == "reproduced" and ratio > most) or (tested.verdict == "contradicted" and ratio < 1 / most):
+        return replace(tested, verdict="not testable", reason=f"not comparable: {ratio:.2f} times the MACs")
+    return tested
 
 
 def _absence(choice: ArmSelectors, metrics: Metrics, library: StudyFrames) -> str:

@@ -32,11 +32,13 @@ class ConditionResult:
     against: SelectedArm | None = None
     controls: tuple[ConditionResult, ...] = ()
     """The controls as conditions with the same rule; their label is the control's."""
+    look: str = ""
+    """Where the study is decided by looks: "2 of 5"."""
 
     @property
     def scale(self) -> str:
-        """The scale of the numbers; "any" where they are counted or shown by a test."""
-        if self.condition.kind in ("counted", "structural"):
+        """The scale of the numbers; "any" where they are shown by a test, or counted and the same for all seeds."""
+        if self.condition.shown_by or (self.condition.kind == "counted" and self.low == self.high):
             return "any"
         return self.of.frame.scale if self.of else ""
 
@@ -62,6 +64,12 @@ class ClaimResult:
     claim: Claim
     verdict: Verdict
     tested: tuple[ConditionResult, ...]
+
+    @property
+    def scale(self) -> str:
+        """The scales of its numbers; "any" if all is counted or shown, "" if there are none."""
+        scales = list(dict.fromkeys(one.scale for one in self.tested if one.n and one.scale))
+        return ", ".join([scale for scale in scales if scale != "any"] or scales)
 
 
 def combine_verdicts(verdicts: list[Verdict], need: Literal["all", "any"]) -> Verdict:
