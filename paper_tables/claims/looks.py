@@ -12,10 +12,10 @@ import pandas as pd
 from pydantic import TypeAdapter
 
 from paper_tables.claims import decisions as record
+from paper_tables.claims.cells import measured
 from paper_tables.claims.decisions import Decision, Decisions, Docket, Finding, exact, rule_digest
 from paper_tables.claims.judge import MOST_LOST, judge_claim
 from paper_tables.claims.quantity import in_logarithms, judged, judged_region
-from paper_tables.claims.table import measured
 from paper_tables.claims.verdicts import ConditionResult, inside
 from paper_tables.core import sequential
 from paper_tables.core.errors import TableError
@@ -158,7 +158,7 @@ class _Look:
         taken = next((look for look in before if look.look == self.number), None)
         text = f"{measured(tested).text}, n = {tested.n}"
         if tested.kept is not None:
-            return "decided", f"{tested.verdict} at {tested.look}: {text}"
+            return "decided", f"{tested.verdict} at look {tested.look}: {text}"
         if tested.verdict in ("not run", "not testable"):
             return None, tested.reason
         if taken is None:
@@ -169,7 +169,7 @@ class _Look:
             self.history = (*self.history, taken)
         outcome = OUTCOMES[taken.verdict]
         if outcome == "decided":
-            return outcome, f"{taken.verdict} at {tested.look}: {text}"
+            return outcome, f"{taken.verdict} at look {tested.look}: {text}"
         return outcome, "; ".join([text, tested.reason, *tested.remarks])
 
     def _missing(self, item: _Item) -> int:

@@ -24,6 +24,9 @@ from paper_tables.schema.tables import (
     CrossedColumns,
 )
 from paper_tables.tables import published
+from paper_tables.tables.labels import METRICS
+
+CLAIM_TABLES = ("claims", "claim_tests")
 
 
 def check(spec: Spec, document: Document, library: StudyFrames) -> None:
@@ -57,8 +60,8 @@ class _Check:
                 if name in seen:
                     yield self.document.fault((kind, i, "name"), f'"{name}" is defined twice')
                 seen.add(name)
-                if kind == "tables" and name == "claims" and self.spec.claims:
-                    yield self.document.fault((kind, i, "name"), '"claims" is the table of the claims')
+                if kind == "tables" and name in CLAIM_TABLES and self.spec.claims:
+                    yield self.document.fault((kind, i, "name"), f'"{name}" is a table of the claims')
         for i, table in enumerate(self.spec.tables):
             yield from self._table(table, ("tables", i))
         for i, figure in enumerate(self.spec.figures):
@@ -158,11 +161,10 @@ class _Check:
     def _quantity(self, quantity: Condition | Control, key: Key) -> Iterator[Fault]:
         yield from self._arms(quantity.of, (*key, "of"))
         yield from self._arms(quantity.against, (*key, "against"))
-        if quantity.metric:
-            yield from self._metric(quantity.metric, self._frames([*quantity.of]), (*key, "metric"))
-        theirs = quantity.against_metric if isinstance(quantity, Condition) else None
-        if theirs:
-            yield from self._metric(theirs, self._frames([*quantity.against]), (*key, "against_metric"))
+        for name, arms in (("metric", quantity.of), ("against_metric", quantity.against)):
+            metrics = getattr(quantity, name, None)
+            if metrics and not set(metrics) & METRICS.keys():  # these the suite has, if not yet these results
+                yield from self._metric(metrics, self._frames([*arms]), (*key, name))
 
     # ---- names. A frame from CSV may lack arms of the study: then only metrics and axes are checked.
 

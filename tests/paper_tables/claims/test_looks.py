@@ -84,7 +84,7 @@ def test_a_verdict_stands(tmp_path: Path) -> None:
     now = judged(folder, file)["clear"].tested[0]
     for name in ("verdict", "estimate", "low", "high", "n", "look", "trials"):
         assert getattr(now, name) == getattr(then, name)
-    assert (now.look, now.n) == ("look 1 of 3", 3)
+    assert (now.look, now.n) == ("1 of 3", 3)
 
 
 def test_without_a_record_the_present_numbers_speak(tmp_path: Path) -> None:
