@@ -61,7 +61,7 @@ def controls(tested: ConditionResult) -> str:
     if not tested.controls and tested.condition.kind in ("sampled", "measured") and tested.estimate is not None:
         return "none"
     for one in tested.controls:
-        value = "" if one.estimate is None else measured(one).text
+        value = "" if one.estimate is None else _measured(one, images=False)
         lines.append(" ".join([f"{one.condition.label}:", *([value] if value else []), _worth(one)]))
     return "; ".join(lines)
 
@@ -73,22 +73,35 @@ def _worth(control: ConditionResult) -> str:
 
 
 def measured(tested: ConditionResult) -> Cell:
-    """Return the estimate with its interval in parentheses; "yes" for what a test shows."""
+    """Return the estimate with its interval in parentheses, and beside it that for other images; "yes" for what a
+    test shows."""
     if tested.condition.shown_by:
         return Cell(text="yes" if tested.verdict != "contradicted" else "no")
     if tested.estimate is None:
         return Cell(text="—")
-    ends = [v for v in (tested.estimate, tested.low, tested.high) if v is not None]
-    digits = tested.condition.digits
-    digits = max(automatic_digits(ends), 1) if digits is None else digits
-    unit = " %" if tested.condition.compare == "saving" else ""
-    signed = tested.condition.against and tested.condition.compare in (None, "difference")
-    text = fixed(tested.estimate, digits, bool(signed)).replace("-", "−")
-    if tested.low is not None and tested.high is not None and tested.low != tested.high:
-        low, high = (fixed(v, digits).replace("-", "−") for v in (tested.low, tested.high))
-        text += f" ({low} to {high})"
     folder = tested.of.folder if tested.of else ""
-    return Cell(tested.estimate, text=text + unit, n=tested.n, digits=digits, trials=tested.trials, study=folder)
+    digits = _digits(tested)
+    return Cell(tested.estimate, text=_measured(tested), n=tested.n, digits=digits, trials=tested.trials, study=folder)
+
+
+def _measured(tested: ConditionResult, images: bool = True) -> str:
+    """ "+2.0 (1.1 to 2.9; images: 0.3 to 3.7)"."""
+    assert tested.estimate is not None
+    digits = _digits(tested)
+    signed = tested.condition.against and tested.condition.compare in (None, "difference")
+    text = fixed(tested.estimate, digits, bool(signed))
+    if tested.low is not None and tested.high is not None and tested.low != tested.high:
+        text += f" ({fixed(tested.low, digits)} to {fixed(tested.high, digits)}"
+        if images and tested.with_images:
+            text += f"; images: {fixed(tested.with_images[0], digits)} to {fixed(tested.with_images[1], digits)}"
+        text += ")"
+    return text.replace("-", "−") + (" %" if tested.condition.compare == "saving" else "")
+
+
+def _digits(tested: ConditionResult) -> int:
+    if tested.condition.digits is not None:
+        return tested.condition.digits
+    return max(automatic_digits(v for v in (tested.estimate, tested.low, tested.high) if v is not None), 1)
 
 
 def seeds(tested: ConditionResult) -> str:

@@ -108,7 +108,8 @@ def _test(tested: ConditionResult, names: Names, group: str) -> Row:
 
 
 def _why(tested: ConditionResult) -> str:
-    return tested.condition.by_construction if tested.verdict == "by construction" else tested.reason
+    said = tested.condition.by_construction if tested.verdict == "by construction" else tested.reason
+    return "; ".join(text for text in (said, *tested.remarks) if text)
 
 
 def _about_claims(judged: list[ClaimResult], names: Names) -> list[str]:
@@ -135,12 +136,21 @@ def _about_tests(judged: list[ClaimResult]) -> list[str]:
     levels = sorted({c.interval for one in judged for c in one.claim.conditions})
     percentages = join_and([f"{100 * level:g} %" for level in levels])
     notes = [
-        f"In parentheses: {percentages} Student t interval over seeds, differences paired by seed, ratios and savings "
-        "on the log scale. A test holds if the whole interval lies inside the expected range and fails if it lies "
-        "entirely outside; otherwise, or below three seeds, it is undecided. What is counted needs one trial.",
+        f"In parentheses: {percentages} Student t interval for other seeds with the same validation images, "
+        "differences paired by seed, ratios and savings on the log scale. A test holds if the whole interval lies "
+        "inside the expected range and fails if it lies entirely outside; otherwise, or below three seeds, it is "
+        "undecided. What is counted needs one trial.",
         "Control: an arm that must fail the same rule; a test is not reproduced while one passes.",
     ]
-    conditions = [c for one in judged for c in one.claim.conditions]
+    tests = [tested for one in judged for tested in one.tested]
+    if any(tested.with_images for tested in tests):
+        notes.append("After “images”: the interval for other seeds and other images like these.")
+    if any(tested.look for tested in tests):
+        notes.append(
+            "Look: seeds were added until a test was decided, which stands; the intervals are as much wider as keeps "
+            "the probability that any look is wrong at what one interval has."
+        )
+    conditions = [tested.condition for tested in tests]
     if any(c.non_inferior for c in conditions):
         notes.append("Not inferior: at most that margin below. The interval's lower end is compared with the margin.")
     if any(c.equivalent for c in conditions):

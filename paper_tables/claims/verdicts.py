@@ -33,7 +33,20 @@ class ConditionResult:
     controls: tuple[ConditionResult, ...] = ()
     """The controls as conditions with the same rule; their label is the control's."""
     look: str = ""
-    """Where the study is decided by looks: "2 of 5"."""
+    """The look that decided, or that was the last one: "2 of 5"; "" where seeds are not added look by look."""
+    error: float = 0.05
+    """Of the interval; smaller than that of the verdict where there are several looks, or "any" of some conditions."""
+    sd: float | None = None
+    """Of the values, on the scale on which they are judged (logarithms for ratios)."""
+    needed: int | None = None
+    """Seeds that would decide at this estimate and spread."""
+    lost: int = 0
+    """Trials that failed or diverged, of the arm with most of them."""
+    with_images: tuple[float, float] | None = None
+    """The interval for other images too; `low` and `high` speak of other seeds with these validation images."""
+    remarks: tuple[str, ...] = ()
+    kept: tuple[str, ...] | None = None
+    """The trials of a verdict that stood before the arms had their present ones."""
 
     @property
     def scale(self) -> str:
@@ -43,8 +56,14 @@ class ConditionResult:
         return self.of.frame.scale if self.of else ""
 
     @property
+    def sides(self) -> list[SelectedArm]:
+        return [side for side in (self.of, self.against) if side is not None]
+
+    @property
     def trials(self) -> tuple[str, ...]:
-        found = [one for one in (self.of, self.against) if one and one.folder == (self.of.folder if self.of else "")]
+        if self.kept is not None:
+            return self.kept
+        found = [one for one in self.sides if one.folder == (self.of.folder if self.of else "")]
         return tuple(dict.fromkeys(trial for one in found for trial in one.trials))
 
     @property

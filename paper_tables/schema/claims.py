@@ -67,8 +67,8 @@ class Condition(Entry):
     gain: float | None = Field(None, gt=0)
     """The claimed gain in points: not testable where `against` leaves less than three times as much room below 100."""
     comparable: float | None = Field(None, gt=1)
-    """Largest ratio of the two arms' multiply-accumulates: beyond it, a win of the costlier and a loss of the cheaper
-    arm decide nothing."""
+    """Largest ratio of the two arms' multiply-accumulates: beyond it, a win of the costlier and a loss of the
+    cheaper arm decide nothing."""
     controls: tuple[Control, ...] = ()
     by_construction: str = ""
     """Why a holding condition says nothing: the model was built to have it."""

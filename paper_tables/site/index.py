@@ -10,10 +10,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from paper_tables.core.files import write_atomic
 from paper_tables.core.paths import PACKAGE
 from paper_tables.site import claim_list
 from paper_tables.site.records import StudyRecord, studies_in
-from paper_tables.site.render_cache import write_atomic
 
 OUTPUTS = ("index.html", "paper.tex", "claims.md", "claims.csv")
 
