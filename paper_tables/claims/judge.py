@@ -1,94 +1,146 @@
-"""Evaluate claims on measured numbers: reproduced, contradicted, inconclusive or not run."""
+"""Evaluate claims on measured numbers: each condition, and its controls under the same rule."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Iterator
+from dataclasses import replace
 
-from paper_tables.core.statistics import MIN_SEEDS, Difference, difference, paired, welch
-from paper_tables.data.other_studies import SelectedArm, StudyFrames, first_available
-from paper_tables.schema.claims import Claim, Condition
-from paper_tables.schema.published import ArmSelectors
-from paper_tables.tables.labels import COUNTED_METRICS
+from paper_tables.claims.decisions import Docket, Ruling, exact, read_decisions
+from paper_tables.claims.quantity import distance, in_logarithms, printed, quantity, unpaired
+from paper_tables.claims.verdicts import ClaimResult, ConditionResult, combine_verdicts, inside, outside
+from paper_tables.core.sequential import MOST_SEEDS, needed_n
+from paper_tables.core.statistics import MIN_SEEDS, Difference
+from paper_tables.data.other_studies import Measurement, StudyFrames, first_available
+from paper_tables.data.predictions import interval_with_images
+from paper_tables.schema.claims import Claim, Condition, Control
+from paper_tables.schema.published import ArmSelectors, Metrics
 
-Verdict = Literal["reproduced", "contradicted", "inconclusive", "not run"]
 LARGEST_LOGARITHM = 700.0
 """Of a number that a float holds, with room for a percentage."""
-VERDICTS: tuple[Verdict, ...] = ("reproduced", "contradicted", "inconclusive", "not run")
-
-
-@dataclass(frozen=True)
-class ConditionResult:
-    """Result of one condition: estimate, interval, verdict; `reason` if it decides nothing."""
-
-    condition: Condition
-    verdict: Verdict
-    reason: str = ""
-    estimate: float | None = None
-    low: float | None = None
-    high: float | None = None
-    n: int = 0
-    metric: str = ""
-    of: SelectedArm | None = None
-    against: SelectedArm | None = None
-
-    @property
-    def scale(self) -> str:
-        return self.of.frame.scale if self.of else ""
-
-    @property
-    def trials(self) -> tuple[str, ...]:
-        found = [one for one in (self.of, self.against) if one and one.folder == (self.of.folder if self.of else "")]
-        return tuple(dict.fromkeys(trial for one in found for trial in one.trials))
-
-
-@dataclass(frozen=True)
-class ClaimResult:
-    """A claim with the verdict over its conditions."""
-
-    claim: Claim
-    verdict: Verdict
-    tested: tuple[ConditionResult, ...]
+MOST_LOST = 0.2
+"""Share of an arm's trials that may have failed or diverged."""
+SAME_ACCURACY = 0.01
+"""Points by which accuracies may differ from those of the predictions by rounding."""
+WELCH = "Welch's t test: fewer than three seeds in common"
+ROOM = 3
+"""A gain is testable where the baseline leaves this many times as much room below 100."""
 
 
 def judge_claim(claim: Claim, library: StudyFrames) -> ClaimResult:
-    tested = tuple(_test(condition, claim, library) for condition in claim.conditions)
+    if claim.not_testable:
+        return ClaimResult(claim, "not testable", ())
+    docket = Docket(claim, read_decisions(library.folder))
+    tested = tuple(_test(claim.whole(condition), library, docket, i) for i, condition in enumerate(claim.conditions))
     return ClaimResult(claim, combine_verdicts([one.verdict for one in tested], claim.need), tested)
 
 
-def combine_verdicts(verdicts: list[Verdict], need: Literal["all", "any"]) -> Verdict:
-    found = set(verdicts)
-    if len(found) == 1:
-        return verdicts[0]
-    if need == "any":
-        return "reproduced" if "reproduced" in found else "inconclusive"
-    return next(v for v in ("contradicted", "not run", "inconclusive", "reproduced") if v in found)
+def _test(condition: Condition, library: StudyFrames, docket: Docket, index: int) -> ConditionResult:
+    """Judge a condition, then its controls; it is not reproduced while a control passes."""
+    tested = _measure(condition, library, docket, index)
+    if tested.verdict == "not run":
+        return tested
+    controls = tuple(_measure(_as_condition(control, condition), library, docket) for control in condition.controls)
+    if condition.shown_by:
+        controls = tuple(replace(one, verdict="contradicted") for one in controls)
+    tested = replace(tested, controls=controls)
+    if tested.verdict != "reproduced":
+        return tested
+    if any(one.passes for one in controls):
+        return replace(tested, verdict="undecided", reason="its control passes")
+    if controls and all(one.passes is None for one in controls):
+        return replace(tested, verdict="undecided", reason="its control was not run")
+    return replace(tested, verdict="by construction") if condition.by_construction else tested
 
 
-def _test(condition: Condition, claim: Claim, library: StudyFrames) -> ConditionResult:
-    of = first_available(library.all(condition.of), condition.metric)
-    against = first_available(library.all(condition.against), condition.metric)
-    missing = next((c for c, f in ((condition.of, of), (condition.against, against)) if c and f is None), None)
+def _as_condition(control: Control, condition: Condition) -> Condition:
+    given = {name: value for name in ("of", "against", "metric", "shown_by") if (value := getattr(control, name))}
+    return condition.model_copy(update={"label": control.label, "gain": None, "controls": (), **given})
+
+
+def _measure(condition: Condition, library: StudyFrames, docket: Docket, index: int | None = None) -> ConditionResult:
+    """Compare the quantity with the expected range, or say why not. `index`: the condition's, None for a control."""
+    if condition.shown_by:
+        return ConditionResult(condition, "reproduced", n=1)
+    frame = library.frame(condition.of[0].get("study", ("",))[0])
+    if frame is not None and condition.scales and frame.scale not in condition.scales:
+        why = f": {condition.scales_reason}" if condition.scales_reason else ""
+        return ConditionResult(condition, "not run", f"can be decided at scale {' or '.join(condition.scales)}{why}")
+    metric = condition.metric or ("",)
+    theirs_metric = condition.against_metric or metric
+    of = first_available(library.all(condition.of), metric)
+    against = first_available(library.all(condition.against), theirs_metric)
     blank = ConditionResult(
         condition, "not run", of=of.found if of else None, against=against.found if against else None
     )
-    if of is None or missing is not None:
-        return replace(blank, reason=_absence(missing or condition.of, condition, library))
-    if claim.scales and blank.scale not in claim.scales:
-        return replace(blank, reason=f"can be tested at scale {' or '.join(claim.scales)}")
-    exact = condition.exact if condition.exact is not None else of.metric in COUNTED_METRICS
-    theirs = against.found.frame.scale if against else blank.scale
-    if not exact and theirs != blank.scale:
-        return replace(blank, verdict="inconclusive", reason=f"measured at two scales, {blank.scale} and {theirs}")
-    result = quantity(condition, of.values, against.values if against else None)
-    if result is None:
-        return replace(blank, verdict="inconclusive", reason="a ratio of numbers that are not positive")
-    return _decide(replace(blank, metric=of.metric), result, exact)
+    if of is None:
+        return replace(blank, reason=_absence(condition.of, metric, library))
+    if against is None and condition.against:
+        return replace(blank, reason=_absence(condition.against, theirs_metric, library))
+    blank = replace(blank, metric=of.metric)
+    if exact(condition, of.metric):
+        return _decide(blank, of, against, Ruling())
+    return _judge(blank, of, against, docket.ruling(index, condition, blank.sides))
 
 
-def _absence(choice: ArmSelectors, condition: Condition, library: StudyFrames) -> str:
+def _judge(blank: ConditionResult, of: Measurement, against: Measurement | None, ruling: Ruling) -> ConditionResult:
+    """Judge what differs from seed to seed: by the verdict that stands, or by the interval of this many seeds."""
+    blank = replace(blank, look=ruling.look, error=ruling.error, remarks=ruling.remarks)
+    condition, frozen = blank.condition, ruling.frozen
+    if frozen is not None and frozen.standing:
+        stands = replace(blank, verdict=frozen.standing, estimate=frozen.estimate, n=frozen.n, kept=frozen.trials)
+        return _beside(replace(stands, low=frozen.low, high=frozen.high))
+    if against and against.found.frame.scale != blank.scale:
+        scales = f"{blank.scale} and {against.found.frame.scale}"
+        return replace(blank, verdict="undecided", reason=f"measured at two scales, {scales}")
+    if against and condition.gain and (room := 100 - against.summary.mean) < ROOM * condition.gain:
+        reason = f"the baseline leaves {room:.1f} points, less than {ROOM} times {condition.gain:g}"
+        return replace(blank, verdict="not testable", reason=reason)
+    tested = _beside(_decide(blank, of, against, ruling))
+    lost = [_lost(one) for one in (of, against) if one]
+    tested = replace(tested, lost=max(n for n, _ in lost), remarks=(*tested.remarks, *_would_decide(tested)))
+    reason = next((reason for _, reason in lost if reason), "")
+    return replace(tested, verdict="undecided", reason=reason) if reason else tested
+
+
+def _lost(measured: Measurement) -> tuple[int, str]:
+    """Return how many trials have no value, and the objection if they are too many for the others to speak."""
+    frame, arm = measured.found.frame, measured.found.arm
+    lost, ended = frame.without_value(arm, measured.metric), len(frame.ended(arm))
+    text = f"{lost} of {ended} trials of {arm.part} {arm.label} failed or diverged"
+    return lost, text if lost > MOST_LOST * ended else ""
+
+
+def _would_decide(tested: ConditionResult) -> Iterator[str]:
+    """Yield what an undecided condition needs at this estimate and spread."""
+    if tested.needed is None:
+        return
+    if tested.needed > MOST_SEEDS:
+        yield "no number of seeds would decide at this estimate"
+        return
+    costs = [list(side.frame.values(side.arm, "seconds").values()) for side in tested.sides]
+    hours = (tested.needed - tested.n) * sum(sum(cost) / len(cost) for cost in costs if cost) / 3600
+    time = f" ({hours:.2g} hours more)" if hours > 0 else ""
+    yield f"about {tested.needed} seeds would decide at this estimate and spread{time}"
+
+
+def _beside(tested: ConditionResult) -> ConditionResult:
+    """Add the interval that includes the images, where the predictions are those of the accuracies."""
+    of, against = tested.of, tested.against
+    if of is None or of.frame.images is None or tested.metric != "top1" or in_logarithms(tested.condition):
+        return tested
+    if tested.estimate is None or (against and against.frame is not of.frame):
+        return tested
+    sides = [
+        {seed: trial for seed, trial in side.frame.trial_by_seed(side.arm).items() if trial in tested.trials}
+        for side in tested.sides
+    ]
+    found = interval_with_images(of.frame.images, sides[0], sides[1] if against else None, 1 - tested.error)
+    if found is None or abs(found[0] - tested.estimate) > SAME_ACCURACY:
+        return tested
+    return replace(tested, with_images=(tested.estimate - found[1], tested.estimate + found[1]))
+
+
+def _absence(choice: ArmSelectors, metrics: Metrics, library: StudyFrames) -> str:
     """Return why a selector has no value."""
     found = library.all(choice)
     if not found:
@@ -97,50 +149,38 @@ def _absence(choice: ArmSelectors, condition: Condition, library: StudyFrames) -
         return f"study {gone[0]} has no results" if gone else "no such arm in these results"
     if not any(one.trials for one in found):
         return f"no trial of {found[0].arm.part} {found[0].arm.label} has finished"
-    return f"no finite {condition.metric[0]} in {found[0].arm.part} {found[0].arm.label}"
+    return f"no finite {metrics[0]} in {found[0].arm.part} {found[0].arm.label}"
 
 
-def quantity(condition: Condition, of: Mapping[int, float], against: Mapping[int, float] | None) -> Difference | None:
-    """Return the compared quantity with its t interval over seeds, in logarithms for ratios; None if undefined."""
-    level = condition.interval
-    if against is None:
-        return difference(list(of.values()), level)
-    if condition.compare in ("ratio", "saving"):
-        if min(*of.values(), *against.values(), math.inf) <= 0:
-            return None
-        of, against = ({seed: math.log(v) for seed, v in side.items()} for side in (of, against))
-    return paired(of, against, level) or welch(list(of.values()), list(against.values()), level)
-
-
-def _decide(blank: ConditionResult, result: Difference, exact: bool) -> ConditionResult:
-    """Compare the interval with the expected range; without an interval only exact metrics decide."""
+def _decide(blank: ConditionResult, of: Measurement, against: Measurement | None, ruling: Ruling) -> ConditionResult:
+    """Compare the interval with the expected range; without an interval only what is counted decides."""
+    condition = blank.condition
+    result = quantity(condition, of.values, against.values if against else None, ruling)
+    if result is None:
+        return replace(blank, verdict="undecided", reason="a ratio of numbers that are not positive")
     half_width = result.half_width
-    if half_width is None and exact:
+    if half_width is None and exact(condition, of.metric):
         half_width = 0.0
     ends = [result.mean] if half_width is None else [result.mean, result.mean - half_width, result.mean + half_width]
-    if _in_logarithms(blank.condition) and max(ends) > LARGEST_LOGARITHM:
-        return replace(blank, verdict="inconclusive", n=result.n, reason="a ratio larger than any number here")
-    estimate, *interval = (_from_log(blank.condition, end) for end in ends)
-    tested = replace(blank, estimate=estimate, n=result.n)
+    if in_logarithms(condition) and max(ends) > LARGEST_LOGARITHM:
+        return replace(blank, verdict="undecided", n=result.n, reason="a ratio larger than any number here")
+    estimate, *interval = (printed(condition, end) for end in ends)
+    tested = replace(blank, estimate=estimate, n=result.n, sd=result.sd)
     if half_width is None:
-        few = f"n = {result.n}: no interval below {MIN_SEEDS}" if result.n < MIN_SEEDS else "no spread to judge by"
-        return replace(tested, verdict="inconclusive", reason=few)
+        return replace(tested, verdict="undecided", reason=_no_interval(result))
+    if against and unpaired(of.values, against.values):
+        tested = replace(tested, remarks=(*tested.remarks, WELCH))
     low, high = sorted(interval)
-    lower, upper = blank.condition.region()
-    slack = 1e-9 * max(1.0, *(abs(bound) for bound in (lower, upper) if math.isfinite(bound)))
-    inside = low >= lower - slack and high <= upper + slack
-    outside = high < lower - slack or low > upper + slack
-    verdict: Verdict = "reproduced" if inside else "contradicted" if outside else "inconclusive"
-    reason = "" if verdict != "inconclusive" else "the interval crosses the bound"
-    return replace(tested, verdict=verdict, reason=reason, low=low, high=high)
+    tested = replace(tested, low=low, high=high)
+    if inside(condition, low, high):
+        return replace(tested, verdict="reproduced")
+    if outside(condition, low, high):
+        return replace(tested, verdict="contradicted")
+    needed = needed_n(distance(condition, result.mean), result.sd or 0.0, ruling.error)
+    return replace(tested, verdict="undecided", reason="the interval crosses the bound", needed=needed)
 
 
-def _in_logarithms(condition: Condition) -> bool:
-    return bool(condition.against) and condition.compare in ("ratio", "saving")
-
-
-def _from_log(condition: Condition, value: float) -> float:
-    """Convert from the logarithm to the printed value."""
-    if not _in_logarithms(condition):
-        return value
-    return math.exp(value) if condition.compare == "ratio" else 100 * (1 - math.exp(value))
+def _no_interval(result: Difference) -> str:
+    if result.n < MIN_SEEDS:
+        return f"n = {result.n}: no interval below {MIN_SEEDS}"
+    return "no spread to judge by" if result.p is None else "too few seeds for an interval that holds at every n"

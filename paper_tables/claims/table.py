@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from paper_tables.claims.judge import VERDICTS, ClaimResult, ConditionResult, judge_claim
+from paper_tables.claims.judge import judge_claim
+from paper_tables.claims.verdicts import VERDICTS, ClaimResult, ConditionResult
 from paper_tables.core.text import escape_markup, join_and
 from paper_tables.data.other_studies import SelectedArm, StudyFrames
 from paper_tables.schema.published import ArmSelectors
@@ -25,7 +26,7 @@ HEADS = (
     Head("Holds", kind="text"),
     Head("Verdict", kind="text"),
 )
-HOLDS = {"reproduced": "yes", "contradicted": "no", "inconclusive": "open", "not run": "not run"}
+HOLDS = {"reproduced": "yes", "contradicted": "no", "undecided": "open"}
 
 
 def build(spec: Spec, names: Names, library: StudyFrames) -> tuple[Grid, list[ClaimResult]]:
@@ -58,7 +59,7 @@ def _rows(one: ClaimResult, names: Names, group: str) -> list[Row]:
             measured(tested),
             Cell(text=str(tested.n) if tested.n else "", n=tested.n),
             Cell(text=escape_markup(tested.scale)),
-            Cell(text=HOLDS[tested.verdict], note=escape_markup(tested.reason)),
+            Cell(text=HOLDS.get(tested.verdict, tested.verdict), note=escape_markup(tested.reason)),
             Cell(text=one.verdict, best=one.verdict in ("reproduced", "contradicted")) if first else Cell(),
         )
         rows.append(Row(cells, group if first else "", rule=first and not group))
@@ -78,7 +79,7 @@ def label(tested: ConditionResult, names: Names) -> str:
     condition = tested.condition
     if condition.label:
         return condition.label
-    head = names.metric(tested.metric or condition.metric[0]).head
+    head = names.metric(tested.metric or (condition.metric or ("",))[0]).head
     of = _arm(tested.of, condition.of, names)
     if not condition.against:
         return f"{head}: {of}"

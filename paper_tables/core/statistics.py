@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import bdtr, stdtr, stdtrit
 
 MIN_SEEDS = 3
@@ -86,6 +87,24 @@ def welch(arm: Sequence[float], other: Sequence[float], level: float = 0.95) -> 
     freedom = sum(shares) ** 2 / sum(s**2 / (len(side) - 1) for s, side in zip(shares, (arm, other), strict=True))
     half_width = float(stdtrit(freedom, 0.5 + level / 2)) * error
     return Difference(n, mean, error * math.sqrt(n), half_width, 2 * float(stdtr(freedom, -abs(mean / error))))
+
+
+def crossed_interval(table: NDArray[np.float64], level: float = 0.95) -> tuple[float, float] | None:
+    """Return mean and half width over both dimensions of `table` [seeds, images], which are random and crossed.
+
+    Variance of the mean by the method of moments, degrees of freedom by Satterthwaite; None without any spread.
+    """
+    n, m = table.shape
+    by_seed, by_image = table.mean(axis=1), table.mean(axis=0)
+    mean = float(table.mean())
+    rest = table - by_seed[:, None] - by_image[None, :] + mean
+    seeds, images = float(np.var(by_seed, ddof=1)) / n, float(np.var(by_image, ddof=1)) / m
+    both = float(np.sum(rest**2)) / ((n - 1) * (m - 1)) / (n * m)
+    variance = max(seeds + images - both, seeds, images)
+    if variance <= 0:
+        return None
+    freedom = variance**2 / (seeds**2 / (n - 1) + images**2 / (m - 1))
+    return mean, float(stdtrit(freedom, 0.5 + level / 2)) * math.sqrt(variance)
 
 
 def mcnemar(gained: int, lost: int) -> float:

@@ -50,6 +50,27 @@ class Metric:
 
 
 @declared(frozen=True)
+class ChangedRule:
+    """A claim's rule that was changed when its arms had `n` seeds already."""
+
+    digest: str
+    n: int
+
+
+@declared(frozen=True)
+class Decide:
+    """Numbers of seeds at which the study looks at its claims, and the probability of a false verdict over all looks.
+
+    rules: claim -> digest of its rule before the first trial; changed: claim -> its present rule, if that is another.
+    """
+
+    looks: tuple[int, ...]
+    error: float = 0.05
+    rules: dict[str, str] = field(default_factory=dict)
+    changed: dict[str, ChangedRule] = field(default_factory=dict)
+
+
+@declared(frozen=True)
 class Metadata:
     """What the study says of itself."""
 
@@ -60,6 +81,7 @@ class Metadata:
     study_text: Text | None = None
     metrics: dict[str, Metric | None] = field(default_factory=dict)
     parts: tuple[Part, ...] = ()
+    decide: Decide | None = None
 
     def metric(self, name: str) -> Metric:
         return self.metrics.get(name) or Metric()

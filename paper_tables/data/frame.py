@@ -13,7 +13,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +27,8 @@ from paper_tables.data.design import Arm, Axis, Metadata, Part, from_rows
 from paper_tables.data.predictions import Predictions
 
 __all__ = ["Arm", "Axis", "Frame", "Part"]
+ENDED = ("done", "failed", "lost")
+"""States of trials that say how the arm does; the others have not ended yet."""
 
 
 class _Trial(NamedTuple):
@@ -192,6 +194,18 @@ class Frame:
 
     def statuses(self, arms: Iterable[Arm]) -> dict[str, int]:
         return Counter(self._trials[i].status for arm in arms for i in arm.rows)
+
+    def ended(self, arm: Arm) -> list[int]:
+        """Return the seeds of the trials that have finished, or failed for good."""
+        return [self._trials[i].seed for i in arm.rows if self._trials[i].status in ENDED]
+
+    def without_value(self, arm: Arm, metric: str) -> int:
+        """Return how many ended trials failed, or have no finite value because they diverged."""
+        return len(self.ended(arm)) - len(self.values(arm, metric))
+
+    def first_seeds(self, n: int) -> Frame:
+        """Return the frame with the first n trials of each arm, in the order of its rows."""
+        return replace(self, rows=self.rows[self.rows.groupby(["part", "arm"]).cumcount() < n].reset_index(drop=True))
 
     def unfinished(self, arms: Iterable[Arm]) -> str:
         """For example "1 failed and 2 running"; empty if every trial has finished."""

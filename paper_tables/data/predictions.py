@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paper_tables.core.statistics import mcnemar
+from paper_tables.core.statistics import MIN_SEEDS, crossed_interval, mcnemar
 
 FILE = "predictions.npz"
 
@@ -73,3 +73,20 @@ def compare_predictions(images: Predictions, arm: Mapping[int, str], base: Mappi
         return None
     least = min(g + x for g, x in zip(gained, lost, strict=True))
     return McNemarResult(len(ps), sum(gained), sum(lost), max(ps) if len(signs) == 1 else 1.0, least)
+
+
+def interval_with_images(
+    images: Predictions, arm: Mapping[int, str], base: Mapping[int, str] | None, level: float = 0.95
+) -> tuple[float, float] | None:
+    """Return mean and half width in points of the accuracy, or of its difference, for other seeds and other images.
+
+    Arms as seed -> trial, paired by seed. None below three seeds with predictions of the same images.
+    """
+    rows, targets = [], set()
+    for seed in sorted(arm.keys() & base.keys() if base is not None else arm):
+        mine, theirs = images.correct(arm[seed]), images.correct(base[seed]) if base is not None else None
+        if mine is None or (base is not None and (theirs is None or theirs[0] != mine[0])):
+            continue
+        targets.add(mine[0])
+        rows.append(100.0 * mine[1] - (100.0 * theirs[1] if theirs is not None else 0.0))
+    return crossed_interval(np.stack(rows), level) if len(rows) >= MIN_SEEDS and len(targets) == 1 else None

@@ -10,12 +10,12 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from paper_tables.claims.verdicts import VERDICTS
+from paper_tables.core.files import write_atomic
 from paper_tables.core.paths import PACKAGE
 from paper_tables.site.records import StudyRecord, studies_in
-from paper_tables.site.render_cache import write_atomic
 
 OUTPUTS = ("index.html", "paper.tex", "claims.md", "claims.csv")
-VERDICTS = ("reproduced", "contradicted", "inconclusive", "not run")
 
 
 def write_index(results: Path) -> list[Path]:

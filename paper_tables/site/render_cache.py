@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from paper_tables.core.files import write_atomic
 from paper_tables.core.paths import CLAIMS, PACKAGE, table_file
 from paper_tables.site import mlflow_links
 
 FILE = "tables/.rendered.json"
-FRAMES = ("trials.parquet", "trials.csv", "curves.parquet", "predictions.npz")
+FRAMES = ("trials.parquet", "trials.csv", "curves.parquet", "predictions.npz", "decisions.json")
 LIBRARIES = ("matplotlib", "seaborn", "pandas", "numpy", "scipy", "jinja2")
 
 
@@ -118,15 +118,3 @@ def _version(library: str) -> str:
 def _inside(name: str) -> bool:
     """Return whether a rendering can have made the file: the record may be edited by hand."""
     return ".." not in name and (name.startswith(("tables/", "figures/")) or name == "origins.csv")
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Replace a file atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -10,7 +10,7 @@ from paper_tables.core.yaml_loader import Document, Key
 from paper_tables.data.frame import Axis, Frame
 from paper_tables.data.other_studies import SELECTOR_KEYS, AmbiguousSelection, StudyFrames, matching_arms
 from paper_tables.schema.base import Entry, Filter, Reference
-from paper_tables.schema.claims import Claim
+from paper_tables.schema.claims import Claim, Condition, Control
 from paper_tables.schema.figures import FigureSpec
 from paper_tables.schema.published import ArmSelector, ArmSelectors, Published
 from paper_tables.schema.table_file import Spec
@@ -138,14 +138,23 @@ class _Check:
     def _claim(self, claim: Claim, key: Key) -> Iterator[Fault]:
         if claim.published is not None:
             yield from self._source(claim.published, (*key, "published"))
-        if self.frame.scale and claim.scales and self.frame.scale not in claim.scales:
-            return  # not tested at this scale, whose axes may have other levels
         for j, condition in enumerate(claim.conditions):
+            scales = claim.whole(condition).scales
+            if condition.shown_by or (self.frame.scale and scales and self.frame.scale not in scales):
+                continue  # not tested at this scale, whose axes may have other levels
             place = (*key, "conditions", j)
-            yield from self._arms(condition.of, (*place, "of"))
-            yield from self._arms(condition.against, (*place, "against"))
-            frames = self._frames([*condition.of, *condition.against])
-            yield from self._metric(condition.metric, frames, (*place, "metric"))
+            yield from self._quantity(condition, place)
+            for k, control in enumerate(condition.controls):
+                yield from self._quantity(control, (*place, "controls", k))
+
+    def _quantity(self, quantity: Condition | Control, key: Key) -> Iterator[Fault]:
+        yield from self._arms(quantity.of, (*key, "of"))
+        yield from self._arms(quantity.against, (*key, "against"))
+        if quantity.metric:
+            yield from self._metric(quantity.metric, self._frames([*quantity.of]), (*key, "metric"))
+        theirs = quantity.against_metric if isinstance(quantity, Condition) else None
+        if theirs:
+            yield from self._metric(theirs, self._frames([*quantity.against]), (*key, "against_metric"))
 
     # ---- names. A frame from CSV may lack arms of the study: then only metrics and axes are checked.
 

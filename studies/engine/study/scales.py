@@ -1,4 +1,4 @@
-"""What a scale changes in a study: settings, seeds, resources, and in each part settings and levels."""
+"""What a scale changes in a study: settings, seeds, looks, resources, and in each part settings and levels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from studies.engine.study.parts import KeyPath, Patch
 from studies.engine.study.schema import LevelsSpec, ScalePartSpec, ScaleSpec
 from studies.engine.study.settings import patch
 
-SCALE_KEYS = ("seeds", "resources", "parts", "axes")
+SCALE_KEYS = ("seeds", "decide", "resources", "parts", "axes")
 """What a scale holds besides settings."""
 
 Coerce = Callable[[Any, Any, KeyPath], Any]

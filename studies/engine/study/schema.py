@@ -70,6 +70,7 @@ class ScaleSpec:
     """Besides these, a scale holds settings."""
 
     seeds: list[int] | None = None
+    decide: Settings = field(default_factory=dict)
     resources: Settings = field(default_factory=dict)
     parts: dict[str, Settings] = field(default_factory=dict)
     axes: dict[str, LevelsSpec] = field(default_factory=dict)
@@ -84,6 +85,7 @@ class StudyFile(PartSpec):
     title: str = ""
     task: str = ""
     seeds: list[int] = field(default_factory=list)
+    decide: Settings = field(default_factory=dict)
     scales: dict[str, Settings] = field(default_factory=dict)
     default_scale: str = ""
     parts: dict[str, PartSpec] = field(default_factory=dict)

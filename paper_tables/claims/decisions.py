@@ -1,0 +1,156 @@
+"""By which interval a condition is judged, and the verdicts that stay: ``decisions.json`` of a study's folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as declared
+
+from paper_tables.core.errors import file_error
+from paper_tables.core.files import write_atomic
+from paper_tables.core.sequential import nominal_error
+from paper_tables.core.statistics import MIN_SEEDS
+from paper_tables.data.design import Decide
+from paper_tables.data.other_studies import SelectedArm
+from paper_tables.schema.claims import Claim, Condition
+from paper_tables.tables.labels import COUNTED_METRICS
+
+FILE = "decisions.json"
+WORDS = {"text", "paper", "where", "other_paper", "published", "reconstructed", "note", "scales_reason", "not_testable"}
+WORDS_OF_CONDITION = {"label", "digits", "reason", "scales_reason"}
+"""What a claim says beside its rule."""
+
+
+Finding = Literal["reproduced", "contradicted", "by construction", "undecided", "futile", "lost"]
+"""Of a look; the first three stand."""
+
+
+@declared(frozen=True)
+class Decision:
+    """What a look found for a condition; `condition` counts from 0, `look` from 1."""
+
+    claim: str
+    condition: int
+    look: int
+    n: int
+    estimate: float | None
+    low: float | None
+    high: float | None
+    verdict: Finding
+    level: float
+    rule: str
+    trials: tuple[str, ...]
+
+    @property
+    def standing(self) -> Literal["reproduced", "contradicted", "by construction"] | None:
+        """The verdict that later frames do not change."""
+        if self.verdict == "undecided" or self.verdict == "futile" or self.verdict == "lost":
+            return None
+        return self.verdict
+
+
+@declared(frozen=True)
+class Decisions:
+    """All looks of a study, oldest first."""
+
+    history: tuple[Decision, ...] = ()
+    version: Literal[1] = 1
+
+    def frozen(self, claim: str, condition: int, rule: str) -> Decision | None:
+        """Return the first decision of a condition under this rule."""
+        return next((look for look in self.of(claim, condition, rule) if look.standing), None)
+
+    def of(self, claim: str, condition: int, rule: str) -> list[Decision]:
+        """Return the looks at a condition under this rule."""
+        return [d for d in self.history if (d.claim, d.condition, d.rule) == (claim, condition, rule)]
+
+
+_DECISIONS = TypeAdapter(Decisions)
+
+
+def read_decisions(folder: Path) -> Decisions:
+    """Return the record of a study's folder, empty where there is none. Raises TableError if it is damaged."""
+    path = folder / FILE
+    try:
+        return _DECISIONS.validate_json(path.read_bytes()) if path.is_file() else Decisions()
+    except (OSError, ValidationError) as error:
+        raise file_error(path, "is damaged: restore it, or remove it to have the claims judged again") from error
+
+
+def write_decisions(folder: Path, decisions: Decisions) -> None:
+    write_atomic(folder / FILE, _DECISIONS.dump_json(decisions, indent=1) + b"\n")
+
+
+def rule_digest(claim: Claim, decide: Decide) -> str:
+    """Return 12 hex digits of all that decides the claim's verdict: arms, metrics, bounds, margins, looks, error."""
+    rule = claim.model_dump(mode="json", exclude_defaults=True, exclude={*WORDS, "conditions"})
+    conditions = [
+        c.model_dump(mode="json", exclude_defaults=True, exclude=WORDS_OF_CONDITION) for c in claim.conditions
+    ]
+    text = json.dumps([rule, conditions, decide.looks, decide.error], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """How a condition is judged: error of its interval, at which look; `sequence`: by the interval that holds at
+    every n, between looks; `frozen`: the decision that stands already."""
+
+    error: float = 0.05
+    look: str = ""
+    sequence: bool = False
+    frozen: Decision | None = None
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Docket:
+    """A claim with what was decided about it before."""
+
+    claim: Claim
+    decisions: Decisions
+
+    def ruling(self, index: int | None, condition: Condition, sides: list[SelectedArm]) -> Ruling:
+        """`index`: the condition's in its claim, None for a control; `sides`: its arms."""
+        decide, share = sides[0].frame.metadata.decide, self.error_share
+        if decide is None:
+            return Ruling((1 - condition.interval) * share)
+        looks, seeds, rule = decide.looks, _seeds(sides), rule_digest(self.claim, decide)
+        remarks = self._changed(decide, rule, seeds)
+        if index is not None and (frozen := self.decisions.frozen(self.claim.name, index, rule)):
+            return Ruling(frozen.level, f"look {frozen.look} of {len(looks)}", frozen=frozen, remarks=remarks)
+        if seeds in looks:
+            look = f"look {looks.index(seeds) + 1} of {len(looks)}"
+            return Ruling(nominal_error(looks, decide.error * share), look, remarks=remarks)
+        between = f"n = {seeds} is no look: the interval is one that holds at every n"
+        return Ruling(decide.error * share, sequence=True, remarks=(*remarks, between))
+
+    @property
+    def error_share(self) -> float:
+        """The part of the error that each condition gets: of "any" of them, each is a chance to be wrong."""
+        differing = sum(not exact(self.claim.whole(condition)) for condition in self.claim.conditions)
+        return 1 / max(1, differing) if self.claim.need == "any" else 1.0
+
+    def _changed(self, decide: Decide, rule: str, seeds: int) -> tuple[str, ...]:
+        if decide.rules.get(self.claim.name, rule) == rule:
+            return ()
+        changed = decide.changed.get(self.claim.name)
+        return (f"rule changed after n = {changed.n if changed and changed.digest == rule else seeds}",)
+
+
+def _seeds(sides: list[SelectedArm]) -> int:
+    """Return how many seeds have ended in all arms, or in the arm with the fewest if less than three are common."""
+    ended = [set(side.frame.ended(side.arm)) for side in sides]
+    common = len(set.intersection(*ended))
+    return common if common >= MIN_SEEDS else min(map(len, ended))
+
+
+def exact(condition: Condition, metric: str = "") -> bool:
+    """Return whether one trial decides: counted or shown by a test, equal in all seeds. `metric`: the one found."""
+    taken = (metric,) if metric else condition.metric or ()
+    return condition.kind in ("counted", "structural") or any(name in COUNTED_METRICS for name in taken)

@@ -1,0 +1,243 @@
+"""Looks at the claims of a study whose seeds are added until they are decided: `run --until decided`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+from pydantic import TypeAdapter
+
+from paper_tables.claims import decisions as record
+from paper_tables.claims.decisions import Decision, Decisions, Docket, Finding, exact, rule_digest
+from paper_tables.claims.judge import MOST_LOST, judge_claim
+from paper_tables.claims.quantity import in_logarithms, judged, judged_region
+from paper_tables.claims.table import measured
+from paper_tables.claims.verdicts import ConditionResult, inside
+from paper_tables.core import sequential
+from paper_tables.core.errors import TableError
+from paper_tables.core.paths import table_file
+from paper_tables.core.text import join_and, plain
+from paper_tables.data.design import Decide
+from paper_tables.data.frame import Arm
+from paper_tables.data.load import load_frame, tidy_frame
+from paper_tables.data.other_studies import StudyFrames
+from paper_tables.schema.claims import Claim
+from paper_tables.schema.table_file import read_table_file
+
+FUTILE = 0.1
+"""Chance of a decision by the last look below which no more seeds are asked for."""
+ASSUMED, ASSUMED_RATIO = 1.0, 0.05
+"""SD over seeds where nothing was run yet: in the metric's unit (points), or of logarithms."""
+Outcome = Literal["decided", "undecided", "futile", "lost"]
+OUTCOMES: Mapping[Finding, Outcome] = {
+    "reproduced": "decided", "contradicted": "decided", "by construction": "decided",
+    "undecided": "undecided", "futile": "futile", "lost": "lost",
+}  # fmt: skip
+_DECIDE = TypeAdapter(Decide)
+
+
+@dataclass(frozen=True)
+class LookReport:
+    """What a look found. Conditions are named ``claim`` or, where a claim has several, ``claim[2]`` (from 1)."""
+
+    n: int
+    decided: tuple[str, ...]
+    """Frozen at this or an earlier look."""
+    undecided: tuple[str, ...]
+    """Worth more seeds."""
+    futile: tuple[str, ...]
+    """Hardly decided by the last look. They ask for no seeds, and are judged again where their arms get some."""
+    lost: tuple[str, ...]
+    """Never decided, because too many trials failed or diverged."""
+    arms: tuple[tuple[str, str], ...]
+    """(part, arm label) of this study that undecided conditions need at the next look, controls included.
+    Empty at the last look."""
+    lines: tuple[str, ...]
+    """For the terminal: one line per condition that this look judged."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether no further look is needed."""
+        return not self.arms
+
+
+@dataclass(frozen=True)
+class _Item:
+    """A condition at a look."""
+
+    claim: Claim
+    index: int
+    tested: ConditionResult
+    rule: str
+
+    @property
+    def arms(self) -> list[Arm]:
+        """Arms of the study itself that the condition and its controls use."""
+        assert self.tested.of is not None
+        own = self.tested.of.frame
+        sides = (side for one in (self.tested, *self.tested.controls) for side in one.sides)
+        return list({(side.arm.part, side.arm.label): side.arm for side in sides if side.frame is own}.values())
+
+
+def rule_digests(spec: Path | None, decide: Mapping[str, Any]) -> dict[str, str]:
+    """Return claim -> 12 hex digits over its conditions, their bounds and margins, the looks and the error.
+
+    `spec`: the table file; None where a study has none. `decide`: as in the study file, ``{"looks": …, "error": …}``.
+    Claims whose conditions are counted or structural have no entry. Raises TableError for a faulty table file.
+    """
+    rules = _DECIDE.validate_python(dict(decide))
+    return {
+        claim.name: rule_digest(claim, rules)
+        for claim in _claims(spec)
+        if not all(exact(claim.whole(condition)) for condition in claim.conditions)
+    }
+
+
+def take_look(folder: Path, spec: Path | None, n: int) -> LookReport:
+    """Judge every condition over seeds of the study's claims on the first n seeds; freeze and record what is decided.
+
+    `folder` holds the collected frame, whose metadata has `decide`; an arm's seeds are counted in the order of its
+    rows. `spec`: the table file, None for the study's own. The record is ``decisions.json`` in `folder`; a look that
+    it has is not taken again. A condition with trials that have neither finished nor failed is not judged.
+    Raises TableError for a faulty table file or frame, ValueError if n is no look of the study.
+    """
+    frame = load_frame(folder)
+    decide = frame.metadata.decide
+    if decide is None or n not in decide.looks:
+        raise ValueError(f"{n} seeds are no look of {frame.study}: {list(decide.looks) if decide else 'it has none'}")
+    look = _Look(decide, decide.looks.index(n) + 1, record.read_decisions(folder).history)
+    found: dict[Outcome, list[str]] = {"decided": [], "undecided": [], "futile": [], "lost": []}
+    arms, lines = dict[tuple[str, str], None](), []
+    for item in _items(_claims(spec or table_file(frame.study)), StudyFrames(folder, frame.first_seeds(n)), decide):
+        outcome, text = look.judge(item)
+        if outcome is not None:
+            found[outcome].append(_name(item.claim, item.index))
+        if outcome == "undecided" and look.later:
+            arms |= {(arm.part, arm.label): None for arm in item.arms}
+        lines.append(f"{outcome or item.tested.verdict:12}  {_name(item.claim, item.index)}: {plain(text)}")
+    if look.history != record.read_decisions(folder).history:
+        record.write_decisions(folder, Decisions(look.history))
+    names = {outcome: tuple(conditions) for outcome, conditions in found.items()}
+    return LookReport(n=n, arms=tuple(arms), lines=tuple(lines), **names)
+
+
+def _items(claims: tuple[Claim, ...], library: StudyFrames, decide: Decide) -> Iterator[_Item]:
+    """Yield the conditions over seeds of this study's own arms that have results at this scale."""
+    for claim in claims:
+        rule = rule_digest(claim, decide)
+        for index, tested in enumerate(judge_claim(claim, library).tested):
+            ours = tested.of is not None and tested.of.frame is library.own
+            if ours and not exact(tested.condition, tested.metric):
+                yield _Item(claim, index, tested, rule)
+
+
+@dataclass
+class _Look:
+    """A look, counted from 1, with the record of all looks up to now."""
+
+    decide: Decide
+    number: int
+    history: tuple[Decision, ...]
+
+    @property
+    def n(self) -> int:
+        return self.decide.looks[self.number - 1]
+
+    @property
+    def later(self) -> tuple[int, ...]:
+        return self.decide.looks[self.number :]
+
+    def judge(self, item: _Item) -> tuple[Outcome | None, str]:
+        """Return the outcome, None for what no number of seeds decides, and its text; record it."""
+        tested = item.tested
+        before = Decisions(self.history).of(item.claim.name, item.index, item.rule)
+        taken = next((look for look in before if look.look == self.number), None)
+        text = f"{measured(tested).text}, n = {tested.n}"
+        if tested.kept is not None:
+            return "decided", f"{tested.verdict} at {tested.look}: {text}"
+        if tested.verdict in ("not run", "not testable"):
+            return None, tested.reason
+        if taken is None:
+            if missing := self._missing(item):
+                given_up = bool(before) and before[-1].verdict == "futile"
+                return "futile" if given_up else "undecided", f"{missing} trials of this look have not ended"
+            taken = _decision(item, self.number, self._finding(tested))
+            self.history = (*self.history, taken)
+        outcome = OUTCOMES[taken.verdict]
+        if outcome == "decided":
+            return outcome, f"{taken.verdict} at {tested.look}: {text}"
+        return outcome, "; ".join([text, tested.reason, *tested.remarks])
+
+    def _missing(self, item: _Item) -> int:
+        """Return how many trials of this look have neither finished nor failed."""
+        assert item.tested.of is not None
+        return sum(self.n - len(item.tested.of.frame.ended(arm)) for arm in item.arms)
+
+    def _finding(self, tested: ConditionResult) -> Finding:
+        if tested.verdict == "reproduced" or tested.verdict == "contradicted" or tested.verdict == "by construction":
+            return tested.verdict
+        if tested.lost > MOST_LOST * self.decide.looks[-1]:
+            return "lost"
+        if not self.later or tested.lost > MOST_LOST * self.n or tested.low is None or tested.high is None:
+            return "undecided"
+        if inside(tested.condition, tested.low, tested.high):
+            return "futile"  # a control passes or was not run, which seeds do not change
+        assert tested.estimate is not None and tested.sd is not None
+        mean, region = judged(tested.condition, tested.estimate), judged_region(tested.condition)
+        chance = sequential.chance_of_decision(tested.n, mean, tested.sd, self.later, tested.error, region)
+        return "futile" if chance < FUTILE and (tested.needed or 0) > self.later[-1] else "undecided"
+
+
+def _decision(item: _Item, look: int, verdict: Finding) -> Decision:
+    tested = item.tested
+    return Decision(
+        claim=item.claim.name, condition=item.index, look=look, n=tested.n, estimate=tested.estimate, low=tested.low,
+        high=tested.high, verdict=verdict, level=tested.error, rule=item.rule, trials=tested.trials,
+    )  # fmt: skip
+
+
+def plan_power(spec: Path | None, folder: Path, decide: Mapping[str, Any], scale: str) -> list[str]:
+    """Return lines for `plan`: the distance from its bound that each condition over seeds can tell at each look.
+
+    With the spread of the results in `folder`, where a condition has an interval there, else with an assumed one.
+    `scale`: of the plan, for claims that are decided at some scales only.
+    """
+    rules, lines = _DECIDE.validate_python(dict(decide)), dict[str, list[str]]()
+    try:
+        own = load_frame(folder)
+    except TableError:  # nothing has been run
+        own = tidy_frame(pd.DataFrame(), pd.DataFrame(), {"scale": scale})
+    for claim in _claims(spec):
+        docket = Docket(claim, Decisions())
+        for index, tested in enumerate(judge_claim(claim, StudyFrames(folder, own)).tested):
+            condition = tested.condition
+            if exact(condition) or "study" in condition.of[0] or (condition.scales and scale not in condition.scales):
+                continue
+            level = sequential.nominal_error(rules.looks, rules.error * docket.error_share)
+            lines.setdefault(_told(tested, rules.looks, level), []).append(_name(claim, index))
+    told = [f"          {join_and(names)}: {text}" for text, names in lines.items()]
+    head = f"power     what differs this much from its bound is told with 80 % probability, error {rules.error:g}"
+    return [head, *told] if told else []
+
+
+def _told(tested: ConditionResult, looks: tuple[int, ...], level: float) -> str:
+    """ "6.5 at n = 3, 2.4 at 5 (SD 1.0 over 3 seeds)"; ratios in per cent."""
+    ratio = in_logarithms(tested.condition)
+    sd = tested.sd or (ASSUMED_RATIO if ratio else ASSUMED)
+    distances = [sd * distance for distance in sequential.detectable(looks, level)]
+    shown = [f"{100 * math.expm1(min(d, 10)):.3g} %" if ratio else f"{d:.2g}" for d in distances]
+    spread = f"SD {100 * sd:.2g} %" if ratio else f"SD {sd:.2g}"
+    source = f"{spread} over {tested.n} seeds" if tested.sd else f"assumed {spread}"
+    return ", ".join(f"{d} at {n}" for d, n in zip(shown, looks, strict=True)) + f" ({source})"
+
+
+def _claims(spec: Path | None) -> tuple[Claim, ...]:
+    return read_table_file(spec)[0].claims if spec else ()
+
+
+def _name(claim: Claim, index: int) -> str:
+    return f"{claim.name}[{index + 1}]" if len(claim.conditions) > 1 else claim.name

@@ -1,0 +1,225 @@
+"""Looks at a study's claims: what is frozen, what asks for seeds, what gives up; the record; rules that change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from looked_at import (
+    BASE,
+    CLEAR,
+    DECIDE,
+    LATER,
+    LOOKS,
+    NAN,
+    NONE,
+    claim,
+    history,
+    judged,
+    only,
+    over,
+    spec,
+    study,
+)
+
+from paper_tables import build
+from paper_tables.claims.looks import plan_power, rule_digests, take_look
+from paper_tables.core import sequential
+from paper_tables.core.errors import TableError
+
+
+def test_look_by_look(tmp_path: Path) -> None:
+    """What is clear is frozen at the first look; the next one asks for the others' arms alone."""
+    file = spec(tmp_path, claim("clear"), claim("later"))
+    arms = {"base": BASE, "clear": over(CLEAR), "later": over(LATER)}
+    folder = study(tmp_path, {arm: values[:3] for arm, values in arms.items()})
+    first = take_look(folder, file, 3)
+    assert (first.decided, first.undecided, first.futile) == (("clear",), ("later",), ())
+    assert set(first.arms) == {("p", "base"), ("p", "later")}
+    assert not first.finished
+    study(tmp_path, {**arms, "clear": over(CLEAR)[:3]})
+    second = take_look(folder, file, 5)
+    assert (second.decided, second.undecided, second.arms) == (("clear", "later"), (), ())
+    assert second.finished
+    looks = [(d["claim"], d["condition"], d["look"], d["n"], d["verdict"]) for d in history(folder)]
+    assert looks == [
+        ("clear", 0, 1, 3, "reproduced"),
+        ("later", 0, 1, 3, "undecided"),
+        ("later", 0, 2, 5, "reproduced"),
+    ]
+    level = sequential.nominal_error(LOOKS)
+    gains = np.array(LATER[:5])
+    half = sequential.half_width(5, gains.std(ddof=1), level)
+    last = history(folder)[-1]
+    assert (last["level"], last["rule"]) == (level, rule_digests(file, DECIDE)["later"])
+    assert (last["low"], last["high"]) == (pytest.approx(gains.mean() - half), pytest.approx(gains.mean() + half))
+    assert last["trials"] == [*(f"later{i}" for i in range(5)), *(f"base{i}" for i in range(5))]
+
+
+def test_a_look_counts_only_its_own_seeds(tmp_path: Path) -> None:
+    """Arms that have more seeds already give the same record as those that grew look by look."""
+    file = spec(tmp_path, claim("later"))
+    whole = study(tmp_path / "whole", {"base": BASE, "later": over(LATER)})
+    grown = tmp_path / "grown" / "s"
+    for n in (3, 5):
+        study(tmp_path / "grown", {"base": BASE[:n], "later": over(LATER)[:n]})
+        take_look(grown, file, n)
+        take_look(whole, file, n)
+    assert (grown / "decisions.json").read_bytes() == (whole / "decisions.json").read_bytes()
+
+
+def test_a_verdict_stands(tmp_path: Path) -> None:
+    """Later seeds that say otherwise change neither the verdict nor its numbers; the same look is not taken again."""
+    file = spec(tmp_path, claim("clear"), claim("later"))
+    folder = study(tmp_path, {"base": BASE[:3], "clear": over(CLEAR)[:3], "later": over(LATER)[:3]})
+    take_look(folder, file, 3)
+    before = (folder / "decisions.json").read_bytes()
+    then = judged(folder, file)["clear"].tested[0]
+    study(tmp_path, {"base": BASE[:3], "clear": over([-9, -8, -9]), "later": over([9, 9.1, 9])})
+    again = take_look(folder, file, 3)
+    assert (again.decided, again.undecided) == (("clear",), ("later",))
+    assert (folder / "decisions.json").read_bytes() == before
+    study(tmp_path, {"base": BASE, "clear": over([*CLEAR[:3], -20, -20, -21, -22, -20]), "later": over(LATER)})
+    now = judged(folder, file)["clear"].tested[0]
+    for name in ("verdict", "estimate", "low", "high", "n", "look", "trials"):
+        assert getattr(now, name) == getattr(then, name)
+    assert (now.look, now.n) == ("look 1 of 3", 3)
+
+
+def test_without_a_record_the_present_numbers_speak(tmp_path: Path) -> None:
+    """The control of the test above: the same later frame without decisions.json is contradicted."""
+    file = spec(tmp_path, claim("clear"))
+    folder = study(tmp_path, {"base": BASE, "clear": over([-20, -20.5, -21, -20, -20, -21, -22, -20])})
+    assert judged(folder, file)["clear"].verdict == "contradicted"
+
+
+def test_futile(tmp_path: Path) -> None:
+    """It asks for no seeds, is judged again where its arms got some, and can still be decided."""
+    file = spec(tmp_path, claim("none"), claim("later"))
+    few = {"base": BASE[:5], "none": over(NONE)[:5], "later": over(LATER)[:5]}
+    folder = study(tmp_path, few, {"looks": [5, 6, 8]})
+    first = take_look(folder, file, 5)
+    assert first.futile == ("none",)
+    assert ("p", "none") not in first.arms
+    assert "seeds would decide" in first.lines[0]
+    study(tmp_path, {**few, "base": BASE, "later": over(LATER)}, {"looks": [5, 6, 8]})
+    assert take_look(folder, file, 6).futile == ("none",)
+    assert [d["look"] for d in history(folder) if d["claim"] == "none"] == [1]  # not judged without its seeds
+    study(tmp_path, {**few, "base": BASE, "none": over([3.0, 3.1, 3.0, 2.9, 3, 3, 3.1, 3])}, {"looks": [5, 6, 8]})
+    assert "none" in take_look(folder, file, 8).decided
+
+
+def test_trials_that_are_still_running(tmp_path: Path) -> None:
+    file = spec(tmp_path, claim("clear"))
+    folder = study(tmp_path, {"base": BASE[:3], "clear": over(CLEAR)[:2]}, planned=1)
+    report = take_look(folder, file, 3)
+    assert (report.undecided, report.decided) == (("clear",), ())
+    assert set(report.arms) == {("p", "base"), ("p", "clear")}
+    assert not (folder / "decisions.json").exists()
+
+
+def test_too_many_lost(tmp_path: Path) -> None:
+    """Two of five: no verdict, but the next look may bring them below a fifth; three of eight at most: never."""
+    file = spec(tmp_path, claim("clear"))
+    one = [*over(CLEAR)[:4], NAN]
+    folder = study(tmp_path, {"base": BASE[:5], "clear": one}, {"looks": [5, 8]})
+    assert take_look(folder, file, 5).decided == ("clear",)
+    two = [NAN, over(CLEAR)[1], NAN, *over(CLEAR)[3:5]]
+    folder = study(tmp_path / "two", {"base": BASE[:5], "clear": two}, {"looks": [5, 10]})
+    report = take_look(folder, file, 5)
+    assert (report.undecided, report.arms[0]) == (("clear",), ("p", "clear"))
+    assert only(folder, file).reason == "2 of 5 trials of p clear failed or diverged"
+    assert only(folder, file).verdict == "undecided"
+    folder = study(tmp_path / "gone", {"base": BASE[:5], "clear": two}, {"looks": [5, 8]})
+    report = take_look(folder, file, 5)
+    assert (report.lost, report.arms, history(folder)[0]["verdict"]) == (("clear",), (), "lost")
+
+
+def test_controls_get_seeds_and_can_overrule(tmp_path: Path) -> None:
+    control = {"label": "untrained", "of": {"arm": "untrained"}}
+    file = spec(tmp_path, claim("later", controls=[control]), claim("clear", controls=[control]))
+    arms = {"base": BASE, "clear": over(CLEAR), "later": over(LATER), "untrained": over([-9, 9, 3, 5, 5, 5, 5, 5])}
+    folder = study(tmp_path, {arm: values[:3] for arm, values in arms.items()})
+    report = take_look(folder, file, 3)
+    assert report.decided == ("clear",)
+    assert set(report.arms) == {("p", "later"), ("p", "base"), ("p", "untrained")}
+    study(tmp_path, {**arms, "untrained": over(CLEAR)})
+    assert judged(folder, file)["clear"].tested[0].reason == "its control passes"
+    assert take_look(folder, file, 5).futile == ("later",)  # no number of seeds helps where the control passes
+
+
+def test_a_changed_rule_is_a_new_one(tmp_path: Path) -> None:
+    file = spec(tmp_path, claim("clear"))
+    first = rule_digests(file, DECIDE)
+    folder = study(tmp_path, {"base": BASE[:3], "clear": over(CLEAR)[:3]}, {**DECIDE, "rules": first})
+    take_look(folder, file, 3)
+    assert only(folder, file).remarks == ()
+    spec(tmp_path, claim("clear", at_least=100))
+    second = rule_digests(file, DECIDE)
+    changed = {"clear": {"digest": second["clear"], "n": 3}}
+    study(tmp_path, {"base": BASE[:5], "clear": over(CLEAR)[:5]}, {**DECIDE, "rules": first, "changed": changed})
+    tested = only(folder, file)
+    assert (tested.verdict, tested.remarks) == ("contradicted", ("rule changed after n = 3",))
+    study(tmp_path, {"base": BASE[:5], "clear": over(CLEAR)[:5]}, {**DECIDE, "rules": first})
+    assert only(folder, file).remarks == ("rule changed after n = 5",)
+
+
+def test_digests_are_of_the_rule_alone(tmp_path: Path) -> None:
+    control = {"label": "noise", "of": {"arm": "noise"}}
+    plain = claim("clear", controls=[control])
+    first = rule_digests(spec(tmp_path, plain), DECIDE)["clear"]
+    assert len(first) == 12
+    said = {**claim("clear", label="L", reason="R", digits=2, controls=[control]), "note": "N", "where": "W"}
+    assert rule_digests(spec(tmp_path, said), {**DECIDE, "max_hours": 3})["clear"] == first
+    others = [
+        rule_digests(spec(tmp_path, claim("clear", **change)), decide)["clear"]
+        for change, decide in [
+            ({"controls": [control], "at_least": 0.1}, DECIDE),
+            ({"controls": [control], "tolerance": 0.1}, DECIDE),
+            ({"controls": [{**control, "of": {"arm": "base"}}]}, DECIDE),
+            ({"controls": [control], "of": {"arm": "later"}}, DECIDE),
+            ({"controls": [control]}, {**DECIDE, "error": 0.04}),
+            ({"controls": [control]}, {**DECIDE, "looks": [3, 5, 9]}),
+        ]
+    ]
+    assert len({first, *others}) == 7
+    counted = {**claim("base"), "conditions": [{"metric": "params_m", "of": {"arm": "base"}, "at_least": 1}]}
+    assert rule_digests(spec(tmp_path, counted), DECIDE) == {}
+    assert rule_digests(None, DECIDE) == {}
+
+
+def test_a_damaged_record_is_an_error(tmp_path: Path) -> None:
+    file = spec(tmp_path, claim("clear"))
+    folder = study(tmp_path, {"base": BASE[:3], "clear": over(CLEAR)[:3]})
+    (folder / "decisions.json").write_text('{"version": 1, "history": [{"claim": "clear"}]}')
+    with pytest.raises(TableError, match=r"decisions.json  is damaged: restore it, or remove it"):
+        take_look(folder, file, 3)
+
+
+def test_a_new_decision_renders_the_tables_again(tmp_path: Path) -> None:
+    file = spec(tmp_path, claim("clear"))
+    folder = study(tmp_path, {"base": BASE[:3], "clear": over(CLEAR)[:3]})
+    build(folder, file)
+    assert build(folder, file).unchanged
+    take_look(folder, file, 3)
+    assert not build(folder, file).unchanged
+
+
+def test_power(tmp_path: Path) -> None:
+    """From the spread so far, else from an assumed one; ratios in per cent; other scales and counts left out."""
+    decide = {"looks": [3, 8], "error": 0.05}
+    ratio = claim("later", "ratio", compare="ratio", at_least=1)
+    counted = {**claim("base", "counted"), "kind": "counted"}
+    file = spec(tmp_path, claim("later"), claim("other"), ratio, claim("later", "far", scales=["gpu"]), counted)
+    distances = sequential.detectable((3, 8), sequential.nominal_error((3, 8)))
+    expected = [f"{d * np.std(LATER[:3], ddof=1):.2g}" for d in distances]
+    folder = study(tmp_path, {"base": BASE[:3], "later": over(LATER)[:3]}, decide)
+    head, seen, assumed, percent = plan_power(file, folder, decide, "laptop")
+    assert head == "power     what differs this much from its bound is told with 80 % probability, error 0.05"
+    assert seen == f"          later: {expected[0]} at 3, {expected[1]} at 8 (SD 0.6 over 3 seeds)"
+    assert assumed == f"          other: {distances[0]:.2g} at 3, {distances[1]:.2g} at 8 (assumed SD 1)"
+    assert percent.startswith("          ratio: ") and " % at 3, " in percent
+    before = plan_power(file, tmp_path / "nothing", decide, "laptop")
+    assert before[1].startswith("          later and other: ") and before[1].endswith("(assumed SD 1)")
+    assert plan_power(None, folder, decide, "laptop") == []

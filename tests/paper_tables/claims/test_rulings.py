@@ -1,0 +1,143 @@
+"""By which interval a condition is judged: at looks, between them, with lost trials, unpaired, with the images."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from looked_at import (
+    BASE,
+    CLEAR,
+    DECIDE,
+    LATER,
+    LOOKS,
+    claim,
+    judged,
+    only,
+    over,
+    predicted,
+    spec,
+    study,
+)
+from scipy import stats
+
+from paper_tables.claims.judge import judge_claim
+from paper_tables.claims.looks import take_look
+from paper_tables.claims.verdicts import ConditionResult
+from paper_tables.core import sequential
+from paper_tables.data.load import load_frame, tidy_frame
+from paper_tables.data.other_studies import StudyFrames
+from paper_tables.schema.claims import Claim
+from paper_tables.schema.table_file import read_table_file
+
+
+@pytest.mark.parametrize("n", [4, 6, 7])
+def test_between_looks_the_interval_holds_at_every_n(n: int, tmp_path: Path) -> None:
+    file = spec(tmp_path, claim("later"))
+    folder = study(tmp_path, {"base": BASE, "later": over(LATER)[:n]})
+    tested = only(folder, file)
+    half = sequential.confidence_sequence(LATER[:n], 0.05)
+    assert tested.low == pytest.approx(np.mean(LATER[:n]) - half)
+    assert tested.remarks[0] == f"n = {n} is no look: the interval is one that holds at every n"
+    assert tested.look == ""
+    with pytest.raises(ValueError, match=rf"{n} seeds are no look of s: \[3, 5, 8\]"):
+        take_look(folder, file, n)
+
+
+def test_too_few_between_looks(tmp_path: Path) -> None:
+    decide = {"looks": [5, 8], "error": 1e-6}
+    tested = only(study(tmp_path, {"base": BASE[:3], "clear": over(CLEAR)[:3]}, decide), spec(tmp_path, claim("clear")))
+    assert (tested.verdict, tested.reason) == ("undecided", "too few seeds for an interval that holds at every n")
+
+
+def test_a_study_without_looks_is_judged_once(tmp_path: Path) -> None:
+    file = spec(tmp_path, claim("later"))
+    tested = only(study(tmp_path, {"base": BASE[:3], "later": over(LATER)[:3]}, {}), file)
+    half = sequential.half_width(3, np.std(LATER[:3], ddof=1), 0.05)
+    assert (tested.low, tested.look) == (pytest.approx(np.mean(LATER[:3]) - half), "")
+
+
+def test_a_diverged_trial_is_lost_too(tmp_path: Path) -> None:
+    folder = study(tmp_path, {"base": BASE[:5], "clear": over(CLEAR)[:5]})
+    frame = load_frame(folder)
+    frame.rows.loc[frame.rows["trial"].isin(["clear1", "clear3"]), "metric.top1"] = math.inf
+    (one,) = read_table_file(spec(tmp_path, claim("clear")))[0].claims
+    tested = judge_claim(one, StudyFrames(folder, frame)).tested[0]
+    assert (tested.verdict, tested.reason) == ("undecided", "2 of 5 trials of p clear failed or diverged")
+
+
+def test_any_of_several_shares_the_error(tmp_path: Path) -> None:
+    condition = claim("later")["conditions"][0]
+    both = {**claim("later"), "need": "any", "conditions": [condition, {**condition, "at_least": 1}]}
+    counted = {"metric": "params_m", "of": {"arm": "base"}, "at_least": 1}
+    for decide, single in ((DECIDE, sequential.nominal_error(LOOKS, 0.025)), ({}, 0.025)):
+        folder = study(tmp_path / str(len(decide)), {"base": BASE[:5], "later": over(LATER)[:5]}, decide)
+        half = sequential.half_width(5, np.std(LATER[:5], ddof=1), single)
+        for conditions in (both["conditions"], [*both["conditions"], counted]):  # what is counted takes no share
+            file = spec(tmp_path, {**both, "conditions": conditions})
+            tested = judged(folder, file)["later"].tested[0]
+            assert (tested.low, tested.error) == (pytest.approx(np.mean(LATER[:5]) - half), pytest.approx(single))
+    alone = only(folder, spec(tmp_path, {**both, "conditions": [condition]}))
+    assert alone.error == pytest.approx(0.05)
+
+
+def test_the_interval_that_includes_the_images(tmp_path: Path) -> None:
+    """Beside the one over seeds, of the trials that count; not where the accuracies are others."""
+    file = spec(tmp_path, claim("clear"))
+    arms = {"base": [70.0, 70.5, 69.5, 70.0, 70.5], "clear": [75.0, 76.0, 74.0, 75.5, 75.0]}
+    folder = study(tmp_path, arms)
+    assert only(folder, file).with_images is None
+    predicted(folder, arms)
+    tested = only(folder, file)
+    assert tested.with_images is not None and tested.low is not None and tested.estimate is not None
+    assert tested.with_images[0] < tested.low < tested.estimate < tested.with_images[1]
+    first = {arm: values[:3] for arm, values in arms.items()}
+    alone = study(tmp_path / "first", first)
+    predicted(alone, first)
+    take_look(folder, file, 3)
+    assert only(folder, file).with_images == only(alone, file).with_images != tested.with_images
+    predicted(alone, {"base": [60.0] * 3, "clear": [75.0] * 3})
+    assert only(alone, file).with_images is None
+
+
+def at_least_zero(a: list[float], b: list[float], shift: int = 0, **columns: float) -> ConditionResult:
+    """Whether a is above b; the seeds of b start at `shift`."""
+    rows = [
+        {"study": "s", "part": "p", "trial": f"{arm}{seed}", "arm": arm, "baseline": arm == "b", "seed": seed,
+         "status": "done", "metric.top1": value, **columns}
+        for arm, values, first in (("a", a, 0), ("b", b, shift)) for seed, value in enumerate(values, first)
+    ]  # fmt: skip
+    frame = tidy_frame(pd.DataFrame(rows), pd.DataFrame(), {"study": "s"})
+    condition: dict[str, Any] = {"metric": "top1", "of": {"arm": "a"}, "against": {"arm": "b"}, "at_least": 0}
+    claim = Claim.model_validate({"name": "c", "text": "t", "paper": "p", "conditions": [condition]})
+    return judge_claim(claim, StudyFrames(Path("nowhere/s"), frame)).tested[0]
+
+
+@pytest.mark.parametrize(("common", "welch_used"), [(0, True), (2, True), (3, False)])
+def test_welch_below_three_common_seeds(common: int, welch_used: bool) -> None:
+    a, b = [72.0, 72.2, 71.9, 72.4], [70.0, 70.1, 70.0, 69.0]
+    tested = at_least_zero(a, b, shift=4 - common)
+    pairs = [x - y for x, y in zip(a[4 - common :], b, strict=False)]
+    result = stats.ttest_ind(a, b, equal_var=False) if welch_used else stats.ttest_1samp(pairs, 0)
+    expected = result.confidence_interval()
+    assert (tested.low, tested.high) == (pytest.approx(expected.low), pytest.approx(expected.high))
+    assert ("Welch's t test: fewer than three seeds in common" in tested.remarks) == welch_used
+
+
+def test_two_seeds_decide_nothing() -> None:
+    tested = at_least_zero([72.0, 72.2], [70.0, 70.1, 70.0])
+    assert (tested.n, tested.verdict, tested.remarks) == (2, "undecided", ())
+
+
+def test_what_would_decide() -> None:
+    tested = at_least_zero([71.0, 72.2, 69.9], [70.0, 70.1, 70.0], **{"cost.seconds": 1800.0})
+    assert tested.needed is not None
+    half = stats.t.ppf(0.975, tested.needed - 1) * np.std([1.0, 2.1, -0.1], ddof=1) / math.sqrt(tested.needed)
+    assert half <= 1.0 < half * 1.2
+    assert tested.remarks == ("about 8 seeds would decide at this estimate and spread (5 hours more)",)
+    at_the_bound = at_least_zero([71.0, 70.0, 69.0], [70.0, 70.0, 70.0])
+    assert at_the_bound.remarks == ("no number of seeds would decide at this estimate",)
