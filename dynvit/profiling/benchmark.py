@@ -46,8 +46,11 @@ class Benchmark:
         with _threads(self.config.threads):
             reset_peak(self.device)
             self._count()
-            if self.config.operators or self.config.memory_batch or self.config.timing.enabled:
+            timing = self.config.timing
+            if self.config.operators or self.config.memory_batch or timing.enabled:
                 self._run_model()
+            if timing.update and self.backbone is not None:
+                self._time_update(self._images(timing.update))
             seconds = time.perf_counter() - started
             metadata = hardware_info(self.device) | {"dtype": self.config.dtype, "model": self.config.model["name"]}
             if self.reduced:
@@ -137,8 +140,6 @@ class Benchmark:
         for mode in timing.modes:
             for label, batch in batches.items():
                 self._time_batch(mode, label, model, backbone, self._images(batch))
-        if timing.update and self.backbone is not None:
-            self._time_update(self._images(timing.update))
 
     def _time_update(self, images: Tensor) -> None:
         """Time updates of model and backbone, built anew: the others may be fused, and their weights stay."""
