@@ -97,7 +97,8 @@ class NameCheck:
         except AmbiguousSelection as error:
             yield self.document.fault(key, str(error))
             return
-        if frame.complete and not matching_arms(frame, chosen):
+        run = {arm.part for arm in frame.arms}
+        if frame.complete and not run.isdisjoint(chosen.get("part", run)) and not matching_arms(frame, chosen):
             selector = ", ".join(f"{name}: {'|'.join(labels)}" for name, labels in chosen.items() if name != "study")
             yield self.document.fault(key, f"the study {frame.study} has no arm with {selector or 'an empty selector'}")
 

@@ -117,7 +117,9 @@ def test_same_frames_same_bytes(results: Path, tmp_path: Path) -> None:
     env = {**os.environ, "PYTHONHASHSEED": "5", "TZ": "Asia/Tokyo", "LC_ALL": "C"}
     subprocess.run([sys.executable, "-c", code, str(other), str(SPEC)], cwd=ROOT, env=env, check=True, timeout=120)
     names = [
-        f"redundancy_ablation/tables/{n}.{e}" for n in ("models", "narrow", "claims", "claim_tests") for e in ("tex", "md", "html")
+        f"redundancy_ablation/tables/{n}.{e}"
+        for n in ("models", "narrow", "claims", "claim_tests")
+        for e in ("tex", "md", "html")
     ]
     names += ["redundancy_ablation/origins.csv", "redundancy_ablation/report.html"]
     for name in [*names, "index.html", "paper.tex", "claims.md", "claims.csv"]:
