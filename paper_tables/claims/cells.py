@@ -58,6 +58,8 @@ def expected(condition: Condition) -> str:
 def controls(tested: ConditionResult) -> str:
     """ "untrained: 0.11 (0.08 to 0.14) fails"; what it is worth where it decides nothing."""
     lines = []
+    if not tested.controls and tested.condition.kind in ("sampled", "measured") and tested.estimate is not None:
+        return "none"
     for one in tested.controls:
         value = "" if one.estimate is None else _measured(one, images=False)
         lines.append(" ".join([f"{one.condition.label}:", *([value] if value else []), _worth(one)]))

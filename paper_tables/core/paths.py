@@ -12,7 +12,11 @@ CLAIMS = "claims.yaml"
 
 
 def table_file(study: str) -> Path | None:
-    """Return ``paper_tables/<study>.yaml`` if it exists. A label (``study@gpu``) is another scale of the same file."""
+    """Return ``paper_tables/<study>.yaml`` of the current folder, else of the package; None where neither is.
+
+    A label (``study@gpu``) is another scale of the same file.
+    """
     name = study.partition("@")[0]
-    path = PACKAGE / f"{name}.yaml"
-    return path if re.fullmatch(r"[\w.-]+", name) and path.is_file() and path.name != CLAIMS else None
+    files = (folder / f"{name}.yaml" for folder in (Path("paper_tables").resolve(), PACKAGE))
+    found = next((path for path in files if path.is_file() and path.name != CLAIMS), None)
+    return found if re.fullmatch(r"[\w.-]+", name) else None

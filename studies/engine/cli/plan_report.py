@@ -80,11 +80,20 @@ def _totals(plan: Plan) -> Iterator[str]:
     yield f"to run    {_to_run(plan)}"
     if restart := plan.restart - plan.again:
         yield f"restart   {count(len(restart), 'trial')}; previous files are kept under attempts/"
+    yield from seed_lines(plan)
     yield from stage_lines(plan)
     if plan.to_run:
         yield f"cost      {_cost(plan)}"
         yield from _resources(plan)
     yield f"reused    {count(plan.reused, 'trial')} from another study   stale code {plan.stale}"
+
+
+def seed_lines(plan: Plan) -> Iterator[str]:
+    """Yield which of the selected seeds are not in the study's list."""
+    listed = plan.study.at(plan.scale).seeds
+    if further := sorted({t.seed for t in plan.selected} - {*listed}):
+        known = ", ".join(map(str, listed))
+        yield f"seeds     {', '.join(map(str, further))}: beyond the study's list {known}; later plans keep them"
 
 
 def stage_lines(plan: Plan) -> Iterator[str]:

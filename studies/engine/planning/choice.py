@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from studies.engine.core.errors import Problem, StudyError
 from studies.engine.core.formatting import first_few
 from studies.engine.core.suggest import suggest, suggest_or_list
-from studies.engine.core.trial import Arm, Trial
+from studies.engine.core.trial import Trial
 from studies.engine.core.yaml_loader import scalar
 from studies.engine.planning import launcher_options
 from studies.engine.planning.overrides import parse_overrides
@@ -19,7 +19,7 @@ from studies.engine.study.arms import Override, override_patch
 from studies.engine.study.design import Coords
 from studies.engine.study.model import Study
 from studies.engine.study.parts import Part
-from studies.engine.study.settings import find_label
+from studies.engine.study.settings import LARGEST_SEED, find_label
 from studies.engine.study.validation import cannot_be_built
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def choose(file: Path, selection: Selection) -> tuple[Study, Choice]:
     problems.extend(Problem("--set", "given twice", key) for i, key in enumerate(keys) if key in keys[:i])
     problems.extend(override_problems(study, scale, overrides))
     only = _only(study.at(scale).parts, selection.only, problems)
-    seeds = _seeds(selection.seeds, study.at(scale).seeds, problems)
+    seeds = _seeds(selection.seeds, problems)
     if problems:
         raise StudyError(problems)
     return study, Choice(scale, tuple(overrides), only, seeds, selection.smoke)
@@ -146,29 +146,27 @@ def _labels(name: str, axis: str, parts: list[Part], value: str, problems: list[
             yield label
 
 
-def chosen(arm: Arm, only: Mapping[str, tuple[str, ...]]) -> bool:
+def chosen(part: str, coords: Coords, only: Mapping[str, tuple[str, ...]]) -> bool:
     """Whether --only leaves an arm: every condition on its own part's axes holds, and one of them speaks of its part.
 
     So ``recursion=1`` and ``capacity=0.5``, on axes of two parts, choose arms of both.
     """
-    if "part" in only and arm.part not in only["part"]:
+    if "part" in only and part not in only["part"]:
         return False
     conditions = {name: labels for name, labels in only.items() if name != "part"}
-    verdicts = [_holds(arm, name, labels) for name, labels in conditions.items()]
+    verdicts = [_holds(part, dict(coords), name, labels) for name, labels in conditions.items()]
     mine = [verdict for verdict in verdicts if verdict is not None]
     return all(mine) and (bool(mine) or not conditions)
 
 
-def _holds(arm: Arm, name: str, labels: tuple[str, ...]) -> bool | None:
-    """None where the condition is not about this arm's part."""
-    part, _, axis = name.rpartition(".")
-    coords: Coords = arm.coords
-    if part not in ("", arm.part) or axis not in dict(coords):
-        return None
-    return dict(coords)[axis] in labels
+def _holds(part: str, coords: Mapping[str, str | None], name: str, labels: tuple[str, ...]) -> bool | None:
+    """None where the condition is not about this part."""
+    wanted, _, axis = name.rpartition(".")
+    return coords[axis] in labels if wanted in ("", part) and axis in coords else None
 
 
-def _seeds(text: str | None, known: tuple[int, ...], problems: list[Problem]) -> tuple[int, ...] | None:
+def _seeds(text: str | None, problems: list[Problem]) -> tuple[int, ...] | None:
+    """Return the seeds; a study's list does not limit them."""
     if text is None:
         return None
     found: list[int] = []
@@ -178,8 +176,8 @@ def _seeds(text: str | None, known: tuple[int, ...], problems: list[Problem]) ->
             problems.append(Problem("--seeds", f'"{word}" is not a whole number'))
         elif seed in found:
             problems.append(Problem("--seeds", f"{seed} twice"))
-        elif seed not in known:
-            problems.append(Problem("--seeds", f"{seed} is not among the study's seeds {', '.join(map(str, known))}"))
+        elif not 0 <= seed <= LARGEST_SEED:
+            problems.append(Problem("--seeds", f"{seed} is not between 0 and {LARGEST_SEED}"))
         else:
             found.append(seed)
     return tuple(found)

@@ -14,7 +14,8 @@ from typing import Any, Literal
 
 from studies.engine.core.errors import Problem, StudyError
 from studies.engine.core.trial import State, Trial
-from studies.engine.planning.choice import check_task_rules, chosen
+from studies.engine.planning.choice import check_task_rules
+from studies.engine.planning.chosen_trials import ChosenTrials
 from studies.engine.planning.forecast import gpus as devices
 from studies.engine.planning.forecast.estimate import Estimate, estimate
 from studies.engine.planning.forecast.requirements import forecast
@@ -22,12 +23,12 @@ from studies.engine.planning.overrides import make_label
 from studies.engine.planning.trials import TrialMaker
 from studies.engine.storage import kept_weights, plan_file
 from studies.engine.storage.code_snapshot import fingerprint, root
-from studies.engine.storage.plan_file import folder_name
+from studies.engine.storage.plan_file import folder_name, further_seeds
 from studies.engine.storage.results_dir import Store
 from studies.engine.study.design import BASELINE
 from studies.engine.study.model import Study
 from studies.engine.study.parts import Axis
-from studies.engine.study.starts import Starts
+from studies.engine.study.starts import Key, Starts
 
 Rerun = Literal["failed", "stale", "all"]
 RERUNS: tuple[Rerun, ...] = ("failed", "stale", "all")
@@ -41,7 +42,7 @@ class Plan:
     folder: Path
     scale: str
     trials: tuple[Trial, ...]
-    """Every trial of the study at this scale; two parts may ask for the same one."""
+    """Every trial of the study at this scale, those with further seeds among them; two parts may ask for one."""
     made: Mapping[str, Trial]
     """By folder id and in the order of stages: those, and all that they start from, also of other studies or seeds."""
     selected: tuple[Trial, ...]
@@ -88,6 +89,11 @@ class Plan:
     def full_name(self) -> str:
         return folder_name(self.study.name, self.label)
 
+    @property
+    def further_seeds(self) -> tuple[int, ...]:
+        """Seeds of its trials that are not in the study's list."""
+        return tuple(sorted({t.seed for t in self.trials} - {*self.study.at(self.scale).seeds}))
+
     def to_plan_file(self) -> plan_file.PlanFile:
         """The whole study as plan.json keeps it, not only what `--only` and `--seeds` selected."""
         study, planned = self.study, {trial.folder_id for trial in self.trials}
@@ -113,6 +119,7 @@ class Plan:
                 for a in [t.arm]
             ),
             other_studies=dict(self.other_studies),
+            further_seeds=self.further_seeds,
             origins={t.folder_id: f"{t.study}: {t.name}" for t in self.made.values() if t.folder_id not in planned},
         )
 
@@ -129,6 +136,7 @@ def make_plan(
     overrides: Sequence[tuple[str, Any]] = (),
     only: Mapping[str, tuple[str, ...]] | None = None,
     seeds: Sequence[int] | None = None,
+    arms: Collection[Key] | None = None,
     smoke: bool = False,
     rerun: Rerun | None = None,
     device: str | None = None,
@@ -137,6 +145,7 @@ def make_plan(
     """Compare the study with the results folder.
 
     Reads only, unless `count`: then models without cost data are profiled and kept. device: the GPU of the forecast.
+    seeds: also beyond the study's list. arms: part and label of those that are selected, of those that `only` leaves.
     """
     try:
         gpu = devices.find(device)
@@ -145,19 +154,22 @@ def make_plan(
     scale = scale or study.default_scale
     planned = study.at(scale).seeds
     label = make_label("" if scale == study.default_scale else scale, smoke, overrides)
+    folder = store.study(folder_name(study.name, label))
     starts = Starts(study, scale, overrides, smoke)
     if wrong := [issue for arm in starts.arms for issue in arm.issues]:  # of --set: the file was checked before
         raise StudyError(Problem("--set", issue.text, str(setting.path[1])) for setting, issue in wrong)
     maker = TrialMaker(starts, store, label, smoke)
-    trials = maker.make((seeds or planned)[:1] if smoke else planned)
+    base = (seeds or planned)[:1] if smoke else planned
+    wanted = base if smoke or seeds is None else tuple(seeds)
+    chosen = ChosenTrials(tuple(base), tuple(wanted), only or {}, arms, {} if smoke else further_seeds(folder))
+    trials = maker.make(chosen.seeds_of)
     made = {t.folder_id: t for t in maker.made.values()}
-    kept = tuple(t for t in trials if (seeds is None or t.seed in seeds) and (not only or chosen(t.arm, only)))
-    if not kept:
+    if not (kept := chosen.selected(trials)):
         raise StudyError([Problem("--only", "leaves no trial")])
+    trials = chosen.planned(trials, maker.existing)
     if overrides:
         check_task_rules(study, kept)
     states = {folder: store.trial(folder).state() for folder in maker.existing}
-    folder = store.study(folder_name(study.name, label))
     plan = Plan(study, label, folder, scale, trials, made, kept, states, starts.other_studies)
     plan = _select_to_run(plan, store, rerun)
     return replace(plan, estimate=_estimate(plan, store, gpu, count))

@@ -6,7 +6,7 @@ by then it is known which folder serves the first one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from studies.engine.core import config as configs
@@ -17,6 +17,7 @@ from studies.engine.planning.overrides import make_label
 from studies.engine.planning.trial_index import match_existing
 from studies.engine.storage.plan_file import folder_name
 from studies.engine.storage.results_dir import Store
+from studies.engine.study.arms import ResolvedArm
 from studies.engine.study.starts import Key, Start, Starts
 
 
@@ -45,9 +46,9 @@ class TrialMaker:
         self.existing: set[str] = set()
         """Folder ids of trials that are on disk."""
 
-    def make(self, seeds: Sequence[int]) -> tuple[Trial, ...]:
-        """Return the trials of the study's arms; `made` also has those that they start from."""
-        wanted = [Node(self._starts, arm.key, seed) for arm in self._starts.arms for seed in seeds]
+    def make(self, seeds: Callable[[ResolvedArm], Iterable[int]]) -> tuple[Trial, ...]:
+        """Return the trials of the study's arms, each with its seeds; `made` also has those that they start from."""
+        wanted = [Node(self._starts, arm.key, seed) for arm in self._starts.arms for seed in seeds(arm)]
         for node in wanted:
             self._stage(node)
         for stage in range(max(self._stages.values(), default=-1) + 1):

@@ -37,7 +37,9 @@ def metadata(plan: PlanFile) -> dict[str, Any]:
     """Return what tables need besides the rows."""
     fields = {key: getattr(plan, key) for key in ("study", "title", "label", "scale", "task", "study_text")}
     metrics = {k: {"from": m.source, "direction": m.direction, "unit": m.unit} for k, m in plan.metrics.items()}
-    return {"frame": FRAME_VERSION, **fields, "metrics": metrics, "parts": [asdict(part) for part in plan.parts]}
+    decide = {"decide": asdict(plan.decide)} if plan.decide else {}
+    parts = [asdict(part) for part in plan.parts]
+    return {"frame": FRAME_VERSION, **fields, "metrics": metrics, "parts": parts, **decide}
 
 
 def csv_text(rows: list[Row]) -> str:

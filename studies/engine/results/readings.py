@@ -93,12 +93,14 @@ def read(folder: TrialFolder, plan: PlanFile, curves: Curves | None = None) -> R
 
 
 def ordered(plan: PlanFile) -> list[PlannedTrial]:
-    """Sort trials by the plan's order of parts and arms, then by seed."""
+    """Sort trials by the plan's order of parts and arms, then as looks take seeds: the study's, then further ones."""
     parts = {part.name: i for i, part in enumerate(plan.parts)}
     arms: dict[tuple[str, str], int] = {}
+    further = set(plan.further_seeds)
     for t in plan.trials:
         arms.setdefault((t.part, t.arm), len(arms))
-    return sorted(plan.trials, key=lambda t: (parts.get(t.part, len(parts)), arms[t.part, t.arm], t.seed))
+    places = {key: (parts.get(key[0], len(parts)), arm) for key, arm in arms.items()}
+    return sorted(plan.trials, key=lambda t: (*places[t.part, t.arm], t.seed in further, t.seed))
 
 
 def rows(plan: PlanFile, readings: dict[str, Reading]) -> list[Row]:

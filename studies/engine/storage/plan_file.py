@@ -18,6 +18,7 @@ NAME = "plan.json"
 _NAME = re.compile(r"\w[\w.@+=,-]*")
 TEXT_KEYS = ("study", "title", "label", "scale", "study_file", "study_text", "task")
 ORIGIN_KEYS = ("origins", "other_studies")
+OPTIONAL_KEYS = ("further_seeds", *ORIGIN_KEYS)
 """Written only where a study has some."""
 
 
@@ -57,6 +58,26 @@ class PlannedTrial:
 
 
 @dataclass(frozen=True)
+class ChangedRule:
+    digest: str
+    n: int
+    """Seeds that were finished when the claim's rule was first seen as it is now."""
+
+
+@dataclass(frozen=True)
+class PlannedDecide:
+    """How a study's claims are decided: its `decide`, and digests of the claims' rules."""
+
+    looks: tuple[int, ...]
+    error: float
+    max_hours: float | None = None
+    rules: dict[str, str] = field(default_factory=dict)
+    """By claim, as they were before the first trial."""
+    changed: dict[str, ChangedRule] = field(default_factory=dict)
+    """By claim, the rules of today that are others or were not there before the first trial."""
+
+
+@dataclass(frozen=True)
 class PlanFile:
     path: Path
     study: str
@@ -69,6 +90,9 @@ class PlanFile:
     metrics: dict[str, PlannedMetric]
     parts: tuple[PlannedPart, ...]
     trials: tuple[PlannedTrial, ...]
+    decide: PlannedDecide | None = None
+    further_seeds: tuple[int, ...] = ()
+    """Seeds of trials that were added to the study's list by looks or --seeds."""
     origins: dict[str, str] = field(default_factory=dict)
     """Folder id -> name of further trials, of other studies or seeds, that some of these start from."""
 
@@ -127,7 +151,8 @@ def to_json(plan: PlanFile) -> dict[str, Any]:
         },
         "parts": [asdict(part) for part in plan.parts],
         "trials": [vars(trial) for trial in plan.trials],
-        **{key: value for key in ORIGIN_KEYS if (value := getattr(plan, key))},
+        **({"decide": asdict(plan.decide)} if plan.decide else {}),
+        **{key: value for key in OPTIONAL_KEYS if (value := getattr(plan, key))},
     }
 
 
@@ -147,6 +172,8 @@ def read_plan(folder: Path) -> PlanFile:
         metrics = validate(dict[str, PlannedMetric], raw.get("metrics"), issues)
         parts = validate(tuple[PlannedPart, ...], raw.get("parts"), issues)
         trials = validate(tuple[PlannedTrial, ...], raw.get("trials"), issues)
+        decide = validate(PlannedDecide | None, raw.get("decide"), issues)
+        further = validate(tuple[int, ...], raw.get("further_seeds", ()), issues)
         origins = {key: validate(dict[str, str], raw.get(key, {}), issues) for key in ORIGIN_KEYS}
         texts = {key: validate(str, raw.get(key), issues) for key in TEXT_KEYS}
     except (DamagedFile, OverflowError) as error:
@@ -155,4 +182,24 @@ def read_plan(folder: Path) -> PlanFile:
         names = [texts["study"], *(trial.folder for trial in trials), *origins["origins"], *origins["other_studies"]]
     if issues or not trials or not all(map(_NAME.fullmatch, names)) or not all(is_count(t.seed) for t in trials):
         raise DamagedFile(f"{path} is damaged; {remedy}")
-    return PlanFile(path=path, metrics=metrics, parts=parts, trials=trials, **origins, **texts)
+    return PlanFile(
+        path=path, metrics=metrics, parts=parts, trials=trials, decide=decide, further_seeds=further, **origins, **texts
+    )
+
+
+def find_plan(folder: Path) -> PlanFile | None:
+    """Return a study folder's plan, None where there is none that can be read."""
+    try:
+        return read_plan(folder)
+    except (FileNotFoundError, DamagedFile):
+        return None
+
+
+def further_seeds(folder: Path) -> dict[tuple[str, str], set[int]]:
+    """Return by part and arm the seeds beyond the study's list that a study folder's plan has."""
+    found: dict[tuple[str, str], set[int]] = {}
+    if plan := find_plan(folder):
+        for trial in plan.trials:
+            if trial.seed in plan.further_seeds:
+                found.setdefault((trial.part, trial.arm), set()).add(trial.seed)
+    return found

@@ -10,6 +10,7 @@ from pathlib import Path
 from studies.engine.catalog.tasks import Task
 from studies.engine.core.trial import Resources
 from studies.engine.study.arms import Override, ResolvedArm, resolve_arms
+from studies.engine.study.decide import Decide
 from studies.engine.study.parts import Metric, Part
 from studies.engine.study.resolver import Resolver
 
@@ -22,6 +23,8 @@ class ScaledStudy:
     parts: tuple[Part, ...]
     seeds: tuple[int, ...]
     resources: Resources
+    decide: Decide | None = None
+    """At which numbers of seeds claims are judged; None: the seeds are fixed."""
 
 
 @dataclass(frozen=True)

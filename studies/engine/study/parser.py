@@ -15,7 +15,7 @@ from studies.engine.core.suggest import suggest_or_list
 from studies.engine.core.trial import Resources, keeps_text
 from studies.engine.core.typing_check import Issue, to_yaml
 from studies.engine.core.yaml_loader import Document
-from studies.engine.study import design, schema, settings, study_files
+from studies.engine.study import decide, design, schema, settings, study_files
 from studies.engine.study.metrics import unknown_metrics
 from studies.engine.study.model import ScaledStudy, Study
 from studies.engine.study.part_parser import PartParser
@@ -74,7 +74,8 @@ class _StudyParser(PartParser):
             trials = sum(design.size(part) for part in parts if part.valid) * len(own or seeds)
             if not self._within(trials, "trials", design.MOST_TRIALS, ("scales", name) if name else ("seeds",)):
                 parts = tuple(replace(part, valid=False) for part in parts)
-            scaled[name] = ScaledStudy(name, parts, own or seeds, needs)
+            looks = decide.merge(self.coerce, self.report, self.spec.decide, spec.decide, ("scales", name, "decide"))
+            scaled[name] = ScaledStudy(name, parts, own or seeds, needs, looks)
         if task is None:
             return None
         for name, at_source, text in unknown_metrics(self.spec.metrics, task.metrics, task.name):

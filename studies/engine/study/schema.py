@@ -63,6 +63,10 @@ class ScalePartSpec:
     """Besides these, a scale's entry for a part holds settings."""
 
     axes: dict[str, LevelsSpec] = field(default_factory=dict)
+    design: list[BlockSpec] | None = None
+    """Instead of the part's own."""
+    skip: bool = False
+    """No arm of the part is run at this scale."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,7 @@ class ScaleSpec:
     """Besides these, a scale holds settings."""
 
     seeds: list[int] | None = None
+    decide: Settings = field(default_factory=dict)
     resources: Settings = field(default_factory=dict)
     parts: dict[str, Settings] = field(default_factory=dict)
     axes: dict[str, LevelsSpec] = field(default_factory=dict)
@@ -84,6 +89,7 @@ class StudyFile(PartSpec):
     title: str = ""
     task: str = ""
     seeds: list[int] = field(default_factory=list)
+    decide: Settings = field(default_factory=dict)
     scales: dict[str, Settings] = field(default_factory=dict)
     default_scale: str = ""
     parts: dict[str, PartSpec] = field(default_factory=dict)

@@ -57,7 +57,7 @@ def test_every_mistake_of_the_command_line_at_once(small: str) -> None:
         scale="larg",
         overrides=("train.epoch=3", "model.recursion=2", "foo", "net.model.grups=1", "train.lr=[", "train.lr=high"),
         only=("recursoin=1", "slices=papr", "part=nett", "rate.recursion=1", "nt.lr=1", "lr"),
-        seeds="0,7,x,0",
+        seeds="0,-7,x,0",
     )
     assert refusal(typed) == [
         '--scale  no scale larg, did you mean "large"?',
@@ -74,7 +74,7 @@ def test_every_mistake_of_the_command_line_at_once(small: str) -> None:
         "--only  rate.recursion: no axis recursion, there is lr",
         '--only  nt.lr: no part nt, did you mean "net"?',
         '--only  "lr" is not AXIS=LEVEL,...',
-        "--seeds  7 is not among the study's seeds 0, 1",
+        "--seeds  -7 is not between 0 and 9007199254740991",
         '--seeds  "x" is not a whole number',
         "--seeds  0 twice",
         "17 errors",
@@ -83,9 +83,9 @@ def test_every_mistake_of_the_command_line_at_once(small: str) -> None:
 
 def test_mistakes_of_the_file_come_with_those_of_the_command_line(small: str, tmp_path: Path) -> None:
     write(tmp_path, STUDY.replace("baseline: 2", "baseline: 4"))
-    assert refusal(Selection(small, seeds="9")) == [
+    assert refusal(Selection(small, seeds="x")) == [
         "small.yaml:22:70  parts.net.axes.recursion.baseline: 4 is not among the values 1, 2, 3",
-        "--seeds  9 is not among the study's seeds 0, 1",
+        '--seeds  "x" is not a whole number',
         "2 errors",
     ]
 

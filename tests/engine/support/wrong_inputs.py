@@ -72,6 +72,13 @@ REPLACED: dict[str, tuple[str, str]] = {
     "a scale's name": ("  tiny: {train: {epochs: 2}}", "  a b: {train: {epochs: 3}}\n  tiny: {train: {epochs: 2}}"),
     "scale: seeds": ("seeds: [0, 1, 2]", "seeds: []"),
     "scale: seeds of other types": ("seeds: [0, 1, 2]", "seeds: [x, 1, 1]"),
+    "decide: no looks": ("seeds: [0, 1]\n", "seeds: [0, 1]\ndecide: {look: [3, 5], max_hours: 0}\n"),
+    "decide: numbers": ("seeds: [0, 1]\n", "seeds: [0, 1]\ndecide: {looks: [2, 5, 5, 4000], error: 5}\n"),
+    "decide: of other types": ("seeds: [0, 1]\n", "seeds: [0, 1]\ndecide: {looks: 3, error: low}\n"),
+    "decide: a list": ("seeds: [0, 1]\n", "seeds: [0, 1]\ndecide: [3, 5]\n"),
+    "decide: a key like it": ("seeds: [0, 1]\n", "seeds: [0, 1]\ndecied: {looks: [3]}\n"),
+    "decide: of a scale": ("seeds: [0, 1, 2]", "decide: {error: 0.1, loks: [3], max_hours: -1}"),
+    "decide: empty": ("seeds: [0, 1, 2]", "decide: {looks: []}"),
     "scale: resources": ("{gpus: 0.5, minutes: 30}", "{gpus: half, minute: 30, cpus: 1.5}"),
     "scale: resources a list": ("{gpus: 0.5, minutes: 30}", "[gpus]"),
     "scale: parts a list": ("    parts:\n      net:\n        model.base_dim: 64\n", "    parts:\n      - net:\n        model.base_dim: 64\n"),
@@ -252,7 +259,7 @@ TYPED: dict[str, tuple[str, ...]] = {
     "only: an axis of another part": ("--only", "rate.recursion=1"),
     "only: no sign": ("--only", "lr", "--only", "lr="),
     "only: nothing is left": ("--only", "recursion=1", "--only", "slices=none"),
-    "seeds": ("--seeds", "0,7,x,0"),
+    "seeds": ("--seeds", "0,-7,x,0"),
     "results: too long": ("--results", "r" * 300),
     "device": ("--device", "h2000"),
     "device: no numbers": ("--device", "60:"),
@@ -268,7 +275,7 @@ TYPED: dict[str, tuple[str, ...]] = {
     "cluster: a wrong profile": ("--cluster", "wrong.yaml", "--launch", "pack=0"),
     "cluster: no mapping": ("--cluster", "list.yaml"),
     "cluster: no YAML": ("--cluster", "broken.yaml"),
-    "everything": ("--scale", "larg", "--set", "train.epoch=3", "--only", "part=nett", "--seeds", "7"),
+    "everything": ("--scale", "larg", "--set", "train.epoch=3", "--only", "part=nett", "--seeds", "7x"),
 }  # fmt: skip
 
 RULE = """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -20,20 +19,17 @@ from studies.engine.cli.options import (
     selection_options,
     study_argument,
 )
-from studies.engine.cli.plan_report import stage_lines, warnings
+from studies.engine.cli.plan_report import seed_lines, stage_lines, warnings
 from studies.engine.cli.study_lookup import plan_selection
+from studies.engine.cli.until_decided import UNTIL, Looks
 from studies.engine.core.formatting import count, duration
 from studies.engine.core.stop import StopRequest
 from studies.engine.execution.driver import DriverResult
-from studies.engine.execution.progress import Progress
 from studies.engine.execution.signals import handle_interrupts
 from studies.engine.execution.study_lock import StudyBusy, StudyLock
 from studies.engine.jobs.launcher import (
-    BatchLauncher,
     LaunchContext,
-    Launcher,
     LaunchError,
-    create_launcher,
     default_launcher,
 )
 from studies.engine.planning import launcher_options
@@ -41,7 +37,6 @@ from studies.engine.planning.selection import Selection
 from studies.engine.storage.state_watcher import StateWatcher
 
 if TYPE_CHECKING:
-    from studies.engine.core.trial import Trial
     from studies.engine.planning.plan import Plan, Rerun
 
 ASK_ABOVE_GPU_HOURS, ASK_ABOVE_SECONDS = 2.0, 3600.0
@@ -61,6 +56,11 @@ ASK_ABOVE_GPU_HOURS, ASK_ABOVE_SECONDS = 2.0, 3600.0
     type=click.Choice(["failed", "stale", "all"]),
     help="Restart trials: failed, of older code, all.",
 )
+@click.option(
+    "--until",
+    type=click.Choice(UNTIL),
+    help="decided: add seeds, look by look, to the arms of claims that are not decided yet (`decide:` of the study).",
+)
 @click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation before a long run.")
 @selection_options
 @results_option
@@ -72,6 +72,7 @@ def command(
     address: str | None,
     detach: bool,
     rerun: str | None,
+    until: str | None,
     yes: bool,
     **chosen: Any,
 ) -> int:
@@ -79,11 +80,13 @@ def command(
 
     The same command continues an interrupted run.
     """
-    plan = plan_selection(Selection(**chosen), cast("Rerun | None", rerun), device)
+    selection = Selection(**chosen)
+    looks = Looks.of(selection, rerun, device) if until else None
+    plan = looks.first() if looks else plan_selection(selection, cast("Rerun | None", rerun), device)
     if device and plan.estimate is not None and plan.estimate.violations:
         raise UsageError("\n".join([f"does not fit {device}, so nothing is launched:", *plan.estimate.violations]))
     console = Console(file=sys.stdout, highlight=False)
-    trials = plan.active
+    trials = plan.selected if looks else plan.active
     wanted = launcher_options.preferred(on or (address and "ray"), cluster, trials)
     name, note = default_launcher(wanted, len(trials))
     check_cluster(name)
@@ -93,7 +96,7 @@ def command(
     if detach and name != "slurm":
         raise UsageError(f"--detach is for slurm: jobs of {name} end with this command")
     click.echo(f"plan      {_amount(plan)}, {name}" if trials else "plan      nothing to run")
-    for text in stage_lines(plan):
+    for text in (*seed_lines(plan), *stage_lines(plan)):
         click.echo(text)
     if note:
         click.echo(f"          {note}")
@@ -112,23 +115,26 @@ def command(
             raise UsageError(f"results folder {results} cannot be written: {error.strerror or error}") from error
         stack.enter_context(handle_interrupts(stop))
         site = LaunchContext(results, plan.folder, options, stop)
-        return _run(plan, trials, name, site, console, detach, wanted is not None)
+        return _run(plan, looks, name, site, console, detach, wanted is not None)
 
 
 def _run(
-    plan: Plan, trials: Sequence[Trial], name: str, site: LaunchContext, console: Console, detach: bool, asked: bool
+    plan: Plan, looks: Looks | None, name: str, site: LaunchContext, console: Console, detach: bool, asked: bool
 ) -> int:
     """asked: the launcher was named by the user."""
-    from studies.engine.cli import finish_run
+    from studies.engine.cli import finish_run, until_decided
+    from studies.engine.cli.trial_runner import TrialRunner
     from studies.engine.storage.results_dir import Store
 
     store = Store(site.results)
-    outcome: DriverResult | None = None
     mirror = finish_run.make_mirror(store, plan.folder, console)
+    runner = TrialRunner(store, site, name, asked, detach, console, mirror)
+    outcome: DriverResult | None = None
     try:
-        _prepare(plan, store)
-        if trials:
-            outcome = _drive(plan, store, trials, name, site, console, mirror, detach, asked)
+        if looks:
+            plan, outcome = until_decided.run(looks, plan, runner)
+        else:
+            outcome = runner.run(plan)
     except LaunchError as error:
         raise UsageError(str(error)) from error
     except OSError as error:
@@ -136,67 +142,6 @@ def _run(
         return 1 if any(store.trial(trial.folder_id).result_file.exists() for trial in plan.selected) else 2
     states = StateWatcher([store.trial(t.folder_id) for t in (*plan.selected, *plan.added)]).poll()
     return finish_run.finish_run(plan, store, states, outcome, mirror, console)
-
-
-def _prepare(plan: Plan, store: Any) -> None:
-    """Write plan.json and the trial folders, which other commands and the workers read."""
-    from studies.engine.launchers.slurm import submissions
-    from studies.engine.storage import kept_weights
-    from studies.engine.storage.plan_file import write_plan
-
-    write_plan(plan.to_plan_file())
-    submissions.remove_finished(store.root)
-    firsts = {first for trial in plan.made.values() for first in trial.starts}
-    for trial in plan.to_run:
-        folder = store.trial(trial.folder_id)
-        folder.create(trial.spec())
-        if trial.folder_id in firsts:
-            kept_weights.request(folder)
-        if trial.folder_id in plan.restart:
-            folder.archive_attempt()
-
-
-def _drive(
-    plan: Plan,
-    store: Any,
-    trials: Sequence[Trial],
-    name: str,
-    site: LaunchContext,
-    console: Console,
-    mirror: Any,
-    detach: bool,
-    asked: bool,
-) -> DriverResult:
-    from studies.engine.execution.driver import Driver
-    from studies.engine.results.readings import result_values
-    from studies.engine.tracking.background import kept_up_to_date
-
-    watched = [*plan.selected, *plan.added, *(plan.made[first] for trial in trials for first in trial.starts)]
-    labels = {trial.folder_id: trial.name for trial in watched}
-    watch = StateWatcher([store.trial(name) for name in labels])
-    planned = plan.to_plan_file()
-
-    def results(trial: str) -> dict[str, float]:
-        return result_values(store.trial(trial), planned)
-
-    made = _launcher(name, site, asked)
-    try:
-        lives_on = isinstance(made, BatchLauncher)
-        with Progress(watch, labels, site.stop, console, lives_on, results) as progress, kept_up_to_date(mirror):
-            return Driver(trials, watch, made, site.stop, progress.say).run(detach)
-    finally:
-        made.close()
-
-
-def _launcher(name: str, site: LaunchContext, asked: bool) -> Launcher:
-    """Return the launcher; where Ray was nobody's wish and cannot start, the one without it."""
-    try:
-        return create_launcher(name, site)
-    except LaunchError as error:
-        if asked or name != "ray":
-            raise
-        click.echo(f"          {error}; trials run one after another in this process")
-        return create_launcher("inline", site)
 
 
 def _amount(plan: Plan) -> str:

@@ -1,0 +1,48 @@
+"""Digests of the claims' rules, written into plan.json before a study's first trial and kept from then on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+
+from studies.engine.cli.options import UsageError
+from studies.engine.planning.plan import Plan
+from studies.engine.storage.plan_file import ChangedRule, PlanFile, PlannedDecide, find_plan
+from studies.engine.storage.results_dir import Store
+from studies.engine.study.decide import Decide
+
+
+def recorded_rules(plan: Plan, store: Store) -> PlanFile:
+    """Return the plan's file; where the study decides by looks, with the rules of now and of before the first trial."""
+    file, decide = plan.to_plan_file(), plan.study.at(plan.scale).decide
+    if decide is None:
+        return file
+    before = find_plan(plan.folder)
+    done = Counter((t.arm.part, t.arm.label) for t in plan.trials if plan.state(t).status == "done")
+    n = max(done.values(), default=0) if before else 0
+    return replace(file, decide=merged(decide, before.decide if before else None, rules_of(plan.study.name, decide), n))
+
+
+def rules_of(study: str, decide: Decide) -> dict[str, str]:
+    """Return the digests of the rules of the study's claims as they are now. UsageError for a faulty table file."""
+    from paper_tables import table_file
+    from paper_tables.claims.looks import rule_digests
+
+    try:
+        return rule_digests(table_file(study), vars(decide))
+    except ValueError as error:  # TableError
+        raise UsageError(str(error)) from error
+
+
+def merged(decide: Decide, before: PlannedDecide | None, now: Mapping[str, str], n: int) -> PlannedDecide:
+    """Return what plan.json records. n: seeds that have results; without any, no rule comes too late."""
+    if not n:
+        return PlannedDecide(**vars(decide), rules=dict(now))
+    rules, known = (before.rules, before.changed) if before else ({}, {})
+    changed = {}
+    for claim, digest in now.items():
+        if rules.get(claim) != digest:
+            earlier = known.get(claim)
+            changed[claim] = earlier if earlier and earlier.digest == digest else ChangedRule(digest, n)
+    return PlannedDecide(**vars(decide), rules=dict(rules), changed=changed)

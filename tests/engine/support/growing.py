@@ -1,0 +1,46 @@
+"""A study whose claims are decided at different looks; `tests/toy_task.py` adds noise, so that seeds differ."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import toy
+
+STUDY = """\
+study: growing
+task: {task}
+seeds: [0, 1, 2]
+decide: {{looks: [3, 5, 8]}}
+base: {{train: {{steps: 4, noise: 1, seconds: {seconds}}}, side: {side}}}
+parts:
+  models:
+    axes:
+      noise: {{key: train.noise, values: [0.5, 1, 2], baseline: 1}}
+  tuned:
+    base: {{init: {{part: models, noise: 2}}, train.noise: 4}}
+    axes:
+      shape: {{key: shape, values: [round, long], baseline: round}}
+metrics: {{distance: {{direction: min}}}}
+resources: {{retries: {retries}}}
+"""
+TABLES = """\
+study: growing
+claims:
+  - {name: early, text: decided at the first look, paper: none, kind: sampled,
+     conditions: [{metric: distance, of: {part: models, noise: 1}, at_least: 3}]}
+  - {name: middle, text: decided at the second, paper: none, kind: sampled,
+     conditions: [{metric: distance, of: {part: models, noise: 2}, at_least: 3.4}]}
+  - {name: late, text: decided at the third, paper: none, kind: sampled,
+     conditions: [{metric: distance, of: {part: tuned}, at_least: 1}]}
+  - {name: hopeless, text: more seeds are futile, paper: none, kind: sampled,
+     conditions: [{metric: distance, of: {part: models, noise: 1}, at_least: 4.05}]}
+"""
+
+
+def write(folder: Path, seconds: float = 0.0, retries: int = 0, side: str = "") -> Path:
+    """Write the study and, where a command that runs in this folder finds it, its table file; return the study's."""
+    (folder / "paper_tables").mkdir(parents=True, exist_ok=True)
+    (folder / "paper_tables" / "growing.yaml").write_text(TABLES)
+    file = folder / "growing.yaml"
+    file.write_text(STUDY.format(task=toy.TASK, seconds=seconds, retries=retries, side=side or "''"))
+    return file
