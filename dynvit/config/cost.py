@@ -25,8 +25,9 @@ class Timing:
     """Timed rounds; each runs the model and the backbone."""
     warmup: int = 2
     """Untimed rounds before."""
-    update: bool = field(default=False, metadata=ADDED_FIELD)
-    """Also time an update of training: forward and backward pass with the method's own losses, and AdamW's step."""
+    update: int = field(default=0, metadata=ADDED_FIELD)
+    """Batch size at which an update of training is timed too: forward and backward pass with the method's own losses,
+    and AdamW's step; 0: not timed."""
     fuse: bool = False
     """Fold batch norms and scalars first, where the model supports it."""
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from dynvit.config.model import ADDED_FIELD
+
 
 class KnownSet(NamedTuple):
     """Numbers of training and validation images, channels and classes."""
@@ -80,6 +82,11 @@ class Data:
     """Largest number of training images, evenly over the classes; None: all."""
     val_limit: int | None = None
     """Largest number of validation images, evenly over the classes; None: all."""
+    choose: int = field(default=0, metadata=ADDED_FIELD)
+    """Training images, evenly over the classes and always the same, that are not trained on: the best epoch is chosen
+    on them, and not on the validation images that are reported. 0: none."""
+    shuffle_labels: bool = field(default=False, metadata=ADDED_FIELD)
+    """A control: the labels of the training images are permuted, by the trial's seed."""
     max_corrupt: int = 0
     """Largest number of unreadable images, which are skipped, counted and named; one more is an error. A tar file that
     is cut short or damaged counts as one, whatever is lost with it; one without any readable member is an error."""
@@ -100,8 +107,9 @@ class Data:
         for key in ("limit", "val_limit", "classes", "images"):
             if (value := getattr(self, key)) is not None and value < 1:
                 raise ValueError(f"{key} must be at least 1, got {value}")
-        if self.max_corrupt < 0:
-            raise ValueError(f"max_corrupt must not be negative, got {self.max_corrupt}")
+        for key in ("choose", "max_corrupt"):
+            if (value := getattr(self, key)) < 0:
+                raise ValueError(f"{key} must not be negative, got {value}")
         if self.augment.auto and not files and not {"rand", "inc1"} <= set(self.augment.auto.split("-")):
             raise ValueError(f"augment.auto of images in memory is rand-...-inc1, not {self.augment.auto}")
         if files and (self.in_memory == "never" or (self.in_memory == "auto" and self.image_size > 64)):

@@ -61,10 +61,13 @@ def _set_size(data: Mapping[str, Any]) -> SetSize:
         share = len(data["labels"]) / classes if classes else 1.0
         images, val = (round(n * share) if n else n for n in (images, val))
         classes = len(data["labels"])
-    images = data["images"] or images
+    images, choose = data["images"] or images, data.get("choose", 0)  # a key that most configs lack
+    if images is not None and choose:
+        images = max(images - choose, 0)
     if images is not None and data["limit"]:
         images = min(images, data["limit"])
     val = data["val_limit"] or val or (images or 0) // IMAGENET_TRAIN_PER_VAL
+    val += choose
     kept = known is not None or (data["in_memory"] != "never" and data["image_size"] <= 64)
     device_bytes = ((images or 0) + val) * channels * data["image_size"] ** 2 if kept else 0
     return SetSize(

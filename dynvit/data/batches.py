@@ -43,6 +43,10 @@ class Batches(Protocol):
         """Yield all validation images in a fixed order that mixes the classes; a shard gets every world-th batch."""
         ...
 
+    def choosing(self, shard: Shard = SINGLE_PROCESS) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield, as `validation` does, the images on which the best epoch is chosen (`data.choose`)."""
+        ...
+
     def seen(self, count: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the first `count` training images as validation shows its own: in a fixed order, not augmented."""
         ...

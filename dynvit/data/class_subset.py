@@ -1,4 +1,4 @@
-"""A subset of a data set's classes (`data.labels`), renumbered in that order."""
+"""Subsets of a data set: some classes (`data.labels`), renumbered in that order; images set apart (`data.choose`)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dynvit.config.data import Data
 from dynvit.data.in_memory import DecodedSet
+from dynvit.data.sampling import set_apart
 from dynvit.data.source import ImageSource, Split
 
 
@@ -36,7 +37,27 @@ def select_split_classes(split: Split, data: Data) -> Split:
         return split
     kept, labels = select_labels(split.labels, data, len(split.classes))
     classes = tuple(split.classes[i] for i in data.labels)
-    return replace(split, classes=classes, source=ClassSubset(split.source, kept), labels=labels)
+    return replace(split, classes=classes, source=Subset(split.source, kept), labels=labels)
+
+
+def choose_apart(found: DecodedSet, data: Data) -> DecodedSet:
+    """Move the images of `data.choose` out of a decoded set's training images."""
+    if not data.choose:
+        return found
+    kept, chosen = map(torch.from_numpy, set_apart(found.train_labels.numpy(), data.choose))
+    parts = [(found.train_images[index], found.train_labels[index]) for index in (kept, chosen)]
+    return replace(found, train_images=parts[0][0], train_labels=parts[0][1], choosing=parts[1])
+
+
+def choose_split_apart(train: Split, data: Data) -> tuple[Split, Split | None]:
+    """Divide a split into what is trained on and, with `data.choose`, what the best epoch is chosen on."""
+    if not data.choose:
+        return train, None
+    kept, chosen = (
+        replace(train, source=Subset(train.source, index), labels=train.labels[index])
+        for index in set_apart(train.labels, data.choose)
+    )
+    return kept, chosen
 
 
 def select_labels(labels: NDArray[np.int64], data: Data, classes: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -51,7 +72,7 @@ def select_labels(labels: NDArray[np.int64], data: Data, classes: int) -> tuple[
 
 
 @dataclass(frozen=True)
-class ClassSubset:
+class Subset:
     """The images of a source at some indices."""
 
     source: ImageSource

@@ -9,7 +9,7 @@ from dynvit.config.data import KNOWN_SETS, Data
 from dynvit.data import in_memory
 from dynvit.data.batches import Batches
 from dynvit.data.checks import check_every_class, check_split, remarks, same_classes
-from dynvit.data.class_subset import select_classes, select_split_classes
+from dynvit.data.class_subset import choose_apart, choose_split_apart, select_classes, select_split_classes
 from dynvit.data.formats import cifar, digits, huggingface, image_folder, tar, webdataset
 from dynvit.data.overlap import check_apart, copies
 from dynvit.data.source import Listing
@@ -34,6 +34,7 @@ def load_data(data: Data, batch_size: int, validation_batch_size: int, seed: int
     if data.name in KNOWN_SETS:
         decoded = decode_known(data)
         check_expected(data, decoded.classes, len(decoded.train_images))
+        decoded = choose_apart(decoded, data)
     else:
         index = index_dataset(data)
         if not in_memory.fits(data, index):
@@ -54,10 +55,12 @@ def index_dataset(data: Data) -> DatasetIndex:
     train, val = select_split_classes(whole.train, data), select_split_classes(whole.val, data)
     check_every_class(train, val)
     check_expected(data, len(train.classes), len(train.labels))
+    kept, choosing = choose_split_apart(train, data)
     return DatasetIndex(
         train.classes,
-        IndexedSplit.of(train, data.limit),
+        IndexedSplit.of(kept, data.limit),
         IndexedSplit.of(val, data.val_limit),
+        choosing and IndexedSplit.of(choosing, None),
         (*remarks(whole), *copies(whole)),
         {**train.damaged, **val.damaged},
     )

@@ -42,6 +42,8 @@ class DecodedSet:
     corrupt: CorruptImages = field(default_factory=CorruptImages)
     """Images that could not be decoded and are not included."""
     remarks: tuple[Remark, ...] = ()
+    choosing: tuple[Tensor, Tensor] | None = None
+    """Images and labels on which the best epoch is chosen; they are not among the training images."""
 
 
 def fits(data: Data, index: DatasetIndex) -> bool:
@@ -55,7 +57,7 @@ def fits(data: Data, index: DatasetIndex) -> bool:
 def decode(data: Data, index: DatasetIndex) -> DecodedSet:
     """Decode all images of a set of files, resized to fill the square and center-cropped."""
     corrupt, parts = CorruptImages(data.max_corrupt, index.damaged), []
-    for split in (index.train, index.val):
+    for split in filter(None, (index.train, index.val, index.choosing)):
         with ThreadPoolExecutor(4) as pool:  # decoding releases the interpreter lock
             images = list(pool.map(lambda i: _pixels(split, i, data.image_size), range(len(split))))  # noqa: B023
         corrupt.add((split.name(i), image) for i, image in enumerate(images) if isinstance(image, str))
@@ -63,8 +65,9 @@ def decode(data: Data, index: DatasetIndex) -> DecodedSet:
         if not labels:
             raise ValueError(f"none of {len(images)} images can be read, such as {split.name(0)}")
         pixels = np.stack([image for image in images if not isinstance(image, str)])
-        parts += [torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(np.asarray(labels))]
-    return DecodedSet(parts[0], parts[1], parts[2], parts[3], len(index.classes), MEAN, STD, corrupt, index.remarks)
+        parts.append((torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(np.asarray(labels))))
+    (train, val, *choosing), classes = parts, len(index.classes)
+    return DecodedSet(*train, *val, classes, MEAN, STD, corrupt, index.remarks, *choosing)
 
 
 def _pixels(split: IndexedSplit, index: int, size: int) -> NDArray[np.uint8] | str:
@@ -92,11 +95,13 @@ class InMemoryBatches:
         self.corrupt, self.remarks = decoded.corrupt, decoded.remarks
         self.policy = Policy.parse(data.augment.auto) if data.augment.auto else None
         self.images, self.labels = _subset(decoded.train_images, decoded.train_labels, data.limit, device)
-        images, self.val_labels = _subset(decoded.val_images, decoded.val_labels, data.val_limit, device)
+        if data.shuffle_labels:
+            self.labels = self.labels[torch.randperm(len(self.labels), generator=stream(seed, "labels")).to(device)]
+        self.val_images, self.val_labels = _subset(decoded.val_images, decoded.val_labels, data.val_limit, device)
+        self.apart = None if decoded.choosing is None else _subset(*decoded.choosing, None, device)
         check_batch(len(self.images), batch_size, data.name)
         self.steps = len(self.images) // batch_size
-        self.validation_size = len(images)
-        self.val_images = images
+        self.validation_size = len(self.val_images)
         self.mean = torch.tensor(decoded.mean, device=device).view(1, -1, 1, 1) * 255
         values = batch_size * self.channels * self.image_size**2
         self.batches_per_policy = max(1, MAX_POLICY_VALUES // values) if self.policy is not None else 1
@@ -144,16 +149,21 @@ class InMemoryBatches:
         )
 
     def validation(self, shard: Shard = SINGLE_PROCESS) -> Iterator[tuple[Tensor, Tensor]]:
-        size, (rank, world) = self.validation_batch_size, shard
-        for start in range(rank * size, self.validation_size, world * size):
-            yield self._normalize(self.val_images[start : start + size]), self.val_labels[start : start + size]
+        return self._plain(self.val_images, self.val_labels, shard)
+
+    def choosing(self, shard: Shard = SINGLE_PROCESS) -> Iterator[tuple[Tensor, Tensor]]:
+        return self._plain(*self.apart, shard) if self.apart else iter(())
 
     def seen(self, count: int) -> Iterator[tuple[Tensor, Tensor]]:
-        images, labels = (x[:count].split(self.validation_batch_size) for x in (self.images, self.labels))
-        yield from zip(map(self._normalize, images), labels, strict=True)
+        return self._plain(self.images[:count], self.labels[:count])
 
     def sample(self, count: int) -> Tensor:
         return self._normalize(self.val_images[:count])
+
+    def _plain(self, images: Tensor, labels: Tensor, shard: Shard = SINGLE_PROCESS) -> Iterator[tuple[Tensor, Tensor]]:
+        size, (rank, world) = self.validation_batch_size, shard
+        for start in range(rank * size, len(images), world * size):
+            yield self._normalize(images[start : start + size]), labels[start : start + size]
 
     def _normalize(self, x_BCSS: Tensor) -> Tensor:
         """Convert uint8 to float of mean 0 and standard deviation 1."""

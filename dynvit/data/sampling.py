@@ -34,6 +34,14 @@ def stratified_subset(labels: Sequence[int] | NDArray[np.int64], limit: int | No
     return stratified_order(labels)[:limit]
 
 
+def set_apart(labels: NDArray[np.int64], count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the indices of all images but `count`, in order, and of those `count`, evenly over the classes."""
+    if count >= len(labels):
+        raise ValueError(f"data.choose {count} leaves nothing to train on of {len(labels)} training images")
+    order = stratified_order(labels)
+    return np.sort(order[count:]), order[:count]
+
+
 def repeated(order: Tensor, copies: int) -> Tensor:
     """Repeat each index `copies` times in a row and cut to the same length (repeated augmentation)."""
     return order.repeat_interleave(copies)[: len(order)] if copies > 1 else order

@@ -44,6 +44,8 @@ class DatasetIndex:
     classes: tuple[str, ...]
     train: IndexedSplit
     val: IndexedSplit
+    choosing: IndexedSplit | None = None
+    """Training images on which the best epoch is chosen."""
     remarks: tuple[Remark, ...] = ()
     damaged: Mapping[str, str] = field(default_factory=dict)
     """Tar files of which a part cannot be read, with the reason."""

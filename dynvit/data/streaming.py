@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -70,13 +71,20 @@ class StreamingBatches:
         self.corrupt, self.remarks = CorruptImages(data.max_corrupt, index.damaged), index.remarks
         self.steps, self.copies = len(index.train) // batch_size, data.augment.repeats
         self.validation_size = len(index.val)
-        self.train_set = ImageDataset(index.train, data, seed, training=True)
+        train = index.train
+        if data.shuffle_labels:
+            order = torch.randperm(len(train), generator=stream(seed, "labels")).numpy()
+            train = replace(train, labels=train.labels[order])
+        self.train_set = ImageDataset(train, data, seed, training=True)
+        self.apart = index.choosing and ImageDataset(index.choosing, data, seed, training=False)
         self.val_set = ImageDataset(index.val, data, seed, training=False)
         # Plain lists of (epoch, index) pairs: loader processes outlive an epoch and receive their indices by message.
         self.order: list[list[tuple[int, int]]] = []
         self.train_loader = loader(self.train_set, self.order, device)
         self.val_order: list[list[tuple[int, int]]] = []
         self.val_loader = loader(self.val_set, self.val_order, device)
+        self.apart_order: list[list[tuple[int, int]]] = []
+        self.apart_loader = self.apart and loader(self.apart, self.apart_order, device)
 
     def train(self, epoch: int, start: int = 0, shard: Shard = SINGLE_PROCESS) -> Iterator[tuple[Tensor, Tensor]]:
         mine = rank_slice(self.batch_size, shard)
@@ -88,9 +96,7 @@ class StreamingBatches:
         yield from self._to_device(self.train_loader)
 
     def validation(self, shard: Shard = SINGLE_PROCESS) -> Iterator[tuple[Tensor, Tensor]]:
-        size, (rank, world) = self.validation_batch_size, shard
-        pairs = [(0, i) for i in range(self.validation_size)]
-        self.val_order[:] = [pairs[i : i + size] for i in range(0, len(pairs), size)][rank::world]
+        self.val_order[:] = self._plain_order(self.validation_size, shard)
         batches = 0
         for batch in self._to_device(self.val_loader):
             yield batch
@@ -98,12 +104,20 @@ class StreamingBatches:
         if self.val_order and not batches:
             raise ValueError(f"none of {self.validation_size} validation images can be read")
 
+    def choosing(self, shard: Shard = SINGLE_PROCESS) -> Iterator[tuple[Tensor, Tensor]]:
+        if self.apart_loader is not None and self.apart is not None:
+            self.apart_order[:] = self._plain_order(len(self.apart), shard)
+            yield from self._to_device(self.apart_loader)
+
     def seen(self, count: int) -> Iterator[tuple[Tensor, Tensor]]:
-        pairs = [(0, i) for i in range(min(count, len(self.train_set)))]
-        size = self.validation_batch_size
-        batches = [pairs[i : i + size] for i in range(0, len(pairs), size)]
         plain = ImageDataset(self.train_set.split, self.data, self.seed, training=False)
-        yield from self._to_device(loader(plain, batches, self.device))
+        order = self._plain_order(min(count, len(plain)))
+        yield from self._to_device(loader(plain, order, self.device))
+
+    def _plain_order(self, images: int, shard: Shard = SINGLE_PROCESS) -> list[list[tuple[int, int]]]:
+        size, (rank, world) = self.validation_batch_size, shard
+        pairs = [(0, i) for i in range(images)]
+        return [pairs[i : i + size] for i in range(0, len(pairs), size)][rank::world]
 
     def sample(self, count: int) -> Tensor:
         items = [self.val_set[(0, i)] for i in range(min(count, self.validation_size))]

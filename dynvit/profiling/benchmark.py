@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -46,8 +46,11 @@ class Benchmark:
         with _threads(self.config.threads):
             reset_peak(self.device)
             self._count()
-            if self.config.operators or self.config.memory_batch or self.config.timing.enabled:
+            timing = self.config.timing
+            if self.config.operators or self.config.memory_batch or timing.enabled:
                 self._run_model()
+            if timing.update and self.backbone is not None:
+                self._time_update(self._images(timing.update))
             seconds = time.perf_counter() - started
             metadata = hardware_info(self.device) | {"dtype": self.config.dtype, "model": self.config.model["name"]}
             if self.reduced:
@@ -137,20 +140,17 @@ class Benchmark:
         for mode in timing.modes:
             for label, batch in batches.items():
                 self._time_batch(mode, label, model, backbone, self._images(batch))
-        if timing.update and self.backbone is not None:
-            self._time_updates(batches)
 
-    def _time_updates(self, batches: Mapping[str, int]) -> None:
+    def _time_update(self, images: Tensor) -> None:
         """Time updates of model and backbone, built anew: the others may be fused, and their weights stay."""
         ours, backbones = (
             TrainingUpdate(self._placed(*options), self.config.num_classes)
             for options in ((self.config.model, self.config.reducer), (self.backbone,))
         )
-        for label, batch in batches.items():
-            images, timing = self._images(batch), self.config.timing
-            speedup = time_pair(ours, backbones, images, timing.rounds, timing.warmup, inference=False).speedup()
-            for key, value in zip(("low_", "", "high_"), speedup, strict=True):
-                self.metrics[f"update_speedup_{key}{label}"] = value
+        timing = self.config.timing
+        found = time_pair(ours, backbones, images, timing.rounds, timing.warmup, inference=False).speedup()
+        for end, value in zip(("_low", "", "_high"), found, strict=True):
+            self.metrics[f"update_speedup{end}"] = value
 
     def _time_batch(self, mode: str, label: str, model: nn.Module, backbone: nn.Module | None, images: Tensor) -> None:
         timing, calls = self.config.timing, [model, backbone]

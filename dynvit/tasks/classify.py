@@ -32,7 +32,8 @@ SMOKE: dict[str, Any] = {"train.epochs": 1, "train.warmup_epochs": 0, "data.limi
 
 SCORES = ("loss", "top1", "top5", "epoch")
 CURVES = (
-    "train.loss", "train.top1", "train.images_per_second", "loss.*", "val.loss", "val.top1", "val.top5", "lr",
+    "train.loss", "train.top1", "train.images_per_second", "loss.*", "val.loss", "val.top1", "val.top5",
+    "choose.loss", "choose.top1", "choose.top5", "lr",
     "active.mean", "active.layer[0-9][0-9]*", "images_per_second", "corrupt_images",
 )  # fmt: skip
 METRICS: dict[str, tuple[str, ...]] = {

@@ -88,19 +88,25 @@ class TokenActivity:
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, data: Batches, traced_images: int, amp: torch.dtype | None, group: ProcessGroup | None = None
+    model: nn.Module,
+    data: Batches,
+    traced_images: int,
+    amp: torch.dtype | None,
+    group: ProcessGroup | None = None,
+    choosing: bool = False,
 ) -> Validation:
     """Evaluate on the validation images; the first `traced_images` (rounded up to batches) are traced.
 
-    With several processes each evaluates a shard, and all return the result over all images.
+    choosing: on the images for choosing an epoch instead. With several processes each evaluates a shard, and all
+    return the result over all images.
     """
     activity, started, seen = TokenActivity(), time.perf_counter(), 0
     rank, world = shard = SINGLE_PROCESS if group is None else group.shard
     stride = 0 if world == 1 else data.validation_batch_size
     sums = torch.zeros(3, dtype=torch.float64)
-    traceable = can_trace(model)
+    traceable, batches = can_trace(model), data.choosing if choosing else data.validation
     with evaluating(model):
-        for x_BCSS, target_B in data.validation() if world == 1 else data.validation(shard):
+        for x_BCSS, target_B in batches() if world == 1 else batches(shard):
             traced = traceable and seen * world + rank * stride < traced_images
             with trace_tokens(model) if traced else nullcontext() as trace, autocast(x_BCSS.device.type, amp):
                 logits_BK = model(x_BCSS).float()

@@ -156,14 +156,18 @@ def finish_epoch(
         group.sync_buffers(model)
     progress.epoch, progress.step = progress.epoch + 1, 0
     found = validate(state, data, config, context, group)
+    scores = progress.last
+    if config.data.choose:
+        scores = evaluate(state.eval_model, data, 0, state.amp, group, choosing=True).scores()
+        found |= {f"choose.{key}": value for key, value in scores.items()}
     state.metrics.clear()
     progress.top1.append(progress.last["top1"])
     competes = interface_of(state.eval_model).at_final_operating_point
     if progress.epoch == config.train.epochs and not progress.best and not competes:
         context.log_text("warning: the model's schedule is longer than the training: the last epoch counts as the best")
         competes = True
-    if competes and (not progress.best or _ranking(progress.last) > _ranking(progress.best)):
-        progress.best = progress.last
+    if competes and (not progress.best or _ranking(scores) > _ranking(progress.chosen or progress.best)):
+        progress.best, progress.chosen = progress.last, scores
         if config.keep_checkpoint:
             save_weights("best.safetensors", state.eval_model, state, config, context, group)
     context.log(progress.epoch, {**metrics, **found, "lr": progress.lr, **speed}, steps=config.train.epochs)

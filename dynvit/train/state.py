@@ -36,6 +36,8 @@ class Progress:
     """Of the last update."""
     best: dict[str, float] = field(default_factory=dict)
     last: dict[str, float] = field(default_factory=dict)
+    chosen: dict[str, float] = field(default_factory=dict)
+    """Scores by which `best` was chosen, where that was not on the validation images."""
     extra: dict[str, float] = field(default_factory=dict)
     """Mean depth and active share after the last finished epoch, for models that record them."""
     top1: list[float] = field(default_factory=list)

@@ -45,16 +45,20 @@ def _test(condition: Condition, library: StudyFrames, docket: Docket, index: int
     tested = replace(tested, controls=controls)
     if tested.verdict != "reproduced":
         return tested
+    if condition.by_construction:
+        return replace(tested, verdict="by construction")
     if any(one.passes for one in controls):
         return replace(tested, verdict="undecided", reason="its control passes")
     if controls and all(one.passes is None for one in controls):
         return replace(tested, verdict="undecided", reason="its control was not run")
-    return replace(tested, verdict="by construction") if condition.by_construction else tested
+    return tested
 
 
 def _as_condition(control: Control, condition: Condition) -> Condition:
     given = {name: value for name in ("of", "against", "metric", "shown_by") if (value := getattr(control, name))}
-    return condition.model_copy(update={"label": control.label, "gain": None, "controls": (), **given})
+    return condition.model_copy(
+        update={"label": control.label, "gain": None, "comparable": None, "controls": (), **given}
+    )
 
 
 def _measure(condition: Condition, library: StudyFrames, docket: Docket, index: int | None = None) -> ConditionResult:
@@ -95,7 +99,7 @@ def _judge(blank: ConditionResult, of: Measurement, against: Measurement | None,
     if against and condition.gain and (room := 100 - against.summary.mean) < ROOM * condition.gain:
         reason = f"the baseline leaves {room:.1f} points, less than {ROOM} times {condition.gain:g}"
         return replace(blank, verdict="not testable", reason=reason)
-    tested = _beside(_decide(blank, of, against, ruling))
+    tested = _beside(_if_comparable(_decide(blank, of, against, ruling)))
     lost = [_lost(one) for one in (of, against) if one]
     tested = replace(tested, lost=max(n for n, _ in lost), remarks=(*tested.remarks, *_would_decide(tested)))
     reason = next((reason for _, reason in lost if reason), "")
@@ -121,6 +125,18 @@ def _would_decide(tested: ConditionResult) -> Iterator[str]:
     hours = (tested.needed - tested.n) * sum(sum(cost) / len(cost) for cost in costs if cost) / 3600
     time = f" ({hours:.2g} hours more)" if hours > 0 else ""
     yield f"about {tested.needed} seeds would decide at this estimate and spread{time}"
+
+
+def _if_comparable(tested: ConditionResult) -> ConditionResult:
+    """Take back a win of an arm that costs more, and a loss of one that costs less."""
+    found, most = (tested.of, tested.against), tested.condition.comparable
+    costs = [first_available([one], ["gflops"]) for one in found if one]
+    if most is None or len(costs) < 2 or costs[0] is None or costs[1] is None:
+        return tested
+    ratio = costs[0].summary.mean / costs[1].summary.mean
+    if (tested.verdict == "reproduced" and ratio > most) or (tested.verdict == "contradicted" and ratio < 1 / most):
+        return replace(tested, verdict="not testable", reason=f"not comparable: {ratio:.2f} times the MACs")
+    return tested
 
 
 def _beside(tested: ConditionResult) -> ConditionResult:

@@ -33,7 +33,7 @@ def _section(study: StudyRecord) -> str:
         rf"\section*{{{tex(escape_markup(about['title']) + label)}}}",
         tex(f"Study {escape_markup(about['study'])}: {counts or 'no trials'}. Frame {about['digest']}."),
     ]
-    claims = [{"name": "claims"}] if study.has("tables/claims.tex") else []
+    claims = [{"name": name} for name in ("claims", "claim_tests") if study.has(f"tables/{name}.tex")]
     lines += [rf"\input{{{study.folder}/tables/{table['name']}.tex}}" for table in [*about["tables"], *claims]]
     for figure in about["figures"]:
         star = "*" if figure["wide"] else ""

@@ -8,12 +8,20 @@ from paper_tables.data.frame import Arm, Frame
 from paper_tables.schema.base import Filter
 from paper_tables.schema.tables import ArmRows
 
+CONTROL = "control"
+"""An axis of this name makes arms that know nothing (untrained, shuffled labels). Claims compare with them; tables and
+figures show them where their filter names the axis."""
+
 
 def filter_arms(frame: Frame, chosen: Filter, inert: bool = False) -> list[Arm]:
     """Return the arms that match the filter; with `inert` also those in which a filtered axis is inert."""
 
     def passes(arm: Arm) -> bool:
         where = {"part": arm.part, **arm.coords}
+        if CONTROL in where and CONTROL not in chosen:
+            base = frame.baseline(arm.part)
+            if base is not None and base.coords.get(CONTROL) != where[CONTROL]:
+                return False
         return all(where[key] in labels if key in where else inert for key, labels in chosen.items())
 
     return [arm for arm in frame.arms if passes(arm)]

@@ -30,7 +30,10 @@ class DesignPoint:
 
 
 def expand(part: Part) -> tuple[DesignPoint, ...]:
-    """Return every point once, the baseline first and always. Points of several blocks are merged."""
+    """Return every point once, the baseline first and always, unless the scale skips the part. Points of several blocks
+    are merged."""
+    if part.skipped:
+        return ()
     blocks: dict[Coords, list[str]] = {baseline(part): []}
     for block in part.design:
         for choice in _choices(block):
@@ -52,7 +55,7 @@ def size(part: Part) -> int:
         "grid": lambda block: prod(map(len, block.axes.values())),
         "one_at_a_time": lambda block: sum(map(len, block.axes.values())),
     }
-    return 1 + sum(sizes[block.kind](block) for block in part.design)
+    return 0 if part.skipped else 1 + sum(sizes[block.kind](block) for block in part.design)
 
 
 def baseline(part: Part) -> Coords:

@@ -68,15 +68,16 @@ class PartParser:
         only = {axis: self._only(axis, spec.axes[axis].only, axes, path) for axis in axes}
         axes = {axis: replace(found, only=only[axis]) for axis, found in axes.items()}
         self._check_circle(axes, path)
-        blocks = [self._block(block, axes, (*path, "design", i)) for i, block in enumerate(spec.design or ())]
+        given, place = (spec.design, path) if override.design is None else (override.design, override.path)
+        blocks = [self._block(block, axes, (*place, "design", i)) for i, block in enumerate(given or ())]
         self._within(len(spec.exclude), "entries", design.MOST_LEVELS, (*path, "exclude"))
         exclude = [self._coordinates(e, axes, (*path, "exclude", i)) for i, e in enumerate(spec.exclude)]
-        if "design" not in self.raw(*path) and axes:
+        if "design" not in self.raw(*place) and axes:
             blocks = [Block("one_at_a_time", {name: axis.labels for name, axis in axes.items()})]
         if self.broken or len(self.problems) > before:
             return Part(name, axes=axes, valid=False)
-        part = Part(name, (), axes, tuple(blocks), tuple(exclude))
-        return replace(part, valid=self._within(design.size(part), "arms", design.MOST_ARMS, (*path, "design")))
+        part = Part(name, (), axes, tuple(blocks), tuple(exclude), skipped=override.skip, place=place)
+        return replace(part, valid=self._within(design.size(part), "arms", design.MOST_ARMS, (*place, "design")))
 
     def _within(self, number: int, what: str, most: int, path: KeyPath) -> bool:
         if number > most:

@@ -73,6 +73,10 @@ class Part:
     exclude: tuple[Coordinates, ...] = ()
     valid: bool = True
     """False where axes or design have problems: then what could be read is there to be checked, not to be run."""
+    skipped: bool = False
+    """Whether it has no arms at this scale."""
+    place: KeyPath = ()
+    """Where its design is written."""
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,10 @@ class ScalePartSpec:
     """Besides these, a scale's entry for a part holds settings."""
 
     axes: dict[str, LevelsSpec] = field(default_factory=dict)
+    design: list[BlockSpec] | None = None
+    """Instead of the part's own."""
+    skip: bool = False
+    """No arm of the part is run at this scale."""
 
 
 @dataclass(frozen=True)

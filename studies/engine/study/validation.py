@@ -37,6 +37,7 @@ def check(study: Study, document: Document) -> list[Problem]:
             path: KeyPath = ("parts", part.name) if "parts" in document.value else ()
             if not part.valid:
                 found.extend(_issues_of_levels(part, study, document))
+            if part.skipped or not part.valid:
                 continue
             found.extend(_design(part, arms[part.name][0].point, study.resolver, path, document))
             wrong = list(_conflicts(arms[part.name], document))
@@ -131,7 +132,7 @@ def _design(
     if part.axes and excluded(part, baseline(part)):
         yield document.problem((*where, "exclude"), "the baseline is excluded", at_key=True)
     for i, block in enumerate(part.design):
-        path = (*where, "design", i)
+        path = (*part.place, "design", i)
         if block.kind == "one_at_a_time":
             for axis in block.axes:
                 if base[axis] is None:

@@ -129,6 +129,40 @@ def test_limits_are_even_over_classes():
     assert collect(data.validation())[1].bincount().tolist() == [5] * 10
 
 
+def test_images_set_apart_are_neither_trained_on_nor_reported():
+    whole, apart = digits(batch=1, image_size=8), digits(batch=1, image_size=8, choose=360)
+    parts = [collect(batches)[0].flatten(1) for batches in (apart.train(0), apart.choosing(), apart.validation())]
+    assert [len(part) for part in parts] == [1077, 360, 360]
+    everything = sorted(map(tuple, torch.cat(parts[:2]).tolist()))
+    assert everything == sorted(map(tuple, collect(whole.train(0))[0].flatten(1).tolist()))
+    assert torch.equal(collect(whole.validation())[0].flatten(1), parts[2])
+    labels = collect(apart.choosing())[1]
+    assert set(labels.bincount().tolist()) == {36} and torch.equal(labels, collect(digits(9, choose=360).choosing())[1])
+    few = digits(batch=10, limit=50, image_size=8, choose=360)
+    assert torch.equal(collect(few.choosing())[0].flatten(1), parts[1]) and few.steps == 5
+    assert list(whole.choosing()) == []
+    with pytest.raises(ValueError, match=r"data\.choose 1437 leaves nothing to train on of 1437 training images"):
+        digits(choose=1437)
+    with pytest.raises(ValueError, match="choose must not be negative, got -1"):
+        Data(choose=-1)
+
+
+def test_shuffled_labels_are_the_same_labels_on_other_images():
+    def sorted_by_image(data):
+        images, labels = collect(data.train(0))
+        pairs = sorted(zip(map(tuple, images.flatten(1).tolist()), labels.tolist(), strict=True))
+        return [image for image, _ in pairs], torch.tensor([label for _, label in pairs])
+
+    plain = digits(batch=1, image_size=8, limit=500)
+    shuffled = [digits(seed, batch=1, image_size=8, limit=500, shuffle_labels=True) for seed in (0, 0, 1)]
+    images, labels = sorted_by_image(plain)
+    (same, one), (_, again), (_, other) = map(sorted_by_image, shuffled)
+    assert images == same and torch.equal(one, again) and not torch.equal(one, other)
+    assert torch.equal(one.bincount(), labels.bincount()) and 0 < (one == labels).float().mean() < 0.25
+    assert torch.equal(collect(shuffled[0].validation())[1], collect(plain.validation())[1])
+    assert torch.equal(collect(shuffled[0].seen(500))[1].bincount(), labels.bincount())
+
+
 def test_mixed_order_is_a_permutation_with_even_prefixes():
     labels = [0] * 50 + [1] * 30 + [2] * 20
     order = stratified_order(labels)
@@ -247,6 +281,18 @@ def test_training_images_can_be_seen_as_they_are(tree, in_memory):
     red = images[:, 0].mean((1, 2)) * 0.229 + 0.485
     torch.testing.assert_close(red, labels * 80 / 255, atol=0.02, rtol=0)
     assert [len(some) for _, some in one.seen(7)] == [5, 2] and torch.equal(next(one.seen(7))[0], images[:5])
+
+
+@pytest.mark.parametrize("in_memory", ["always", "never"])
+def test_images_of_a_folder_can_be_set_apart_and_their_labels_shuffled(tree, in_memory):
+    data = folder(tree, batch=3, in_memory=in_memory, choose=6, images=24, augment=Augment(scale=(1.0, 1.0)))
+    trained, chosen = collect(data.train(0)), collect(data.choosing())
+    assert (len(trained[1]), data.steps, chosen[1].bincount().tolist()) == (18, 6, [2, 2, 2])
+    places = {tuple((x[:2].mean((1, 2)) * 99).round().tolist()) for x in torch.cat([trained[0], chosen[0]])}
+    assert len(places) == 24  # red tells the class, green the image
+    shuffled = folder(tree, batch=3, in_memory=in_memory, shuffle_labels=True)
+    labels, red = collect(shuffled.seen(24))[1], collect(shuffled.seen(24))[0][:, 0].mean((1, 2)) * 0.229 + 0.485
+    assert labels.bincount().tolist() == [8, 8, 8] and ((red - labels * 80 / 255).abs() > 0.1).sum() > 6
 
 
 @pytest.mark.parametrize("in_memory", ["always", "never"])

@@ -198,6 +198,19 @@ def test_the_gap_of_a_trial_is_of_its_last_weights():
     assert found == pytest.approx(100 * (right[0] - right[1]) / 96)
 
 
+def test_the_best_epoch_is_chosen_where_it_is_not_reported():
+    plain = config(data={"choose": 200}, epochs=6, lr=0.02, schedule="constant")
+    context = NullContext(seed=2)
+    metrics = run(plain, context)["metrics"]
+    assert undeclared(classify.METRICS, {"metrics": metrics}, context) == set()
+    epochs = [values for _, values in context.history]
+    best = max(epochs, key=lambda values: (values["choose.top1"], -values["choose.loss"]))
+    assert metrics["best"]["top1"] == best["val.top1"] and metrics["last"]["top1"] == epochs[-1]["val.top1"]
+    assert metrics["best"]["epoch"] == epochs.index(best) + 1
+    highest = max(epochs, key=lambda values: (values["val.top1"], -values["val.loss"]))
+    assert highest["val.top1"] > best["val.top1"]  # an epoch that would have been chosen on the reported images
+
+
 def test_throughput_is_the_median(monkeypatch):
     clock = iter([x for s in (9, 9, 1, 2, 2, 2, 50) for x in (0.0, float(s))])
     monkeypatch.setattr("time.perf_counter", lambda: next(clock))
