@@ -6,32 +6,20 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+import planned_studies
 import pytest
 import yaml
 
-from paper_tables.core.paths import table_file
 from paper_tables.data.load import load_frame
 from paper_tables.data.other_studies import StudyFrames
 from paper_tables.schema.claims import Claim, Condition
 from paper_tables.schema.published import ArmSelectors
-from paper_tables.schema.table_file import read_table_file
-from studies.engine.cli.study_lookup import plan_selection
-from studies.engine.planning.selection import Selection
-from studies.engine.results.collect import collect
-from studies.engine.storage.plan_file import write_plan
-from studies.engine.storage.results_dir import Store
-from studies.engine.study import parser, study_files
 
 ROOT = Path(__file__).parents[3]
 ABSTRACTS = yaml.safe_load((Path(__file__).parents[1] / "support" / "abstracts.yaml").read_text())
 
 
-def spec_claims(study: str) -> tuple[Claim, ...]:
-    file = table_file(study)
-    return read_table_file(file)[0].claims if file else ()
-
-
-CLAIMS = {(study, claim.name): claim for study in study_files.names() for claim in spec_claims(study)}
+CLAIMS = {(study, claim.name): claim for study in planned_studies.STUDIES for claim in planned_studies.claims(study)}
 OURS = {key: claim for key, claim in CLAIMS.items() if not claim.other_paper}
 CONDITIONS = [(claim, claim.whole(condition)) for claim in CLAIMS.values() for condition in claim.conditions]
 
@@ -71,13 +59,7 @@ def test_tests_that_claims_name_exist() -> None:
 
 @pytest.fixture(scope="module")
 def planned(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The frames of all studies at all scales, every trial planned."""
-    results = tmp_path_factory.mktemp("planned")
-    for study, file in study_files.names().items():
-        for scale in parser.load(file).scales or ("",):
-            plan = plan_selection(Selection(study, results=results, scale=scale or None))
-            collect(Store(results), write_plan(plan.to_plan_file()).parent)
-    return results
+    return planned_studies.write(tmp_path_factory.mktemp("planned"))
 
 
 def selectors(condition: Condition) -> Iterator[ArmSelectors]:
@@ -89,7 +71,7 @@ def test_every_arm_of_a_rule_is_planned(planned: Path) -> None:
     missing = []
     for folder in sorted(planned.iterdir()):
         library = StudyFrames(folder, load_frame(folder))
-        for claim in spec_claims(library.own.study):
+        for claim in planned_studies.claims(library.own.study):
             for condition in map(claim.whole, claim.conditions):
                 if condition.scales and library.own.scale not in condition.scales:
                     continue
