@@ -1,8 +1,8 @@
 """Mirror trial folders to MLflow, one writer at a time.
 
 The trial folders are the source of truth; what MLflow has can be deleted and written again. Every pass lists MLflow's
-runs and completes those that are missing or whose folders have changed since they were written. Errors here never reach a trial: `Mirror.update` reports one
-line and tries again the next time.
+runs and completes those that are missing or whose folders have changed since they were written. Errors here never reach
+a trial: `Mirror.update` reports one line and tries again the next time.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from typing import Any, cast
 import click
 
 from studies.engine.cli.options import (
+    UsageError,
     check_cluster,
     device_option,
     launch_options,
@@ -51,6 +52,9 @@ def command(
 
     Exit code 2 if an arm does not fit its resources.
     """
+    others = [f"--on {on}"] * (on not in (None, "slurm")) + ["--json"] * as_json
+    if sbatch and others:
+        raise UsageError(f"--sbatch shows what slurm would get: it does not go with {' and '.join(others)}")
     selection = Selection(**chosen)
     plan = plan_selection(selection, cast("Rerun | None", rerun), device, count)
     wanted = "slurm" if sbatch else launcher_options.preferred(on, cluster, plan.to_run)
