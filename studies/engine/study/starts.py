@@ -123,7 +123,9 @@ class Starts:
         theirs = configs.get(start.arm.config, "model")
         for setting in settings:
             if model and setting.key == f"{model}.name" and setting.value != theirs["name"]:
-                raise WrongReference(f"weights of {theirs['name']}, but {setting.key} is {setting.value}: leave that out")
+                raise WrongReference(
+                    f"weights of {theirs['name']}, but {setting.key} is {setting.value}: leave that out"
+                )
         if model or not (ours := arm.config.get("model")):
             return
         unnamed = ours["name"] == configs.get(self.study.resolver.task_defaults, "model.name")

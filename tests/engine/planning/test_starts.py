@@ -225,7 +225,10 @@ def test_a_wrong_arm_of_another_study_is_an_error_here(tmp_path: Path) -> None:
     ("model", "message"),
     [
         ("", "init: weights of deit_tiny_patch16_224, but no model is named here: it would be vit_tiny_patch16_224"),
-        (", model: {name: evit_deit_tiny_patch16_224}", "init: weights of embed_dim 12, but model.embed_dim is 192 here"),
+        (
+            ", model: {name: evit_deit_tiny_patch16_224}",
+            "init: weights of embed_dim 12, but model.embed_dim is 192 here",
+        ),
         (", model: {name: evit_deit_tiny_patch16_224, embed_dim: 12, num_heads: 2}", ""),
     ],
 )
