@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from dynvit.checkpoint.hub import hub_or_cache
 from dynvit.checkpoint.pos_embed import resample_tables
 from dynvit.checkpoint.read import InitError, read_state_dict
-from dynvit.checkpoint.report import LoadReport, first, first_and_more, raise_problems, shapes
+from dynvit.checkpoint.report import LoadReport, first, first_and_more, other_depth, raise_problems, shapes
 from dynvit.context import permanent_errors
 from dynvit.interface import interface_of
 from dynvit.trunks import trunk_of
@@ -69,8 +69,8 @@ def load_initial_weights(
         (load_official if spec.naming == "official" else load_strict)(model, state)
         report = LoadReport(tuple(model.state_dict()), (), ())
     log_text(f"{spec.key} {source}: {report}")
-    if layers := report.unmatched_layers():
-        log_text(f"warning: {spec.key} {source} has another number of layers than the model: {first(layers)}")
+    if layers := first(report.unmatched_layers()) or other_depth(state, model):
+        log_text(f"warning: {spec.key} {source} has another number of layers than the model: {layers}")
     if report.kept and not trained:
         log_text(f"warning: train.epochs is 0: evaluated as initialised: {first_and_more(report.kept)}")
 
@@ -119,6 +119,8 @@ def load_trunk(model: nn.Module, state_dict: Mapping[str, Any]) -> LoadReport:
     given, hooks = _unwrap(state_dict), interface_of(model)
     try:
         source = hooks.convert_trunk(given)
+    except AttributeError as error:  # Swin's tables are looked up by the layers' names
+        raise ValueError(f"backbone weights of another size: it has layers that the model lacks: {error}") from error
     except (RuntimeError, KeyError) as error:  # a table or a layer of another shape than any backbone has
         raise ValueError(f"weights of another kind than {type(model).__name__}'s backbone: {error}") from error
     own = model.state_dict()
@@ -180,10 +182,10 @@ def _copy_matching(model: nn.Module, state: Mapping[str, Tensor], key: str) -> L
 
 
 def _without_other_classes(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """Drop a backbone's classifier over other classes, wherever a method would put it."""
-    classes = int(getattr(model, "num_classes", 0))
-    heads = {n for n, t in state.items() if n.split(".")[0] in ("head", "head_dist", "aux_head", "fc")}
-    return {n: t for n, t in state.items() if n not in heads or len(t) == classes}
+    """Drop a backbone's classifiers over other classes, wherever a method would put them."""
+    classes, heads = int(getattr(model, "num_classes", 0)), ("head", "head_dist", "aux_head", "fc")
+    other = {n.split(".")[0] for n, t in state.items() if t.ndim > 1 and len(t) != classes}.intersection(heads)
+    return {n: t for n, t in state.items() if n.split(".")[0] not in other}
 
 
 def _unwrap(state_dict: Mapping[str, Any]) -> Mapping[str, Tensor]:

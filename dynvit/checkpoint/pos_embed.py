@@ -27,6 +27,8 @@ def resample_tables(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, 
     if filter_fn is not None and type(model).__module__.startswith("timm."):
         try:
             state = dict(filter_fn(state, model))
+        except AttributeError as error:  # tables are looked up by their layers' names
+            raise ValueError(f"weights of another size: it has layers that the model lacks: {error}") from error
         except (RuntimeError, ValueError, LookupError) as error:
             odd = [name for name in state if name in own and state[name].shape != own[name].shape]
             kind = f"weights of another kind than {type(model).__name__}"

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,13 @@ class LoadReport:
         """Return the tensors, of either side, that found no partner although other layers' tensors of that name did."""
         loaded = {re.sub(r"\d+", "#", name) for name in self.loaded}
         return [name for name in (*self.kept, *self.unused) if re.sub(r"\d+", "#", name) in loaded]
+
+
+def other_depth(state: Mapping[str, Tensor], model: nn.Module) -> str:
+    """Return both numbers of blocks if they differ; empty where they are equal or have no such names."""
+    layers = [int(name.split(".")[1]) for name in state if re.match(r"blocks\.\d+\.", name)]
+    theirs, ours = 1 + max(layers, default=-1), len(getattr(model, "blocks", ()))
+    return f"{theirs}, ours {ours}" if theirs and theirs != ours else ""
 
 
 def first(names: Iterable[str], count: int = 4) -> str:

@@ -64,7 +64,8 @@ def model_size(data: Batches) -> dict[str, int]:
 def fitting(key: str, options: Mapping[str, Any], data: Batches) -> dict[str, int]:
     """Return what `model_size` does. Raises ValueError if a model's options, of the config's `key`, contradict it."""
     size = model_size(data)
-    for name in ("num_classes", "in_chans"):
-        if options.get(name, size[name]) != size[name]:
-            raise ValueError(f"{key}.{name} is {options[name]}, and the data has {size[name]}: leave it out")
+    for name in size:
+        given = options.get(name, size[name])
+        if given not in (size[name], (size[name],) * 2, [size[name]] * 2):
+            raise ValueError(f"{key}.{name} is {given}, and the data has {size[name]}: leave it out")
     return size

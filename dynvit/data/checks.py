@@ -16,10 +16,9 @@ from dynvit.data.source import Listing, Split
 def check_split(split: Split) -> None:
     """Raise ValueError for a split without images, with images of one class only, with labels beyond its classes, or
     with two names of classes that differ in how accents are encoded."""
-    left = f"; left out: {split.left_out}" if str(split.left_out) else ""
     if not len(split.labels):
         what = "images with a label" if split.class_list else "images in class folders"
-        raise ValueError(f"{split.name}: no {what} in {split.place}{left}")
+        raise ValueError(f"{split.name}: no {what} in {split.place}{split.lacks}")
     wrong = np.flatnonzero((split.labels < 0) | (split.labels >= len(split.classes)))
     if len(wrong):
         names = listed([f"{split.labels[i]} of {split.source.name(int(i))}" for i in wrong])
@@ -32,7 +31,7 @@ def check_split(split: Split) -> None:
         )  # fmt: skip
         raise ValueError(
             f"{split.name}: all {len(split.labels)} images in {split.place} are of one class, "
-            f"{listed([split.classes[present[0]]])}: {likely}{left}"
+            f"{listed([split.classes[present[0]]])}: {likely}{split.lacks}"
         )
     for name, same in _alike(split.classes, normalized):
         pair = f"{name!a} and {same!a}"
@@ -52,7 +51,7 @@ def same_classes(train: Split, val: Split) -> Split:
         names = [ascii(name) if alike[look(name)] > 1 else name for name in odd]
         raise ValueError(
             f"{len(train.classes)} classes in {train.name}, {len(val.classes)} in {val.name}; "
-            f"not in both: {listed(names, 6)}"
+            f"not in both: {listed(names, 6)}{train.lacks}{val.lacks}"
         )
     return replace(val, classes=train.classes, labels=np.asarray([numbers[name] for name in ours])[val.labels])
 
@@ -63,8 +62,7 @@ def check_every_class(train: Split, val: Split) -> None:
     for split, own, other in zip((train, val), counts, counts[::-1], strict=True):
         if len(empty := np.flatnonzero((own == 0) & (other > 0 if split.class_list else True))):
             names = listed([split.classes[i] for i in empty])
-            left = f"; left out: {split.left_out}" if str(split.left_out) else ""
-            raise ValueError(f"{split.name}: no image of {len(empty)} classes ({names}) in {split.place}{left}")
+            raise ValueError(f"{split.name}: no image of {len(empty)} classes ({names}) in {split.place}{split.lacks}")
 
 
 def remarks(listing: Listing) -> Iterator[Remark]:

@@ -74,6 +74,12 @@ class Split:
     damaged: Mapping[str, str] = field(default_factory=dict)
     """Tar files of which a part cannot be read, with the reason."""
 
+    @property
+    def lacks(self) -> str:
+        """What an error about missing images adds: what was left out, and which files are damaged."""
+        left = [f"left out: {self.left_out}"] if str(self.left_out) else []
+        return "".join(f"; {text}" for text in [*left, *(f"{f} is damaged: {why}" for f, why in self.damaged.items())])
+
 
 @dataclass(frozen=True)
 class Listing:

@@ -87,7 +87,8 @@ class Names:
         if given and given.label:
             return given.label
         found = (part.axis(name) for part in self.frame.parts)
-        return escape_markup(next((axis.label or axis.name for axis in found if axis), name).replace("_", " "))
+        label = next((axis.label for axis in found if axis), "")
+        return escape_markup(label if label and label != name else name.replace("_", " "))
 
     def level(self, axis: str, level: str) -> str:
         given = self.spec.axes.get(axis)

@@ -32,6 +32,8 @@ LABELS = ("cls", "json")
 SHARDS = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")
 """Compressed ones are refused by name."""
 INFO = ("_info.json", "info.json")
+MAX_LABEL = 2**24
+"""Bytes of a file with a label; a .json may hold more beside it."""
 MAX_CLASSES = 1_000_000
 """A label beyond it is none of a class."""
 
@@ -192,6 +194,8 @@ def _label(parts: list[tuple[str, Stored]], ending: str, file: IO[bytes]) -> int
     if stored is None:
         return None
     try:
+        if stored.size > MAX_LABEL:
+            raise ValueError(f"{stored.size} bytes")
         value = json.loads(os.pread(file.fileno(), stored.size, stored.offset))
         if ending == "json":
             if not isinstance(value, dict) or "label" not in value:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import posixpath
+import re
 import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,6 +27,8 @@ NO_TAR = {
     b"version https://git-lfs": "a pointer of Git LFS, not the file itself",
 }  # fmt: skip
 """First bytes of files that are no plain tar file."""
+MAX_HEADER = 2**20
+"""Bytes of a header with a long name or with records."""
 MAX_LINKS = 40
 """Links to links that are followed, as by Linux."""
 
@@ -73,8 +76,13 @@ def read_members(file: IO[bytes], name: str, start: int, size: int) -> Archive:
     try:
         for entry in opened:
             last = path = member_path(entry.name)
-            if entry.isdir() or not path:
+            if opened.offset < entry.offset_data:
+                archive.damage = f"a size below zero is at {shown(path)}"
+                break
+            if entry.isdir():
                 archive.folders += [path] if path else []
+            elif not path:
+                archive.left_out.add(Kind.SPECIAL, entry.name or "a file without a name")
             elif entry.islnk() or entry.issym():
                 links.append((path, _target(entry)))
             elif not entry.isreg() or entry.sparse is not None:
@@ -110,9 +118,13 @@ class _Part:
         return self.position
 
     def read(self, count: int) -> bytes:
+        if count > MAX_HEADER:
+            raise ValueError(f"a header of {count} bytes")
         self.file.seek(self.start + self.position)
         content = self.file.read(max(0, min(count, self.size - self.position)))
         self.position += len(content)
+        if count > BLOCK and sum(len(run) ** 2 for run in re.findall(rb"\d+", content)) > 10**8:
+            raise ValueError("a header of too many digits")  # the time that tarfile's search takes there
         return content
 
 

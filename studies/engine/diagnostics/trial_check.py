@@ -11,7 +11,7 @@ from pathlib import Path
 
 from studies.engine.core.files import DamagedFile, lines
 from studies.engine.core.trial import State
-from studies.engine.storage import records
+from studies.engine.storage import kept_weights, records
 from studies.engine.storage.checkpoint import Checkpoint
 from studies.engine.storage.events import parse_event
 from studies.engine.storage.lease import HEARTBEAT_SECONDS, STALE_AFTER, Lease
@@ -55,7 +55,8 @@ def check_trial(path: Path) -> TrialCheck:
         found.stale_claim = os.path.lexists(folder.lease_file) and not found.claimed
         found.state = state = folder.state()
         found.stale_running = state.status == "lost" and not state.ended and state.attempt > 0
-        found.problems = [*_objects(folder, state.attempt), *_archives(folder), *_events(folder, found.claimed)]
+        found.problems = [*_objects(folder, state.attempt), *_archives(folder), *_weights(folder)]
+        found.problems += _events(folder, found.claimed)
     except OSError as error:
         where = Path(error.filename or path)
         found.problems.append((where, f"cannot be read: {error.strerror}", f"chmod -R u+rwX {path}"))
@@ -92,6 +93,15 @@ def _archives(folder: TrialFolder) -> list[Problem]:
         for file in found
         if os.path.lexists(file) and not (file.is_file() and zipfile.is_zipfile(file))
     ]
+
+
+def _weights(folder: TrialFolder) -> list[Problem]:
+    """Compare the weights that the trial has kept for others with what its result says; they may have been removed."""
+    kept, file = (folder.result() or {}).get("kept_weights"), kept_weights.find(folder)
+    if kept is None or file is None or kept_weights.describe(file, folder) == kept:
+        return []
+    remedy = f"no trial starts from it; to train it again: rm -r {folder.path}, {THEN}"
+    return [(file, "is not what the trial kept: its content has changed", remedy)]
 
 
 def _events(folder: TrialFolder, live: bool) -> list[Problem]:

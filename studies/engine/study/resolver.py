@@ -188,7 +188,9 @@ class Resolver:
         if option == "name":
             own = configs.get(self.task_defaults, field.key).get("name")  # may be no model at all
             if value != own and (not isinstance(value, str) or models.find(field.kind, value) is None):
-                issues.append(Issue((), f"no {field.kind} {value}{models.suggest_name(field.kind, str(value))}"))
+                issues.append(
+                    Issue((), f"no {field.kind} {label_of(value)}{models.suggest_name(field.kind, str(value))}")
+                )
             return value
         if option in field.given:
             issues.append(Issue((), f"{option} is set by the task {self.task.name} itself", at_key=True))

@@ -117,12 +117,23 @@ class Starts:
                 issues.append(SettingIssue(setting, error.issue))
 
     def _check_model(self, arm: ResolvedArm, name: str, start: Start) -> None:
-        """Weights of a model that the study names itself must be of that one; a recipe's model gives way."""
-        model = self.study.resolver.weights[name]
-        theirs = configs.get(start.arm.config, "model.name")
-        for setting in (*arm.part.base, *patches(arm.part, arm.point)):
-            if model and setting.key == f"{model}.name" and setting.value != theirs:
-                raise WrongReference(f"weights of {theirs}, but {setting.key} is {setting.value}: leave that out")
+        """Weights of a model that the study names itself must be of that one; a recipe's model gives way. An arm that
+        loads weights into its own model must name that, and of the width that they have."""
+        model, settings = self.study.resolver.weights[name], (*arm.part.base, *patches(arm.part, arm.point))
+        theirs = configs.get(start.arm.config, "model")
+        for setting in settings:
+            if model and setting.key == f"{model}.name" and setting.value != theirs["name"]:
+                raise WrongReference(
+                    f"weights of {theirs['name']}, but {setting.key} is {setting.value}: leave that out"
+                )
+        if model or not (ours := arm.config.get("model")):
+            return
+        unnamed = ours["name"] == configs.get(self.study.resolver.task_defaults, "model.name")
+        if unnamed and ours["name"] != theirs["name"] and all(setting.key != "model.name" for setting in settings):
+            raise WrongReference(f"weights of {theirs['name']}, but no model is named here: it would be {ours['name']}")
+        width, given = ours.get("embed_dim"), theirs.get("embed_dim")
+        if width and given and width != given:
+            raise WrongReference(f"weights of embed_dim {given}, but model.embed_dim is {width} here")
 
     def _complete(self, arm: ResolvedArm) -> ResolvedArm:
         """Return the arm with the models that its weights are of, and everything that is wrong with it."""

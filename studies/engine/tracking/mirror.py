@@ -1,8 +1,8 @@
 """Mirror trial folders to MLflow, one writer at a time.
 
 The trial folders are the source of truth; what MLflow has can be deleted and written again. Every pass lists MLflow's
-runs and completes those that differ from their folders. Errors here never reach a trial: `Mirror.update` reports one
-line and tries again the next time.
+runs and completes those that are missing or whose folders have changed since they were written. Errors here never reach
+a trial: `Mirror.update` reports one line and tries again the next time.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from studies.engine.core.files import remove
 from studies.engine.core.secrets import hide_secrets
 from studies.engine.results.collect import output_files
 from studies.engine.results.readings import read, read_all, rows
@@ -20,9 +19,9 @@ from studies.engine.storage.plan_file import PlanFile, PlannedTrial, read_plan
 from studies.engine.storage.results_dir import Store
 from studies.engine.storage.trial_folder import TrialFolder
 from studies.engine.tracking import mlflow_uri, run_records
-from studies.engine.tracking.mlflow_runs import PARENT, MlflowUnavailable, Runs
+from studies.engine.tracking.mlflow_runs import PARENT, MlflowUnavailable, Runs, unsynced
 from studies.engine.tracking.run_records import ENDED, RunRecord, digest
-from studies.engine.tracking.sync_state import SyncedRun, SyncState, file_stamps, log_tail, new_events
+from studies.engine.tracking.sync_state import SyncedRun, SyncState, file_stamps, log_tail, new_events, trial_stamp
 
 GIVE_UP_AFTER = 3  # failures within one pass: the server is at fault, not a trial
 LOCK_SECONDS = 120.0
@@ -58,9 +57,7 @@ class Mirror:
 
     def is_behind(self, final: bool = True) -> bool:
         """Whether MLflow lacks something, as far as is known without importing it."""
-        state = self._state()
-        parent_due = final and state.parent.digest != file_stamps(output_files(self.folder))
-        return parent_due or next(self._due(read_plan(self.folder), state), None) is not None
+        return self._is_behind(read_plan(self.folder), self._state(), final)
 
     def update(self) -> bool:
         """Write what is new to MLflow; return whether that succeeded. Never raises."""
@@ -71,16 +68,14 @@ class Mirror:
         return self._guarded(final=True)
 
     def sync(self) -> bool:
-        """Compare everything again: existing runs are kept and completed."""
-        with contextlib.suppress(OSError):  # of a read-only folder: saving the new one says so
-            remove(self.folder / SyncState.NAME)
-        return self.close()
+        """As `close`, also if nothing has changed here: what was deleted in MLflow is written again."""
+        return self._guarded(final=True, always=True)
 
     # ---- when to write
 
-    def _guarded(self, final: bool) -> bool:
+    def _guarded(self, final: bool, always: bool = False) -> bool:
         try:
-            done = not self.is_behind(final) or self._write_alone(final)
+            done = (not always and not self.is_behind(final)) or self._write_alone(final)
         except Exception as error:
             known = isinstance(error, MlflowUnavailable)
             text = (not known and mlflow_uri.problem(self.uri)) or str(error).strip() or type(error).__name__
@@ -103,7 +98,9 @@ class Mirror:
         lock = file.with_name(f"{file.name}.lock") if file else self.folder / ".mirror.lock"
         try:
             with FileLock(lock, timeout=LOCK_SECONDS if final else 0):
-                self._write(read_plan(self.folder), final)
+                is_new = file is not None and not file.exists()
+                with unsynced() if is_new else contextlib.nullcontext():
+                    self._write(read_plan(self.folder), final)
         except Timeout:
             if final:
                 raise MlflowUnavailable("another process has been writing to MLflow for two minutes") from None
@@ -113,20 +110,30 @@ class Mirror:
     def _state(self) -> SyncState:
         return SyncState.load(self.folder, self.uri)
 
-    def _due(self, plan: PlanFile, state: SyncState) -> Iterator[tuple[TrialFolder, RunRecord]]:
-        """Yield the trials whose runs are out of date."""
+    def _is_behind(self, plan: PlanFile, state: SyncState, final: bool) -> bool:
+        parent_due = final and state.parent.digest != file_stamps(output_files(self.folder))
+        return parent_due or next(self._due(plan, state), None) is not None
+
+    def _due(self, plan: PlanFile, state: SyncState) -> Iterator[tuple[TrialFolder, RunRecord, str]]:
+        """Yield the trials whose runs are out of date, and their stamps."""
         served: dict[str, list[PlannedTrial]] = {}
         for trial in plan.trials:
             served.setdefault(trial.folder, []).append(trial)
         bare = replace(plan, metrics={})  # so that no events are read
         for name, arms in served.items():
             folder, synced = self.store.trial(name), state.trials.get(name, SyncedRun())
+            shown = [plan.study, state.parent.run, *((arm.part, arm.arm, arm.seed) for arm in arms)]
+            if (stamp := trial_stamp(folder, shown)) == synced.stamp:
+                continue
             got = read(folder, bare)
             if got.state.attempt == 0 and got.status != "done":
                 continue  # not started: no run in MLflow yet
             record = run_records.trial_run(plan, arms, got, folder, state.parent.run)
+            stamp = stamp if got.status == "done" else ""  # others can change without their files: a worker dies
             if digest(record) != synced.digest or new_events(folder, synced.offset)[1] != synced.offset:
-                yield folder, record
+                yield folder, record, stamp
+            else:
+                synced.stamp = stamp
 
     # ---- what to write
 
@@ -138,14 +145,18 @@ class Mirror:
         if _opened.setdefault(self.uri, inode) != inode:
             raise MlflowUnavailable(f"{file} was replaced while it was in use: the next run fills the new one")
         state, failures = self._state(), list[Exception]()
-        state.trials = {name: known for name, known in state.trials.items() if known.run == runs.id(name)}
+        state.trials = {name: known for name, known in state.trials.items() if runs.is_whole(name, known.run)}
+        if not runs.is_whole(PARENT, state.parent.run):
+            state.parent = SyncedRun()
+        state.save(self.folder, self.uri)  # a kill from here on does not make believe that lost runs are there
         try:
-            if final or not state.parent.run or state.parent.run != runs.id(PARENT):
+            if not state.parent.run or (final and self._is_behind(plan, state, final)):
                 state.parent = self._write_parent(plan, runs)
-            for folder, record in self._due(plan, state):
+            for folder, record, stamp in self._due(plan, state):
                 try:
                     known = state.trials.get(folder.id, SyncedRun())
                     state.trials[folder.id] = self._write_trial(folder, record, known, runs)
+                    state.trials[folder.id].stamp = stamp
                 except Exception as error:  # the other trials are written all the same
                     failures.append(error)
                     if len(failures) == GIVE_UP_AFTER:
@@ -165,14 +176,15 @@ class Mirror:
         )
         if run != synced.run:
             synced = SyncedRun()
-        if digest(record) != synced.digest:
-            run = runs.put(run, record)
+        events, offset = new_events(folder, synced.offset)
+        if digest(record) == synced.digest:
+            runs.points(run, run_records.points_of(events))
+        else:
+            run = runs.put(run, record, run_records.points_of(events))
             ended = record.status in ENDED
             runs.files(run, folder.path, [folder.spec_file, *([folder.result_file] if ended else [])])
             if ended:
                 runs.text(run, "log.txt", log_tail(folder))
-        events, offset = new_events(folder, synced.offset)
-        runs.points(run, run_records.points_of(events))
         return SyncedRun(run, digest(record), offset)
 
     def _write_parent(self, plan: PlanFile, runs: Runs) -> SyncedRun:
@@ -181,7 +193,6 @@ class Mirror:
         seen, readings = file_stamps(outputs), read_all(self.store, plan)
         points = run_records.aggregates(plan, rows(plan, readings), readings)
         run = runs.find(PARENT, lambda tags, _: run_records.is_prefix(tags.get("aggregates", "0"), points))
-        run = runs.put(run, run_records.study_run(plan, readings, run_records.history(points)))
-        runs.points(run, points)
+        run = runs.put(run, run_records.study_run(plan, readings, run_records.history(points)), points)
         runs.files(run, self.folder, outputs)
         return SyncedRun(run, seen)

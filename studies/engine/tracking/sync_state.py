@@ -34,6 +34,8 @@ class SyncedRun:
     """Of its record; of the parent's files."""
     offset: int = 0
     """Bytes of events.jsonl."""
+    stamp: str = ""
+    """Of a finished trial, `trial_stamp`: while it stays the same, nothing of the trial is read."""
 
 
 @dataclass
@@ -67,6 +69,19 @@ def file_stamps(files: Sequence[Path]) -> str:
     """Return a digest that changes when a file is replaced, written to, added or deleted."""
     found = [(file.name, os.stat(file)) for file in files]
     return digest([(name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in found])
+
+
+def trial_stamp(folder: TrialFolder, shown: object) -> str:
+    """Return a digest that changes with the files of a finished trial, and with what else its run shows."""
+    stamps: list[tuple[int, ...]] = []
+    for file in (folder.spec_file, folder.state_file, folder.result_file, folder.events_file, folder.path / "attempts"):
+        try:
+            stat = os.stat(file)
+        except OSError:
+            stamps.append(())
+        else:
+            stamps.append((stat.st_ino, stat.st_size, stat.st_mtime_ns))
+    return digest([shown, stamps])
 
 
 def new_events(folder: TrialFolder, offset: int) -> tuple[list[Event], int]:

@@ -142,16 +142,6 @@ def test_what_cannot_be_loaded(tmp_path, context):
         begin(model, str(tmp_path / "wide.safetensors"), "", context)
 
 
-@pytest.mark.parametrize("name", ["deit_tiny_patch16_224", "evo_deit_tiny_patch16_224", "avit_deit_tiny_patch16_224"])
-@pytest.mark.parametrize(("depth", "layer"), [(2, "blocks.2."), (6, "blocks.4.")])
-def test_another_number_of_layers_is_said(tmp_path, context, name, depth, layer):
-    save_file(trunk(depth=depth).state_dict(), tmp_path / "trunk.safetensors")
-    options = {**WIDTH, "prune_from": 2} if name.startswith("evo") else WIDTH
-    begin(timm.create_model(name, img_size=16, **options), str(tmp_path / "trunk.safetensors"), name, context)
-    assert context.logged[1].startswith("warning: init ")
-    assert f"another number of layers than the model: {layer}" in context.logged[1]
-
-
 @pytest.mark.parametrize("name", ["deit_tiny_distilled_patch16_224", "tpc_deit_tiny_patch16_224"])
 @pytest.mark.parametrize("table", ["another token", "empty", "flat", "a number"])
 def test_a_position_table_that_is_none_is_named(tmp_path, name, table, context):

@@ -93,10 +93,10 @@ def test_pickled_weights_and_refusals(tmp_path):
         run(distilled(epochs=0, checkpoint=str(file)), NullContext())
 
 
-@pytest.mark.parametrize("option", [{"num_classes": 7}, {"in_chans": 3}])
+@pytest.mark.parametrize("option", [{"num_classes": 7}, {"in_chans": 3}, {"img_size": 4}])
 def test_options_that_contradict_the_data_are_refused(option):
     (name,) = option
-    with pytest.raises(ValueError, match=rf"^model\.{name} is \d, and the data has 10?: leave it out"):
+    with pytest.raises(ValueError, match=rf"^model\.{name} is \d, and the data has (1|10|8): leave it out"):
         run(dataclasses.replace(config(epochs=1), model={**PLAIN, **option}), NullContext())
     options = distilled(epochs=1)
     options = replaced(options, "teacher", model={**CONVOLUTIONS, **option})

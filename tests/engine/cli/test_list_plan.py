@@ -120,6 +120,8 @@ def test_a_wrong_file_ends_with_2_and_nothing_on_disk(tmp_path: Path, monkeypatc
         (["plan", TOY, "--on", "rayy"], 'no launcher rayy, did you mean "ray"?'),
         (["run", TOY, "--on", "slrm"], 'no launcher slrm, did you mean "slurm"?'),
         (["plan", TOY, "--cluster", "nosuch.yaml"], "nosuch.yaml"),
+        (["plan", TOY, "--sbatch", "--on", "local"], "shows what slurm would get: it does not go with --on local"),
+        (["plan", TOY, "--sbatch", "--json"], "it does not go with --json"),
         (
             ["plan", "redundancy_ablation", "--set", "sret.data.augment.shift=-1"],
             "shift and cutout are numbers of pixels, not negative   [sret baseline and 8 more]",

@@ -20,6 +20,7 @@ from studies.engine.cli.main import cli
 from studies.engine.diagnostics import trial_check
 from studies.engine.diagnostics.doctor import Finding, diagnose
 from studies.engine.results.collect import collect
+from studies.engine.storage import kept_weights
 from studies.engine.storage.results_dir import Store
 from studies.engine.tracking.mirror import Mirror
 
@@ -173,6 +174,18 @@ def test_a_damaged_file_is_named_with_what_to_do(store: Store, plan: dict[str, A
     assert found["file"].text == f"{file} is damaged"
     assert found["file"].remedy.startswith("rm ")
     subprocess.run(found["file"].remedy.split(",")[0], shell=True, check=True)
+    assert "file" not in wrong(store)
+
+
+def test_kept_weights_that_have_changed(store: Store, plan: dict[str, Any]) -> None:
+    folder = store.trial(plan["trials"][0]["folder"])
+    weights = folder.path / "last.safetensors"
+    weights.write_bytes(b"1.0")
+    folder.set_result({**(folder.result() or {}), "kept_weights": kept_weights.describe(weights, folder)})
+    assert "file" not in wrong(store)
+    weights.write_bytes(b"2.0")
+    assert wrong(store)["file"].text == f"{weights} is not what the trial kept: its content has changed"
+    weights.unlink()  # to save space: the next run trains it again if need be
     assert "file" not in wrong(store)
 
 

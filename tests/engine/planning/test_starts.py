@@ -219,3 +219,38 @@ def test_a_wrong_arm_of_another_study_is_an_error_here(tmp_path: Path) -> None:
     chain.write(tmp_path, chain.STUDY.replace("train: {{steps: 3}}", "train: {{stps: 3}}"))
     with pytest.raises(StudyError, match=r"other.yaml:8.*chain, arm models lr=0.05: .*stps.*train.steps"):
         plan(tmp_path, chain.OTHER, "other")
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("", "init: weights of deit_tiny_patch16_224, but no model is named here: it would be vit_tiny_patch16_224"),
+        (
+            ", model: {name: evit_deit_tiny_patch16_224}",
+            "init: weights of embed_dim 12, but model.embed_dim is 192 here",
+        ),
+        (", model: {name: evit_deit_tiny_patch16_224, embed_dim: 12, num_heads: 2}", ""),
+    ],
+)
+def test_weights_of_another_model_than_the_arms(tmp_path: Path, model: str, message: str) -> None:
+    text = f"""\
+study: begun
+task: classify
+seeds: [0]
+axes:
+  from:
+    baseline: alone
+    values:
+      alone: {{model: {{name: deit_tiny_patch16_224, embed_dim: 12, num_heads: 2}}}}
+      first: {{init: {{from: alone}}{model}}}
+metrics: {{top1: {{from: best, direction: max}}}}
+"""
+    (tmp_path / "begun.yaml").write_text(text)
+    if not message:
+        assert len(parser.load(tmp_path / "begun.yaml").arms("")) == 2
+        return
+    with pytest.raises(StudyError) as error:
+        parser.load(tmp_path / "begun.yaml")
+    (problem,) = error.value.problems
+    assert message in str(problem)
+    assert problem.line == 9

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from studies.engine.cli.main import cli
 from studies.engine.cli.options import UsageError
 from studies.engine.results.collect import collect
 from studies.engine.storage.results_dir import Store
+from studies.engine.tracking import mirror, mlflow_runs
 from studies.engine.tracking.mirror import Mirror
 
 
@@ -120,14 +122,64 @@ def test_it_comes_back_the_same_without_being_asked(store: Store, mlflow_databas
 def test_syncing_twice_changes_nothing(store: Store) -> None:
     folder = lived(store)
     before = everything(store)
-    mirror = Mirror(store, folder)
-    assert mirror.sync()
-    assert everything(store) == before
-    assert mirror.sync()
-    assert everything(store) == before
+    for _ in range(2):
+        assert Mirror(store, folder).sync()
+        assert everything(store) == before
     ids = set(runs_of(store))
     assert Mirror(store, folder).sync()
     assert set(runs_of(store)) == ids, "links to runs stay valid"
+
+
+def test_a_repeated_sync_reads_and_writes_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of seven trials the failed one alone is read: whether it still is may depend on more than its files."""
+    folder = lived(store)
+    assert Mirror(store, folder).sync()
+    calls: list[str] = []
+    for owner, name in ((mlflow_runs.Runs, "put"), (mlflow_runs.Runs, "points"), (mirror, "read")):
+        real = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *a, name=name, real=real: (calls.append(name), real(*a))[1])
+    assert Mirror(store, folder).sync()
+    assert set(calls) == {"read"}
+    assert len(calls) <= 2  # is the parent's run due, are trials due
+    calls.clear()
+    made.log(store.trial(next(store.trials.iterdir()).name), 9, made.START, late=1.0)
+    assert Mirror(store, folder).sync()
+    assert {"put", "points"} <= set(calls)
+
+
+def test_files_that_were_deleted_come_back(store: Store) -> None:
+    folder = lived(store)
+    before = everything(store)
+    shutil.rmtree(store.root / "mlartifacts")
+    assert Mirror(store, folder).sync()
+    assert everything(store) == before
+
+
+def test_only_a_database_that_is_being_made_skips_syncs_of_the_disk(tmp_path: Path) -> None:
+    """Seen from SQLAlchemy, for every commit: with a new file, and with one that was there."""
+    store = Store(tmp_path)
+    made.run_all(store, made.make_plan(seeds=1))
+    code = f"""
+        from pathlib import Path
+        from sqlalchemy import event
+        from sqlalchemy.engine import Engine
+        import made_study as made
+        from studies.engine.storage.results_dir import Store
+        from studies.engine.tracking.mirror import Mirror
+        store, seen = Store(Path({str(tmp_path)!r})), set()
+        level = lambda connection: connection.connection.execute("PRAGMA synchronous").fetchone()[0]
+        event.listen(Engine, "commit", lambda connection: seen.add(level(connection)))
+        assert Mirror(store, store.study("toy")).sync()
+        print(seen)
+        seen.clear()
+        made.finish(store.trial(next(store.trials.iterdir()).name), made.START + 7000)
+        assert Mirror(store, store.study("toy")).sync()
+        print(seen)
+    """
+    given = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "MLFLOW_TRACKING_URI": ""}
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    out = subprocess.run(command, capture_output=True, text=True, check=True, env=given)
+    assert out.stdout.split() == ["{0}", "{2}"]
 
 
 def runs_of(store: Store) -> list[str]:
@@ -157,7 +209,7 @@ def test_a_lost_memory_costs_only_time(store: Store, how: Callable[[Mirror], boo
     assert set(runs_of(store)) == ids
 
 
-@pytest.mark.parametrize("call", ["create_run", "log_artifact", "log_batch"])
+@pytest.mark.parametrize("call", ["MlflowClient.create_run", "shutil.copyfile", "MlflowClient.log_batch"])
 def test_a_writer_that_is_killed_leaves_nothing_double(store: Store, call: str) -> None:
     """Killed right after its third call of a kind; the next `close` completes what is there."""
     folder = lived(store)
@@ -165,18 +217,18 @@ def test_a_writer_that_is_killed_leaves_nothing_double(store: Store, call: str) 
     for run in runs_of(store):
         MlflowClient(tracking_uri=f"sqlite:///{store.root / 'mlflow.db'}").delete_run(run)
     code = f"""
-        import os, signal
+        import os, shutil, signal
         from pathlib import Path
         from mlflow import MlflowClient
         from studies.engine.storage.results_dir import Store
         from studies.engine.tracking.mirror import Mirror
-        real, calls = MlflowClient.{call}, []
-        def killed(self, *args, **kwargs):
-            calls.append(real(self, *args, **kwargs))
+        real, calls = {call}, []
+        def killed(*args, **kwargs):
+            calls.append(real(*args, **kwargs))
             if len(calls) == 3:
                 os.kill(os.getpid(), signal.SIGKILL)
             return calls[-1]
-        MlflowClient.{call} = killed
+        {call} = killed
         Mirror(Store(Path({str(store.root)!r})), Path({str(folder)!r})).sync()
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True)

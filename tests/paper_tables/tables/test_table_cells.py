@@ -13,6 +13,7 @@ import synthetic_frame
 from scipy import stats as reference
 
 from paper_tables import table_file
+from paper_tables.core.text import plain, tex
 from paper_tables.data.frame import Frame
 from paper_tables.data.load import load_frame
 from paper_tables.data.other_studies import StudyFrames
@@ -232,3 +233,16 @@ def test_names_with_everything_latex_dislikes(tmp_path: Path) -> None:
     csv_file = tmp_path / "t.csv"
     csv_file.write_text(FORMATS["csv"](found))
     assert nasty in set(pd.read_csv(csv_file)["Setting"])
+
+
+def test_a_label_that_a_study_gives_an_axis_stays_as_it_is(tmp_path: Path) -> None:
+    """A plain name is shown in words; LaTeX has the label's underscore, not a subscript."""
+    trials, curves = synthetic_frame.frames()
+    about = synthetic_frame.about()
+    axis = about["parts"][0]["axes"][0]
+    axis["label"] = "keep_rate of $x_i$"
+    frame = load_frame(synthetic_frame.write(tmp_path, trials, curves, about))
+    names = Names(own_spec().model_copy(update={"axes": {}}), frame)
+    assert plain(names.axis(axis["name"])) == "keep_rate of $x_i$"
+    assert tex(names.axis(axis["name"])) == r"keep\_rate of \$x\_i\$"
+    assert names.axis("not_declared") == "not declared"

@@ -9,6 +9,7 @@ import click
 
 from studies.engine.cli import looks
 from studies.engine.cli.options import (
+    UsageError,
     check_cluster,
     device_option,
     launch_options,
@@ -53,6 +54,9 @@ def command(
 
     Exit code 2 if an arm does not fit its resources.
     """
+    others = [f"--on {on}"] * (on not in (None, "slurm")) + ["--json"] * as_json
+    if sbatch and others:
+        raise UsageError(f"--sbatch shows what slurm would get: it does not go with {' and '.join(others)}")
     selection = Selection(**chosen)
     study, choice = choose(study_files.find(selection.study), selection)
     plan = make_plan(
