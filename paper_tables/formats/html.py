@@ -79,7 +79,7 @@ def _heads(grid: Grid) -> list[str]:
 def _head(head: Head) -> str:
     sub = f'<span class="sub">{escape(plain(head.sub))}</span>' if head.sub else ""
     numeric = "" if head.words else ' class="num"'
-    return f'<th scope="col"{numeric}>{escape(plain(head.text))}{sub}</th>'
+    return f'<th scope="col"{numeric}>{escape(plain(head.shown))}{sub}</th>'
 
 
 def _row(grid: Grid, row: Row, above: str, place: LinkBase) -> str:

@@ -11,13 +11,16 @@ from paper_tables.core.text import plain, tex
 from paper_tables.data.load import load_frame
 from paper_tables.data.other_studies import StudyFrames
 from paper_tables.figures import draw
+from paper_tables.figures.forest import effects
 from paper_tables.formats import all as write
 from paper_tables.formats import provenance
+from paper_tables.schema.figures import Forest
 from paper_tables.schema.table_file import Spec, read_table_file
 from paper_tables.site import mlflow_links, report
 from paper_tables.site.default_spec import default_spec
 from paper_tables.site.render_cache import Rendered
-from paper_tables.tables.grid import NoData
+from paper_tables.tables.grid import Grid, NoData
+from paper_tables.tables.holm_family import HolmFamily, cells_of
 from paper_tables.tables.labels import Names
 from paper_tables.tables.table import build
 from paper_tables.validate.table_file import check
@@ -33,7 +36,10 @@ def render(folder: Path, spec_file: Path | None) -> Rendered:
     left_out: dict[str, str] = {}
     grids = _each(names.spec.tables, lambda table: build(table, names, library), "table", left_out)
     verdict, judged = claims_table.build(names.spec, names, library) if names.spec.claims else (None, [])
-    pictures = _each(names.spec.figures, lambda figure: draw.draw(figure, names), "figure", left_out)
+    family = _test_family(names, grids)
+    for grid in grids:
+        family.mark(grid)
+    pictures = _each(names.spec.figures, lambda figure: draw.draw(figure, names, family), "figure", left_out)
     files: dict[str, bytes] = {}
     for grid in [*grids, *([verdict] if verdict else [])]:
         files |= write.write(grid)
@@ -49,6 +55,13 @@ def render(folder: Path, spec_file: Path | None) -> Rendered:
         "claims": claims_table.summary(judged, verdict) if verdict else [],
     }  # fmt: skip
     return Rendered(files, about, tuple(sorted(library.read)))
+
+
+def _test_family(names: Names, grids: list[Grid]) -> HolmFamily:
+    """Return the tests of all tables and figures."""
+    forests = [figure for figure in names.spec.figures if isinstance(figure, Forest)]
+    drawn = [effect.cell for figure in forests for effect in effects(figure, names)]
+    return HolmFamily([*cells_of(grids), *drawn])
 
 
 def _spec(library: StudyFrames, file: Path | None) -> Spec:
