@@ -57,16 +57,25 @@ def on_grid(values_BN: Tensor, n: int, grid: tuple[int, int] | None = None) -> T
     tokens = values_BN.shape[1]
     if tokens == n:
         return values_BN
-    rows, columns = fine = grid if grid and math.prod(grid) == n else (math.isqrt(n),) * 2
-    while rows * columns > max(tokens, 1):
-        rows, columns = (rows + 1) // 2, (columns + 1) // 2
-    if rows * columns != tokens or math.prod(fine) != n:
-        raise ValueError(f"cannot compare a grid of {tokens} tokens with one of {n}")
+    fine, (rows, columns) = coarser_grid(grid, n, n), coarser_grid(grid, n, tokens)
     row_H, column_W = (
         torch.arange(side, device=values_BN.device) * coarse // side
         for side, coarse in zip(fine, (rows, columns), strict=True)
     )
     return values_BN.view(-1, rows, columns)[:, row_H][:, :, column_W].reshape(-1, n)
+
+
+def coarser_grid(grid: tuple[int, int] | None, n: int, tokens: int) -> tuple[int, int]:
+    """Return rows and columns of a layer's `tokens`. grid: of the finest layer, if it has its `n`, else a square.
+
+    Raises ValueError for numbers that are not those of a grid, halved and rounded up, once or more.
+    """
+    rows, columns = fine = grid if grid and math.prod(grid) == n else (math.isqrt(n),) * 2
+    while rows * columns > max(tokens, 1):
+        rows, columns = (rows + 1) // 2, (columns + 1) // 2
+    if rows * columns != tokens or math.prod(fine) != n:
+        raise ValueError(f"cannot compare a grid of {tokens} tokens with one of {n}")
+    return rows, columns
 
 
 @contextmanager

@@ -13,7 +13,23 @@ def fluctuation(accuracy: Sequence[float], epochs: int) -> float | None:
     accuracy: one value per finished epoch. Returns None if the last third is not covered or has fewer than two epochs.
     Progress within that third counts as fluctuation: compare equal schedules only.
     """
-    last = math.ceil(epochs / 3)
-    if last < 2 or len(accuracy) < last:
+    late = _last_third(accuracy, epochs)
+    return statistics.stdev(late) if len(late) > 1 else None
+
+
+def detrended_fluctuation(accuracy: Sequence[float], epochs: int) -> float | None:
+    """Return the standard deviation (n - 2) of the same values about their straight line: progress does not count.
+
+    Returns None if the last third is not covered or has fewer than three epochs.
+    """
+    late = _last_third(accuracy, epochs)
+    if len(late) < 3:
         return None
-    return statistics.stdev(accuracy[-last:])
+    slope, intercept = statistics.linear_regression(range(len(late)), late)
+    residuals = [value - intercept - slope * i for i, value in enumerate(late)]
+    return math.sqrt(sum(r * r for r in residuals) / (len(late) - 2))
+
+
+def _last_third(accuracy: Sequence[float], epochs: int) -> Sequence[float]:
+    last = math.ceil(epochs / 3)
+    return accuracy[-last:] if 0 < last <= len(accuracy) else ()

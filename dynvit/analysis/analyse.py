@@ -13,7 +13,11 @@ from dynvit.analysis.importance import importance
 from dynvit.analysis.layer_pairs import PAIRS, LayerPairs
 from dynvit.analysis.token_reactivation import reactivated_share
 from dynvit.macs import evaluating
+from dynvit.rng import stream
 from dynvit.tokens import trace_tokens
+
+NOISE = 0.1
+"""Of a noisy view, relative to the normalized image's own standard deviation of about 1."""
 
 
 @dataclass
@@ -53,12 +57,20 @@ def analyse(model: nn.Module, batches: Iterable[Tensor], kinds: Sequence[str], s
             for kind in kinds:
                 scores = importance(kind, model, x_BCSS)
                 if scores is not None:
-                    found.layer_pairs.setdefault(kind, LayerPairs(share)).add(scores)
+                    pairs = found.layer_pairs.setdefault(kind, LayerPairs(share))
+                    pairs.add(scores)
+                    pairs.add_views(*(importance(kind, model, view) or () for view in noisy_views(x_BCSS)))
             shares.append(_reactivated(model, x_BCSS))
     share_B = torch.cat(shares) if shares else torch.zeros(0)
     share_B = share_B[~share_B.isnan()]
     found.reactivated = float(share_B.mean()) if len(share_B) else None
     return found
+
+
+def noisy_views(x_BCSS: Tensor) -> list[Tensor]:
+    """Return the images twice, each time with other noise of standard deviation `NOISE`; always the same noise."""
+    draw = stream(0, "views")
+    return [x_BCSS + NOISE * torch.randn(x_BCSS.shape, generator=draw).to(x_BCSS) for _ in range(2)]
 
 
 def _reactivated(model: nn.Module, x_BCSS: Tensor) -> Tensor:

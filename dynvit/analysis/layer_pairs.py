@@ -4,6 +4,7 @@ rank_correlation   Spearman's correlation of the scores in two layers
 returned           of the tokens that score lowest in the earlier layer, the share that scores highest in the later one
 survival           of the tokens that score highest in the earlier layer, the share that still does in the later one
 returned_ever      for one layer: as `returned`, in at least one of all later layers
+*_same_layer       for one layer, in two views of the image that differ by noise: what a score's own noise gives
 
 "Lowest" and "highest" are the same share of an image's tokens (30 %), so independent rankings return and survive at
 that share. Layers of different grids are compared on the coarser one, the finer one averaged over its cells.
@@ -21,6 +22,7 @@ from dynvit.analysis import token_reactivation as reactivation
 from dynvit.analysis.rank_statistics import highest, lowest, rank_correlation
 
 PAIRS = ("rank_correlation", "returned", "survival")
+SAME_LAYER = tuple(f"{name}_same_layer" for name in PAIRS)
 Pair = tuple[int, int]
 
 
@@ -35,16 +37,18 @@ class LayerPairs:
         """Add a batch: per layer ``[B, N]``, None for a layer without score."""
         scored = {i: s_BN for i, s_BN in enumerate(scores) if s_BN is not None}
         for l, m in combinations(scored, 2):
-            one_BN, other_BN = same_grid(scored[l], scored[m])
-            low_BN, high_BN, later_BN = self._low(one_BN), self._high(one_BN), self._high(other_BN)
-            self._count("rank_correlation", (l, m), rank_correlation(one_BN, other_BN))
-            self._count("returned", (l, m), reactivation.share_in(low_BN, later_BN))
-            self._count("survival", (l, m), reactivation.share_in(high_BN, later_BN))
+            self._compare(PAIRS, (l, m), *same_grid(scored[l], scored[m]))
         if len({s_BN.shape for s_BN in scored.values()}) == 1:
             high = [(m, self._high(s_BN)) for m, s_BN in scored.items()]
             for l in list(scored)[:-1]:
                 later = [high_BN for m, high_BN in high if m > l]
                 self._count("returned_ever", (l,), reactivation.share_in_any(self._low(scored[l]), later))
+
+    def add_views(self, one: Sequence[Tensor | None], other: Sequence[Tensor | None]) -> None:
+        """Add two noisy views of a batch: per layer ``[B, N]``, None for a layer without score."""
+        for l, (one_BN, other_BN) in enumerate(zip(one, other, strict=True)):
+            if one_BN is not None and other_BN is not None:
+                self._compare(SAME_LAYER, (l,), one_BN, other_BN)
 
     def pairs(self, statistic: str) -> dict[Pair, float]:
         """Return (earlier, later) -> mean over images, for the pairs that have one."""
@@ -52,11 +56,18 @@ class LayerPairs:
 
     def summary(self) -> dict[str, float]:
         """Return each statistic's mean over its pairs (layers), and what `returned_ever` would be by chance."""
-        found = {name: [mean for _, mean in self._means(name)] for name in (*PAIRS, "returned_ever")}
+        found = {name: [mean for _, mean in self._means(name)] for name in (*PAIRS, *SAME_LAYER, "returned_ever")}
         summary = {name: sum(means) / len(means) for name, means in found.items() if means}
         if "returned_ever" in summary:
             summary["returned_by_chance"] = reactivation.by_chance(self.share, 1 + len(found["returned_ever"]))
         return summary
+
+    def _compare(self, names: Sequence[str], layers: tuple[int, ...], one_BN: Tensor, other_BN: Tensor) -> None:
+        """Count, under the names, correlation, returned and survival from one ranking to the other."""
+        later_BN = self._high(other_BN)
+        self._count(names[0], layers, rank_correlation(one_BN, other_BN))
+        self._count(names[1], layers, reactivation.share_in(self._low(one_BN), later_BN))
+        self._count(names[2], layers, reactivation.share_in(self._high(one_BN), later_BN))
 
     def _means(self, statistic: str) -> Iterator[tuple[tuple[int, ...], float]]:
         for (name, layers), (total, images) in sorted(self.sums.items()):

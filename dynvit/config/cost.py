@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from dynvit.config.model import MODEL_FIELD, REDUCER_FIELD
+from dynvit.config.model import ADDED_FIELD, MODEL_FIELD, REDUCER_FIELD
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,8 @@ class Timing:
     """Timed rounds; each runs the model and the backbone."""
     warmup: int = 2
     """Untimed rounds before."""
+    update: bool = field(default=False, metadata=ADDED_FIELD)
+    """Also time an update of training: forward and backward pass with the method's own losses, and AdamW's step."""
     fuse: bool = False
     """Fold batch norms and scalars first, where the model supports it."""
 

@@ -1,5 +1,5 @@
-"""Metadata of config fields that hold the name and the options of a timm model or of a token reducer, or say where
-weights come from."""
+"""Metadata of config fields that hold the name and the options of a timm model or of a token reducer, say where
+weights come from, or were added later."""
 
 from __future__ import annotations
 
@@ -12,3 +12,5 @@ REDUCER_FIELD = {"kind": "reducer", "given": ()}
 configs, and thus in trials' identity, only where a reducer is named."""
 WEIGHTS_FIELD = {"kind": "weights"}
 """A file, which a study file may name by the arm that leaves it. model: the field beside it whose model they are of."""
+ADDED_FIELD = {"kind": "added"}
+"""A field that older trials do not have: at its default it is left out of resolved configs, so that their ids stay."""

@@ -21,6 +21,7 @@ class Batches(Protocol):
     classes: int
     channels: int
     image_size: int
+    batch_size: int
     steps: int
     """Training batches per epoch; a last incomplete batch is dropped."""
     validation_size: int
@@ -40,6 +41,10 @@ class Batches(Protocol):
 
     def validation(self, shard: Shard = SINGLE_PROCESS) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield all validation images in a fixed order that mixes the classes; a shard gets every world-th batch."""
+        ...
+
+    def seen(self, count: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the first `count` training images as validation shows its own: in a fixed order, not augmented."""
         ...
 
     def sample(self, count: int) -> Tensor:

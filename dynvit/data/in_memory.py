@@ -148,6 +148,10 @@ class InMemoryBatches:
         for start in range(rank * size, self.validation_size, world * size):
             yield self._normalize(self.val_images[start : start + size]), self.val_labels[start : start + size]
 
+    def seen(self, count: int) -> Iterator[tuple[Tensor, Tensor]]:
+        images, labels = (x[:count].split(self.validation_batch_size) for x in (self.images, self.labels))
+        yield from zip(map(self._normalize, images), labels, strict=True)
+
     def sample(self, count: int) -> Tensor:
         return self._normalize(self.val_images[:count])
 

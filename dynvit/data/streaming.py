@@ -66,7 +66,7 @@ class StreamingBatches:
         check_batch(len(index.train), batch_size, data.name)
         self.classes, self.image_size = len(index.classes), data.image_size
         self.batch_size, self.validation_batch_size = batch_size, validation_batch_size
-        self.seed, self.device = seed, device
+        self.data, self.seed, self.device = data, seed, device
         self.corrupt, self.remarks = CorruptImages(data.max_corrupt, index.damaged), index.remarks
         self.steps, self.copies = len(index.train) // batch_size, data.augment.repeats
         self.validation_size = len(index.val)
@@ -97,6 +97,13 @@ class StreamingBatches:
             batches += 1
         if self.val_order and not batches:
             raise ValueError(f"none of {self.validation_size} validation images can be read")
+
+    def seen(self, count: int) -> Iterator[tuple[Tensor, Tensor]]:
+        pairs = [(0, i) for i in range(min(count, len(self.train_set)))]
+        size = self.validation_batch_size
+        batches = [pairs[i : i + size] for i in range(0, len(pairs), size)]
+        plain = ImageDataset(self.train_set.split, self.data, self.seed, training=False)
+        yield from self._to_device(loader(plain, batches, self.device))
 
     def sample(self, count: int) -> Tensor:
         items = [self.val_set[(0, i)] for i in range(min(count, self.validation_size))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -22,6 +22,7 @@ from dynvit.profiling.interleaved_timing import PairedTiming, fits_in_memory, la
 from dynvit.profiling.norm_ops import NormCounter
 from dynvit.profiling.peak_memory import peak_mb, reset_peak
 from dynvit.profiling.traced_ops import trace_ops
+from dynvit.profiling.training_update import TrainingUpdate
 from dynvit.trunks import trunk_of
 
 Options = dict[str, Any]
@@ -136,6 +137,20 @@ class Benchmark:
         for mode in timing.modes:
             for label, batch in batches.items():
                 self._time_batch(mode, label, model, backbone, self._images(batch))
+        if timing.update and self.backbone is not None:
+            self._time_updates(batches)
+
+    def _time_updates(self, batches: Mapping[str, int]) -> None:
+        """Time updates of model and backbone, built anew: the others may be fused, and their weights stay."""
+        ours, backbones = (
+            TrainingUpdate(self._placed(*options), self.config.num_classes)
+            for options in ((self.config.model, self.config.reducer), (self.backbone,))
+        )
+        for label, batch in batches.items():
+            images, timing = self._images(batch), self.config.timing
+            speedup = time_pair(ours, backbones, images, timing.rounds, timing.warmup, inference=False).speedup()
+            for key, value in zip(("low_", "", "high_"), speedup, strict=True):
+                self.metrics[f"update_speedup_{key}{label}"] = value
 
     def _time_batch(self, mode: str, label: str, model: nn.Module, backbone: nn.Module | None, images: Tensor) -> None:
         timing, calls = self.config.timing, [model, backbone]

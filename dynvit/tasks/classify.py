@@ -38,7 +38,9 @@ CURVES = (
 METRICS: dict[str, tuple[str, ...]] = {
     "result": (
         "gflops", "params_m", "images_per_second", "mean_depth", "active_share", "source_top1", "corrupt_images",
-        "fluctuation", "mac_ratio", "trunk_gflops", "speedup", "speedup_low", "speedup_high", "share",
+        "fluctuation", "detrended_fluctuation", "generalization_gap", "isolated_pauses", "pause_flips",
+        "depth_spread_within", "depth_spread_between",
+        "mac_ratio", "trunk_gflops", "speedup", "speedup_low", "speedup_high", "share",
     ),
     "best": SCORES,
     "last": SCORES,

@@ -19,6 +19,7 @@ METRICS: dict[str, tuple[str, ...]] = {
     "result": (
         "params_m", "params_training_m", "gflops", "gflops_attention", "gflops_norms", "image_size", "mac_ratio",
         "trunk_gflops", "forward_mb", "operators", "graph_breaks", "batch_max",
+        *(f"update_{speed}_{batch}" for speed in SPEEDS[2:5] for batch in ("b[1-9]*", "max")),
         *(f"{speed}_{batch}{mode}" for speed in SPEEDS for batch in ("b[1-9]*", "max") for mode in ("", "_compiled")),
     )
 }  # fmt: skip

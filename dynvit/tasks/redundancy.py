@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from dynvit.analysis.analyse import analyse
-from dynvit.analysis.layer_pairs import PAIRS
+from dynvit.analysis.layer_pairs import PAIRS, SAME_LAYER
 from dynvit.analysis.token_maps import FILE, pack, token_maps
 from dynvit.checkpoint.load import InitSpec, load_initial_weights
 from dynvit.config.redundancy import Config, Look, Start
@@ -31,7 +31,7 @@ SMOKE: dict[str, Any] = {**classify.SMOKE, "look.images": 64, "look.maps": 2}
 """What `--smoke` sets."""
 
 KINDS = ("attention", "own", "norm")
-SUMMARIES = (*PAIRS, "returned_ever", "returned_by_chance")
+SUMMARIES = (*PAIRS, *SAME_LAYER, "returned_ever", "returned_by_chance")
 METRICS: dict[str, tuple[str, ...]] = {
     **classify.METRICS,
     "result": (*classify.METRICS["result"], "restarted", *(f"{name}_{kind}" for name in SUMMARIES for kind in KINDS)),

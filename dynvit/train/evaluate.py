@@ -18,6 +18,9 @@ from dynvit.macs import evaluating
 from dynvit.tokens import TokenTrace, trace_tokens
 from dynvit.train.distributed import ProcessGroup
 
+MOST_COMPARED = 10_000
+"""Images of each split that the generalization gap is measured on."""
+
 
 @dataclass(frozen=True)
 class Validation:
@@ -111,6 +114,28 @@ def evaluate(
     speed = seen / (time.perf_counter() - started)
     depth = float(activity.depth) / activity.images if activity.images else None
     return Validation(loss, 100 * top1, 100 * top5, speed, activity.shares(), depth)
+
+
+@torch.no_grad()
+def generalization_gap(model: nn.Module, data: Batches, amp: torch.dtype | None) -> float:
+    """Return top-1 on training images, not augmented, minus that on as many validation images, in points."""
+    count = min(data.steps * data.batch_size, data.validation_size, MOST_COMPARED)
+    with evaluating(model):
+        seen, unseen = (_top1(model, batches, count, amp) for batches in (data.seen(count), data.validation()))
+    return seen - unseen
+
+
+def _top1(model: nn.Module, batches: Iterator[tuple[Tensor, Tensor]], count: int, amp: torch.dtype | None) -> float:
+    """Return the percentage of the first `count` images that are right."""
+    right = images = 0
+    for x_BCSS, target_B in batches:
+        kept = min(len(target_B), count - images)
+        with autocast(x_BCSS.device.type, amp):
+            right += int((model(x_BCSS[:kept]).argmax(1) == target_B[:kept]).sum())
+        images += kept
+        if images == count:
+            break
+    return 100 * right / images
 
 
 def _merge(parts: list[tuple[Tensor, int, TokenActivity]]) -> tuple[Tensor, int, TokenActivity]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from dynvit.analysis.accuracy_fluctuation import fluctuation
+from dynvit.analysis.accuracy_fluctuation import detrended_fluctuation, fluctuation
+from dynvit.analysis.token_states import token_states
 from dynvit.config.classify import Config
 from dynvit.context import Context
 from dynvit.data.batches import Batches, fitting
@@ -13,7 +14,7 @@ from dynvit.models.build import build_model
 from dynvit.profiling.interleaved_timing import time_pair
 from dynvit.profiling.peak_memory import peak_mb
 from dynvit.train.distributed import ProcessGroup
-from dynvit.train.evaluate import autocast, throughput
+from dynvit.train.evaluate import autocast, can_trace, generalization_gap, throughput
 from dynvit.train.predictions import FILE, predictions
 from dynvit.train.state import TrainState
 
@@ -30,7 +31,11 @@ def measure(state: TrainState, data: Batches, config: Config, context: Context, 
     cost = complexity(model, data.sample(evaluation.counted_images))
     speed = throughput(model, data.sample(evaluation.timed_batch_size), evaluation.timed_batches, state.amp)
     against = {} if not config.reducer.get("name") else against_backbone(state, data, config, cost.gmacs)
-    seconds, spread = state.clock.seconds(), fluctuation(progress.top1, config.train.epochs)
+    calm = {f.__name__: f(progress.top1, config.train.epochs) for f in (fluctuation, detrended_fluctuation)}
+    tokens = {}
+    if evaluation.traced_images and can_trace(model):
+        tokens = token_states(model, data.sample(evaluation.traced_images).split(evaluation.batch_size))
+    gap, seconds = generalization_gap(model, data, state.amp), state.clock.seconds()
     corrupt = data.corrupt.found if config.data.max_corrupt else None
     return {
         "metrics": {
@@ -43,7 +48,9 @@ def measure(state: TrainState, data: Batches, config: Config, context: Context, 
             **progress.extra,
             **progress.source,
             **({} if corrupt is None else {"corrupt_images": float(len(corrupt))}),
-            **({} if spread is None else {"fluctuation": spread}),
+            **{name: value for name, value in calm.items() if value is not None},
+            "generalization_gap": gap,
+            **tokens,
         },
         "cost": {
             "seconds": seconds,

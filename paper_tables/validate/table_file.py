@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from paper_tables.core.yaml_loader import Document, Key
 from paper_tables.data.frame import Axis, Frame
 from paper_tables.data.other_studies import SELECTOR_KEYS, AmbiguousSelection, StudyFrames, matching_arms
 from paper_tables.schema.base import Entry, Filter, Reference
-from paper_tables.schema.claims import Claim
+from paper_tables.schema.claims import Claim, Condition, Control
 from paper_tables.schema.figures import FigureSpec
 from paper_tables.schema.published import ArmSelector, ArmSelectors, Published
 from paper_tables.schema.table_file import Spec
@@ -23,6 +24,9 @@ from paper_tables.schema.tables import (
     CrossedColumns,
 )
 from paper_tables.tables import published
+from paper_tables.tables.labels import METRICS
+
+CLAIM_TABLES = ("claims", "claim_tests")
 
 
 def check(spec: Spec, document: Document, library: StudyFrames) -> None:
@@ -30,6 +34,12 @@ def check(spec: Spec, document: Document, library: StudyFrames) -> None:
     faults = list(_Check(spec, document, library, library.own).faults())
     if faults:
         raise TableError(faults)
+
+
+def _added_later(fault: Fault) -> bool:
+    """Whether a claim may mean it: a name unlike those of these results may be of an arm that the study has had since;
+    the claim is then not run. One that is nearly theirs is misspelt."""
+    return bool(re.search(r" (has|have) no ", fault.message)) and "did you mean" not in fault.message
 
 
 @dataclass(frozen=True)
@@ -50,8 +60,8 @@ class _Check:
                 if name in seen:
                     yield self.document.fault((kind, i, "name"), f'"{name}" is defined twice')
                 seen.add(name)
-                if kind == "tables" and name == "claims" and self.spec.claims:
-                    yield self.document.fault((kind, i, "name"), '"claims" is the table of the claims')
+                if kind == "tables" and name in CLAIM_TABLES and self.spec.claims:
+                    yield self.document.fault((kind, i, "name"), f'"{name}" is a table of the claims')
         for i, table in enumerate(self.spec.tables):
             yield from self._table(table, ("tables", i))
         for i, figure in enumerate(self.spec.figures):
@@ -138,14 +148,23 @@ class _Check:
     def _claim(self, claim: Claim, key: Key) -> Iterator[Fault]:
         if claim.published is not None:
             yield from self._source(claim.published, (*key, "published"))
-        if self.frame.scale and claim.scales and self.frame.scale not in claim.scales:
-            return  # not tested at this scale, whose axes may have other levels
         for j, condition in enumerate(claim.conditions):
+            scales = claim.whole(condition).scales
+            if condition.shown_by or (self.frame.scale and scales and self.frame.scale not in scales):
+                continue  # not tested at this scale, whose axes may have other levels
             place = (*key, "conditions", j)
-            yield from self._arms(condition.of, (*place, "of"))
-            yield from self._arms(condition.against, (*place, "against"))
-            frames = self._frames([*condition.of, *condition.against])
-            yield from self._metric(condition.metric, frames, (*place, "metric"))
+            faults = list(self._quantity(condition, place))
+            for k, control in enumerate(condition.controls):
+                faults += self._quantity(control, (*place, "controls", k))
+            yield from (fault for fault in faults if not _added_later(fault))
+
+    def _quantity(self, quantity: Condition | Control, key: Key) -> Iterator[Fault]:
+        yield from self._arms(quantity.of, (*key, "of"))
+        yield from self._arms(quantity.against, (*key, "against"))
+        for name, arms in (("metric", quantity.of), ("against_metric", quantity.against)):
+            metrics = getattr(quantity, name, None)
+            if metrics and not set(metrics) & METRICS.keys():  # these the suite has, if not yet these results
+                yield from self._metric(metrics, self._frames([*arms]), (*key, name))
 
     # ---- names. A frame from CSV may lack arms of the study: then only metrics and axes are checked.
 

@@ -126,6 +126,11 @@ class Task:
         found = _fields_of_kind(self.config, "weights")
         return {key: f"{key.rpartition('.')[0]}.{m['model']}" if "model" in m else "" for key, m in found}
 
+    @property
+    def added(self) -> tuple[str, ...]:
+        """Return the keys that resolved configs have only where they are not at their default."""
+        return tuple(key for key, _ in _fields_of_kind(self.config, "added"))
+
 
 OFFERS = ("cautions", "work", "weigh", "inspect", "smoke")
 
@@ -192,7 +197,7 @@ def _task_module(path: Path) -> ModuleType:
 
 
 def _fields_of_kind(config: type, name: str, prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield dotted key and metadata of the fields that hold a model, a reducer, or weights."""
+    """Yield dotted key and metadata of the fields that hold a model, a reducer, or weights, or were added."""
     for key, (item, kind) in fields(config).items():
         if item.metadata.get("kind") == name:
             yield prefix + key, item.metadata

@@ -44,7 +44,7 @@ class Resolver:
         self.task = task
         self.fields: Mapping[str, ModelField] = {field.key: field for field in task.models}
         self.task_defaults = defaults(task.config)
-        self.weights = task.weights
+        self.weights, self.added = task.weights, task.added
         self.keys = [key for key, _ in flat(self.task_defaults)]
         known = fields(task.config)
         self.recipe_key = next((key for key, (f, _) in known.items() if f.metadata.get("kind") == "recipe"), "")
@@ -95,9 +95,14 @@ class Resolver:
                     issues.append(SettingIssue(recipe, Issue((), text)))
                 else:
                     issues.append(SettingIssue(setting, issue))
-        for key, field in self.fields.items():
-            if field.kind == "reducer" and not names[key]:  # older trials' configs have no such key
+        for key, field in self.fields.items():  # older trials' configs have neither of these keys
+            if field.kind == "reducer" and not names[key]:
                 config.pop(key, None)
+        for key in self.added:
+            *outer, last = key.split(".")
+            place: Any = configs.get(config, outer)
+            if isinstance(place, dict) and place.get(last) == configs.get(self.task_defaults, key):
+                del place[last]
         return Resolution(config, self._defaults_of(names), tuple(issues), references)
 
     # ---- recipes and defaults

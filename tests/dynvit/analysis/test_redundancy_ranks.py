@@ -75,6 +75,14 @@ def test_independent_rankings_come_back_as_often_as_chance_says():
     assert found["returned_ever"] == pytest.approx(found["returned_by_chance"], abs=0.01)
 
 
+def test_two_views_of_a_layer_are_compared_with_each_other_alone():
+    pairs = LayerPairs(0.3)
+    pairs.add_views([UP, None, UP], [UP, UP, UP.flip(1)])
+    assert pairs.summary() == pytest.approx({
+        "rank_correlation_same_layer": 0, "returned_same_layer": 0.5, "survival_same_layer": 0.5,
+    })  # fmt: skip
+
+
 def test_restarts_are_of_those_that_paused():
     active = torch.tensor([
         [[1, 1, 1, 1], [1, 0, 0, 1], [1, 1, 0, 0]],  # tokens 1, 2, 3 pause; token 1 comes back

@@ -239,6 +239,17 @@ def test_folder(tree, in_memory):
 
 
 @pytest.mark.parametrize("in_memory", ["always", "never"])
+def test_training_images_can_be_seen_as_they_are(tree, in_memory):
+    one, other = (folder(tree, in_memory=in_memory, augment=Augment(flip=flip)) for flip in (False, True))
+    (images, labels), (same, _) = collect(one.seen(99)), collect(other.seen(99))
+    assert labels.bincount().tolist() == [8, 8, 8] and labels[:3].sort().values.tolist() == [0, 1, 2]
+    assert torch.equal(images, same)
+    red = images[:, 0].mean((1, 2)) * 0.229 + 0.485
+    torch.testing.assert_close(red, labels * 80 / 255, atol=0.02, rtol=0)
+    assert [len(some) for _, some in one.seen(7)] == [5, 2] and torch.equal(next(one.seen(7))[0], images[:5])
+
+
+@pytest.mark.parametrize("in_memory", ["always", "never"])
 def test_some_classes_of_a_folder(tree, in_memory):
     data = folder(tree, in_memory=in_memory, labels=(2, 0), classes=2, images=16, augment=Augment(scale=(1.0, 1.0)))
     assert (data.classes, data.steps, data.validation_size) == (2, 2, 8)

@@ -18,6 +18,7 @@ from dynvit.models.build import build_model
 from dynvit.profiling.activation_memory import forward_peak
 from dynvit.profiling.interleaved_timing import PairedTiming, Seconds, fits_in_memory, largest_batch, time_pair
 from dynvit.profiling.traced_ops import trace_ops
+from dynvit.profiling.training_update import TrainingUpdate
 from dynvit.tasks.cost import METRICS, SMOKE, Config, Timing, run
 from dynvit.trunks import trunk_of
 
@@ -285,6 +286,27 @@ def test_everything_of_a_method(name):
     assert result["about"]["device"]
     assert result["about"]["torch"] == torch.__version__
     assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize("name", ["evo_deit_tiny_patch16_224", "dynamicvit_deit_tiny_patch16_224"])
+def test_an_update_is_timed_in_turn_with_the_backbones(name):
+    timing = Timing(enabled=True, batch_sizes=(2,), rounds=2, warmup=1, update=True)
+    result = run(Config(small(name), image_size=32, timing=timing), NullContext())
+    assert undeclared(METRICS, result) == set()
+    low, middle, high = (result["metrics"][f"update_speedup_{end}b2"] for end in ("low_", "", "high_"))
+    assert 0 < low <= middle <= high
+
+
+def test_an_update_trains_with_the_methods_own_losses():
+    torch.manual_seed(0)
+    model = timm.create_model("mor_vit_tiny_patch16_224", img_size=32, num_classes=10)
+    update = TrainingUpdate(model, classes=10)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    with torch.inference_mode(False), torch.no_grad():
+        update(torch.randn(2, 3, 32, 32))
+    moved = {key for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
+    assert model.training and {"head.weight", "patch_embed.proj.weight"} <= moved
+    assert any("router" in key for key in moved)
 
 
 def test_a_model_without_a_trunk_is_timed_alone_and_a_trunk_can_be_named():

@@ -16,9 +16,12 @@ from dynvit.models.build import build_model
 from dynvit.tasks import classify
 from dynvit.tasks.classify import Config, Data, Evaluation, Train, run
 from dynvit.train.amp import amp_dtype
-from dynvit.train.evaluate import evaluate, throughput
+from dynvit.train.distributed import ProcessGroup
+from dynvit.train.evaluate import evaluate, generalization_gap, throughput
+from dynvit.train.loop import fit
 from dynvit.train.metrics import NotFinite
 from dynvit.train.optimizer import build_optimizer, build_scheduler
+from dynvit.train.result import measure
 
 register()
 
@@ -38,7 +41,8 @@ def test_result(trained):
     result, _ = trained
     metrics, cost = result["metrics"], result["cost"]
     assert set(metrics) == {
-        "best", "last", "gflops", "params_m", "images_per_second", "mean_depth", "active_share"
+        "best", "last", "gflops", "params_m", "images_per_second", "mean_depth", "active_share", "generalization_gap",
+        "depth_spread_within", "depth_spread_between", "isolated_pauses",
     }  # fmt: skip
     assert set(metrics["best"]) == set(metrics["last"]) == {"top1", "top5", "loss", "epoch"}
     assert set(cost) == {"seconds", "gpu_seconds", "peak_memory_mb", "params", "gflops"}
@@ -159,6 +163,39 @@ def test_evaluation_counts_right():
     assert found.loss == pytest.approx(expected.item(), rel=1e-6)
     assert found.active == []
     assert found.depth is None
+
+
+def test_the_gap_compares_equal_numbers_of_images():
+    class Scores(torch.nn.Module):
+        def forward(self, x):
+            return x
+
+    class Uneven:
+        """Six training images of seven fill batches, all right; of the first six to validate, three are."""
+
+        steps, batch_size, validation_size = 3, 2, 9
+
+        def seen(self, count):
+            yield torch.eye(count), torch.arange(count)
+
+        def validation(self):
+            yield torch.eye(4), torch.tensor([1, 2, 3, 3])
+            yield torch.eye(4), torch.tensor([0, 1, 0, 0])
+            raise AssertionError("six images are enough")
+
+    assert generalization_gap(Scores(), Uneven(), None) == 50
+
+
+def test_the_gap_of_a_trial_is_of_its_last_weights():
+    options = config(data={"limit": 100, "val_limit": 140})  # 96 fill three batches
+    context = NullContext()
+    state, data = prepared(options, context)
+    fit(state, data, options, context, ProcessGroup(context))
+    found = measure(state, data, options, context, ProcessGroup(context))["metrics"]["generalization_gap"]
+    seen, unseen = (list(map(torch.cat, zip(*batches, strict=True))) for batches in (data.seen(96), data.validation()))
+    with torch.no_grad():
+        right = [(state.model.eval()(x[:96]).argmax(1) == target[:96]).sum().item() for x, target in (seen, unseen)]
+    assert found == pytest.approx(100 * (right[0] - right[1]) / 96)
 
 
 def test_throughput_is_the_median(monkeypatch):

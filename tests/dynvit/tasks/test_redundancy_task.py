@@ -10,6 +10,7 @@ import timm
 import torch
 from small_task import Folder, config, numbers, register, undeclared
 
+from dynvit.analysis.layer_pairs import SAME_LAYER
 from dynvit.context import NullContext, Stopped
 from dynvit.tasks import classify, redundancy
 from dynvit.tasks.redundancy import Look, Start
@@ -52,8 +53,9 @@ def test_metrics_and_matrices(observed):
     result, context = observed
     assert undeclared(redundancy.METRICS, result, context) == set()
     names = ("rank_correlation", "returned", "survival", "returned_ever", "returned_by_chance")
-    for name in names:
+    for name in (*names, *SAME_LAYER):
         assert f"{name}_attention" in result["metrics"]
+    assert 0.8 < result["metrics"]["rank_correlation_same_layer_attention"] < 1  # the noise is small, and there
     assert 0 < result["metrics"]["returned_ever_attention"] < 1
     assert 0 <= result["metrics"]["restarted"] <= 1
     matrices = context.history[-1][1]

@@ -13,7 +13,8 @@ import synthetic_frame
 from scipy import stats as scipy_stats
 
 from paper_tables import build
-from paper_tables.claims.judge import ClaimResult, combine_verdicts, judge_claim
+from paper_tables.claims.judge import judge_claim
+from paper_tables.claims.verdicts import ClaimResult, combine_verdicts
 from paper_tables.core.errors import TableError
 from paper_tables.core.statistics import welch
 from paper_tables.core.yaml_loader import load_yaml
@@ -52,17 +53,17 @@ TWO_MORE = library([72.0, 72.2, 71.9], [70.0, 70.1, 70.0])  # differences 2.0, 2
     ("rule", "verdict"),
     [
         ({"about": 2, "tolerance": 1}, "reproduced"),
-        ({"about": 2, "tolerance": 0.1}, "inconclusive"),
+        ({"about": 2, "tolerance": 0.1}, "undecided"),
         ({"about": 4, "tolerance": 1}, "contradicted"),
         ({"at_least": 1.5}, "reproduced"),
-        ({"at_least": 2}, "inconclusive"),
+        ({"at_least": 2}, "undecided"),
         ({"at_least": 2, "tolerance": 0.3}, "reproduced"),
         ({"at_least": 2.5}, "contradicted"),
         ({"at_most": 2.5}, "reproduced"),
         ({"at_most": 1.5}, "contradicted"),
         ({"between": [1, 3]}, "reproduced"),
         ({"between": [3, 4]}, "contradicted"),
-        ({"between": [2, 4]}, "inconclusive"),
+        ({"between": [2, 4]}, "undecided"),
     ],
 )
 def test_the_interval_against_the_bound(rule: dict[str, Any], verdict: str) -> None:
@@ -92,13 +93,13 @@ def test_ratio_and_saving_by_logarithms() -> None:
 
 
 @pytest.mark.parametrize(("compare", "of", "against"), [("ratio", A, B), ("saving", A, B), ("saving", B, A)])
-@pytest.mark.parametrize("exact", [True, None])
+@pytest.mark.parametrize("kind", ["counted", None])
 def test_a_ratio_beyond_all_numbers_decides_nothing_or_is_judged(
-    compare: str, of: Any, against: Any, exact: bool | None
+    compare: str, of: Any, against: Any, kind: str | None
 ) -> None:
     lib = library([1e300, 2e300, 3e300], [1e-300, 1e-300, 1e-300], "speed")
-    tested = one(lib, metric="speed", of=of, against=against, compare=compare, at_least=2, exact=exact).tested[0]
-    assert tested.verdict in ("inconclusive", "reproduced")
+    tested = one(lib, metric="speed", of=of, against=against, compare=compare, at_least=2, kind=kind).tested[0]
+    assert tested.verdict in ("undecided", "reproduced")
     assert tested.estimate is None or math.isfinite(tested.estimate)
 
 
@@ -109,17 +110,17 @@ def test_a_value_by_itself() -> None:
 def test_few_seeds_decide_nothing_but_what_is_counted() -> None:
     two = library([72.0, 72.2], [70.0, 70.1])
     tested = one(two, at_least=0).tested[0]
-    assert (tested.verdict, tested.reason) == ("inconclusive", "n = 2: no interval below 3")
+    assert (tested.verdict, tested.reason) == ("undecided", "n = 2: no interval below 3")
     assert tested.estimate == pytest.approx(2.05)
     counted = library([4.8], [22.0], "params_m")
     assert one(counted, metric="params_m", compare="saving", at_least=70).verdict == "reproduced"
     assert one(counted, metric="params_m", compare="saving", at_least=80).verdict == "contradicted"
-    assert one(two, at_least=0, exact=True).verdict == "reproduced"
+    assert one(two, at_least=0, kind="counted").verdict == "reproduced"
 
 
 def test_equal_differences_are_no_certainty() -> None:
     tested = one(library([72.0, 73.0, 74.0], [70.0, 71.0, 72.0]), at_least=0).tested[0]
-    assert (tested.verdict, tested.reason) == ("inconclusive", "no spread to judge by")
+    assert (tested.verdict, tested.reason) == ("undecided", "no spread to judge by")
 
 
 def test_without_common_seeds_unpaired() -> None:
@@ -139,7 +140,7 @@ def test_not_run_says_why() -> None:
         "no finite top5 in p a": one(lib, metric="top5", against=(), at_least=0),
         "study other has no results": one(lib, of={"study": "other", "arm": "a"}, against=(), at_least=0),
         "no such arm in these results": one(lib, of={"arm": "c"}, against=(), at_least=0),
-        "can be tested at scale gpu or imagenet": judge_claim(
+        "can be decided at scale gpu or imagenet": judge_claim(
             claim({"at_least": 0, "against": ()}, scales=["gpu", "imagenet"]), lib
         ),
     }
@@ -158,12 +159,21 @@ def test_not_finite_and_not_positive() -> None:
     ("verdicts", "every", "some"),
     [
         (["reproduced", "reproduced"], "reproduced", "reproduced"),
-        (["reproduced", "contradicted"], "contradicted", "reproduced"),
-        (["reproduced", "not run"], "not run", "reproduced"),
-        (["inconclusive", "not run"], "not run", "inconclusive"),
-        (["contradicted", "not run"], "contradicted", "inconclusive"),
+        (["reproduced", "contradicted"], "partly reproduced", "reproduced"),
+        (["reproduced", "contradicted", "undecided"], "partly reproduced", "reproduced"),
+        (["reproduced", "not run"], "partly reproduced", "reproduced"),
+        (["reproduced", "undecided", "not run"], "undecided", "reproduced"),
+        (["reproduced", "undecided"], "undecided", "reproduced"),
+        (["undecided", "not run"], "undecided", "undecided"),
+        (["contradicted", "undecided"], "contradicted", "undecided"),
+        (["contradicted", "not run"], "contradicted", "not run"),
         (["contradicted", "contradicted"], "contradicted", "contradicted"),
-        (["reproduced", "inconclusive"], "inconclusive", "reproduced"),
+        (["by construction", "by construction"], "by construction", "by construction"),
+        (["by construction", "reproduced"], "reproduced", "reproduced"),
+        (["by construction", "contradicted"], "contradicted", "by construction"),
+        (["by construction", "not run"], "not run", "by construction"),
+        (["not testable", "contradicted"], "contradicted", "contradicted"),
+        (["not testable", "not run"], "not run", "not run"),
     ],
 )
 def test_all_or_any(verdicts: list[Any], every: str, some: str) -> None:
@@ -179,6 +189,15 @@ def test_all_or_any(verdicts: list[Any], every: str, some: str) -> None:
         ("{metric: top1, of: {part: sret}, about: 1}", "`about` needs a tolerance"),
         ("{metric: top1, of: {part: sret}, between: [2, 1]}", "the lower first"),
         ("{metric: top1, of: {part: sret}, compare: ratio, at_least: 1}", "`compare` needs `against`"),
+        ("{metric: top1, of: {part: sret}, non_inferior: 1}", "`non_inferior` needs `against`"),
+        ("{of: {part: sret}, at_least: 1}", "needs a metric"),
+        ("{shown_by: tests/a.py::b}", "`shown_by` needs a label"),
+        ("{shown_by: tests/a.py::b, label: l, at_least: 1}", "takes no metric, arms or bound"),
+        ("{metric: top1, of: {part: sret}, at_least: 1, controls: [{label: l}]}", "either `of` or `shown_by`"),
+        (
+            "{metric: top1, of: {part: sret}, at_least: 1, controls: [{label: l, of: {part: srt}}]}",
+            "controls[0].of.part",
+        ),
         ("{metric: topl, of: {part: sret}, at_least: 1}", 'no metric "topl", did you mean "top1"'),
         ("{metric: top1, of: {part: srt}, at_least: 1}", 'conditions[0].of.part: the study has no part "srt"'),
         ("{metric: top1, of: {part: sret}, atleast: 1}", 'unknown key, did you mean "at_least"?'),
@@ -193,6 +212,82 @@ def test_faults(condition: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(TableError) as caught:
         build(folder, spec)
     assert message in str(caught.value)
+
+
+def four(**arms: list[float]) -> StudyFrames:
+    """Arms by name, seeds from 0."""
+    rows = [
+        {"study": "s", "part": "p", "trial": f"{arm}{seed}", "arm": arm, "baseline": arm == "b", "seed": seed,
+         "status": "done", "metric.top1": value}
+        for arm, values in arms.items() for seed, value in enumerate(values)
+    ]  # fmt: skip
+    frame = tidy_frame(pd.DataFrame(rows), pd.DataFrame(), {"study": "s", "scale": "laptop"})
+    return StudyFrames(Path("nowhere/s"), frame)
+
+
+@pytest.mark.parametrize(
+    ("control", "verdict", "reason", "passes"),
+    [
+        ([70.0, 70.3, 69.9], "reproduced", "", False),
+        ([72.3, 71.9, 72.1], "undecided", "its control passes", True),
+        ([71.0, 71.0, 75.0], "reproduced", "", False),  # the control's interval crosses the bound
+        ([72.0, 72.1, 72.0], "undecided", "its control passes", True),  # 2 in every seed: no spread, and inside
+        ([70.0, 70.1], "undecided", "its control was not run", None),
+    ],
+)
+def test_a_rule_that_its_control_passes_is_no_rule(
+    control: list[float], verdict: str, reason: str, passes: bool | None
+) -> None:
+    lib = four(a=[72.0, 72.2, 71.9], b=[70.0, 70.1, 70.0], c=control)
+    controls = [{"label": "noise", "of": {"arm": "c"}}]
+    tested = one(lib, at_least=1, controls=controls).tested[0]
+    assert (tested.verdict, tested.reason) == (verdict, reason)
+    assert [c.passes for c in tested.controls] == [passes]
+    built = judge_claim(claim({"at_least": 1, "controls": controls}, by_construction="it was built so"), lib)
+    assert built.verdict == ("by construction" if verdict == "reproduced" else verdict)
+    failing = one(lib, at_least=4, controls=controls).tested[0]
+    assert (failing.verdict, len(failing.controls)) == ("contradicted", 1)
+
+
+@pytest.mark.parametrize(
+    ("baseline", "verdict"), [([94.1, 94.2, 93.9], "not testable"), ([92.1, 93.6, 94.0], "undecided")]
+)
+def test_no_gain_is_testable_at_the_ceiling(baseline: list[float], verdict: str) -> None:
+    """Two points need six of room: a baseline above 94 has less."""
+    tested = one(four(a=[95.0, 95.2, 94.8], b=baseline), about=2, tolerance=1, gain=2).tested[0]
+    assert tested.verdict == verdict
+    assert ("leaves" in tested.reason) == (verdict == "not testable")
+
+
+@pytest.mark.parametrize(
+    ("rule", "verdict"),
+    [
+        ({"non_inferior": 0.5}, "reproduced"),
+        ({"equivalent": 0.5}, "contradicted"),
+        ({"equivalent": 3}, "reproduced"),
+        ({"non_inferior": 0.5, "of": B, "against": A}, "contradicted"),
+    ],
+)
+def test_margins(rule: dict[str, Any], verdict: str) -> None:
+    assert one(TWO_MORE, **rule).verdict == verdict
+
+
+def test_another_metric_of_the_same_arm() -> None:
+    lib = library([72.0, 72.2, 71.9], [70.0, 70.1, 70.0])
+    lib.own.rows["metric.chance"] = lib.own.rows["metric.top1"] - [1.0, 1.1, 0.9, 0, 0, 0]
+    tested = one(lib, against=A, against_metric="chance", at_least=0.5).tested[0]
+    assert (tested.verdict, tested.estimate) == ("reproduced", pytest.approx(1.0))
+
+
+def test_what_a_test_shows_and_what_cannot_be_tested() -> None:
+    shown = {"shown_by": "tests/a.py::b", "label": "keeps all tokens", "kind": "structural"}
+    control = {"label": "EViT, which removes some", "shown_by": "tests/a.py::c"}
+    judged = judge_claim(Claim(name="c", text="t", paper="p", conditions=[{**shown, "controls": [control]}]), TWO_MORE)
+    assert (judged.verdict, judged.tested[0].controls[0].passes) == ("reproduced", False)
+    novel = Claim(name="c", text="for the first time", paper="p", kind="not testable", not_testable="a novelty")
+    assert judge_claim(novel, TWO_MORE).verdict == "not testable"
+    with pytest.raises(ValueError, match="needs conditions, or says why"):
+        Claim(name="c", text="t", paper="p")
 
 
 @pytest.mark.parametrize(("scales", "faulty"), [("[gpu]", False), ("[laptop, gpu]", True), ("[]", True)])

@@ -80,7 +80,7 @@ def test_claims_in_one_list(results: Path) -> None:
     assert {row["study"] for row in rows} == {"redundancy_ablation"}
     assert [row["verdict"] for row in rows if row["name"] == "recursion"] == ["reproduced"] * 2
     assert next(row["reason"] for row in rows if row["name"] == "not_yet") == "study evo_vit has no results"
-    assert "Claims of the papers: 2 reproduced, 2 inconclusive, 3 not run" in (results / "claims.md").read_text(
+    assert "Claims of the papers: 2 reproduced, 2 undecided, 3 not run" in (results / "claims.md").read_text(
         encoding="utf-8"
     )
 
