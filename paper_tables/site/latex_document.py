@@ -1,4 +1,4 @@
-"""paper.tex: a two-column document: findings, then each study's question, tables and figures; counts in an appendix."""
+"""paper.tex: a document of one column: findings, then each study's question, tables and figures; counts in an appendix."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from paper_tables.site import claim_list
 from paper_tables.site.records import StudyRecord
 
 HEAD = r"""% All tables and figures of this folder. Compile here: pdflatex paper.tex
-\documentclass[10pt,twocolumn]{article}
-\usepackage[letterpaper,textwidth=6.9in,columnsep=0.2in,textheight=9.2in]{geometry}
+\documentclass[10pt]{article}
+\usepackage[letterpaper,textwidth=6.9in,textheight=9.2in]{geometry}
+\usepackage{flafter}
 \usepackage[T1]{fontenc}
 \usepackage[utf8]{inputenc}
 \usepackage{lmodern}
 \usepackage{booktabs,siunitx,xcolor,graphicx}
 \extrafloats{200}
-\renewcommand{\topfraction}{.95}\renewcommand{\dbltopfraction}{.95}\renewcommand{\bottomfraction}{.95}
-\renewcommand{\textfraction}{.02}\renewcommand{\floatpagefraction}{.6}\renewcommand{\dblfloatpagefraction}{.6}
-\setcounter{totalnumber}{20}\setcounter{topnumber}{20}\setcounter{dbltopnumber}{20}
+\renewcommand{\topfraction}{.98}\renewcommand{\bottomfraction}{.98}\renewcommand{\textfraction}{.01}
+\renewcommand{\floatpagefraction}{.5}
+\setcounter{totalnumber}{20}\setcounter{topnumber}{20}\setcounter{bottomnumber}{20}
 \title{Efficient vision transformers, run again}
 \author{}
 \date{}
@@ -74,7 +75,7 @@ def _input(study: StudyRecord, name: str) -> str:
 
 
 def _figure(study: StudyRecord, figure: dict[str, Any]) -> str:
-    star = "*" if figure["wide"] else ""
+    width = r"\linewidth" if figure["wide"] else "3.35in"
     caption = rf"\caption{{{figure['caption']}}}" if figure["caption"] else ""
-    graphic = rf"\includegraphics[width=\linewidth]{{{study.folder}/figures/{figure['name']}.pdf}}"
-    return rf"\begin{{figure{star}}}[tbp]\centering{graphic}{caption}\end{{figure{star}}}"
+    graphic = rf"\includegraphics[width={width}]{{{study.folder}/figures/{figure['name']}.pdf}}"
+    return rf"\begin{{figure}}[tbp]\centering{graphic}{caption}\end{{figure}}"
