@@ -14,13 +14,15 @@ _DOLLAR = "\ue000"
 _MATH = re.compile(r"\$([^$]*)\$")
 _SIGNS = {
     r"\Delta": "Δ", r"\pm": "±", r"\times": "×", r"\alpha": "α", r"\beta": "β", r"\sigma": "σ", r"\mu": "μ",
-    r"\ge": "≥", r"\le": "≤", r"\to": "→", r"\%": "%", r"\,": " ", r"\cdot": "·", r"\approx": "≈", "-": "−",
+    r"\ge": "≥", r"\le": "≤", r"\to": "→", r"\uparrow": "↑", r"\downarrow": "↓",
+    r"\%": "%", r"\,": " ", r"\cdot": "·", r"\approx": "≈", "-": "−",
 }  # fmt: skip
 _TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "|": r"\textbar{}", "$": r"\$", _DOLLAR: r"\$", '"': "''", "Δ": r"$\Delta$", "±": r"$\pm$", "×": r"$\times$",
-    "−": "$-$", "≥": r"$\ge$", "≤": r"$\le$", "→": r"$\to$", "α": r"$\alpha$", "β": r"$\beta$", "μ": r"$\mu$",
+    "−": "$-$", "≥": r"$\ge$", "≤": r"$\le$", "→": r"$\to$", "↑": r"$\uparrow$", "↓": r"$\downarrow$",
+    "α": r"$\alpha$", "β": r"$\beta$", "μ": r"$\mu$",
     "σ": r"$\sigma$", "λ": r"$\lambda$", "≈": r"$\approx$", "·": r"$\cdot$", "—": "---", "–": "--", "…": r"\ldots{}",
     "“": "``", "”": "''", "‘": "`", "’": "'", "\u00a0": "~", "\u202f": r"\,",
 }  # fmt: skip

@@ -28,14 +28,12 @@ def pair_values(frame: Frame, arms: list[Arm], metric: str) -> pd.DataFrame:
     return table.loc[table["value"].notna()].drop_duplicates(["trial", "early", "late"])
 
 
-def matrix(table: pd.DataFrame, layers: int, symmetric: bool) -> NDArray[np.float64]:
+def matrix(table: pd.DataFrame, layers: int) -> NDArray[np.float64]:
     """Return the mean over trials, ``[early, late]``; NaN without data."""
     found = np.full((layers, layers), np.nan)
     means = table.groupby(["early", "late"], as_index=False)["value"].mean()
     early, late = means["early"].to_numpy(dtype=int) - 1, means["late"].to_numpy(dtype=int) - 1
     found[early, late] = means["value"].to_numpy(dtype=float)
-    if symmetric:
-        found[late, early] = found[early, late]
     return found
 
 

@@ -11,7 +11,16 @@ from matplotlib.figure import Figure
 from paper_tables.core.text import join_and, plain
 from paper_tables.data.frame import Arm, Frame
 from paper_tables.figures import style
-from paper_tables.figures.series import Track, axis_label, legend_above, panels_with_data, plot_tracks, tracks
+from paper_tables.figures.series import (
+    FEW_SEEDS,
+    Track,
+    axis_label,
+    draw_chance,
+    legend_above,
+    panels_with_data,
+    plot_tracks,
+    tracks,
+)
 from paper_tables.schema.figures import Curves, Panel
 from paper_tables.tables.labels import Names
 from paper_tables.tables.select_arms import crossed_arms
@@ -32,6 +41,8 @@ def draw(spec: Curves, names: Names) -> tuple[Figure, str]:
     shared = all(high - low >= (union[1] - union[0]) / 2 for low, high in windows)  # each fills at least half of it
     figure, axes = style.subplots(spec.width, spec.height or 2.5, len(panels), sharey=shared)
     for ax, (_, found), window in zip(axes, panels, windows, strict=True):
+        if spec.chance is not None:
+            draw_chance(ax, spec.chance)
         plot_tracks(ax, found, "Layer" if spec.kind == "layers" else "Epoch", ticks=7, markers=8)
         ax.set_ylim(union if shared else window)
     titles = [plain(_title(panel, spec, names)) for panel, _ in panels]
@@ -48,7 +59,14 @@ def draw(spec: Curves, names: Names) -> tuple[Figure, str]:
 def _tracks(panel: Panel, spec: Curves, names: Names) -> list[Track] | None:
     arms = crossed_arms(names.frame, {**spec.filter, **panel.filter}, [panel.color or ""], inert=False)
     points = _depth if spec.kind == "layers" else _steps
-    return tracks(names, arms, panel.color, lambda group: points(names.frame, group, spec.metric), spec.error)
+    return tracks(
+        names,
+        arms,
+        panel.color,
+        lambda group: points(names.frame, group, spec.metric),
+        spec.error,
+        names.metric(spec.metric).unit,
+    )
 
 
 def _steps(frame: Frame, arms: list[Arm], metric: str) -> pd.DataFrame:
@@ -94,7 +112,9 @@ def _window(found: list[Track], spec: Curves, unit: str) -> Window:
     values = [m for track in found for m in track.mean]
     if spec.kind == "layers" and max(values) <= 1 + 1e-6:
         return 0.0, 1.06
-    bands = [edge for track in found for edges in track.edges for edge in edges]
+    bands = [edge for track in found for edges in (track.low, track.high) for edge in edges]
+    bands += [value for track in found if len(track.seeds) <= FEW_SEEDS for _, y in track.seeds for value in y]
+    bands += [] if spec.chance is None else [spec.chance]
     low, high = style.clip_to_percent(min(bands), max(bands), unit, values)
     late = [m for track in found for m in track.mean[len(track.mean) // 3 :]]
     room = max(late) - min(late)

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from paper_tables.core.statistics import summarize
 from paper_tables.core.text import plain
 from paper_tables.figures import style
-from paper_tables.figures.series import axis_label, half_width, scaled_values
+from paper_tables.figures.series import axis_label, ends, scaled_values
 from paper_tables.schema.figures import Dots
 from paper_tables.tables.grid import NoData
 from paper_tables.tables.labels import Names
@@ -33,10 +33,12 @@ def draw(spec: Dots, names: Names) -> tuple[Figure, str]:
     labels, means_text = [], []
     for y, (arm, seeds) in enumerate(zip(arms, values, strict=True)):
         summary, look = summarize(seeds), style.series_style(parts.index(arm.part))
+        low, high = ends(seeds, "t95", unit)
         ax.plot(seeds, [y] * len(seeds), marker="|", color=look["color"], linestyle="none", alpha=0.55)
         ax.errorbar(
-            summary.mean, y, xerr=half_width(summary, "t95"), color=look["color"], marker=look["marker"], capsize=2,
-            elinewidth=1.0, markerfacecolor=look["color"] if arm.baseline else "white",
+            summary.mean, y, xerr=[[summary.mean - low], [high - summary.mean]], color=look["color"],
+            marker=look["marker"], capsize=2, elinewidth=1.0,
+            markerfacecolor=look["color"] if arm.baseline else "white",
         )  # fmt: skip
         labels.append(plain((f"{names.part(arm.part)}: " if len(parts) > 1 else "") + names.arm(arm)))
         means_text.append(f"{labels[-1]}: {summary.mean:.3g}")

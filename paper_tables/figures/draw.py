@@ -7,6 +7,7 @@ from importlib import import_module
 
 from paper_tables.figures import style
 from paper_tables.schema.figures import FigureSpec
+from paper_tables.tables.holm_family import HolmFamily
 from paper_tables.tables.labels import Names
 
 
@@ -21,9 +22,10 @@ class DrawnFigure:
     wide: bool = False
 
 
-def draw(spec: FigureSpec, names: Names) -> DrawnFigure:
-    """Return the drawn figure. Raises NoData if its data are missing."""
+def draw(spec: FigureSpec, names: Names, family: HolmFamily | None = None) -> DrawnFigure:
+    """Return the drawn figure. Raises NoData if its data are missing. `family`: the study's tests, for marks."""
     with style.apply_style():
-        figure, alt_text = import_module(f"paper_tables.figures.{spec.kind}").draw(spec, names)
+        make = import_module(f"paper_tables.figures.{spec.kind}").draw
+        figure, alt_text = make(spec, names, family) if spec.kind == "forest" else make(spec, names)
         files = style.render_files(figure, names.frame.provenance)
         return DrawnFigure(spec.name, spec.caption, alt_text, files, spec.width == "two")

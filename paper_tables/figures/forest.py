@@ -9,13 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from paper_tables.core.statistics import Difference, holm, paired
+from paper_tables.core.statistics import Difference, paired
 from paper_tables.core.text import plain
 from paper_tables.data.frame import Arm
 from paper_tables.figures import style
 from paper_tables.schema.figures import Forest
 from paper_tables.schema.tables import ArmRows
-from paper_tables.tables.grid import ALPHA, NoData
+from paper_tables.tables.grid import ALPHA, Cell, NoData
+from paper_tables.tables.holm_family import HolmFamily
 from paper_tables.tables.labels import Names, with_unit
 from paper_tables.tables.select_arms import listed_arms, varied_axis
 
@@ -32,12 +33,19 @@ class Effect:
     arm: Arm
     axis: str
     result: Difference
-    holm: float | None
+    cell: Cell
+    """The same as a cell of a table, for the study's family of tests."""
 
 
-def draw(spec: Forest, names: Names) -> tuple[Figure, str]:
-    """Return the figure and its alternative text. Raises NoData if no arm can be compared."""
+def draw(spec: Forest, names: Names, family: HolmFamily | None = None) -> tuple[Figure, str]:
+    """Return the figure and its alternative text. Raises NoData if no arm can be compared.
+
+    family: all tests of the study; without it, those of the figure.
+    """
     found = effects(spec, names)
+    family = family or HolmFamily(effect.cell for effect in found)
+    for effect in found:
+        effect.cell.holm = family.adjusted(effect.cell)
     if not found:
         raise NoData(f"no finished pair of an arm and its baseline with {spec.x}")
     headings = _headings(found, names, HEADING[spec.width])
@@ -66,16 +74,17 @@ def draw(spec: Forest, names: Names) -> tuple[Figure, str]:
 
 
 def effects(spec: Forest, names: Names) -> list[Effect]:
-    """Return the effects, one factor at a time, in the order of the table; p values are Holm-adjusted over all."""
+    """Return the effects, one factor at a time, in the order of the table."""
     frame = names.frame
-    pairs = []
+    found = []
     for arm in listed_arms(frame, spec.filter, ArmRows(block="one_at_a_time", baseline="none")):
         base = frame.baseline(arm.part)
         result = base and paired(frame.values(arm, spec.x), frame.values(base, spec.x))
-        if result:
-            pairs.append((arm, varied_axis(frame, arm) or "", result))
-    adjusted = holm([result.p for _, _, result in pairs])
-    return [Effect(arm, axis, result, p) for (arm, axis, result), p in zip(pairs, adjusted, strict=True)]
+        if base and result:
+            tested = spec.x, frozenset({(arm.part, arm.label), (base.part, base.label)})
+            cell = Cell(result.mean, result.half_width, p=result.p, tested=tested)
+            found.append(Effect(arm, varied_axis(frame, arm) or "", result, cell))
+    return found
 
 
 def _headings(found: list[Effect], names: Names, width: int) -> dict[str, str]:
@@ -104,7 +113,7 @@ def _places(found: list[Effect], headings: dict[str, str]) -> list[float]:
 
 def _effect(ax: Axes, effect: Effect, y: float, look: style.Look) -> None:
     color, mean, half_width = look["color"], effect.result.mean, effect.result.half_width
-    marked = effect.holm is not None and effect.holm < ALPHA
+    marked = effect.cell.star
     if half_width is not None:
         ax.plot([mean - half_width, mean + half_width], [y, y], color=color, linewidth=1.2)
     ax.plot(

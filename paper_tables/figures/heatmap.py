@@ -46,7 +46,7 @@ def draw(spec: Heatmap, names: Names) -> tuple[Figure, str]:
 def _matrix(panel: Panel, spec: Heatmap, names: Names) -> Matrix | None:
     arms = filter_arms(names.frame, {**spec.filter, **panel.filter})
     table = pair_values(names.frame, arms, spec.metric)
-    return None if table.empty else matrix(table, int(table["late"].max()), spec.symmetric)
+    return None if table.empty else matrix(table, int(table["late"].max()))
 
 
 def _title(panel: Panel, names: Names) -> str:

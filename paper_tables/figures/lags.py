@@ -7,7 +7,15 @@ from matplotlib.figure import Figure
 from paper_tables.core.text import join_and, plain
 from paper_tables.data.layer_pairs import by_lag, pair_values
 from paper_tables.figures import style
-from paper_tables.figures.series import Track, axis_label, legend_above, panels_with_data, plot_tracks, tracks
+from paper_tables.figures.series import (
+    Track,
+    axis_label,
+    draw_chance,
+    legend_above,
+    panels_with_data,
+    plot_tracks,
+    tracks,
+)
 from paper_tables.schema.figures import Lags, Panel
 from paper_tables.tables.labels import Names
 from paper_tables.tables.select_arms import filter_arms
@@ -19,16 +27,14 @@ def draw(spec: Lags, names: Names) -> tuple[Figure, str]:
 
     def lines(panel: Panel) -> list[Track] | None:
         arms = filter_arms(frame, {**spec.filter, **panel.filter})
-        return tracks(names, arms, panel.color, lambda g: by_lag(pair_values(frame, g, spec.metric)), spec.error)
+        return tracks(names, arms, panel.color, lambda g: by_lag(pair_values(frame, g, spec.metric)), spec.error, "")
 
     shown = panels_with_data(spec.panels, lines, f'no finished trial has logged "{spec.metric}" for pairs of layers')
     figure, axes = style.subplots(spec.width, spec.height or 2.5, len(shown), sharey=True)
     for ax, (panel, found) in zip(axes, shown, strict=True):
         plot_tracks(ax, found, "layers later", ticks=8)
         if spec.chance is not None:
-            ax.axhline(spec.chance, color=style.GRAY, linewidth=0.8, linestyle=(0, (2, 2)))
-            ax.annotate("by chance", (0, spec.chance), xycoords=("axes fraction", "data"), xytext=(3, -8),
-                        textcoords="offset points", fontsize=7, color=style.GRAY)  # fmt: skip
+            draw_chance(ax, spec.chance)
         legend_above(ax, plain(panel.title))
     axes[0].set_ylabel(axis_label(names, spec.metric))
     descriptions = "; ".join(join_and([_describe(t) for t in found]) for _, found in shown)

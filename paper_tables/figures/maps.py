@@ -7,6 +7,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -78,6 +79,10 @@ def _layers(spec: Maps, shown: Shown) -> Figure:
         axes[count // 2][0].set_ylabel(title, fontsize=8, y=0.5 if count % 2 else 1.0)
     if spec.show == "layers":
         _legend(figure, [maps for _, maps in shown])
+    for part in parts if spec.show == "importance" else ():
+        bar = part.colorbar(ScalarMappable(Normalize(0, 1), style.SEQUENTIAL_CMAP), ax=part.axes, aspect=18, pad=0.02)
+        bar.set_label("rank (1: highest)")
+        bar.outline.set_visible(False)
     return figure
 
 

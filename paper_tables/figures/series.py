@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -11,32 +12,32 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from paper_tables.core.statistics import MIN_SEEDS, Summary, t_quantile
+from paper_tables.core.statistics import Summary, summarize
 from paper_tables.core.text import plain
 from paper_tables.data.frame import Arm, Frame
 from paper_tables.figures import style
 from paper_tables.schema.figures import Panel
-from paper_tables.tables.grid import NoData
+from paper_tables.tables.grid import ARROWS, NoData
 from paper_tables.tables.labels import Names, with_unit
 from paper_tables.tables.select_arms import levels
 
 Made = TypeVar("Made")
+FEW_SEEDS = 5
+"""Most seeds that are drawn one by one instead of as a band."""
+NEAREST = 5e-4
+"""Nearest share to 0 and 1: a logit of these is infinite."""
 
 
 @dataclass(frozen=True)
 class Track:
-    """One line: x, mean and half width of the band (0 below three seeds)."""
+    """One line: x, mean, edges of the band (the mean below three seeds), and the line of each seed."""
 
     label: str
     x: list[float]
     mean: list[float]
-    half_width: list[float]
-
-    @property
-    def edges(self) -> tuple[list[float], list[float]]:
-        """The lower and the upper edge of the band."""
-        pairs = list(zip(self.mean, self.half_width, strict=True))
-        return [m - h for m, h in pairs], [m + h for m, h in pairs]
+    low: list[float]
+    high: list[float]
+    seeds: list[tuple[list[float], list[float]]]
 
 
 def panels_with_data(
@@ -57,12 +58,31 @@ def scaled_values(names: Names, arms: Iterable[Arm], metric: str) -> tuple[list[
 
 
 def axis_label(names: Names, metric: str, unit: str | None = None) -> str:
+    """Return the metric's name with its unit and an arrow to its better end."""
     quantity = names.metric(metric)
-    return plain(with_unit(quantity.label, quantity.unit if unit is None else unit))
+    text = plain(with_unit(quantity.label, quantity.unit if unit is None else unit))
+    return text + ARROWS[names.frame.direction(metric)]
 
 
 def half_width(point: Summary, error: str) -> float:
     return float({"t95": point.half_width, "sd": point.sd}.get(error) or 0.0)
+
+
+def ends(values: Iterable[float], error: str, unit: str) -> tuple[float, float]:
+    """Return the ends of the mean's error bar; both the mean where there is none.
+
+    Intervals of percentages are taken on the logit scale, so that none reaches beyond 0 or 100.
+    """
+    seen = list(values)
+    point = summarize(seen)
+    if error != "t95" or unit != "%" or not all(0 <= value <= 100 for value in seen):
+        half = half_width(point, error)
+        return point.mean - half, point.mean + half
+    share = np.clip(np.array(seen) / 100, NEAREST, 1 - NEAREST)
+    logits = summarize(list(np.log(share / (1 - share))))
+    half = logits.half_width or 0.0
+    low, high = (100 / (1 + math.exp(-(logits.mean + side))) for side in (-half, half))
+    return (min(low, point.mean), max(high, point.mean)) if half else (point.mean, point.mean)
 
 
 def groups(frame: Frame, arms: list[Arm], color: str | None) -> dict[str, list[Arm]]:
@@ -83,7 +103,7 @@ def group_label(names: Names, color: str | None, level: str) -> str:
 
 
 def tracks(
-    names: Names, arms: list[Arm], color: str | None, points: Callable[[list[Arm]], pd.DataFrame], error: str
+    names: Names, arms: list[Arm], color: str | None, points: Callable[[list[Arm]], pd.DataFrame], error: str, unit: str
 ) -> list[Track] | None:
     """Return a line per level of `color` from points (columns x, trial, value) of its arms; None without any."""
     found = []
@@ -91,30 +111,43 @@ def tracks(
         table = points(group)
         table = table.loc[np.isfinite(table["value"].astype(float))]  # diverged trials
         if not table.empty:
-            found.append(track(group_label(names, color, level) or plain(names.arm(group[0])), table, error))
+            found.append(track(group_label(names, color, level) or plain(names.arm(group[0])), table, error, unit))
     return found or None
 
 
-def track(label: str, points: pd.DataFrame, error: str) -> Track:
+def track(label: str, points: pd.DataFrame, error: str, unit: str) -> Track:
     """Return the mean line of points (columns x, trial, value; at least one, all finite)."""
-    table = points.groupby("x")["value"].agg(["mean", "std", "count"]).sort_index()
-    half_widths = []
-    for sd, n in zip(table["std"], table["count"], strict=True):
-        factor = {"t95": t_quantile(int(n), 0.95) / n**0.5 if n >= MIN_SEEDS else 0.0, "sd": 1.0, "none": 0.0}[error]
-        half_widths.append(float(factor * sd) if n >= MIN_SEEDS else 0.0)
-    return Track(label, [float(x) for x in table.index], [float(m) for m in table["mean"]], half_widths)
+    table = points.groupby("x")["value"].agg(list).sort_index()
+    low, high = zip(*(ends(values, error, unit) for values in table), strict=True)
+    ordered = [seed.sort_values("x") for _, seed in points.groupby("trial", sort=False)]
+    seeds = [([float(x) for x in seed["x"]], [float(v) for v in seed["value"]]) for seed in ordered]
+    means = [float(np.mean(values)) for values in table]
+    return Track(label, [float(x) for x in table.index], means, list(low), list(high), seeds)
 
 
 def plot_tracks(ax: Axes, found: list[Track], xlabel: str, ticks: int, markers: int | None = None) -> None:
-    """Draw the lines, each with its band and about `markers` markers (None: one at each point), over whole numbers."""
+    """Draw the lines, each with about `markers` markers (None: one at each point), over whole numbers.
+
+    Each has thin lines of its seeds if they are few, else its band.
+    """
     for i, one in enumerate(found):
         look = style.series_style(i)
         every = max(1, len(one.x) // markers) if markers else 1
         ax.plot(one.x, one.mean, label=one.label, markevery=every, **look)
-        ax.fill_between(one.x, *one.edges, color=look["color"], alpha=0.15, linewidth=0)
+        if len(one.seeds) > FEW_SEEDS:
+            ax.fill_between(one.x, one.low, one.high, color=look["color"], alpha=0.15, linewidth=0)
+        for x, y in one.seeds if 1 < len(one.seeds) <= FEW_SEEDS else ():
+            ax.plot(x, y, color=look["color"], linewidth=0.5, alpha=0.45, zorder=1)
     ax.set_xlabel(xlabel)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=ticks, min_n_ticks=1))
 
 
 def legend_above(ax: Axes, title: str) -> None:
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, title=title, title_fontsize=8.5)
+
+
+def draw_chance(ax: Axes, value: float) -> None:
+    """Draw the value that chance alone gives."""
+    ax.axhline(value, color=style.GRAY, linewidth=0.8, linestyle=(0, (2, 2)))
+    ax.annotate("by chance", (0, value), xycoords=("axes fraction", "data"), xytext=(3, -8),
+                textcoords="offset points", fontsize=7, color=style.GRAY)  # fmt: skip

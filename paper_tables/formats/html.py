@@ -47,13 +47,13 @@ def table(grid: Grid, place: LinkBase = IN_REPORT) -> str:
     """Return the ``<table>`` element; every number links to its trials."""
     lines = [f'<table id="table-{escape(grid.name)}">']
     if grid.caption:
-        lines.append(f"<caption>{escape(plain(grid.caption))}</caption>")
+        lines.append(f'<caption><span class="stay">{escape(plain(grid.caption))}</span></caption>')
     lines += ["<thead>", *_heads(grid), "</thead>", "<tbody>"]
     above = ""
     for i, row in enumerate(grid.rows):
         if row.group:
             lines += ["</tbody><tbody>"] if i else []
-            text = escape(plain(row.group))
+            text = f'<span class="stay">{escape(plain(row.group))}</span>'
             lines.append(f'<tr class="group"><th colspan="{len(grid.heads)}" scope="rowgroup">{text}</th></tr>')
         above = row.cells[0].text or above
         lines.append(_row(grid, row, above, place))
@@ -79,7 +79,7 @@ def _heads(grid: Grid) -> list[str]:
 def _head(head: Head) -> str:
     sub = f'<span class="sub">{escape(plain(head.sub))}</span>' if head.sub else ""
     numeric = "" if head.words else ' class="num"'
-    return f'<th scope="col"{numeric}>{escape(plain(head.text))}{sub}</th>'
+    return f'<th scope="col"{numeric}>{escape(plain(head.shown))}{sub}</th>'
 
 
 def _row(grid: Grid, row: Row, above: str, place: LinkBase) -> str:

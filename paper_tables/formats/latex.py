@@ -66,7 +66,7 @@ def _width(grid: Grid, points: int, gap: int, letter: float) -> float:
     letters = 0.0
     for head, longest in zip(grid.heads, _longest(grid), strict=True):
         if head.kind != "prose":
-            letters += max(longest, len(plain(head.text)), len(plain(head.sub)) * 7 / points)
+            letters += max(longest, len(plain(head.shown)), len(plain(head.sub)) * 7 / points)
     return letters * letter * points + 2 * gap * (len(grid.heads) - 1)
 
 
@@ -113,7 +113,7 @@ def _heads(grid: Grid) -> list[str]:
             rules += [rf"\cmidrule(lr){{{at}-{at + n - 1}}}"] if over else []
             at += n
         lines = [" & ".join(cells) + r" \\", "".join(rules)]
-    lines.append(" & ".join(_head(head, head.text) for head in heads) + r" \\")
+    lines.append(" & ".join(_head(head, head.shown) for head in heads) + r" \\")
     if any(head.sub for head in heads):
         lines.append(" & ".join(_head(head, head.sub, r"\scriptsize ") for head in heads) + r" \\")
     return lines

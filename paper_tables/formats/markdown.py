@@ -29,7 +29,8 @@ def safe(text: str) -> str:
 
 
 def _head(head: Head) -> str:
-    return safe(head.full) + (f"<br>{safe(head.sub)}" if head.sub else "")
+    name = f"{head.shown_over}, {head.shown}" if head.over else head.shown
+    return safe(name) + (f"<br>{safe(head.sub)}" if head.sub else "")
 
 
 def _cell(grid: Grid, cell: Cell, head: Head) -> str:

@@ -44,7 +44,7 @@ class Line(FigureSpec):
 
 
 class Scatter(FigureSpec):
-    """Two metrics, one point per arm, with the Pareto front. join: a line through the points of each color, by x."""
+    """Two metrics, one point per arm, with the Pareto front of each color. join: a line through its points, by x."""
 
     kind: Literal["scatter"]
     x: MetricRef
@@ -52,6 +52,10 @@ class Scatter(FigureSpec):
     color: Annotated[str, Reference.AXIS] = "part"
     join: bool = False
     frontier: bool = False
+    names: bool = False
+    """Number every point and name it to the side."""
+    diagonal: bool = False
+    """The line x = y, with equal logarithmic axes."""
     error: Error = "none"
 
 
@@ -93,6 +97,8 @@ class Curves(PanelFigure):
 
     kind: Literal["curves", "layers"]
     error: Error = "t95"
+    chance: float | None = None
+    """Reference line: what a guess gives."""
 
 
 class Heatmap(PanelFigure):
@@ -101,7 +107,6 @@ class Heatmap(PanelFigure):
     kind: Literal["heatmap"]
     center: float
     """Value expected by chance: the center of the color map."""
-    symmetric: bool = False
 
 
 class Lags(PanelFigure):

@@ -10,6 +10,7 @@ from paper_tables.data.frame import Frame
 from paper_tables.schema.figures import Figure
 from paper_tables.schema.table_file import Spec
 from paper_tables.schema.tables import ArmColumn, ArmRows, ArmTable
+from paper_tables.tables.labels import Names
 
 FIGURE: TypeAdapter[Figure] = TypeAdapter(Figure)
 DEFAULT_CURVES = ("val.top1", "val.loss", "train.loss")
@@ -33,7 +34,14 @@ def _table(frame: Frame, metrics: list[str], main: str) -> ArmTable:
         columns.append(ArmColumn.model_validate({"metric": metric, "show": show, "best": best}))
         compared = any(frame.baseline(part.name) for part in frame.parts) and len(frame.arms) > len(frame.parts)
         if metric == main and compared:
-            columns.append(ArmColumn(metric=main, head=f"$\\Delta$ {main}", show="paired_difference", mark="holm"))
+            columns.append(
+                ArmColumn(
+                    metric=main,
+                    head=f"$\\Delta$ {Names(Spec(study=frame.study), frame).metric(main).head}",
+                    show="paired_difference",
+                    mark="holm",
+                )
+            )
     return ArmTable(
         name="results",
         label="tab:" + re.sub(r"[^A-Za-z0-9]+", "-", frame.study.partition("@")[0]),
@@ -51,7 +59,9 @@ def _figures(frame: Frame, metrics: list[str]) -> list[Figure]:
     ]
     cheap = [m for m in metrics[1:] if frame.direction(m) == "min" and "loss" not in m]
     if cheap and frame.direction(metrics[0]) == "max":
-        caption = f"{metrics[0]} against {cheap[0]}; the line is the Pareto front."
+        known = Names(Spec(study=frame.study), frame)
+        of, against = (known.metric(metric).label for metric in (metrics[0], cheap[0]))
+        caption = f"{of} against {against[:1].lower()}{against[1:]}; the lines are the Pareto fronts of each part."
         figure_specs.append({"name": "pareto", "kind": "scatter", "x": cheap[0], "y": metrics[0], "frontier": True})
         figure_specs[-1]["caption"] = caption
     figure_specs += _curves(frame)

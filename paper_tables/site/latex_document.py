@@ -1,43 +1,81 @@
-"""paper.tex: a two-column document with every table and figure of every study."""
+"""paper.tex: a document of one column: findings, then each study's question, tables and figures; counts in an appendix."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from paper_tables.core.text import escape_markup, tex
+from paper_tables.site import claim_list
 from paper_tables.site.records import StudyRecord
 
 HEAD = r"""% All tables and figures of this folder. Compile here: pdflatex paper.tex
-\documentclass[10pt,twocolumn]{article}
-\usepackage[letterpaper,textwidth=6.9in,columnsep=0.2in,textheight=9.2in]{geometry}
+\documentclass[10pt]{article}
+\usepackage[letterpaper,textwidth=6.9in,textheight=9.2in]{geometry}
+\usepackage{flafter}
 \usepackage[T1]{fontenc}
 \usepackage[utf8]{inputenc}
 \usepackage{lmodern}
 \usepackage{booktabs,siunitx,xcolor,graphicx}
 \extrafloats{200}
-\renewcommand{\topfraction}{.95}\renewcommand{\dbltopfraction}{.95}\renewcommand{\bottomfraction}{.95}
-\renewcommand{\textfraction}{.02}\renewcommand{\floatpagefraction}{.6}\renewcommand{\dblfloatpagefraction}{.6}
+\renewcommand{\topfraction}{.98}\renewcommand{\bottomfraction}{.98}\renewcommand{\textfraction}{.01}
+\renewcommand{\floatpagefraction}{.5}
+\setcounter{totalnumber}{20}\setcounter{topnumber}{20}\setcounter{bottomnumber}{20}
+\title{Efficient vision transformers, run again}
+\author{}
+\date{}
 \begin{document}
+\maketitle
 """
 
 
 def document(studies: Sequence[StudyRecord]) -> str:
-    return HEAD + "".join(map(_section, studies)) + "\\end{document}\n"
+    body = [HEAD, _abstract(studies), *(_section(study) for study in studies), _appendix(studies)]
+    return "".join(body) + "\\end{document}\n"
+
+
+def _abstract(studies: Sequence[StudyRecord]) -> str:
+    """Return the findings, which are made from the verdicts."""
+    found = claim_list.overview(claim_list.claims_of(studies))["findings"]
+    lines = [rf"\textbf{{{tex(one.paper)}}} {tex(' '.join(one.sentences))}" for one in found]
+    return "\\begin{abstract}\n" + "\n\n".join(lines) + "\n\\end{abstract}\n\n" if lines else ""
 
 
 def _section(study: StudyRecord) -> str:
     about = study.about
     label = f" ({escape_markup(about['label'])})" if about["label"] else ""
-    counts = ", ".join(f"{n} {escape_markup(status)}" for status, n in about["counts"].items())
-    lines = [
-        rf"\section*{{{tex(escape_markup(about['title']) + label)}}}",
-        tex(f"Study {escape_markup(about['study'])}: {counts or 'no trials'}. Frame {about['digest']}."),
-    ]
     claims = [{"name": name} for name in ("claims", "claim_tests") if study.has(f"tables/{name}.tex")]
-    lines += [rf"\input{{{study.folder}/tables/{table['name']}.tex}}" for table in [*about["tables"], *claims]]
-    for figure in about["figures"]:
-        star = "*" if figure["wide"] else ""
-        caption = rf"\caption{{{figure['caption']}}}" if figure["caption"] else ""
-        graphic = rf"\includegraphics[width=\linewidth]{{{study.folder}/figures/{figure['name']}.pdf}}"
-        lines.append(rf"\begin{{figure{star}}}[tbp]\centering{graphic}{caption}\end{{figure{star}}}")
+    tables = [*claims, *(table for table in about["tables"] if not table.get("appendix"))]
+    lines = [
+        rf"\section{{{tex(escape_markup(about['title']) + label)}}}",
+        tex(escape_markup(" ".join([about.get("question", ""), _trials(about)]).strip())),
+        "",
+        *(_input(study, table["name"]) for table in tables),
+        *(_figure(study, figure) for figure in about["figures"]),
+    ]
     return "\n".join([*lines, r"\clearpage", ""])
+
+
+def _trials(about: dict[str, Any]) -> str:
+    counts = ", ".join(f"{n} {status}" for status, n in about["counts"].items())
+    return f"Trials of study {about['study']}: {counts or 'none'} (frame {about['digest']})."
+
+
+def _appendix(studies: Sequence[StudyRecord]) -> str:
+    """Return the tables of published counts, which are to look up rather than to read."""
+    tables = [(study, table["name"]) for study in studies for table in study.about["tables"] if table.get("appendix")]
+    if not tables:
+        return ""
+    head = "Published parameters and multiply-accumulates beside those counted here, model by model."
+    return "\n".join([r"\appendix", r"\section{Published counts}", head, "", *(_input(*one) for one in tables), ""])
+
+
+def _input(study: StudyRecord, name: str) -> str:
+    return rf"\input{{{study.folder}/tables/{name}.tex}}"
+
+
+def _figure(study: StudyRecord, figure: dict[str, Any]) -> str:
+    width = r"\linewidth" if figure["wide"] else "3.35in"
+    caption = rf"\caption{{{figure['caption']}}}" if figure["caption"] else ""
+    graphic = rf"\includegraphics[width={width}]{{{study.folder}/figures/{figure['name']}.pdf}}"
+    return rf"\begin{{figure}}[tbp]\centering{graphic}{caption}\end{{figure}}"

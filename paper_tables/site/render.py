@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import takewhile
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,13 +12,17 @@ from paper_tables.core.text import plain, tex
 from paper_tables.data.load import load_frame
 from paper_tables.data.other_studies import StudyFrames
 from paper_tables.figures import draw
+from paper_tables.figures.forest import effects
 from paper_tables.formats import all as write
 from paper_tables.formats import provenance
+from paper_tables.schema.figures import Forest
 from paper_tables.schema.table_file import Spec, read_table_file
+from paper_tables.schema.tables import CountTable
 from paper_tables.site import mlflow_links, report
 from paper_tables.site.default_spec import default_spec
 from paper_tables.site.render_cache import Rendered
-from paper_tables.tables.grid import NoData
+from paper_tables.tables.grid import Grid, NoData
+from paper_tables.tables.holm_family import HolmFamily, cells_of
 from paper_tables.tables.labels import Names
 from paper_tables.tables.table import build
 from paper_tables.validate.table_file import check
@@ -33,7 +38,10 @@ def render(folder: Path, spec_file: Path | None) -> Rendered:
     left_out: dict[str, str] = {}
     grids = _each(names.spec.tables, lambda table: build(table, names, library), "table", left_out)
     verdicts, judged = claims_table.build(names.spec, names, library) if names.spec.claims else ([], [])
-    pictures = _each(names.spec.figures, lambda figure: draw.draw(figure, names), "figure", left_out)
+    family = _test_family(names, grids)
+    for grid in grids:
+        family.mark(grid)
+    pictures = _each(names.spec.figures, lambda figure: draw.draw(figure, names, family), "figure", left_out)
     files: dict[str, bytes] = {}
     for grid in [*grids, *verdicts]:
         files |= write.write(grid)
@@ -41,16 +49,31 @@ def render(folder: Path, spec_file: Path | None) -> Rendered:
         files |= {f"figures/{picture.name}.{ending}": data for ending, data in picture.files.items()}
     files["origins.csv"] = provenance.write([*grids, *verdicts]).encode()
     claims = claims_table.summary(judged, names)
+    counted = {table.name for table in names.spec.tables if isinstance(table, CountTable)}
     page = report.write(names, grids, pictures, left_out, verdicts, claims, mlflow_links.links(folder))
     files["report.html"] = page.encode()
     about = {
         "study": library.own.study, "title": library.own.title, "label": library.own.label,
         "digest": library.own.digest, "counts": report.counts(library.own), "left_out": left_out,
-        "tables": [{"name": g.name, "caption": plain(g.caption)} for g in grids],
+        "question": _question(library.own.metadata.study_text or ""),
+        "tables": [{"name": g.name, "caption": plain(g.caption), "appendix": g.name in counted} for g in grids],
         "figures": [{"name": p.name, "caption": tex(p.caption), "wide": p.wide} for p in pictures],
         "claims": claims,
     }  # fmt: skip
     return Rendered(files, about, tuple(sorted(library.read)))
+
+
+def _question(study_text: str) -> str:
+    """Return the first paragraph of the study file's opening comment: what the study asks."""
+    lines = takewhile(lambda line: line.startswith("# "), study_text.splitlines())
+    return " ".join(line.removeprefix("# ").strip() for line in lines)
+
+
+def _test_family(names: Names, grids: list[Grid]) -> HolmFamily:
+    """Return the tests of all tables and figures."""
+    forests = [figure for figure in names.spec.figures if isinstance(figure, Forest)]
+    drawn = [effect.cell for figure in forests for effect in effects(figure, names)]
+    return HolmFamily([*cells_of(grids), *drawn])
 
 
 def _spec(library: StudyFrames, file: Path | None) -> Spec:

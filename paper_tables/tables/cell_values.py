@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from paper_tables.core.statistics import MIN_SEEDS, Difference, difference, holm, paired
+from paper_tables.core.statistics import MIN_SEEDS, Difference, difference, paired
 from paper_tables.data.other_studies import Measurement, SelectedArm, first_available
 from paper_tables.data.predictions import compare_predictions
 from paper_tables.schema.tables import Column, Show
-from paper_tables.tables.grid import Cell, Row
+from paper_tables.tables.grid import Cell
 from paper_tables.tables.labels import Names, automatic_digits
 
 SUBHEADS = {
@@ -79,7 +79,8 @@ class Measure:
         return got.values if got else {}
 
     def against(self, one: SelectedArm, base: SelectedArm) -> Cell:
-        return self.difference_cell(paired(self.values(one), self.values(base), self.level), len(one.trials))
+        result = paired(self.values(one), self.values(base), self.level)
+        return self.difference_cell(result, len(one.trials), one, base)
 
     def images(self, one: SelectedArm, base: SelectedArm) -> Cell:
         """Return the numbers of images that only this arm, and that only the baseline classified correctly."""
@@ -90,11 +91,14 @@ class Measure:
         shared = len(mine.keys() & theirs.keys())
         return Cell(
             found.gained - found.lost, digits=0, text=f"+{found.gained}/−{found.lost}", n=found.n, p=found.p,
-            test="mcnemar", least=found.least, trials=(*mine.values(), *theirs.values()),
+            test="mcnemar", tested=self.tested(one, base), least=found.least, trials=(*mine.values(), *theirs.values()),
             note=_pairs(found.n) if found.n < shared else "",
         )  # fmt: skip
 
-    def difference_cell(self, result: Difference | None, expected: int) -> Cell:
+    def tested(self, *compared: SelectedArm) -> tuple[str, frozenset[tuple[str, str]]]:
+        return self.metrics[0], frozenset((one.arm.part, one.arm.label) for one in compared)
+
+    def difference_cell(self, result: Difference | None, expected: int, *compared: SelectedArm) -> Cell:
         """Return the cell of a difference; `expected` is the number of pairs if every finished trial had one."""
         if result is None:
             return Cell()
@@ -102,8 +106,9 @@ class Measure:
         if result.n >= MIN_SEEDS and result.half_width is None:
             note = "all differences are equal: no spread to test with"
         return Cell(
-            result.mean, result.half_width, self.digits, signed=True, note=note, n=result.n, p=result.p, sd=result.sd
-        )
+            result.mean, result.half_width, self.digits, signed=True, note=note, n=result.n, p=result.p, sd=result.sd,
+            unit=self.unit, tested=self.tested(*compared),
+        )  # fmt: skip
 
 
 def _pairs(n: int) -> str:
@@ -122,15 +127,6 @@ def interaction(corners: list[list[Mapping[int, float]]], level: float) -> Diffe
     (a00, a01), (a10, a11) = corners
     seeds = sorted(a00.keys() & a01.keys() & a10.keys() & a11.keys())
     return difference([a11[s] - a10[s] - a01[s] + a00[s] for s in seeds], level) if seeds else None
-
-
-def adjust(rows: Iterable[Row]) -> None:
-    """Set Holm-adjusted p values over all marked differences of a table, separately for each test."""
-    marked = [cell for row in rows for cell in row.cells if cell.p is not None]
-    for test in ("t", "mcnemar"):
-        cells = [cell for cell in marked if cell.test == test]
-        for cell, p in zip(cells, holm([cell.p for cell in cells]), strict=True):
-            cell.holm = p
 
 
 def mark_best(cells: Iterable[Cell], direction: str) -> None:

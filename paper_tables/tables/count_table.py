@@ -58,7 +58,7 @@ def build(table: CountTable, names: Names) -> Grid:
     rows = [_row(line, frame, done.get(line.model), first) for line, first in zip(lines, new, strict=True)]
     heads = [Head("Model", kind="text"), Head("Published by", kind="text")]
     for over in ("Parameters (M)", "MACs (G)"):
-        heads += [Head(text, over=over) for text in ("publ.", "meas.", "diff.", "verdict")]
+        heads += [Head(text, over=over) for text in ("paper", "ours", "diff.", "verdict")]
     grid = Grid(table.name, table.label, table.caption, tuple(heads), rows, width="two")
     grid.notes += [*table.notes, *_notes(rows, lines, frame, list(done.values()))]
     grid.provenance = frame.provenance

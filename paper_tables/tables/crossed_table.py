@@ -5,7 +5,7 @@ from __future__ import annotations
 from paper_tables.data.other_studies import SelectedArm
 from paper_tables.schema.tables import ArmTable, CrossedColumns
 from paper_tables.tables import notes
-from paper_tables.tables.cell_values import Measure, adjust, interaction, mark_best
+from paper_tables.tables.cell_values import Measure, interaction, mark_best
 from paper_tables.tables.grid import Cell, Grid, Head, NoData, Row
 from paper_tables.tables.labels import Names, with_unit
 from paper_tables.tables.lines import rebuilt_name
@@ -21,7 +21,6 @@ def build(table: ArmTable, names: Names) -> Grid:
     rows = [Row((Cell(text=names.level(cross.down, level)), *cross.line(level))) for level in cross.downs]
     if table.margins == "difference" and len(cross.downs) == 2:
         rows.append(cross.bottom())
-    adjust(rows)
     if columns.best == "bold":
         inner = [c for row in rows[: len(cross.downs)] for c in row.cells[1 : 1 + len(cross.acrosses)]]
         mark_best([c for c in inner if not c.signed], names.frame.direction(columns.metric))
@@ -48,7 +47,11 @@ class _Cross:
         cells, names = [cell for row in rows for cell in row.cells], self.names
         over = f"{names.axis(self.across)}: {with_unit(names.metric(self.measure.metrics[0]).head, self.measure.unit)}"
         heads = [Head(names.axis(self.down), kind="text")]
-        heads += [Head(names.level(self.across, a), self.measure.under(cells), over=over) for a in self.acrosses]
+        better = names.frame.direction(self.measure.metrics[0])
+        heads += [
+            Head(names.level(self.across, a), self.measure.under(cells), over=over, over_better=better)
+            for a in self.acrosses
+        ]
         if self.margin:
             spread = any(cell.spread is not None for cell in cells if cell.signed)
             under = f"± {100 * self.measure.level:g} % CI" if spread else ""
@@ -100,7 +103,8 @@ class _Cross:
         if any(len(pair) < 2 for pair in values):
             return Cell()
         result = interaction(values, self.measure.level)
-        cell = self.measure.difference_cell(result, result.n if result else 0)
+        compared = [one for pair in found for one in pair if one]
+        cell = self.measure.difference_cell(result, result.n if result else 0, *compared)
         cell.note = cell.note or "the interaction: how much one difference depends on the other factor"
         return cell
 

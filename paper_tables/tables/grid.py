@@ -10,6 +10,8 @@ from paper_tables.core.text import plain
 
 ALPHA = 0.05
 DASH = "—"
+ARROWS = {"max": " ↑", "min": " ↓", "none": ""}
+"""Behind the name of a metric of which larger or smaller is better."""
 
 
 class NoData(Exception):
@@ -24,6 +26,8 @@ class Cell:
     spread: float | None = None
     digits: int = 2
     signed: bool = False
+    unit: str = ""
+    """Of a difference."""
     text: str = ""
     note: str = ""
     best: bool = False
@@ -34,6 +38,8 @@ class Cell:
     holm: float | None = None
     test: Literal["t", "mcnemar"] = "t"
     """Test that gave p; Holm's correction is applied to each test separately."""
+    tested: tuple[str, frozenset[tuple[str, str]]] = ("", frozenset())
+    """Metric and arms, as (part, label), that are compared: the same test in two tables counts once."""
     least: int = 0
     """McNemar: the smallest number of discordant images over the seeds."""
     sd: float | None = None
@@ -83,10 +89,23 @@ class Head:
     over: str = ""
     share: float = 0.0
     """For prose, which wraps: share of the width that the other columns leave."""
+    better: str = "none"
+    """Whether larger ("max") or smaller ("min") numbers are better: an arrow in print."""
+    over_better: str = "none"
+    """The same for all columns under `over`."""
 
     @property
     def full(self) -> str:
+        """The words without arrows, for CSV."""
         return f"{self.over}, {self.text}" if self.over else self.text
+
+    @property
+    def shown(self) -> str:
+        return self.text + ARROWS[self.better]
+
+    @property
+    def shown_over(self) -> str:
+        return self.over + ARROWS[self.over_better]
 
     @property
     def words(self) -> bool:
@@ -124,6 +143,8 @@ class Grid:
     notes: list[str] = field(default_factory=list)
     provenance: str = ""
     width: Literal["auto", "one", "two"] = "auto"
+    tests_at: int | None = None
+    """Place among the notes of those on tests, which the study's family of tests writes."""
 
     def __post_init__(self) -> None:
         texts = (cell.note for row in self.rows for cell in row.cells if cell.note)
@@ -136,7 +157,7 @@ class Grid:
 
     def overs(self) -> list[tuple[str, int]]:
         """Return the texts above neighboring heads with the numbers of their columns; [] if there are none."""
-        found = [(over, len(list(heads))) for over, heads in groupby(self.heads, key=lambda head: head.over)]
+        found = [(over, len(list(heads))) for over, heads in groupby(self.heads, key=lambda head: head.shown_over)]
         return found if any(over for over, _ in found) else []
 
     def mark(self, cell: Cell) -> str:

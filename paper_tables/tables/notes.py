@@ -39,9 +39,9 @@ def finish(
             case "interval" if isinstance(table, ArmTable):
                 grid.notes += _interval(table, cells)
             case "test":
-                grid.notes += [*_test([c for c in cells if c.test == "t"]), *_images(cells)]
+                grid.tests_at = len(grid.notes)
             case "protocol" if isinstance(table, ArmTable):
-                grid.notes.append(_protocol(table, frame))
+                grid.notes.append(_protocol(table, names))
             case "measured" if isinstance(table, ComparisonTable):
                 grid.notes += _measured(table, used)
             case "published":
@@ -49,6 +49,8 @@ def finish(
                 grid.notes += [f"Published: {'; '.join(sources)}."] if sources else []
             case _:
                 grid.notes.append(note)
+    if any(cell.best for cell in cells):
+        grid.notes.append(_bold(table, len({one.arm.part for one in used}) > 1))
     if isinstance(table, ComparisonTable) and any(cell.text == "=" for cell in cells):
         grid.notes.append("=: the published number, after rounding to its digits.")
     if isinstance(table, ComparisonTable) and any(cell.grey for cell in cells):
@@ -57,6 +59,14 @@ def finish(
     text = "Reconstructed from the text of their papers, without official code"
     grid.notes += [f"{text}: {join_and(systems)}."] if systems else []
     return grid
+
+
+def _bold(table: ArmTable | ComparisonTable, several_parts: bool) -> str:
+    if isinstance(table.columns, CrossedColumns):
+        return "Bold: the best mean of the table."
+    within = {column.within for column in table.columns if column.best == "bold"}
+    group = " of its group" if "group" in within else " of its part" if "part" in within and several_parts else ""
+    return f"Bold: the best mean{group} in its column."
 
 
 def provenance_line(own: Frame, others: Mapping[str, Frame]) -> str:
@@ -72,8 +82,9 @@ def _n(used: list[SelectedArm]) -> str:
 def _seeds(frame: Frame, arms: list[Arm]) -> str:
     seeds = frame.seeds(arms)
     if all(len(frame.finished_trials(arm)) == len(seeds) for arm in arms):
-        return f"n = {len(seeds)} everywhere (finished trials); {describe_seeds(frame, arms)}."
-    return f"n counts finished trials; {describe_seeds(frame, arms)}."
+        runs = f"run{'s' * (len(seeds) != 1)}"
+        return f"n = {len(seeds)} completed {runs} per setting ({describe_seeds(frame, arms)})."
+    return f"n counts completed runs ({describe_seeds(frame, arms)})."
 
 
 def describe_seeds(frame: Frame, arms: Iterable[Arm]) -> str:
@@ -132,7 +143,12 @@ def _interval(table: ArmTable, cells: list[Cell]) -> list[str]:
     return [" ".join([f"{'; '.join(spreads)}."] * bool(shown and spreads) + tail)] if shown or tail else []
 
 
-def _test(cells: list[Cell]) -> list[str]:
+def test_notes(cells: list[Cell], family: Mapping[str, int]) -> list[str]:
+    """Return the notes on the tests of a table; `family`: how many of each test the whole study has."""
+    return [*_test([c for c in cells if c.test == "t"], family["t"]), *_images(cells, family["mcnemar"])]
+
+
+def _test(cells: list[Cell], family: int) -> list[str]:
     if not any(cell.signed for cell in cells):
         return []
     taken = "$\\Delta$ is paired by seed"
@@ -140,11 +156,11 @@ def _test(cells: list[Cell]) -> list[str]:
     tested = [cell for cell in cells if cell.p is not None]
     if not tested:
         return [f"{taken}; not tested (fewer than {MIN_SEEDS} pairs, or differences without spread)."]
-    family = f", Holm-corrected over the {len(tested)} differences of this table" if len(tested) > 1 else ""
-    return [f"{taken}; * p < {ALPHA:g} in a paired t test{family}.", *_power(tested)]
+    holm = f", Holm-corrected over the {family} differences of this study" if family > 1 else ""
+    return [f"{taken}; * p < {ALPHA:g} in a paired t test{holm}.", *_power(tested, family)]
 
 
-def _images(cells: list[Cell]) -> list[str]:
+def _images(cells: list[Cell], family: int) -> list[str]:
     """Return the notes on McNemar's test: meaning of the counts, significance, power."""
     cells_mcnemar = [cell for cell in cells if cell.test == "mcnemar"]
     tested = [cell for cell in cells_mcnemar if cell.p is not None]
@@ -155,11 +171,11 @@ def _images(cells: list[Cell]) -> list[str]:
     )
     if not tested:
         return [f"{what} equal seeds, with the final weights."]
-    family = f", Holm-corrected over the {len(tested)} comparisons" if len(tested) > 1 else ""
+    holm = f", Holm-corrected over the {family} comparisons of this study" if family > 1 else ""
     found = [
-        f"{what} equal seeds, with the final weights; * p < {ALPHA:g} with every seed in McNemar's exact test{family}."
+        f"{what} equal seeds, with the final weights; * p < {ALPHA:g} with every seed in McNemar's exact test{holm}."
     ]
-    fewest = min_discordant_pairs(len(tested), ALPHA)
+    fewest = min_discordant_pairs(family, ALPHA)
     weak = sum(cell.least < fewest for cell in tested)
     if weak:
         found.append(
@@ -169,26 +185,28 @@ def _images(cells: list[Cell]) -> list[str]:
     return found
 
 
-def _power(tested: list[Cell]) -> list[str]:
+def _power(tested: list[Cell], family: int) -> list[str]:
     """Return a note if n is too small for a plausible difference to become significant."""
+    unit = " points" if all(cell.unit == "%" for cell in tested) else ""
     n = min(cell.n for cell in tested)
-    factor = detectable_effect(n, len(tested), ALPHA)
+    factor = detectable_effect(n, family, ALPHA)
     spread = median(cell.sd or 0.0 for cell in tested)
     if factor <= LARGE_EFFECT:
         return []
     return [
-        f"Power: with {n} pairs the largest difference is significant only beyond {factor:.1f} standard deviations of "
-        f"the paired differences (about {factor * spread:.{tested[0].digits}f} at the spread seen here): "
-        "a missing * is not evidence of no effect."
+        f"Power: with {n} seeds only a difference of about {factor * spread:.{tested[0].digits}f}{unit} "
+        f"({factor:.1f} standard deviations of the paired differences) could be significant here: "
+        "the absence of a star is not evidence of no effect."
     ]
 
 
-def _protocol(table: ArmTable, frame: Frame) -> str:
+def _protocol(table: ArmTable, names: Names) -> str:
+    frame = names.frame
     columns = [table.columns] if isinstance(table.columns, CrossedColumns) else table.columns
     metrics = list(dict.fromkeys(c.metric for c in columns if c.metric))
     taken = []
     for metric in metrics:
         source = frame.metadata.metric(metric).source
         if source in ("best", "last"):
-            taken.append(f"{escape_markup(metric)} is taken from the {source} epoch")
+            taken.append(f"{names.metric(metric).head} of the {source} epoch")
     return "; ".join([f"Study {describe_study(frame)}, {describe_environment(frame)}", *taken]) + "."

@@ -13,12 +13,12 @@ from paper_tables.data.other_studies import StudyFrames
 from paper_tables.schema.published import Incomparable
 from paper_tables.schema.tables import ArmColumn, ArmTable, ComparisonColumn, ComparisonTable, CountTable, Show
 from paper_tables.tables import count_table, crossed_table, notes, published
-from paper_tables.tables.cell_values import Measure, adjust, mark_best
+from paper_tables.tables.cell_values import Measure, mark_best
 from paper_tables.tables.grid import Cell, Grid, Head, NoData, Row
 from paper_tables.tables.labels import COUNTED_METRICS, Names, with_unit
 from paper_tables.tables.lines import Line, arm_lines, comparison_lines
 
-SOURCES = {"published": "publ.", "measured": "meas.", "difference": "diff.", "percent": "diff. %"}
+SOURCES = {"published": "paper", "measured": "ours", "difference": "diff.", "percent": "diff. %"}
 """Column heads of a comparison."""
 SPREADS: dict[str, Show] = {"none": "mean", "sd": "mean_sd", "ci": "mean_ci"}
 LOWER_IS_BETTER = (*COUNTED_METRICS, "loss", "seconds", "peak_memory_mb", "latency_ms")
@@ -54,7 +54,6 @@ def _listed(table: ArmTable | ComparisonTable, names: Names, library: StudyFrame
         Row((*(Cell(text=text) for text in line.texts), *(cells[i] for _, cells in body)), line.group, line.rule)
         for i, line in enumerate(lines)
     ]
-    adjust(rows)
     grid = Grid(table.name, table.label, table.caption, tuple(heads), rows, width=table.width)
     papers, rebuilt = [line.paper for line in lines], [line.rebuilt for line in lines]
     return notes.finish(grid, table, names, used, rebuilt, papers, others)
@@ -145,7 +144,8 @@ class _OfArms(_Numbers):
         unit, metric = self.measure.unit, self.column.metric
         default = with_unit(self.names.metric(metric).head, "{unit}" if unit else "") if metric else "Paper"
         text, over = ((text or "").replace("{unit}", unit) for text in (self.column.head or default, self.column.over))
-        return Head(text, self.measure.under(cells), over=over)
+        better = "none" if self.column.show == "mcnemar" else self.direction
+        return Head(text, self.measure.under(cells), over=over, better=better)
 
     def cell(self, source: str, i: int) -> Cell:
         if source == "published":
@@ -170,7 +170,9 @@ class _Compared(_Numbers):
         column = self.column
         over = column.head or self.names.metric(column.metric[0] if column.metric else column.published or "").head
         sub = self.measure.under(cells).replace("mean ", "") if source == "measured" else ""
-        return Head(SOURCES[source], sub, over=over) if len(self.sources) > 1 else Head(over, sub)
+        if len(self.sources) > 1:
+            return Head(SOURCES[source], sub, over=over, over_better=self.direction)
+        return Head(f"{over}, paper" if source == "published" else over, sub, better=self.direction)
 
     def cell(self, source: str, i: int) -> Cell:
         printed, got = self._printed(i), self.measured[i]

@@ -81,11 +81,10 @@ def test_pairs_are_the_last_values_of_finished_trials(names: Names) -> None:
     assert set(zip(table["early"], table["late"], strict=True)) == {(1, 2), (1, 3), (2, 3)}
     assert table["value"].max() < 1
     assert pair_values(names.frame, tpc(names.frame), "returned").empty  # another metric's name begins like this one
-    found = matrix(table, 3, symmetric=False)
+    found = matrix(table, 3)
     assert found[0, 1] == found[1, 2] == pytest.approx(0.71)  # mean over seeds 0, 1, 2
     assert found[0, 2] == pytest.approx(0.51)
     assert np.isnan(found[np.tril_indices(3)]).all()
-    assert np.array_equal(matrix(table, 3, symmetric=True), matrix(table, 3, True).T, equal_nan=True)
 
 
 def test_by_lag_is_one_number_per_trial_and_distance(names: Names) -> None:

@@ -20,10 +20,12 @@ from paper_tables.figures import curves as draw_curves
 from paper_tables.figures import dots as draw_dots
 from paper_tables.figures import draw, forest, scatter, style
 from paper_tables.figures.line import positions
+from paper_tables.figures.series import ends
 from paper_tables.schema.figures import Curves, Dots, Forest
 from paper_tables.schema.table_file import read_table_file
 from paper_tables.site.default_spec import default_spec
 from paper_tables.tables.grid import NoData
+from paper_tables.tables.holm_family import HolmFamily, cells_of
 from paper_tables.tables.labels import Names
 from paper_tables.tables.table import build
 
@@ -43,7 +45,45 @@ def test_the_forest_is_the_table(names: Names) -> None:
     effects = forest.effects(spec, names)
     assert [e.result.mean for e in effects] == [c.value for c in cells]
     assert [e.result.half_width for e in effects] == [c.spread for c in cells]
-    assert [e.holm for e in effects] == [c.holm for c in cells]
+
+
+def test_a_difference_in_a_table_and_in_a_figure_is_one_test_of_one_family(names: Names) -> None:
+    """The study's family holds every difference once, so a star and a filled point say the same."""
+    grids = [build(table, names, StudyFrames(Path(), names.frame)) for table in names.spec.tables]
+    spec = next(f for f in names.spec.figures if isinstance(f, Forest))
+    effects = [effect.cell for effect in forest.effects(spec, names)]
+    family = HolmFamily([*cells_of(grids), *effects])
+    assert family.sizes["t"] == HolmFamily(cells_of(grids)).sizes["t"]
+    alone = HolmFamily(effects)
+    assert family.sizes["t"] > alone.sizes["t"] > 10
+    for grid in grids:
+        family.mark(grid)
+    in_tables = {cell.tested: cell.holm for cell in cells_of(grids) if cell.p is not None}
+    tested = [cell for cell in effects if cell.p is not None]
+    assert [family.adjusted(cell) for cell in tested] == [in_tables[cell.tested] for cell in tested]
+    smallest = min(tested, key=lambda cell: cell.p or 1.0)
+    assert (family.adjusted(smallest) or 0.0) > (alone.adjusted(smallest) or 0.0)
+
+
+@given(st.lists(st.floats(0, 100), min_size=3, max_size=20))
+def test_error_bars_of_percentages_stay_between_0_and_100(values: list[float]) -> None:
+    low, high = ends(values, "t95", "%")
+    mean = sum(values) / len(values)
+    assert 0 <= low <= mean + 1e-9
+    assert mean - 1e-9 <= high <= 100
+
+
+def test_error_bars_of_other_units_are_the_t_interval() -> None:
+    low, high = ends([1.0, 2.0, 3.0], "t95", "")
+    assert (low, high) == pytest.approx((2 - 2.484, 2 + 2.484), abs=1e-3)
+    assert ends([99.0, 100.0], "t95", "%") == (99.5, 99.5)
+
+
+def test_a_collapsed_arm_does_not_flatten_the_others() -> None:
+    others = [90.0, 91.0, 92.0, 93.0, 94.0, 95.0, 96.0]
+    assert scatter.far_below([30.0, *others]) == 90.0
+    assert scatter.far_below([88.0, *others]) == 88.0
+    assert scatter.far_below([10.0, 20.0, 30.0]) == 10.0
 
 
 @pytest.mark.parametrize("odd", ["inf", "nan", "-inf", "1e999", "none"])
@@ -58,7 +98,7 @@ Numbers = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, 
 @given(Numbers)
 def test_the_front_is_what_nothing_beats(numbers: list[tuple[int, int]]) -> None:
     arm = Arm("p", "a", False, {}, ())
-    points = [scatter.Point(arm, Summary(1, x, None, None), Summary(1, y, None, None)) for x, y in numbers]
+    points = [scatter.Point(arm, Summary(1, x, None, None), Summary(1, y, None, None), (y, y)) for x, y in numbers]
     best = {(p.x.mean, p.y.mean) for p in scatter.front(points, "min", "max")}
     beaten = {
         (x, y) for x, y in numbers if any(a <= x and b >= y and (a, b) != (x, y) for a, b in numbers)

@@ -135,7 +135,7 @@ def test_origins_name_the_trials(results: Path) -> None:
     for row in rows:
         assert row["trials"] or row["source"]
         assert row["study"] or set(row["trials"].split()) <= trials
-    swin = next(row for row in rows if row["row"].startswith("Trunks, Swin-T") and row["column"] == "Params (M), publ.")
+    swin = next(row for row in rows if row["row"].startswith("Trunks, Swin-T") and row["column"] == "Params (M), paper")
     assert (swin["value"], "microsoft/Swin-Transformer" in swin["source"]) == ("28.0", True)
 
 

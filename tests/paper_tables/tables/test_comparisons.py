@@ -83,7 +83,7 @@ def test_another_scale_is_not_grey(results: Path) -> None:
     row = "{label: a, published: {file: sret, where: {variant: SReT_T}}, measured: {part: sret}}"
     for scale, grey in (("laptop", True), ("imagenet", False)):
         made = grid(results, row, more=f", incomparable: [{{metrics: top1, why: other data, scales: [{scale}]}}]")
-        published = cells(made)["Top-1 publ."]
+        published = cells(made)["Top-1 paper"]
         assert (published.grey, published.note) == (grey, "not comparable: other data" if grey else "")
         assert cells(made)["Top-1 diff."].grey is grey
 
@@ -91,8 +91,8 @@ def test_another_scale_is_not_grey(results: Path) -> None:
 def test_a_study_that_was_not_run_leaves_a_dash(results: Path) -> None:
     row = "{label: a, published: {file: sret, where: {variant: SReT_T}}, measured: {study: nowhere, part: x}}"
     made = cells(grid(results, row))
-    assert made["Top-1 publ."].value == 76.0
-    assert made["Top-1 meas."].empty
+    assert made["Top-1 paper"].value == 76.0
+    assert made["Top-1 ours"].empty
     assert made["Top-1 diff."].empty
     with pytest.raises(NoData):
         grid(results, "{label: a, measured: {study: nowhere, part: x}}", "[{metric: top1}]")

@@ -16,6 +16,7 @@ from paper_tables.data.load import load_frame
 from paper_tables.data.other_studies import StudyFrames
 from paper_tables.formats.all import write
 from paper_tables.schema.table_file import read_table_file
+from paper_tables.tables.holm_family import HolmFamily, cells_of
 from paper_tables.tables.labels import Names
 from paper_tables.tables.table import build
 
@@ -27,9 +28,10 @@ def test_as_before(name: str, tmp_path: Path) -> None:
     path = table_file("redundancy_ablation")
     assert path is not None
     spec, _ = read_table_file(path)
-    table = next(t for t in spec.tables if t.name == name)
     names = Names(spec, load_frame(synthetic_frame.study(tmp_path)))
-    made = write(build(table, names, StudyFrames(tmp_path, names.frame)))
+    grids = {t.name: build(t, names, StudyFrames(tmp_path, names.frame)) for t in spec.tables}
+    HolmFamily(cells_of(grids.values())).mark(grids[name])
+    made = write(grids[name])
     for file, data in made.items():
         golden = GOLDEN / Path(file).name
         if os.environ.get("UPDATE_GOLDEN"):

@@ -20,6 +20,7 @@ from paper_tables.data.other_studies import StudyFrames
 from paper_tables.formats.all import FORMATS, write
 from paper_tables.schema.table_file import Spec, read_table_file
 from paper_tables.tables.grid import Cell, Grid, NoData
+from paper_tables.tables.holm_family import HolmFamily, cells_of
 from paper_tables.tables.labels import Names
 from paper_tables.tables.table import build as build_table
 
@@ -42,7 +43,9 @@ def own_spec() -> Spec:
 def grid(frame: Frame, name: str, spec: Spec | None = None) -> Grid:
     spec = spec or own_spec()
     table = next(t for t in spec.tables if t.name == name)
-    return build_table(table, Names(spec, frame), StudyFrames(Path(), frame))
+    made = build_table(table, Names(spec, frame), StudyFrames(Path(), frame))
+    HolmFamily(cells_of([made])).mark(made)
+    return made
 
 
 def cell(grid: Grid, row: tuple[str, ...], column: str) -> Cell:
@@ -187,12 +190,12 @@ def test_one_seed_only(tmp_path: Path) -> None:
 def test_metric_is_nan(tmp_path: Path) -> None:
     def edit(trials: pd.DataFrame) -> pd.DataFrame:
         trials.loc[0, "metric.top1"] = np.nan
-        trials["metric.images_per_second"] = np.nan
+        trials["metric.gflops"] = np.nan
         return trials
 
     found = grid(results(tmp_path, edit), "redundancy")
     assert cell(found, ("baseline",), "Top-1 (%)").note == "n = 2: no finite value in 1 finished trial"
-    assert cell(found, ("recursion", "1"), "Images/s").note == "the finished trials have no finite value"
+    assert cell(found, ("recursion", "1"), "MACs (G)").note == "the finished trials have no finite value"
     for form in FORMATS.values():
         assert "nan" not in form(found).lower().replace("resonance", "")
 
@@ -207,7 +210,7 @@ def test_all_failed(tmp_path: Path) -> None:
 
 def test_power_note_only_where_n_is_small(tmp_path: Path) -> None:
     few = grid(results(tmp_path / "3"), "redundancy")
-    assert any(note.startswith("Power: with 3 pairs") for note in few.notes)
+    assert any(note.startswith("Power: with 3 seeds only a difference of about") for note in few.notes)
     many = load_frame(synthetic_frame.study(tmp_path / "12", seeds=12))
     assert not any(note.startswith("Power") for note in grid(many, "redundancy").notes)
 
