@@ -1,4 +1,4 @@
-"""paper.tex: a document of one column: findings, then each study's question, tables and figures; counts in an appendix."""
+"""paper.tex: findings, then each study's question, tables and figures in one column; counts in an appendix."""
 
 from __future__ import annotations
 
