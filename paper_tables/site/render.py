@@ -14,7 +14,7 @@ from paper_tables.figures import draw
 from paper_tables.formats import all as write
 from paper_tables.formats import provenance
 from paper_tables.schema.table_file import Spec, read_table_file
-from paper_tables.site import mlflow_links, report
+from paper_tables.site import mlflow_links, report, reproducibility
 from paper_tables.site.default_spec import default_spec
 from paper_tables.site.render_cache import Rendered
 from paper_tables.tables.grid import NoData
@@ -43,6 +43,7 @@ def render(folder: Path, spec_file: Path | None) -> Rendered:
     claims = claims_table.summary(judged, names)
     page = report.write(names, grids, pictures, left_out, verdicts, claims, mlflow_links.links(folder))
     files["report.html"] = page.encode()
+    files["reproducibility.md"] = reproducibility.write(names, claims).encode()
     about = {
         "study": library.own.study, "title": library.own.title, "label": library.own.label,
         "digest": library.own.digest, "counts": report.counts(library.own), "left_out": left_out,

@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from paper_tables import table_file
 from studies.engine.cli.options import UsageError
 from studies.engine.cli.rule_record import rules_of
 from studies.engine.core.formatting import count, duration
@@ -109,6 +108,7 @@ def looks_of(selection: Selection, rerun: str | None, device: str | None) -> Loo
 
 def plan_lines(looks: Looks, plan: Plan) -> Iterator[str]:
     """Yield for `plan` what each look takes at most, and which differences it can tell."""
+    from paper_tables import table_file
     from paper_tables.claims.looks import plan_power
 
     decide, before = looks.decide, set[int]()

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from paper_tables import table_file
 from studies.engine.cli.looks import Looks, key_of
 from studies.engine.core.formatting import count, duration, first_few
 from studies.engine.core.trial import Trial
@@ -37,7 +36,7 @@ def run(looks: Looks, plan: Plan, runner: TrialRunner) -> tuple[Plan, DriverResu
             click.echo(f"          the same command takes the look at n = {n} when its trials have ended, and goes on")
             break
         collect(looks.store, plan.folder)
-        report = take_look(plan.folder, table_file(looks.study.name), n)
+        report = take_look(plan.folder, None, n)
         for line in report.lines:
             click.echo(f"          {line}")
         after = _after(looks, following, report, allowed)

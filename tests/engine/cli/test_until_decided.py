@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -56,19 +55,6 @@ def seeds(results: Path) -> dict[str, int]:
     return dict(Counter(f"{trial.part} {trial.arm}" for trial in read_plan(results / "growing").trials))
 
 
-def outcome(results: Path) -> dict[str, object]:
-    """Return everything that a killed driver must not change: looks, and the numbers of every trial."""
-    folder = results / "growing"
-    collect(Store(results), folder)
-    rows = [row.split(",") for row in (folder / "trials.csv").read_text().splitlines()]
-    columns = [rows[0].index(name) for name in ("part", "arm", "trial", "seed", "status", "metric.distance")]
-    return {
-        "decisions": json.loads((folder / "decisions.json").read_text()),
-        "rules": json.loads((folder / "plan.json").read_text())["decide"],
-        "frame": [[row[i] for i in columns] for row in rows],
-    }
-
-
 def without_times(text: str) -> str:
     """What differs between runs is left out, and stands as TIME where it is a time."""
     other = "done +[0-9a-f]{12} |mlflow|results "
@@ -93,13 +79,13 @@ def test_seeds_go_only_where_they_are_needed(tmp_path: Path, studies: Studies) -
 def test_what_looks_added_is_not_forgotten(tmp_path: Path, studies: Studies) -> None:
     results = tmp_path / "results"
     studies(*LOOKS)
-    before = outcome(results)
+    before = growing.outcome(results)
     trials = sorted(path.name for path in (results / "trials").iterdir())
     for words in (RUN, LOOKS):
         code, said = studies(*words)
         assert code == 0
         assert "nothing to run" in said
-    assert outcome(results) == before
+    assert growing.outcome(results) == before
     assert sorted(path.name for path in (results / "trials").iterdir()) == trials
     assert studies("export", "growing")[0] == 0
     code, said = studies("verify", "results/growing/growing.zip", "--trial", _trial(results, "tuned", "baseline", 7))
@@ -256,7 +242,7 @@ KILLS = ("inside 4", "before 3", "after 3", "inside 2", "after 5", "no 0")
 
 def test_killed_between_and_inside_looks(tmp_path: Path, studies: Studies) -> None:
     studies(*LOOKS)
-    undisturbed = outcome(tmp_path / "results")
+    undisturbed = growing.outcome(tmp_path / "results")
     shutil.rmtree(tmp_path / "results")
     for kill in KILLS:
         words = ["-c", DYING, *kill.split(), "run", "growing.yaml", "--on", "local", "--until", "decided"]
@@ -269,4 +255,4 @@ def test_killed_between_and_inside_looks(tmp_path: Path, studies: Studies) -> No
             check=False,
         )
         assert made.returncode == (0 if kill == "no 0" else -9), made.stdout + made.stderr
-    assert outcome(tmp_path / "results") == undisturbed
+    assert growing.outcome(tmp_path / "results") == undisturbed
