@@ -140,10 +140,11 @@ class Docket:
         return 1 / max(1, differing) if self.claim.need == "any" else 1.0
 
     def _changed(self, decide: Decide, rule: str, seeds: int) -> tuple[str, ...]:
-        if decide.rules.get(self.claim.name, rule) == rule:
+        changed, first = decide.changed.get(self.claim.name), decide.rules.get(self.claim.name)
+        if first == rule or not (first or changed):
             return ()
-        changed = decide.changed.get(self.claim.name)
-        return (f"rule changed after n = {changed.n if changed and changed.digest == rule else seeds}",)
+        what = "changed" if first else "written"
+        return (f"rule {what} after n = {changed.n if changed and changed.digest == rule else seeds}",)
 
 
 def _seeds(sides: list[SelectedArm]) -> int:

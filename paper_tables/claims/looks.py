@@ -20,7 +20,7 @@ from paper_tables.claims.verdicts import ConditionResult, inside
 from paper_tables.core import sequential
 from paper_tables.core.errors import TableError
 from paper_tables.core.paths import table_file
-from paper_tables.core.text import join_and, plain
+from paper_tables.core.text import plain
 from paper_tables.data.design import Decide
 from paper_tables.data.frame import Arm
 from paper_tables.data.load import load_frame, tidy_frame
@@ -206,33 +206,40 @@ def plan_power(spec: Path | None, folder: Path, decide: Mapping[str, Any], scale
     With the spread of the results in `folder`, where a condition has an interval there, else with an assumed one.
     `scale`: of the plan, for claims that are decided at some scales only.
     """
-    rules, lines = _DECIDE.validate_python(dict(decide)), dict[str, list[str]]()
+    rules = _DECIDE.validate_python(dict(decide))
+    rows = list[tuple[str, list[str], str]]()
     try:
         own = load_frame(folder)
     except TableError:  # nothing has been run
         own = tidy_frame(pd.DataFrame(), pd.DataFrame(), {"scale": scale})
     for claim in _claims(spec):
-        docket = Docket(claim, Decisions())
+        level = sequential.nominal_error(rules.looks, rules.error * Docket(claim, Decisions()).error_share)
         for index, tested in enumerate(judge_claim(claim, StudyFrames(folder, own)).tested):
             condition = tested.condition
-            if exact(condition) or "study" in condition.of[0] or (condition.scales and scale not in condition.scales):
-                continue
-            level = sequential.nominal_error(rules.looks, rules.error * docket.error_share)
-            lines.setdefault(_told(tested, rules.looks, level), []).append(_name(claim, index))
-    told = [f"          {join_and(names)}: {text}" for text, names in lines.items()]
-    head = f"power     what differs this much from its bound is told with 80 % probability, error {rules.error:g}"
-    return [head, *told] if told else []
+            if not (exact(condition) or "study" in condition.of[0] or scale not in (condition.scales or [scale])):
+                rows.append((_name(claim, index), *_told(tested, sequential.detectable(rules.looks, level))))
+    if not rows:
+        return []
+    width = max(len(name) for name, _, _ in rows)
+    lines = [(" " * 10 + f"{name:{width}}", told, about) for name, told, about in rows]
+    lines.insert(0, (f"{'power':10}{'n':>{width}}", [str(n) for n in rules.looks], "seeds"))
+    about = (
+        f"a condition this far from its bound is decided by then in 80 % of cases, wrongly in {100 * rules.error:g} %"
+    )
+    return [
+        *(f"{left} {' '.join(f'{text:>7}' for text in told)}   {right}" for left, told, right in lines),
+        " " * 10 + about,
+    ]
 
 
-def _told(tested: ConditionResult, looks: tuple[int, ...], level: float) -> str:
-    """ "6.5 at n = 3, 2.4 at 5 (SD 1.0 over 3 seeds)"; ratios in per cent."""
-    ratio = in_logarithms(tested.condition)
-    sd = tested.sd or (ASSUMED_RATIO if ratio else ASSUMED)
-    distances = [sd * distance for distance in sequential.detectable(looks, level)]
-    shown = [f"{100 * math.expm1(min(d, 10)):.3g} %" if ratio else f"{d:.2g}" for d in distances]
+def _told(tested: ConditionResult, distances: tuple[float, ...]) -> tuple[list[str], str]:
+    """Return the distances, in per cent for ratios, and what they are of: "top1, SD 0.64 over 3 seeds"."""
+    ratio, seen = in_logarithms(tested.condition), tested.sd is not None and tested.low is not None
+    sd = tested.sd if seen and tested.sd else ASSUMED_RATIO if ratio else ASSUMED
+    shown = [f"{100 * math.expm1(min(sd * d, 9)):.2g} %" if ratio else f"{sd * d:.2g}" for d in distances]
     spread = f"SD {100 * sd:.2g} %" if ratio else f"SD {sd:.2g}"
-    source = f"{spread} over {tested.n} seeds" if tested.sd else f"assumed {spread}"
-    return ", ".join(f"{d} at {n}" for d, n in zip(shown, looks, strict=True)) + f" ({source})"
+    metric = tested.metric or (tested.condition.metric or ("",))[0]
+    return shown, f"{metric}, " + (f"{spread} over {tested.n} seeds" if seen else f"assumed {spread}")
 
 
 def _claims(spec: Path | None) -> tuple[Claim, ...]:

@@ -215,13 +215,14 @@ def test_power(tmp_path: Path) -> None:
     distances = sequential.detectable((3, 8), sequential.nominal_error((3, 8)))
     expected = [f"{d * np.std(LATER[:3], ddof=1):.2g}" for d in distances]
     folder = study(tmp_path, {"base": BASE[:3], "later": over(LATER)[:3]}, decide)
-    head, seen, assumed, percent = plan_power(file, folder, decide, "laptop")
-    assert head == "power     what differs this much from its bound is told with 80 % probability, error 0.05"
-    assert seen == f"          later: {expected[0]} at 3, {expected[1]} at 8 (SD 0.6 over 3 seeds)"
-    assert assumed == f"          other: {distances[0]:.2g} at 3, {distances[1]:.2g} at 8 (assumed SD 1)"
-    assert percent.startswith("          ratio: ") and " % at 3, " in percent
+    head, seen, assumed, percent, about = plan_power(file, folder, decide, "laptop")
+    assert head.split() == ["power", "n", "3", "8", "seeds"]
+    assert seen.split(maxsplit=3) == ["later", *expected, "top1, SD 0.6 over 3 seeds"]
+    assert assumed.split(maxsplit=3) == ["other", *(f"{d:.2g}" for d in distances), "top1, assumed SD 1"]
+    assert percent.split()[:3] == ["ratio", percent.split()[1], "%"]
+    assert about.endswith("this far from its bound is decided by then in 80 % of cases, wrongly in 5 %")
     before = plan_power(file, tmp_path / "nothing", decide, "laptop")
-    assert before[1].startswith("          later and other: ") and before[1].endswith("(assumed SD 1)")
+    assert before[1].split(maxsplit=3) == ["later", *(f"{d:.2g}" for d in distances), "top1, assumed SD 1"]
     assert plan_power(None, folder, decide, "laptop") == []
 
 
