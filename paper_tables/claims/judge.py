@@ -29,13 +29,18 @@ ROOM = 3
 def judge_claim(claim: Claim, library: StudyFrames) -> ClaimResult:
     if claim.not_testable:
         return ClaimResult(claim, "not testable", ())
-    docket = Docket(claim, read_decisions(library.folder))
-    tested = tuple(_test(claim.whole(condition), library, docket, i) for i, condition in enumerate(claim.conditions))
+    tested = tuple(judge_condition(claim, index, library) for index in range(len(claim.conditions)))
     return ClaimResult(claim, combine_verdicts([one.verdict for one in tested], claim.need), tested)
 
 
-def _test(condition: Condition, library: StudyFrames, docket: Docket, index: int) -> ConditionResult:
-    """Judge a condition, then its controls; it is not reproduced while a control passes."""
+def judge_condition(claim: Claim, index: int, library: StudyFrames) -> ConditionResult:
+    """Judge a condition, then its controls; it is not reproduced while a control passes.
+
+    What was decided before stands in the folder of the study whose arms it is about.
+    """
+    condition = claim.whole(claim.conditions[index])
+    own = library.frame(condition.study) is library.own
+    docket = Docket(claim, read_decisions(library.folder if own else library.place(condition.study)))
     tested = _measure(condition, library, docket, index)
     if tested.verdict == "not run":
         return tested
@@ -65,7 +70,7 @@ def _measure(condition: Condition, library: StudyFrames, docket: Docket, index: 
     """Compare the quantity with the expected range, or say why not. `index`: the condition's, None for a control."""
     if condition.shown_by:
         return ConditionResult(condition, "reproduced", n=1)
-    frame = library.frame(condition.of[0].get("study", ("",))[0])
+    frame = library.frame(condition.study)
     if frame is not None and condition.scales and frame.scale not in condition.scales:
         why = f": {condition.scales_reason}" if condition.scales_reason else ""
         return ConditionResult(condition, "not run", f"can be decided at scale {' or '.join(condition.scales)}{why}")
@@ -123,8 +128,10 @@ def _would_decide(tested: ConditionResult) -> Iterator[str]:
         return
     costs = [list(side.frame.values(side.arm, "seconds").values()) for side in tested.sides]
     hours = (tested.needed - tested.n) * sum(sum(cost) / len(cost) for cost in costs if cost) / 3600
-    time = f" ({hours:.2g} hours more)" if hours > 0 else ""
-    yield f"about {tested.needed} seeds would decide at this estimate and spread{time}"
+    time = f"{hours:.2g} hours" if hours >= 1 else f"{60 * hours:.2g} minutes"
+    yield f"about {tested.needed} seeds would decide at this estimate and spread" + (
+        f" ({time} more)" if hours > 1 / 60 else ""
+    )
 
 
 def _if_comparable(tested: ConditionResult) -> ConditionResult:

@@ -82,6 +82,11 @@ class Condition(Entry):
     label: str = ""
     """Description of what is measured; default: built from the arms."""
 
+    @property
+    def study(self) -> str:
+        """The study whose arms it is about; "" for that of the claim, or if it is about none."""
+        return self.of[0].get("study", ("",))[0] if self.of else ""
+
     @model_validator(mode="after")
     def _rule(self) -> Condition:
         if self.shown_by:

@@ -18,7 +18,7 @@ from paper_tables.formats import provenance
 from paper_tables.schema.figures import Forest
 from paper_tables.schema.table_file import Spec, read_table_file
 from paper_tables.schema.tables import CountTable
-from paper_tables.site import mlflow_links, report
+from paper_tables.site import mlflow_links, report, reproducibility
 from paper_tables.site.default_spec import default_spec
 from paper_tables.site.render_cache import Rendered
 from paper_tables.tables.grid import Grid, NoData
@@ -52,13 +52,14 @@ def render(folder: Path, spec_file: Path | None) -> Rendered:
     counted = {table.name for table in names.spec.tables if isinstance(table, CountTable)}
     page = report.write(names, grids, pictures, left_out, verdicts, claims, mlflow_links.links(folder))
     files["report.html"] = page.encode()
+    files["reproducibility.md"] = reproducibility.write(names, claims).encode()
     about = {
         "study": library.own.study, "title": library.own.title, "label": library.own.label,
         "digest": library.own.digest, "counts": report.counts(library.own), "left_out": left_out,
         "question": _question(library.own.metadata.study_text or ""),
         "tables": [{"name": g.name, "caption": plain(g.caption), "appendix": g.name in counted} for g in grids],
         "figures": [{"name": p.name, "caption": tex(p.caption), "wide": p.wide} for p in pictures],
-        "claims": claims,
+        "claims": claims, "claim_tables": [grid.name for grid in verdicts],
     }  # fmt: skip
     return Rendered(files, about, tuple(sorted(library.read)))
 

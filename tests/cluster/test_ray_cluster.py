@@ -136,7 +136,7 @@ def test_seeds_until_decided_by_a_driver_that_is_killed(cluster: Standing, tmp_p
     driver.wait()
     assert near.start("--on", "inline", "--until", "decided").wait(240) == 0, near.said
     assert far.start(*on(cluster), "--until", "decided").wait(240) == 0, far.said
-    assert "verdicts  3 decided, 1 futile (hopeless)" in far.said
+    assert "verdicts  4 decided, 1 futile (hopeless)" in far.said
     assert growing.outcome(far.store.root) == growing.outcome(near.store.root)
 
 

@@ -113,7 +113,7 @@ def seeds_until_decided(farm: Farm, folder: Path) -> None:
     driver.kill()
     driver.wait()
     done = play.studies(*words)
-    assert done.returncode == 0 and "verdicts  3 decided, 1 futile (hopeless)" in done.stdout, done.stdout
+    assert done.returncode == 0 and "verdicts  4 decided, 1 futile (hopeless)" in done.stdout, done.stdout
     done = play.studies("run", "growing.yaml", "--until", "decided", "--on", "inline", "--results", "inline")
     assert done.returncode == 0, done.stdout
     assert growing.outcome(folder / "results") == growing.outcome(folder / "inline")

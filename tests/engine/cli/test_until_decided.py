@@ -14,8 +14,13 @@ from pathlib import Path
 
 import golden_text
 import growing
+import pandas as pd
 import pytest
 
+from paper_tables.claims.judge import judge_condition
+from paper_tables.data.load import tidy_frame
+from paper_tables.data.other_studies import StudyFrames
+from paper_tables.schema.table_file import read_table_file
 from studies.engine.cli import main
 from studies.engine.cli.rule_record import merged
 from studies.engine.results.collect import collect
@@ -26,8 +31,8 @@ from studies.engine.study.decide import Decide, look_seeds
 ROOT = Path(__file__).parents[3]
 RUN = ("run", "growing.yaml", "--on", "inline")
 LOOKS = (*RUN, "--until", "decided")
-N = {"models baseline": 3, "models noise=0.5": 3, "models noise=2": 5, "tuned baseline": 8, "tuned shape=long": 3}
-"""Seeds of each arm in the end: `early` is decided at 3, `middle` at 5, `late` at 8."""
+N = {"models baseline": 3, "models noise=0.5": 5, "models noise=2": 5, "tuned baseline": 8, "tuned shape=long": 3}
+"""Seeds of each arm in the end: `early` is decided at 3, `middle` and `elsewhere` at 5, `late` at 8."""
 Studies = Callable[..., tuple[int, str]]
 
 
@@ -59,7 +64,7 @@ def without_times(text: str) -> str:
     """What differs between runs is left out, and stands as TIME where it is a time."""
     other = "done +[0-9a-f]{12} |mlflow|results "
     kept = "".join(line for line in text.splitlines(keepends=True) if not re.match(other, line))
-    return re.sub(r"\d[\d.e-]* (s|min|hours)\b", "TIME", kept)
+    return re.sub(r"\d[\d.e-]* (s|min|minutes|hours)\b", "TIME", kept)
 
 
 # ---- which seeds
@@ -89,12 +94,20 @@ def test_what_looks_added_is_not_forgotten(tmp_path: Path, studies: Studies) -> 
     assert sorted(path.name for path in (results / "trials").iterdir()) == trials
     assert studies("export", "growing")[0] == 0
     code, said = studies("verify", "results/growing/growing.zip", "--trial", _trial(results, "tuned", "baseline", 7))
-    assert (code, "1 of 1 trials agree (22 in the bundle)" in said) == (0, True), said
+    assert (code, "1 of 1 trials agree (24 in the bundle)" in said) == (0, True), said
 
 
 def _trial(results: Path, part: str, arm: str, seed: int) -> str:
     found = read_plan(results / "growing").trials
     return next(t.folder for t in found if (t.part, t.arm, t.seed) == (part, arm, seed))
+
+
+def test_a_claim_of_another_study_is_decided_where_its_arms_are(tmp_path: Path, studies: Studies) -> None:
+    studies(*LOOKS)
+    claim = read_table_file(tmp_path / "paper_tables" / "other.yaml")[0].claims[0]
+    other = tidy_frame(pd.DataFrame(), pd.DataFrame(), {"study": "other"})
+    tested = judge_condition(claim, 0, StudyFrames(tmp_path / "results" / "other", other))
+    assert (tested.verdict, tested.look, tested.n) == ("reproduced", "2 of 3", 5)
 
 
 def test_seeds_beyond_the_list_are_named_and_kept(tmp_path: Path, studies: Studies) -> None:
@@ -132,7 +145,7 @@ def test_no_look_begins_that_exceeds_max_hours(tmp_path: Path, studies: Studies)
 
 def test_only_leaves_out_arms_that_claims_need(tmp_path: Path, studies: Studies) -> None:
     studies(*RUN)
-    code, said = studies(*LOOKS, "--only", "models.noise=1,0.5")
+    code, said = studies(*LOOKS, "--only", "models.noise=1")
     assert code == 0
     assert "stopped   --only leaves out the arms that undecided claims need" in said
     code, said = studies(*LOOKS, "--only", "part=models")
@@ -152,7 +165,7 @@ def test_a_trial_that_failed_at_a_look_is_not_tried_at_the_next(tmp_path: Path, 
     file.write_text(text)
     code, said = studies(*LOOKS)
     assert (code, failed.state().attempt) == (1, 1)
-    assert "look      2 of 3, n = 5: 4 trials" in said
+    assert "look      2 of 3, n = 5: 6 trials" in said
     assert studies(*RUN)[0] == 0
     assert failed.state().attempt == 2
 

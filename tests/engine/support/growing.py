@@ -40,12 +40,19 @@ claims:
   - {name: hopeless, text: more seeds are futile, paper: none, kind: sampled,
      conditions: [{metric: distance, of: {part: models, noise: 1}, at_least: 4.05}]}
 """
+OTHER = """\
+study: other
+claims:
+  - {name: elsewhere, text: of another study about this one, paper: none, kind: sampled,
+     conditions: [{metric: distance, of: {study: growing, part: models, noise: 0.5}, at_least: 3.9}]}
+"""
 
 
 def write(folder: Path, seconds: float = 0.0, retries: int = 0, side: str = "") -> Path:
     """Write the study and, where a command that runs in this folder finds it, its table file; return the study's."""
     (folder / "paper_tables").mkdir(parents=True, exist_ok=True)
     (folder / "paper_tables" / "growing.yaml").write_text(TABLES)
+    (folder / "paper_tables" / "other.yaml").write_text(OTHER)
     file = folder / "growing.yaml"
     file.write_text(STUDY.format(task=toy.TASK, seconds=seconds, retries=retries, side=side or "''"))
     return file

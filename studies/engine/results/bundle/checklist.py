@@ -27,6 +27,7 @@ CONTENTS = {
     "tables/": "tables as LaTeX, Markdown, HTML and CSV",
     "figures/": "figures",
     "report.html": "tables and figures on one page",
+    "reproducibility.md": "scope, methods, results, what was easy and difficult, compute",
 }
 
 
