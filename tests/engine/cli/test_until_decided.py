@@ -170,6 +170,16 @@ def test_a_trial_that_failed_at_a_look_is_not_tried_at_the_next(tmp_path: Path, 
     assert failed.state().attempt == 2
 
 
+def test_an_arm_of_which_every_trial_fails_is_lost_not_forgotten(tmp_path: Path, studies: Studies) -> None:
+    file = tmp_path / "growing.yaml"
+    file.write_text(file.read_text().replace("train.noise: 4}", "train.noise: 4, fault: {kind: raise}}"))
+    code, said = studies(*LOOKS)
+    assert code == 1
+    assert "lost          late: —, n = 0; 3 of 3 trials of tuned baseline failed or diverged" in said
+    assert "verdicts  3 decided, 1 futile (hopeless), 1 lost (late)" in said, said
+    assert seeds(tmp_path / "results")["tuned baseline"] == 3
+
+
 REFUSED = {
     "a study without looks": ("other.yaml",),
     "a scale without looks": ("scaled.yaml", "--scale", "small"),
