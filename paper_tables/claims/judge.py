@@ -128,8 +128,10 @@ def _would_decide(tested: ConditionResult) -> Iterator[str]:
         return
     costs = [list(side.frame.values(side.arm, "seconds").values()) for side in tested.sides]
     hours = (tested.needed - tested.n) * sum(sum(cost) / len(cost) for cost in costs if cost) / 3600
-    time = f" ({hours:.2g} hours more)" if hours > 0 else ""
-    yield f"about {tested.needed} seeds would decide at this estimate and spread{time}"
+    time = f"{hours:.2g} hours" if hours >= 1 else f"{60 * hours:.2g} minutes"
+    yield f"about {tested.needed} seeds would decide at this estimate and spread" + (
+        f" ({time} more)" if hours > 1 / 60 else ""
+    )
 
 
 def _if_comparable(tested: ConditionResult) -> ConditionResult:
