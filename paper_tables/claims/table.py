@@ -33,12 +33,13 @@ TESTS = (
     Head("Look", kind="text"),
 )
 DECIDED = ("reproduced", "partly reproduced", "contradicted")
+TESTS_PER_PAGE = 9
 LONGEST_TITLE = 90
 """Letters of a sentence above its tests, in one line."""
 
 
 def build(spec: Spec, names: Names, library: StudyFrames) -> tuple[list[Grid], list[ClaimResult]]:
-    """Return both tables, the second only if anything has a test, and the results."""
+    """Return the table of sentences, those of the tests behind them, and the results."""
     judged = sorted((judge_claim(claim, library) for claim in spec.claims), key=lambda one: one.claim.other_paper)
     label, study = "tab:claims-" + spec.study.replace("_", "-"), escape_markup(names.frame.study)
     counts = Counter(one.verdict for one in judged)
@@ -48,15 +49,26 @@ def build(spec: Spec, names: Names, library: StudyFrames) -> tuple[list[Grid], l
         SENTENCES, _sentences(judged), width="two",
     )  # fmt: skip
     sentences.notes += _about_claims(judged, names)
-    tests = Grid(
-        "claim_tests", f"{label}-tests", f"The tests behind the verdicts of study {study}.",
-        TESTS, [row for one in judged for row in _tests(one, names)], width="two",
-    )  # fmt: skip
-    tests.notes += _about_tests(judged)
-    grids = [sentences, tests] if tests.rows else [sentences]
+    grids = [sentences]
+    for i, part in enumerate(_pages([one for one in judged if one.tested])):
+        name, more = (f"claim_tests_{i + 1}", ", continued") if i else ("claim_tests", "")
+        rows = [row for one in part for row in _tests(one, names)]
+        caption = f"The tests behind the verdicts of study {study}{more}."
+        grids.append(Grid(name, f"{label}-tests{f'-{i + 1}' if i else ''}", caption, TESTS, rows, width="two"))
+        grids[-1].notes += [] if i else _about_tests(judged)
     for grid in grids:
         grid.provenance = provenance_line(library.own, library.others())
     return grids, judged
+
+
+def _pages(judged: list[ClaimResult]) -> list[list[ClaimResult]]:
+    """Return the claims in groups whose tests fit a printed page."""
+    pages: list[list[ClaimResult]] = []
+    for one in judged:
+        if not pages or sum(len(other.tested) for other in pages[-1]) + len(one.tested) > TESTS_PER_PAGE:
+            pages.append([])
+        pages[-1].append(one)
+    return pages
 
 
 def quoted(claim: Claim) -> str:

@@ -49,7 +49,7 @@ def render(folder: Path, spec_file: Path | None) -> Rendered:
         "digest": library.own.digest, "counts": report.counts(library.own), "left_out": left_out,
         "tables": [{"name": g.name, "caption": plain(g.caption)} for g in grids],
         "figures": [{"name": p.name, "caption": tex(p.caption), "wide": p.wide} for p in pictures],
-        "claims": claims,
+        "claims": claims, "claim_tables": [grid.name for grid in verdicts],
     }  # fmt: skip
     return Rendered(files, about, tuple(sorted(library.read)))
 

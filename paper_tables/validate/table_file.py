@@ -55,7 +55,7 @@ class _Check(NameCheck):
                 if name in seen:
                     yield self.document.fault((kind, i, "name"), f'"{name}" is defined twice')
                 seen.add(name)
-                if kind == "tables" and name in CLAIM_TABLES and self.spec.claims:
+                if kind == "tables" and name.startswith(CLAIM_TABLES) and self.spec.claims:
                     yield self.document.fault((kind, i, "name"), f'"{name}" is a table of the claims')
         for i, table in enumerate(self.spec.tables):
             yield from self._table(table, ("tables", i))

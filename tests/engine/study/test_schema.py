@@ -10,6 +10,7 @@ from study_text import STUDY, write
 from studies.engine.core.errors import StudyError
 from studies.engine.core.trial import Resources
 from studies.engine.study import parser, study_files
+from studies.engine.study.design import expand
 from studies.engine.study.model import Study
 from studies.engine.study.parts import Metric, Setting
 
@@ -51,6 +52,29 @@ def test_a_scale_replaces_levels_seeds_and_resources_of_its_own_only(tmp_path: P
     assert groups == [[("model.groups", [[8, 2]])], [("model.groups", [[16, 4]])]]
     assert large.parts[0].axes["slices"].baseline == "paper"
     assert dict(large.parts[0].axes["slices"].only) == {"recursion": ("2", "3")}
+
+
+def test_a_scale_may_have_a_design_of_its_own_or_skip_a_part(tmp_path: Path) -> None:
+    own = "        design: [{arms: [{recursion: 3, slices: none}]}]\n      rate: {skip: true}\n"
+    study = load(tmp_path, STUDY.replace("default_scale", own + "default_scale"))
+    tiny, large = (
+        {part.name: [p.label for p in expand(part)] for part in study.at(s).parts} for s in ("tiny", "large")
+    )
+    assert large == {"net": ["baseline", "recursion=3 slices=none"], "rate": []}
+    assert tiny == {"net": ["baseline", "recursion=1", "recursion=3", "slices=none"], "rate": ["baseline", "lr=fast"]}
+    assert [part.name for part in study.at("large").parts] == ["net", "rate"]  # tables that name it stay valid
+
+
+def test_mistakes_in_a_scales_design_are_found_where_they_stand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = "        design: [{arms: [{recursion: 9}, {recursion: 1, slices: none}]}]\n"
+    found = errors(tmp_path, STUDY.replace("default_scale", own + "default_scale"), monkeypatch)
+    place = "scales.large.parts.net.design[0].arms"
+    assert f"small.yaml:17:38  {place}[0].recursion: 9 is not among the levels of recursion, 1, 2, 3" in found
+    own = own.replace("{recursion: 9}, ", "")
+    found = errors(tmp_path, STUDY.replace("default_scale", own + "default_scale"), monkeypatch)
+    assert f"{place}[0].slices: slices is inert there: it acts only at recursion=2|3" in found
 
 
 def test_metrics_and_the_default_design(tmp_path: Path) -> None:

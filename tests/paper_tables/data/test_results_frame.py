@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import synthetic_frame
 
 from paper_tables.core.errors import TableError
 from paper_tables.data import load
 from paper_tables.schema.tables import ArmRows
-from paper_tables.tables.select_arms import listed_arms, varied_axis
+from paper_tables.tables.select_arms import filter_arms, listed_arms, varied_axis
 
 
 def test_both_forms_hold_the_same(tmp_path: Path) -> None:
@@ -43,6 +44,24 @@ def test_one_factor_at_a_time(tmp_path: Path) -> None:
     )  # fmt: skip
     slices = [a.coords["slices"] for a in arms if varied_axis(found, a) == "slices"]
     assert slices == ["none", "half", "double"]  # the study's order, not the alphabet's
+
+
+def test_controls_are_shown_where_a_filter_names_them(tmp_path: Path) -> None:
+    trials, _ = synthetic_frame.frames()
+    plain, about = trials[trials["part"] == "sret"].assign(**{"axis.control": "none"}), synthetic_frame.about()
+    lost = plain[plain["arm"] == "recursion=3"]
+    lost = lost.assign(
+        **{"axis.control": "untrained", "arm": "recursion=3 control=untrained", "trial": "x" + lost["trial"]}
+    )
+    about["parts"] = about["parts"][:1]
+    about["parts"][0]["axes"].append(
+        {"name": "control", "label": "Control", "levels": ["none", "untrained"], "baseline": "none"}
+    )
+    found = load.load_frame(synthetic_frame.write(tmp_path, pd.concat([plain, lost]), None, about))
+    everything = {arm.label for arm in found.arms}
+    assert everything - {arm.label for arm in filter_arms(found, {})} == {"recursion=3 control=untrained"}
+    assert [arm.label for arm in filter_arms(found, {"control": ("untrained",)})] == ["recursion=3 control=untrained"]
+    assert {arm.label for arm in filter_arms(found, {"control": ("none", "untrained")})} == everything
 
 
 def test_only_finished_trials_with_finite_values_count(tmp_path: Path) -> None:
