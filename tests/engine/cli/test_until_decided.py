@@ -64,7 +64,8 @@ def without_times(text: str) -> str:
     """What differs between runs is left out, and stands as TIME where it is a time."""
     other = "done +[0-9a-f]{12} |mlflow|results "
     kept = "".join(line for line in text.splitlines(keepends=True) if not re.match(other, line))
-    return re.sub(r"\d[\d.e-]* (s|min|minutes|hours)\b", "TIME", kept)
+    kept = re.sub(r" \(\S+ (minutes|hours) more\)", "", kept)
+    return re.sub(r"\d[\d.e-]* (s|min)\b", "TIME", kept)
 
 
 # ---- which seeds
