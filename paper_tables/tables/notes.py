@@ -11,7 +11,7 @@ from paper_tables.data.frame import Arm, Frame
 from paper_tables.data.other_studies import SelectedArm
 from paper_tables.schema.tables import ArmTable, ComparisonTable, CrossedColumns
 from paper_tables.tables.grid import ALPHA, Cell, Grid
-from paper_tables.tables.labels import Names
+from paper_tables.tables.labels import METRICS, Names
 
 LARGE_EFFECT = 1.5
 """Standard deviations: a table in which only larger differences could be significant gets a note on power."""
@@ -125,7 +125,7 @@ def _measured(table: ComparisonTable, used: list[SelectedArm]) -> list[str]:
     }
     behind = join_and([words[kind] for kind in spreads])
     tail = [f"After ±: {behind}; not given below three seeds."] if behind else []
-    return [f"Measured: {'; '.join(runs)}. n counts finished trials.", *tail]
+    return [f"Measured: {'; '.join(runs)}. n counts completed runs.", *tail]
 
 
 def _interval(table: ArmTable, cells: list[Cell]) -> list[str]:
@@ -193,8 +193,9 @@ def _power(tested: list[Cell], family: int) -> list[str]:
     spread = median(cell.sd or 0.0 for cell in tested)
     if factor <= LARGE_EFFECT:
         return []
+    least = f"{factor * spread:.{tested[0].digits}f}{unit}"
     return [
-        f"Power: with {n} seeds only a difference of about {factor * spread:.{tested[0].digits}f}{unit} "
+        f"Power: with {n} seeds only a difference of about {least} or more "
         f"({factor:.1f} standard deviations of the paired differences) could be significant here: "
         "the absence of a star is not evidence of no effect."
     ]
