@@ -16,3 +16,10 @@ def table_file(study: str) -> Path | None:
     name = study.partition("@")[0]
     path = PACKAGE / f"{name}.yaml"
     return path if re.fullmatch(r"[\w.-]+", name) and path.is_file() and path.name != CLAIMS else None
+
+
+def contents(path: Path) -> bytes:
+    """Return the bytes of a plain file; OSError without it, and for a pipe or a device, which may never end."""
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path} is no plain file")
+    return path.read_bytes()

@@ -25,3 +25,10 @@ def test_the_others_may_be_zero(name: str) -> None:
         done = subprocess.run(worker, env={**os.environ, f"DYNVIT_{name}": value}, capture_output=True, text=True)
         assert done.returncode == code, done.stderr
         assert ("DYNVIT_" in done.stderr) == bool(code)
+
+
+def test_output_that_cannot_be_written_is_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-m", "studies", "list"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "No space left on device: what is to be shown or kept cannot be written\n"
