@@ -20,3 +20,10 @@ def table_file(study: str) -> Path | None:
     files = (folder / f"{name}.yaml" for folder in (Path("paper_tables").resolve(), PACKAGE))
     found = next((path for path in files if path.is_file() and path.name != CLAIMS), None)
     return found if re.fullmatch(r"[\w.-]+", name) else None
+
+
+def contents(path: Path) -> bytes:
+    """Return the bytes of a plain file; OSError without it, and for a pipe or a device, which may never end."""
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path} is no plain file")
+    return path.read_bytes()

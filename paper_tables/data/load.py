@@ -39,7 +39,7 @@ def load_frame(folder: Path) -> Frame:
     except (OSError, ValueError, RecursionError) as error:
         raise file_error(path, f"cannot be read as a frame: {str(error).splitlines()[0]}") from error
     images = Predictions(folder / FILE) if (folder / FILE).is_file() else None
-    maps = {f.stem: f for f in sorted(folder.glob("maps/*.npz"))}
+    maps = {f.stem: f for f in sorted(folder.glob("maps/*.npz")) if f.is_file()}
     return replace(tidy_frame(rows, curves, about, path), maps=maps, images=images)
 
 

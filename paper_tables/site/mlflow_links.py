@@ -6,16 +6,18 @@ import json
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+from paper_tables.core.paths import contents
+
 MIRROR = ".mirror.json"
 
 
 def links(folder: Path) -> dict[str, str]:
     """Return trial -> URL of its run; empty for a file store, which no browser can open."""
     try:
-        mirror = json.loads((folder / MIRROR).read_bytes())
+        mirror = json.loads(contents(folder / MIRROR))
         server, trials = _address(str(mirror["uri"])), mirror["trials"].items()
         return {name: f"{server}/#/runs/{run['run']}" for name, run in trials if server and run["run"]}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from paper_tables.core.files import write_atomic
-from paper_tables.core.paths import CLAIMS, PACKAGE, table_file
+from paper_tables.core.paths import CLAIMS, PACKAGE, contents, table_file
 from paper_tables.site import mlflow_links
 
 FILE = "tables/.rendered.json"
@@ -79,8 +79,8 @@ class RenderCache:
 def read_record(folder: Path) -> dict[str, Any]:
     """Return the record of a folder's last rendering, or {}."""
     try:
-        last = json.loads((folder / FILE).read_bytes())
-    except (OSError, ValueError):
+        last = json.loads(contents(folder / FILE))
+    except (OSError, ValueError, RecursionError):
         return {}
     return last if isinstance(last, dict) else {}
 
@@ -96,14 +96,14 @@ def _other_frames(folder: Path, studies: Iterable[str]) -> dict[str, str]:
 def _study_name(folder: Path) -> str:
     """Return the study's name from the plan, else the folder's name."""
     try:
-        return str(json.loads((folder / "plan.json").read_bytes())["study"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return str(json.loads(contents(folder / "plan.json"))["study"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return folder.resolve().name
 
 
 def _hash(path: Path) -> str:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return hashlib.sha256(contents(path)).hexdigest()
     except OSError:
         return ""
 

@@ -100,7 +100,7 @@ class Task:
             return counted
         try:
             found: Mapping[str, float] = load_file(self.path).weigh(options, size, channels, classes)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             return f"{type(error).__name__}: {error}"
         return found
 
@@ -191,7 +191,7 @@ def _task_module(path: Path) -> ModuleType:
         raise TaskError(f"{path}: METRICS has names by place (result, best, last, events): {wrong[0].text}")
     try:
         defaults(config)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise TaskError(f"{path} has no valid default Config: {type(error).__name__}: {error}") from error
     return module
 

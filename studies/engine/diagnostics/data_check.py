@@ -40,7 +40,7 @@ def _inspected(task: Task, config: Config) -> Iterator[Finding]:
     try:
         for level, text, remedy in task.inspect(config):
             yield Finding("data", level, text, remedy)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         text = getattr(error, "text", "") or f"{type(error).__name__}: {error}"
         yield Finding("data", "attention", f"the check of {task.name} fails: {text}")
 

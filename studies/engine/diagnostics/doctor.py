@@ -52,6 +52,9 @@ def diagnose(store: Store) -> Iterator[Finding]:
         yield Finding("results", "note", f"{store.root} does not exist yet", "the first run creates it")
         return
     yield writable(store)
+    for place in (store.trials, store.root / "code", store.root / "mlartifacts"):
+        if os.path.lexists(place) and not place.is_dir():
+            yield Finding("results", "attention", f"{place} is not a folder", f"mv {place} {place}.aside")
     plans, damaged = read_plans(store)
     checked = [check_trial(folder) for folder in sorted(store.trials.glob("[!.]*"))]
     yield space(store, plans, checked)

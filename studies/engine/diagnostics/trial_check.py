@@ -78,8 +78,11 @@ def _objects(folder: TrialFolder, attempts: int) -> list[Problem]:
     problems: list[Problem] = []
     for file, (read, remedy) in checks.items():
         try:
-            if read(file) is None and file == folder.spec_file:
+            found = read(file)
+            if found is None and file == folder.spec_file:
                 problems.append((file, "is missing", remedy))
+            elif isinstance(found, dict) and file == folder.spec_file and found.get("id", folder.id) != folder.id:
+                problems.append((file, f"is of the trial {found['id']}: the folder was renamed or copied", remedy))
         except DamagedFile as error:
             problems.append((file, str(error), remedy))
     return problems

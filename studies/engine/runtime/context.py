@@ -11,6 +11,7 @@ from typing import Any
 
 from studies.engine.core.files import lines
 from studies.engine.core.secrets import hide_secrets
+from studies.engine.core.settings import number
 from studies.engine.core.stop import StopRequest
 from studies.engine.runtime.distributed.leader import RankServer
 from studies.engine.storage.checkpoint import Checkpoint
@@ -18,7 +19,7 @@ from studies.engine.storage.events import Event, current_events, format_event, p
 from studies.engine.storage.fence import Fence
 from studies.engine.storage.records import is_whole
 
-CHECKPOINT_SECONDS = 60 * float(os.environ.get("DYNVIT_CHECKPOINT_MINUTES", "1"))
+CHECKPOINT_SECONDS = 60 * number("DYNVIT_CHECKPOINT_MINUTES", 1)
 MAX_SHOWN_METRICS = 6  # metrics kept in the state for the progress display
 
 

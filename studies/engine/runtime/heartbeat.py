@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from studies.engine.core.files import lines
 from studies.engine.core.processes import is_alive
+from studies.engine.core.settings import number
 from studies.engine.core.stop import StopRequest
 from studies.engine.core.trial import State
 from studies.engine.runtime.context import TrialContext
@@ -22,7 +23,7 @@ from studies.engine.storage.lease import HEARTBEAT_SECONDS
 POLL_SECONDS = min(1.0, HEARTBEAT_SECONDS / 2)
 ORPHAN_GRACE_SECONDS = 5.0
 """Seconds that a worker has to save after its parent has died."""
-TIMEOUT_GRACE_SECONDS = float(os.environ.get("DYNVIT_OVERTIME_SECONDS", "20"))
+TIMEOUT_GRACE_SECONDS = number("DYNVIT_OVERTIME_SECONDS", 20)
 """Seconds that an attempt has to save after its time limit."""
 
 

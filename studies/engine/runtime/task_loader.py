@@ -70,7 +70,7 @@ def _load(path: Path, version: str) -> ModuleType:
     module = sys.modules[name] = module_from_spec(spec)  # dataclasses look their module up by name
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise TaskError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
     return module

@@ -20,9 +20,10 @@ from typing import Any
 
 from studies.engine.core.files import open_regular, remove
 from studies.engine.core.processes import is_alive, is_stopped, machine_id, start_time
+from studies.engine.core.settings import number
 from studies.engine.storage import records
 
-HEARTBEAT_SECONDS = float(os.environ.get("DYNVIT_HEARTBEAT", "10"))
+HEARTBEAT_SECONDS = number("DYNVIT_HEARTBEAT", 10, least=0.01)
 STALE_AFTER = 5  # heartbeats
 MAX_BYTES = 2**16
 

@@ -83,7 +83,14 @@ _STATE: dict[str, Fits] = {
     "ended": is_moment,
     "latest": are_numbers,
 }
-_SPEC = {"task": is_text, "config": is_mapping, "seed": is_whole, "defaults": is_mapping, "study": is_text}
+_SPEC = {
+    "id": is_text,
+    "task": is_text,
+    "config": is_mapping,
+    "seed": is_whole,
+    "defaults": is_mapping,
+    "study": is_text,
+}
 _COST = dict.fromkeys(("seconds", "gpu_seconds", "peak_memory_mb", "params", "gflops"), optional(is_number))
 _METRICS = dict.fromkeys(("best", "last"), is_mapping)
 _RESULT: dict[str, Fits] = {

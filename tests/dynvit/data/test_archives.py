@@ -21,18 +21,6 @@ FILE = {"tar": "train.tar", "wds": "tiny-train-0001.tar", "tar-of-tars": "train.
 FORMS = pytest.mark.parametrize("form", ["tar", "wds", "tar-of-tars"])
 
 
-@pytest.fixture(autouse=True)
-def quiet(tmp_path, monkeypatch):
-    monkeypatch.setenv("DYNVIT_WORKERS", "0")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def root(tmp_path):
-    (tmp_path / "set").mkdir()
-    return tmp_path / "set"
-
-
 def data(root, form, **options):
     options = {"image_size": 8, "in_memory": "never", **options}
     return Data(name=form.partition("-")[0], root=str(root), **options)

@@ -22,10 +22,7 @@ FORMS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def quiet(tmp_path, monkeypatch):
-    monkeypatch.setenv("DYNVIT_WORKERS", "0")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("quiet")
 
 
 def opened(name, root, batch=6, **options):

@@ -96,11 +96,8 @@ DAMAGED = {
 
 
 @pytest.fixture
-def root(tmp_path, monkeypatch):
-    monkeypatch.setenv("DYNVIT_WORKERS", "0")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    (tmp_path / "set").mkdir()
-    return tar_of_folders(tmp_path / "set")
+def root(root):
+    return tar_of_folders(root)
 
 
 def insert(file, content, before=-1):

@@ -16,18 +16,6 @@ from dynvit.data.inspect import inspect_data
 from dynvit.data.listing.names import holds_words, shown
 
 
-@pytest.fixture(autouse=True)
-def quiet(tmp_path, monkeypatch):
-    monkeypatch.setenv("DYNVIT_WORKERS", "0")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def root(tmp_path):
-    (tmp_path / "set").mkdir()
-    return tmp_path / "set"
-
-
 def data(root, name="folder", **options):
     return Data(name=name, root=str(root), image_size=8, **options)
 

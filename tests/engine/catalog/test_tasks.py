@@ -68,6 +68,8 @@ def test_build_names_every_key_that_does_not_fit(tmp_path: Path) -> None:
     [
         ("x = (", "cannot be loaded: SyntaxError"),
         ("import nothing_of_that_name", "cannot be loaded: ModuleNotFoundError"),
+        ("import sys; sys.exit(3)", "cannot be loaded: SystemExit: 3"),
+        ("exit()", "cannot be loaded: SystemExit"),
         ("Config = 3", "defines no dataclass Config"),
         (TASK.replace("def run", "def ran"), "must define run"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -175,6 +176,25 @@ def test_a_damaged_file_is_named_with_what_to_do(store: Store, plan: dict[str, A
     assert found["file"].remedy.startswith("rm ")
     subprocess.run(found["file"].remedy.split(",")[0], shell=True, check=True)
     assert "file" not in wrong(store)
+
+
+@pytest.mark.parametrize("name", ["trials", "code", "mlartifacts"])
+def test_a_file_in_the_place_of_a_folder(store: Store, name: str) -> None:
+    store.root.mkdir(parents=True)
+    (store.root / name).symlink_to("nowhere")
+    found = wrong(store)["results"]
+    assert found.text == f"{store.root / name} is not a folder"
+    subprocess.run(found.remedy, shell=True, check=True)
+    assert "results" not in wrong(store)
+
+
+def test_a_trial_in_the_folder_of_another(store: Store, plan: dict[str, Any]) -> None:
+    first, second = (store.trial(trial["folder"]) for trial in plan["trials"][:2])
+    shutil.rmtree(second.path)
+    shutil.copytree(first.path, second.path)
+    assert wrong(store)["file"].text == (
+        f"{second.spec_file} is of the trial {first.id}: the folder was renamed or copied"
+    )
 
 
 def test_kept_weights_that_have_changed(store: Store, plan: dict[str, Any]) -> None:

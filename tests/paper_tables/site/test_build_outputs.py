@@ -15,6 +15,7 @@ import synthetic_frame
 
 from paper_tables import build
 from paper_tables.__main__ import main
+from paper_tables.site.render_cache import RenderCache
 
 ROOT = Path(__file__).parents[3]
 
@@ -178,3 +179,19 @@ def test_hundreds_of_arms_stay_readable(tmp_path: Path) -> None:
     assert sum(line.startswith(("size ", "baseline")) for line in table.splitlines()) == 90
     assert "size 39: 39." in built.report.read_text()
     assert "size 40: 40." not in built.report.read_text()
+
+
+@pytest.mark.parametrize(
+    "name", ["trials.csv", "predictions.npz", "plan.json", ".mirror.json", "tables/.rendered.json", "maps/0.npz"]
+)
+def test_nothing_waits_for_a_pipe(tmp_path: Path, name: str) -> None:
+    """A pipe in the place of a file, or JSON that is nested without end, is as no file."""
+    folder = synthetic_frame.study(tmp_path / "redundancy_ablation")
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    assert len(RenderCache.of(folder, None).inputs["trials.parquet"]) == 64
+    if name.endswith(".json"):
+        (folder / name).unlink()
+        (folder / name).write_text('{"a":' * 100_000)
+        assert len(RenderCache.of(folder, None).inputs["runs"]) == 64

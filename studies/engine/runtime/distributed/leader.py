@@ -21,9 +21,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
+from studies.engine.core.settings import number
 from studies.engine.runtime.distributed.env import LOOPBACK, RankInfo
 
-RENDEZVOUS_SECONDS = float(os.environ.get("DYNVIT_RENDEZVOUS_SECONDS", "300"))
+RENDEZVOUS_SECONDS = number("DYNVIT_RENDEZVOUS_SECONDS", 300)
 """Seconds for all processes to connect: on a cluster they start on several nodes."""
 ABORT_GRACE_SECONDS = 10.0
 """Seconds from the loss of a process until rank 0 is aborted."""
