@@ -11,7 +11,7 @@ from paper_tables.data.frame import Arm, Frame
 from paper_tables.data.other_studies import SelectedArm
 from paper_tables.schema.tables import ArmTable, ComparisonTable, CrossedColumns
 from paper_tables.tables.grid import ALPHA, Cell, Grid
-from paper_tables.tables.labels import METRICS, Names
+from paper_tables.tables.labels import Names
 
 LARGE_EFFECT = 1.5
 """Standard deviations: a table in which only larger differences could be significant gets a note on power."""
