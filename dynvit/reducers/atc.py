@@ -6,7 +6,6 @@ graph of the model holds one node and not thousands.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -17,6 +16,9 @@ from dynvit.reduction.grouping import Grouping, Places, by_assignment
 from dynvit.reduction.keeping import Keeping
 from dynvit.reduction.signals import Signals, similarity
 from dynvit.reduction.stream import Stream
+
+FAR = 1e30
+"""Instead of a distance where there is none; finite, so that means of it are numbers."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,11 @@ def agglomerate(distance_BMM: Tensor, clusters: int, linkage: str) -> Tensor:
     B, M = distance_BMM.shape[:2]
     # A product's two triangles may differ in the last digit.
     square_BMM = torch.maximum(distance_BMM, distance_BMM.transpose(1, 2))
-    square_BMM.diagonal(dim1=1, dim2=2).fill_(math.inf)
-    rows = square_BMM.view(B * M, M)
+    diagonal_BM = square_BMM.diagonal(dim1=1, dim2=2).fill_(FAR)
+    rows, far_BM1 = square_BMM.view(B * M, M), square_BMM.new_full((B, M, 1), FAR)
     offset_B = torch.arange(B, device=rows.device) * M
     parent = torch.arange(M, device=rows.device).repeat(B)
-    count = rows.new_ones(B * M)
+    count = rows.new_ones(B * M, 1)
     nearest_BM = rows.new_empty(B, M)
     for _ in range(M - clusters):
         torch.amin(square_BMM, 2, out=nearest_BM)
@@ -76,11 +78,11 @@ def agglomerate(distance_BMM: Tensor, clusters: int, linkage: str) -> Tensor:
         goes_B = near_BM.argmin(1)
         goes = goes_B + offset_B
         new_BM = _linked(near_BM, rows.index_select(0, goes), count, stays, goes, linkage)
-        new_BM.scatter_(1, stays_B.unsqueeze(1), math.inf)
         rows.index_copy_(0, stays, new_BM)
         square_BMM.scatter_(2, stays_B.view(B, 1, 1).expand(B, M, 1), new_BM.unsqueeze(2))
-        square_BMM.scatter_(2, goes_B.view(B, 1, 1).expand(B, M, 1), math.inf)
-        rows.index_fill_(0, goes, math.inf)
+        square_BMM.scatter_(2, goes_B.view(B, 1, 1).expand(B, M, 1), far_BM1)
+        rows.index_fill_(0, goes, FAR)
+        diagonal_BM.fill_(FAR)
         parent.index_copy_(0, goes, stays_B)
     first_BM = parent.view(B, M)
     for _ in range(M.bit_length()):
@@ -94,12 +96,11 @@ def _(distance_BMM: Tensor, clusters: int, linkage: str) -> Tensor:
 
 
 def _linked(a_BM: Tensor, b_BM: Tensor, count: Tensor, a: Tensor, b: Tensor, linkage: str) -> Tensor:
-    """Distances of the union of two clusters to all others; infinite to what is in another or was one of the two."""
+    """Distances of the union of two clusters to all others; FAR, or a good part of it, to what is in another."""
     if linkage == "complete":
         return torch.maximum(a_BM, b_BM)
     if linkage == "single":
         return torch.minimum(a_BM, b_BM)
-    count_a, count_b = count.index_select(0, a), count.index_select(0, b)
-    both = count_a + count_b
-    count.index_copy_(0, a, both)
-    return a_BM.mul_(count_a.div_(both).unsqueeze(1)).addcmul_(b_BM, count_b.div_(both).unsqueeze(1))
+    count_b = count.index_select(0, b)
+    count.index_add_(0, a, count_b)
+    return torch.lerp(a_BM, b_BM, count_b.div_(count.index_select(0, a)))

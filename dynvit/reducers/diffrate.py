@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from dynvit.layers.full_precision import at_least_float32
 from dynvit.layers.token_gather import top_tokens
 from dynvit.reduction.counts import Plan, check_keep
+from dynvit.reduction.distances import lengths, most_alike
 from dynvit.reduction.grouping import Grouping, Places, group_mean, select, sizes
 from dynvit.reduction.reducer import Reducer
-from dynvit.reduction.signals import Signals, similarity
+from dynvit.reduction.signals import Signals
 from dynvit.reduction.stream import Stream
 
 
@@ -110,9 +109,8 @@ class DiffRate(Reducer):
         kept_BK = torch.cat([places.front(order_BS.shape[0]), stays_BK], 1)
         if left == kept:
             return Grouping(kept_BK, score_BN=score_BN)
-        unit_BND = F.normalize(at_least_float32(stream.x_BND.detach()), dim=-1)
-        row_B1 = places.row_B1
-        cosine_BR, into_BR = similarity(unit_BND[row_B1, gone_BR], unit_BND[row_B1, stays_BK]).max(-1)
+        x_BND = stream.x_BND.detach()
+        cosine_BR, into_BR = most_alike(x_BND, lengths(x_BND).clamp(min=1e-12), gone_BR, stays_BK)
         # Officially a negative cosine lowers the size, even below 0, of which the next block takes the logarithm.
         return Grouping(kept_BK, gone_BR, into_BR + P, cosine_BR.clamp(min=0), score_BN=score_BN)
 

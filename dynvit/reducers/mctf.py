@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -139,7 +140,10 @@ def merged_attention(
     """
     B, H, N, _ = map_BHNN.shape
     K, D = value_BKD.shape[1:]
-    value_BND = value_BKD[places.row_B1, grouping.token_of(N)]
+    # Taken head by head, which is how the product wants them: one copy for both.
+    head_H1 = torch.arange(H, device=value_BKD.device)[:, None]
+    row_BHN = (grouping.token_of(N) + places.row_B1 * K).unsqueeze(1) * H + head_H1
+    value_GNC = value_BKD.reshape(B * K * H, D // H).index_select(0, row_BHN.flatten()).view(B * H, N, D // H)
     with exclude_from_macs(counted=B * K * K * D):
-        mixed_BHNC = map_BHNN.to(value_BND.dtype) @ value_BND.unflatten(-1, (H, D // H)).transpose(1, 2)
+        mixed_BHNC = map_BHNN.to(value_BKD.dtype).flatten(0, 1).bmm(value_GNC).unflatten(0, (B, H))
     return group_mean(mixed_BHNC.transpose(1, 2).flatten(2), weight_BN, grouping, places)[0]

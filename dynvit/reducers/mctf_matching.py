@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dynvit.layers.token_gather import inverse, top_tokens
+from dynvit.layers.token_gather import gather_tokens, inverse, top_tokens
 from dynvit.reduction.grouping import Grouping, Places
 
 
@@ -17,14 +17,14 @@ def match_both_ways(attraction_BST: Tensor, back: int, r: int, places: Places) -
     none is taken).
     """
     B, S, T = attraction_BST.shape
-    P, row_B1, (even, odd) = places.prefix, places.row_B1, places.parity()
+    P, (even, odd) = places.prefix, places.parity()
     best_BS, partner_BS = attraction_BST.max(2)
     order_BS = top_tokens(best_BS, S)
     gone_BE, left_BU = order_BS[:, : r - back], order_BS[:, r - back :].sort(1)[0]
     U = left_BU.shape[1]
     order_BT = into_BT = torch.arange(T, device=best_BS.device).expand(B, -1)
     if back:  # without, all even tokens may be gone
-        best_BT, into_BT = attraction_BST[row_B1, left_BU].max(1)
+        best_BT, into_BT = gather_tokens(attraction_BST, left_BU).max(1)
         order_BT = top_tokens(best_BT, T)
     # Of an odd token that goes: the place of its partner among the even; of one that stays: behind all even.
     rank_BT = inverse(order_BT)

@@ -11,11 +11,9 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from torch import Tensor
-
-from dynvit.layers.full_precision import at_least_float32
 from dynvit.reducers.tome import match, mergeable
 from dynvit.reduction.counts import Plan
+from dynvit.reduction.distances import lengths
 from dynvit.reduction.grouping import Grouping, Places, group_mean, select
 from dynvit.reduction.reducer import Reducer
 from dynvit.reduction.signals import Signals
@@ -62,7 +60,3 @@ class ToFu(Reducer):
         # A token without length has nothing to stretch.
         stretch_BK = longest_BK / length_BK.clamp(min=1e-12)
         return stream._replace(x_BND=y_BKD * stretch_BK.to(y_BKD.dtype).unsqueeze(-1))
-
-
-def lengths(x_BND: Tensor) -> Tensor:
-    return at_least_float32(x_BND).norm(dim=-1)

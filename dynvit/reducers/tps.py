@@ -24,11 +24,15 @@ from dynvit.layers.score_predictor import ScorePredictor, hard_keep
 from dynvit.layers.token_gather import top_tokens
 from dynvit.output import Output
 from dynvit.reduction.counts import per_location
+from dynvit.reduction.distances import lengths, most_alike
 from dynvit.reduction.grouping import Grouping, Places, group_mean
 from dynvit.reduction.keeping import Keeping
 from dynvit.reduction.reducer import Place
-from dynvit.reduction.signals import Signals, similarity
+from dynvit.reduction.signals import Signals
 from dynvit.reduction.stream import Stream
+
+EPS = 1e-6
+"""Added to the length of a token, in cosines."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ class TPS(Keeping):
         if self.score == "class":
             return {}
         places = self.places(len(model.blocks))
-        return {"score_predictor": nn.ModuleList(ScorePredictor(model.embed_dim, eps=1e-5) for _ in places)}
+        return {"score_predictor": nn.ModuleList(HalvedPredictor(model.embed_dim, eps=1e-5) for _ in places)}
 
     def log_keep(self, model: Any, block: int, x_BMD: Tensor, live_BM1: Tensor | None = None) -> Tensor:
         """Log-probabilities of keep and drop ``[B, M, 2]``; not counted as MACs, as whatever chooses tokens."""
@@ -83,8 +87,7 @@ class TPS(Keeping):
             score_BM = score_BN[:, P:]
         order_BM = top_tokens(score_BM, score_BM.shape[1]) + P
         stays_BK, gone_BR = order_BM[:, :kept], order_BM[:, kept:]
-        unit_BND = _unit(x_BND)
-        cosine_BR, into_BR = similarity(unit_BND[places.row_B1, gone_BR], unit_BND[places.row_B1, stays_BK]).max(-1)
+        cosine_BR, into_BR = most_alike(x_BND, lengths(x_BND) + EPS, gone_BR, stays_BK)
         kept_BK = torch.cat([places.front(x_BND.shape[0]), stays_BK], 1)
         return Grouping(kept_BK, gone_BR, into_BR + P, (cosine_BR - 1).exp(), score_BN=score_BN)
 
@@ -119,16 +122,25 @@ class TPS(Keeping):
         return Output(logits_BK, {"ratio": kept_share(masks, shares)}, {}, weights, distilled)
 
 
-def _unit(x_BND: Tensor) -> Tensor:
-    """Tokens of length 1, at least in float32."""
-    x_BND = at_least_float32(x_BND)
-    return x_BND / (x_BND.norm(dim=-1, keepdim=True) + 1e-6)
+class HalvedPredictor(ScorePredictor):
+    """The same numbers; what the mean adds is multiplied once for each image, not for each token."""
+
+    def forward(self, x_BNC: Tensor, live_BN1: Tensor | None = None) -> Tensor:
+        y_BNC = self.in_conv(x_BNC)
+        own_BNE, shared_BNE = y_BNC.chunk(2, -1)
+        if live_BN1 is None:
+            mean_B1E = shared_BNE.mean(1, keepdim=True)
+        else:  # an image may lose all its tokens: then the mean is zero, not 0 / 0
+            mean_B1E = (shared_BNE * live_BN1).sum(1, keepdim=True) / live_BN1.sum(1, keepdim=True).clamp(min=1)
+        first, rest = self.out_conv[0], self.out_conv[1:]
+        by_own, by_mean = first.weight.chunk(2, 1)
+        return rest(F.linear(own_BNE, by_own) + F.linear(mean_B1E, by_mean, first.bias))
 
 
 def squeeze(x_BMD: Tensor, stays_BM1: Tensor, gone_BM1: Tensor) -> Tensor:
     """The same means with all tokens in place, with gradient to both masks of ones and zeros: ``[B, M, D]``."""
     with exclude_from_macs(), autocast_off(x_BMD):
-        unit_BMD = _unit(x_BMD)
+        unit_BMD = at_least_float32(x_BMD) / (lengths(x_BMD) + EPS).unsqueeze(-1)
         cosine_BMM = unit_BMD @ unit_BMD.transpose(1, 2)
         hidden_BMM = torch.eye(x_BMD.shape[1], dtype=torch.bool, device=x_BMD.device) | (stays_BM1 < 0.5).mT
         cosine_BMM = cosine_BMM.masked_fill(hidden_BMM, -100.0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dynvit.layers.token_gather import gather_tokens
@@ -101,7 +102,8 @@ def group_mean(x_BND: Tensor, weight_BN: Tensor | None, grouping: Grouping, plac
     Only tokens that receive something change: the mean moves by w_i (x_i - x) / sum w.
     """
     weight_BN = ones(x_BND) if weight_BN is None else weight_BN
-    y_BKD = x_BND[places.row_B1, grouping.kept_BK]
+    # Rows of a table: on the CPU several times as fast as an index of two.
+    y_BKD = F.embedding(places.row_B1.mul(x_BND.shape[1]).add(grouping.kept_BK), x_BND.flatten(0, 1))
     weight_BK = weight_BN.gather(1, grouping.kept_BK)
     gone_BR, into_BR, row_B1 = grouping.gone_BR, grouping.into_BR, places.row_B1
     if gone_BR is None or into_BR is None:

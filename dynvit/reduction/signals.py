@@ -5,13 +5,12 @@ At least in float32 and without autocast, since it decides which tokens stay; no
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dynvit.layers.attention import cls_attention
 from dynvit.layers.full_precision import at_least_float32, autocast_off
 from dynvit.layers.mac_counting import exclude_from_macs
 
@@ -28,7 +27,7 @@ class Signals(NamedTuple):
 
     def keys(self) -> Tensor:
         """Means of the keys over heads ``[B, N, C]``, without gradient."""
-        return at_least_float32(self.k_BHND.detach().transpose(1, 2)).mean(2)  # heads lie together in memory
+        return at_least_float32(self.k_BHND.detach()).mean(1)
 
     def unit_keys(self) -> Tensor:
         """The same, of length 1."""
@@ -36,8 +35,13 @@ class Signals(NamedTuple):
 
     def class_rows(self) -> Tensor:
         """Attention of the class token to every token, per head: ``[B, H, N]``."""
-        bias = self.bias if self.bias is None or self.bias.shape[2] == 1 else self.bias[:, :, :1]
-        return cls_attention(self.q_BHND, self.k_BHND, bias)
+        with exclude_from_macs(), autocast_off(self.q_BHND):
+            q_B1HC = at_least_float32(self.q_BHND[:, None, :, 0]) * self.q_BHND.shape[-1] ** -0.5
+            k_BND = at_least_float32(self.k_BHND.transpose(1, 2)).flatten(2)
+            # Zeros for the keys of other heads: so the keys, side by side in memory, need not be copied.
+            own_HH1 = torch.eye(q_B1HC.shape[2], dtype=q_B1HC.dtype, device=q_B1HC.device).unsqueeze(-1)
+            logits_BHN = (q_B1HC * own_HH1).flatten(2).matmul(k_BND.transpose(1, 2))
+        return (logits_BHN if self.bias is None else logits_BHN + self.bias[:, :, 0]).softmax(-1)
 
     def class_row(self) -> Tensor:
         """The same, mean over heads: ``[B, N]``."""
@@ -47,15 +51,16 @@ class Signals(NamedTuple):
         """The whole map: ``[B, H, N, N]``; as large as unfused attention. counted: it is the block's own product."""
         if self.map_BHNN is not None:
             return at_least_float32(self.map_BHNN)
-        with nullcontext() if counted else exclude_from_macs(), autocast_off(self.q_BHND):
-            q, k = (at_least_float32(y).flatten(0, 1) for y in (self.q_BHND, self.k_BHND))
-            scale, bias = q.shape[-1] ** -0.5, self.bias
-            if bias is None:
-                logits = (q * scale).bmm(k.mT)
-            else:  # added within the product: the map is large, and every pass over it costs
-                bias = bias.expand(*self.k_BHND.shape[:2], -1, -1).flatten(0, 1).to(q.dtype)
-                logits = bias.baddbmm(q, k.mT, alpha=scale)
-        return logits.softmax(-1).unflatten(0, self.k_BHND.shape[:2])
+        macs = self.k_BHND.numel() * self.k_BHND.shape[2] if counted else 0
+        with exclude_from_macs(counted=macs), autocast_off(self.q_BHND):
+            q, k, bias = at_least_float32(self.q_BHND), at_least_float32(self.k_BHND), self.bias
+            scale = q.shape[-1] ** -0.5
+            if bias is not None and bias.shape[2] == 1:
+                # One more channel adds it within the product: the map is large, and every pass over it costs.
+                column = bias.to(k.dtype).transpose(2, 3).expand(*k.shape[:3], 1)
+                q, k, bias = torch.cat((q, torch.full_like(column, 1 / scale)), -1), torch.cat((k, column), -1), None
+            logits = q.flatten(0, 1).mul(scale).bmm(k.flatten(0, 1).mT).unflatten(0, k.shape[:2])
+        return (logits if bias is None else logits + bias).softmax(-1)
 
 
 def similarity(a_BSC: Tensor, b_BTC: Tensor) -> Tensor:
