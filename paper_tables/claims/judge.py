@@ -130,7 +130,7 @@ def _would_decide(tested: ConditionResult) -> Iterator[str]:
     hours = (tested.needed - tested.n) * sum(sum(cost) / len(cost) for cost in costs if cost) / 3600
     time = f"{hours:.2g} hours" if hours >= 1 else f"{60 * hours:.2g} minutes"
     yield f"about {tested.needed} seeds would decide at this estimate and spread" + (
-        f" ({time} more)" if hours > 0 else ""
+        f" ({time} more)" if hours > 1 / 60 else ""
     )
 
 

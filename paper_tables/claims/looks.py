@@ -55,14 +55,9 @@ class LookReport:
     """Never decided, because too many trials failed or diverged."""
     arms: tuple[tuple[str, str], ...]
     """(part, arm label) of this study that undecided conditions need at the next look, controls included.
-    Empty at the last look."""
+    Empty: no further look is needed."""
     lines: tuple[str, ...]
     """For the terminal: one line per condition that this look judged."""
-
-    @property
-    def finished(self) -> bool:
-        """Whether no further look is needed."""
-        return not self.arms
 
 
 @dataclass(frozen=True)
@@ -163,8 +158,9 @@ class _Look:
             return None, tested.reason
         if taken is None:
             if missing := self._missing(item):
-                given_up = bool(before) and before[-1].verdict == "futile"
-                return "futile" if given_up else "undecided", f"{missing} trials of this look have not ended"
+                if before and before[-1].verdict == "futile":
+                    return "futile", f"no seeds were added after look {before[-1].look} of {len(self.decide.looks)}"
+                return "undecided", f"{missing} trials of this look have not ended"
             taken = _decision(item, self.number, self._finding(tested))
             self.history = (*self.history, taken)
         outcome = OUTCOMES[taken.verdict]
@@ -233,6 +229,8 @@ def plan_power(spec: Path | None, folder: Path, decide: Mapping[str, Any], scale
 
 def _told(tested: ConditionResult, distances: tuple[float, ...]) -> tuple[list[str], str]:
     """Return the distances, in per cent for ratios, and what they are of: "top1, SD 0.64 over 3 seeds"."""
+    if tested.kept is not None:
+        return ["-"] * len(distances), f"{tested.verdict} at look {tested.look}"
     ratio, seen = in_logarithms(tested.condition), tested.sd is not None and tested.low is not None
     sd = tested.sd if seen and tested.sd else ASSUMED_RATIO if ratio else ASSUMED
     shown = [f"{100 * math.expm1(min(sd * d, 9)):.2g} %" if ratio else f"{sd * d:.2g}" for d in distances]

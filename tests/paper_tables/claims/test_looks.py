@@ -37,11 +37,9 @@ def test_look_by_look(tmp_path: Path) -> None:
     first = take_look(folder, file, 3)
     assert (first.decided, first.undecided, first.futile) == (("clear",), ("later",), ())
     assert set(first.arms) == {("p", "base"), ("p", "later")}
-    assert not first.finished
     study(tmp_path, {**arms, "clear": over(CLEAR)[:3]})
     second = take_look(folder, file, 5)
     assert (second.decided, second.undecided, second.arms) == (("clear", "later"), (), ())
-    assert second.finished
     looks = [(d["claim"], d["condition"], d["look"], d["n"], d["verdict"]) for d in history(folder)]
     assert looks == [
         ("clear", 0, 1, 3, "reproduced"),
@@ -104,7 +102,9 @@ def test_futile(tmp_path: Path) -> None:
     assert ("p", "none") not in first.arms
     assert "seeds would decide" in first.lines[0]
     study(tmp_path, {**few, "base": BASE, "later": over(LATER)}, {"looks": [5, 6, 8]})
-    assert take_look(folder, file, 6).futile == ("none",)
+    sixth = take_look(folder, file, 6)
+    assert sixth.futile == ("none",)
+    assert sixth.lines[0].endswith("none: no seeds were added after look 1 of 3")
     assert [d["look"] for d in history(folder) if d["claim"] == "none"] == [1]  # not judged without its seeds
     study(tmp_path, {**few, "base": BASE, "none": over([3.0, 3.1, 3.0, 2.9, 3, 3, 3.1, 3])}, {"looks": [5, 6, 8]})
     assert "none" in take_look(folder, file, 8).decided
