@@ -82,9 +82,9 @@ def _measure(condition: Condition, library: StudyFrames, docket: Docket, index: 
         condition, "not run", of=of.found if of else None, against=against.found if against else None
     )
     if of is None:
-        return replace(blank, reason=_absence(condition.of, metric, library))
+        return _absent(blank, condition.of, metric, library)
     if against is None and condition.against:
-        return replace(blank, reason=_absence(condition.against, theirs_metric, library))
+        return _absent(blank, condition.against, theirs_metric, library)
     blank = replace(blank, metric=of.metric)
     if exact(condition, of.metric):
         return _decide(blank, of, against, Ruling())
@@ -161,6 +161,15 @@ def _beside(tested: ConditionResult) -> ConditionResult:
     if found is None or abs(found[0] - tested.estimate) > SAME_ACCURACY:
         return tested
     return replace(tested, with_images=(tested.estimate - found[1], tested.estimate + found[1]))
+
+
+def _absent(blank: ConditionResult, choice: ArmSelectors, metrics: Metrics, library: StudyFrames) -> ConditionResult:
+    """Return the result of a condition of which one side has no value: it was not run, or all of its trials failed."""
+    for found in library.all(choice):
+        if (lost := len(found.frame.ended(found.arm))) and not found.trials:
+            reason = f"{lost} of {lost} trials of {found.arm.part} {found.arm.label} failed or diverged"
+            return replace(blank, verdict="undecided", reason=reason, lost=lost, of=blank.of or found)
+    return replace(blank, reason=_absence(choice, metrics, library))
 
 
 def _absence(choice: ArmSelectors, metrics: Metrics, library: StudyFrames) -> str:

@@ -158,8 +158,8 @@ class _Look:
             return None, tested.reason
         if taken is None:
             if missing := self._missing(item):
-                if before and before[-1].verdict == "futile":
-                    return "futile", f"no seeds were added after look {before[-1].look} of {len(self.decide.looks)}"
+                if before and (given_up := OUTCOMES[before[-1].verdict]) in ("futile", "lost"):
+                    return given_up, f"no seeds were added after look {before[-1].look} of {len(self.decide.looks)}"
                 return "undecided", f"{missing} trials of this look have not ended"
             taken = _decision(item, self.number, self._finding(tested))
             self.history = (*self.history, taken)

@@ -64,7 +64,8 @@ def without_times(text: str) -> str:
     """What differs between runs is left out, and stands as TIME where it is a time."""
     other = "done +[0-9a-f]{12} |mlflow|results "
     kept = "".join(line for line in text.splitlines(keepends=True) if not re.match(other, line))
-    return re.sub(r"\d[\d.e-]* (s|min|minutes|hours)\b", "TIME", kept)
+    kept = re.sub(r" \(\S+ (minutes|hours) more\)", "", kept)
+    return re.sub(r"\d[\d.e-]* (s|min)\b", "TIME", kept)
 
 
 # ---- which seeds
@@ -168,6 +169,16 @@ def test_a_trial_that_failed_at_a_look_is_not_tried_at_the_next(tmp_path: Path, 
     assert "look      2 of 3, n = 5: 6 trials" in said
     assert studies(*RUN)[0] == 0
     assert failed.state().attempt == 2
+
+
+def test_an_arm_of_which_every_trial_fails_is_lost_not_forgotten(tmp_path: Path, studies: Studies) -> None:
+    file = tmp_path / "growing.yaml"
+    file.write_text(file.read_text().replace("train.noise: 4}", "train.noise: 4, fault: {kind: raise}}"))
+    code, said = studies(*LOOKS)
+    assert code == 1
+    assert "lost          late: —, n = 0; 3 of 3 trials of tuned baseline failed or diverged" in said
+    assert "verdicts  3 decided, 1 futile (hopeless), 1 lost (late)" in said, said
+    assert seeds(tmp_path / "results")["tuned baseline"] == 3
 
 
 REFUSED = {

@@ -134,7 +134,7 @@ def test_without_common_seeds_unpaired() -> None:
 
 def test_not_run_says_why() -> None:
     lib = library([1.0, 2.0, 3.0], [1.0, 1.0, 2.0])
-    lib.own.rows["status"] = np.where(lib.own.rows["arm"] == "b", "failed", "done")
+    lib.own.rows["status"] = np.where(lib.own.rows["arm"] == "b", "running", "done")
     reasons = {
         "no trial of p b has finished": one(lib, at_least=0),
         "no finite top5 in p a": one(lib, metric="top5", against=(), at_least=0),
