@@ -33,7 +33,7 @@ TESTS = (
     Head("Look", kind="text"),
 )
 DECIDED = ("reproduced", "partly reproduced", "contradicted")
-TESTS_PER_PAGE = 9
+TESTS_PER_PAGE = 10
 LONGEST_TITLE = 90
 """Letters of a sentence above its tests, in one line."""
 
