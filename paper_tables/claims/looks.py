@@ -19,14 +19,14 @@ from paper_tables.claims.quantity import in_logarithms, judged, judged_region
 from paper_tables.claims.verdicts import ConditionResult, inside
 from paper_tables.core import sequential
 from paper_tables.core.errors import TableError
-from paper_tables.core.paths import CLAIMS, table_file
+from paper_tables.core.paths import table_file
 from paper_tables.core.text import plain
 from paper_tables.data.design import Decide
 from paper_tables.data.frame import Arm
 from paper_tables.data.load import load_frame, tidy_frame
 from paper_tables.data.other_studies import StudyFrames
 from paper_tables.schema.claims import Claim
-from paper_tables.schema.table_file import read_table_file
+from paper_tables.schema.table_file import conditions_about
 
 FUTILE = 0.1
 """Chance of a decision by the last look below which no more seeds are asked for."""
@@ -88,7 +88,7 @@ def rule_digests(spec: Path | None, decide: Mapping[str, Any]) -> dict[str, str]
     rules = _DECIDE.validate_python(dict(decide))
     return {
         claim.name: rule_digest(claim, rules)
-        for claim, index in _conditions(spec)
+        for claim, index in conditions_about(spec)
         if not exact(claim.whole(claim.conditions[index]))
     }
 
@@ -124,7 +124,7 @@ def take_look(folder: Path, spec: Path | None, n: int) -> LookReport:
 
 def _items(spec: Path | None, library: StudyFrames, decide: Decide) -> Iterator[_Item]:
     """Yield the conditions over seeds of this study's arms that have results at this scale."""
-    for claim, index in _conditions(spec):
+    for claim, index in conditions_about(spec):
         tested = judge_condition(claim, index, library)
         if tested.of is not None and not exact(tested.condition, tested.metric):
             yield _Item(claim, index, tested, rule_digest(claim, decide))
@@ -208,7 +208,7 @@ def plan_power(spec: Path | None, folder: Path, decide: Mapping[str, Any], scale
         own = load_frame(folder)
     except TableError:  # nothing has been run
         own = tidy_frame(pd.DataFrame(), pd.DataFrame(), {"scale": scale})
-    for claim, index in _conditions(spec):
+    for claim, index in conditions_about(spec):
         tested = judge_condition(claim, index, StudyFrames(folder, own))
         if not exact(tested.condition) and scale in (tested.condition.scales or [scale]):
             level = sequential.nominal_error(rules.looks, rules.error * Docket(claim, Decisions()).error_share)
@@ -237,18 +237,6 @@ def _told(tested: ConditionResult, distances: tuple[float, ...]) -> tuple[list[s
     spread = f"SD {100 * sd:.2g} %" if ratio else f"SD {sd:.2g}"
     metric = tested.metric or (tested.condition.metric or ("",))[0]
     return shown, f"{metric}, " + (f"{spread} over {tested.n} seeds" if seen else f"assumed {spread}")
-
-
-def _conditions(spec: Path | None) -> Iterator[tuple[Claim, int]]:
-    """Yield the conditions about arms of a table file's study: of its claims, then of those beside it that name it."""
-    if spec is None:
-        return
-    own = read_table_file(spec)[0]
-    others = [path for path in sorted(spec.parent.glob("*.yaml")) if path.name not in (spec.name, CLAIMS)]
-    tables = [(own, ("", own.study)), *((read_table_file(path)[0], (own.study,)) for path in others)]
-    for table, names in tables:
-        for claim in table.claims:
-            yield from ((claim, i) for i, c in enumerate(claim.conditions) if c.of and c.study in names)
 
 
 def _name(claim: Claim, index: int) -> str:
