@@ -47,8 +47,9 @@ def _training(config: Config) -> Iterator[str]:
 
 def _evaluation_alone(config: Config) -> Iterator[str]:
     """Without training, what is set about it changes the trial's identity and nothing else."""
-    if not config.given_weights:
+    if not config.given_weights:  # a control, or a slip that matters more than what else is set
         yield "train.epochs is 0 and init is empty: random weights are evaluated"
+        return
     pairs = (("train", config.train, Train()), ("data.augment", config.data.augment, Augment()))
     keys = [
         f"{prefix}.{field.name}"

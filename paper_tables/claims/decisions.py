@@ -35,7 +35,7 @@ Finding = Literal["reproduced", "contradicted", "by construction", "undecided", 
 
 @declared(frozen=True)
 class Decision:
-    """What a look found for a condition; `condition` counts from 0, `look` from 1."""
+    """What a look found for a condition; `condition` counts from 0, `look` from 1; `claim`: as `claim_key`."""
 
     claim: str
     condition: int
@@ -99,6 +99,11 @@ def rule_digest(claim: Claim, decide: Decide) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def claim_key(claim: Claim, study: str, arms: str) -> str:
+    """Return the name of a claim of `study` in the records of the study whose arms it is about."""
+    return claim.name if study == arms else f"{study}.{claim.name}"
+
+
 @dataclass(frozen=True)
 class Ruling:
     """How a condition is judged: error of its interval, at which look; `sequence`: by the interval that holds at
@@ -113,8 +118,9 @@ class Ruling:
 
 @dataclass(frozen=True)
 class Docket:
-    """A claim with what was decided about it before."""
+    """A claim with what was decided about it before; `key`: its name in the records of the study with the arms."""
 
+    key: str
     claim: Claim
     decisions: Decisions
 
@@ -125,7 +131,7 @@ class Docket:
             return Ruling((1 - condition.interval) * share)
         looks, seeds, rule = decide.looks, _seeds(sides), rule_digest(self.claim, decide)
         remarks = self._changed(decide, rule, seeds)
-        if index is not None and (frozen := self.decisions.frozen(self.claim.name, index, rule)):
+        if index is not None and (frozen := self.decisions.frozen(self.key, index, rule)):
             return Ruling(frozen.level, f"{frozen.look} of {len(looks)}", frozen=frozen, remarks=remarks)
         if seeds in looks:
             look = f"{looks.index(seeds) + 1} of {len(looks)}"
@@ -140,7 +146,7 @@ class Docket:
         return 1 / max(1, differing) if self.claim.need == "any" else 1.0
 
     def _changed(self, decide: Decide, rule: str, seeds: int) -> tuple[str, ...]:
-        changed, first = decide.changed.get(self.claim.name), decide.rules.get(self.claim.name)
+        changed, first = decide.changed.get(self.key), decide.rules.get(self.key)
         if first == rule or not (first or changed):
             return ()
         what = "changed" if first else "written"

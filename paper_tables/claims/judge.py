@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from paper_tables.claims.decisions import Docket, Ruling, exact, read_decisions
+from paper_tables.claims.decisions import Docket, Ruling, claim_key, exact, read_decisions
 from paper_tables.claims.quantity import distance, in_logarithms, printed, quantity, unpaired
 from paper_tables.claims.verdicts import ClaimResult, ConditionResult, combine_verdicts, inside, outside
 from paper_tables.core.sequential import MOST_SEEDS, needed_n
@@ -29,18 +29,20 @@ ROOM = 3
 def judge_claim(claim: Claim, library: StudyFrames) -> ClaimResult:
     if claim.not_testable:
         return ClaimResult(claim, "not testable", ())
-    tested = tuple(judge_condition(claim, index, library) for index in range(len(claim.conditions)))
+    study = library.own.study.partition("@")[0]
+    keys = [claim_key(claim, study, condition.study or study) for condition in claim.conditions]
+    tested = tuple(judge_condition(key, claim, index, library) for index, key in enumerate(keys))
     return ClaimResult(claim, combine_verdicts([one.verdict for one in tested], claim.need), tested)
 
 
-def judge_condition(claim: Claim, index: int, library: StudyFrames) -> ConditionResult:
+def judge_condition(key: str, claim: Claim, index: int, library: StudyFrames) -> ConditionResult:
     """Judge a condition, then its controls; it is not reproduced while a control passes.
 
-    What was decided before stands in the folder of the study whose arms it is about.
+    What was decided before stands, under `key`, in the folder of the study whose arms it is about.
     """
     condition = claim.whole(claim.conditions[index])
     own = library.frame(condition.study) is library.own
-    docket = Docket(claim, read_decisions(library.folder if own else library.place(condition.study)))
+    docket = Docket(key, claim, read_decisions(library.folder if own else library.place(condition.study)))
     tested = _measure(condition, library, docket, index)
     if tested.verdict == "not run":
         return tested

@@ -2,47 +2,43 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import pandas as pd
 from pydantic import TypeAdapter
 
 from paper_tables.claims import decisions as record
 from paper_tables.claims.cells import measured
-from paper_tables.claims.decisions import Decision, Decisions, Docket, Finding, exact, rule_digest
+from paper_tables.claims.decisions import Decision, Decisions, Finding, claim_key, exact, rule_digest
 from paper_tables.claims.judge import MOST_LOST, judge_condition
-from paper_tables.claims.quantity import in_logarithms, judged, judged_region
+from paper_tables.claims.quantity import judged, judged_region
 from paper_tables.claims.verdicts import ConditionResult, inside
 from paper_tables.core import sequential
-from paper_tables.core.errors import TableError
-from paper_tables.core.paths import table_file
+from paper_tables.core.paths import CLAIMS, table_file
 from paper_tables.core.text import plain
 from paper_tables.data.design import Decide
 from paper_tables.data.frame import Arm
-from paper_tables.data.load import load_frame, tidy_frame
+from paper_tables.data.load import load_frame
 from paper_tables.data.other_studies import StudyFrames
 from paper_tables.schema.claims import Claim
-from paper_tables.schema.table_file import conditions_about
+from paper_tables.schema.table_file import read_table_file
 
 FUTILE = 0.1
 """Chance of a decision by the last look below which no more seeds are asked for."""
-ASSUMED, ASSUMED_RATIO = 1.0, 0.05
-"""SD over seeds where nothing was run yet: in the metric's unit (points), or of logarithms."""
 Outcome = Literal["decided", "undecided", "futile", "lost"]
 OUTCOMES: Mapping[Finding, Outcome] = {
     "reproduced": "decided", "contradicted": "decided", "by construction": "decided",
     "undecided": "undecided", "futile": "futile", "lost": "lost",
 }  # fmt: skip
-_DECIDE = TypeAdapter(Decide)
+DECIDE = TypeAdapter(Decide)
 
 
 @dataclass(frozen=True)
 class LookReport:
-    """What a look found. Conditions are named ``claim`` or, where a claim has several, ``claim[2]`` (from 1)."""
+    """What a look found. Conditions are named ``claim``, ``claim[2]`` (from 1) where it has several,
+    ``study.claim`` where it is another study's."""
 
     n: int
     decided: tuple[str, ...]
@@ -64,10 +60,15 @@ class LookReport:
 class _Item:
     """A condition at a look."""
 
+    key: str
     claim: Claim
     index: int
     tested: ConditionResult
     rule: str
+
+    @property
+    def name(self) -> str:
+        return condition_name(self.key, self.claim, self.index)
 
     @property
     def arms(self) -> list[Arm]:
@@ -79,16 +80,16 @@ class _Item:
 
 
 def rule_digests(spec: Path | None, decide: Mapping[str, Any]) -> dict[str, str]:
-    """Return claim -> 12 hex digits over its conditions, their bounds and margins, the looks and the error.
+    """Return claim (`study.claim` of another study) -> 12 hex digits over conditions, bounds, margins, looks, error.
 
     `spec`: the table file; None where a study has none. `decide`: as in the study file, ``{"looks": …, "error": …}``.
     Claims without a condition over seeds of the study's own arms have no entry. Raises TableError for a faulty table
     file.
     """
-    rules = _DECIDE.validate_python(dict(decide))
+    rules = DECIDE.validate_python(dict(decide))
     return {
-        claim.name: rule_digest(claim, rules)
-        for claim, index in conditions_about(spec)
+        key: rule_digest(claim, rules)
+        for key, claim, index in conditions(spec)
         if not exact(claim.whole(claim.conditions[index]))
     }
 
@@ -112,10 +113,10 @@ def take_look(folder: Path, spec: Path | None, n: int) -> LookReport:
     for item in _items(spec or table_file(frame.study), StudyFrames(folder, frame.first_seeds(n)), decide):
         outcome, text = look.judge(item)
         if outcome is not None:
-            found[outcome].append(_name(item.claim, item.index))
+            found[outcome].append(item.name)
         if outcome == "undecided" and look.later:
             arms |= {(arm.part, arm.label): None for arm in item.arms}
-        lines.append(f"{outcome or item.tested.verdict:12}  {_name(item.claim, item.index)}: {plain(text)}")
+        lines.append(f"{outcome or item.tested.verdict:12}  {item.name}: {plain(text)}")
     if look.history != record.read_decisions(folder).history:
         record.write_decisions(folder, Decisions(look.history))
     names = {outcome: tuple(conditions) for outcome, conditions in found.items()}
@@ -124,10 +125,10 @@ def take_look(folder: Path, spec: Path | None, n: int) -> LookReport:
 
 def _items(spec: Path | None, library: StudyFrames, decide: Decide) -> Iterator[_Item]:
     """Yield the conditions over seeds of this study's arms that have results at this scale."""
-    for claim, index in conditions_about(spec):
-        tested = judge_condition(claim, index, library)
+    for key, claim, index in conditions(spec):
+        tested = judge_condition(key, claim, index, library)
         if tested.of is not None and not exact(tested.condition, tested.metric):
-            yield _Item(claim, index, tested, rule_digest(claim, decide))
+            yield _Item(key, claim, index, tested, rule_digest(claim, decide))
 
 
 @dataclass
@@ -149,7 +150,7 @@ class _Look:
     def judge(self, item: _Item) -> tuple[Outcome | None, str]:
         """Return the outcome, None for what no number of seeds decides, and its text; record it."""
         tested = item.tested
-        before = Decisions(self.history).of(item.claim.name, item.index, item.rule)
+        before = Decisions(self.history).of(item.key, item.index, item.rule)
         taken = next((look for look in before if look.look == self.number), None)
         text = f"{measured(tested).text}, n = {tested.n}"
         if tested.kept is not None:
@@ -191,53 +192,26 @@ class _Look:
 def _decision(item: _Item, look: int, verdict: Finding) -> Decision:
     tested = item.tested
     return Decision(
-        claim=item.claim.name, condition=item.index, look=look, n=tested.n, estimate=tested.estimate, low=tested.low,
+        claim=item.key, condition=item.index, look=look, n=tested.n, estimate=tested.estimate, low=tested.low,
         high=tested.high, verdict=verdict, level=tested.error, rule=item.rule, trials=tested.trials,
     )  # fmt: skip
 
 
-def plan_power(spec: Path | None, folder: Path, decide: Mapping[str, Any], scale: str) -> list[str]:
-    """Return lines for `plan`: the distance from its bound that each condition over seeds can tell at each look.
+def conditions(spec: Path | None) -> Iterator[tuple[str, Claim, int]]:
+    """Yield the conditions about arms of a table file's study: of its claims, then of those beside it that name it.
 
-    With the spread of the results in `folder`, where a condition has an interval there, else with an assumed one.
-    `scale`: of the plan, for claims that are decided at some scales only.
+    Each as the key of its claim in the study's records (`claim`, `study.claim` for another study's), claim and index.
     """
-    rules = _DECIDE.validate_python(dict(decide))
-    rows = list[tuple[str, list[str], str]]()
-    try:
-        own = load_frame(folder)
-    except TableError:  # nothing has been run
-        own = tidy_frame(pd.DataFrame(), pd.DataFrame(), {"scale": scale})
-    for claim, index in conditions_about(spec):
-        tested = judge_condition(claim, index, StudyFrames(folder, own))
-        if not exact(tested.condition) and scale in (tested.condition.scales or [scale]):
-            level = sequential.nominal_error(rules.looks, rules.error * Docket(claim, Decisions()).error_share)
-            rows.append((_name(claim, index), *_told(tested, sequential.detectable(rules.looks, level))))
-    if not rows:
-        return []
-    width = max(len(name) for name, _, _ in rows)
-    lines = [(" " * 10 + f"{name:{width}}", told, about) for name, told, about in rows]
-    lines.insert(0, (f"{'power':10}{'n':>{width}}", [str(n) for n in rules.looks], "seeds"))
-    about = (
-        f"a condition this far from its bound is decided by then in 80 % of cases, wrongly in {100 * rules.error:g} %"
-    )
-    return [
-        *(f"{left} {' '.join(f'{text:>7}' for text in told)}   {right}" for left, told, right in lines),
-        " " * 10 + about,
-    ]
+    if spec is None:
+        return
+    own = read_table_file(spec)[0]
+    others = [path for path in sorted(spec.parent.glob("*.yaml")) if path.name not in (spec.name, CLAIMS)]
+    tables = [(own, ("", own.study)), *((read_table_file(path)[0], (own.study,)) for path in others)]
+    for table, names in tables:
+        for claim in table.claims:
+            key = claim_key(claim, table.study, own.study)
+            yield from ((key, claim, i) for i, c in enumerate(claim.conditions) if c.of and c.study in names)
 
 
-def _told(tested: ConditionResult, distances: tuple[float, ...]) -> tuple[list[str], str]:
-    """Return the distances, in per cent for ratios, and what they are of: "top1, SD 0.64 over 3 seeds"."""
-    if tested.kept is not None:
-        return ["-"] * len(distances), f"{tested.verdict} at look {tested.look}"
-    ratio, seen = in_logarithms(tested.condition), tested.sd is not None and tested.low is not None
-    sd = tested.sd if seen and tested.sd else ASSUMED_RATIO if ratio else ASSUMED
-    shown = [f"{100 * math.expm1(min(sd * d, 9)):.2g} %" if ratio else f"{sd * d:.2g}" for d in distances]
-    spread = f"SD {100 * sd:.2g} %" if ratio else f"SD {sd:.2g}"
-    metric = tested.metric or (tested.condition.metric or ("",))[0]
-    return shown, f"{metric}, " + (f"{spread} over {tested.n} seeds" if seen else f"assumed {spread}")
-
-
-def _name(claim: Claim, index: int) -> str:
-    return f"{claim.name}[{index + 1}]" if len(claim.conditions) > 1 else claim.name
+def condition_name(key: str, claim: Claim, index: int) -> str:
+    return f"{key}[{index + 1}]" if len(claim.conditions) > 1 else key

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -80,19 +79,6 @@ def read_table_file(path: Path, name: str | None = None) -> tuple[Spec, Document
         return Spec.model_validate(document.data), document
     except ValidationError as error:
         raise TableError([_to_fault(document, dict(e)) for e in error.errors()]) from error
-
-
-def conditions_about(path: Path | None) -> Iterator[tuple[Claim, int]]:
-    """Yield claim and index of the conditions about arms of a table file's study: of its own claims, then of those of
-    the table files beside it that name the study. None: no table file, no conditions."""
-    if path is None:
-        return
-    own = read_table_file(path)[0]
-    others = [file for file in sorted(path.parent.glob("*.yaml")) if file.name not in (path.name, CLAIMS)]
-    tables = [(own, ("", own.study)), *((read_table_file(file)[0], (own.study,)) for file in others)]
-    for table, names in tables:
-        for claim in table.claims:
-            yield from ((claim, i) for i, c in enumerate(claim.conditions) if c.of and c.study in names)
 
 
 def _include_claims(document: Document, path: Path) -> None:

@@ -109,7 +109,7 @@ def looks_of(selection: Selection, rerun: str | None, device: str | None) -> Loo
 def plan_lines(looks: Looks, plan: Plan) -> Iterator[str]:
     """Yield for `plan` what each look takes at most, and which differences it can tell."""
     from paper_tables import table_file
-    from paper_tables.claims.looks import plan_power
+    from paper_tables.claims.power import plan_power
 
     decide, before = looks.decide, set[int]()
     limit = f", at most {decide.max_hours:g} h of computing" if decide.max_hours else ""

@@ -78,7 +78,7 @@ def test_what_has_no_effect_is_said_once():
         "train.epochs is 0, nothing is trained: train.lr, train.lr_batch, data.augment.flip, data.augment.repeats "
         "have no effect"
     )
-    assert cautions(dataclasses.replace(alone, init="")) == [
+    assert cautions(dataclasses.replace(plain, init="")) == [
         "train.epochs is 0 and init is empty: random weights are evaluated"
     ]
     with pytest.raises(ValueError, match=r"^teacher\.model deit_tiny_patch16_224 has nothing to teach"):

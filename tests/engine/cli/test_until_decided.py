@@ -17,7 +17,7 @@ import growing
 import pandas as pd
 import pytest
 
-from paper_tables.claims.judge import judge_condition
+from paper_tables.claims.judge import judge_claim
 from paper_tables.data.load import tidy_frame
 from paper_tables.data.other_studies import StudyFrames
 from paper_tables.schema.table_file import read_table_file
@@ -107,7 +107,7 @@ def test_a_claim_of_another_study_is_decided_where_its_arms_are(tmp_path: Path, 
     studies(*LOOKS)
     claim = read_table_file(tmp_path / "paper_tables" / "other.yaml")[0].claims[0]
     other = tidy_frame(pd.DataFrame(), pd.DataFrame(), {"study": "other"})
-    tested = judge_condition(claim, 0, StudyFrames(tmp_path / "results" / "other", other))
+    tested = judge_claim(claim, StudyFrames(tmp_path / "results" / "other", other)).tested[0]
     assert (tested.verdict, tested.look, tested.n) == ("reproduced", "2 of 3", 5)
 
 

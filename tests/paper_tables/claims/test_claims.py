@@ -260,6 +260,26 @@ def test_no_gain_is_testable_at_the_ceiling(baseline: list[float], verdict: str)
 
 
 @pytest.mark.parametrize(
+    ("costs", "rule", "verdict"),
+    [
+        ((1.0, 1.0), {"at_least": 1}, "reproduced"),
+        ((2.0, 1.0), {"at_least": 1}, "not testable"),  # a win of the costlier arm
+        ((1.0, 2.0), {"at_least": 1}, "reproduced"),
+        ((2.0, 1.0), {"at_least": 4}, "contradicted"),
+        ((1.0, 2.0), {"at_least": 4}, "not testable"),  # a loss of the cheaper one
+    ],
+)
+def test_a_win_at_more_compute_and_a_loss_at_less_decide_nothing(
+    costs: tuple[float, float], rule: dict[str, float], verdict: str
+) -> None:
+    lib = library([72.0, 72.2, 71.9], [70.0, 70.1, 70.0])
+    lib.own.rows["metric.gflops"] = [costs[0]] * 3 + [costs[1]] * 3
+    tested = one(lib, comparable=1.1, **rule).tested[0]
+    assert tested.verdict == verdict
+    assert ("times the MACs" in tested.reason) == (verdict == "not testable")
+
+
+@pytest.mark.parametrize(
     ("rule", "verdict"),
     [
         ({"non_inferior": 0.5}, "reproduced"),
@@ -305,6 +325,30 @@ def test_a_claim_for_other_scales_may_name_their_levels(scales: str, faulty: boo
     else:
         build(folder, spec)
         assert "not run" in (folder / "tables" / "claims.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("control", "fault"),
+    [
+        ("{part: sret, control: untrained}", ""),  # added to the study after these results
+        ("{study: redundancy_ablation, part: sret, recursion: 77}", ""),
+        ("{part: srt}", 'no part "srt", did you mean "sret"'),
+        ("{part: sret, recursions: 1}", 'no axis "recursions", did you mean "recursion"'),
+    ],
+)
+def test_a_control_may_be_newer_than_the_results_and_not_misspelt(control: str, fault: str, tmp_path: Path) -> None:
+    folder = synthetic_frame.study(tmp_path / "redundancy_ablation")
+    spec = tmp_path / "t.yaml"
+    spec.write_text(
+        "study: redundancy_ablation\nclaims:\n  - {name: c, text: t, paper: p, conditions: "
+        f"[{{metric: top1, of: {{part: sret}}, at_least: 1, controls: [{{label: l, of: {control}}}]}}]}}\n"
+    )
+    if fault:
+        with pytest.raises(TableError, match=fault):
+            build(folder, spec)
+    else:
+        build(folder, spec)
+        assert "l: not run" in (folder / "tables" / "claim_tests.md").read_text()
 
 
 def test_wild_words_and_one_paper(tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import yaml
 from looked_at import (
     BASE,
     CLEAR,
@@ -24,9 +26,13 @@ from looked_at import (
 )
 
 from paper_tables import build
-from paper_tables.claims.looks import plan_power, rule_digests, take_look
+from paper_tables.claims.judge import judge_claim
+from paper_tables.claims.looks import rule_digests, take_look
 from paper_tables.core import sequential
 from paper_tables.core.errors import TableError
+from paper_tables.data.load import tidy_frame
+from paper_tables.data.other_studies import StudyFrames
+from paper_tables.schema.table_file import read_table_file
 
 
 def test_look_by_look(tmp_path: Path) -> None:
@@ -206,43 +212,25 @@ def test_a_new_decision_renders_the_tables_again(tmp_path: Path) -> None:
     assert not build(folder, file).unchanged
 
 
-def test_power(tmp_path: Path) -> None:
-    """From the spread so far, else from an assumed one; ratios in per cent; other scales and counts left out."""
-    decide = {"looks": [3, 8], "error": 0.05}
-    ratio = claim("later", "ratio", compare="ratio", at_least=1)
-    counted = {**claim("base", "counted"), "kind": "counted"}
-    file = spec(tmp_path, claim("later"), claim("other"), ratio, claim("later", "far", scales=["gpu"]), counted)
-    distances = sequential.detectable((3, 8), sequential.nominal_error((3, 8)))
-    expected = [f"{d * np.std(LATER[:3], ddof=1):.2g}" for d in distances]
-    folder = study(tmp_path, {"base": BASE[:3], "later": over(LATER)[:3]}, decide)
-    head, seen, assumed, percent, about = plan_power(file, folder, decide, "laptop")
-    assert head.split() == ["power", "n", "3", "8", "seeds"]
-    assert seen.split(maxsplit=3) == ["later", *expected, "top1, SD 0.6 over 3 seeds"]
-    assert assumed.split(maxsplit=3) == ["other", *(f"{d:.2g}" for d in distances), "top1, assumed SD 1"]
-    assert percent.split()[:3] == ["ratio", percent.split()[1], "%"]
-    assert about.endswith("this far from its bound is decided by then in 80 % of cases, wrongly in 5 %")
-    before = plan_power(file, tmp_path / "nothing", decide, "laptop")
-    assert before[1].split(maxsplit=3) == ["later", *(f"{d:.2g}" for d in distances), "top1, assumed SD 1"]
-    assert plan_power(None, folder, decide, "laptop") == []
-
-
-@pytest.mark.parametrize("effect", [0.0, 1.0])
-def test_false_verdicts_and_power_of_a_whole_study(effect: float, tmp_path: Path) -> None:
-    """Claims that are looked at until decided: at the bound 5 % are, at the planned distance 80 %."""
-    claims, looks = 120, (3, 5, 8)
-    level = sequential.nominal_error(looks)
-    distance = effect * sequential.detectable(looks, level)[-1]
-    x = np.random.default_rng(11).standard_normal((claims, 8)) + distance
-    arms = {f"a{i}": (70 + x[i]).tolist() for i in range(claims)}
-    file = spec(tmp_path, *(claim(arm, against=[], at_least=70) for arm in arms))
-    folder = study(tmp_path, {"base": BASE, **arms})
-    for n in looks:
-        report = take_look(folder, file, n)
-    right = sum(d["verdict"] == "reproduced" for d in history(folder))
-    wrong = sum(d["verdict"] == "contradicted" for d in history(folder))
-    assert right + wrong == len(report.decided)
-    if effect:
-        assert 0.70 * claims < right < 0.90 * claims
-        assert wrong <= 2
-    else:
-        assert 0 < right + wrong < 0.1 * claims
+def test_claims_of_one_name_about_another_study(tmp_path: Path) -> None:
+    """Each has its own record in the folder of the study with the arms, and each table reads its own."""
+    file = spec(tmp_path, claim("clear", "faster"))
+    about_s = {"of": {"study": "s", "arm": "clear"}, "against": {"study": "s", "arm": "base"}}
+    others = {}
+    for study_name, bound in (("one", 1), ("two", 100)):
+        others[study_name] = tmp_path / f"{study_name}.yaml"
+        its = claim("clear", "faster", at_least=bound, **about_s)
+        others[study_name].write_text(yaml.safe_dump({"study": study_name, "claims": [its]}))
+    arms = {"base": BASE[:3], "clear": over(CLEAR)[:3]}
+    rules = rule_digests(file, DECIDE)
+    assert list(rules) == ["faster", "one.faster", "two.faster"]
+    assert len({*rules.values()}) == 3
+    folder = study(tmp_path, arms, {**DECIDE, "rules": rules})
+    assert take_look(folder, file, 3).decided == ("faster", "one.faster", "two.faster")
+    assert [d["verdict"] for d in history(folder)] == ["reproduced", "reproduced", "contradicted"]
+    study(tmp_path, {**arms, "clear": over([-9, -9.5, -9.2])}, {**DECIDE, "rules": rules})
+    for study_name, verdict in (("one", "reproduced"), ("two", "contradicted")):
+        frame = tidy_frame(pd.DataFrame(), pd.DataFrame(), {"study": study_name, "scale": "laptop"})
+        (its_claim,) = read_table_file(others[study_name])[0].claims
+        tested = judge_claim(its_claim, StudyFrames(tmp_path / study_name, frame)).tested[0]
+        assert (tested.verdict, tested.look, tested.remarks) == (verdict, "1 of 3", ())
