@@ -31,6 +31,9 @@ class Rule(NamedTuple):
     k: int = 1
     """Conditions of which any is enough, of correlation 0.5."""
     futility: float = 0.0
+    """Chance of a decision below which no more seeds are taken."""
+    plug_in: bool = False
+    """Futile as soon as the needed n at this estimate and spread exceeds the last look."""
 
 
 class Found(NamedTuple):
@@ -43,11 +46,12 @@ def t_interval(level: float) -> Callable[[int], float]:
     return lambda n: float(stdtrit(n - 1, 1 - level / 2)) / math.sqrt(n)
 
 
-def group_sequential(looks: tuple[int, ...], k: int = 1, futility: float = 0.0) -> Rule:
+def group_sequential(looks: tuple[int, ...], k: int = 1, futility: float = 0.0, plug_in: bool = False) -> Rule:
     level = sequential.nominal_error(looks, 0.05 / k)
     name = f"group sequential, {100 * level:.3g} % each"
     name += f", any of {k}" * (k > 1) + f", futile below {100 * futility:g} %" * bool(futility)
-    return Rule(name, looks, t_interval(level), k, futility)
+    name += ", futile by needed n" * plug_in
+    return Rule(name, looks, t_interval(level), k, futility, plug_in)
 
 
 def confidence_sequence(n: int) -> float:
@@ -60,6 +64,7 @@ RULES = (
     Rule("95 % at each look", (3, 5, 8, 12, 20), t_interval(0.05)),
     group_sequential((3, 5, 8, 12, 20)),
     group_sequential((3, 5, 8, 12, 20), futility=0.1),
+    group_sequential((3, 5, 8, 12, 20), plug_in=True),
     group_sequential((3, 5, 8, 12, 20), k=3),
     Rule("95 % at each look, any of 3", (3, 5, 8, 12, 20), t_interval(0.05), 3),
     group_sequential((3, 5, 10)),
@@ -84,9 +89,11 @@ def simulate(rule: Rule, difference: float, experiments: int) -> Found:
         above = above | open_still & (mean > half)
         below = below | open_still & (mean < -half)
         over = above.any(axis=1) | below.all(axis=1) | given_up
-        for i in np.flatnonzero(~over) if rule.futility and rule.looks[look + 1 :] else ():
+        later = rule.looks[look + 1 :]
+        if rule.plug_in and later:
+            given_up |= ~over & (np.abs(mean[:, 0]) < rule.unit(later[-1]) * sd[:, 0])
+        for i in np.flatnonzero(~over) if rule.futility and later else ():
             level = sequential.nominal_error(rule.looks)
-            later = rule.looks[look + 1 :]
             chance = sequential.chance_of_decision(n, mean[i, 0], sd[i, 0], later, level, (0.0, math.inf))
             given_up[i] = chance < rule.futility
         seeds = np.where((over | given_up) & (seeds > n), n, seeds)
@@ -101,16 +108,16 @@ def row(rule: Rule) -> str:
     powers = " ".join(f"{100 * one.right.mean():6.1f}" for one in found)
     used = " ".join(f"{one.seeds.mean():6.1f}" for one in (null, *found))
     looks = "every n, 3 to 20" if len(rule.looks) > 5 else ", ".join(map(str, rule.looks))
-    return f"| {rule.name:48} | {looks:16} | {100 * false.mean():14.1f} | {powers} | {used} |"
+    return f"| {rule.name:50} | {looks:16} | {100 * false.mean():14.1f} | {powers} | {used} |"
 
 
 def main() -> None:
     differences = " ".join(f"{d:6g}" for d in DIFFERENCES)
     print(
-        f"| {'rule':48} | {'looks':16} | false verdicts | {'power at (SDs), %':27} | {'seeds used, at 0 and at':34} |"
+        f"| {'rule':50} | {'looks':16} | false verdicts | {'power at (SDs), %':27} | {'seeds used, at 0 and at':34} |"
     )
-    print(f"| {'':48} | {'':16} | {'%':>14} | {differences} | {0:6g} {differences} |")
-    print(f"| {'---':48} | {'---':16} | {'--:':>14} | {'--:':>27} | {'--:':>34} |")
+    print(f"| {'':50} | {'':16} | {'%':>14} | {differences} | {0:6g} {differences} |")
+    print(f"| {'---':50} | {'---':16} | {'--:':>14} | {'--:':>27} | {'--:':>34} |")
     for rule in RULES:
         print(row(rule), flush=True)
     print("\nDistance from the bound that is decided by each look with 80 % probability, in SDs:")

@@ -21,7 +21,10 @@ from paper_tables.schema.claims import Claim, Condition
 from paper_tables.tables.labels import COUNTED_METRICS
 
 FILE = "decisions.json"
-WORDS = {"text", "paper", "where", "other_paper", "published", "reconstructed", "note", "scales_reason", "not_testable"}
+WORDS = {
+    "text", "verbatim", "paper", "where", "other_paper", "published", "reconstructed", "note", "scales_reason",
+    "not_testable",
+}  # fmt: skip
 WORDS_OF_CONDITION = {"label", "digits", "reason", "scales_reason"}
 """What a claim says beside its rule."""
 
@@ -123,9 +126,9 @@ class Docket:
         looks, seeds, rule = decide.looks, _seeds(sides), rule_digest(self.claim, decide)
         remarks = self._changed(decide, rule, seeds)
         if index is not None and (frozen := self.decisions.frozen(self.claim.name, index, rule)):
-            return Ruling(frozen.level, f"look {frozen.look} of {len(looks)}", frozen=frozen, remarks=remarks)
+            return Ruling(frozen.level, f"{frozen.look} of {len(looks)}", frozen=frozen, remarks=remarks)
         if seeds in looks:
-            look = f"look {looks.index(seeds) + 1} of {len(looks)}"
+            look = f"{looks.index(seeds) + 1} of {len(looks)}"
             return Ruling(nominal_error(looks, decide.error * share), look, remarks=remarks)
         between = f"n = {seeds} is no look: the interval is one that holds at every n"
         return Ruling(decide.error * share, sequence=True, remarks=(*remarks, between))
@@ -137,10 +140,11 @@ class Docket:
         return 1 / max(1, differing) if self.claim.need == "any" else 1.0
 
     def _changed(self, decide: Decide, rule: str, seeds: int) -> tuple[str, ...]:
-        if decide.rules.get(self.claim.name, rule) == rule:
+        changed, first = decide.changed.get(self.claim.name), decide.rules.get(self.claim.name)
+        if first == rule or not (first or changed):
             return ()
-        changed = decide.changed.get(self.claim.name)
-        return (f"rule changed after n = {changed.n if changed and changed.digest == rule else seeds}",)
+        what = "changed" if first else "written"
+        return (f"rule {what} after n = {changed.n if changed and changed.digest == rule else seeds}",)
 
 
 def _seeds(sides: list[SelectedArm]) -> int:

@@ -29,13 +29,18 @@ ROOM = 3
 def judge_claim(claim: Claim, library: StudyFrames) -> ClaimResult:
     if claim.not_testable:
         return ClaimResult(claim, "not testable", ())
-    docket = Docket(claim, read_decisions(library.folder))
-    tested = tuple(_test(claim.whole(condition), library, docket, i) for i, condition in enumerate(claim.conditions))
+    tested = tuple(judge_condition(claim, index, library) for index in range(len(claim.conditions)))
     return ClaimResult(claim, combine_verdicts([one.verdict for one in tested], claim.need), tested)
 
 
-def _test(condition: Condition, library: StudyFrames, docket: Docket, index: int) -> ConditionResult:
-    """Judge a condition, then its controls; it is not reproduced while a control passes."""
+def judge_condition(claim: Claim, index: int, library: StudyFrames) -> ConditionResult:
+    """Judge a condition, then its controls; it is not reproduced while a control passes.
+
+    What was decided before stands in the folder of the study whose arms it is about.
+    """
+    condition = claim.whole(claim.conditions[index])
+    own = library.frame(condition.study) is library.own
+    docket = Docket(claim, read_decisions(library.folder if own else library.place(condition.study)))
     tested = _measure(condition, library, docket, index)
     if tested.verdict == "not run":
         return tested
@@ -45,23 +50,27 @@ def _test(condition: Condition, library: StudyFrames, docket: Docket, index: int
     tested = replace(tested, controls=controls)
     if tested.verdict != "reproduced":
         return tested
+    if condition.by_construction:
+        return replace(tested, verdict="by construction")
     if any(one.passes for one in controls):
         return replace(tested, verdict="undecided", reason="its control passes")
     if controls and all(one.passes is None for one in controls):
         return replace(tested, verdict="undecided", reason="its control was not run")
-    return replace(tested, verdict="by construction") if condition.by_construction else tested
+    return tested
 
 
 def _as_condition(control: Control, condition: Condition) -> Condition:
     given = {name: value for name in ("of", "against", "metric", "shown_by") if (value := getattr(control, name))}
-    return condition.model_copy(update={"label": control.label, "gain": None, "controls": (), **given})
+    return condition.model_copy(
+        update={"label": control.label, "gain": None, "comparable": None, "controls": (), **given}
+    )
 
 
 def _measure(condition: Condition, library: StudyFrames, docket: Docket, index: int | None = None) -> ConditionResult:
     """Compare the quantity with the expected range, or say why not. `index`: the condition's, None for a control."""
     if condition.shown_by:
         return ConditionResult(condition, "reproduced", n=1)
-    frame = library.frame(condition.of[0].get("study", ("",))[0])
+    frame = library.frame(condition.study)
     if frame is not None and condition.scales and frame.scale not in condition.scales:
         why = f": {condition.scales_reason}" if condition.scales_reason else ""
         return ConditionResult(condition, "not run", f"can be decided at scale {' or '.join(condition.scales)}{why}")
@@ -73,9 +82,9 @@ def _measure(condition: Condition, library: StudyFrames, docket: Docket, index: 
         condition, "not run", of=of.found if of else None, against=against.found if against else None
     )
     if of is None:
-        return replace(blank, reason=_absence(condition.of, metric, library))
+        return _absent(blank, condition.of, metric, library)
     if against is None and condition.against:
-        return replace(blank, reason=_absence(condition.against, theirs_metric, library))
+        return _absent(blank, condition.against, theirs_metric, library)
     blank = replace(blank, metric=of.metric)
     if exact(condition, of.metric):
         return _decide(blank, of, against, Ruling())
@@ -95,7 +104,7 @@ def _judge(blank: ConditionResult, of: Measurement, against: Measurement | None,
     if against and condition.gain and (room := 100 - against.summary.mean) < ROOM * condition.gain:
         reason = f"the baseline leaves {room:.1f} points, less than {ROOM} times {condition.gain:g}"
         return replace(blank, verdict="not testable", reason=reason)
-    tested = _beside(_decide(blank, of, against, ruling))
+    tested = _beside(_if_comparable(_decide(blank, of, against, ruling)))
     lost = [_lost(one) for one in (of, against) if one]
     tested = replace(tested, lost=max(n for n, _ in lost), remarks=(*tested.remarks, *_would_decide(tested)))
     reason = next((reason for _, reason in lost if reason), "")
@@ -119,8 +128,22 @@ def _would_decide(tested: ConditionResult) -> Iterator[str]:
         return
     costs = [list(side.frame.values(side.arm, "seconds").values()) for side in tested.sides]
     hours = (tested.needed - tested.n) * sum(sum(cost) / len(cost) for cost in costs if cost) / 3600
-    time = f" ({hours:.2g} hours more)" if hours > 0 else ""
-    yield f"about {tested.needed} seeds would decide at this estimate and spread{time}"
+    time = f"{hours:.2g} hours" if hours >= 1 else f"{60 * hours:.2g} minutes"
+    yield f"about {tested.needed} seeds would decide at this estimate and spread" + (
+        f" ({time} more)" if hours > 1 / 60 else ""
+    )
+
+
+def _if_comparable(tested: ConditionResult) -> ConditionResult:
+    """Take back a win of an arm that costs more, and a loss of one that costs less."""
+    found, most = (tested.of, tested.against), tested.condition.comparable
+    costs = [first_available([one], ["gflops"]) for one in found if one]
+    if most is None or len(costs) < 2 or costs[0] is None or costs[1] is None:
+        return tested
+    ratio = costs[0].summary.mean / costs[1].summary.mean
+    if (tested.verdict == "reproduced" and ratio > most) or (tested.verdict == "contradicted" and ratio < 1 / most):
+        return replace(tested, verdict="not testable", reason=f"not comparable: {ratio:.2f} times the MACs")
+    return tested
 
 
 def _beside(tested: ConditionResult) -> ConditionResult:
@@ -138,6 +161,15 @@ def _beside(tested: ConditionResult) -> ConditionResult:
     if found is None or abs(found[0] - tested.estimate) > SAME_ACCURACY:
         return tested
     return replace(tested, with_images=(tested.estimate - found[1], tested.estimate + found[1]))
+
+
+def _absent(blank: ConditionResult, choice: ArmSelectors, metrics: Metrics, library: StudyFrames) -> ConditionResult:
+    """Return the result of a condition of which one side has no value: it was not run, or all of its trials failed."""
+    for found in library.all(choice):
+        if (lost := len(found.frame.ended(found.arm))) and not found.trials:
+            reason = f"{lost} of {lost} trials of {found.arm.part} {found.arm.label} failed or diverged"
+            return replace(blank, verdict="undecided", reason=reason, lost=lost, of=blank.of or found)
+    return replace(blank, reason=_absence(choice, metrics, library))
 
 
 def _absence(choice: ArmSelectors, metrics: Metrics, library: StudyFrames) -> str:

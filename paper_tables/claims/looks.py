@@ -12,15 +12,15 @@ import pandas as pd
 from pydantic import TypeAdapter
 
 from paper_tables.claims import decisions as record
+from paper_tables.claims.cells import measured
 from paper_tables.claims.decisions import Decision, Decisions, Docket, Finding, exact, rule_digest
-from paper_tables.claims.judge import MOST_LOST, judge_claim
+from paper_tables.claims.judge import MOST_LOST, judge_condition
 from paper_tables.claims.quantity import in_logarithms, judged, judged_region
-from paper_tables.claims.table import measured
 from paper_tables.claims.verdicts import ConditionResult, inside
 from paper_tables.core import sequential
 from paper_tables.core.errors import TableError
-from paper_tables.core.paths import table_file
-from paper_tables.core.text import join_and, plain
+from paper_tables.core.paths import CLAIMS, table_file
+from paper_tables.core.text import plain
 from paper_tables.data.design import Decide
 from paper_tables.data.frame import Arm
 from paper_tables.data.load import load_frame, tidy_frame
@@ -55,14 +55,9 @@ class LookReport:
     """Never decided, because too many trials failed or diverged."""
     arms: tuple[tuple[str, str], ...]
     """(part, arm label) of this study that undecided conditions need at the next look, controls included.
-    Empty at the last look."""
+    Empty: no further look is needed."""
     lines: tuple[str, ...]
     """For the terminal: one line per condition that this look judged."""
-
-    @property
-    def finished(self) -> bool:
-        """Whether no further look is needed."""
-        return not self.arms
 
 
 @dataclass(frozen=True)
@@ -87,19 +82,21 @@ def rule_digests(spec: Path | None, decide: Mapping[str, Any]) -> dict[str, str]
     """Return claim -> 12 hex digits over its conditions, their bounds and margins, the looks and the error.
 
     `spec`: the table file; None where a study has none. `decide`: as in the study file, ``{"looks": …, "error": …}``.
-    Claims whose conditions are counted or structural have no entry. Raises TableError for a faulty table file.
+    Claims without a condition over seeds of the study's own arms have no entry. Raises TableError for a faulty table
+    file.
     """
     rules = _DECIDE.validate_python(dict(decide))
     return {
         claim.name: rule_digest(claim, rules)
-        for claim in _claims(spec)
-        if not all(exact(claim.whole(condition)) for condition in claim.conditions)
+        for claim, index in _conditions(spec)
+        if not exact(claim.whole(claim.conditions[index]))
     }
 
 
 def take_look(folder: Path, spec: Path | None, n: int) -> LookReport:
-    """Judge every condition over seeds of the study's claims on the first n seeds; freeze and record what is decided.
+    """Judge every condition over seeds of the study's arms on the first n seeds; freeze and record what is decided.
 
+    Conditions of the study's own claims, and those of other studies' claims that name it.
     `folder` holds the collected frame, whose metadata has `decide`; an arm's seeds are counted in the order of its
     rows. `spec`: the table file, None for the study's own. The record is ``decisions.json`` in `folder`; a look that
     it has is not taken again. A condition with trials that have neither finished nor failed is not judged.
@@ -112,7 +109,7 @@ def take_look(folder: Path, spec: Path | None, n: int) -> LookReport:
     look = _Look(decide, decide.looks.index(n) + 1, record.read_decisions(folder).history)
     found: dict[Outcome, list[str]] = {"decided": [], "undecided": [], "futile": [], "lost": []}
     arms, lines = dict[tuple[str, str], None](), []
-    for item in _items(_claims(spec or table_file(frame.study)), StudyFrames(folder, frame.first_seeds(n)), decide):
+    for item in _items(spec or table_file(frame.study), StudyFrames(folder, frame.first_seeds(n)), decide):
         outcome, text = look.judge(item)
         if outcome is not None:
             found[outcome].append(_name(item.claim, item.index))
@@ -125,14 +122,12 @@ def take_look(folder: Path, spec: Path | None, n: int) -> LookReport:
     return LookReport(n=n, arms=tuple(arms), lines=tuple(lines), **names)
 
 
-def _items(claims: tuple[Claim, ...], library: StudyFrames, decide: Decide) -> Iterator[_Item]:
-    """Yield the conditions over seeds of this study's own arms that have results at this scale."""
-    for claim in claims:
-        rule = rule_digest(claim, decide)
-        for index, tested in enumerate(judge_claim(claim, library).tested):
-            ours = tested.of is not None and tested.of.frame is library.own
-            if ours and not exact(tested.condition, tested.metric):
-                yield _Item(claim, index, tested, rule)
+def _items(spec: Path | None, library: StudyFrames, decide: Decide) -> Iterator[_Item]:
+    """Yield the conditions over seeds of this study's arms that have results at this scale."""
+    for claim, index in _conditions(spec):
+        tested = judge_condition(claim, index, library)
+        if tested.of is not None and not exact(tested.condition, tested.metric):
+            yield _Item(claim, index, tested, rule_digest(claim, decide))
 
 
 @dataclass
@@ -158,18 +153,19 @@ class _Look:
         taken = next((look for look in before if look.look == self.number), None)
         text = f"{measured(tested).text}, n = {tested.n}"
         if tested.kept is not None:
-            return "decided", f"{tested.verdict} at {tested.look}: {text}"
+            return "decided", f"{tested.verdict} at look {tested.look}: {text}"
         if tested.verdict in ("not run", "not testable"):
             return None, tested.reason
         if taken is None:
             if missing := self._missing(item):
-                given_up = bool(before) and before[-1].verdict == "futile"
-                return "futile" if given_up else "undecided", f"{missing} trials of this look have not ended"
+                if before and (given_up := OUTCOMES[before[-1].verdict]) in ("futile", "lost"):
+                    return given_up, f"no seeds were added after look {before[-1].look} of {len(self.decide.looks)}"
+                return "undecided", f"{missing} trials of this look have not ended"
             taken = _decision(item, self.number, self._finding(tested))
             self.history = (*self.history, taken)
         outcome = OUTCOMES[taken.verdict]
         if outcome == "decided":
-            return outcome, f"{taken.verdict} at {tested.look}: {text}"
+            return outcome, f"{taken.verdict} at look {tested.look}: {text}"
         return outcome, "; ".join([text, tested.reason, *tested.remarks])
 
     def _missing(self, item: _Item) -> int:
@@ -206,37 +202,53 @@ def plan_power(spec: Path | None, folder: Path, decide: Mapping[str, Any], scale
     With the spread of the results in `folder`, where a condition has an interval there, else with an assumed one.
     `scale`: of the plan, for claims that are decided at some scales only.
     """
-    rules, lines = _DECIDE.validate_python(dict(decide)), dict[str, list[str]]()
+    rules = _DECIDE.validate_python(dict(decide))
+    rows = list[tuple[str, list[str], str]]()
     try:
         own = load_frame(folder)
     except TableError:  # nothing has been run
         own = tidy_frame(pd.DataFrame(), pd.DataFrame(), {"scale": scale})
-    for claim in _claims(spec):
-        docket = Docket(claim, Decisions())
-        for index, tested in enumerate(judge_claim(claim, StudyFrames(folder, own)).tested):
-            condition = tested.condition
-            if exact(condition) or "study" in condition.of[0] or (condition.scales and scale not in condition.scales):
-                continue
-            level = sequential.nominal_error(rules.looks, rules.error * docket.error_share)
-            lines.setdefault(_told(tested, rules.looks, level), []).append(_name(claim, index))
-    told = [f"          {join_and(names)}: {text}" for text, names in lines.items()]
-    head = f"power     what differs this much from its bound is told with 80 % probability, error {rules.error:g}"
-    return [head, *told] if told else []
+    for claim, index in _conditions(spec):
+        tested = judge_condition(claim, index, StudyFrames(folder, own))
+        if not exact(tested.condition) and scale in (tested.condition.scales or [scale]):
+            level = sequential.nominal_error(rules.looks, rules.error * Docket(claim, Decisions()).error_share)
+            rows.append((_name(claim, index), *_told(tested, sequential.detectable(rules.looks, level))))
+    if not rows:
+        return []
+    width = max(len(name) for name, _, _ in rows)
+    lines = [(" " * 10 + f"{name:{width}}", told, about) for name, told, about in rows]
+    lines.insert(0, (f"{'power':10}{'n':>{width}}", [str(n) for n in rules.looks], "seeds"))
+    about = (
+        f"a condition this far from its bound is decided by then in 80 % of cases, wrongly in {100 * rules.error:g} %"
+    )
+    return [
+        *(f"{left} {' '.join(f'{text:>7}' for text in told)}   {right}" for left, told, right in lines),
+        " " * 10 + about,
+    ]
 
 
-def _told(tested: ConditionResult, looks: tuple[int, ...], level: float) -> str:
-    """ "6.5 at n = 3, 2.4 at 5 (SD 1.0 over 3 seeds)"; ratios in per cent."""
-    ratio = in_logarithms(tested.condition)
-    sd = tested.sd or (ASSUMED_RATIO if ratio else ASSUMED)
-    distances = [sd * distance for distance in sequential.detectable(looks, level)]
-    shown = [f"{100 * math.expm1(min(d, 10)):.3g} %" if ratio else f"{d:.2g}" for d in distances]
+def _told(tested: ConditionResult, distances: tuple[float, ...]) -> tuple[list[str], str]:
+    """Return the distances, in per cent for ratios, and what they are of: "top1, SD 0.64 over 3 seeds"."""
+    if tested.kept is not None:
+        return ["-"] * len(distances), f"{tested.verdict} at look {tested.look}"
+    ratio, seen = in_logarithms(tested.condition), tested.sd is not None and tested.low is not None
+    sd = tested.sd if seen and tested.sd else ASSUMED_RATIO if ratio else ASSUMED
+    shown = [f"{100 * math.expm1(min(sd * d, 9)):.2g} %" if ratio else f"{sd * d:.2g}" for d in distances]
     spread = f"SD {100 * sd:.2g} %" if ratio else f"SD {sd:.2g}"
-    source = f"{spread} over {tested.n} seeds" if tested.sd else f"assumed {spread}"
-    return ", ".join(f"{d} at {n}" for d, n in zip(shown, looks, strict=True)) + f" ({source})"
+    metric = tested.metric or (tested.condition.metric or ("",))[0]
+    return shown, f"{metric}, " + (f"{spread} over {tested.n} seeds" if seen else f"assumed {spread}")
 
 
-def _claims(spec: Path | None) -> tuple[Claim, ...]:
-    return read_table_file(spec)[0].claims if spec else ()
+def _conditions(spec: Path | None) -> Iterator[tuple[Claim, int]]:
+    """Yield the conditions about arms of a table file's study: of its claims, then of those beside it that name it."""
+    if spec is None:
+        return
+    own = read_table_file(spec)[0]
+    others = [path for path in sorted(spec.parent.glob("*.yaml")) if path.name not in (spec.name, CLAIMS)]
+    tables = [(own, ("", own.study)), *((read_table_file(path)[0], (own.study,)) for path in others)]
+    for table, names in tables:
+        for claim in table.claims:
+            yield from ((claim, i) for i, c in enumerate(claim.conditions) if c.of and c.study in names)
 
 
 def _name(claim: Claim, index: int) -> str:

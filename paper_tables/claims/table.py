@@ -1,152 +1,172 @@
-"""The table of claims: sentence, test, expected and measured value, scale, n and verdict."""
+"""The tables of claims: one of sentences with their verdicts, one of the tests that the verdicts come from."""
 
 from __future__ import annotations
 
 from collections import Counter
 from typing import Any
 
+from paper_tables.claims import cells
 from paper_tables.claims.judge import judge_claim
 from paper_tables.claims.verdicts import VERDICTS, ClaimResult, ConditionResult
-from paper_tables.core.text import escape_markup, join_and
-from paper_tables.data.other_studies import SelectedArm, StudyFrames
-from paper_tables.schema.published import ArmSelectors
+from paper_tables.core.text import escape_markup, join_and, plain
+from paper_tables.data.other_studies import StudyFrames
+from paper_tables.schema.claims import Claim
 from paper_tables.schema.table_file import Spec
 from paper_tables.tables import published
-from paper_tables.tables.grid import Cell, Grid, Head, Row, fixed
-from paper_tables.tables.labels import Names, automatic_digits
+from paper_tables.tables.grid import Cell, Grid, Head, Row
+from paper_tables.tables.labels import Names
 from paper_tables.tables.notes import provenance_line
 
-HEADS = (
-    Head("Claim", kind="prose", share=0.58),
-    Head("Test", kind="prose", share=0.42),
-    Head("Expected", kind="text"),
-    Head("Measured", kind="text"),
-    Head("n", kind="count"),
-    Head("Scale", kind="text"),
-    Head("Holds", kind="text"),
+SENTENCES = (
     Head("Verdict", kind="text"),
+    Head("Sentence", kind="prose", share=1.0),
+    Head("Kind", kind="text"),
+    Head("Scale", kind="text"),
 )
-HOLDS = {"reproduced": "yes", "contradicted": "no", "undecided": "open"}
+TESTS = (
+    Head("Verdict", kind="text"),
+    Head("Test", kind="prose", share=0.4),
+    Head("Expected", kind="text"),
+    Head("Measured", kind="prose", share=0.25),
+    Head("Control", kind="prose", share=0.35),
+    Head("n", kind="count"),
+    Head("Look", kind="text"),
+)
+DECIDED = ("reproduced", "partly reproduced", "contradicted")
+TESTS_PER_PAGE = 10
+LONGEST_TITLE = 90
+"""Letters of a sentence above its tests, in one line."""
 
 
-def build(spec: Spec, names: Names, library: StudyFrames) -> tuple[Grid, list[ClaimResult]]:
-    judged = [judge_claim(claim, library) for claim in spec.claims]
-    rows: list[Row] = []
-    paper = ""
-    for one in judged:
-        group = escape_markup(one.claim.paper) if one.claim.paper != paper else ""
-        paper = one.claim.paper
-        rows += _rows(one, names, group)
+def build(spec: Spec, names: Names, library: StudyFrames) -> tuple[list[Grid], list[ClaimResult]]:
+    """Return the table of sentences, those of the tests behind them, and the results."""
+    judged = sorted((judge_claim(claim, library) for claim in spec.claims), key=lambda one: one.claim.other_paper)
+    label, study = "tab:claims-" + spec.study.replace("_", "-"), escape_markup(names.frame.study)
     counts = Counter(one.verdict for one in judged)
     text = join_and([f"{counts[v]} {v}" for v in VERDICTS if counts[v]])
-    caption = f"Claims of the papers, tested by study {escape_markup(names.frame.study)}: {text}."
-    grid = Grid("claims", "tab:claims-" + spec.study.replace("_", "-"), caption, HEADS, rows, width="two")
-    grid.notes += _notes(judged, names)
-    grid.provenance = provenance_line(library.own, library.others())
-    return grid, judged
+    sentences = Grid(
+        "claims", label, f"What the papers say, and what study {study} found: {text}.",
+        SENTENCES, _sentences(judged), width="two",
+    )  # fmt: skip
+    sentences.notes += _about_claims(judged, names)
+    grids = [sentences]
+    for i, part in enumerate(_pages([one for one in judged if one.tested])):
+        name, more = (f"claim_tests_{i + 1}", ", continued") if i else ("claim_tests", "")
+        rows = [row for one in part for row in _tests(one, names)]
+        caption = f"The tests behind the verdicts of study {study}{more}."
+        grids.append(Grid(name, f"{label}-tests{f'-{i + 1}' if i else ''}", caption, TESTS, rows, width="two"))
+        grids[-1].notes += [] if i else _about_tests(judged)
+    for grid in grids:
+        grid.provenance = provenance_line(library.own, library.others())
+    return grids, judged
 
 
-def _rows(one: ClaimResult, names: Names, group: str) -> list[Row]:
-    rows = []
-    for i, tested in enumerate(one.tested):
-        first = i == 0
+def _pages(judged: list[ClaimResult]) -> list[list[ClaimResult]]:
+    """Return the claims in groups whose tests fit a printed page."""
+    pages: list[list[ClaimResult]] = []
+    for one in judged:
+        if not pages or sum(len(other.tested) for other in pages[-1]) + len(one.tested) > TESTS_PER_PAGE:
+            pages.append([])
+        pages[-1].append(one)
+    return pages
+
+
+def quoted(claim: Claim) -> str:
+    return f"“{claim.text}”" if claim.verbatim else claim.text
+
+
+def _sentences(judged: list[ClaimResult]) -> list[Row]:
+    rows, paper = [], ""
+    for one in judged:
         where = f" ({one.claim.where})" if one.claim.where else ""
-        claim = Cell(text=f"“{one.claim.text}”{where}", note=_aside(one)) if first else Cell()
-        cells = (
-            claim,
-            Cell(text=label(tested, names)),
-            Cell(text=expected(tested)),
-            measured(tested),
-            Cell(text=str(tested.n) if tested.n else "", n=tested.n),
-            Cell(text=escape_markup(tested.scale)),
-            Cell(text=HOLDS.get(tested.verdict, tested.verdict), note=escape_markup(tested.reason)),
-            Cell(text=one.verdict, best=one.verdict in ("reproduced", "contradicted")) if first else Cell(),
+        row = (
+            Cell(text=one.verdict, best=one.verdict in DECIDED),
+            Cell(text=quoted(one.claim) + where, note=_aside(one.claim)),
+            Cell(text=one.claim.kind),
+            Cell(text=escape_markup(one.scale)),
         )
-        rows.append(Row(cells, group if first else "", rule=first and not group))
+        rows.append(Row(row, escape_markup(one.claim.paper) if one.claim.paper != paper else ""))
+        paper = one.claim.paper
     return rows
 
 
-def _aside(one: ClaimResult) -> str:
-    remarks = [one.claim.note.rstrip(".")] if one.claim.note else []
-    row = published.find(one.claim.published) if one.claim.published else None
-    remarks += [f"stated in {escape_markup(row['source'])}"] if row and row.get("source") else []
-    remarks += ["one of the tests is enough"] if one.claim.need == "any" and len(one.tested) > 1 else []
-    return "; ".join(remarks)
+def _aside(claim: Claim) -> str:
+    row = published.find(claim.published) if claim.published else None
+    remarks = [
+        claim.not_testable, claim.by_construction, claim.note.rstrip("."),
+        f"stated in {escape_markup(row['source'])}" if row and row.get("source") else "",
+        "one of the tests is enough" if claim.need == "any" and len(claim.conditions) > 1 else "",
+    ]  # fmt: skip
+    return "; ".join(remark for remark in remarks if remark)
 
 
-def label(tested: ConditionResult, names: Names) -> str:
-    """ "top-1: recursion 2 − recursion 1"."""
-    condition = tested.condition
-    if condition.label:
-        return condition.label
-    head = names.metric(tested.metric or (condition.metric or ("",))[0]).head
-    of = _arm(tested.of, condition.of, names)
-    if not condition.against:
-        return f"{head}: {of}"
-    against = _arm(tested.against, condition.against, names)
-    sign = {"ratio": " / ", "saving": " saved against "}.get(condition.compare or "", " − ")
-    return f"{head}: {of}{sign}{against}"
+def _tests(one: ClaimResult, names: Names) -> list[Row]:
+    text = quoted(one.claim)
+    title = text if len(text) <= LONGEST_TITLE else text[: LONGEST_TITLE - 1].rsplit(" ", 1)[0] + "…"
+    return [_test(tested, names, "" if i else title) for i, tested in enumerate(one.tested)]
 
 
-def _arm(found: SelectedArm | None, choice: ArmSelectors, names: Names) -> str:
-    if found is None:
-        text = (f"{k} {'|'.join(v)}" if k not in ("part", "arm") else "|".join(v) for k, v in choice[0].items())
-        return escape_markup(", ".join(text).replace("_", " "))
-    known = Names(names.spec, found.frame)
-    own = known.arm(found.arm)
-    chosen = choice[0].keys() - {"study", "part", "arm"}
-    said = known.coords(found.arm, [axis for axis in found.arm.coords if axis in chosen]) or own
-    part = known.part(found.arm.part)
-    return part if said == "baseline" else f"{part}, {said}" if len(found.frame.parts) > 1 else said
+def _test(tested: ConditionResult, names: Names, group: str) -> Row:
+    row = (
+        Cell(text=tested.verdict, best=tested.verdict in DECIDED, note=escape_markup(_why(tested))),
+        Cell(text=cells.label(tested, names), note=escape_markup(tested.condition.reason)),
+        Cell(text=cells.expected(tested.condition)),
+        cells.measured(tested),
+        Cell(text=cells.controls(tested)),
+        Cell(text=cells.seeds(tested)),
+        Cell(text=tested.look),
+    )
+    return Row(row, group)
 
 
-def expected(tested: ConditionResult) -> str:
-    condition = tested.condition
-    unit = " %" if condition.compare == "saving" else ""
-    if condition.about is not None:
-        return f"{condition.about:g} ± {condition.tolerance:g}{unit}"
-    around = f" ± {condition.tolerance:g}" if condition.tolerance else ""
-    if condition.between is not None:
-        return f"{condition.between[0]:g} to {condition.between[1]:g}{around}{unit}".replace("-", "−")
-    sign, bound = ("≥", condition.at_least) if condition.at_least is not None else ("≤", condition.at_most)
-    return f"{sign} {bound:g}{around}{unit}".replace("-", "−")
+def _why(tested: ConditionResult) -> str:
+    said = tested.condition.by_construction if tested.verdict == "by construction" else tested.reason
+    return "; ".join(text for text in (said, *tested.remarks) if text)
 
 
-def measured(tested: ConditionResult) -> Cell:
-    """Return the estimate with its interval in parentheses."""
-    if tested.estimate is None:
-        return Cell(text="—")
-    ends = [v for v in (tested.estimate, tested.low, tested.high) if v is not None]
-    digits = tested.condition.digits
-    digits = max(automatic_digits(ends), 1) if digits is None else digits
-    unit = " %" if tested.condition.compare == "saving" else ""
-    signed = tested.condition.against and tested.condition.compare in (None, "difference")
-    text = fixed(tested.estimate, digits, bool(signed)).replace("-", "−")
-    if tested.low is not None and tested.high is not None and tested.low != tested.high:
-        low, high = (fixed(v, digits).replace("-", "−") for v in (tested.low, tested.high))
-        text += f" ({low} to {high})"
-    folder = tested.of.folder if tested.of else ""
-    return Cell(tested.estimate, text=text + unit, n=tested.n, digits=digits, trials=tested.trials, study=folder)
+def _about_claims(judged: list[ClaimResult], names: Names) -> list[str]:
+    found = {one.verdict for one in judged}
+    notes = [
+        "Counted: parameters, multiply-accumulates. Measured: speed. Sampled: over seeds. Structural: a property that "
+        "a test of the suite shows."
+    ]
+    if "by construction" in found:
+        notes.append("By construction: the model was built to have it, so that finding it confirms nothing.")
+    if "partly reproduced" in found:
+        notes.append("Partly reproduced: some of the sentence's tests hold, others do not or were not run.")
+    scales = list(dict.fromkeys(escape_markup(t.scale) for one in judged for t in one.tested if t.n and t.scale))
+    run = [scale for scale in scales if scale not in ("any", "imagenet")]
+    if run:
+        notes.append(f"Verdicts hold at the scale that is named ({join_and(run)}); the papers speak of ImageNet-1K.")
+    rebuilt = list(dict.fromkeys(escape_markup(one.claim.paper) for one in judged if _rebuilt(one, names)))
+    if rebuilt:
+        notes.append(f"Tested with reconstructions, without official code: {join_and(rebuilt)}.")
+    return notes
 
 
-def _notes(judged: list[ClaimResult], names: Names) -> list[str]:
+def _about_tests(judged: list[ClaimResult]) -> list[str]:
     levels = sorted({c.interval for one in judged for c in one.claim.conditions})
     percentages = join_and([f"{100 * level:g} %" for level in levels])
     notes = [
-        f"In parentheses: {percentages} Student t interval over seeds, differences paired by seed, ratios and savings "
-        "on the log scale; not adjusted for the number of claims. A test holds if the whole interval is within the "
-        "expected range, fails if it is entirely outside, and is open otherwise or below three seeds; parameters and "
-        "multiply-accumulates are exact, so that one trial decides."
+        f"In parentheses: {percentages} Student t interval for other seeds with the same validation images, "
+        "differences paired by seed, ratios and savings on the log scale. A test holds if the whole interval lies "
+        "inside the expected range and fails if it lies entirely outside; otherwise, or below three seeds, it is "
+        "undecided. What is counted needs one trial.",
+        "Control: an arm that must fail the same rule; a test is not reproduced while one passes.",
     ]
-    scales = list(dict.fromkeys(escape_markup(t.scale) for one in judged for t in one.tested if t.n and t.scale))
-    if scales and scales != ["imagenet"]:
+    tests = [tested for one in judged for tested in one.tested]
+    if any(tested.with_images for tested in tests):
+        notes.append("After “images”: the interval for other seeds and other images like these.")
+    if any(tested.look for tested in tests):
         notes.append(
-            f"Verdicts on what was run, scale {join_and(scales)}; the papers speak of ImageNet-1K at full size."
+            "Look: seeds were added until a test was decided, which stands; the intervals are as much wider as keeps "
+            "the probability that any look is wrong at what one interval has."
         )
-    rebuilt = [one.claim for one in judged if _rebuilt(one, names)]
-    if rebuilt:
-        papers = list(dict.fromkeys(escape_markup(claim.paper) for claim in rebuilt))
-        notes.append(f"Tested with reconstructions, without official code: {join_and(papers)}.")
+    conditions = [tested.condition for tested in tests]
+    if any(c.non_inferior for c in conditions):
+        notes.append("Not inferior: at most that margin below. The interval's lower end is compared with the margin.")
+    if any(c.equivalent for c in conditions):
+        notes.append("Equivalent: within that margin in either direction (two one-sided tests).")
     return notes
 
 
@@ -157,17 +177,24 @@ def _rebuilt(one: ClaimResult, names: Names) -> bool:
     return any(Names(names.spec, f.frame).reconstructed(f.arm.part) for f in found)
 
 
-def summary(judged: list[ClaimResult], grid: Grid) -> list[dict[str, Any]]:
-    """Return the rows of the list of all claims, as JSON."""
-    lines, at = [], 0
-    for one in judged:
-        rows = grid.rows[at : at + len(one.tested)]
-        at += len(one.tested)
-        tests = [
-            {"test": r.cells[1].text, "expected": r.cells[2].text, "measured": r.cells[3].text, "n": r.cells[4].text,
-             "scale": r.cells[5].text, "holds": r.cells[6].text, "reason": r.cells[6].note}
-            for r in rows
-        ]  # fmt: skip
-        fields = {"name": one.claim.name, "text": one.claim.text, "paper": one.claim.paper, "where": one.claim.where}
-        lines.append({**fields, "verdict": one.verdict, "need": one.claim.need, "tests": tests})
-    return lines
+def summary(judged: list[ClaimResult], names: Names) -> list[dict[str, Any]]:
+    """Return the claims as JSON, for the lists of all studies."""
+    return [_claim_line(one, names) for one in judged]
+
+
+def _claim_line(one: ClaimResult, names: Names) -> dict[str, Any]:
+    claim = one.claim
+    fields = {name: getattr(claim, name) for name in ("name", "text", "paper", "where", "kind", "need", "other_paper")}
+    why = claim.not_testable or (claim.by_construction if one.verdict == "by construction" else "")
+    tests = [_test_line(tested, names) for tested in one.tested]
+    return {**fields, "quoted": quoted(claim), "verdict": one.verdict, "scale": one.scale, "why": why, "tests": tests}
+
+
+def _test_line(tested: ConditionResult, names: Names) -> dict[str, str]:
+    texts = {
+        "verdict": tested.verdict, "kind": tested.condition.kind or "", "test": cells.label(tested, names),
+        "expected": cells.expected(tested.condition), "measured": cells.measured(tested).text,
+        "control": cells.controls(tested), "n": cells.seeds(tested), "look": tested.look, "scale": tested.scale,
+        "reason": _why(tested), "bound": tested.condition.reason,
+    }  # fmt: skip
+    return {name: plain(text) for name, text in texts.items()}

@@ -33,7 +33,7 @@ class ConditionResult:
     controls: tuple[ConditionResult, ...] = ()
     """The controls as conditions with the same rule; their label is the control's."""
     look: str = ""
-    """The look that decided, or that was the last one: "look 2 of 5"; "" where seeds are not added look by look."""
+    """The look that decided, or that was the last one: "2 of 5"; "" where seeds are not added look by look."""
     error: float = 0.05
     """Of the interval; smaller than that of the verdict where there are several looks, or "any" of some conditions."""
     sd: float | None = None
@@ -50,8 +50,8 @@ class ConditionResult:
 
     @property
     def scale(self) -> str:
-        """The scale of the numbers; "any" where they are counted or shown by a test."""
-        if self.condition.kind in ("counted", "structural"):
+        """The scale of the numbers; "any" where they are shown by a test, or counted and the same for all seeds."""
+        if self.condition.shown_by or (self.condition.kind == "counted" and self.low == self.high):
             return "any"
         return self.of.frame.scale if self.of else ""
 
@@ -83,6 +83,12 @@ class ClaimResult:
     claim: Claim
     verdict: Verdict
     tested: tuple[ConditionResult, ...]
+
+    @property
+    def scale(self) -> str:
+        """The scales of its numbers; "any" if all is counted or shown, "" if there are none."""
+        scales = list(dict.fromkeys(one.scale for one in self.tested if one.n and one.scale))
+        return ", ".join([scale for scale in scales if scale != "any"] or scales)
 
 
 def combine_verdicts(verdicts: list[Verdict], need: Literal["all", "any"]) -> Verdict:

@@ -156,9 +156,15 @@ def _scalar(node: yaml.Node) -> Any:
 
 def _mapping(node: yaml.MappingNode, key: Key, document: Document) -> dict[str, Any]:
     data: dict[str, Any] = {}
-    for name_node, value_node in node.value:
+    inherited: dict[str, Any] = {}
+    for name_node, value_node in sorted(node.value, key=lambda pair: pair[0].value != "<<"):
         _scalar(name_node)
         name = str(name_node.value)
+        if name == "<<":
+            if not isinstance(value_node, yaml.MappingNode):
+                raise _error(value_node, "must be one mapping, by its anchor: <<: *name")
+            inherited = _mapping(value_node, key, document)
+            continue
         place = (*key, name)
         mark = (name_node.start_mark.line + 1, name_node.start_mark.column + 1)
         if name in data:
@@ -168,4 +174,4 @@ def _mapping(node: yaml.MappingNode, key: Key, document: Document) -> dict[str, 
             )
         document.marks[place] = mark
         data[name] = _to_data(value_node, place, document)
-    return data
+    return {**inherited, **data}

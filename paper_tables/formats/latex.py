@@ -18,7 +18,7 @@ SIZES = ((r"\small", 9, 5, 0.54), (r"\footnotesize", 8, 4, 0.55), (r"\scriptsize
 Modern grows wider as it grows smaller. The first size in which a table fits is taken."""
 WIDTHS = {"one": 240, "two": 496}
 """Points: a column of a two-column paper, and both."""
-LEAST_PROSE = 100
+LEAST_PROSE = 90
 """Points that a column of prose needs."""
 
 

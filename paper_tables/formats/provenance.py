@@ -18,9 +18,9 @@ def write(grids: Iterable[Grid]) -> str:
         for row in grid.rows:
             group = row.group or group
             above = [cell.text or before for cell, before in zip(row.cells[:words], above, strict=False)]
-            line = plain(", ".join(dict.fromkeys(text for text in (group, *above) if text)))
-            for head, cell in row.under(grid.heads):
+            for i, (head, cell) in enumerate(row.under(grid.heads)):
                 if cell.trials or cell.origin:
+                    line = plain(", ".join(dict.fromkeys(text for text in (group, *above[:i]) if text)))
                     value = repr(cell.value) if cell.value is not None else plain(cell.text)
                     where, source = (grid.name, line, plain(head.full)), (" ".join(cell.trials), plain(cell.origin))
                     lines.append((*where, value, cell.n or "", cell.study, *source))

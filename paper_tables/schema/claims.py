@@ -66,6 +66,9 @@ class Condition(Entry):
     """Why this bound or margin."""
     gain: float | None = Field(None, gt=0)
     """The claimed gain in points: not testable where `against` leaves less than three times as much room below 100."""
+    comparable: float | None = Field(None, gt=1)
+    """Largest ratio of the two arms' multiply-accumulates: beyond it, a win of the costlier and a loss of the
+    cheaper arm decide nothing."""
     controls: tuple[Control, ...] = ()
     by_construction: str = ""
     """Why a holding condition says nothing: the model was built to have it."""
@@ -78,6 +81,11 @@ class Condition(Entry):
     digits: int | None = Field(None, ge=0, le=6)
     label: str = ""
     """Description of what is measured; default: built from the arms."""
+
+    @property
+    def study(self) -> str:
+        """The study whose arms it is about; "" for that of the claim, or if it is about none."""
+        return self.of[0].get("study", ("",))[0] if self.of else ""
 
     @model_validator(mode="after")
     def _rule(self) -> Condition:
@@ -99,7 +107,7 @@ class Condition(Entry):
             raise ValueError("`about` needs a tolerance above 0")
         if self.between and self.between[0] > self.between[1]:
             raise ValueError("between: [low, high], the lower first")
-        needs_against = ("compare", "against_metric", "non_inferior", "equivalent", "gain")
+        needs_against = ("compare", "against_metric", "non_inferior", "equivalent", "gain", "comparable")
         lonely = next((name for name in needs_against if getattr(self, name) and not self.against), None)
         if lonely:
             raise ValueError(f"`{lonely}` needs `against`")
@@ -135,6 +143,8 @@ class Claim(Entry):
     name: Name
     text: str = Field(min_length=1)
     """The paper's words, verbatim and short."""
+    verbatim: bool = True
+    """False: not a quotation, and printed without quotation marks."""
     paper: str = Field(min_length=1)
     where: str = ""
     """Abstract, table, figure."""

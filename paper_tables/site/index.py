@@ -10,9 +10,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from paper_tables.claims.verdicts import VERDICTS
 from paper_tables.core.files import write_atomic
 from paper_tables.core.paths import PACKAGE
+from paper_tables.site import claim_list
 from paper_tables.site.records import StudyRecord, studies_in
 
 OUTPUTS = ("index.html", "paper.tex", "claims.md", "claims.csv")
@@ -36,7 +36,8 @@ def write_index(results: Path) -> list[Path]:
 def _closing_mark(digest: str) -> str:
     """Return the last line of each file: a digest of its inputs and of the code that writes it."""
     code = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(PACKAGE.rglob("*.j2"))))
-    code.update(Path(__file__).read_bytes() + Path(__file__).with_name("latex_document.py").read_bytes())
+    for file in ("index.py", "claim_list.py", "latex_document.py", "../claims/findings.py"):
+        code.update(Path(__file__).parent.joinpath(file).read_bytes())
     return f"studies {digest} by {code.hexdigest()[:12]}"
 
 
@@ -55,46 +56,12 @@ def _content(name: str, studies: Sequence[StudyRecord], digest: str) -> str:
         from paper_tables.site import latex_document
 
         return f"{latex_document.document(studies)}% {mark}\n"
+    claims = claim_list.claims_of(studies)
     if name == "claims.md":
-        return f"{_markdown(studies)}\n<!-- {mark} -->\n"
+        return f"{claim_list.markdown(claims)}\n<!-- {mark} -->\n"
     if name == "claims.csv":
-        return f"{_csv(studies)}# {mark}\n"
+        return f"{claim_list.table_csv(claims)}# {mark}\n"
     from paper_tables.site.report import template
 
-    page = template("index.html.j2").render(studies=studies, counts=_counts(studies), verdicts=VERDICTS)
+    page = template("index.html.j2").render(studies=studies, **claim_list.overview(claims))
     return f"{page}\n<!-- {mark} -->\n"
-
-
-def _counts(studies: Sequence[StudyRecord]) -> dict[str, int]:
-    verdicts = [claim["verdict"] for study in studies for claim in study.about["claims"]]
-    return {verdict: verdicts.count(verdict) for verdict in VERDICTS if verdict in verdicts}
-
-
-def _markdown(studies: Sequence[StudyRecord]) -> str:
-    from paper_tables.formats.markdown import safe
-
-    lines = [
-        "| Paper | Claim | Study | Test | Expected | Measured | n | Scale | Verdict |",
-        "| :-- | :-- | :-- | :-- | :-- | :-- | --: | :-- | :-- |",
-    ]
-    for study in studies:
-        for claim in study.about["claims"]:
-            for i, test in enumerate(claim["tests"]):
-                first = [claim["paper"], f"“{claim['text']}”", study.folder] if i == 0 else [""] * 3
-                rest = [test[key] for key in ("test", "expected", "measured", "n", "scale")]
-                verdict = f"**{claim['verdict']}**" if i == 0 else ""
-                lines.append("| " + " | ".join([*map(safe, [*first, *rest]), verdict]) + " |")
-    totals = ", ".join(f"{n} {verdict}" for verdict, n in _counts(studies).items())
-    return f"Claims of the papers: {totals}.\n\n" + "\n".join(lines) + "\n"
-
-
-def _csv(studies: Sequence[StudyRecord]) -> str:
-    from paper_tables.core.text import csv_lines, plain
-
-    keys = ("test", "expected", "measured", "n", "scale", "holds", "reason")
-    lines = [["study", "name", "paper", "where", "claim", *keys, "verdict"]]
-    for study in studies:
-        for claim in study.about["claims"]:
-            left = [study.folder, *(claim[key] for key in ("name", "paper", "where", "text"))]
-            lines += [[*left, *(test[key] for key in keys), claim["verdict"]] for test in claim["tests"]]
-    return csv_lines(map(plain, line) for line in lines)

@@ -33,8 +33,8 @@ def _section(study: StudyRecord) -> str:
         rf"\section*{{{tex(escape_markup(about['title']) + label)}}}",
         tex(f"Study {escape_markup(about['study'])}: {counts or 'no trials'}. Frame {about['digest']}."),
     ]
-    claims = [{"name": "claims"}] if study.has("tables/claims.tex") else []
-    lines += [rf"\input{{{study.folder}/tables/{table['name']}.tex}}" for table in [*about["tables"], *claims]]
+    tables = [*(table["name"] for table in about["tables"]), *about["claim_tables"]]
+    lines += [rf"\input{{{study.folder}/tables/{name}.tex}}" for name in tables]
     for figure in about["figures"]:
         star = "*" if figure["wide"] else ""
         caption = rf"\caption{{{figure['caption']}}}" if figure["caption"] else ""

@@ -12,14 +12,10 @@ from paper_tables.site.render_cache import FRAMES
 
 @dataclass(frozen=True)
 class StudyRecord:
-    """A rendered study: the name of its folder, its summary and its output files."""
+    """A rendered study: the name of its folder and its summary."""
 
     folder: str
     about: dict[str, Any]
-    files: tuple[str, ...]
-
-    def has(self, name: str) -> bool:
-        return name in self.files
 
 
 def folders(results: Path) -> list[Path]:
@@ -34,5 +30,5 @@ def studies_in(results: Path) -> list[StudyRecord]:
     for folder in folders(results):
         record = render_cache.read_record(folder)
         if record.get("about"):
-            found.append(StudyRecord(folder.name, record["about"], tuple(record.get("outputs", ()))))
+            found.append(StudyRecord(folder.name, record["about"]))
     return sorted(found, key=lambda s: (not s.about["claims"], len(s.about["tables"]) < 2, s.folder))

@@ -14,7 +14,7 @@ from paper_tables.figures import draw
 from paper_tables.formats import all as write
 from paper_tables.formats import provenance
 from paper_tables.schema.table_file import Spec, read_table_file
-from paper_tables.site import mlflow_links, report
+from paper_tables.site import mlflow_links, report, reproducibility
 from paper_tables.site.default_spec import default_spec
 from paper_tables.site.render_cache import Rendered
 from paper_tables.tables.grid import NoData
@@ -32,21 +32,24 @@ def render(folder: Path, spec_file: Path | None) -> Rendered:
     names = Names(_spec(library, spec_file), library.own)
     left_out: dict[str, str] = {}
     grids = _each(names.spec.tables, lambda table: build(table, names, library), "table", left_out)
-    verdict, judged = claims_table.build(names.spec, names, library) if names.spec.claims else (None, [])
+    verdicts, judged = claims_table.build(names.spec, names, library) if names.spec.claims else ([], [])
     pictures = _each(names.spec.figures, lambda figure: draw.draw(figure, names), "figure", left_out)
     files: dict[str, bytes] = {}
-    for grid in [*grids, *([verdict] if verdict else [])]:
+    for grid in [*grids, *verdicts]:
         files |= write.write(grid)
     for picture in pictures:
         files |= {f"figures/{picture.name}.{ending}": data for ending, data in picture.files.items()}
-    files["origins.csv"] = provenance.write([*grids, *([verdict] if verdict else [])]).encode()
-    files["report.html"] = report.write(names, grids, pictures, left_out, verdict, mlflow_links.links(folder)).encode()
+    files["origins.csv"] = provenance.write([*grids, *verdicts]).encode()
+    claims = claims_table.summary(judged, names)
+    page = report.write(names, grids, pictures, left_out, verdicts, claims, mlflow_links.links(folder))
+    files["report.html"] = page.encode()
+    files["reproducibility.md"] = reproducibility.write(names, claims).encode()
     about = {
         "study": library.own.study, "title": library.own.title, "label": library.own.label,
         "digest": library.own.digest, "counts": report.counts(library.own), "left_out": left_out,
         "tables": [{"name": g.name, "caption": plain(g.caption)} for g in grids],
         "figures": [{"name": p.name, "caption": tex(p.caption), "wide": p.wide} for p in pictures],
-        "claims": claims_table.summary(judged, verdict) if verdict else [],
+        "claims": claims, "claim_tables": [grid.name for grid in verdicts],
     }  # fmt: skip
     return Rendered(files, about, tuple(sorted(library.read)))
 

@@ -11,6 +11,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
+from paper_tables.claims.findings import findings
 from paper_tables.core.text import escape_markup, join_and, plain
 from paper_tables.data.frame import Frame
 from paper_tables.figures.draw import DrawnFigure
@@ -37,11 +38,12 @@ def write(
     grids: list[Grid],
     pictures: list[DrawnFigure],
     left_out: dict[str, str],
-    claims: Grid | None,
+    verdicts: list[Grid],
+    claims: list[dict[str, Any]],
     links: dict[str, str],
 ) -> str:
-    """The page. `left_out` names tables and figures whose data are missing, with the reason; `links` leads from a
-    trial to its run on an MLflow server."""
+    """The page. `left_out` names tables and figures whose data are missing, with the reason; `claims` are those of
+    `verdicts`' tables; `links` leads from a trial to its run on an MLflow server."""
     frame = names.frame
     return template("report.html.j2").render(
         frame=frame,
@@ -51,7 +53,8 @@ def write(
         facts=facts(frame),
         rebuilt=rebuilt(names),
         tables=[_table(grid) for grid in grids],
-        claims=_table(claims) if claims else None,
+        findings=findings(claims),
+        verdicts=[_table(grid) for grid in verdicts],
         links=links,
         figures=[_figure(picture) for picture in pictures],
         trials=trials(names),

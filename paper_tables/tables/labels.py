@@ -56,6 +56,11 @@ METRICS = {
     "generalization_gap": Quantity("Top-1 on training images minus that on validation images", "Gap", "points"),
     "isolated_pauses": Quantity("Pauses without a pausing neighbor", "Isolated pauses", "share"),
     "pause_flips": Quantity("States that last one layer", "Flips", "share"),
+    "returned_attention": Quantity("Lowest tokens that are among the highest of a later layer", "Returned", "share"),
+    "returned_same_layer_attention": Quantity(
+        "The same between two noisy views of one layer", "Returned, noise", "share"
+    ),
+    "update_speedup": Quantity("Speed-up of a training update", "Update"),
     "depth_spread_within": Quantity("Spread of depth within an image", "Spread within", "layers"),
     "depth_spread_between": Quantity("Spread of mean depth over images", "Spread between", "layers"),
 }

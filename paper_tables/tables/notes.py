@@ -11,7 +11,7 @@ from paper_tables.data.frame import Arm, Frame
 from paper_tables.data.other_studies import SelectedArm
 from paper_tables.schema.tables import ArmTable, ComparisonTable, CrossedColumns
 from paper_tables.tables.grid import ALPHA, Cell, Grid
-from paper_tables.tables.labels import Names
+from paper_tables.tables.labels import METRICS, Names
 
 LARGE_EFFECT = 1.5
 """Standard deviations: a table in which only larger differences could be significant gets a note on power."""
@@ -72,8 +72,8 @@ def _n(used: list[SelectedArm]) -> str:
 def _seeds(frame: Frame, arms: list[Arm]) -> str:
     seeds = frame.seeds(arms)
     if all(len(frame.finished_trials(arm)) == len(seeds) for arm in arms):
-        return f"n = {len(seeds)} everywhere (finished trials); {describe_seeds(frame, arms)}."
-    return f"n counts finished trials; {describe_seeds(frame, arms)}."
+        return f"n = {len(seeds)} completed runs per setting; {describe_seeds(frame, arms)}."
+    return f"n counts completed runs; {describe_seeds(frame, arms)}."
 
 
 def describe_seeds(frame: Frame, arms: Iterable[Arm]) -> str:
@@ -114,7 +114,7 @@ def _measured(table: ComparisonTable, used: list[SelectedArm]) -> list[str]:
     }
     behind = join_and([words[kind] for kind in spreads])
     tail = [f"After ±: {behind}; not given below three seeds."] if behind else []
-    return [f"Measured: {'; '.join(runs)}. n counts finished trials.", *tail]
+    return [f"Measured: {'; '.join(runs)}. n counts completed runs.", *tail]
 
 
 def _interval(table: ArmTable, cells: list[Cell]) -> list[str]:
@@ -176,10 +176,10 @@ def _power(tested: list[Cell]) -> list[str]:
     spread = median(cell.sd or 0.0 for cell in tested)
     if factor <= LARGE_EFFECT:
         return []
+    least = f"{factor * spread:.{tested[0].digits}f}"
     return [
-        f"Power: with {n} pairs the largest difference is significant only beyond {factor:.1f} standard deviations of "
-        f"the paired differences (about {factor * spread:.{tested[0].digits}f} at the spread seen here): "
-        "a missing * is not evidence of no effect."
+        f"Power: with {n} seeds only a difference of about {least} or more could be significant here ({factor:.1f} "
+        "standard deviations of the paired differences): the absence of a star is not evidence of no effect."
     ]
 
 
@@ -190,5 +190,6 @@ def _protocol(table: ArmTable, frame: Frame) -> str:
     for metric in metrics:
         source = frame.metadata.metric(metric).source
         if source in ("best", "last"):
-            taken.append(f"{escape_markup(metric)} is taken from the {source} epoch")
+            name = METRICS[metric].head if metric in METRICS else escape_markup(metric)
+            taken.append(f"{name} of the {source} epoch")
     return "; ".join([f"Study {describe_study(frame)}, {describe_environment(frame)}", *taken]) + "."

@@ -122,6 +122,7 @@ class Play:
         self.place, self.store = place, Store(place / "results")
         self.file = place / "play.yaml"
         self.completed = place / "completed"
+        self.cwd = ROOT
         text = STUDY.format(
             name="play", task=TASK, seeds=list(range(seeds)), steps=steps, seconds=seconds, side=place, retries=retries
         )
@@ -138,8 +139,8 @@ class Play:
         with open(self.place / "said", "ab") as said:
             return subprocess.Popen(
                 [*self.command, "run", str(self.file), "--results", str(self.store.root), *options],
-                cwd=ROOT,
-                env={**os.environ, **QUICK},
+                cwd=self.cwd,
+                env={**os.environ, **QUICK, "PYTHONPATH": str(ROOT)},
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=said,

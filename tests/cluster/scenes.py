@@ -102,6 +102,14 @@ class Play:
             timeout=seconds,
         )
 
+    def background(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """The command line, beside the test."""
+        command = [sys.executable, "-m", "studies", *arguments]
+        with open(self.folder / "said", "a") as said:
+            return subprocess.Popen(
+                command, env=self.environment, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=said, stderr=said
+            )
+
     def trial(self, name: str) -> TrialFolder:
         return self.store.trial(name)
 

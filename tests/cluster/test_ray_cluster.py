@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import growing
 import pytest
 import toy
 from curves import EVIT, apart, curve, log, trial
@@ -122,6 +123,21 @@ def test_workers_and_driver_killed_between_the_stages(cluster: Standing, tmp_pat
     assert {row["status"] for row in frames[0]} == {"done"}
     assert "OVERLAP" not in far.completed.read_text()
     assert len(far.completed.read_text().splitlines()) == 6
+
+
+def test_seeds_until_decided_by_a_driver_that_is_killed(cluster: Standing, tmp_path: Path) -> None:
+    far, near = Play(tmp_path / "ray", seeds=3), Play(tmp_path / "inline", seeds=3)
+    for play in (far, near):
+        play.file, play.cwd = growing.write(play.place, seconds=0.02), play.place
+    driver = far.start(*on(cluster), "--until", "decided")
+    until("the first look", lambda: list(far.store.root.glob("*/decisions.json")) or driver.poll() is not None)
+    assert driver.poll() is None, far.said
+    driver.kill()
+    driver.wait()
+    assert near.start("--on", "inline", "--until", "decided").wait(240) == 0, near.said
+    assert far.start(*on(cluster), "--until", "decided").wait(240) == 0, far.said
+    assert "verdicts  4 decided, 1 futile (hopeless)" in far.said
+    assert growing.outcome(far.store.root) == growing.outcome(near.store.root)
 
 
 def test_ctrl_c_leaves_nothing_on_the_cluster(cluster: Standing, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import growing
 import pytest
 from disturbances import (
     a_job_killed,
@@ -99,6 +100,25 @@ def sixty_as_inline(farm: Farm, folder: Path) -> None:
     until("an empty queue", lambda: not play.queued(), 120)
 
 
+def seeds_until_decided(farm: Farm, folder: Path) -> None:
+    """One driver submits the first look and leaves, the next is killed at the second, the third takes the rest."""
+    play = Play(farm, folder, "growing")
+    growing.write(folder)
+    words = ("run", "growing.yaml", "--until", "decided", "--on", "slurm", "--results", "results")
+    words += tuple(f"--launch={key}={value}" for key, value in play.options.items())
+    done = play.studies(*words, "--detach")
+    assert done.returncode == 0 and "the same command takes the look at n = 3" in done.stdout, done.stdout
+    driver = play.background(*words)
+    until("the first look", (folder / "results" / "growing" / "decisions.json").exists)
+    driver.kill()
+    driver.wait()
+    done = play.studies(*words)
+    assert done.returncode == 0 and "verdicts  4 decided, 1 futile (hopeless)" in done.stdout, done.stdout
+    done = play.studies("run", "growing.yaml", "--until", "decided", "--on", "inline", "--results", "inline")
+    assert done.returncode == 0, done.stdout
+    assert growing.outcome(folder / "results") == growing.outcome(folder / "inline")
+
+
 def side_by_side(farm: Farm, folder: Path) -> None:
     """Two trials of half a GPU in a job, on the same device; three of a core."""
     play = Play(farm, folder, "packed")
@@ -158,6 +178,7 @@ SCENES: tuple[Scene, ...] = (
     interrupted_once,
     an_id_that_came_back,
     side_by_side,
+    seeds_until_decided,
     from_another_shell,
     held_while_it_still_writes,
     cancelled_while_it_waits,

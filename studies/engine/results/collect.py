@@ -25,7 +25,7 @@ def collect(store: Store, folder: Path) -> Path:
 
 
 def output_files(folder: Path) -> list[Path]:
-    """Return the files of a study folder that are made for readers: plan, frame, tables, figures, report."""
-    names = ("plan.json", "trials.csv", "report.html")
+    """Return the files of a study folder that are made for readers: plan, looks, frame, tables, figures, report."""
+    names = ("plan.json", "decisions.json", "trials.csv", "report.html", "reproducibility.md")
     rendered = [f for sub in ("tables", "figures") for f in sorted((folder / sub).glob("[!.]*")) if f.is_file()]
     return [file for name in names if (file := folder / name).is_file()] + rendered

@@ -18,6 +18,11 @@ def history(folder: Path) -> list[dict[str, Any]]:
     return [entry for entry in found if isinstance(entry, dict)]
 
 
+def trials_in_use(folder: Path) -> set[str]:
+    """Return the trials that looks have judged claims by."""
+    return {str(trial) for entry in history(folder) for trial in entry["trials"]}
+
+
 def last_look(folder: Path) -> int:
     """Return the number of the last look, from 1; 0 before the first."""
     return max((int(entry["look"]) for entry in history(folder)), default=0)

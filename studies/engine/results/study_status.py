@@ -11,6 +11,7 @@ from typing import Any
 from studies.engine.core.files import DamagedFile
 from studies.engine.core.trial import State, first_trials
 from studies.engine.execution import study_lock
+from studies.engine.results import looks_taken
 from studies.engine.runtime.worker import RUNNABLE
 from studies.engine.storage.plan_file import PlanFile, PlannedTrial, folders, read_plan
 from studies.engine.storage.results_dir import Store
@@ -56,6 +57,7 @@ class StudyStatus:
             "label": self.plan.label,
             "folder": str(self.plan.folder),
             "driver": self.driver(),
+            "looks": looks_taken.summary(self.plan),
             "counts": dict(Counter(states[t.folder].status for t in self.plan.trials)),
             "trials": [_row(trial, states) for trial in self.plan.trials],
         }

@@ -37,7 +37,7 @@ def finished(store: Store, **kwargs: Any) -> Path:
     (code / "__pycache__").mkdir()
     (code / "__pycache__" / "task.pyc").write_bytes(b"no")
     collect(store, folder)
-    for name in ("tables/main.tex", "figures/pareto.pdf", "report.html"):
+    for name in ("tables/main.tex", "figures/pareto.pdf", "report.html", "reproducibility.md"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(f"rendered {name}\n")
     (folder / "tables" / ".rendered.json").write_text("{}")
@@ -69,7 +69,7 @@ def test_it_holds_everything_and_checks_itself(store: Store, tmp_path: Path) -> 
             "curves.parquet",
             "environments.json",
         ),
-        *("figures/pareto.pdf", "plan.json", "report.html", "study/toy.yaml", "tables/main.tex"),
+        *("figures/pareto.pdf", "plan.json", "report.html", "reproducibility.md", "study/toy.yaml", "tables/main.tex"),
         *("trials.csv", "trials.parquet"),
     ]
     assert (top / "study" / "toy.yaml").read_text() == plan.study_text

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import json
 from pathlib import Path
 
 import toy
+
+from studies.engine.results.collect import collect
+from studies.engine.storage.results_dir import Store
 
 STUDY = """\
 study: growing
@@ -35,12 +40,29 @@ claims:
   - {name: hopeless, text: more seeds are futile, paper: none, kind: sampled,
      conditions: [{metric: distance, of: {part: models, noise: 1}, at_least: 4.05}]}
 """
+OTHER = """\
+study: other
+claims:
+  - {name: elsewhere, text: of another study about this one, paper: none, kind: sampled,
+     conditions: [{metric: distance, of: {study: growing, part: models, noise: 0.5}, at_least: 3.9}]}
+"""
 
 
 def write(folder: Path, seconds: float = 0.0, retries: int = 0, side: str = "") -> Path:
     """Write the study and, where a command that runs in this folder finds it, its table file; return the study's."""
     (folder / "paper_tables").mkdir(parents=True, exist_ok=True)
     (folder / "paper_tables" / "growing.yaml").write_text(TABLES)
+    (folder / "paper_tables" / "other.yaml").write_text(OTHER)
     file = folder / "growing.yaml"
     file.write_text(STUDY.format(task=toy.TASK, seconds=seconds, retries=retries, side=side or "''"))
     return file
+
+
+def outcome(results: Path) -> dict[str, object]:
+    """Return what a killed driver must not change: the looks, the rules, and every trial with its number."""
+    folder, columns = results / "growing", ("part", "arm", "trial", "seed", "status", "metric.distance")
+    collect(Store(results), folder)
+    with open(folder / "trials.csv") as file:
+        frame = [[row[name] for name in columns] for row in csv.DictReader(file)]
+    decide = json.loads((folder / "plan.json").read_text())["decide"]
+    return {"looks": json.loads((folder / "decisions.json").read_text()), "decide": decide, "frame": frame}

@@ -134,7 +134,7 @@ def test_without_common_seeds_unpaired() -> None:
 
 def test_not_run_says_why() -> None:
     lib = library([1.0, 2.0, 3.0], [1.0, 1.0, 2.0])
-    lib.own.rows["status"] = np.where(lib.own.rows["arm"] == "b", "failed", "done")
+    lib.own.rows["status"] = np.where(lib.own.rows["arm"] == "b", "running", "done")
     reasons = {
         "no trial of p b has finished": one(lib, at_least=0),
         "no finite top5 in p a": one(lib, metric="top5", against=(), at_least=0),
@@ -214,7 +214,7 @@ def test_faults(condition: str, message: str, tmp_path: Path) -> None:
     assert message in str(caught.value)
 
 
-def four(**arms: list[float]) -> StudyFrames:
+def arms_of(**arms: list[float]) -> StudyFrames:
     """Arms by name, seeds from 0."""
     rows = [
         {"study": "s", "part": "p", "trial": f"{arm}{seed}", "arm": arm, "baseline": arm == "b", "seed": seed,
@@ -238,13 +238,13 @@ def four(**arms: list[float]) -> StudyFrames:
 def test_a_rule_that_its_control_passes_is_no_rule(
     control: list[float], verdict: str, reason: str, passes: bool | None
 ) -> None:
-    lib = four(a=[72.0, 72.2, 71.9], b=[70.0, 70.1, 70.0], c=control)
+    lib = arms_of(a=[72.0, 72.2, 71.9], b=[70.0, 70.1, 70.0], c=control)
     controls = [{"label": "noise", "of": {"arm": "c"}}]
     tested = one(lib, at_least=1, controls=controls).tested[0]
     assert (tested.verdict, tested.reason) == (verdict, reason)
     assert [c.passes for c in tested.controls] == [passes]
     built = judge_claim(claim({"at_least": 1, "controls": controls}, by_construction="it was built so"), lib)
-    assert built.verdict == ("by construction" if verdict == "reproduced" else verdict)
+    assert (built.verdict, len(built.tested[0].controls)) == ("by construction", 1)
     failing = one(lib, at_least=4, controls=controls).tested[0]
     assert (failing.verdict, len(failing.controls)) == ("contradicted", 1)
 
@@ -254,9 +254,29 @@ def test_a_rule_that_its_control_passes_is_no_rule(
 )
 def test_no_gain_is_testable_at_the_ceiling(baseline: list[float], verdict: str) -> None:
     """Two points need six of room: a baseline above 94 has less."""
-    tested = one(four(a=[95.0, 95.2, 94.8], b=baseline), about=2, tolerance=1, gain=2).tested[0]
+    tested = one(arms_of(a=[95.0, 95.2, 94.8], b=baseline), about=2, tolerance=1, gain=2).tested[0]
     assert tested.verdict == verdict
     assert ("leaves" in tested.reason) == (verdict == "not testable")
+
+
+@pytest.mark.parametrize(
+    ("costs", "rule", "verdict"),
+    [
+        ((1.0, 1.0), {"at_least": 1}, "reproduced"),
+        ((2.0, 1.0), {"at_least": 1}, "not testable"),  # a win of the costlier arm
+        ((1.0, 2.0), {"at_least": 1}, "reproduced"),
+        ((2.0, 1.0), {"at_least": 4}, "contradicted"),
+        ((1.0, 2.0), {"at_least": 4}, "not testable"),  # a loss of the cheaper one
+    ],
+)
+def test_a_win_at_more_compute_and_a_loss_at_less_decide_nothing(
+    costs: tuple[float, float], rule: dict[str, float], verdict: str
+) -> None:
+    lib = library([72.0, 72.2, 71.9], [70.0, 70.1, 70.0])
+    lib.own.rows["metric.gflops"] = [costs[0]] * 3 + [costs[1]] * 3
+    tested = one(lib, comparable=1.1, **rule).tested[0]
+    assert tested.verdict == verdict
+    assert ("times the MACs" in tested.reason) == (verdict == "not testable")
 
 
 @pytest.mark.parametrize(
@@ -307,6 +327,30 @@ def test_a_claim_for_other_scales_may_name_their_levels(scales: str, faulty: boo
         assert "not run" in (folder / "tables" / "claims.md").read_text()
 
 
+@pytest.mark.parametrize(
+    ("control", "fault"),
+    [
+        ("{part: sret, control: untrained}", ""),  # added to the study after these results
+        ("{study: redundancy_ablation, part: sret, recursion: 77}", ""),
+        ("{part: srt}", 'no part "srt", did you mean "sret"'),
+        ("{part: sret, recursions: 1}", 'no axis "recursions", did you mean "recursion"'),
+    ],
+)
+def test_a_control_may_be_newer_than_the_results_and_not_misspelt(control: str, fault: str, tmp_path: Path) -> None:
+    folder = synthetic_frame.study(tmp_path / "redundancy_ablation")
+    spec = tmp_path / "t.yaml"
+    spec.write_text(
+        "study: redundancy_ablation\nclaims:\n  - {name: c, text: t, paper: p, conditions: "
+        f"[{{metric: top1, of: {{part: sret}}, at_least: 1, controls: [{{label: l, of: {control}}}]}}]}}\n"
+    )
+    if fault:
+        with pytest.raises(TableError, match=fault):
+            build(folder, spec)
+    else:
+        build(folder, spec)
+        assert "l: not run" in (folder / "tables" / "claim_tests.md").read_text()
+
+
 def test_wild_words_and_one_paper(tmp_path: Path) -> None:
     folder = synthetic_frame.study(tmp_path / "redundancy_ablation")
     spec = tmp_path / "t.yaml"
@@ -332,10 +376,10 @@ def test_claims_of_all_studies_in_one_file(tmp_path: Path) -> None:
         build(folder, spec)
     claims.write_text("redundancy_ablation:\n" + claim % "sret")
     build(folder, spec)
-    first = (folder / "tables" / "claims.csv").read_text()
+    first = (folder / "tables" / "claim_tests.csv").read_text()
     claims.write_text("redundancy_ablation:\n" + claim.replace("at_least: 1", "at_least: 2") % "sret")
     build(folder, spec)
-    assert (folder / "tables" / "claims.csv").read_text() != first
+    assert (folder / "tables" / "claim_tests.csv").read_text() != first
     spec.write_text("study: redundancy_ablation\nclaims: []\n")
     build(folder, spec)
     assert not (folder / "tables" / "claims.csv").exists()

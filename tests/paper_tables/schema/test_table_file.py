@@ -10,6 +10,7 @@ import synthetic_frame
 
 from paper_tables import build, table_file
 from paper_tables.core.errors import TableError
+from paper_tables.core.yaml_loader import load_yaml
 from paper_tables.data.frame import Frame
 from paper_tables.data.load import load_frame
 from paper_tables.data.other_studies import StudyFrames
@@ -207,3 +208,16 @@ def test_numbers_and_names_without_measure(entry: str, fault: str, results: Fram
 @pytest.mark.parametrize("metric", ["at(" + " " * 20_000, "at(val.top1, 1.2.3)", "at( )", "last(val.top1, 0)"])
 def test_metrics_that_are_no_calls(metric: str, results: Frame, tmp_path: Path) -> None:
     assert "the results have no metric" in faults(GOOD.replace("top1", f"'{metric}'"), results, tmp_path)[0]
+
+
+def test_one_mapping_takes_over_from_another(tmp_path: Path) -> None:
+    """By YAML's merge key; its own keys come first, wherever they stand, and errors have the line of the anchor."""
+    file = tmp_path / "t.yaml"
+    file.write_text("a: &one {x: 1, y: 2}\nb: {y: 3, <<: *one}\n")
+    document = load_yaml(file)
+    assert document.data["b"] == {"x": 1, "y": 3}
+    assert document.fault(("b", "x"), "").line == 1
+    assert document.fault(("b", "y"), "").line == 2
+    file.write_text("a: 1\nb: {<<: [1]}\n")
+    with pytest.raises(TableError, match=r"t.yaml:2:9 .*must be one mapping"):
+        load_yaml(file)

@@ -69,7 +69,7 @@ def test_paper_compiles(results: Path, tmp_path: Path) -> None:
     log = (tmp_path / "paper.log").read_text(errors="replace")
     for trouble in ("Overfull", "undefined", "Too many unprocessed floats", "Missing character"):
         assert trouble not in log
-    assert (tmp_path / "paper.tex").read_text().count(r"\input{") == 7
+    assert (tmp_path / "paper.tex").read_text().count(r"\input{") == 8
     assert (tmp_path / "paper.tex").read_text().count(r"\includegraphics") == 8
 
 
@@ -80,9 +80,9 @@ def test_claims_in_one_list(results: Path) -> None:
     assert {row["study"] for row in rows} == {"redundancy_ablation"}
     assert [row["verdict"] for row in rows if row["name"] == "recursion"] == ["reproduced"] * 2
     assert next(row["reason"] for row in rows if row["name"] == "not_yet") == "study evo_vit has no results"
-    assert "Claims of the papers: 2 reproduced, 2 undecided, 3 not run" in (results / "claims.md").read_text(
-        encoding="utf-8"
-    )
+    text = (results / "claims.md").read_text(encoding="utf-8")
+    assert "Sentences of the papers' abstracts: 2 reproduced, 1 undecided and 4 not run." in text
+    assert text.startswith("# Findings\n\n**SReT (arXiv 2111.05297):** “recursion alone")
 
 
 def test_nothing_is_written_twice(results: Path) -> None:
@@ -117,7 +117,9 @@ def test_same_frames_same_bytes(results: Path, tmp_path: Path) -> None:
     env = {**os.environ, "PYTHONHASHSEED": "5", "TZ": "Asia/Tokyo", "LC_ALL": "C"}
     subprocess.run([sys.executable, "-c", code, str(other), str(SPEC)], cwd=ROOT, env=env, check=True, timeout=120)
     names = [
-        f"redundancy_ablation/tables/{n}.{e}" for n in ("models", "narrow", "claims") for e in ("tex", "md", "html")
+        f"redundancy_ablation/tables/{n}.{e}"
+        for n in ("models", "narrow", "claims", "claim_tests")
+        for e in ("tex", "md", "html")
     ]
     names += ["redundancy_ablation/origins.csv", "redundancy_ablation/report.html"]
     for name in [*names, "index.html", "paper.tex", "claims.md", "claims.csv"]:
@@ -129,7 +131,7 @@ def test_origins_name_the_trials(results: Path) -> None:
     with (results / "redundancy_ablation" / "origins.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     trials = set(synthetic_frame.frames()[0]["trial"])
-    assert {row["table"] for row in rows} == {"models", "narrow", "claims"}
+    assert {row["table"] for row in rows} == {"models", "narrow", "claim_tests"}
     for row in rows:
         assert row["trials"] or row["source"]
         assert row["study"] or set(row["trials"].split()) <= trials

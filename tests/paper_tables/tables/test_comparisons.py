@@ -29,7 +29,10 @@ def results(tmp_path: Path) -> Path:
     return synthetic_frame.study(tmp_path / "redundancy_ablation")
 
 
-@pytest.mark.parametrize("file", [f"{n}.{e}" for n in ("models", "narrow", "claims") for e in ("tex", "md", "csv")])
+NAMES = ("models", "narrow", "claims", "claim_tests")
+
+
+@pytest.mark.parametrize("file", [f"{name}.{ending}" for name in NAMES for ending in ("tex", "md", "csv")])
 def test_as_before(file: str, results: Path) -> None:
     build(results, SPEC)
     data = (results / "tables" / file).read_bytes()

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import click
 
+from studies.engine.cli import looks
 from studies.engine.cli.options import (
     check_cluster,
     device_option,
@@ -16,14 +17,15 @@ from studies.engine.cli.options import (
     study_argument,
 )
 from studies.engine.cli.plan_report import plan_lines, plan_notes, results_line
-from studies.engine.cli.study_lookup import plan_selection
 from studies.engine.cli.text import terminal_width
 from studies.engine.core.trial import Trial
 from studies.engine.jobs.launcher import default_launcher
 from studies.engine.planning import launcher_options
+from studies.engine.planning.choice import choose
 from studies.engine.planning.forecast.estimate import Estimate
-from studies.engine.planning.plan import RERUNS, Plan, Rerun
+from studies.engine.planning.plan import RERUNS, Plan, Rerun, make_plan
 from studies.engine.planning.selection import Selection
+from studies.engine.study import study_files
 
 
 @click.command()
@@ -52,7 +54,10 @@ def command(
     Exit code 2 if an arm does not fit its resources.
     """
     selection = Selection(**chosen)
-    plan = plan_selection(selection, cast("Rerun | None", rerun), device, count)
+    study, choice = choose(study_files.find(selection.study), selection)
+    plan = make_plan(
+        study, selection.store, **vars(choice), rerun=cast("Rerun | None", rerun), device=device, count=count
+    )
     wanted = "slurm" if sbatch else launcher_options.preferred(on, cluster, plan.to_run)
     name, _ = default_launcher(wanted, len(plan.to_run))
     check_cluster(name)
@@ -65,6 +70,8 @@ def command(
         click.echo(json.dumps(_as_json(plan), indent=1, ensure_ascii=False))
         return code
     lines = [*plan_lines(plan, terminal_width()), results_line(selection.store.root), *plan_notes(plan)]
+    if (decide := study.at(plan.scale).decide) and not selection.smoke:
+        lines += looks.plan_lines(looks.Looks(study, choice, decide, selection.store, device), plan)
     click.echo("\n".join(lines))
     return code
 

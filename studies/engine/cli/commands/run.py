@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 from rich.console import Console
 
+from studies.engine.cli.looks import Looks, looks_of
 from studies.engine.cli.options import (
     UsageError,
     check_cluster,
@@ -21,7 +22,6 @@ from studies.engine.cli.options import (
 )
 from studies.engine.cli.plan_report import seed_lines, stage_lines, warnings
 from studies.engine.cli.study_lookup import plan_selection
-from studies.engine.cli.until_decided import UNTIL, Looks
 from studies.engine.core.formatting import count, duration
 from studies.engine.core.stop import StopRequest
 from studies.engine.execution.driver import DriverResult
@@ -58,7 +58,7 @@ ASK_ABOVE_GPU_HOURS, ASK_ABOVE_SECONDS = 2.0, 3600.0
 )
 @click.option(
     "--until",
-    type=click.Choice(UNTIL),
+    type=click.Choice(("decided",)),
     help="decided: add seeds, look by look, to the arms of claims that are not decided yet (`decide:` of the study).",
 )
 @click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation before a long run.")
@@ -81,8 +81,8 @@ def command(
     The same command continues an interrupted run.
     """
     selection = Selection(**chosen)
-    looks = Looks.of(selection, rerun, device) if until else None
-    plan = looks.first() if looks else plan_selection(selection, cast("Rerun | None", rerun), device)
+    looks = looks_of(selection, rerun, device) if until else None
+    plan = looks.plan(looks.numbers[0]) if looks else plan_selection(selection, cast("Rerun | None", rerun), device)
     if device and plan.estimate is not None and plan.estimate.violations:
         raise UsageError("\n".join([f"does not fit {device}, so nothing is launched:", *plan.estimate.violations]))
     console = Console(file=sys.stdout, highlight=False)
@@ -95,8 +95,9 @@ def command(
     options = launcher_options.options(trials, name, cluster, (*launch, *([f"address={address}"] if address else [])))
     if detach and name != "slurm":
         raise UsageError(f"--detach is for slurm: jobs of {name} end with this command")
-    click.echo(f"plan      {_amount(plan)}, {name}" if trials else "plan      nothing to run")
-    for text in (*seed_lines(plan), *stage_lines(plan)):
+    at = f"looks at {', '.join(map(str, looks.numbers))} seeds; the first: " if looks else ""
+    click.echo(f"plan      {at}{_amount(plan)}, {name}" if plan.active else f"plan      {at}nothing to run")
+    for text in (*(() if looks else seed_lines(plan)), *stage_lines(plan)):
         click.echo(text)
     if note:
         click.echo(f"          {note}")

@@ -19,6 +19,7 @@ from studies.engine.cli.options import UsageError, results_option
 from studies.engine.core.formatting import and_more, count
 from studies.engine.execution.progress import running_table
 from studies.engine.launchers.slurm import job_lookup
+from studies.engine.results import looks_taken
 from studies.engine.results.study_status import StudyStatus, find_runs
 from studies.engine.storage.results_dir import Store
 
@@ -77,6 +78,8 @@ def picture(status: StudyStatus, whole: bool) -> Group:
     if rest := and_more(failed, FAILED_SHOWN):
         parts.append(Text(f"  {rest} failed"))
     if whole:
+        if looks := looks_taken.summary(status.plan):
+            parts.append(Text(f"  {looks}"))
         parts += [Text(f"  {line}") for line in _waiting(status)]
         head, *arms = text.arms_table(status.arms())
         parts += [Text(), Text(head, style="bold"), Text("\n".join(arms), no_wrap=True, overflow="ellipsis")]

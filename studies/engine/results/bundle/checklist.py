@@ -15,6 +15,7 @@ Readings = Mapping[str, Reading]
 CONTENTS = {
     "study/": "the study file: arms, seeds, settings",
     "plan.json": "the arms and trials that follow from it",
+    "decisions.json": "the looks at the claims: numbers of seeds, intervals, verdicts",
     "trials.csv": "one row per trial (also as parquet); the tables are made from nothing else",
     "curves.parquet": "every logged value: trial, metric, step, value",
     "predictions.npz": "every trial's predictions on the validation images",
@@ -26,6 +27,7 @@ CONTENTS = {
     "tables/": "tables as LaTeX, Markdown, HTML and CSV",
     "figures/": "figures",
     "report.html": "tables and figures on one page",
+    "reproducibility.md": "scope, methods, results, what was easy and difficult, compute",
 }
 
 
