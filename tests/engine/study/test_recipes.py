@@ -17,6 +17,7 @@ from studies.engine.catalog.models import find_model
 from studies.engine.catalog.tasks import load_task
 from studies.engine.cli.commands.recipes import command
 from studies.engine.cli.plan_report import plan_notes
+from studies.engine.core.config import flat
 from studies.engine.core.errors import StudyError
 from studies.engine.planning.plan import make_plan
 from studies.engine.storage.results_dir import Store
@@ -123,7 +124,15 @@ def test_a_studys_own_settings_stand_above_wherever_they_stand() -> None:
 
 def test_no_recipe_changes_nothing() -> None:
     assert resolved({"recipe": ""}) == resolved({})
-    assert {**resolved({}), "reducer": {"name": ""}} == Resolver(load_task("classify")).task_defaults
+    resolver = Resolver(load_task("classify"))
+    whole = {key: value for key, value in flat(resolver.task_defaults) if key not in resolver.added}
+    assert dict(flat({**resolved({}), "reducer": {"name": ""}})) == whole
+
+
+def test_a_key_that_was_added_is_there_where_it_is_not_at_its_default() -> None:
+    assert resolved({"data.choose": 0, "data.shuffle_labels": False}) == resolved({})
+    chosen = resolved({"data.choose": 5})["data"]
+    assert chosen["choose"] == 5 and "shuffle_labels" not in chosen and "choose" not in resolved({})["data"]
 
 
 def study(tmp_path: Path, text: str) -> Path:
