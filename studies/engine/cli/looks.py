@@ -57,9 +57,12 @@ class Looks:
             return ""
         return f"max_hours {limit:g}: {duration(spent)} until now, a look at n = {n} takes about {duration(more)} more"
 
-    def saving(self, plan: Plan) -> Iterator[str]:
-        """Yield what the arms that claims use took, and what all of them would have taken at the last look."""
-        used, last = _arms_in_use(plan), self.numbers[-1]
+    def saving(self, plan: Plan, asked: Collection[Key]) -> Iterator[str]:
+        """Yield what the arms that claims use took, and what all of them would have taken at the last look.
+
+        asked: arms for which a look asked for seeds, controls among them.
+        """
+        used, last = _arms_in_use(plan).union(asked), self.numbers[-1]
         shared: dict[str, Key] = {}
         for trial in plan.trials:  # one that two arms share counts once
             if trial.seed in self.seeds(last) and key_of(trial) in used:

@@ -16,6 +16,7 @@ from studies.engine.core.formatting import count, duration, first_few
 from studies.engine.core.trial import Trial
 from studies.engine.planning.plan import Plan
 from studies.engine.results.collect import collect
+from studies.engine.study.starts import Key
 
 if TYPE_CHECKING:
     from paper_tables.claims.looks import LookReport
@@ -27,7 +28,7 @@ def run(looks: Looks, plan: Plan, runner: TrialRunner) -> tuple[Plan, DriverResu
     """Take look after look, beginning with the plan of the first. Return all that was selected, and how it ended."""
     from paper_tables.claims.looks import take_look
 
-    allowed, selected = {key_of(t) for t in plan.selected}, dict[str, Trial]()
+    allowed, asked, selected = {key_of(t) for t in plan.selected}, set[Key](), dict[str, Trial]()
     for n, following in zip(looks.numbers, (*looks.numbers[1:], 0), strict=True):
         selected |= {t.folder_id: t for t in (*plan.selected, *plan.added)}
         click.echo(f"look      {looks.numbers.index(n) + 1} of {len(looks.numbers)}, n = {n}: {_amount(plan)}")
@@ -39,16 +40,17 @@ def run(looks: Looks, plan: Plan, runner: TrialRunner) -> tuple[Plan, DriverResu
         report = take_look(plan.folder, None, n)
         for line in report.lines:
             click.echo(f"          {line}")
+        asked.update(report.arms)
         after = _after(looks, following, report, allowed)
         if after is None:
-            for line in (*_verdicts(report), *looks.saving(plan)):
+            for line in (*_verdicts(report), *looks.saving(plan, asked)):
                 click.echo(line)
             break
         plan = after
     return replace(plan, selected=tuple(selected.values()), added=()), outcome
 
 
-def _after(looks: Looks, n: int, report: LookReport, allowed: set[tuple[str, str]]) -> Plan | None:
+def _after(looks: Looks, n: int, report: LookReport, allowed: set[Key]) -> Plan | None:
     """Return the plan of the next look, None where there is none."""
     if not report.arms:
         return None
