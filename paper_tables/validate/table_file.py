@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 
 from paper_tables.core.errors import Fault, TableError, suggest
 from paper_tables.core.yaml_loader import Document, Key
@@ -27,6 +28,8 @@ from paper_tables.tables.labels import METRICS
 from paper_tables.validate.names import NameCheck
 
 CLAIM_TABLES = ("claims", "claim_tests")
+ALIKE = 0.8
+"""Likeness of two names, from 0 to 1, from which one is taken for the other misspelt."""
 
 
 def check(spec: Spec, document: Document, library: StudyFrames) -> None:
@@ -37,7 +40,11 @@ def check(spec: Spec, document: Document, library: StudyFrames) -> None:
 
 
 def _unlike_any(fault: Fault) -> bool:
-    return bool(re.search(r" (has|have) no ", fault.message)) and "did you mean" not in fault.message
+    """Whether a fault is about a name that is unlike all that there are, so that it is hardly a misspelt one."""
+    found = re.search(r' (?:has|have) no [\w ]+"(.*?)"(?:, did you mean "(.*?)")?', fault.message)
+    if found is None:
+        return " has no arm " in fault.message
+    return SequenceMatcher(None, found[1], found[2] or "").ratio() < ALIKE
 
 
 @dataclass(frozen=True)
