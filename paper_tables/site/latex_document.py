@@ -33,7 +33,10 @@ def _section(study: StudyRecord) -> str:
         rf"\section*{{{tex(escape_markup(about['title']) + label)}}}",
         tex(f"Study {escape_markup(about['study'])}: {counts or 'no trials'}. Frame {about['digest']}."),
     ]
-    tables = [*(table["name"] for table in about["tables"]), *about["claim_tables"]]
+    tables = [
+        *(table["name"] for table in about["tables"]),
+        *about.get("claim_tables", ()),
+    ]  # older versions rendered none
     lines += [rf"\input{{{study.folder}/tables/{name}.tex}}" for name in tables]
     for figure in about["figures"]:
         star = "*" if figure["wide"] else ""
