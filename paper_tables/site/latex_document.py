@@ -44,10 +44,13 @@ def _abstract(studies: Sequence[StudyRecord]) -> str:
 def _section(study: StudyRecord) -> str:
     about = study.about
     label = f" ({escape_markup(about['label'])})" if about["label"] else ""
-    tables = [*about["claim_tables"], *(table["name"] for table in about["tables"] if not table["appendix"])]
+    tables = [  # records of older versions have no claim tables, question or appendix
+        *about.get("claim_tables", ()),
+        *(table["name"] for table in about["tables"] if not table.get("appendix")),
+    ]
     lines = [
         rf"\section{{{tex(escape_markup(about['title']) + label)}}}",
-        tex(escape_markup(" ".join([about["question"], _trials(about)]).strip())),
+        tex(escape_markup(" ".join([about.get("question", ""), _trials(about)]).strip())),
         "",
         *(_input(study, name) for name in tables),
         *(_figure(study, figure) for figure in about["figures"]),
@@ -62,7 +65,7 @@ def _trials(about: dict[str, Any]) -> str:
 
 def _appendix(studies: Sequence[StudyRecord]) -> str:
     """Return the tables of published counts, which are to look up rather than to read."""
-    tables = [(study, table["name"]) for study in studies for table in study.about["tables"] if table["appendix"]]
+    tables = [(study, table["name"]) for study in studies for table in study.about["tables"] if table.get("appendix")]
     if not tables:
         return ""
     head = "Published parameters and multiply-accumulates beside those counted here, model by model."
