@@ -143,6 +143,8 @@ def list_reducers() -> list[str]:
 def make_reducer(method: str, options: Mapping[str, Any]) -> Reducer:
     """The method with its options. ValueError for an unknown method, TypeError for an unknown option, each with the
     nearest that there is."""
+    if not isinstance(method, str):
+        raise TypeError(f"method is the name of a token reducer, as {list_reducers()[0]!r}, not {method!r}")
     if method not in REDUCERS:
         near = difflib.get_close_matches(method, REDUCERS, n=1, cutoff=0.5)
         meant = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(list_reducers())}"

@@ -29,8 +29,10 @@ def options_at(
     to 0.1 %, counted for one image of its own size. Methods that decide per image are counted at the most that they may
     keep.
 
-    ValueError for a method without a rate, a rate that is given, or a target out of reach.
+    ValueError for a method without a rate, a rate that is given, or a target out of reach; TypeError for no number.
     """
+    if isinstance(target_gmacs, bool) or not isinstance(target_gmacs, int | float):
+        raise TypeError(f"target_gmacs is a number of 1e9 multiply-accumulates, not {target_gmacs!r}")
     name = rate_name(cls, options)
     cost, ends = _cost_of(model, name, options, build), _range(name, model)
     check_reach(cls, name, target_gmacs, (cost(ends[0]), cost(ends[1])))

@@ -55,3 +55,15 @@ def test_the_target_on_the_meta_device_is_that_on_the_cpu(trunk):
 def test_targets_that_cannot_be(trunk, target, options, message):
     with pytest.raises(ValueError, match=message):
         dynvit.reduce(trunk, "topk", target_gmacs=target, **options)
+
+
+@pytest.mark.parametrize("target", ["3", True, [0.004]])
+def test_a_target_that_is_no_number(trunk, target):
+    with pytest.raises(TypeError, match="target_gmacs is a number of 1e9 multiply-accumulates, not "):
+        dynvit.reduce(trunk, "topk", target_gmacs=target)
+
+
+@pytest.mark.parametrize("method", [None, 3, ["tome"]])
+def test_a_method_that_is_no_name(trunk, method):
+    with pytest.raises(TypeError, match="method is the name of a token reducer"):
+        dynvit.reduce(trunk, method)
