@@ -69,7 +69,10 @@ def controls(tested: ConditionResult) -> str:
 def _worth(control: ConditionResult) -> str:
     if control.passes is None:
         return "not run" if control.estimate is None else f"(n = {control.n})"
-    return "passes" if control.passes else "fails"
+    if control.passes:
+        return "passes"
+    crossing = control.low is not None and control.verdict not in ("contradicted", "by construction")
+    return "undecided" if crossing else "fails"
 
 
 def measured(tested: ConditionResult) -> Cell:

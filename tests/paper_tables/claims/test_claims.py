@@ -13,6 +13,7 @@ import synthetic_frame
 from scipy import stats as scipy_stats
 
 from paper_tables import build
+from paper_tables.claims.cells import controls
 from paper_tables.claims.judge import judge_claim
 from paper_tables.claims.verdicts import ClaimResult, combine_verdicts
 from paper_tables.core.errors import TableError
@@ -390,3 +391,17 @@ def test_every_study_with_claims_is_there() -> None:
     named = load_yaml(here / "paper_tables" / "claims.yaml").data
     assert named
     assert all((here / place / f"{study}.yaml").is_file() for study in named for place in ("studies", "paper_tables"))
+
+
+@pytest.mark.parametrize(
+    ("control", "word"),
+    [
+        ([73.0, 73.2, 72.9], "passes"),
+        ([66.0, 66.2, 65.9], "fails"),
+        ([60.0, 82.0, 71.0], "undecided"),
+    ],
+)
+def test_a_control_that_crosses_the_bound_does_not_count_as_failing_in_print(control: list[float], word: str) -> None:
+    lib = library(control, [70.0, 70.1, 70.0])
+    tested = one(lib, at_least=1, controls=[{"label": "itself", "of": A, "against": B}]).tested[0]
+    assert controls(tested).split()[-1] == word
