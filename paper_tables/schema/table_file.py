@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -86,9 +87,19 @@ def _include_claims(document: Document, path: Path) -> None:
     file, study = path.with_name(CLAIMS), str(document.data.get("study", ""))
     if not file.is_file() or "claims" in document.data:
         return
-    claims = load_yaml(file, str(Path(document.file).with_name(CLAIMS)))
+    try:
+        contents = file.read_bytes()
+    except OSError:
+        contents = b""  # the loader says why
+    claims = _claims_document(file, str(Path(document.file).with_name(CLAIMS)), contents)
     if isinstance(claims.data, dict) and study in claims.data:
         document.include("claims", claims, study)
+
+
+@lru_cache(maxsize=4)
+def _claims_document(file: Path, name: str, contents: bytes) -> Document:
+    """Load claims.yaml once for all table files beside it: to parse it takes longer than all else in `plan`."""
+    return load_yaml(file, name)
 
 
 def _to_fault(document: Document, error: dict[str, Any]) -> Fault:
