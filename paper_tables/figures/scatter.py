@@ -141,7 +141,7 @@ def _limits(ax: Axes, points: list[Point], spec: Scatter, names: Names) -> None:
     room = max(shown) - min(shown) or 1.0
     low = min(shown) - 0.08 * room
     ax.set_ylim(low, max(shown) + 0.2 * room)
-    for p in (p for p in points if p.y.mean < floor):
+    for p in (p for p in points if p.y.mean < low):
         ax.plot(p.x.mean, low, marker="v", color=style.GRAY, clip_on=False, zorder=5)
         text = f"{_name(p, names)}: {p.y.mean:.1f}"
         note = ax.annotate(text, (p.x.mean, low), (5, 3), textcoords="offset points", fontsize=6.5)
