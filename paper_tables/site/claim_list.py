@@ -78,7 +78,7 @@ def _findings(found: Sequence[Any]) -> list[str]:
 
 
 def _title(claims: Sequence[Line]) -> str:
-    return "Claims of other papers" if claims[0]["other_paper"] else "Claims of the papers"
+    return "Other claims" if claims[0]["other_paper"] else "Claims of the papers"
 
 
 def _table(claims: Sequence[Line]) -> list[str]:

@@ -52,7 +52,7 @@ def test_other_papers_have_a_list_of_their_own_and_no_finding() -> None:
     assert shown["counts"] == {"reproduced": 1}
     assert [found.paper for found in shown["findings"]] == ["P:"]
     text = markdown(claims_of([record("s", theirs, ours)]))
-    assert text.index("# Findings") < text.index("# Claims of the papers") < text.index("# Claims of other papers")
+    assert text.index("# Findings") < text.index("# Claims of the papers") < text.index("# Other claims")
 
 
 def test_findings_are_made_from_verdicts() -> None:
