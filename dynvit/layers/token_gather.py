@@ -31,6 +31,13 @@ def top_tokens(score_BN: Tensor, count: int) -> Tensor:
     return order_BN if count == order_BN.shape[1] else order_BN[:, :count]
 
 
+def random_orders(layers: int, tokens: int) -> Tensor:
+    """Ranks of the tokens by chance, an order per layer ``[L, N]``, on the CPU: the same at every call."""
+    generators = [torch.Generator().manual_seed(1000 + layer) for layer in range(layers)]
+    noise = [torch.rand(tokens, generator=g, dtype=torch.float64, device="cpu") for g in generators]
+    return torch.stack(noise).argsort(1).argsort(1)
+
+
 def inverse(order_BN: Tensor) -> Tensor:
     """The permutation that undoes ``order_BN``: ``gather(gather(x, order), inverse(order)) == x``."""
     places_BN = torch.arange(order_BN.shape[1], device=order_BN.device).expand_as(order_BN)

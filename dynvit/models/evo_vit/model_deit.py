@@ -48,6 +48,8 @@ class EvoDeiT(TokenIntermediates, SlowFastDeit, DeiT):
     drop_at_end: average the processed tokens only.
     switch_epoch: epochs of training with layer-wise selection before stage-wise (the paper: 200 of 300); evaluation
         follows the switch. 0: `selection` throughout.
+    ranking: "random" is a control at equal cost: random tokens are processed instead of those of the highest score, new
+        ones at every ranking of every image in training, the same for all images in evaluation.
     """
 
     block_fn = ScoringBlock
@@ -64,13 +66,15 @@ class EvoDeiT(TokenIntermediates, SlowFastDeit, DeiT):
         representative: Literal["none", "weighted", "mean"] = "none",
         drop_at_end: bool = False,
         switch_epoch: int = 0,
+        ranking: Literal["class", "random"] = "class",
         **backbone: Any,
     ) -> None:
-        super().__init__(representative=representative, **backbone)
+        super().__init__(representative=representative, ranking=ranking, **backbone)
         self.drop_at_end, self.prune_from, self.switch_epoch = drop_at_end, prune_from, switch_epoch
         self.depth, self.global_pool = len(self.blocks), "avg"
         self._plan = partial(schedule, keep_ratio=keep_ratio, prune_from=prune_from, score_weight=score_weight)
         self.set_selection(selection)
+        self.draw(self.depth, self.patch_embed.num_patches)
 
     def init_weights(self, mode: str = "", needs_reset: bool = True) -> None:
         """Add the class head and draw all weights; timm's constructor calls this at its end.
@@ -132,6 +136,7 @@ class EvoDeiT(TokenIntermediates, SlowFastDeit, DeiT):
     def set_input_size(self, *args: Any, **options: Any) -> None:
         super().set_input_size(*args, **options)
         self.set_selection(self.selection)
+        self.draw(self.depth, self.patch_embed.num_patches)
 
     # ---- checkpoints
 

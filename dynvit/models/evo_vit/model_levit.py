@@ -50,6 +50,8 @@ class EvoLeViT(PyramidIntermediates, SlowFastLevit, nn.Module):
     representative: "weighted" by score, "mean", or "none" (tokens left out stay as they are).
     switch_epoch: epochs of training with layer-wise selection and the fixed weight 0.5 before stage-wise selection
         with the learned one (the paper: 200 of 300); evaluation follows the switch. 0: as the options say throughout.
+    ranking: "random" is a control at equal cost: random tokens are processed instead of those of the highest score, new
+        ones at every ranking of every image in training, the same for all images in evaluation.
     """
 
     first_conv, classifier_name = "stem.conv1.linear", "head.linear"
@@ -72,8 +74,9 @@ class EvoLeViT(PyramidIntermediates, SlowFastLevit, nn.Module):
         learned_weight: bool = True,
         representative: Literal["weighted", "mean", "none"] = "weighted",
         switch_epoch: int = 0,
+        ranking: Literal["class", "random"] = "class",
     ) -> None:
-        super().__init__(representative)
+        super().__init__(representative, ranking)
         if len(stem_strides) != 4:
             raise ValueError(f"stem_strides are four numbers, got {tuple(stem_strides)}")
         self.stride, self.in_chans, self.global_pool = math.prod(stem_strides), in_chans, "avg"
@@ -94,6 +97,8 @@ class EvoLeViT(PyramidIntermediates, SlowFastLevit, nn.Module):
             Stage(embed_dim[s], key_dim, num_heads[s], depth[s], embed_dim[s - 1] if s else None, self.grids[s - 1])
             for s in range(len(embed_dim))
         )
+        self.depth = sum(depth)
+        self.draw(self.depth, math.prod(self.grid))
         self.reset_classifier(num_classes)
         for name, table in self.named_parameters():
             if name.endswith("pos_embed"):
@@ -149,7 +154,7 @@ class EvoLeViT(PyramidIntermediates, SlowFastLevit, nn.Module):
         return tokens
 
     def _stage(self, s: int, x_BNC: Tensor, g_BN: Tensor | None) -> tuple[Tensor, Tensor]:
-        stage = self.stages[s]
+        stage, before = self.stages[s], sum(len(stage.blocks) for stage in self.stages[:s])
         if stage.downsample is not None:
             x_BNC, g_BN = self._subsample(stage.downsample, x_BNC, g_BN)
         free = UNPRUNED if s == 0 else 0
@@ -159,10 +164,10 @@ class EvoLeViT(PyramidIntermediates, SlowFastLevit, nn.Module):
             self.record(x_BNC, g_BN)
             x_BNC, row_BN, _ = self._layer(layer, x_BNC)
             g_BN = self._evolve(g_BN, row_BN, layer.attn.learn_tradeoff)
-        pruned = list(stage.blocks[free:])
-        for group in [pruned] if self.selection == "stage" else [[layer] for layer in pruned]:
-            if group:
-                x_BNC, g_BN = self._some(group, x_BNC, g_BN, self.kept[s])
+        layers = list(stage.blocks)
+        step = max(len(layers), 1) if self.selection == "stage" else 1
+        for i in range(free, len(layers), step):
+            x_BNC, g_BN = self._some(layers[i : i + step], x_BNC, g_BN, self.kept[s], before + i)
         return x_BNC, g_BN
 
     def forward_head(self, x_BNC: Tensor, pre_logits: bool = False) -> Tensor:
@@ -211,6 +216,7 @@ class EvoLeViT(PyramidIntermediates, SlowFastLevit, nn.Module):
             raise ValueError("Evo-LeViT's patches follow from stem_strides: patch_size cannot be set")
         before = self.position_grids()
         self._set_grids(self.img_size if img_size is None else img_size)
+        self.draw(self.depth, math.prod(self.grid))
         for name, grid in self.position_grids().items():
             owner = self.get_submodule(name.rpartition(".")[0])
             table = resample_abs_pos_embed(owner.pos_embed, list(grid), list(before[name]))

@@ -1,4 +1,4 @@
-"""What Evo-ViT's two families share: execution mode, token trace, the representative of the tokens left aside."""
+"""What Evo-ViT's two families share: choice of tokens, token trace, the representative of the tokens left aside."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dynvit.interface import DynamicModel
+from dynvit.layers.token_gather import random_orders, top_tokens
 
 
 class SlowFast(DynamicModel):
@@ -15,11 +16,18 @@ class SlowFast(DynamicModel):
 
     static_cost = True
 
-    def __init__(self, representative: Literal["none", "weighted", "mean"], **backbone: Any) -> None:
+    def __init__(
+        self,
+        representative: Literal["none", "weighted", "mean"],
+        ranking: Literal["class", "random"],
+        **backbone: Any,
+    ) -> None:
         super().__init__(**backbone)
         if representative not in ("none", "weighted", "mean"):
             raise ValueError(f'representative is "none", "weighted" or "mean", not {representative!r}')
-        self.representative = representative
+        if ranking not in ("class", "random"):
+            raise ValueError(f'ranking is "class" or "random", not {ranking!r}')
+        self.representative, self.ranking = representative, ranking
         self.num_prefix_tokens, self.switch_epoch = 1, 0
 
     def set_epoch(self, epoch: int, epochs: int) -> None:
@@ -30,6 +38,19 @@ class SlowFast(DynamicModel):
     @property
     def at_final_operating_point(self) -> bool:
         return not (self.switch_epoch and self.selection == "layer")
+
+    def draw(self, layers: int, tokens: int) -> None:
+        """Draw the fixed priorities of ranking "random" in evaluation: an order of so many tokens at each layer."""
+        if self.ranking == "random":
+            order_LN = random_orders(layers, tokens).to(self.cls_token.device)
+            self.register_buffer("order_LN", order_LN, persistent=False)
+
+    def choose(self, g_BN: Tensor, kept: int, layer: int) -> Tensor:
+        """The tokens ``[B, kept]`` that are processed from the layer on: of the highest score, or random ones."""
+        g_BN = g_BN.detach()
+        if self.ranking == "random":
+            g_BN = torch.rand_like(g_BN) if self.training else self.order_LN[layer, : g_BN.shape[1]].expand_as(g_BN)
+        return top_tokens(g_BN, kept)
 
     def represent(self, x_BND: Tensor, g_BN: Tensor, active_BN: Tensor) -> Tensor | None:
         """One token for those left aside, their mean, weighted by score or plain: ``[B, 1, D]``."""

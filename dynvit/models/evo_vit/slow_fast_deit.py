@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from dynvit.layers.token_gather import gather_tokens, scatter_tokens, top_tokens
+from dynvit.layers.token_gather import gather_tokens, scatter_tokens
 from dynvit.models.evo_vit.schedule import Schedule
 from dynvit.models.evo_vit.slow_fast import SlowFast
 
@@ -43,8 +43,8 @@ class SlowFastDeit(SlowFast):
     def _some(
         self, x_BND: Tensor, g_BN: Tensor, start: int, end: int, kept: int, drop: bool, states: list[Tensor] | None
     ) -> tuple[Tensor, Tensor]:
-        """Blocks start..end-1 on the `kept` best tokens; the others stay as they are (or follow a representative)."""
-        top_BK = top_tokens(g_BN.detach(), kept)
+        """Blocks start..end-1 on `kept` chosen tokens; the others stay as they are (or follow a representative)."""
+        top_BK = self.choose(g_BN, kept, start)
         active_BN = torch.zeros_like(g_BN, dtype=torch.bool).scatter_(1, top_BK, True)
         if self.execution == "masked" and states is None:
             return self._some_masked(x_BND, g_BN, start, end, active_BN, top_BK if drop else None)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dynvit.layers.token_gather import gather_tokens, scatter_tokens, top_tokens
+from dynvit.layers.token_gather import gather_tokens, scatter_tokens
 from dynvit.models.evo_vit.levit import Layer
 from dynvit.models.evo_vit.slow_fast import SlowFast
 
@@ -41,9 +41,9 @@ class SlowFastLevit(SlowFast):
         keep = 1 - self.drop_path_rate
         return y_BNC * torch.empty(y_BNC.shape[0], 1, 1, device=y_BNC.device, dtype=y_BNC.dtype).bernoulli_(keep) / keep
 
-    def _some(self, group: list[Layer], x_BNC: Tensor, g_BN: Tensor, kept: int) -> tuple[Tensor, Tensor]:
-        """A group of layers on the `kept` best tokens and the representative of the others."""
-        top_BK = top_tokens(g_BN.detach(), kept)
+    def _some(self, group: list[Layer], x_BNC: Tensor, g_BN: Tensor, kept: int, start: int) -> tuple[Tensor, Tensor]:
+        """A group of layers, number `start` first, on `kept` chosen tokens and the representative of the others."""
+        top_BK = self.choose(g_BN, kept, start)
         active_BN = torch.zeros_like(g_BN, dtype=torch.bool).scatter_(1, top_BK, True)
         rest_BN1 = F.pad(~active_BN, (1, 0)).unsqueeze(-1)
         if self.execution == "masked" and not self.training:

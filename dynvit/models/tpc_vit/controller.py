@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dynvit.layers.full_precision import autocast_off
+from dynvit.layers.token_gather import random_orders
 from dynvit.models.tpc_vit.markov_chain import (
     advance,
     break_probability,
@@ -75,9 +76,7 @@ class Controller(nn.Module):
 
     def draw(self, tokens: int) -> None:
         """Draw the priorities of pause "random" in evaluation: a fixed order of so many tokens in each layer."""
-        generators = [torch.Generator().manual_seed(1000 + layer) for layer in range(self.depth)]
-        noise = [torch.rand(tokens, generator=g, dtype=torch.float64, device="cpu") for g in generators]
-        self.order_LN = torch.stack(noise).argsort(1).argsort(1).to(self.order_LN.device)
+        self.order_LN = random_orders(self.depth, tokens).to(self.order_LN.device)
 
     @property
     def reads_attention(self) -> bool:

@@ -16,6 +16,7 @@ DYNAMICVIT, MOR, TPC = "dynamic_vit.pruning", "mor_vit", "tpc_vit"
 DECIDES = {
     "evo_deit": [("evo_vit.scoring_block", "cls_attention")],
     "evo_deit_mean": [("evo_vit.scoring_block", "cls_attention")],
+    "evo_deit_random": [("evo_vit.scoring_block", "cls_attention")],
     "evo_levit": [("evo_vit.levit", "cls_attention")],
     "mor_token": [(f"{MOR}.depth_router", "run_at_full_precision")],
     "edge_recvit": [(f"{MOR}.depth_router", "run_at_full_precision")],

@@ -25,6 +25,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "sret": ("sret_tiny", SRET),
     "evo_deit": ("evo_deit_tiny_patch16_224", {**DEIT, "depth": 6, "prune_from": 1}),
     "evo_deit_mean": ("evo_deit_tiny_patch16_224", {**DEIT, "prune_from": 1, "representative": "mean"}),
+    "evo_deit_random": ("evo_deit_tiny_patch16_224", {**DEIT, "prune_from": 1, "ranking": "random"}),
     "evo_levit": ("evo_levit_128s", LEVIT),
     "mor_token": ("mor_vit_tiny_patch16_224", MOR),
     "mor_expert": ("mor_vit_tiny_patch16_224", {**MOR, "routing": "expert"}),
