@@ -124,7 +124,7 @@ def test_a_wrong_file_ends_with_2_and_nothing_on_disk(tmp_path: Path, monkeypatc
         (["plan", TOY, "--sbatch", "--json"], "it does not go with --json"),
         (
             ["plan", "redundancy_ablation", "--set", "sret.data.augment.shift=-1"],
-            "shift and cutout are numbers of pixels, not negative   [sret baseline and 9 more]",
+            "shift and cutout are numbers of pixels, not negative   [sret baseline and 10 more]",
         ),
         (["run", "redundancy_ablation", "--set", "data.name=hfds"], "--set  data: hfds needs repository"),
     ],
