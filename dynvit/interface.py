@@ -30,6 +30,9 @@ class DynamicModel:
     withheld_options: tuple[str, ...] = ()
     """Options of a base class's constructor that this class does not offer; they stay at their defaults."""
 
+    added_options: tuple[str, ...] = ()
+    """Options that older trials do not have: at their defaults they are left out of trials' configs, whose ids stay."""
+
     # ---- cost
 
     static_cost: bool = False

@@ -11,6 +11,7 @@ import timm
 from torch import nn
 
 import dynvit  # noqa: F401 - registers our models
+from dynvit.config.model import ADDED_FIELD
 from dynvit.describe.docs import field_docs, first_paragraph, option_docs
 from dynvit.describe.json_schema import Schema, options_schema, plain
 from dynvit.registry import model_options, registered
@@ -54,6 +55,8 @@ def describe_class(cls: type[nn.Module]) -> dict[str, Any]:
         docs |= field_docs(group)
     for name in schema["properties"].keys() & docs.keys():
         schema["properties"][name]["description"] = docs[name]
+    for name in getattr(cls, "added_options", ()):
+        schema["properties"][name] |= {f"x-{key}": value for key, value in ADDED_FIELD.items()}
     parts = cls.__module__.split(".")
     return {
         "method": parts[2] if parts[:2] == ["dynvit", "models"] and len(parts) > 2 else "",

@@ -15,6 +15,7 @@ class SlowFast(DynamicModel):
     """Mixin of Evo-DeiT and Evo-LeViT; tokens are ``[class, patches in raster order]`` throughout."""
 
     static_cost = True
+    added_options = ("ranking",)
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from studies.engine.catalog import models
@@ -98,12 +98,13 @@ class Resolver:
         for key, field in self.fields.items():  # older trials' configs have neither of these keys
             if field.kind == "reducer" and not names[key]:
                 config.pop(key, None)
-        for key in self.added:
+        default = self._defaults_of(names)
+        for key in (*self.added, *self._added_options(names)):
             *outer, last = key.split(".")
             place: Any = configs.get(config, outer)
-            if isinstance(place, dict) and place.get(last) == configs.get(self.task_defaults, key):
+            if isinstance(place, dict) and place.get(last) == configs.get(default, key):
                 del place[last]
-        return Resolution(config, self._defaults_of(names), tuple(issues), references)
+        return Resolution(config, default, tuple(issues), references)
 
     # ---- recipes and defaults
 
@@ -126,6 +127,13 @@ class Resolver:
             given = [s.value for s in settings if s.key == f"{key}.name" and isinstance(s.value, str)]
             names[key] = given[-1] if given else str(configs.get(self.task_defaults, key).get("name", ""))
         return names
+
+    def _added_options(self, names: Mapping[str, str]) -> Iterator[str]:
+        """Return the keys of options that resolved configs have only where they are not at their default."""
+        for key, name in names.items():
+            found = models.find(self.fields[key].kind, name)
+            options = found.options if found else {}
+            yield from (f"{key}.{n}" for n, option in options.items() if option.schema.get("x-kind") == "added")
 
     def _defaults_of(self, names: Mapping[str, str]) -> Config:
         key = tuple(names.values())

@@ -133,6 +133,9 @@ def test_a_key_that_was_added_is_there_where_it_is_not_at_its_default() -> None:
     assert resolved({"data.choose": 0, "data.shuffle_labels": False}) == resolved({})
     chosen = resolved({"data.choose": 5})["data"]
     assert chosen["choose"] == 5 and "shuffle_labels" not in chosen and "choose" not in resolved({})["data"]
+    evo = {"model.name": "evo_deit_tiny_patch16_224"}
+    assert resolved({**evo, "model.ranking": "class"}) == resolved(evo) and "ranking" not in resolved(evo)["model"]
+    assert resolved({**evo, "model.ranking": "random"})["model"] == {**resolved(evo)["model"], "ranking": "random"}
 
 
 def study(tmp_path: Path, text: str) -> Path:
