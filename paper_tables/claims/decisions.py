@@ -64,10 +64,6 @@ class Decisions:
     history: tuple[Decision, ...] = ()
     version: Literal[1] = 1
 
-    def frozen(self, claim: str, condition: int, rule: str) -> Decision | None:
-        """Return the first decision of a condition under this rule."""
-        return next((look for look in self.of(claim, condition, rule) if look.standing), None)
-
     def of(self, claim: str, condition: int, rule: str) -> list[Decision]:
         """Return the looks at a condition under this rule."""
         return [d for d in self.history if (d.claim, d.condition, d.rule) == (claim, condition, rule)]
@@ -107,13 +103,14 @@ def claim_key(claim: Claim, study: str, arms: str) -> str:
 @dataclass(frozen=True)
 class Ruling:
     """How a condition is judged: error of its interval, at which look; `sequence`: by the interval that holds at
-    every n, between looks; `frozen`: the decision that stands already."""
+    every n, between looks."""
 
     error: float = 0.05
     look: str = ""
     sequence: bool = False
-    frozen: Decision | None = None
     remarks: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    """What is said of a rule that was changed, also where a verdict stands."""
 
 
 @dataclass(frozen=True)
@@ -124,20 +121,24 @@ class Docket:
     claim: Claim
     decisions: Decisions
 
-    def ruling(self, index: int | None, condition: Condition, sides: list[SelectedArm]) -> Ruling:
-        """`index`: the condition's in its claim, None for a control; `sides`: its arms."""
+    def past(self, index: int | None, decide: Decide) -> list[Decision]:
+        """Return the verdicts of looks by this rule. `index`: the condition's in its claim, None for a control."""
+        if index is None:
+            return []
+        return [d for d in self.decisions.of(self.key, index, rule_digest(self.claim, decide)) if d.standing]
+
+    def ruling(self, condition: Condition, sides: list[SelectedArm]) -> Ruling:
+        """Return by which interval a condition is judged whose arms are `sides`."""
         decide, share = sides[0].frame.metadata.decide, self.error_share
         if decide is None:
             return Ruling((1 - condition.interval) * share)
-        looks, seeds, rule = decide.looks, _seeds(sides), rule_digest(self.claim, decide)
-        remarks = self._changed(decide, rule, seeds)
-        if index is not None and (frozen := self.decisions.frozen(self.key, index, rule)):
-            return Ruling(frozen.level, f"{frozen.look} of {len(looks)}", frozen=frozen, remarks=remarks)
+        looks, seeds = decide.looks, _seeds(sides)
+        changed = self._changed(decide, rule_digest(self.claim, decide), seeds)
         if seeds in looks:
             look = f"{looks.index(seeds) + 1} of {len(looks)}"
-            return Ruling(nominal_error(looks, decide.error * share), look, remarks=remarks)
+            return Ruling(nominal_error(looks, decide.error * share), look, changed=changed)
         between = f"n = {seeds} is no look: the interval is one that holds at every n"
-        return Ruling(decide.error * share, sequence=True, remarks=(*remarks, between))
+        return Ruling(decide.error * share, sequence=True, remarks=(between,), changed=changed)
 
     @property
     def error_share(self) -> float:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from paper_tables.claims.decisions import Docket, Ruling, claim_key, exact, read_decisions
 from paper_tables.claims.quantity import distance, in_logarithms, printed, quantity, unpaired
+from paper_tables.claims.standing import standing
 from paper_tables.claims.verdicts import ClaimResult, ConditionResult, combine_verdicts, inside, outside
 from paper_tables.core.sequential import MOST_SEEDS, needed_n
 from paper_tables.core.statistics import MIN_SEEDS, Difference
@@ -90,16 +91,19 @@ def _measure(condition: Condition, library: StudyFrames, docket: Docket, index: 
     blank = replace(blank, metric=of.metric)
     if exact(condition, of.metric):
         return _decide(blank, of, against, Ruling())
-    return _judge(blank, of, against, docket.ruling(index, condition, blank.sides))
+    decide, ruling = of.found.frame.metadata.decide, docket.ruling(condition, blank.sides)
+    if decide and (past := docket.past(index, decide)):
+        blank = standing(blank, past, of, against, len(decide.looks))
+        if blank.kept is not None:
+            return _beside(replace(blank, remarks=(*ruling.changed, *blank.remarks)))
+    return _judge(blank, of, against, ruling)
 
 
 def _judge(blank: ConditionResult, of: Measurement, against: Measurement | None, ruling: Ruling) -> ConditionResult:
-    """Judge what differs from seed to seed: by the verdict that stands, or by the interval of this many seeds."""
-    blank = replace(blank, look=ruling.look, error=ruling.error, remarks=ruling.remarks)
-    condition, frozen = blank.condition, ruling.frozen
-    if frozen is not None and frozen.standing:
-        stands = replace(blank, verdict=frozen.standing, estimate=frozen.estimate, n=frozen.n, kept=frozen.trials)
-        return _beside(replace(stands, low=frozen.low, high=frozen.high))
+    """Judge what differs from seed to seed by the interval of this many seeds."""
+    remarks = (*ruling.changed, *blank.remarks, *ruling.remarks)
+    blank = replace(blank, look=ruling.look, error=ruling.error, remarks=remarks)
+    condition = blank.condition
     if against and against.found.frame.scale != blank.scale:
         scales = f"{blank.scale} and {against.found.frame.scale}"
         return replace(blank, verdict="undecided", reason=f"measured at two scales, {scales}")

@@ -14,6 +14,7 @@ from paper_tables.claims.cells import measured
 from paper_tables.claims.decisions import Decision, Decisions, Finding, claim_key, exact, rule_digest
 from paper_tables.claims.judge import MOST_LOST, judge_condition
 from paper_tables.claims.quantity import judged, judged_region
+from paper_tables.claims.standing import rests_on
 from paper_tables.claims.verdicts import ConditionResult, inside
 from paper_tables.core import sequential
 from paper_tables.core.paths import CLAIMS, table_file
@@ -21,7 +22,7 @@ from paper_tables.core.text import plain
 from paper_tables.data.design import Decide
 from paper_tables.data.frame import Arm
 from paper_tables.data.load import load_frame
-from paper_tables.data.other_studies import StudyFrames
+from paper_tables.data.other_studies import StudyFrames, first_available
 from paper_tables.schema.claims import Claim
 from paper_tables.schema.table_file import read_table_file
 
@@ -70,6 +71,14 @@ class _Item:
     def name(self) -> str:
         return condition_name(self.key, self.claim, self.index)
 
+    def is_by(self, decision: Decision) -> bool:
+        """Return whether a look's finding is one by the trials that are judged now, with the same numbers."""
+        tested, condition = self.tested, self.tested.condition
+        of = first_available([tested.of] if tested.of else [], [tested.metric])
+        theirs = condition.against_metric or condition.metric or ()
+        against = first_available([tested.against] if tested.against else [], theirs)
+        return decision.estimate is None if of is None else rests_on(decision, condition, of, against)
+
     @property
     def arms(self) -> list[Arm]:
         """Arms of the study itself that the condition and its controls use."""
@@ -110,7 +119,7 @@ def take_look(folder: Path, spec: Path | None, n: int) -> LookReport:
     look = _Look(decide, decide.looks.index(n) + 1, record.read_decisions(folder).history)
     found: dict[Outcome, list[str]] = {"decided": [], "undecided": [], "futile": [], "lost": []}
     arms, lines = dict[tuple[str, str], None](), []
-    for item in _items(spec or table_file(frame.study), StudyFrames(folder, frame.first_seeds(n)), decide):
+    for item in _items(spec or table_file(frame.study), StudyFrames(folder, frame), n, decide):
         outcome, text = look.judge(item)
         if outcome is not None:
             found[outcome].append(item.name)
@@ -123,10 +132,14 @@ def take_look(folder: Path, spec: Path | None, n: int) -> LookReport:
     return LookReport(n=n, arms=tuple(arms), lines=tuple(lines), **names)
 
 
-def _items(spec: Path | None, library: StudyFrames, decide: Decide) -> Iterator[_Item]:
-    """Yield the conditions over seeds of this study's arms that have results at this scale."""
+def _items(spec: Path | None, library: StudyFrames, n: int, decide: Decide) -> Iterator[_Item]:
+    """Yield the conditions over seeds of this study's arms that have results at this scale, judged on the first n
+    seeds where no verdict stands."""
+    first = StudyFrames(library.folder, library.own.first_seeds(n), library.read)
     for key, claim, index in conditions(spec):
         tested = judge_condition(key, claim, index, library)
+        if tested.kept is None:
+            tested = judge_condition(key, claim, index, first)
         if tested.of is not None and not exact(tested.condition, tested.metric):
             yield _Item(key, claim, index, tested, rule_digest(claim, decide))
 
@@ -150,7 +163,7 @@ class _Look:
     def judge(self, item: _Item) -> tuple[Outcome | None, str]:
         """Return the outcome, None for what no number of seeds decides, and its text; record it."""
         tested = item.tested
-        before = Decisions(self.history).of(item.key, item.index, item.rule)
+        before = [d for d in Decisions(self.history).of(item.key, item.index, item.rule) if item.is_by(d)]
         taken = next((look for look in before if look.look == self.number), None)
         text = f"{measured(tested).text}, n = {tested.n}"
         if tested.kept is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import synthetic_frame
 import yaml
 from looked_at import (
     BASE,
@@ -30,7 +31,7 @@ from paper_tables.claims.judge import judge_claim
 from paper_tables.claims.looks import rule_digests, take_look
 from paper_tables.core import sequential
 from paper_tables.core.errors import TableError
-from paper_tables.data.load import tidy_frame
+from paper_tables.data.load import load_frame, tidy_frame
 from paper_tables.data.other_studies import StudyFrames
 from paper_tables.schema.table_file import read_table_file
 
@@ -80,7 +81,6 @@ def test_a_verdict_stands(tmp_path: Path) -> None:
     take_look(folder, file, 3)
     before = (folder / "decisions.json").read_bytes()
     then = judged(folder, file)["clear"].tested[0]
-    study(tmp_path, {"base": BASE[:3], "clear": over([-9, -8, -9]), "later": over([9, 9.1, 9])})
     again = take_look(folder, file, 3)
     assert (again.decided, again.undecided) == (("clear",), ("later",))
     assert (folder / "decisions.json").read_bytes() == before
@@ -89,6 +89,48 @@ def test_a_verdict_stands(tmp_path: Path) -> None:
     for name in ("verdict", "estimate", "low", "high", "n", "look", "trials"):
         assert getattr(now, name) == getattr(then, name)
     assert (now.look, now.n) == ("1 of 3", 3)
+
+
+def test_a_verdict_on_other_numbers_does_not_stand(tmp_path: Path) -> None:
+    """After a rerun the look is taken again, and the record keeps both."""
+    file = spec(tmp_path, claim("clear"), claim("later"))
+    folder = study(tmp_path, {"base": BASE[:3], "clear": over(CLEAR)[:3], "later": over(LATER)[:3]})
+    take_look(folder, file, 3)
+    before = history(folder)
+    study(tmp_path, {"base": BASE[:3], "clear": over([-9, -8, -9]), "later": over(CLEAR)[:3]})
+    tested = judged(folder, file)["clear"].tested[0]
+    gone = "decided before on other trials (look 1 of 3, n = 3: reproduced); judged again"
+    assert (tested.verdict, tested.kept, tested.remarks) == ("contradicted", None, (gone,))
+    assert take_look(folder, file, 3).decided == ("clear", "later")
+    assert history(folder)[:2] == before
+    assert [d["verdict"] for d in history(folder)] == ["reproduced", "undecided", "contradicted", "reproduced"]
+    stands = judged(folder, file)["clear"].tested[0]
+    assert (stands.verdict, stands.look, stands.kept) == ("contradicted", "1 of 3", stands.trials)
+    again = history(folder)
+    assert take_look(folder, file, 3).decided == ("clear", "later")
+    assert history(folder) == again
+
+
+def test_a_verdict_of_trials_with_other_settings_does_not_stand(tmp_path: Path) -> None:
+    """The ids of trials are hashes of their settings: the same numbers under other ids are other trials."""
+    file = spec(tmp_path, claim("clear"))
+    folder = study(tmp_path, {"base": BASE[:3], "clear": over(CLEAR)[:3]})
+    take_look(folder, file, 3)
+    rows = load_frame(folder).rows
+    rows["trial"] = "edited-" + rows["trial"]
+    synthetic_frame.write(folder, rows, meta={"study": "s", "scale": "laptop", "decide": DECIDE})
+    assert only(folder, file).remarks[0].startswith("decided before on other trials (look 1 of 3")
+    assert take_look(folder, file, 3).decided == ("clear",)
+    assert [d["trials"][0] for d in history(folder)] == ["clear0", "edited-clear0"]
+
+
+def test_looks_begin_anew_beside_a_verdict_of_a_later_one(tmp_path: Path) -> None:
+    """`--until decided` goes through all looks again: a verdict on five seeds stands at the look at three."""
+    file = spec(tmp_path, claim("later"))
+    folder = study(tmp_path, {"base": BASE[:5], "later": over(LATER)[:5]})
+    assert take_look(folder, file, 5).decided == ("later",)
+    assert take_look(folder, file, 3).decided == ("later",)
+    assert [d["look"] for d in history(folder)] == [2]
 
 
 def test_without_a_record_the_present_numbers_speak(tmp_path: Path) -> None:
@@ -228,7 +270,7 @@ def test_claims_of_one_name_about_another_study(tmp_path: Path) -> None:
     folder = study(tmp_path, arms, {**DECIDE, "rules": rules})
     assert take_look(folder, file, 3).decided == ("faster", "one.faster", "two.faster")
     assert [d["verdict"] for d in history(folder)] == ["reproduced", "reproduced", "contradicted"]
-    study(tmp_path, {**arms, "clear": over([-9, -9.5, -9.2])}, {**DECIDE, "rules": rules})
+    study(tmp_path, {"base": BASE, "clear": over([*CLEAR[:3], -9, -9, -9, -9, -9])}, {**DECIDE, "rules": rules})
     for study_name, verdict in (("one", "reproduced"), ("two", "contradicted")):
         frame = tidy_frame(pd.DataFrame(), pd.DataFrame(), {"study": study_name, "scale": "laptop"})
         (its_claim,) = read_table_file(others[study_name])[0].claims
