@@ -67,12 +67,8 @@ def controls(tested: ConditionResult) -> str:
 
 
 def _worth(control: ConditionResult) -> str:
-    if control.passes is None:
-        return "not run" if control.estimate is None else f"(n = {control.n})"
-    if control.passes:
-        return "passes"
-    crossing = control.low is not None and control.verdict not in ("contradicted", "by construction")
-    return "undecided" if crossing else "fails"
+    few = control.as_control == "not run" and control.estimate is not None
+    return f"(n = {control.n})" if few else control.as_control
 
 
 def measured(tested: ConditionResult) -> Cell:

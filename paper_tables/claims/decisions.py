@@ -103,11 +103,12 @@ def claim_key(claim: Claim, study: str, arms: str) -> str:
 @dataclass(frozen=True)
 class Ruling:
     """How a condition is judged: error of its interval, at which look; `sequence`: by the interval that holds at
-    every n, between looks."""
+    every n, between looks; `constant`: whether a value that is equal in all seeds decides, as it does of a control."""
 
     error: float = 0.05
     look: str = ""
     sequence: bool = False
+    constant: bool = False
     remarks: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     """What is said of a rule that was changed, also where a verdict stands."""

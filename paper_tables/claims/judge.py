@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from paper_tables.claims.controls import as_condition, with_controls
 from paper_tables.claims.decisions import Docket, Ruling, claim_key, exact, read_decisions
-from paper_tables.claims.quantity import distance, in_logarithms, printed, quantity, unpaired
+from paper_tables.claims.quantity import by_seed, distance, in_logarithms, printed, quantity, unpaired
 from paper_tables.claims.standing import standing
 from paper_tables.claims.verdicts import ClaimResult, ConditionResult, combine_verdicts, inside, outside
 from paper_tables.core.sequential import MOST_SEEDS, needed_n
 from paper_tables.core.statistics import MIN_SEEDS, Difference
 from paper_tables.data.other_studies import Measurement, StudyFrames, first_available
 from paper_tables.data.predictions import interval_with_images
-from paper_tables.schema.claims import Claim, Condition, Control
+from paper_tables.schema.claims import Claim, Condition
 from paper_tables.schema.published import ArmSelectors, Metrics
 
 LARGEST_LOGARITHM = 700.0
@@ -37,7 +38,7 @@ def judge_claim(claim: Claim, library: StudyFrames) -> ClaimResult:
 
 
 def judge_condition(key: str, claim: Claim, index: int, library: StudyFrames) -> ConditionResult:
-    """Judge a condition, then its controls; it is not reproduced while a control passes.
+    """Judge a condition, then its controls; it is not reproduced until they fail.
 
     What was decided before stands, under `key`, in the folder of the study whose arms it is about.
     """
@@ -47,26 +48,10 @@ def judge_condition(key: str, claim: Claim, index: int, library: StudyFrames) ->
     tested = _measure(condition, library, docket, index)
     if tested.verdict == "not run":
         return tested
-    controls = tuple(_measure(_as_condition(control, condition), library, docket) for control in condition.controls)
+    controls = tuple(_measure(as_condition(control, condition), library, docket) for control in condition.controls)
     if condition.shown_by:
         controls = tuple(replace(one, verdict="contradicted") for one in controls)
-    tested = replace(tested, controls=controls)
-    if tested.verdict != "reproduced":
-        return tested
-    if condition.by_construction:
-        return replace(tested, verdict="by construction")
-    if any(one.passes for one in controls):
-        return replace(tested, verdict="undecided", reason="its control passes")
-    if controls and all(one.passes is None for one in controls):
-        return replace(tested, verdict="undecided", reason="its control was not run")
-    return tested
-
-
-def _as_condition(control: Control, condition: Condition) -> Condition:
-    given = {name: value for name in ("of", "against", "metric", "shown_by") if (value := getattr(control, name))}
-    return condition.model_copy(
-        update={"label": control.label, "gain": None, "comparable": None, "controls": (), **given}
-    )
+    return with_controls(tested, controls, docket)
 
 
 def _measure(condition: Condition, library: StudyFrames, docket: Docket, index: int | None = None) -> ConditionResult:
@@ -88,10 +73,11 @@ def _measure(condition: Condition, library: StudyFrames, docket: Docket, index: 
         return _absent(blank, condition.of, metric, library)
     if against is None and condition.against:
         return _absent(blank, condition.against, theirs_metric, library)
-    blank = replace(blank, metric=of.metric)
+    blank = replace(blank, metric=of.metric, by_seed=by_seed(condition, of.values, against.values if against else None))
     if exact(condition, of.metric):
         return _decide(blank, of, against, Ruling())
-    decide, ruling = of.found.frame.metadata.decide, docket.ruling(condition, blank.sides)
+    decide = of.found.frame.metadata.decide
+    ruling = replace(docket.ruling(condition, blank.sides), constant=index is None)
     if decide and (past := docket.past(index, decide)):
         blank = standing(blank, past, of, against, len(decide.looks))
         if blank.kept is not None:
@@ -197,7 +183,8 @@ def _decide(blank: ConditionResult, of: Measurement, against: Measurement | None
     if result is None:
         return replace(blank, verdict="undecided", reason="a ratio of numbers that are not positive")
     half_width = result.half_width
-    if half_width is None and exact(condition, of.metric):
+    constant = ruling.constant and result.p is None and result.n >= MIN_SEEDS
+    if half_width is None and (constant or exact(condition, of.metric)):
         half_width = 0.0
     ends = [result.mean] if half_width is None else [result.mean, result.mean - half_width, result.mean + half_width]
     if in_logarithms(condition) and max(ends) > LARGEST_LOGARITHM:

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 
 from paper_tables.claims import decisions as record
 from paper_tables.claims.cells import measured
+from paper_tables.claims.controls import NOT_RUN, PASSES
 from paper_tables.claims.decisions import Decision, Decisions, Finding, claim_key, exact, rule_digest
 from paper_tables.claims.judge import MOST_LOST, judge_condition
 from paper_tables.claims.quantity import judged, judged_region
@@ -168,7 +169,7 @@ class _Look:
         text = f"{measured(tested).text}, n = {tested.n}"
         if tested.kept is not None:
             return "decided", f"{tested.verdict} at look {tested.look}: {text}"
-        if tested.verdict in ("not run", "not testable"):
+        if tested.verdict in ("not run", "not testable") and tested.reason != PASSES:
             return None, tested.reason
         if taken is None:
             if missing := self._missing(item):
@@ -195,7 +196,7 @@ class _Look:
         if not self.later or tested.lost > MOST_LOST * self.n or tested.low is None or tested.high is None:
             return "undecided"
         if inside(tested.condition, tested.low, tested.high):
-            return "futile"  # a control passes or was not run, which seeds do not change
+            return "futile" if tested.reason in (PASSES, NOT_RUN) else "undecided"
         assert tested.estimate is not None and tested.sd is not None
         mean, region = judged(tested.condition, tested.estimate), judged_region(tested.condition)
         chance = sequential.chance_of_decision(tested.n, mean, tested.sd, self.later, tested.error, region)

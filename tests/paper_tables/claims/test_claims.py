@@ -230,9 +230,11 @@ def arms_of(**arms: list[float]) -> StudyFrames:
     ("control", "verdict", "reason", "passes"),
     [
         ([70.0, 70.3, 69.9], "reproduced", "", False),
-        ([72.3, 71.9, 72.1], "undecided", "its control passes", True),
-        ([71.0, 71.0, 75.0], "reproduced", "", False),  # the control's interval crosses the bound
-        ([72.0, 72.1, 72.0], "undecided", "its control passes", True),  # 2 in every seed: no spread, and inside
+        ([72.3, 71.9, 72.1], "not testable", "its control passes", True),
+        ([71.0, 71.0, 75.0], "undecided", "its control is undecided", None),  # its interval crosses the bound
+        ([70.9, 71.15, 70.85], "reproduced", "", False),  # so does this one, but the condition is better by 1.05
+        ([72.0, 72.1, 72.0], "not testable", "its control passes", True),  # 2 in every seed: no spread, and inside
+        ([70.0, 70.1, 70.0], "reproduced", "", False),  # 0 in every seed
         ([70.0, 70.1], "undecided", "its control was not run", None),
     ],
 )

@@ -21,6 +21,7 @@ from looked_at import (
     history,
     judged,
     only,
+    only_of,
     over,
     spec,
     study,
@@ -184,17 +185,37 @@ def test_too_many_lost(tmp_path: Path) -> None:
     assert (report.lost, report.arms, history(folder)[0]["verdict"]) == (("clear",), (), "lost")
 
 
-def test_controls_get_seeds_and_can_overrule(tmp_path: Path) -> None:
+def test_a_condition_is_open_while_its_control_is(tmp_path: Path) -> None:
+    """Both get seeds; the verdict stands when the control has failed, and nothing is futile before the last look."""
     control = {"label": "untrained", "of": {"arm": "untrained"}}
-    file = spec(tmp_path, claim("later", controls=[control]), claim("clear", controls=[control]))
-    arms = {"base": BASE, "clear": over(CLEAR), "later": over(LATER), "untrained": over([-9, 9, 3, 5, 5, 5, 5, 5])}
+    file = spec(tmp_path, claim("clear", controls=[control]))
+    arms = {"base": BASE, "clear": over(CLEAR), "untrained": over([-9, 9, 3, -5, -5, -5, -5, -5])}
     folder = study(tmp_path, {arm: values[:3] for arm, values in arms.items()})
     report = take_look(folder, file, 3)
-    assert report.decided == ("clear",)
-    assert set(report.arms) == {("p", "later"), ("p", "base"), ("p", "untrained")}
-    study(tmp_path, {**arms, "untrained": over(CLEAR)})
-    assert judged(folder, file)["clear"].tested[0].reason == "its control passes"
-    assert take_look(folder, file, 5).futile == ("later",)  # no number of seeds helps where the control passes
+    assert (report.decided, report.undecided) == ((), ("clear",))
+    assert set(report.arms) == {("p", "clear"), ("p", "base"), ("p", "untrained")}
+    assert report.lines[0].endswith("its control is undecided")
+    assert only(folder, file).controls[0].as_control == "undecided"
+    study(tmp_path, arms)
+    assert take_look(folder, file, 5).undecided == ("clear",)
+    assert take_look(folder, file, 8).decided == ("clear",)  # better than the control, whose interval has the bound
+    assert [d["verdict"] for d in history(folder)] == ["undecided", "undecided", "reproduced"]
+
+
+def test_a_control_that_passes_ends_the_looks_and_takes_a_verdict_back(tmp_path: Path) -> None:
+    control = {"label": "untrained", "of": {"arm": "untrained"}}
+    file = spec(tmp_path, claim("later", controls=[control]), claim("clear", controls=[control]))
+    arms = {"base": BASE, "clear": over(CLEAR), "later": over(LATER), "untrained": over([-5, -5.1, -5.2])}
+    folder = study(tmp_path, {arm: values[:3] for arm, values in arms.items()})
+    assert take_look(folder, file, 3).decided == ("clear",)
+    study(tmp_path, {**arms, "untrained": over([-5, -5.1, -5.2, 20, -5, 20, -5, 20])})
+    assert only_of(folder, file, "clear").verdict == "reproduced"  # undecided now, but it had failed
+    passing = study(tmp_path / "passing", {**arms, "untrained": over(CLEAR)})
+    assert take_look(passing, file, 5).futile == ("later", "clear")  # no number of seeds helps
+    assert only_of(passing, file, "clear").verdict == "not testable"
+    (folder / "decisions.json").rename(passing / "decisions.json")
+    tested = only_of(passing, file, "clear")
+    assert (tested.verdict, tested.reason, tested.look) == ("not testable", "its control passes", "1 of 3")
 
 
 def test_a_changed_rule_is_a_new_one(tmp_path: Path) -> None:
