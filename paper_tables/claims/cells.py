@@ -52,7 +52,8 @@ def expected(condition: Condition) -> str:
     else:
         text = f"≤ {high:g}" if condition.at_most is not None else f"≥ {low:g}"
     margin = " (not inferior)" if condition.non_inferior is not None else ""
-    return f"{text}{unit}{margin}".replace("-", "−")
+    kept = f", top-1 at most {condition.keeps:g} below" if condition.keeps else ""
+    return f"{text}{unit}{margin}".replace("-", "−") + kept
 
 
 def controls(tested: ConditionResult) -> str:

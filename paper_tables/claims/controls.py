@@ -12,13 +12,14 @@ from paper_tables.schema.claims import Condition, Control
 
 PASSES, OPEN, NOT_RUN = "its control passes", "its control is undecided", "its control was not run"
 
+ALONE = {"gain": None, "comparable": None, "keeps": None, "may_only": None, "controls": ()}
+"""What a condition has beside its rule, left out."""
+
 
 def as_condition(control: Control, condition: Condition) -> Condition:
     """Return the condition's rule about the control."""
     given = {name: value for name in ("of", "against", "metric", "shown_by") if (value := getattr(control, name))}
-    return condition.model_copy(
-        update={"label": control.label, "gain": None, "comparable": None, "controls": (), **given}
-    )
+    return condition.model_copy(update={"label": control.label, **ALONE, **given})
 
 
 def with_controls(tested: ConditionResult, controls: tuple[ConditionResult, ...], docket: Docket) -> ConditionResult:

@@ -25,7 +25,7 @@ WORDS = {
     "text", "verbatim", "paper", "where", "other_paper", "published", "reconstructed", "note", "scales_reason",
     "not_testable",
 }  # fmt: skip
-WORDS_OF_CONDITION = {"label", "digits", "reason", "scales_reason"}
+WORDS_OF_CONDITION = {"label", "digits", "reason", "scales_reason", "may_only_reason"}
 """What a claim says beside its rule."""
 
 
@@ -144,7 +144,7 @@ class Docket:
     @property
     def error_share(self) -> float:
         """The part of the error that each condition gets: of "any" of them, each is a chance to be wrong."""
-        differing = sum(not exact(self.claim.whole(condition)) for condition in self.claim.conditions)
+        differing = sum(by_seeds(self.claim.whole(condition)) for condition in self.claim.conditions)
         return 1 / max(1, differing) if self.claim.need == "any" else 1.0
 
     def _changed(self, decide: Decide, rule: str, seeds: int) -> tuple[str, ...]:
@@ -166,3 +166,8 @@ def exact(condition: Condition, metric: str = "") -> bool:
     """Return whether one trial decides: counted or shown by a test, equal in all seeds. `metric`: the one found."""
     taken = (metric,) if metric else condition.metric or ()
     return condition.kind in ("counted", "structural") or any(name in COUNTED_METRICS for name in taken)
+
+
+def by_seeds(condition: Condition, metric: str = "") -> bool:
+    """Return whether its verdict differs from seed to seed: its quantity does, or the accuracy that it keeps."""
+    return condition.keeps is not None or not exact(condition, metric)

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from paper_tables.claims.controls import as_condition, with_controls
-from paper_tables.claims.decisions import Docket, Ruling, claim_key, exact, read_decisions
+from paper_tables.claims.decisions import Docket, Ruling, by_seeds, claim_key, exact, read_decisions
+from paper_tables.claims.kept_accuracy import accuracy_condition, with_accuracy
 from paper_tables.claims.quantity import by_seed, distance, in_logarithms, printed, quantity, unpaired
 from paper_tables.claims.standing import standing
 from paper_tables.claims.verdicts import ClaimResult, ConditionResult, combine_verdicts, inside, outside
@@ -38,7 +39,7 @@ def judge_claim(claim: Claim, library: StudyFrames) -> ClaimResult:
 
 
 def judge_condition(key: str, claim: Claim, index: int, library: StudyFrames) -> ConditionResult:
-    """Judge a condition, then its controls; it is not reproduced until they fail.
+    """Judge a condition, then its controls; it is not reproduced until they fail and the accuracy is kept.
 
     What was decided before stands, under `key`, in the folder of the study whose arms it is about.
     """
@@ -48,10 +49,15 @@ def judge_condition(key: str, claim: Claim, index: int, library: StudyFrames) ->
     tested = _measure(condition, library, docket, index)
     if tested.verdict == "not run":
         return tested
+    if condition.may_only and tested.verdict in {"reproduced", "contradicted"} - {condition.may_only}:
+        tested = replace(tested, verdict="not testable", reason=condition.may_only_reason)
     controls = tuple(_measure(as_condition(control, condition), library, docket) for control in condition.controls)
     if condition.shown_by:
         controls = tuple(replace(one, verdict="contradicted") for one in controls)
-    return with_controls(tested, controls, docket)
+    tested = with_controls(tested, controls, docket)
+    if condition.keeps is None or tested.verdict != "reproduced" or tested.kept is not None:
+        return tested
+    return with_accuracy(tested, _measure(accuracy_condition(condition), library, docket))
 
 
 def _measure(condition: Condition, library: StudyFrames, docket: Docket, index: int | None = None) -> ConditionResult:
@@ -74,7 +80,7 @@ def _measure(condition: Condition, library: StudyFrames, docket: Docket, index: 
     if against is None and condition.against:
         return _absent(blank, condition.against, theirs_metric, library)
     blank = replace(blank, metric=of.metric, by_seed=by_seed(condition, of.values, against.values if against else None))
-    if exact(condition, of.metric):
+    if not by_seeds(condition, of.metric):
         return _decide(blank, of, against, Ruling())
     decide = of.found.frame.metadata.decide
     ruling = replace(docket.ruling(condition, blank.sides), constant=index is None)
@@ -82,6 +88,9 @@ def _measure(condition: Condition, library: StudyFrames, docket: Docket, index: 
         blank = standing(blank, past, of, against, len(decide.looks))
         if blank.kept is not None:
             return _beside(replace(blank, remarks=(*ruling.changed, *blank.remarks)))
+    if exact(condition, of.metric):
+        blank = replace(blank, look=ruling.look, error=ruling.error, remarks=(*ruling.changed, *blank.remarks))
+        return _decide(blank, of, against, Ruling())
     return _judge(blank, of, against, ruling)
 
 

@@ -12,8 +12,9 @@ from pydantic import TypeAdapter
 from paper_tables.claims import decisions as record
 from paper_tables.claims.cells import measured
 from paper_tables.claims.controls import NOT_RUN, PASSES
-from paper_tables.claims.decisions import Decision, Decisions, Finding, claim_key, exact, rule_digest
+from paper_tables.claims.decisions import Decision, Decisions, Finding, by_seeds, claim_key, rule_digest
 from paper_tables.claims.judge import MOST_LOST, judge_condition
+from paper_tables.claims.kept_accuracy import NOT_MEASURED
 from paper_tables.claims.quantity import judged, judged_region
 from paper_tables.claims.standing import rests_on
 from paper_tables.claims.verdicts import ConditionResult, inside
@@ -100,7 +101,7 @@ def rule_digests(spec: Path | None, decide: Mapping[str, Any]) -> dict[str, str]
     return {
         key: rule_digest(claim, rules)
         for key, claim, index in conditions(spec)
-        if not exact(claim.whole(claim.conditions[index]))
+        if by_seeds(claim.whole(claim.conditions[index]))
     }
 
 
@@ -141,7 +142,7 @@ def _items(spec: Path | None, library: StudyFrames, n: int, decide: Decide) -> I
         tested = judge_condition(key, claim, index, library)
         if tested.kept is None:
             tested = judge_condition(key, claim, index, first)
-        if tested.of is not None and not exact(tested.condition, tested.metric):
+        if tested.of is not None and by_seeds(tested.condition, tested.metric):
             yield _Item(key, claim, index, tested, rule_digest(claim, decide))
 
 
@@ -196,7 +197,7 @@ class _Look:
         if not self.later or tested.lost > MOST_LOST * self.n or tested.low is None or tested.high is None:
             return "undecided"
         if inside(tested.condition, tested.low, tested.high):
-            return "futile" if tested.reason in (PASSES, NOT_RUN) else "undecided"
+            return "futile" if tested.reason in (PASSES, NOT_RUN, NOT_MEASURED) else "undecided"
         assert tested.estimate is not None and tested.sd is not None
         mean, region = judged(tested.condition, tested.estimate), judged_region(tested.condition)
         chance = sequential.chance_of_decision(tested.n, mean, tested.sd, self.later, tested.error, region)

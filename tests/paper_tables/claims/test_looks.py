@@ -218,6 +218,22 @@ def test_a_control_that_passes_ends_the_looks_and_takes_a_verdict_back(tmp_path:
     assert (tested.verdict, tested.reason, tested.look) == ("not testable", "its control passes", "1 of 3")
 
 
+@pytest.mark.parametrize("kind", ["measured", "counted"])
+def test_a_saving_waits_for_its_accuracy(kind: str, tmp_path: Path) -> None:
+    """Also one that is counted, which a single trial would decide: the verdict is one over seeds, and stands."""
+    rule = {"metric": "speed", "compare": "ratio", "at_least": 1.5, "keeps": 1, "kind": kind}
+    file = spec(tmp_path, claim("fast", **rule))
+    folder = study(tmp_path, {"base": BASE[:5], "fast": over([0.3, -0.5, 0.1, 0.0, 0.1])})
+    rows = load_frame(folder).rows
+    rows["metric.speed"] = [100 + 100 * (arm == "fast") + seed for arm, seed in rows[["arm", "seed"]].to_numpy()]
+    synthetic_frame.write(folder, rows, meta={"study": "s", "scale": "laptop", "decide": DECIDE})
+    first = take_look(folder, file, 3)
+    assert (first.undecided, set(first.arms)) == (("fast",), {("p", "fast"), ("p", "base")})
+    assert take_look(folder, file, 5).decided == ("fast",)
+    tested = only(folder, file)
+    assert (tested.verdict, tested.look, tested.kept is not None) == ("reproduced", "2 of 3", True)
+
+
 def test_a_changed_rule_is_a_new_one(tmp_path: Path) -> None:
     file = spec(tmp_path, claim("clear"))
     first = rule_digests(file, DECIDE)
@@ -246,13 +262,15 @@ def test_digests_are_of_the_rule_alone(tmp_path: Path) -> None:
         for change, decide in [
             ({"controls": [control], "at_least": 0.1}, DECIDE),
             ({"controls": [control], "tolerance": 0.1}, DECIDE),
+            ({"controls": [control], "keeps": 1}, DECIDE),
+            ({"controls": [control], "may_only": "reproduced", "may_only_reason": "W"}, DECIDE),
             ({"controls": [{**control, "of": {"arm": "base"}}]}, DECIDE),
             ({"controls": [control], "of": {"arm": "later"}}, DECIDE),
             ({"controls": [control]}, {**DECIDE, "error": 0.04}),
             ({"controls": [control]}, {**DECIDE, "looks": [3, 5, 9]}),
         ]
     ]
-    assert len({first, *others}) == 7
+    assert len({first, *others}) == 9
     counted = {**claim("base"), "conditions": [{"metric": "params_m", "of": {"arm": "base"}, "at_least": 1}]}
     assert rule_digests(spec(tmp_path, counted), DECIDE) == {}
     assert rule_digests(None, DECIDE) == {}
