@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -109,9 +109,23 @@ class Ruling:
     look: str = ""
     sequence: bool = False
     constant: bool = False
+    whole: float = 0.05
+    """The error of the claim, over all looks."""
+    need: Literal["all", "any"] = "all"
+    several: int = 1
+    """Conditions over seeds of the claim."""
     remarks: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     """What is said of a rule that was changed, also where a verdict stands."""
+    looks: tuple[int, ...] = ()
+    """Where this is one of them."""
+
+    def to_contradict(self) -> Ruling:
+        """Return the one by whose interval a condition is contradicted; `error` is that of "reproduced"."""
+        if self.several == 1:
+            return self
+        error = self.whole / self.several if self.need == "all" else self.whole
+        return replace(self, error=nominal_error(self.looks, error) if self.looks else error)
 
 
 @dataclass(frozen=True)
@@ -131,21 +145,27 @@ class Docket:
     def ruling(self, condition: Condition, sides: list[SelectedArm]) -> Ruling:
         """Return by which interval a condition is judged whose arms are `sides`."""
         decide, share = sides[0].frame.metadata.decide, self.error_share
+        whole = 1 - condition.interval if decide is None else decide.error
+        plain = Ruling(whole * share, whole=whole, need=self.claim.need, several=self._several)
         if decide is None:
-            return Ruling((1 - condition.interval) * share)
+            return plain
         looks, seeds = decide.looks, _seeds(sides)
         changed = self._changed(decide, rule_digest(self.claim, decide), seeds)
         if seeds in looks:
             look = f"{looks.index(seeds) + 1} of {len(looks)}"
-            return Ruling(nominal_error(looks, decide.error * share), look, changed=changed)
+            level = nominal_error(looks, decide.error * share)
+            return replace(plain, error=level, look=look, changed=changed, looks=looks)
         between = f"n = {seeds} is no look: the interval is one that holds at every n"
-        return Ruling(decide.error * share, sequence=True, remarks=(between,), changed=changed)
+        return replace(plain, sequence=True, remarks=(between,), changed=changed)
 
     @property
     def error_share(self) -> float:
-        """The part of the error that each condition gets: of "any" of them, each is a chance to be wrong."""
-        differing = sum(by_seeds(self.claim.whole(condition)) for condition in self.claim.conditions)
-        return 1 / max(1, differing) if self.claim.need == "any" else 1.0
+        """The part of the error that "reproduced" gets: where any condition is enough, each is a chance to be wrong."""
+        return 1 / self._several if self.claim.need == "any" else 1.0
+
+    @property
+    def _several(self) -> int:
+        return max(1, sum(by_seeds(self.claim.whole(condition)) for condition in self.claim.conditions))
 
     def _changed(self, decide: Decide, rule: str, seeds: int) -> tuple[str, ...]:
         changed, first = decide.changed.get(self.key), decide.rules.get(self.key)

@@ -9,7 +9,7 @@ from paper_tables.claims.controls import as_condition, with_controls
 from paper_tables.claims.decisions import Docket, Ruling, by_seeds, claim_key, exact, read_decisions
 from paper_tables.claims.kept_accuracy import accuracy_condition, with_accuracy
 from paper_tables.claims.quantity import by_seed, distance, in_logarithms, printed, quantity, unpaired
-from paper_tables.claims.standing import standing
+from paper_tables.claims.standing import WHOLE_ERROR, standing
 from paper_tables.claims.verdicts import ClaimResult, ConditionResult, combine_verdicts, inside, outside
 from paper_tables.core.sequential import MOST_SEEDS, needed_n
 from paper_tables.core.statistics import MIN_SEEDS, Difference
@@ -83,7 +83,9 @@ def _measure(condition: Condition, library: StudyFrames, docket: Docket, index: 
     if not by_seeds(condition, of.metric):
         return _decide(blank, of, against, Ruling())
     decide = of.found.frame.metadata.decide
-    ruling = replace(docket.ruling(condition, blank.sides), constant=index is None)
+    ruling = docket.ruling(condition, blank.sides)
+    if index is None:
+        ruling = replace(ruling, constant=True, several=1)
     if decide and (past := docket.past(index, decide)):
         blank = standing(blank, past, of, against, len(decide.looks))
         if blank.kept is not None:
@@ -208,10 +210,26 @@ def _decide(blank: ConditionResult, of: Measurement, against: Measurement | None
     tested = replace(tested, low=low, high=high)
     if inside(condition, low, high):
         return replace(tested, verdict="reproduced")
-    if outside(condition, low, high):
+    out, level, reason = outside(condition, low, high), ruling.error, "the interval crosses the bound"
+    if ruling.several > 1 and out == (ruling.need == "all"):
+        other = ruling.to_contradict()
+        if _outside_at(condition, of, against, other) != out:
+            if not out:
+                return replace(tested, verdict="contradicted", remarks=(*tested.remarks, WHOLE_ERROR))
+            at, not_at = (f"{100 * (1 - one.error):.3g} %" for one in (ruling, other))
+            out, level, reason = False, other.error, f"outside at {at}, not at {not_at} as one of {ruling.several}"
+    if out:
         return replace(tested, verdict="contradicted")
-    needed = needed_n(distance(condition, result.mean), result.sd or 0.0, ruling.error)
-    return replace(tested, verdict="undecided", reason="the interval crosses the bound", needed=needed)
+    needed = needed_n(distance(condition, result.mean), result.sd or 0.0, level)
+    return replace(tested, verdict="undecided", reason=reason, needed=needed)
+
+
+def _outside_at(condition: Condition, of: Measurement, against: Measurement | None, ruling: Ruling) -> bool:
+    result = quantity(condition, of.values, against.values if against else None, ruling)
+    if result is None or result.half_width is None:
+        return False
+    low, high = sorted(printed(condition, result.mean + sign * result.half_width) for sign in (-1, 1))
+    return outside(condition, low, high)
 
 
 def _no_interval(result: Difference) -> str:

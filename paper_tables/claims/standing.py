@@ -8,12 +8,15 @@ from dataclasses import replace
 
 from paper_tables.claims.decisions import Decision, Ruling
 from paper_tables.claims.quantity import printed, quantity
-from paper_tables.claims.verdicts import ConditionResult
+from paper_tables.claims.verdicts import ConditionResult, outside
 from paper_tables.data.other_studies import Measurement
 from paper_tables.schema.claims import Condition
 
 SAME = 1e-9
 """Relative and absolute difference up to which an estimate is the recorded one."""
+
+WHOLE_ERROR = "judged by the whole error: the claim is contradicted only if all of its tests are"
+"""Said where a condition is contradicted, of which any is enough, though the interval that is printed has the bound."""
 
 
 def standing(
@@ -30,6 +33,8 @@ def standing(
     found = next((one for one in past if rests_on(one, blank.condition, of, against)), None)
     if found is None or not found.standing:
         return replace(blank, remarks=remarks)
+    if found.verdict == "contradicted" and not outside(blank.condition, found.low or 0.0, found.high or 0.0):
+        remarks = (*remarks, WHOLE_ERROR)
     return replace(
         blank, verdict=found.standing, look=f"{found.look} of {looks}", n=found.n, error=found.level, kept=found.trials,
         estimate=found.estimate, low=found.low, high=found.high, remarks=remarks,
