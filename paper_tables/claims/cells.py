@@ -52,7 +52,8 @@ def expected(condition: Condition) -> str:
     else:
         text = f"≤ {high:g}" if condition.at_most is not None else f"≥ {low:g}"
     margin = " (not inferior)" if condition.non_inferior is not None else ""
-    return f"{text}{unit}{margin}".replace("-", "−")
+    kept = f", top-1 at most {condition.keeps:g} below" if condition.keeps else ""
+    return f"{text}{unit}{margin}".replace("-", "−") + kept
 
 
 def controls(tested: ConditionResult) -> str:
@@ -67,12 +68,8 @@ def controls(tested: ConditionResult) -> str:
 
 
 def _worth(control: ConditionResult) -> str:
-    if control.passes is None:
-        return "not run" if control.estimate is None else f"(n = {control.n})"
-    if control.passes:
-        return "passes"
-    crossing = control.low is not None and control.verdict not in ("contradicted", "by construction")
-    return "undecided" if crossing else "fails"
+    few = control.as_control == "not run" and control.estimate is not None
+    return f"(n = {control.n})" if few else control.as_control
 
 
 def measured(tested: ConditionResult) -> Cell:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -25,7 +25,7 @@ WORDS = {
     "text", "verbatim", "paper", "where", "other_paper", "published", "reconstructed", "note", "scales_reason",
     "not_testable",
 }  # fmt: skip
-WORDS_OF_CONDITION = {"label", "digits", "reason", "scales_reason"}
+WORDS_OF_CONDITION = {"label", "digits", "reason", "scales_reason", "may_only_reason"}
 """What a claim says beside its rule."""
 
 
@@ -63,10 +63,6 @@ class Decisions:
 
     history: tuple[Decision, ...] = ()
     version: Literal[1] = 1
-
-    def frozen(self, claim: str, condition: int, rule: str) -> Decision | None:
-        """Return the first decision of a condition under this rule."""
-        return next((look for look in self.of(claim, condition, rule) if look.standing), None)
 
     def of(self, claim: str, condition: int, rule: str) -> list[Decision]:
         """Return the looks at a condition under this rule."""
@@ -107,13 +103,29 @@ def claim_key(claim: Claim, study: str, arms: str) -> str:
 @dataclass(frozen=True)
 class Ruling:
     """How a condition is judged: error of its interval, at which look; `sequence`: by the interval that holds at
-    every n, between looks; `frozen`: the decision that stands already."""
+    every n, between looks; `constant`: whether a value that is equal in all seeds decides, as it does of a control."""
 
     error: float = 0.05
     look: str = ""
     sequence: bool = False
-    frozen: Decision | None = None
+    constant: bool = False
+    whole: float = 0.05
+    """The error of the claim, over all looks."""
+    need: Literal["all", "any"] = "all"
+    several: int = 1
+    """Conditions over seeds of the claim."""
     remarks: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    """What is said of a rule that was changed, also where a verdict stands."""
+    looks: tuple[int, ...] = ()
+    """Where this is one of them."""
+
+    def to_contradict(self) -> Ruling:
+        """Return the one by whose interval a condition is contradicted; `error` is that of "reproduced"."""
+        if self.several == 1:
+            return self
+        error = self.whole / self.several if self.need == "all" else self.whole
+        return replace(self, error=nominal_error(self.looks, error) if self.looks else error)
 
 
 @dataclass(frozen=True)
@@ -124,26 +136,36 @@ class Docket:
     claim: Claim
     decisions: Decisions
 
-    def ruling(self, index: int | None, condition: Condition, sides: list[SelectedArm]) -> Ruling:
-        """`index`: the condition's in its claim, None for a control; `sides`: its arms."""
+    def past(self, index: int | None, decide: Decide) -> list[Decision]:
+        """Return the verdicts of looks by this rule. `index`: the condition's in its claim, None for a control."""
+        if index is None:
+            return []
+        return [d for d in self.decisions.of(self.key, index, rule_digest(self.claim, decide)) if d.standing]
+
+    def ruling(self, condition: Condition, sides: list[SelectedArm]) -> Ruling:
+        """Return by which interval a condition is judged whose arms are `sides`."""
         decide, share = sides[0].frame.metadata.decide, self.error_share
+        whole = 1 - condition.interval if decide is None else decide.error
+        plain = Ruling(whole * share, whole=whole, need=self.claim.need, several=self._several)
         if decide is None:
-            return Ruling((1 - condition.interval) * share)
-        looks, seeds, rule = decide.looks, _seeds(sides), rule_digest(self.claim, decide)
-        remarks = self._changed(decide, rule, seeds)
-        if index is not None and (frozen := self.decisions.frozen(self.key, index, rule)):
-            return Ruling(frozen.level, f"{frozen.look} of {len(looks)}", frozen=frozen, remarks=remarks)
+            return plain
+        looks, seeds = decide.looks, _seeds(sides)
+        changed = self._changed(decide, rule_digest(self.claim, decide), seeds)
         if seeds in looks:
             look = f"{looks.index(seeds) + 1} of {len(looks)}"
-            return Ruling(nominal_error(looks, decide.error * share), look, remarks=remarks)
+            level = nominal_error(looks, decide.error * share)
+            return replace(plain, error=level, look=look, changed=changed, looks=looks)
         between = f"n = {seeds} is no look: the interval is one that holds at every n"
-        return Ruling(decide.error * share, sequence=True, remarks=(*remarks, between))
+        return replace(plain, sequence=True, remarks=(between,), changed=changed)
 
     @property
     def error_share(self) -> float:
-        """The part of the error that each condition gets: of "any" of them, each is a chance to be wrong."""
-        differing = sum(not exact(self.claim.whole(condition)) for condition in self.claim.conditions)
-        return 1 / max(1, differing) if self.claim.need == "any" else 1.0
+        """The part of the error that "reproduced" gets: where any condition is enough, each is a chance to be wrong."""
+        return 1 / self._several if self.claim.need == "any" else 1.0
+
+    @property
+    def _several(self) -> int:
+        return max(1, sum(by_seeds(self.claim.whole(condition)) for condition in self.claim.conditions))
 
     def _changed(self, decide: Decide, rule: str, seeds: int) -> tuple[str, ...]:
         changed, first = decide.changed.get(self.key), decide.rules.get(self.key)
@@ -164,3 +186,8 @@ def exact(condition: Condition, metric: str = "") -> bool:
     """Return whether one trial decides: counted or shown by a test, equal in all seeds. `metric`: the one found."""
     taken = (metric,) if metric else condition.metric or ()
     return condition.kind in ("counted", "structural") or any(name in COUNTED_METRICS for name in taken)
+
+
+def by_seeds(condition: Condition, metric: str = "") -> bool:
+    """Return whether its verdict differs from seed to seed: its quantity does, or the accuracy that it keeps."""
+    return condition.keeps is not None or not exact(condition, metric)

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from paper_tables.claims.decisions import Docket, Ruling, claim_key, exact, read_decisions
-from paper_tables.claims.quantity import distance, in_logarithms, printed, quantity, unpaired
+from paper_tables.claims.controls import as_condition, with_controls
+from paper_tables.claims.decisions import Docket, Ruling, by_seeds, claim_key, exact, read_decisions
+from paper_tables.claims.kept_accuracy import accuracy_condition, with_accuracy
+from paper_tables.claims.quantity import by_seed, distance, in_logarithms, printed, quantity, unpaired
+from paper_tables.claims.standing import WHOLE_ERROR, standing
 from paper_tables.claims.verdicts import ClaimResult, ConditionResult, combine_verdicts, inside, outside
 from paper_tables.core.sequential import MOST_SEEDS, needed_n
 from paper_tables.core.statistics import MIN_SEEDS, Difference
 from paper_tables.data.other_studies import Measurement, StudyFrames, first_available
 from paper_tables.data.predictions import interval_with_images
-from paper_tables.schema.claims import Claim, Condition, Control
+from paper_tables.schema.claims import Claim, Condition
 from paper_tables.schema.published import ArmSelectors, Metrics
 
 LARGEST_LOGARITHM = 700.0
@@ -36,7 +39,7 @@ def judge_claim(claim: Claim, library: StudyFrames) -> ClaimResult:
 
 
 def judge_condition(key: str, claim: Claim, index: int, library: StudyFrames) -> ConditionResult:
-    """Judge a condition, then its controls; it is not reproduced while a control passes.
+    """Judge a condition, then its controls; it is not reproduced until they fail and the accuracy is kept.
 
     What was decided before stands, under `key`, in the folder of the study whose arms it is about.
     """
@@ -46,26 +49,15 @@ def judge_condition(key: str, claim: Claim, index: int, library: StudyFrames) ->
     tested = _measure(condition, library, docket, index)
     if tested.verdict == "not run":
         return tested
-    controls = tuple(_measure(_as_condition(control, condition), library, docket) for control in condition.controls)
+    if condition.may_only and tested.verdict in {"reproduced", "contradicted"} - {condition.may_only}:
+        tested = replace(tested, verdict="not testable", reason=condition.may_only_reason)
+    controls = tuple(_measure(as_condition(control, condition), library, docket) for control in condition.controls)
     if condition.shown_by:
         controls = tuple(replace(one, verdict="contradicted") for one in controls)
-    tested = replace(tested, controls=controls)
-    if tested.verdict != "reproduced":
+    tested = with_controls(tested, controls, docket)
+    if condition.keeps is None or tested.verdict != "reproduced" or tested.kept is not None:
         return tested
-    if condition.by_construction:
-        return replace(tested, verdict="by construction")
-    if any(one.passes for one in controls):
-        return replace(tested, verdict="undecided", reason="its control passes")
-    if controls and all(one.passes is None for one in controls):
-        return replace(tested, verdict="undecided", reason="its control was not run")
-    return tested
-
-
-def _as_condition(control: Control, condition: Condition) -> Condition:
-    given = {name: value for name in ("of", "against", "metric", "shown_by") if (value := getattr(control, name))}
-    return condition.model_copy(
-        update={"label": control.label, "gain": None, "comparable": None, "controls": (), **given}
-    )
+    return with_accuracy(tested, _measure(accuracy_condition(condition), library, docket))
 
 
 def _measure(condition: Condition, library: StudyFrames, docket: Docket, index: int | None = None) -> ConditionResult:
@@ -87,19 +79,28 @@ def _measure(condition: Condition, library: StudyFrames, docket: Docket, index: 
         return _absent(blank, condition.of, metric, library)
     if against is None and condition.against:
         return _absent(blank, condition.against, theirs_metric, library)
-    blank = replace(blank, metric=of.metric)
-    if exact(condition, of.metric):
+    blank = replace(blank, metric=of.metric, by_seed=by_seed(condition, of.values, against.values if against else None))
+    if not by_seeds(condition, of.metric):
         return _decide(blank, of, against, Ruling())
-    return _judge(blank, of, against, docket.ruling(index, condition, blank.sides))
+    decide = of.found.frame.metadata.decide
+    ruling = docket.ruling(condition, blank.sides)
+    if index is None:
+        ruling = replace(ruling, constant=True, several=1)
+    if decide and (past := docket.past(index, decide)):
+        blank = standing(blank, past, of, against, len(decide.looks))
+        if blank.kept is not None:
+            return _beside(replace(blank, remarks=(*ruling.changed, *blank.remarks)))
+    if exact(condition, of.metric):
+        blank = replace(blank, look=ruling.look, error=ruling.error, remarks=(*ruling.changed, *blank.remarks))
+        return _decide(blank, of, against, Ruling())
+    return _judge(blank, of, against, ruling)
 
 
 def _judge(blank: ConditionResult, of: Measurement, against: Measurement | None, ruling: Ruling) -> ConditionResult:
-    """Judge what differs from seed to seed: by the verdict that stands, or by the interval of this many seeds."""
-    blank = replace(blank, look=ruling.look, error=ruling.error, remarks=ruling.remarks)
-    condition, frozen = blank.condition, ruling.frozen
-    if frozen is not None and frozen.standing:
-        stands = replace(blank, verdict=frozen.standing, estimate=frozen.estimate, n=frozen.n, kept=frozen.trials)
-        return _beside(replace(stands, low=frozen.low, high=frozen.high))
+    """Judge what differs from seed to seed by the interval of this many seeds."""
+    remarks = (*ruling.changed, *blank.remarks, *ruling.remarks)
+    blank = replace(blank, look=ruling.look, error=ruling.error, remarks=remarks)
+    condition = blank.condition
     if against and against.found.frame.scale != blank.scale:
         scales = f"{blank.scale} and {against.found.frame.scale}"
         return replace(blank, verdict="undecided", reason=f"measured at two scales, {scales}")
@@ -193,7 +194,8 @@ def _decide(blank: ConditionResult, of: Measurement, against: Measurement | None
     if result is None:
         return replace(blank, verdict="undecided", reason="a ratio of numbers that are not positive")
     half_width = result.half_width
-    if half_width is None and exact(condition, of.metric):
+    constant = ruling.constant and result.p is None and result.n >= MIN_SEEDS
+    if half_width is None and (constant or exact(condition, of.metric)):
         half_width = 0.0
     ends = [result.mean] if half_width is None else [result.mean, result.mean - half_width, result.mean + half_width]
     if in_logarithms(condition) and max(ends) > LARGEST_LOGARITHM:
@@ -208,10 +210,26 @@ def _decide(blank: ConditionResult, of: Measurement, against: Measurement | None
     tested = replace(tested, low=low, high=high)
     if inside(condition, low, high):
         return replace(tested, verdict="reproduced")
-    if outside(condition, low, high):
+    out, level, reason = outside(condition, low, high), ruling.error, "the interval crosses the bound"
+    if ruling.several > 1 and out == (ruling.need == "all"):
+        other = ruling.to_contradict()
+        if _outside_at(condition, of, against, other) != out:
+            if not out:
+                return replace(tested, verdict="contradicted", remarks=(*tested.remarks, WHOLE_ERROR))
+            at, not_at = (f"{100 * (1 - one.error):.3g} %" for one in (ruling, other))
+            out, level, reason = False, other.error, f"outside at {at}, not at {not_at} as one of {ruling.several}"
+    if out:
         return replace(tested, verdict="contradicted")
-    needed = needed_n(distance(condition, result.mean), result.sd or 0.0, ruling.error)
-    return replace(tested, verdict="undecided", reason="the interval crosses the bound", needed=needed)
+    needed = needed_n(distance(condition, result.mean), result.sd or 0.0, level)
+    return replace(tested, verdict="undecided", reason=reason, needed=needed)
+
+
+def _outside_at(condition: Condition, of: Measurement, against: Measurement | None, ruling: Ruling) -> bool:
+    result = quantity(condition, of.values, against.values if against else None, ruling)
+    if result is None or result.half_width is None:
+        return False
+    low, high = sorted(printed(condition, result.mean + sign * result.half_width) for sign in (-1, 1))
+    return outside(condition, low, high)
 
 
 def _no_interval(result: Difference) -> str:

@@ -11,9 +11,12 @@ from pydantic import TypeAdapter
 
 from paper_tables.claims import decisions as record
 from paper_tables.claims.cells import measured
-from paper_tables.claims.decisions import Decision, Decisions, Finding, claim_key, exact, rule_digest
+from paper_tables.claims.controls import NOT_RUN, PASSES
+from paper_tables.claims.decisions import Decision, Decisions, Finding, by_seeds, claim_key, rule_digest
 from paper_tables.claims.judge import MOST_LOST, judge_condition
+from paper_tables.claims.kept_accuracy import NOT_MEASURED
 from paper_tables.claims.quantity import judged, judged_region
+from paper_tables.claims.standing import rests_on
 from paper_tables.claims.verdicts import ConditionResult, inside
 from paper_tables.core import sequential
 from paper_tables.core.paths import CLAIMS, table_file
@@ -21,7 +24,7 @@ from paper_tables.core.text import plain
 from paper_tables.data.design import Decide
 from paper_tables.data.frame import Arm
 from paper_tables.data.load import load_frame
-from paper_tables.data.other_studies import StudyFrames
+from paper_tables.data.other_studies import StudyFrames, first_available
 from paper_tables.schema.claims import Claim
 from paper_tables.schema.table_file import read_table_file
 
@@ -70,6 +73,14 @@ class _Item:
     def name(self) -> str:
         return condition_name(self.key, self.claim, self.index)
 
+    def is_by(self, decision: Decision) -> bool:
+        """Return whether a look's finding is one by the trials that are judged now, with the same numbers."""
+        tested, condition = self.tested, self.tested.condition
+        of = first_available([tested.of] if tested.of else [], [tested.metric])
+        theirs = condition.against_metric or condition.metric or ()
+        against = first_available([tested.against] if tested.against else [], theirs)
+        return decision.estimate is None if of is None else rests_on(decision, condition, of, against)
+
     @property
     def arms(self) -> list[Arm]:
         """Arms of the study itself that the condition and its controls use."""
@@ -90,7 +101,7 @@ def rule_digests(spec: Path | None, decide: Mapping[str, Any]) -> dict[str, str]
     return {
         key: rule_digest(claim, rules)
         for key, claim, index in conditions(spec)
-        if not exact(claim.whole(claim.conditions[index]))
+        if by_seeds(claim.whole(claim.conditions[index]))
     }
 
 
@@ -110,7 +121,7 @@ def take_look(folder: Path, spec: Path | None, n: int) -> LookReport:
     look = _Look(decide, decide.looks.index(n) + 1, record.read_decisions(folder).history)
     found: dict[Outcome, list[str]] = {"decided": [], "undecided": [], "futile": [], "lost": []}
     arms, lines = dict[tuple[str, str], None](), []
-    for item in _items(spec or table_file(frame.study), StudyFrames(folder, frame.first_seeds(n)), decide):
+    for item in _items(spec or table_file(frame.study), StudyFrames(folder, frame), n, decide):
         outcome, text = look.judge(item)
         if outcome is not None:
             found[outcome].append(item.name)
@@ -123,11 +134,15 @@ def take_look(folder: Path, spec: Path | None, n: int) -> LookReport:
     return LookReport(n=n, arms=tuple(arms), lines=tuple(lines), **names)
 
 
-def _items(spec: Path | None, library: StudyFrames, decide: Decide) -> Iterator[_Item]:
-    """Yield the conditions over seeds of this study's arms that have results at this scale."""
+def _items(spec: Path | None, library: StudyFrames, n: int, decide: Decide) -> Iterator[_Item]:
+    """Yield the conditions over seeds of this study's arms that have results at this scale, judged on the first n
+    seeds where no verdict stands."""
+    first = StudyFrames(library.folder, library.own.first_seeds(n), library.read)
     for key, claim, index in conditions(spec):
         tested = judge_condition(key, claim, index, library)
-        if tested.of is not None and not exact(tested.condition, tested.metric):
+        if tested.kept is None:
+            tested = judge_condition(key, claim, index, first)
+        if tested.of is not None and by_seeds(tested.condition, tested.metric):
             yield _Item(key, claim, index, tested, rule_digest(claim, decide))
 
 
@@ -150,12 +165,12 @@ class _Look:
     def judge(self, item: _Item) -> tuple[Outcome | None, str]:
         """Return the outcome, None for what no number of seeds decides, and its text; record it."""
         tested = item.tested
-        before = Decisions(self.history).of(item.key, item.index, item.rule)
+        before = [d for d in Decisions(self.history).of(item.key, item.index, item.rule) if item.is_by(d)]
         taken = next((look for look in before if look.look == self.number), None)
         text = f"{measured(tested).text}, n = {tested.n}"
         if tested.kept is not None:
             return "decided", f"{tested.verdict} at look {tested.look}: {text}"
-        if tested.verdict in ("not run", "not testable"):
+        if tested.verdict in ("not run", "not testable") and tested.reason != PASSES:
             return None, tested.reason
         if taken is None:
             if missing := self._missing(item):
@@ -182,7 +197,7 @@ class _Look:
         if not self.later or tested.lost > MOST_LOST * self.n or tested.low is None or tested.high is None:
             return "undecided"
         if inside(tested.condition, tested.low, tested.high):
-            return "futile"  # a control passes or was not run, which seeds do not change
+            return "futile" if tested.reason in (PASSES, NOT_RUN, NOT_MEASURED) else "undecided"
         assert tested.estimate is not None and tested.sd is not None
         mean, region = judged(tested.condition, tested.estimate), judged_region(tested.condition)
         chance = sequential.chance_of_decision(tested.n, mean, tested.sd, self.later, tested.error, region)

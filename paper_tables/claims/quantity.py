@@ -19,18 +19,38 @@ def quantity(condition: Condition, of: Values, against: Values | None, ruling: R
 
     Arms are compared pair by pair, or by Welch's t test where fewer than three seeds are common (`unpaired`).
     """
-    level = 1 - ruling.error
     if against is None:
-        return _at_any_time(difference(list(of.values()), level), ruling, list(of.values()))
-    if in_logarithms(condition):
-        if min(*of.values(), *against.values(), math.inf) <= 0:
-            return None
-        of, against = ({seed: math.log(v) for seed, v in side.items()} for side in (of, against))
+        return over_seeds(list(of.values()), ruling)
+    sides = _on_scale(condition, of, against)
+    if sides is None:
+        return None
+    of, against = sides
     if unpaired(of, against):
         ours, theirs = list(of.values()), list(against.values())
-        return _at_any_time(welch(ours, theirs, level), ruling, ours, theirs)
-    pairs = [of[seed] - against[seed] for seed in sorted(of.keys() & against.keys())]
-    return _at_any_time(difference(pairs, level), ruling, pairs)
+        return _at_any_time(welch(ours, theirs, 1 - ruling.error), ruling, ours, theirs)
+    return over_seeds([of[seed] - against[seed] for seed in sorted(of.keys() & against.keys())], ruling)
+
+
+def by_seed(condition: Condition, of: Values, against: Values | None) -> Values:
+    """Return the quantity of each seed, in logarithms for ratios; empty where it is undefined or unpaired."""
+    sides = (of, dict.fromkeys(of, 0.0)) if against is None else _on_scale(condition, of, against)
+    if sides is None or unpaired(*sides):
+        return {}
+    return {seed: sides[0][seed] - sides[1][seed] for seed in sides[0].keys() & sides[1].keys()}
+
+
+def over_seeds(values: Sequence[float], ruling: Ruling) -> Difference:
+    """Return the mean of values by seed with its interval."""
+    return _at_any_time(difference(values, 1 - ruling.error), ruling, values)
+
+
+def _on_scale(condition: Condition, *sides: Values) -> list[Values] | None:
+    """Return values on the scale on which they are compared; None where it has none for them."""
+    if not in_logarithms(condition):
+        return [*sides]
+    if min(math.inf, *(value for side in sides for value in side.values())) <= 0:
+        return None
+    return [{seed: math.log(value) for seed, value in side.items()} for side in sides]
 
 
 def unpaired(of: Values, against: Values) -> bool:

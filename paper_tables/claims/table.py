@@ -152,7 +152,8 @@ def _about_tests(judged: list[ClaimResult]) -> list[str]:
         "differences paired by seed, ratios and savings on the log scale. A test holds if the whole interval lies "
         "inside the expected range and fails if it lies entirely outside; otherwise, or below three seeds, it is "
         "undecided. What is counted needs one trial.",
-        "Control: an arm that must fail the same rule; a test is not reproduced while one passes.",
+        "Control: an arm that must fail the same rule, by its interval or by being clearly worse than the tested one, "
+        "seed by seed. A test is undecided until it does, and not testable where it passes.",
     ]
     tests = [tested for one in judged for tested in one.tested]
     if any(tested.with_images for tested in tests):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from paper_tables.core.statistics import MIN_SEEDS
@@ -42,6 +43,10 @@ class ConditionResult:
     """Seeds that would decide at this estimate and spread."""
     lost: int = 0
     """Trials that failed or diverged, of the arm with most of them."""
+    by_seed: Mapping[int, float] = field(default_factory=dict)
+    """The quantity of each seed on the scale on which it is judged; empty where arms are not compared seed by seed."""
+    worse: bool = False
+    """Of a control: clearly worse than its condition, seed by seed, which decides where its own interval does not."""
     with_images: tuple[float, float] | None = None
     """The interval for other images too; `low` and `high` speak of other seeds with these validation images."""
     remarks: tuple[str, ...] = ()
@@ -67,13 +72,18 @@ class ConditionResult:
         return tuple(dict.fromkeys(trial for one in found for trial in one.trials))
 
     @property
+    def as_control(self) -> Literal["passes", "fails", "undecided", "not run"]:
+        """Of a control: whether it satisfies the rule; "not run" also for too few seeds."""
+        if self.verdict in ("reproduced", "by construction"):
+            return "passes"
+        if self.verdict == "contradicted" or self.worse:
+            return "fails"
+        return "undecided" if self.estimate is not None and self.n >= MIN_SEEDS else "not run"
+
+    @property
     def passes(self) -> bool | None:
-        """Of a control: whether it satisfies the rule; None if it was not run, or not often enough."""
-        if self.condition.shown_by or self.low is not None:
-            return self.verdict in ("reproduced", "by construction")
-        if self.estimate is None or self.n < MIN_SEEDS:
-            return None
-        return inside(self.condition, self.estimate, self.estimate)  # equal in all seeds
+        """Of a control: None while it neither passes nor fails."""
+        return {"passes": True, "fails": False}.get(self.as_control)
 
 
 @dataclass(frozen=True)

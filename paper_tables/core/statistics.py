@@ -92,7 +92,8 @@ def welch(arm: Sequence[float], other: Sequence[float], level: float = 0.95) -> 
 def crossed_interval(table: NDArray[np.float64], level: float = 0.95) -> tuple[float, float] | None:
     """Return mean and half width over both dimensions of `table` [seeds, images], which are random and crossed.
 
-    Variance of the mean by the method of moments, degrees of freedom by Satterthwaite; None without any spread.
+    Variance of the mean by the method of moments, degrees of freedom by Satterthwaite, at most those of the seeds: it
+    is never narrower than the interval over seeds alone. None without any spread.
     """
     n, m = table.shape
     by_seed, by_image = table.mean(axis=1), table.mean(axis=0)
@@ -103,7 +104,7 @@ def crossed_interval(table: NDArray[np.float64], level: float = 0.95) -> tuple[f
     variance = max(seeds + images - both, seeds, images)
     if variance <= 0:
         return None
-    freedom = variance**2 / (seeds**2 / (n - 1) + images**2 / (m - 1))
+    freedom = min(n - 1, variance**2 / (seeds**2 / (n - 1) + images**2 / (m - 1)))
     return mean, float(stdtrit(freedom, 0.5 + level / 2)) * math.sqrt(variance)
 
 

@@ -69,6 +69,12 @@ class Condition(Entry):
     comparable: float | None = Field(None, gt=1)
     """Largest ratio of the two arms' multiply-accumulates: beyond it, a win of the costlier and a loss of the
     cheaper arm decide nothing."""
+    keeps: float | None = Field(None, gt=0)
+    """The accuracy (top1) of `of` may be at most this many points below that of `against`; else a holding condition
+    decides nothing."""
+    may_only: Literal["reproduced", "contradicted"] | None = None
+    """The only verdict that it can give: it is sufficient for the sentence, or necessary. The other is not testable."""
+    may_only_reason: str = ""
     controls: tuple[Control, ...] = ()
     by_construction: str = ""
     """Why a holding condition says nothing: the model was built to have it."""
@@ -89,6 +95,8 @@ class Condition(Entry):
 
     @model_validator(mode="after")
     def _rule(self) -> Condition:
+        if bool(self.may_only) != bool(self.may_only_reason):
+            raise ValueError("`may_only` and `may_only_reason` belong together")
         if self.shown_by:
             if self.metric or self.of or self.rules:
                 raise ValueError("`shown_by` takes no metric, arms or bound")
@@ -107,7 +115,7 @@ class Condition(Entry):
             raise ValueError("`about` needs a tolerance above 0")
         if self.between and self.between[0] > self.between[1]:
             raise ValueError("between: [low, high], the lower first")
-        needs_against = ("compare", "against_metric", "non_inferior", "equivalent", "gain", "comparable")
+        needs_against = ("compare", "against_metric", "non_inferior", "equivalent", "gain", "comparable", "keeps")
         lonely = next((name for name in needs_against if getattr(self, name) and not self.against), None)
         if lonely:
             raise ValueError(f"`{lonely}` needs `against`")

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from studies.engine.cli.options import UsageError
 from studies.engine.planning.plan import Plan
+from studies.engine.results.looks_taken import seeds_seen
 from studies.engine.storage.plan_file import ChangedRule, PlanFile, PlannedDecide, find_plan
 from studies.engine.storage.results_dir import Store
 from studies.engine.study.decide import Decide
@@ -20,7 +21,7 @@ def recorded_rules(plan: Plan, store: Store) -> PlanFile:
         return file
     before = find_plan(plan.folder)
     done = Counter((t.arm.part, t.arm.label) for t in plan.trials if plan.state(t).status == "done")
-    n = max(done.values(), default=0) if before else 0
+    n = seeds_seen(plan.folder) or max(done.values(), default=0) if before else 0
     return replace(file, decide=merged(decide, before.decide if before else None, rules_of(plan.study.name, decide), n))
 
 

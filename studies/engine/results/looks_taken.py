@@ -28,6 +28,12 @@ def last_look(folder: Path) -> int:
     return max((int(entry["look"]) for entry in history(folder)), default=0)
 
 
+def seeds_seen(folder: Path) -> int:
+    """Return the number of seeds by which the last look judged; 0 before the first."""
+    last = last_look(folder)
+    return max((int(entry["n"]) for entry in history(folder) if entry["look"] == last), default=0)
+
+
 def summary(plan: PlanFile) -> str:
     """Return "look 2 of 5, n = 5: 3 decided, 1 undecided"; empty where a study has no looks."""
     if plan.decide is None:

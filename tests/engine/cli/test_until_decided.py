@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -24,6 +25,7 @@ from paper_tables.schema.table_file import read_table_file
 from studies.engine.cli import main
 from studies.engine.cli.rule_record import merged
 from studies.engine.results.collect import collect
+from studies.engine.results.looks_taken import seeds_seen
 from studies.engine.storage.plan_file import ChangedRule, PlannedDecide, read_plan
 from studies.engine.storage.results_dir import Store
 from studies.engine.study.decide import Decide, look_seeds
@@ -226,6 +228,14 @@ def test_rules_are_kept_from_before_the_first_trial() -> None:
         "c": ChangedRule("5", 5),
     }
     assert merged(decide, later, early, 5).changed == {}
+
+
+def test_a_rule_is_changed_after_the_seeds_of_the_last_look(tmp_path: Path) -> None:
+    """Not after those that other arms have beside it."""
+    assert seeds_seen(tmp_path) == 0
+    looks = [{"look": 1, "n": 3}, {"look": 2, "n": 5}, {"look": 2, "n": 4}]
+    (tmp_path / "decisions.json").write_text(json.dumps({"version": 1, "history": looks}))
+    assert seeds_seen(tmp_path) == 5
 
 
 # ---- kills

@@ -13,7 +13,7 @@ import synthetic_frame
 from scipy import stats as scipy_stats
 
 from paper_tables import build
-from paper_tables.claims.cells import controls
+from paper_tables.claims.cells import controls, expected
 from paper_tables.claims.judge import judge_claim
 from paper_tables.claims.verdicts import ClaimResult, combine_verdicts
 from paper_tables.core.errors import TableError
@@ -191,6 +191,8 @@ def test_all_or_any(verdicts: list[Any], every: str, some: str) -> None:
         ("{metric: top1, of: {part: sret}, between: [2, 1]}", "the lower first"),
         ("{metric: top1, of: {part: sret}, compare: ratio, at_least: 1}", "`compare` needs `against`"),
         ("{metric: top1, of: {part: sret}, non_inferior: 1}", "`non_inferior` needs `against`"),
+        ("{metric: top1, of: {part: sret}, at_least: 1, keeps: 1}", "`keeps` needs `against`"),
+        ("{metric: top1, of: {part: sret}, at_least: 1, may_only: reproduced}", "`may_only_reason` belong together"),
         ("{of: {part: sret}, at_least: 1}", "needs a metric"),
         ("{shown_by: tests/a.py::b}", "`shown_by` needs a label"),
         ("{shown_by: tests/a.py::b, label: l, at_least: 1}", "takes no metric, arms or bound"),
@@ -230,9 +232,11 @@ def arms_of(**arms: list[float]) -> StudyFrames:
     ("control", "verdict", "reason", "passes"),
     [
         ([70.0, 70.3, 69.9], "reproduced", "", False),
-        ([72.3, 71.9, 72.1], "undecided", "its control passes", True),
-        ([71.0, 71.0, 75.0], "reproduced", "", False),  # the control's interval crosses the bound
-        ([72.0, 72.1, 72.0], "undecided", "its control passes", True),  # 2 in every seed: no spread, and inside
+        ([72.3, 71.9, 72.1], "not testable", "its control passes", True),
+        ([71.0, 71.0, 75.0], "undecided", "its control is undecided", None),  # its interval crosses the bound
+        ([70.9, 71.15, 70.85], "reproduced", "", False),  # so does this one, but the condition is better by 1.05
+        ([72.0, 72.1, 72.0], "not testable", "its control passes", True),  # 2 in every seed: no spread, and inside
+        ([70.0, 70.1, 70.0], "reproduced", "", False),  # 0 in every seed
         ([70.0, 70.1], "undecided", "its control was not run", None),
     ],
 )
@@ -278,6 +282,45 @@ def test_a_win_at_more_compute_and_a_loss_at_less_decide_nothing(
     tested = one(lib, comparable=1.1, **rule).tested[0]
     assert tested.verdict == verdict
     assert ("times the MACs" in tested.reason) == (verdict == "not testable")
+
+
+FASTER = {"metric": "speed", "compare": "ratio", "at_least": 1.5, "keeps": 1}
+
+
+@pytest.mark.parametrize(
+    ("top1", "verdict", "reason"),
+    [
+        ([70.1, 70.0, 69.9], "reproduced", ""),
+        ([66.7, 67.0, 66.8], "not testable", "its top-1 is lower by 3.2 points"),
+        ([69.0, 69.5, 68.0], "undecided", "whether top-1 is kept is undecided"),
+        ([math.nan] * 3, "undecided", "top-1 was not measured"),
+    ],
+)
+def test_a_speed_at_a_lost_accuracy_decides_nothing(top1: list[float], verdict: str, reason: str) -> None:
+    lib = library([250.0, 260.0, 240.0], [100.0, 100.0, 100.0], "speed")
+    lib.own.rows["metric.top1"] = [*top1, 70.0, 70.1, 70.0]
+    tested = one(lib, **FASTER).tested[0]
+    assert (tested.verdict, tested.reason) == (verdict, reason)
+    assert expected(tested.condition) == "≥ 1.5, top-1 at most 1 below"
+    slower = one(lib, **{**FASTER, "at_least": 9}).tested[0]
+    assert (slower.verdict, slower.reason) == ("contradicted", "")
+    counted = one(lib, **FASTER, kind="counted").tested[0]  # one trial says how much it saves, not what it costs
+    assert (counted.verdict, counted.reason) == (verdict, reason)
+
+
+@pytest.mark.parametrize(
+    ("may_only", "bound", "verdict"),
+    [
+        ("reproduced", 1.5, "reproduced"),
+        ("reproduced", 9, "not testable"),
+        ("contradicted", 1.5, "not testable"),
+        ("contradicted", 9, "contradicted"),
+        ("contradicted", 2, "undecided"),
+    ],
+)
+def test_a_condition_with_one_verdict_only(may_only: str, bound: float, verdict: str) -> None:
+    tested = one(TWO_MORE, at_least=bound, may_only=may_only, may_only_reason="our choice").tested[0]
+    assert (tested.verdict, tested.reason == "our choice") == (verdict, verdict == "not testable")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import synthetic_frame
 import yaml
 from looked_at import (
     BASE,
@@ -20,6 +21,7 @@ from looked_at import (
     history,
     judged,
     only,
+    only_of,
     over,
     spec,
     study,
@@ -30,7 +32,7 @@ from paper_tables.claims.judge import judge_claim
 from paper_tables.claims.looks import rule_digests, take_look
 from paper_tables.core import sequential
 from paper_tables.core.errors import TableError
-from paper_tables.data.load import tidy_frame
+from paper_tables.data.load import load_frame, tidy_frame
 from paper_tables.data.other_studies import StudyFrames
 from paper_tables.schema.table_file import read_table_file
 
@@ -80,7 +82,6 @@ def test_a_verdict_stands(tmp_path: Path) -> None:
     take_look(folder, file, 3)
     before = (folder / "decisions.json").read_bytes()
     then = judged(folder, file)["clear"].tested[0]
-    study(tmp_path, {"base": BASE[:3], "clear": over([-9, -8, -9]), "later": over([9, 9.1, 9])})
     again = take_look(folder, file, 3)
     assert (again.decided, again.undecided) == (("clear",), ("later",))
     assert (folder / "decisions.json").read_bytes() == before
@@ -89,6 +90,48 @@ def test_a_verdict_stands(tmp_path: Path) -> None:
     for name in ("verdict", "estimate", "low", "high", "n", "look", "trials"):
         assert getattr(now, name) == getattr(then, name)
     assert (now.look, now.n) == ("1 of 3", 3)
+
+
+def test_a_verdict_on_other_numbers_does_not_stand(tmp_path: Path) -> None:
+    """After a rerun the look is taken again, and the record keeps both."""
+    file = spec(tmp_path, claim("clear"), claim("later"))
+    folder = study(tmp_path, {"base": BASE[:3], "clear": over(CLEAR)[:3], "later": over(LATER)[:3]})
+    take_look(folder, file, 3)
+    before = history(folder)
+    study(tmp_path, {"base": BASE[:3], "clear": over([-9, -8, -9]), "later": over(CLEAR)[:3]})
+    tested = judged(folder, file)["clear"].tested[0]
+    gone = "decided before on other trials (look 1 of 3, n = 3: reproduced); judged again"
+    assert (tested.verdict, tested.kept, tested.remarks) == ("contradicted", None, (gone,))
+    assert take_look(folder, file, 3).decided == ("clear", "later")
+    assert history(folder)[:2] == before
+    assert [d["verdict"] for d in history(folder)] == ["reproduced", "undecided", "contradicted", "reproduced"]
+    stands = judged(folder, file)["clear"].tested[0]
+    assert (stands.verdict, stands.look, stands.kept) == ("contradicted", "1 of 3", stands.trials)
+    again = history(folder)
+    assert take_look(folder, file, 3).decided == ("clear", "later")
+    assert history(folder) == again
+
+
+def test_a_verdict_of_trials_with_other_settings_does_not_stand(tmp_path: Path) -> None:
+    """The ids of trials are hashes of their settings: the same numbers under other ids are other trials."""
+    file = spec(tmp_path, claim("clear"))
+    folder = study(tmp_path, {"base": BASE[:3], "clear": over(CLEAR)[:3]})
+    take_look(folder, file, 3)
+    rows = load_frame(folder).rows
+    rows["trial"] = "edited-" + rows["trial"]
+    synthetic_frame.write(folder, rows, meta={"study": "s", "scale": "laptop", "decide": DECIDE})
+    assert only(folder, file).remarks[0].startswith("decided before on other trials (look 1 of 3")
+    assert take_look(folder, file, 3).decided == ("clear",)
+    assert [d["trials"][0] for d in history(folder)] == ["clear0", "edited-clear0"]
+
+
+def test_looks_begin_anew_beside_a_verdict_of_a_later_one(tmp_path: Path) -> None:
+    """`--until decided` goes through all looks again: a verdict on five seeds stands at the look at three."""
+    file = spec(tmp_path, claim("later"))
+    folder = study(tmp_path, {"base": BASE[:5], "later": over(LATER)[:5]})
+    assert take_look(folder, file, 5).decided == ("later",)
+    assert take_look(folder, file, 3).decided == ("later",)
+    assert [d["look"] for d in history(folder)] == [2]
 
 
 def test_without_a_record_the_present_numbers_speak(tmp_path: Path) -> None:
@@ -142,17 +185,53 @@ def test_too_many_lost(tmp_path: Path) -> None:
     assert (report.lost, report.arms, history(folder)[0]["verdict"]) == (("clear",), (), "lost")
 
 
-def test_controls_get_seeds_and_can_overrule(tmp_path: Path) -> None:
+def test_a_condition_is_open_while_its_control_is(tmp_path: Path) -> None:
+    """Both get seeds; the verdict stands when the control has failed, and nothing is futile before the last look."""
     control = {"label": "untrained", "of": {"arm": "untrained"}}
-    file = spec(tmp_path, claim("later", controls=[control]), claim("clear", controls=[control]))
-    arms = {"base": BASE, "clear": over(CLEAR), "later": over(LATER), "untrained": over([-9, 9, 3, 5, 5, 5, 5, 5])}
+    file = spec(tmp_path, claim("clear", controls=[control]))
+    arms = {"base": BASE, "clear": over(CLEAR), "untrained": over([-9, 9, 3, -5, -5, -5, -5, -5])}
     folder = study(tmp_path, {arm: values[:3] for arm, values in arms.items()})
     report = take_look(folder, file, 3)
-    assert report.decided == ("clear",)
-    assert set(report.arms) == {("p", "later"), ("p", "base"), ("p", "untrained")}
-    study(tmp_path, {**arms, "untrained": over(CLEAR)})
-    assert judged(folder, file)["clear"].tested[0].reason == "its control passes"
-    assert take_look(folder, file, 5).futile == ("later",)  # no number of seeds helps where the control passes
+    assert (report.decided, report.undecided) == ((), ("clear",))
+    assert set(report.arms) == {("p", "clear"), ("p", "base"), ("p", "untrained")}
+    assert report.lines[0].endswith("its control is undecided")
+    assert only(folder, file).controls[0].as_control == "undecided"
+    study(tmp_path, arms)
+    assert take_look(folder, file, 5).undecided == ("clear",)
+    assert take_look(folder, file, 8).decided == ("clear",)  # better than the control, whose interval has the bound
+    assert [d["verdict"] for d in history(folder)] == ["undecided", "undecided", "reproduced"]
+
+
+def test_a_control_that_passes_ends_the_looks_and_takes_a_verdict_back(tmp_path: Path) -> None:
+    control = {"label": "untrained", "of": {"arm": "untrained"}}
+    file = spec(tmp_path, claim("later", controls=[control]), claim("clear", controls=[control]))
+    arms = {"base": BASE, "clear": over(CLEAR), "later": over(LATER), "untrained": over([-5, -5.1, -5.2])}
+    folder = study(tmp_path, {arm: values[:3] for arm, values in arms.items()})
+    assert take_look(folder, file, 3).decided == ("clear",)
+    study(tmp_path, {**arms, "untrained": over([-5, -5.1, -5.2, 20, -5, 20, -5, 20])})
+    assert only_of(folder, file, "clear").verdict == "reproduced"  # undecided now, but it had failed
+    passing = study(tmp_path / "passing", {**arms, "untrained": over(CLEAR)})
+    assert take_look(passing, file, 5).futile == ("later", "clear")  # no number of seeds helps
+    assert only_of(passing, file, "clear").verdict == "not testable"
+    (folder / "decisions.json").rename(passing / "decisions.json")
+    tested = only_of(passing, file, "clear")
+    assert (tested.verdict, tested.reason, tested.look) == ("not testable", "its control passes", "1 of 3")
+
+
+@pytest.mark.parametrize("kind", ["measured", "counted"])
+def test_a_saving_waits_for_its_accuracy(kind: str, tmp_path: Path) -> None:
+    """Also one that is counted, which a single trial would decide: the verdict is one over seeds, and stands."""
+    rule = {"metric": "speed", "compare": "ratio", "at_least": 1.5, "keeps": 1, "kind": kind}
+    file = spec(tmp_path, claim("fast", **rule))
+    folder = study(tmp_path, {"base": BASE[:5], "fast": over([0.3, -0.5, 0.1, 0.0, 0.1])})
+    rows = load_frame(folder).rows
+    rows["metric.speed"] = [100 + 100 * (arm == "fast") + seed for arm, seed in rows[["arm", "seed"]].to_numpy()]
+    synthetic_frame.write(folder, rows, meta={"study": "s", "scale": "laptop", "decide": DECIDE})
+    first = take_look(folder, file, 3)
+    assert (first.undecided, set(first.arms)) == (("fast",), {("p", "fast"), ("p", "base")})
+    assert take_look(folder, file, 5).decided == ("fast",)
+    tested = only(folder, file)
+    assert (tested.verdict, tested.look, tested.kept is not None) == ("reproduced", "2 of 3", True)
 
 
 def test_a_changed_rule_is_a_new_one(tmp_path: Path) -> None:
@@ -183,13 +262,15 @@ def test_digests_are_of_the_rule_alone(tmp_path: Path) -> None:
         for change, decide in [
             ({"controls": [control], "at_least": 0.1}, DECIDE),
             ({"controls": [control], "tolerance": 0.1}, DECIDE),
+            ({"controls": [control], "keeps": 1}, DECIDE),
+            ({"controls": [control], "may_only": "reproduced", "may_only_reason": "W"}, DECIDE),
             ({"controls": [{**control, "of": {"arm": "base"}}]}, DECIDE),
             ({"controls": [control], "of": {"arm": "later"}}, DECIDE),
             ({"controls": [control]}, {**DECIDE, "error": 0.04}),
             ({"controls": [control]}, {**DECIDE, "looks": [3, 5, 9]}),
         ]
     ]
-    assert len({first, *others}) == 7
+    assert len({first, *others}) == 9
     counted = {**claim("base"), "conditions": [{"metric": "params_m", "of": {"arm": "base"}, "at_least": 1}]}
     assert rule_digests(spec(tmp_path, counted), DECIDE) == {}
     assert rule_digests(None, DECIDE) == {}
@@ -228,7 +309,7 @@ def test_claims_of_one_name_about_another_study(tmp_path: Path) -> None:
     folder = study(tmp_path, arms, {**DECIDE, "rules": rules})
     assert take_look(folder, file, 3).decided == ("faster", "one.faster", "two.faster")
     assert [d["verdict"] for d in history(folder)] == ["reproduced", "reproduced", "contradicted"]
-    study(tmp_path, {**arms, "clear": over([-9, -9.5, -9.2])}, {**DECIDE, "rules": rules})
+    study(tmp_path, {"base": BASE, "clear": over([*CLEAR[:3], -9, -9, -9, -9, -9])}, {**DECIDE, "rules": rules})
     for study_name, verdict in (("one", "reproduced"), ("two", "contradicted")):
         frame = tidy_frame(pd.DataFrame(), pd.DataFrame(), {"study": study_name, "scale": "laptop"})
         (its_claim,) = read_table_file(others[study_name])[0].claims

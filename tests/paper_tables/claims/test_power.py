@@ -61,3 +61,19 @@ def test_false_verdicts_and_power_of_a_whole_study(effect: float, tmp_path: Path
         assert wrong <= 2
     else:
         assert 0 < right + wrong < 0.1 * claims
+
+
+def test_a_control_with_the_effect_of_its_condition_leaves_it_open(tmp_path: Path) -> None:
+    """Without the control, nearly all of the larger effects would be reproduced."""
+    runs, looks = 180, (3, 5, 8)
+    distance = np.repeat([0.0, 0.5, 1.0], runs // 3) * sequential.detectable(looks, sequential.nominal_error(looks))[-1]
+    x = 70 + np.random.default_rng(5).standard_normal((2, runs, 8)) + distance[:, None]
+    arms = {f"{name}{i}": x[side, i].tolist() for side, name in enumerate("ac") for i in range(runs)}
+    controls = [[{"label": "equal", "of": {"arm": f"c{i}"}}] for i in range(runs)]
+    file = spec(tmp_path, *(claim(f"a{i}", against=[], at_least=70, controls=controls[i]) for i in range(runs)))
+    folder = study(tmp_path, arms)
+    for n in looks:
+        take_look(folder, file, n)
+    found = [d["claim"] for d in history(folder) if d["verdict"] == "reproduced"]
+    assert len(found) <= 0.05 * runs
+    assert sum(d["low"] is not None and d["low"] > 70 for d in history(folder)) > 0.3 * runs

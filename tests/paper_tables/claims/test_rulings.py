@@ -27,6 +27,7 @@ from scipy import stats
 
 from paper_tables.claims.judge import judge_claim
 from paper_tables.claims.looks import take_look
+from paper_tables.claims.standing import WHOLE_ERROR
 from paper_tables.claims.verdicts import ConditionResult
 from paper_tables.core import sequential
 from paper_tables.data.load import load_frame, tidy_frame
@@ -83,6 +84,36 @@ def test_any_of_several_shares_the_error(tmp_path: Path) -> None:
             assert (tested.low, tested.error) == (pytest.approx(np.mean(LATER[:5]) - half), pytest.approx(single))
     alone = only(folder, spec(tmp_path, {**both, "conditions": [condition]}))
     assert alone.error == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("decide", [DECIDE, {}])
+def test_one_of_several_contradicts_at_its_share_of_the_error(decide: dict[str, Any], tmp_path: Path) -> None:
+    """Where all are needed, one that fails is enough; where any is, all must fail, each at the whole error."""
+    condition = claim("later")["conditions"][0]
+    gains = np.array(LATER[:5])
+    errors = [sequential.nominal_error(LOOKS, e) if decide else e for e in (0.05, 0.05 / 3)]
+    bound = gains.mean() + sum(sequential.half_width(5, gains.std(ddof=1), e) for e in errors) / 2  # between the two
+    folder = study(tmp_path, {"base": BASE[:5], "later": over(LATER)[:5]}, decide)
+    for need, low_bound, verdict in (
+        ("all", bound, "undecided"),
+        ("all", bound + 1, "contradicted"),
+        ("any", bound, "contradicted"),
+        ("any", gains.mean(), "undecided"),
+    ):
+        conditions = [{**condition, "at_least": at} for at in (float(low_bound), 0, 0.1)]
+        file = spec(tmp_path, {**claim("later"), "need": need, "conditions": conditions})
+        tested = judged(folder, file)["later"].tested[0]
+        assert tested.verdict == verdict
+        assert tested.error == pytest.approx(errors[need == "any"])
+        assert ("as one of 3" in tested.reason) == ((need, verdict) == ("all", "undecided"))
+        assert (WHOLE_ERROR in tested.remarks) == ((need, verdict) == ("any", "contradicted"))
+    if decide:
+        file = spec(
+            tmp_path, {**claim("later"), "need": "any", "conditions": [{**condition, "at_least": float(bound)}] * 3}
+        )
+        take_look(folder, file, 5)
+        kept = judged(folder, file)["later"].tested[0]
+        assert (kept.verdict, kept.kept is not None, kept.remarks) == ("contradicted", True, (WHOLE_ERROR,))
 
 
 def test_the_interval_that_includes_the_images(tmp_path: Path) -> None:

@@ -36,5 +36,16 @@ def test_with_images_that_are_all_alike_it_is_that_over_seeds() -> None:
     )
 
 
+def test_it_is_never_narrower_than_the_one_over_seeds() -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(2_000):
+        n, m = rng.integers(3, 9), rng.integers(5, 80)
+        spread = rng.exponential(size=3)
+        table = spread[0] * rng.standard_normal((n, 1)) + spread[1] * rng.standard_normal((1, m))
+        table = table + spread[2] * rng.standard_normal((n, m))
+        _, half = crossed_interval(table) or (0.0, 0.0)
+        assert half >= stats.t.ppf(0.975, n - 1) * table.mean(axis=1).std(ddof=1) / n**0.5 * (1 - 1e-12)
+
+
 def test_no_spread() -> None:
     assert crossed_interval(np.zeros((3, 10))) is None

@@ -74,6 +74,10 @@ def only(folder: Path, file: Path) -> ConditionResult:
     return result.tested[0]
 
 
+def only_of(folder: Path, file: Path, name: str) -> ConditionResult:
+    return judged(folder, file)[name].tested[0]
+
+
 def predicted(folder: Path, arms: Mapping[str, Sequence[float]], images: int = 200) -> None:
     """Predictions of each trial with its accuracy, in which the last image is the hardest."""
     right = {

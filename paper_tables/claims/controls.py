@@ -1,0 +1,59 @@
+"""Controls: what must fail a condition's rule. A rule is fair where they do, open while that is undecided."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from paper_tables.claims.decisions import Docket
+from paper_tables.claims.quantity import judged_region, over_seeds
+from paper_tables.claims.verdicts import ConditionResult
+from paper_tables.schema.claims import Condition, Control
+
+PASSES, OPEN, NOT_RUN = "its control passes", "its control is undecided", "its control was not run"
+
+ALONE = {"gain": None, "comparable": None, "keeps": None, "may_only": None, "controls": ()}
+"""What a condition has beside its rule, left out."""
+
+
+def as_condition(control: Control, condition: Condition) -> Condition:
+    """Return the condition's rule about the control."""
+    given = {name: value for name in ("of", "against", "metric", "shown_by") if (value := getattr(control, name))}
+    return condition.model_copy(update={"label": control.label, **ALONE, **given})
+
+
+def with_controls(tested: ConditionResult, controls: tuple[ConditionResult, ...], docket: Docket) -> ConditionResult:
+    """Return a condition's result with its controls, by which "reproduced" is taken back.
+
+    Where one passes, the rule tells nothing apart. While one is undecided, so is the condition; a verdict that stands
+    was made when they had failed.
+    """
+    controls = tuple(replace(one, worse=_is_worse(one, tested, docket)) for one in controls)
+    tested = replace(tested, controls=controls)
+    states = {one.as_control for one in controls}
+    if tested.verdict != "reproduced":
+        return tested
+    if tested.condition.by_construction:
+        return replace(tested, verdict="by construction")
+    if "passes" in states:
+        return replace(tested, verdict="not testable", reason=PASSES)
+    if tested.kept is None and "undecided" in states:
+        return replace(tested, verdict="undecided", reason=OPEN)
+    if tested.kept is None and states == {"not run"}:
+        return replace(tested, verdict="undecided", reason=NOT_RUN)
+    return tested
+
+
+def _is_worse(control: ConditionResult, tested: ConditionResult, docket: Docket) -> bool:
+    """Return whether an undecided control is clearly worse than the condition, seed by seed.
+
+    A bound on one side is needed: it says in which direction worse is.
+    """
+    low, high = judged_region(tested.condition)
+    seeds = sorted(tested.by_seed.keys() & control.by_seed.keys())
+    if control.as_control != "undecided" or math.isfinite(low) == math.isfinite(high) or not seeds:
+        return False
+    sign = 1 if math.isfinite(low) else -1
+    better = [sign * (tested.by_seed[seed] - control.by_seed[seed]) for seed in seeds]
+    found = over_seeds(better, docket.ruling(tested.condition, [*tested.sides, *control.sides]))
+    return found.half_width is not None and found.mean > found.half_width
