@@ -26,7 +26,7 @@ from paper_tables.schema.claims import Claim, Condition
 
 EXAMPLE = Path(__file__).parents[3] / "results" / "example"
 SEEDS = 20
-WORLDS = 6
+WORLDS = 4
 SMALL = {"img_size": 16, "patch_size": 4, "embed_dim": 64, "depth": 6, "num_heads": 4, "num_classes": 10}
 
 
@@ -54,6 +54,10 @@ def filled(folder: Path, values: Callable[[str, pd.DataFrame], Mapping[str, np.n
     library = of(folder.name)
     library.read = {other: of(other).own for other in ("cost", "token_redundancy") if other != folder.name}
     return library
+
+
+def sampled(one: ConditionResult) -> bool:
+    return one.condition.kind in ("sampled", "measured")
 
 
 World = Callable[[str, pd.DataFrame, int], dict[str, np.ndarray]]
@@ -84,13 +88,13 @@ def test_a_world_without_effects_reproduces_nothing(world: World, planned: Path)
         for number in range(WORLDS):
             library = filled(planned / study, partial(world, world=number), SEEDS)
             for claim, one in judged_in(library):
-                if one.condition.kind == "counted" or one.n == 0 or (world is all_alike and not one.condition.against):
+                if not sampled(one) or one.n == 0 or (world is all_alike and not one.condition.against):
                     continue
                 judged += 1
                 reproduced += [claim.name] * (one.verdict == "reproduced")
-    assert judged > 30 * WORLDS
+    assert judged > 25 * WORLDS
     assert len(reproduced) <= 0.025 * judged, Counter(reproduced)
-    assert max(Counter(reproduced).values(), default=0) <= WORLDS / 3, Counter(reproduced)
+    assert max(Counter(reproduced).values(), default=0) <= WORLDS / 2, Counter(reproduced)
 
 
 @pytest.mark.parametrize("study", planned_studies.STUDIES)
@@ -156,7 +160,7 @@ def test_untrained_models_pass_what_holds_by_construction_and_nothing_else(study
     library = filled(planned / study, untrained, 8)
     judged = set()
     for claim, one in judged_in(as_if_reproduced(library)):
-        assert one.condition.kind == "counted" or one.verdict != "reproduced", claim.name
+        assert not sampled(one) or one.verdict != "reproduced", claim.name
         for control in one.controls:
             if control.condition.metric and control.condition.metric[0] in METRICS and control.passes is not None:
                 assert control.passes == bool(one.condition.by_construction), f"{claim.name}: {control.estimate}"
