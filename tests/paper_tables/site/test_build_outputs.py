@@ -143,7 +143,9 @@ def test_one_part_only_leaves_the_others_tables_out(tmp_path: Path) -> None:
     trials, curves = synthetic_frame.frames()
     folder = tmp_path / "redundancy_ablation"
     built = build(synthetic_frame.write(folder, trials[trials.part == "sret"], curves, synthetic_frame.about()))
-    assert {f.stem for f in built.tables} == {"redundancy", "recursion_by_slices", "against_the_papers"}
+    assert {f.stem for f in built.tables} == {
+        "redundancy", "recursion_by_slices", "against_the_papers", "claims", "claim_tests"
+    }
     assert {f.stem for f in built.figures} == {"slices_by_recursion", "pareto", "effects"}
     report = built.report.read_text()
     for name in ("table stabilizer_by_pause", "figure capacity", "figure stabilizer_curves", "figure active_tokens"):
@@ -154,7 +156,7 @@ def test_only_the_csv(tmp_path: Path) -> None:
     """A frame from a repository: CSV without metadata and curves."""
     trials, _ = synthetic_frame.frames()
     built = build(synthetic_frame.write(tmp_path / "redundancy_ablation", trials))
-    assert len(built.tables) == 16
+    assert len(built.tables) == 24
     assert {f.stem for f in built.figures} == {"capacity", "slices_by_recursion", "pareto", "effects"}
 
 

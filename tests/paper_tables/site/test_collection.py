@@ -69,7 +69,7 @@ def test_paper_compiles(results: Path, tmp_path: Path) -> None:
     log = (tmp_path / "paper.log").read_text(errors="replace")
     for trouble in ("Overfull", "undefined", "Too many unprocessed floats", "Missing character"):
         assert trouble not in log
-    assert (tmp_path / "paper.tex").read_text().count(r"\input{") == 8
+    assert (tmp_path / "paper.tex").read_text().count(r"\input{") == 12
     assert (tmp_path / "paper.tex").read_text().count(r"\includegraphics") == 8
 
 
@@ -94,7 +94,7 @@ def test_nothing_is_written_twice(results: Path) -> None:
 def test_files_of_somebody_else_stay(tmp_path: Path) -> None:
     build(synthetic_frame.study(tmp_path / "redundancy_ablation"))
     (tmp_path / "claims.md").write_text("my own notes on the claims of these studies \n")
-    assert {p.name for p in write_index(tmp_path)} == {"index.html", "paper.tex"}
+    assert {p.name for p in write_index(tmp_path)} == {"index.html", "paper.tex", "claims.csv"}
     assert (tmp_path / "claims.md").read_text().startswith("my own")
     assert digest_in(tmp_path / "claims.md") == ""
 
@@ -171,7 +171,7 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["all", "--results", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert "my_cost                      1 tables, 1 figures" in out
-    assert "redundancy_ablation          4 tables, 6 figures" in out
+    assert "redundancy_ablation          6 tables, 6 figures" in out
     assert "paper.tex" in out
     assert main(["all", "--results", str(tmp_path)]) == 0
     assert capsys.readouterr().out.count("unchanged") == 2

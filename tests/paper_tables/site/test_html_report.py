@@ -58,7 +58,7 @@ def test_tables_trials_and_protocol(page: Page) -> None:
     tables = {attrs.get("id") for attrs in page.all("table")}
     assert tables == {
         "table-redundancy", "table-recursion_by_slices", "table-stabilizer_by_pause", "table-against_the_papers",
-        "trial-list",
+        "table-claims", "table-claim_tests", "trial-list",
     }  # fmt: skip
     trials, _ = synthetic_frame.frames()
     for trial in trials["trial"]:

@@ -46,7 +46,7 @@ def compile_tables(folder: Path, work: Path) -> str:
 
 def test_the_studys_tables(tmp_path: Path) -> None:
     folder = synthetic_frame.study(tmp_path / "redundancy_ablation")
-    assert len(build(folder).tables) == 16
+    assert len(build(folder).tables) == 24
     log = compile_tables(folder, tmp_path / "tex")
     assert "Overfull" not in log
     assert "undefined" not in log
