@@ -154,8 +154,8 @@ def added_seeds(frame: Frame) -> str:
     if decide is None or all(len(frame.finished_trials(arm)) <= decide.looks[0] for arm in frame.arms):
         return ""
     return (
-        f"Seeds were added by looks at the claims: stars at {100 * ALPHA:g} % are wrong in up to 8 % of cases; verdicts "
-        "are not affected."
+        f"Seeds were added by looks at the claims: stars at {100 * ALPHA:g} % are wrong in up to 8 % of cases; "
+        "verdicts are not affected."
     )
 
 
