@@ -76,7 +76,7 @@ def measured(tested: ConditionResult) -> Cell:
     """Return the estimate with its interval in parentheses, and beside it that for other images; "yes" for what a
     test shows."""
     if tested.condition.shown_by:
-        return Cell(text="yes" if tested.verdict != "contradicted" else "no")
+        return Cell(text="yes")
     if tested.estimate is None:
         return Cell(text="—")
     folder = tested.of.folder if tested.of else ""

@@ -118,14 +118,17 @@ class Ruling:
     changed: tuple[str, ...] = ()
     """What is said of a rule that was changed, also where a verdict stands."""
     looks: tuple[int, ...] = ()
-    """Where this is one of them."""
 
     def to_contradict(self) -> Ruling:
         """Return the one by whose interval a condition is contradicted; `error` is that of "reproduced"."""
         if self.several == 1:
             return self
         error = self.whole / self.several if self.need == "all" else self.whole
-        return replace(self, error=nominal_error(self.looks, error) if self.looks else error)
+        return replace(self, error=error if self.sequence else self.at_a_look(error))
+
+    def at_a_look(self, error: float) -> float:
+        """Return the error of each look with which all looks together have `error`; that itself without looks."""
+        return nominal_error(self.looks, error) if self.looks else error
 
 
 @dataclass(frozen=True)
@@ -151,12 +154,12 @@ class Docket:
             return plain
         looks, seeds = decide.looks, _seeds(sides)
         changed = self._changed(decide, rule_digest(self.claim, decide), seeds)
+        plain = replace(plain, looks=looks, changed=changed)
         if seeds in looks:
             look = f"{looks.index(seeds) + 1} of {len(looks)}"
-            level = nominal_error(looks, decide.error * share)
-            return replace(plain, error=level, look=look, changed=changed, looks=looks)
+            return replace(plain, error=plain.at_a_look(plain.error), look=look)
         between = f"n = {seeds} is no look: the interval is one that holds at every n"
-        return replace(plain, sequence=True, remarks=(between,), changed=changed)
+        return replace(plain, sequence=True, remarks=(between,))
 
     @property
     def error_share(self) -> float:

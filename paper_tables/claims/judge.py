@@ -129,12 +129,19 @@ def _would_decide(tested: ConditionResult) -> Iterator[str]:
     if tested.needed > MOST_SEEDS:
         yield "no number of seeds would decide at this estimate"
         return
+    decide = tested.of.frame.metadata.decide if tested.of else None
+    looks = decide.looks if decide else ()
+    seeds = next((n for n in looks if n >= max(tested.needed, tested.n + 1)), tested.needed)
     costs = [list(side.frame.values(side.arm, "seconds").values()) for side in tested.sides]
-    hours = (tested.needed - tested.n) * sum(sum(cost) / len(cost) for cost in costs if cost) / 3600
-    time = f"{hours:.2g} hours" if hours >= 1 else f"{60 * hours:.2g} minutes"
-    yield f"about {tested.needed} seeds would decide at this estimate and spread" + (
-        f" ({time} more)" if hours > 1 / 60 else ""
-    )
+    minutes = (seeds - tested.n) * sum(sum(cost) / len(cost) for cost in costs if cost) / 60
+    late = f"not by the last look, {looks[-1]}: " if looks and seeds not in looks else ""
+    what = f"the look at {seeds} seeds" if seeds in looks else f"{late}about {seeds} seeds"
+    yield f"{what} would decide at this estimate and spread" + (f" ({_time(minutes)} more)" if minutes > 1 else "")
+
+
+def _time(minutes: float) -> str:
+    number, unit = (f"{minutes / 60:.2g}", "hour") if minutes >= 60 else (f"{minutes:.2g}", "minute")
+    return f"{number} {unit}{'' if number == '1' else 's'}"
 
 
 def _if_comparable(tested: ConditionResult) -> ConditionResult:
@@ -220,6 +227,7 @@ def _decide(blank: ConditionResult, of: Measurement, against: Measurement | None
             out, level, reason = False, other.error, f"outside at {at}, not at {not_at} as one of {ruling.several}"
     if out:
         return replace(tested, verdict="contradicted")
+    level = ruling.at_a_look(level) if ruling.sequence else level
     needed = needed_n(distance(condition, result.mean), result.sd or 0.0, level)
     return replace(tested, verdict="undecided", reason=reason, needed=needed)
 

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Any
 
 from paper_tables.claims import cells
+from paper_tables.claims.decisions import exact
 from paper_tables.claims.judge import judge_claim
 from paper_tables.claims.verdicts import VERDICTS, ClaimResult, ConditionResult
 from paper_tables.core.text import escape_markup, join_and, plain
@@ -81,7 +82,7 @@ def _sentences(judged: list[ClaimResult]) -> list[Row]:
         where = f" ({one.claim.where})" if one.claim.where else ""
         row = (
             Cell(text=one.verdict, best=one.verdict in DECIDED),
-            Cell(text=quoted(one.claim) + where, note=_aside(one.claim)),
+            Cell(text=quoted(one.claim) + where, note=_aside(one)),
             Cell(text=one.claim.kind),
             Cell(text=escape_markup(one.scale)),
         )
@@ -90,10 +91,11 @@ def _sentences(judged: list[ClaimResult]) -> list[Row]:
     return rows
 
 
-def _aside(claim: Claim) -> str:
+def _aside(one: ClaimResult) -> str:
+    claim = one.claim
     row = published.find(claim.published) if claim.published else None
     remarks = [
-        claim.not_testable, claim.by_construction, claim.note.rstrip("."),
+        claim.not_testable, claim.by_construction if one.verdict == "by construction" else "", claim.note.rstrip("."),
         f"stated in {escape_markup(row['source'])}" if row and row.get("source") else "",
         "one of the tests is enough" if claim.need == "any" and len(claim.conditions) > 1 else "",
     ]  # fmt: skip
@@ -145,17 +147,17 @@ def _about_claims(judged: list[ClaimResult], names: Names) -> list[str]:
 
 
 def _about_tests(judged: list[ClaimResult]) -> list[str]:
-    levels = sorted({c.interval for one in judged for c in one.claim.conditions})
-    percentages = join_and([f"{100 * level:g} %" for level in levels])
+    tests = [tested for one in judged for tested in one.tested]
+    sampled = [t for t in tests if t.low is not None and not exact(t.condition, t.metric)]
     notes = [
-        f"In parentheses: {percentages} Student t interval for other seeds with the same validation images, "
-        "differences paired by seed, ratios and savings on the log scale. A test holds if the whole interval lies "
-        "inside the expected range and fails if it lies entirely outside; otherwise, or below three seeds, it is "
-        "undecided. What is counted needs one trial.",
+        f"In parentheses: {_levels(sampled)} Student t interval for other seeds with the same validation images, "
+        "differences paired by seed, ratios and savings on the log scale."
+    ] * bool(sampled) + [
+        "A test holds if the whole interval lies inside the expected range and fails if it lies entirely outside; "
+        "otherwise, or below three seeds, it is undecided. What is counted needs one trial.",
         "Control: an arm that must fail the same rule, by its interval or by being clearly worse than the tested one, "
         "seed by seed. A test is undecided until it does, and not testable where it passes.",
     ]
-    tests = [tested for one in judged for tested in one.tested]
     if any(tested.with_images for tested in tests):
         notes.append("After “images”: the interval for other seeds and other images like these.")
     if any(tested.look for tested in tests):
@@ -169,6 +171,14 @@ def _about_tests(judged: list[ClaimResult]) -> list[str]:
     if any(c.equivalent for c in conditions):
         notes.append("Equivalent: within that margin in either direction (two one-sided tests).")
     return notes
+
+
+def _levels(sampled: list[ConditionResult]) -> str:
+    """ "95 %", "95 % (98.7 % at each of several looks)"."""
+    once, looked = (sorted({f"{100 * (1 - t.error):.3g} %" for t in sampled if bool(t.look) == at}) for at in (0, 1))
+    decides = [t.of.frame.metadata.decide for t in sampled if t.of and t.look]
+    whole = once or sorted({f"{100 * (1 - decide.error):.3g} %" for decide in decides if decide})
+    return join_and(whole) + (f" ({join_and(looked)} at each of several looks)" if looked else "")
 
 
 def _rebuilt(one: ClaimResult, names: Names) -> bool:

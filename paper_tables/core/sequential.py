@@ -67,21 +67,12 @@ def confidence_sequence(values: Sequence[float], error: float, c2: float = 0.1) 
     return float(np.std(values)) * math.sqrt((n + c2) * (1 - omega) / room) if room > 0 else math.inf
 
 
-def power(looks: tuple[int, ...], level: float, effect: float) -> tuple[float, ...]:
-    """Return the probability of the right decision by each look, for a true value `effect` SDs from a bound."""
-    crossed = np.zeros(POWER_DRAWS, bool)
-    reached = []
-    for n, mean, sd in _standard_walk(looks):
-        crossed |= mean + effect >= half_width(n, 1.0, level) * sd
-        reached.append(float(crossed.mean()))
-    return tuple(reached)
-
-
+@cache
 def detectable(looks: tuple[int, ...], level: float, wanted: float = 0.8) -> tuple[float, ...]:
     """Return for each look the distance from a bound, in SDs, that is decided by then with probability `wanted`."""
     needed = np.full(POWER_DRAWS, np.inf)
     found = []
-    for n, mean, sd in _standard_walk(looks):
+    for n, mean, sd in _walk(looks, np.random.default_rng(SEED), POWER_DRAWS):
         needed = np.minimum(needed, half_width(n, 1.0, level) * sd - mean)
         found.append(float(np.quantile(needed, wanted)))
     return tuple(found)
@@ -117,11 +108,6 @@ def chance_of_decision(
         low, high = means - width, means + width
         decided |= (low >= region[0]) & (high <= region[1]) | (high < region[0]) | (low > region[1])
     return float(decided.mean())
-
-
-@cache
-def _standard_walk(looks: tuple[int, ...]) -> tuple[tuple[int, Floats, Floats], ...]:
-    return tuple(_walk(looks, np.random.default_rng(SEED), POWER_DRAWS))
 
 
 def _walk(

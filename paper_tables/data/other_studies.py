@@ -15,6 +15,9 @@ from paper_tables.data.load import load_frame
 from paper_tables.schema.published import ArmSelector, ArmSelectors
 
 SELECTOR_KEYS = ("study", "part", "arm")
+CONTROL = "control"
+"""An axis of this name makes arms that know nothing (untrained, shuffled labels). Selectors and filters mean them only
+where they name the axis."""
 
 
 @dataclass(frozen=True)
@@ -97,12 +100,22 @@ def matching_arms(frame: Frame, chosen: ArmSelector) -> list[Arm]:
         return all(arm.coords.get(axis) in labels for axis, labels in named.items())
 
     arms = [arm for arm in frame.arms if fits(arm)]
-    if "arm" in chosen or len(arms) < 2:
+    if "arm" in chosen:
         return arms
+    if CONTROL not in named:
+        arms = [arm for arm in arms if not is_control(frame, arm)]
     near = [
         arm for arm in arms if (base := frame.baseline(arm.part)) and set(arm.axes_differing_from(base)) <= named.keys()
     ]
     return near or arms
+
+
+def is_control(frame: Frame, arm: Arm) -> bool:
+    """Return whether an arm has another level of the axis of controls than its part's baseline has."""
+    part, base = frame.part(arm.part), frame.baseline(arm.part)
+    axis = part.axis(CONTROL) if part else None
+    usual = base.coords.get(CONTROL) if base else axis.baseline if axis else None
+    return usual is not None and arm.coords.get(CONTROL, usual) != usual
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from paper_tables.site.render_cache import Rendered
 from paper_tables.tables.grid import Grid, NoData
 from paper_tables.tables.holm_family import HolmFamily, cells_of
 from paper_tables.tables.labels import Names
+from paper_tables.tables.notes import added_seeds
 from paper_tables.tables.table import build
 from paper_tables.validate.table_file import check
 
@@ -74,7 +75,7 @@ def _test_family(names: Names, grids: list[Grid]) -> HolmFamily:
     """Return the tests of all tables and figures."""
     forests = [figure for figure in names.spec.figures if isinstance(figure, Forest)]
     drawn = [effect.cell for figure in forests for effect in effects(figure, names)]
-    return HolmFamily([*cells_of(grids), *drawn])
+    return HolmFamily([*cells_of(grids), *drawn], added_seeds(names.frame))
 
 
 def _spec(library: StudyFrames, file: Path | None) -> Spec:

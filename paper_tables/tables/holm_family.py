@@ -16,9 +16,10 @@ KINDS = ("t", "mcnemar")
 
 
 class HolmFamily:
-    """Adjusted p values of the tests in `cells`."""
+    """Adjusted p values of the tests in `cells`; `note`: what else is said where a star is."""
 
-    def __init__(self, cells: Iterable[Cell]) -> None:
+    def __init__(self, cells: Iterable[Cell], note: str = "") -> None:
+        self.note = note
         found = {(cell.test, cell.tested): cell.p for cell in cells if cell.p is not None}
         self.sizes: dict[str, int] = {}
         self._adjusted: dict[tuple[str, object], float | None] = {}
@@ -38,7 +39,8 @@ class HolmFamily:
             cell.holm = self.adjusted(cell)
         at = len(grid.notes) if grid.tests_at is None and any(cell.star for cell in cells) else grid.tests_at
         if at is not None:
-            grid.notes[at:at] = test_notes(cells, self.sizes)
+            note = [self.note] if self.note and any(cell.star for cell in cells) else []
+            grid.notes[at:at] = [*test_notes(cells, self.sizes), *note]
 
 
 def cells_of(grids: Iterable[Grid]) -> list[Cell]:

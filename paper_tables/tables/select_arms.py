@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from paper_tables.data.frame import Arm, Frame
+from paper_tables.data.other_studies import CONTROL, is_control
 from paper_tables.schema.base import Filter
 from paper_tables.schema.tables import ArmRows
-
-CONTROL = "control"
-"""An axis of this name makes arms that know nothing (untrained, shuffled labels). Claims compare with them; tables and
-figures show them where their filter names the axis."""
 
 
 def filter_arms(frame: Frame, chosen: Filter, inert: bool = False) -> list[Arm]:
@@ -18,10 +15,8 @@ def filter_arms(frame: Frame, chosen: Filter, inert: bool = False) -> list[Arm]:
 
     def passes(arm: Arm) -> bool:
         where = {"part": arm.part, **arm.coords}
-        if CONTROL in where and CONTROL not in chosen:
-            base = frame.baseline(arm.part)
-            if base is not None and base.coords.get(CONTROL) != where[CONTROL]:
-                return False
+        if CONTROL not in chosen and is_control(frame, arm):
+            return False
         return all(where[key] in labels if key in where else inert for key, labels in chosen.items())
 
     return [arm for arm in frame.arms if passes(arm)]

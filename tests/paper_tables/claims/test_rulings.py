@@ -25,6 +25,7 @@ from looked_at import (
 )
 from scipy import stats
 
+from paper_tables import build
 from paper_tables.claims.judge import judge_claim
 from paper_tables.claims.looks import take_look
 from paper_tables.claims.standing import WHOLE_ERROR
@@ -170,5 +171,35 @@ def test_what_would_decide() -> None:
     half = stats.t.ppf(0.975, tested.needed - 1) * np.std([1.0, 2.1, -0.1], ddof=1) / math.sqrt(tested.needed)
     assert half <= 1.0 < half * 1.2
     assert tested.remarks == ("about 8 seeds would decide at this estimate and spread (5 hours more)",)
+    one_minute = at_least_zero([71.0, 72.2, 69.9], [70.0, 70.1, 70.0], **{"cost.seconds": 6.1})
+    assert one_minute.remarks[0].endswith("(1 minute more)")
     at_the_bound = at_least_zero([71.0, 70.0, 69.0], [70.0, 70.0, 70.0])
     assert at_the_bound.remarks == ("no number of seeds would decide at this estimate",)
+
+
+@pytest.mark.parametrize(
+    ("looks", "n", "said"),
+    [
+        ([3, 5, 8], 3, "the look at 5 seeds would decide"),
+        ([3, 6, 8], 3, "the look at 6 seeds would decide"),
+        ([3, 5, 8], 4, "the look at 5 seeds would decide"),
+        ([3, 4], 4, "not by the last look, 4: about 7 seeds would decide"),
+    ],
+)
+def test_what_would_decide_is_a_look(looks: list[int], n: int, said: str, tmp_path: Path) -> None:
+    arms, bound = {"base": BASE[:n], "later": over(LATER)[:n]}, 1 if said.startswith("not") else 0
+    tested = only(study(tmp_path, arms, {"looks": looks}), spec(tmp_path, claim("later", at_least=bound)))
+    assert f"{said} at this estimate and spread" in tested.remarks
+
+
+@pytest.mark.parametrize(
+    ("decide", "levels"), [({}, "95 % Student t"), (DECIDE, "95 % (98 % at each of several looks) Student t")]
+)
+def test_the_tables_name_the_levels(decide: dict[str, Any], levels: str, tmp_path: Path) -> None:
+    counted = {**claim("base", "counted", at_least=70), "kind": "counted", "by_construction": "it was built so"}
+    for claims, shown in (([claim("clear"), counted], True), ([counted], False)):
+        folder = study(tmp_path, {"base": BASE[:3], "clear": over(CLEAR)[:3]}, decide)
+        build(folder, spec(tmp_path, *claims))
+        tests = (folder / "tables" / "claim_tests.md").read_text().replace("\xa0", " ")
+        assert (levels in tests, "Student t" in tests) == (shown, shown)
+        assert "it was built so" not in (folder / "tables" / "claims.md").read_text()  # contradicted

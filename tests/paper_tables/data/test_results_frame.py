@@ -10,6 +10,8 @@ import synthetic_frame
 
 from paper_tables.core.errors import TableError
 from paper_tables.data import load
+from paper_tables.data.frame import Frame
+from paper_tables.data.other_studies import matching_arms
 from paper_tables.schema.tables import ArmRows
 from paper_tables.tables.select_arms import filter_arms, listed_arms, varied_axis
 
@@ -46,7 +48,8 @@ def test_one_factor_at_a_time(tmp_path: Path) -> None:
     assert slices == ["none", "half", "double"]  # the study's order, not the alphabet's
 
 
-def test_controls_are_shown_where_a_filter_names_them(tmp_path: Path) -> None:
+def with_a_control(folder: Path, without: tuple[str, ...] = ()) -> Frame:
+    """Arms of `sret`, and of recursion=3 an untrained one."""
     trials, _ = synthetic_frame.frames()
     plain, about = trials[trials["part"] == "sret"].assign(**{"axis.control": "none"}), synthetic_frame.about()
     lost = plain[plain["arm"] == "recursion=3"]
@@ -57,7 +60,24 @@ def test_controls_are_shown_where_a_filter_names_them(tmp_path: Path) -> None:
     about["parts"][0]["axes"].append(
         {"name": "control", "label": "Control", "levels": ["none", "untrained"], "baseline": "none"}
     )
-    found = load.load_frame(synthetic_frame.write(tmp_path, pd.concat([plain, lost]), None, about))
+    rows = pd.concat([plain, lost])
+    return load.load_frame(synthetic_frame.write(folder, rows[~rows["arm"].isin(without)], None, about))
+
+
+def test_a_selector_means_a_control_only_where_it_names_the_axis(tmp_path: Path) -> None:
+    """Also where the control is all that matches, and where the part's baseline has no results."""
+    trained, base = {"part": ("sret",), "recursion": ("3",), "slices": ("paper",)}, "baseline"
+    for i, without in enumerate(((), ("recursion=3",), ("recursion=3", base))):
+        found = with_a_control(tmp_path / str(i), without)
+        labels = [arm.label for arm in matching_arms(found, trained)]
+        assert labels == ([] if without else ["recursion=3"])
+        untrained = matching_arms(found, {**trained, "control": ("untrained",)})
+        assert [arm.label for arm in untrained] == ["recursion=3 control=untrained"]
+        assert (found.baseline("sret") is None) == (base in without)
+
+
+def test_controls_are_shown_where_a_filter_names_them(tmp_path: Path) -> None:
+    found = with_a_control(tmp_path)
     everything = {arm.label for arm in found.arms}
     assert everything - {arm.label for arm in filter_arms(found, {})} == {"recursion=3 control=untrained"}
     assert [arm.label for arm in filter_arms(found, {"control": ("untrained",)})] == ["recursion=3 control=untrained"]

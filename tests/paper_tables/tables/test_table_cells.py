@@ -22,6 +22,7 @@ from paper_tables.schema.table_file import Spec, read_table_file
 from paper_tables.tables.grid import Cell, Grid, NoData
 from paper_tables.tables.holm_family import HolmFamily, cells_of
 from paper_tables.tables.labels import Names
+from paper_tables.tables.notes import added_seeds
 from paper_tables.tables.table import build as build_table
 
 Edit = Callable[[pd.DataFrame], pd.DataFrame]
@@ -213,6 +214,23 @@ def test_power_note_only_where_n_is_small(tmp_path: Path) -> None:
     assert any(note.startswith("Power: with 3 seeds only a difference of about") for note in few.notes)
     many = load_frame(synthetic_frame.study(tmp_path / "12", seeds=12))
     assert not any(note.startswith("Power") for note in grid(many, "redundancy").notes)
+
+
+@pytest.mark.parametrize(("looks", "added"), [([2, 5], True), ([3, 5], False), (None, False)])
+def test_stars_where_looks_added_seeds_say_so(looks: list[int] | None, added: bool, tmp_path: Path) -> None:
+    trials, curves = synthetic_frame.frames()
+    decide = {"decide": {"looks": looks}} if looks else {}
+    frame = load_frame(synthetic_frame.write(tmp_path, trials, curves, {**synthetic_frame.about(), **decide}))
+    note = added_seeds(frame)
+    assert note.startswith("Seeds were added by looks at the claims: stars at 5 %") == added
+    spec = own_spec()
+    notes = []
+    for table in spec.tables:
+        made = build_table(table, Names(spec, frame), StudyFrames(Path(), frame))
+        HolmFamily(cells_of([made]), note).mark(made)
+        starred = any(cell.star for cell in cells_of([made]))
+        notes.append((starred and added) == (bool(note) and note in made.notes))
+    assert notes and all(notes)
 
 
 def test_names_with_everything_latex_dislikes(tmp_path: Path) -> None:
