@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -215,6 +216,8 @@ def _decide(blank: ConditionResult, of: Measurement, against: Measurement | None
         tested = replace(tested, remarks=(*tested.remarks, WELCH))
     low, high = sorted(interval)
     tested = replace(tested, low=low, high=high)
+    if constant and math.isclose(distance(condition, result.mean), 0, abs_tol=1e-9):
+        return replace(tested, verdict="contradicted")  # two models that guess alike: equal is not better
     if inside(condition, low, high):
         return replace(tested, verdict="reproduced")
     out, level, reason = outside(condition, low, high), ruling.error, "the interval crosses the bound"

@@ -429,6 +429,13 @@ def test_claims_of_all_studies_in_one_file(tmp_path: Path) -> None:
     assert not (folder / "tables" / "claims.csv").exists()
 
 
+def test_a_control_that_guesses_as_its_counterpart_does_is_not_better() -> None:
+    lib = arms_of(a=[72.0, 72.2, 71.9], b=[70.0, 70.1, 70.0], c=[10.0, 10.0, 10.0])
+    guess = {"label": "untrained", "of": {"arm": "c"}, "against": {"arm": "c"}}
+    tested = one(lib, at_least=0, controls=[guess]).tested[0]
+    assert (tested.verdict, tested.controls[0].passes) == ("reproduced", False)
+
+
 def test_every_study_with_claims_is_there() -> None:
     here = Path(__file__).parents[3]
     named = load_yaml(here / "paper_tables" / "claims.yaml").data

@@ -172,7 +172,6 @@ JUDGED = {
     "tpc_vit": {
         ("redundancy_moves", True),
         ("smoothing_removes_outliers", True),
-        ("smoothing_removes_outliers", False),
     },
     "mor_vit": {("input_dependent", True)},
 }
