@@ -87,6 +87,11 @@ class Data:
     on them, and not on the validation images that are reported. 0: none."""
     shuffle_labels: bool = field(default=False, metadata=ADDED_FIELD)
     """A control: the labels of the training images are permuted, by the trial's seed."""
+    normalize: Sequence[Sequence[float]] | Literal["imagenet", "model"] = field(
+        default="imagenet", metadata=ADDED_FIELD
+    )
+    """Mean and deviation of each channel, of values in 0..1, to which images from files are normalized: ImageNet's;
+    those that timm's weights of the trial's model expect; or two lists of three numbers."""
     max_corrupt: int = 0
     """Largest number of unreadable images, which are skipped, counted and named; one more is an error. A tar file that
     is cut short or damaged counts as one, whatever is lost with it; one without any readable member is an error."""
@@ -102,6 +107,10 @@ class Data:
             raise ValueError(f"repository is for hfds, not for {self.name}")
         if len(self.splits) not in (0, 2):
             raise ValueError("splits names two: that for training and that for validation")
+        if self.normalize != "imagenet" and not files:
+            raise ValueError(f"normalize is for images from files; {self.name} has its own mean and deviation")
+        if not isinstance(self.normalize, str) and [len(numbers) for numbers in self.normalize] != [3, 3]:
+            raise ValueError(f"normalize gives a mean and a deviation for each of three channels, not {self.normalize}")
         if wrong := _label_error(self.labels):
             raise ValueError(wrong)
         for key in ("limit", "val_limit", "classes", "images"):

@@ -16,12 +16,12 @@ from dynvit.data.augment import augment, cut_out
 from dynvit.data.corrupt import CorruptImages
 from dynvit.data.decode import READ_ERRORS, decode_image
 from dynvit.data.listing.left_out import Remark
+from dynvit.data.normalization import mean_std
 from dynvit.data.randaugment import Policy
 from dynvit.data.sampling import SINGLE_PROCESS, Shard, check_batch, rank_slice, repeated, stratified_subset
 from dynvit.data.split import DatasetIndex, IndexedSplit
 from dynvit.rng import stream
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, used for every set of files
 MAX_BYTES = 2 * 2**30
 MAX_PIXELS = 64
 MAX_POLICY_VALUES = 2**24
@@ -67,7 +67,7 @@ def decode(data: Data, index: DatasetIndex) -> DecodedSet:
         pixels = np.stack([image for image in images if not isinstance(image, str)])
         parts.append((torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(np.asarray(labels))))
     (train, val, *choosing), classes = parts, len(index.classes)
-    return DecodedSet(*train, *val, classes, MEAN, STD, corrupt, index.remarks, *choosing)
+    return DecodedSet(*train, *val, classes, *mean_std(data), corrupt, index.remarks, *choosing)
 
 
 def _pixels(split: IndexedSplit, index: int, size: int) -> NDArray[np.uint8] | str:

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from dynvit.config.data import Data
 from dynvit.data.corrupt import CorruptImages
 from dynvit.data.decode import READ_ERRORS, decode_image
+from dynvit.data.normalization import mean_std
 from dynvit.data.sampling import SINGLE_PROCESS, Shard, check_batch, rank_slice, repeated
 from dynvit.data.split import DatasetIndex, IndexedSplit
 from dynvit.rng import own_stream, stream
@@ -169,8 +170,11 @@ def loader_processes() -> int:
 def _transform(data: Data, training: bool) -> Any:
     from timm.data import create_transform
 
+    mean, std = mean_std(data)
     if not training:
-        return create_transform(data.image_size, is_training=False, interpolation="bicubic", crop_pct=0.9)
+        return create_transform(
+            data.image_size, is_training=False, interpolation="bicubic", crop_pct=0.9, mean=mean, std=std
+        )
     for key in ("shift", "cutout"):
         if getattr(data.augment, key):
             raise ValueError(f"data.augment.{key} is for images kept in memory; images from files are cropped by scale")
@@ -183,4 +187,6 @@ def _transform(data: Data, training: bool) -> Any:
         auto_augment=data.augment.auto or None,
         interpolation="bicubic",
         re_prob=0.0,
+        mean=mean,
+        std=std,
     )

@@ -31,7 +31,8 @@ def check(task: str, config: dict[str, Any]) -> dict[str, Any]:
 
     refusal: why its rules refuse the config, or None; then nothing else is asked.
     models: by config key, why a model cannot be built or its reducer not be applied.
-    cautions: what is allowed and likely a mistake. folders: what they depend on besides the config.
+    cautions: what is allowed and likely a mistake, of models that can be built. folders: what they depend on besides
+    the config.
     work: what a training amounts to. smoke: what `--smoke` sets in such a config.
     """
     module = task_module(task)
@@ -45,7 +46,7 @@ def check(task: str, config: dict[str, Any]) -> dict[str, Any]:
             faults[key] = text
     if faults:
         answer["models"] = faults
-    if hasattr(module, "cautions") and (cautions := module.cautions(built)):
+    elif hasattr(module, "cautions") and (cautions := module.cautions(built)):
         answer["cautions"] = cautions
     if folders := _folders(built):
         answer["folders"] = folders

@@ -33,11 +33,14 @@ class ScorePredictor(nn.Module):
     def forward(self, x_BNC: Tensor, live_BN1: Tensor | None = None) -> Tensor:
         """``[B, N, 2]``. live_BN1: weight of each token in the mean, None where all count."""
         y_BNC = self.in_conv(x_BNC)
-        if live_BN1 is None:
-            mean_B1C = y_BNC.mean(1, keepdim=True)
-        else:  # an image may lose all its tokens: then the mean is zero, not 0 / 0
-            mean_B1C = (y_BNC * live_BN1).sum(1, keepdim=True) / live_BN1.sum(1, keepdim=True).clamp(min=1)
-        return self.out_conv(torch.where(self.local_C, y_BNC, mean_B1C))
+        return self.out_conv(torch.where(self.local_C, y_BNC, mean_of_live(y_BNC, live_BN1)))
+
+
+def mean_of_live(y_BNC: Tensor, live_BN1: Tensor | None) -> Tensor:
+    """``[B, 1, C]``; live_BN1: weight of each token, None where all count. Of no token it is zero, not 0 / 0."""
+    if live_BN1 is None:
+        return y_BNC.mean(1, keepdim=True)
+    return (y_BNC * live_BN1).sum(1, keepdim=True) / live_BN1.sum(1, keepdim=True).clamp(min=1)
 
 
 def hard_keep(logprob_BN2: Tensor, noise_BN2: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from dynvit.layers.mac_counting import exclude_from_macs
 from dynvit.layers.masked_softmax import masked_softmax
 from dynvit.layers.option_checks import check_not_negative
 from dynvit.layers.pruning_loss import distilled, kept_share
-from dynvit.layers.score_predictor import ScorePredictor, hard_keep
+from dynvit.layers.score_predictor import ScorePredictor, hard_keep, mean_of_live
 from dynvit.layers.token_gather import top_tokens
 from dynvit.output import Output
 from dynvit.reduction.counts import per_location
@@ -126,15 +126,10 @@ class HalvedPredictor(ScorePredictor):
     """The same numbers; what the mean adds is multiplied once for each image, not for each token."""
 
     def forward(self, x_BNC: Tensor, live_BN1: Tensor | None = None) -> Tensor:
-        y_BNC = self.in_conv(x_BNC)
-        own_BNE, shared_BNE = y_BNC.chunk(2, -1)
-        if live_BN1 is None:
-            mean_B1E = shared_BNE.mean(1, keepdim=True)
-        else:  # an image may lose all its tokens: then the mean is zero, not 0 / 0
-            mean_B1E = (shared_BNE * live_BN1).sum(1, keepdim=True) / live_BN1.sum(1, keepdim=True).clamp(min=1)
+        own_BNE, shared_BNE = self.in_conv(x_BNC).chunk(2, -1)
         first, rest = self.out_conv[0], self.out_conv[1:]
         by_own, by_mean = first.weight.chunk(2, 1)
-        return rest(F.linear(own_BNE, by_own) + F.linear(mean_B1E, by_mean, first.bias))
+        return rest(F.linear(own_BNE, by_own) + F.linear(mean_of_live(shared_BNE, live_BN1), by_mean, first.bias))
 
 
 def squeeze(x_BMD: Tensor, stays_BM1: Tensor, gone_BM1: Tensor) -> Tensor:

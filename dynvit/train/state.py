@@ -13,6 +13,7 @@ from dynvit.config.classify import Config
 from dynvit.context import Context, permanent_errors
 from dynvit.data.batches import Batches, fitting
 from dynvit.data.factory import load_data
+from dynvit.data.normalization import resolved
 from dynvit.interface import interface_of
 from dynvit.models.build import build_reduced
 from dynvit.rng import seed_globally
@@ -129,8 +130,8 @@ class TrainState:
 @permanent_errors()
 def build(config: Config, context: Context) -> tuple[nn.Module, Batches]:
     """Load the data and build the model for it, with initial weights that depend on the seed alone."""
-    train = config.train
-    data = load_data(config.data, train.batch_size, config.evaluation.batch_size, context.seed, context.device)
+    train, wanted = config.train, resolved(config.data, config.model["name"])
+    data = load_data(wanted, train.batch_size, config.evaluation.batch_size, context.seed, context.device)
     seed_globally(context.seed, "init")
     drop_path = {"drop_path_rate": train.drop_path} if train.drop_path else {}  # otherwise the model's own default
     return build_reduced(config.model, config.reducer, **fitting("model", config.model, data), **drop_path), data

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from dynvit.config.classify import Config
-from dynvit.config.data import IN_FOLDERS, Data
+from dynvit.config.data import IN_FOLDERS, KNOWN_SETS, Data
 from dynvit.config.warnings import warnings
 from dynvit.context import Context
 from dynvit.data.batches import Batches
+from dynvit.data.normalization import expected_by, mean_std, resolved
 from dynvit.data.paths import find_root
 from dynvit.train.ema import ema_warning
 
@@ -14,7 +17,8 @@ from dynvit.train.ema import ema_warning
 def config_warnings(config: Config) -> list[str]:
     """Return warnings about settings, and about data sets whose folder is not on this machine."""
     used = [config.data, *([config.source.data] if config.source.epochs else [])]
-    return [*warnings(config), *[text for data in used if (text := _missing_folder(data))]]
+    missing = [text for data in used if (text := _missing_folder(data))]
+    return [*warnings(config), *_other_normalization(config), *missing]
 
 
 def log_warnings(config: Config, data: Batches, context: Context) -> None:
@@ -24,6 +28,15 @@ def log_warnings(config: Config, data: Batches, context: Context) -> None:
         context.log_text(f"warning: {text}")
     for remark in data.remarks:
         context.log_text(f"data: {remark.text}")
+
+
+def _other_normalization(config: Config) -> Iterator[str]:
+    data, model = config.data, config.model["name"]
+    if config.init == "timm" and data.name not in KNOWN_SETS and mean_std(resolved(data, model)) != expected_by(model):
+        mean, std = expected_by(model)
+        yield (
+            f"timm's weights of {model} expect images normalized to mean {mean}, deviation {std}: data.normalize: model"
+        )
 
 
 def _missing_folder(data: Data) -> str:
