@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from dynvit.checkpoint.read import TRIAL_FILES
+from dynvit.config.model import named_weights
 from dynvit.data import paths
 from dynvit.describe.json_schema import plain
 from dynvit.describe.tasks import build_config, model_keys, task_module
@@ -131,10 +133,13 @@ class SkipInit(TorchFunctionMode):
 
 
 def _folders(config: Any) -> dict[str, Any]:
-    """Return the folders where data sets of files are sought, whether each is there, and what these places hang on."""
+    """Return the places of data sets and weights in files, whether each is there, and what they hang on."""
     data = [config.data] if hasattr(config, "data") else []
     if getattr(getattr(config, "source", None), "epochs", 0):
         data.append(config.source.data)
-    places = {str(p.absolute()): os.path.isdir(p) for d in data if d.name in FILES for p in paths.places(d)}
+    sought = [os.path.join(p.absolute(), "") for d in data if d.name in FILES for p in paths.places(d)]  # folders only
+    for weights in (os.path.expanduser(path) for _, path in named_weights(config)):
+        sought += [weights, *(os.path.join(weights, name) for name in ("", *TRIAL_FILES))]
+    places = {place: os.path.exists(place) for place in sought}
     environ = {name: os.environ.get(name) for name in (paths.VARIABLE, "XDG_CACHE_HOME")}
     return {"cwd": os.getcwd(), "environ": environ, "places": places} if places else {}

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
+from dynvit.checkpoint.read import InitError, weights_file
 from dynvit.config.classify import Config
 from dynvit.config.data import IN_FOLDERS, Data
+from dynvit.config.model import named_weights
 from dynvit.config.warnings import warnings
 from dynvit.context import Context
 from dynvit.data.batches import Batches
@@ -12,9 +17,9 @@ from dynvit.train.ema import ema_warning
 
 
 def config_warnings(config: Config) -> list[str]:
-    """Return warnings about settings, and about data sets whose folder is not on this machine."""
+    """Return warnings about settings, and about data sets and weights that are not on this machine."""
     used = [config.data, *([config.source.data] if config.source.epochs else [])]
-    return [*warnings(config), *[text for data in used if (text := _missing_folder(data))]]
+    return [*warnings(config), *filter(None, map(_missing_folder, used)), *_missing_weights(config)]
 
 
 def log_warnings(config: Config, data: Batches, context: Context) -> None:
@@ -34,3 +39,11 @@ def _missing_folder(data: Data) -> str:
     except FileNotFoundError as error:
         return f"{error}; it must be where the trials run (studies doctor --data)"
     return ""
+
+
+def _missing_weights(config: Config) -> Iterator[str]:
+    for key, path in named_weights(config):
+        try:
+            weights_file(Path(path), key)
+        except InitError as error:
+            yield f"{error}; it must be where the trials run"
