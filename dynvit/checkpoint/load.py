@@ -23,6 +23,10 @@ from dynvit.context import permanent_errors
 from dynvit.interface import interface_of
 from dynvit.trunks import trunk_of
 
+Naming = Literal["auto", "own", "trunk", "official"]
+"""Whose parameter names: the model's (strict), its timm backbone's, the authors'; auto: the model's or the backbone's,
+resampled to the model's grid."""
+
 
 @dataclass(frozen=True)
 class InitSpec:
@@ -30,9 +34,7 @@ class InitSpec:
 
     source: str = ""
     """A file, a trial's folder, or ``timm``: the hub."""
-    naming: Literal["auto", "own", "trunk", "official"] = "auto"
-    """Whose parameter names: the model's (strict), its timm backbone's, the authors'; auto: the model's or the
-    backbone's, resampled to the model's grid."""
+    naming: Naming = "auto"
     key: str = "init"
     """The option that it comes from, for messages."""
     prefer_ema: bool = False
@@ -61,18 +63,22 @@ def load_initial_weights(
         state, source = _from_hub(name)
     else:
         state = read_state_dict(Path(source), spec.key, spec.prefer_ema, model.state_dict())
-    if spec.naming == "trunk":
-        report = load_trunk(model, state)
-    elif spec.naming == "auto":
-        report = load_matching(model, state)
-    else:
-        (load_official if spec.naming == "official" else load_strict)(model, state)
-        report = LoadReport(tuple(model.state_dict()), (), ())
+    report = load_state(model, state, spec.naming)
     log_text(f"{spec.key} {source}: {report}")
     if layers := first(report.unmatched_layers()) or other_depth(state, model):
         log_text(f"warning: {spec.key} {source} has another number of layers than the model: {layers}")
     if report.kept and not trained:
         log_text(f"warning: train.epochs is 0: evaluated as initialised: {first_and_more(report.kept)}")
+
+
+def load_state(model: nn.Module, state: Mapping[str, Tensor], naming: Naming) -> LoadReport:
+    """Load tensors by whosever names they have. Raises ValueError if they do not fit."""
+    if naming == "trunk":
+        return load_trunk(model, state)
+    if naming == "auto":
+        return load_matching(model, state)
+    (load_official if naming == "official" else load_strict)(model, state)
+    return LoadReport(tuple(model.state_dict()), (), ())
 
 
 def load_matching(model: nn.Module, state: Mapping[str, Tensor]) -> LoadReport:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -49,20 +50,35 @@ def read_state_dict(
     prefer_ema: the averaged weights of a file that has both. known: the model's own names, which are left as they are;
     others lose the prefixes of wrappers.
     """
+    path = weights_file(path, key)
+    try:
+        found = _unwrap(_read(path), prefer_ema)
+        return _usable(found if any(name in known for name in found) else _strip(found, prefer_ema))
+    except InitError as error:
+        raise InitError(f"{key}: {path} {error}") from error.__cause__
+
+
+def weights_file(path: Path, key: str = "init") -> Path:
+    """Return the file that is read for a path: of a trial's folder its weights. Raises InitError for none."""
     path = Path(os.path.expanduser(path))  # os.path answers where Path raises: a path too long, an unknown user
     if os.path.isdir(path):
         found = next((path / name for name in TRIAL_FILES if (path / name).is_file()), None)
         if found is None:
             names = ", ".join(TRIAL_FILES)
             raise InitError(f"{key}: {path} holds none of {names}; a trial leaves them with keep_checkpoint: true")
-        path = found
+        return found
     if not os.path.isfile(path):
-        raise MissingWeights(f"{key}: no file {path}")
-    try:
-        found = _unwrap(_read(path), prefer_ema)
-        return _usable(found if any(name in known for name in found) else _strip(found, prefer_ema))
-    except InitError as error:
-        raise InitError(f"{key}: {path} {error}") from error.__cause__
+        raise MissingWeights(f"{key}: no file {path}{_nearest(path)}")
+    return path
+
+
+def _nearest(path: Path) -> str:
+    """Return a question for the most similar name in the folder where a path ends to exist."""
+    while not os.path.isdir(path.parent) and path != path.parent:
+        path = path.parent
+    names = os.listdir(path.parent) if os.access(path.parent, os.R_OK) else []
+    near = difflib.get_close_matches(path.name, names, n=1)
+    return f", did you mean {path.parent / near[0]}?" if near and not os.path.exists(path) else ""
 
 
 def _read(path: Path) -> Any:

@@ -3,6 +3,10 @@ weights come from, or were added later."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from typing import Any
+
 GIVEN = ("img_size", "in_chans", "num_classes", "drop_path_rate")
 """Model options that a task sets itself, from its data and training options."""
 
@@ -14,3 +18,15 @@ WEIGHTS_FIELD = {"kind": "weights"}
 """A file, which a study file may name by the arm that leaves it. model: the field beside it whose model they are of."""
 ADDED_FIELD = {"kind": "added"}
 """A field that older trials do not have: at its default it is left out of resolved configs, so that their ids stay."""
+
+
+def named_weights(config: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield option and path of the weights that a config names in files; an arm's, which are made first, are none."""
+    for field in fields(config):
+        key, value = prefix + field.name, getattr(config, field.name)
+        if field.metadata.get("kind") == "weights":
+            path = value.removeprefix("official ").strip() if key == "init" else value
+            if path and not path.startswith(("trial:", "trial ")) and (key, value) != ("init", "timm"):
+                yield key, path
+        elif is_dataclass(value):
+            yield from named_weights(value, f"{key}.")

@@ -13,10 +13,13 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from dynvit.checkpoint.load import load_state
+from dynvit.checkpoint.read import TRIAL_FILES
+from dynvit.config.model import named_weights
 from dynvit.data import paths
 from dynvit.describe.json_schema import plain
 from dynvit.describe.tasks import build_config, model_keys, task_module
-from dynvit.models.build import check_reduced
+from dynvit.models.build import build_model, check_reduced
 
 FILES = ("folder", "tar", "wds")
 """Names of data sets that are folders of files."""
@@ -30,7 +33,8 @@ def check(task: str, config: dict[str, Any]) -> dict[str, Any]:
     """Return what a task says of a config.
 
     refusal: why its rules refuse the config, or None; then nothing else is asked.
-    models: by config key, why a model cannot be built or its reducer not be applied.
+    models: by config key, why a model cannot be built or its reducer not be applied. starts: by config key, why weights
+    do not fit that a trial takes from another; ``config["starts"]`` has the other's task and config.
     cautions: what is allowed and likely a mistake, of models that can be built. folders: what they depend on besides
     the config.
     work: what a training amounts to. smoke: what `--smoke` sets in such a config.
@@ -46,7 +50,13 @@ def check(task: str, config: dict[str, Any]) -> dict[str, Any]:
             faults[key] = text
     if faults:
         answer["models"] = faults
-    elif hasattr(module, "cautions") and (cautions := module.cautions(built)):
+    elif starts := {
+        key: text
+        for key, first in config.get("starts", {}).items()
+        if (text := _start_error(_start(module, config, key, **first)))
+    }:
+        answer["starts"] = starts
+    if not faults and hasattr(module, "cautions") and (cautions := module.cautions(built)):
         answer["cautions"] = cautions
     if folders := _folders(built):
         answer["folders"] = folders
@@ -119,6 +129,29 @@ def _build_error(arguments: str) -> str:
     raise AssertionError("unreachable")
 
 
+def _start(module: ModuleType, ours: Mapping[str, Any], key: str, task: str, config: Mapping[str, Any]) -> str:
+    """Return as JSON both models' arguments and whose names the weights have."""
+    models = [(c["model"], _model_inputs(m, c)) for m, c in ((module, ours), (task_module(task), config))]
+    return json.dumps([*models, ours["start"]["naming"] if key == "start.weights" else "auto"], sort_keys=True)
+
+
+@cache
+def _start_error(arguments: str) -> str:
+    """Return why one model's weights do not fit the other, in the words of the trial; empty where they do."""
+    text = ""
+    for device in ("meta", "cpu"):  # what fails on the first may be for want of values
+        *models, naming = json.loads(arguments)
+        try:
+            with torch.device(device), SkipInit():
+                model, first = (build_model(options, **given) for options, given in models)
+            load_state(model, first.state_dict(), naming)
+        except Exception as error:
+            text = str(error) or type(error).__name__
+        else:
+            return ""
+    return text
+
+
 class SkipInit(TorchFunctionMode):
     """Leaves weights on the meta device uninitialized: most of the time of building there goes into it."""
 
@@ -132,10 +165,13 @@ class SkipInit(TorchFunctionMode):
 
 
 def _folders(config: Any) -> dict[str, Any]:
-    """Return the folders where data sets of files are sought, whether each is there, and what these places hang on."""
+    """Return the places of data sets and weights in files, whether each is there, and what they hang on."""
     data = [config.data] if hasattr(config, "data") else []
     if getattr(getattr(config, "source", None), "epochs", 0):
         data.append(config.source.data)
-    places = {str(p.absolute()): os.path.isdir(p) for d in data if d.name in FILES for p in paths.places(d)}
+    sought = [os.path.join(p.absolute(), "") for d in data if d.name in FILES for p in paths.places(d)]  # folders only
+    for weights in (os.path.expanduser(path) for _, path in named_weights(config)):
+        sought += [weights, *(os.path.join(weights, name) for name in ("", *TRIAL_FILES))]
+    places = {place: os.path.exists(place) for place in sought}
     environ = {name: os.environ.get(name) for name in (paths.VARIABLE, "XDG_CACHE_HOME")}
     return {"cwd": os.getcwd(), "environ": environ, "places": places} if places else {}

@@ -48,6 +48,12 @@ class Mixing(Keeping):
     def modules(self, model: nn.Module, patches: int) -> dict[str, nn.Module]:
         dim, depth = model.embed_dim, len(model.blocks)  # type: ignore[arg-type]
         counts = [kept for kept in self.plan(patches, 0, depth) if kept is not None]
+        rate = getattr(getattr(model, "patch_drop", None), "prob", 0)
+        if rate and min(counts, default=patches) < patches:
+            raise ValueError(
+                f"{self.name} learns layers for a fixed number of tokens, and patch_drop_rate {rate:g} leaves fewer in "
+                "training: set it to 0"
+            )
         return {"cluster_layers": nn.ModuleList(self.mixture(dim, kept) for kept in counts)}  # type: ignore[arg-type]
 
     def group(self, stream: Stream, signals: Signals | None, kept: int, block: int, places: Places) -> Grouping:

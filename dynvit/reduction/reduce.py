@@ -32,7 +32,9 @@ def reduce(model: nn.Module, method: str = "pitome", target_gmacs: float | None 
     reducer = make_reducer(method, options)
     mixin = mixin_for(model)
     if mixin is None:
-        own = ", whose forward is not timm's" if isinstance(model, tuple(MIXINS)) else ""
+        sizes = {info.get("reduction") for info in getattr(model, "feature_info", ())}
+        why = ": its stages halve a grid, which must have all its tokens" if len(sizes) > 1 else ""
+        own = ", whose forward is not timm's" if isinstance(model, tuple(MIXINS)) else why
         kinds = " or ".join(sorted(kind.__name__ for kind in MIXINS))
         raise ValueError(f"{method} takes a timm {kinds}, not {type(model).__name__}{own}")
     check_blocks(model)

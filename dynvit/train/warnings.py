@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
+from dynvit.checkpoint.read import InitError, weights_file
 from dynvit.config.classify import Config
 from dynvit.config.data import IN_FOLDERS, KNOWN_SETS, Data
+from dynvit.config.model import named_weights
 from dynvit.config.warnings import warnings
 from dynvit.context import Context
 from dynvit.data.batches import Batches
@@ -15,10 +18,10 @@ from dynvit.train.ema import ema_warning
 
 
 def config_warnings(config: Config) -> list[str]:
-    """Return warnings about settings, and about data sets whose folder is not on this machine."""
+    """Return warnings about settings, and about data sets and weights that are not on this machine."""
     used = [config.data, *([config.source.data] if config.source.epochs else [])]
     missing = [text for data in used if (text := _missing_folder(data))]
-    return [*warnings(config), *_other_normalization(config), *missing]
+    return [*warnings(config), *_other_normalization(config), *missing, *_missing_weights(config)]
 
 
 def log_warnings(config: Config, data: Batches, context: Context) -> None:
@@ -47,3 +50,11 @@ def _missing_folder(data: Data) -> str:
     except FileNotFoundError as error:
         return f"{error}; it must be where the trials run (studies doctor --data)"
     return ""
+
+
+def _missing_weights(config: Config) -> Iterator[str]:
+    for key, path in named_weights(config):
+        try:
+            weights_file(Path(path), key)
+        except InitError as error:
+            yield f"{error}; it must be where the trials run"

@@ -107,7 +107,8 @@ def matching_arms(frame: Frame, chosen: ArmSelector) -> list[Arm]:
     near = [
         arm for arm in arms if (base := frame.baseline(arm.part)) and set(arm.axes_differing_from(base)) <= named.keys()
     ]
-    return near or arms
+    unknown = len(arms) > 1 and not any(frame.baseline(arm.part) for arm in arms)  # which is meant, no baseline says
+    return near or ([] if unknown else arms)
 
 
 def is_control(frame: Frame, arm: Arm) -> bool:

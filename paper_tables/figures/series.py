@@ -119,10 +119,12 @@ def track(label: str, points: pd.DataFrame, error: str, unit: str) -> Track:
     """Return the mean line of points (columns x, trial, value; at least one, all finite)."""
     table = points.groupby("x")["value"].agg(list).sort_index()
     low, high = zip(*(ends(values, error, unit) for values in table), strict=True)
-    ordered = [seed.sort_values("x") for _, seed in points.groupby("trial", sort=False)]
-    seeds = [([float(x) for x in seed["x"]], [float(v) for v in seed["value"]]) for seed in ordered]
+    seeds: dict[str, tuple[list[float], list[float]]] = {trial: ([], []) for trial in points["trial"]}
+    for trial, x, value in points.sort_values("x", kind="stable")[["trial", "x", "value"]].itertuples(index=False):
+        seeds[trial][0].append(float(x))
+        seeds[trial][1].append(float(value))
     means = [float(np.mean(values)) for values in table]
-    return Track(label, [float(x) for x in table.index], means, list(low), list(high), seeds)
+    return Track(label, [float(x) for x in table.index], means, list(low), list(high), list(seeds.values()))
 
 
 def plot_tracks(ax: Axes, found: list[Track], xlabel: str, ticks: int, markers: int | None = None) -> None:

@@ -85,7 +85,7 @@ def _is_valid(answer: Mapping[str, Any] | None) -> bool:
         return answer is not None
     then: Mapping[str, Any] = answer["folders"]
     environ = {name: os.environ.get(name) for name in then["environ"]}
-    places = {path: os.path.isdir(path) for path in then["places"]}
+    places = {path: os.path.exists(path) for path in then["places"]}
     return bool(then == {"cwd": os.getcwd(), "environ": environ, "places": places})
 
 

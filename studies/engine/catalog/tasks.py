@@ -46,6 +46,8 @@ class Answer:
     """Why its rules (`__post_init__`) refuse the config."""
     models: Mapping[str, str] = field(default_factory=dict)
     """By field, why its model cannot be built, or its reducer not be applied."""
+    starts: Mapping[str, str] = field(default_factory=dict)
+    """By key, why weights of another trial do not fit the model."""
     cautions: Sequence[str] = ()
     """What is allowed and likely a mistake."""
     work: Mapping[str, Any] | None = None

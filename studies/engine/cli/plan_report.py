@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from studies.engine.cli.text import arms_table, counts_in_order
+from studies.engine.core import yaml_loader
+from studies.engine.core.config import get
 from studies.engine.core.formatting import count, duration, first_few, size
 from studies.engine.core.trial import Trial
 from studies.engine.planning.plan import Plan
@@ -29,13 +32,26 @@ def plan_notes(plan: Plan) -> list[str]:
 
 
 def warnings(plan: Plan) -> list[str]:
-    """Return what the task objects to in configs that it accepts: each text once, with its arms."""
-    arms_of: dict[str, list[str]] = {}
+    """Return what the task objects to in configs that it accepts: each text once, with its place and its arms."""
+    arms_of: dict[str, list[Trial]] = {}
     trials = _one_per_arm(plan)
     for trial, answer in zip(trials, plan.study.task.check([trial.config for trial in trials]), strict=True):
         for text in answer.cautions:
-            arms_of.setdefault(text, []).append(f"{trial.arm.part} {trial.arm.label}")
-    return [f"warning   {text}   [{first_few(arms, 2)}]" for text, arms in arms_of.items()]
+            arms_of.setdefault(text, []).append(trial)
+    names = {text: first_few([f"{t.arm.part} {t.arm.label}" for t in found], 2) for text, found in arms_of.items()}
+    return [f"warning   {text}{_place(plan, arms_of[text][0], text)}   [{arms}]" for text, arms in names.items()]
+
+
+def _place(plan: Plan, trial: Trial, text: str) -> str:
+    """Return where the study file sets what a warning is about; empty where no setting of its is named."""
+    part = next(part for part in plan.study.at(plan.scale).parts if part.name == trial.arm.part)
+    levels = [part.axes[axis].level(level).patch for axis, level in trial.arm.coords if level is not None]
+    held = [s for patch in (part.base, *levels) for s in patch if get(trial.config, s.key) == s.value]
+    named = [setting for setting in held if re.search(rf"(?<![\w.]){re.escape(setting.key)}\b", text)]
+    if not named:
+        return ""
+    place = yaml_loader.parse(plan.study.text, plan.study.file).problem(named[-1].path, "")
+    return f"   {place.where}:{place.line}:{place.column}"
 
 
 def results_line(root: Path) -> str:

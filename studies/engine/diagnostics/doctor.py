@@ -215,7 +215,7 @@ def tracking(store: Store, plans: list[PlanFile]) -> Iterator[Finding]:
         return
     where = hide_secrets(uri)
     quiet = [plan for plan in plans if study_lock.running_driver(plan.folder) is None]  # a driver updates the others
-    behind = [plan.full_name for plan in quiet if Mirror(store, plan.folder).is_behind()]
+    behind = [plan.full_name for plan in quiet if Mirror(store, plan.folder).is_behind(plan=plan)]
     if behind:
         yield Finding("tracking", "note", f"{where} is behind for {first_few(behind)}", "studies sync --all")
     else:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from studies.engine.core.files import DamagedFile, lines
 from studies.engine.core.trial import State
@@ -53,9 +54,10 @@ def check_trial(path: Path) -> TrialCheck:
         claim = Lease(folder.lease_file)
         found.claimed = claim.is_alive()
         found.stale_claim = os.path.lexists(folder.lease_file) and not found.claimed
-        found.state = state = folder.state()
+        state, result = folder.state_and_result()
+        found.state = state
         found.stale_running = state.status == "lost" and not state.ended and state.attempt > 0
-        found.problems = [*_objects(folder, state.attempt), *_archives(folder), *_weights(folder)]
+        found.problems = [*_objects(folder, state.attempt), *_archives(folder), *_weights(folder, result or {})]
         found.problems += _events(folder, found.claimed)
     except OSError as error:
         where = Path(error.filename or path)
@@ -98,10 +100,12 @@ def _archives(folder: TrialFolder) -> list[Problem]:
     ]
 
 
-def _weights(folder: TrialFolder) -> list[Problem]:
+def _weights(folder: TrialFolder, result: Mapping[str, Any]) -> list[Problem]:
     """Compare the weights that the trial has kept for others with what its result says; they may have been removed."""
-    kept, file = (folder.result() or {}).get("kept_weights"), kept_weights.find(folder)
-    if kept is None or file is None or kept_weights.describe(file, folder) == kept:
+    if (kept := result.get("kept_weights")) is None:
+        return []
+    file = kept_weights.find(folder)
+    if file is None or kept_weights.describe(file, folder) == kept:
         return []
     remedy = f"no trial starts from it; to train it again: rm -r {folder.path}, {THEN}"
     return [(file, "is not what the trial kept: its content has changed", remedy)]

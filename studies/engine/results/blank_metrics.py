@@ -19,12 +19,12 @@ def blank_metrics(store: Store, plan: PlanFile) -> str:
     missing, known = dict(plan.metrics), dict[str, None]()
     for folder in dict.fromkeys(trial.folder for trial in plan.trials):
         if not missing:
-            return ""
+            break
         got = read(store.trial(folder), replace(plan, metrics=missing))  # the rest costs no second look at the curves
         if got.status == "done":
             missing = {name: metric for name, metric in missing.items() if value(name, metric, got) is None}
             known |= dict.fromkeys((*got.latest, *_names(got.result.get("metrics") or {})))
-    if not known:
+    if not (known and missing):
         return ""
     return "no finished trial has " + first_few([_described(*item, list(known)) for item in missing.items()], SHOWN)
 

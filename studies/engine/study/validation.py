@@ -13,6 +13,7 @@ from studies.engine.core.suggest import suggest
 from studies.engine.core.trial import Config
 from studies.engine.core.typing_check import Issue
 from studies.engine.core.yaml_loader import Document
+from studies.engine.runtime.task_loader import is_packaged
 from studies.engine.study.acting_axes import lacks
 from studies.engine.study.arms import ResolvedArm
 from studies.engine.study.design import DesignPoint, baseline, complete, excluded, patches
@@ -26,7 +27,7 @@ from studies.engine.study.starts import Starts
 def check(study: Study, document: Document) -> list[Problem]:
     """Return what is wrong with the study's settings, at any of its scales."""
     found: list[Problem] = []
-    complete_arms: list[tuple[ResolvedArm, KeyPath]] = []
+    complete_arms: list[tuple[ResolvedArm, KeyPath, Config]] = []
     reported: set[tuple[Setting | None, str]] = set()
     for scale, scaled in study.scaled.items():
         arms: dict[str, list[ResolvedArm]] = {part.name: [] for part in scaled.parts}
@@ -44,10 +45,10 @@ def check(study: Study, document: Document) -> list[Problem]:
             wrong += [_problem(issue, document) for issue in _once(arms[part.name])]
             found.extend(wrong or _twins(arms[part.name], path, document))
             if not wrong:
-                complete_arms += [(arm, path) for arm in arms[part.name]]
+                complete_arms += [(arm, path, _with_starts(arm, starts)) for arm in arms[part.name]]
         found.extend(_elsewhere(starts, document))
-    answers = study.task.check([arm.config for arm, _ in complete_arms])
-    for (arm, path), answer in zip(complete_arms, answers, strict=True):
+    answers = study.task.check([config for *_, config in complete_arms])
+    for (arm, path, _), answer in zip(complete_arms, answers, strict=True):
         place = (*path, "base") if arm.point.is_baseline else _last_varied(arm, path)
         for setting, text in _refusals(arm, answer):
             if (setting, text) not in reported:  # each setting and reason once, though many arms may share them
@@ -56,6 +57,18 @@ def check(study: Study, document: Document) -> list[Problem]:
                 issue = setting and SettingIssue(setting, Issue((), text))
                 found.append(_problem(issue, document) if issue else document.problem(place, text))
     return found
+
+
+def _with_starts(arm: ResolvedArm, starts: Starts) -> Config:
+    """Return the arm's config as `check` takes it: with those of the trials whose weights its own model takes."""
+    ours = starts.study.task
+    theirs = {key: (start.starts.study.task, start.arm.config) for key, start in starts.of(arm.key).items()}
+    asked = {
+        key: {"task": task.name, "config": config}
+        for key, (task, config) in theirs.items()
+        if not ours.weights[key] and is_packaged(ours.ref) and is_packaged(task.ref)
+    }
+    return {**arm.config, "starts": asked} if asked else arm.config
 
 
 def _once(arms: Sequence[ResolvedArm]) -> Iterator[SettingIssue]:
@@ -86,6 +99,8 @@ def _refusals(arm: ResolvedArm, answer: Answer) -> Iterator[tuple[Setting | None
         yield next((s for s in reversed(settings) if re.search(rf"\b{re.escape(s.key)}\b", text)), None), text
     for key, text in cannot_be_built(arm.config, answer).items():
         yield _setting_of_model(settings, key, answer.models[key]), text
+    for key, text in answer.starts.items():
+        yield arm.references[key], text.removeprefix(f"{key}: ")
 
 
 def cannot_be_built(config: Config, answer: Answer) -> dict[str, str]:

@@ -55,9 +55,9 @@ class Mirror:
         """Number of trials that MLflow has."""
         return len(self._state().trials)
 
-    def is_behind(self, final: bool = True) -> bool:
-        """Whether MLflow lacks something, as far as is known without importing it."""
-        return self._is_behind(read_plan(self.folder), self._state(), final)
+    def is_behind(self, final: bool = True, plan: PlanFile | None = None) -> bool:
+        """Whether MLflow lacks something, as far as is known without importing it. plan: the folder's, where known."""
+        return self._is_behind(plan or read_plan(self.folder), self._state(), final)
 
     def update(self) -> bool:
         """Write what is new to MLflow; return whether that succeeded. Never raises."""

@@ -148,3 +148,11 @@ def test_a_path_that_no_file_system_takes_is_no_file(path, monkeypatch, tmp_path
         load_initial_weights(torch.nn.Linear(1, 1), InitSpec(path), "x", print)
     with pytest.raises(FileNotFoundError, match="no folder"):
         find_root(Data(name="folder", root=path))
+
+
+def test_a_path_that_is_misspelt(tmp_path):
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights/deit_tiny.pth").touch()
+    for path, near in (("weights/deit_tny.pth", "weights/deit_tiny.pth"), ("wieghts/deit_tiny.pth", "weights")):
+        with pytest.raises(MissingWeights, match=rf"no file {tmp_path / path}, did you mean {tmp_path / near}\?"):
+            read_state_dict(tmp_path / path)

@@ -2,8 +2,10 @@
 
 import parity
 import pytest
+import timm
 import torch
 from test_parity import METHODS, reduced
+from timm.layers import PatchDropout
 
 import dynvit
 
@@ -43,6 +45,22 @@ def test_another_image_size_is_refused(method, small_trunk):
         ValueError, match=f"{method} learnt to leave 44 tokens at block 1, .* 100 patches it would be 70"
     ):
         model(torch.randn(1, 3, 40, 40))
+
+
+@pytest.mark.parametrize("method", ["sit", "patchmerger", "sinkhorn"])
+def test_dropped_patches_are_refused_when_reducing(method, small_trunk):
+    small_trunk.patch_drop = PatchDropout(0.25)
+    with pytest.raises(ValueError, match=f"{method} learns layers for a fixed .* patch_drop_rate 0.25 .* set it to 0"):
+        dynvit.reduce(small_trunk, method)
+    dynvit.reduce(small_trunk, method, keep=1.0)
+
+
+@pytest.mark.parametrize("name", ["swin_tiny_patch4_window7_224", "pvt_v2_b0", "levit_128s", "sret_tiny"])
+def test_pyramids_are_told_why_not(name):
+    with torch.device("meta"):
+        model = timm.create_model(name)
+    with pytest.raises(ValueError, match=r"sit takes a timm .*, not \w+: its stages halve a grid"):
+        dynvit.reduce(model, "sit")
 
 
 def test_layers_follow_the_model(small_trunk):

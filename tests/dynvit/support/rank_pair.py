@@ -40,7 +40,7 @@ class RankFolder(Folder):
 
 
 def trained(config: Config, context: Folder) -> dict[str, Any]:
-    """What a training leaves: its tensors, as lists of numpy arrays by model, its curve, whether it was stopped."""
+    """What a training leaves: its tensors, as numpy arrays, its curve, its best epoch, whether it was stopped."""
     with training_session(config.train, context) as group:
         model, data = build(config, context)
         state = build_state(model, data, config, context, group, Clock())
@@ -55,7 +55,7 @@ def trained(config: Config, context: Folder) -> dict[str, Any]:
             for name, tensor in each.state_dict().items()
         }
     curve = [{k: v for k, v in metrics.items() if "per_second" not in k} for _, metrics in context.history]
-    return {"tensors": tensors, "curve": curve, "stopped": stopped}
+    return {"tensors": tensors, "curve": curve, "best": state.progress.best, "stopped": stopped}
 
 
 class Pair:

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 from rank_pair import Pair, trained
+from safetensors import safe_open
+from safetensors.numpy import load_file
 from small_task import MODEL, Folder
 
 from dynvit.tasks.classify import Config, Data, Evaluation, Teacher, Train
@@ -111,6 +113,36 @@ def test_the_number_of_processes_and_parts_changes_rounding_only(pair: Pair, tmp
     options = config(*FAMILIES[family], epochs=1, optimizer="sgd")
     one = trained(replace(options, train=replace(options.train, accumulate=1)), Folder(tmp_path))
     check_equal(one, pair.train(options, tmp_path / "two")[0], 1e-6)
+
+
+def check_files(first: Path, second: Path, tolerance: float = 0.0) -> None:
+    for name in ("best.safetensors", "last.safetensors"):
+        with safe_open(first / name, "numpy") as ours, safe_open(second / name, "numpy") as theirs:
+            assert ours.metadata()["epoch"] == theirs.metadata()["epoch"]
+        tensors = [{"tensors": load_file(folder / name), "stopped": False} for folder in (first, second)]
+        check_equal(*tensors, tolerance)
+
+
+def test_two_processes_choose_the_epoch_and_leave_the_files_of_one(pair: Pair, tmp_path: Path) -> None:
+    """The 20 images to choose on are batches of 8, 8 and 4: the processes have shares of different sizes."""
+    options = config(*FAMILIES["vit"], epochs=4, optimizer="sgd", lr=0.5, schedule="constant")
+    options = replace(options, data=replace(options.data, choose=20, limit=20 + 16 * UPDATES), keep_checkpoint=True)
+    (tmp_path / "one").mkdir()
+    one = trained(replace(options, train=replace(options.train, accumulate=1)), Folder(tmp_path / "one"))
+    alone, _ = pair.train(options, tmp_path / "alone")
+    highest = max(range(4), key=lambda epoch: (one["curve"][epoch]["val.top1"], -one["curve"][epoch]["val.loss"]))
+    assert one["best"]["epoch"] == 2 != highest + 1  # not what the reported images would choose
+    check_equal(one, alone, 1e-6)
+    for ours, theirs in zip([one["best"], *one["curve"]], [alone["best"], *alone["curve"]], strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-6)
+    check_files(tmp_path / "one", tmp_path / "alone", 1e-6)
+    for stop_at in (UPDATES * 2 + 2, UPDATES * 2 + 1, UPDATES + 3):  # after the chosen epoch, at its end, inside it
+        folder = tmp_path / str(stop_at)
+        stopped, _ = pair.train(options, folder, stop_at)
+        resumed, _ = pair.train(options, folder)
+        assert stopped["stopped"] and resumed["best"] == alone["best"]
+        assert stopped["curve"] + resumed["curve"] == alone["curve"]
+        check_files(folder, tmp_path / "alone")
 
 
 def test_a_batch_that_does_not_split_evenly_is_refused(tmp_path: Path) -> None:

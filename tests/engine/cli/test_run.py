@@ -180,6 +180,18 @@ def test_rerun_restarts_and_keeps_the_old_files(shell: Shell) -> None:
         assert len(list(folder.events())) == 4
 
 
+def test_results_of_older_code_are_not_reused_in_silence(shell: Shell) -> None:
+    shell.run()
+    folder = shell.store.trial(min(path.name for path in shell.store.trials.iterdir()))
+    file = next(folder.path.glob("attempts/*/env.json"))
+    file.write_text(json.dumps({**json.loads(file.read_text()), "source": "older"}))
+    said = "\nstale     1 done trial of older code; `--rerun stale` trains them again\n"
+    assert said in shell.run().out
+    assert said not in shell.run("--rerun", "stale").out
+    assert folder.state().attempt == 2
+    assert "stale" not in shell.run().out
+
+
 def test_a_second_driver_learns_which_process_runs(shell: Shell) -> None:
     folder = shell.store.study("small")
     folder.mkdir(parents=True)

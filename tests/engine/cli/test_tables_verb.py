@@ -66,6 +66,8 @@ def test_a_metric_that_no_trial_has_is_named_with_the_nearest_it_has(store: Stor
     plan["metrics"] = dict(made.METRICS)
     made.write_plan(store, plan)
     assert "\nblank " not in run(store, "toy").output
+    made.write_plan(store, {**plan, "trials": plan["trials"][:1]})  # the last trial is the first to have them
+    assert "\nblank " not in run(store, "toy").output
 
 
 def test_nothing_is_blank_where_nothing_is_finished(store: Store) -> None:

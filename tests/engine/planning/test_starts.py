@@ -230,6 +230,11 @@ def test_a_wrong_arm_of_another_study_is_an_error_here(tmp_path: Path) -> None:
             "init: weights of embed_dim 12, but model.embed_dim is 192 here",
         ),
         (", model: {name: evit_deit_tiny_patch16_224, embed_dim: 12, num_heads: 2}", ""),
+        (", model: {name: deit_tiny_patch16_224, embed_dim: 12, num_heads: 2, depth: 3}", ""),  # said by the trial
+        (
+            ", model: {name: deit_tiny_patch16_224, depth: 3}",  # the widths of timm's models are not in the config
+            "init: arm from=first: weights of another size: cls_token: (1, 1, 12), ours (1, 1, 192); pos_embed",
+        ),
     ],
 )
 def test_weights_of_another_model_than_the_arms(tmp_path: Path, model: str, message: str) -> None:

@@ -188,6 +188,43 @@ def test_a_folder_that_is_not_here(tmp_path: Path) -> None:
     )
 
 
+def test_weights_that_are_not_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = study(
+        tmp_path,
+        "base: {model.name: vit_tiny_patch16_224, teacher: {model.name: vit_tiny_patch16_224, checkpoint: no.pth}}\n"
+        "axes:\n"
+        "  from:\n"
+        "    baseline: none\n"
+        "    values:\n"
+        "      none: {}\n"
+        "      file: {init: w/deit_tny.pth}\n"
+        "      official: {init: official wx/deit_tiny.pth}\n"
+        "      folder: {init: w}\n"
+        "      hub: {init: timm}\n"
+        "      trial: {init: {from: none}}\n",
+    )
+    (tmp_path / "w").mkdir()
+    (tmp_path / "w/deit_tiny.pth").touch()
+
+    def notes() -> list[str]:
+        return [" ".join(line.split()) for line in plan_notes(make_plan(parser.load(file), Store(tmp_path)))]
+
+    elsewhere = "; it must be where the trials run"
+    arms = "[s baseline, s from=file and 4 more]"
+    found = notes()
+    assert found == [
+        f"warning teacher.checkpoint: no file no.pth{elsewhere} s.yaml:4:98 {arms}",
+        f"warning init: no file w/deit_tny.pth, did you mean w/deit_tiny.pth?{elsewhere} s.yaml:10:20 [s from=file]",
+        f"warning init: no file wx/deit_tiny.pth, did you mean w?{elsewhere} s.yaml:11:24 [s from=official]",
+        "warning init: w holds none of best.safetensors, last.safetensors, ckpt/last.pt; a trial leaves them with "
+        f"keep_checkpoint: true{elsewhere} s.yaml:12:22 [s from=folder]",
+    ]
+    for name in ("w/deit_tny.pth", "w/last.safetensors"):  # the answers of before are not reused
+        (tmp_path / name).touch()
+    assert notes() == [found[0], found[2]]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

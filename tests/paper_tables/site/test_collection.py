@@ -69,7 +69,7 @@ def test_paper_compiles(results: Path, tmp_path: Path) -> None:
     log = (tmp_path / "paper.log").read_text(errors="replace")
     for trouble in ("Overfull", "undefined", "Too many unprocessed floats", "Missing character"):
         assert trouble not in log
-    assert (tmp_path / "paper.tex").read_text().count(r"\input{") == 12
+    assert (tmp_path / "paper.tex").read_text().count(r"\input{") == 10
     assert (tmp_path / "paper.tex").read_text().count(r"\includegraphics") == 8
 
 
@@ -92,9 +92,9 @@ def test_nothing_is_written_twice(results: Path) -> None:
 
 
 def test_files_of_somebody_else_stay(tmp_path: Path) -> None:
-    build(synthetic_frame.study(tmp_path / "redundancy_ablation"))
+    build(synthetic_cost.study(tmp_path / "my_cost"))  # a study without claims
     (tmp_path / "claims.md").write_text("my own notes on the claims of these studies \n")
-    assert {p.name for p in write_index(tmp_path)} == {"index.html", "paper.tex", "claims.csv"}
+    assert {p.name for p in write_index(tmp_path)} == {"index.html", "paper.tex"}
     assert (tmp_path / "claims.md").read_text().startswith("my own")
     assert digest_in(tmp_path / "claims.md") == ""
 

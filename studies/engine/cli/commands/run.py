@@ -99,6 +99,8 @@ def command(
     click.echo(f"plan      {at}{_amount(plan)}, {name}" if plan.active else f"plan      {at}nothing to run")
     for text in (*(() if looks else seed_lines(plan)), *stage_lines(plan)):
         click.echo(text)
+    if plan.stale and not rerun:
+        click.echo(f"stale     {count(plan.stale, 'done trial')} of older code; `--rerun stale` trains them again")
     if note:
         click.echo(f"          {note}")
     for text in warnings(plan) if trials else ():
