@@ -144,7 +144,11 @@ def test_one_part_only_leaves_the_others_tables_out(tmp_path: Path) -> None:
     folder = tmp_path / "redundancy_ablation"
     built = build(synthetic_frame.write(folder, trials[trials.part == "sret"], curves, synthetic_frame.about()))
     assert {f.stem for f in built.tables} == {
-        "redundancy", "recursion_by_slices", "against_the_papers", "claims", "claim_tests"
+        "redundancy",
+        "recursion_by_slices",
+        "against_the_papers",
+        "claims",
+        "claim_tests",
     }
     assert {f.stem for f in built.figures} == {"slices_by_recursion", "pareto", "effects"}
     report = built.report.read_text()
