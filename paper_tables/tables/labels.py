@@ -11,6 +11,7 @@ import numpy as np
 from paper_tables.core.text import escape_markup
 from paper_tables.data.curves import CurveMetric, parse_curve_metric
 from paper_tables.data.frame import Arm, Frame
+from paper_tables.data.other_studies import CONTROL, is_control
 from paper_tables.schema.table_file import Spec
 
 RECONSTRUCTED = ("mor_vit", "edge_recvit", "tpc_vit", "tpc_deit", "tpc_lvvit", "tpc_swin")
@@ -105,7 +106,9 @@ class Names:
         return self.level(axis, level) if self.bare(axis) else f"{self.axis(axis)} {self.level(axis, level)}"
 
     def coords(self, arm: Arm, axes: Iterable[str] | None = None) -> str:
-        chosen = list(arm.coords) if axes is None else list(axes)
+        if axes is None:  # that an arm is no control goes without saying
+            axes = (axis for axis in arm.coords if axis != CONTROL or is_control(self.frame, arm))
+        chosen = list(axes)
         return ", ".join(self.setting(a, arm.coords[a]) for a in chosen if a in arm.coords)
 
     def arm(self, arm: Arm) -> str:
