@@ -6,8 +6,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from pathlib import Path
 
 from paper_tables.core.errors import Fault, TableError, suggest
+from paper_tables.core.paths import CLAIMS, PACKAGE
 from paper_tables.core.yaml_loader import Document, Key
 from paper_tables.data.frame import Frame
 from paper_tables.data.other_studies import StudyFrames
@@ -28,8 +30,8 @@ from paper_tables.tables.labels import METRICS
 from paper_tables.validate.names import NameCheck
 
 CLAIM_TABLES = ("claims", "claim_tests")
-ALIKE = 0.8
-"""Likeness of two names, from 0 to 1, from which one is taken for the other misspelt."""
+ALIKE, SLIPS = 0.8, 3
+"""Likeness of two names, from 0 to 1, from which one is taken for the other misspelt, if so few letters differ."""
 
 
 def check(spec: Spec, document: Document, library: StudyFrames) -> None:
@@ -44,7 +46,9 @@ def _unlike_any(fault: Fault) -> bool:
     found = re.search(r' (?:has|have) no [\w ]+"(.*?)"(?:, did you mean "(.*?)")?', fault.message)
     if found is None:
         return " has no arm " in fault.message
-    return SequenceMatcher(None, found[1], found[2] or "").ratio() < ALIKE
+    match = SequenceMatcher(None, found[1], found[2] or "")
+    slips = sum(max(i2 - i1, j2 - j1) for kind, i1, i2, j1, j2 in match.get_opcodes() if kind != "equal")
+    return match.ratio() < ALIKE or slips > SLIPS
 
 
 @dataclass(frozen=True)
@@ -160,11 +164,11 @@ class _Check(NameCheck):
                 yield from self._quantity(control, (*place, "controls", k))
 
     def _quantity(self, quantity: Condition | Control, key: Key) -> Iterator[Fault]:
-        """Check a condition or control. Controls and arms of other studies may be newer than these results: then they
-        are not run, unless their name is nearly one that there is."""
+        """Check a condition or control. Controls, arms of other studies, and what the package's own claims name may be
+        newer than these results: then they are not run, unless their name is nearly one that there is."""
         newer = isinstance(quantity, Control) or any("study" in arm for arm in (*quantity.of, *quantity.against))
         for fault in self._names_of(quantity, key):
-            if not (newer and _unlike_any(fault)):
+            if not ((newer or Path(fault.file).resolve() == PACKAGE / CLAIMS) and _unlike_any(fault)):
                 yield fault
 
     def _names_of(self, quantity: Condition | Control, key: Key) -> Iterator[Fault]:
