@@ -12,6 +12,8 @@ from paper_tables.schema.claims import Condition, Control
 
 PASSES, OPEN, NOT_RUN = "its control passes", "its control is undecided", "its control was not run"
 
+MOST_LOST = 0.2
+"""Share of an arm's trials that may have failed or diverged."""
 ALONE = {"gain": None, "comparable": None, "keeps": None, "may_only": None, "controls": ()}
 """What a condition has beside its rule, left out."""
 
@@ -39,7 +41,7 @@ def with_controls(tested: ConditionResult, controls: tuple[ConditionResult, ...]
         return replace(tested, verdict="not testable", reason=PASSES)
     if tested.kept is None and "undecided" in states:
         return replace(tested, verdict="undecided", reason=OPEN)
-    if tested.kept is None and states == {"not run"}:
+    if tested.kept is None and "not run" in states:
         return replace(tested, verdict="undecided", reason=NOT_RUN)
     return tested
 
@@ -47,9 +49,12 @@ def with_controls(tested: ConditionResult, controls: tuple[ConditionResult, ...]
 def _is_worse(control: ConditionResult, tested: ConditionResult, docket: Docket) -> bool:
     """Return whether an undecided control is clearly worse than the condition, seed by seed.
 
-    A bound on one side is needed: it says in which direction worse is.
+    A bound on one side is needed: it says in which direction worse is. With a margin, what is worse may be as good as
+    the margin asks: there the control's own interval decides. Nor do the survivors of many lost trials.
     """
     low, high = judged_region(tested.condition)
+    if tested.condition.non_inferior is not None or control.lost > MOST_LOST * (control.n + control.lost):
+        return False
     seeds = sorted(tested.by_seed.keys() & control.by_seed.keys())
     if control.as_control != "undecided" or math.isfinite(low) == math.isfinite(high) or not seeds:
         return False

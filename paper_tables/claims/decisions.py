@@ -48,6 +48,8 @@ class Decision:
     level: float
     rule: str
     trials: tuple[str, ...]
+    controls: tuple[str, ...] = ()
+    """The trials of its controls."""
 
     @property
     def standing(self) -> Literal["reproduced", "contradicted", "by construction"] | None:

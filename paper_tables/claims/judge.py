@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
-from paper_tables.claims.controls import as_condition, with_controls
+from paper_tables.claims.controls import MOST_LOST, as_condition, with_controls
 from paper_tables.claims.decisions import Docket, Ruling, by_seeds, claim_key, exact, read_decisions
 from paper_tables.claims.kept_accuracy import accuracy_condition, with_accuracy
 from paper_tables.claims.quantity import by_seed, distance, in_logarithms, printed, quantity, unpaired
@@ -21,8 +21,6 @@ from paper_tables.schema.published import ArmSelectors, Metrics
 
 LARGEST_LOGARITHM = 700.0
 """Of a number that a float holds, with room for a percentage."""
-MOST_LOST = 0.2
-"""Share of an arm's trials that may have failed or diverged."""
 SAME_ACCURACY = 0.01
 """Points by which accuracies may differ from those of the predictions by rounding."""
 WELCH = "Welch's t test: fewer than three seeds in common"
@@ -149,8 +147,10 @@ def _if_comparable(tested: ConditionResult) -> ConditionResult:
     """Take back a win of an arm that costs more, and a loss of one that costs less."""
     found, most = (tested.of, tested.against), tested.condition.comparable
     costs = [first_available([one], ["gflops"]) for one in found if one]
-    if most is None or len(costs) < 2 or costs[0] is None or costs[1] is None:
+    if most is None or tested.verdict not in ("reproduced", "contradicted"):
         return tested
+    if len(costs) < 2 or costs[0] is None or costs[1] is None:
+        return replace(tested, verdict="undecided", reason="multiply-accumulates were not measured")
     ratio = costs[0].summary.mean / costs[1].summary.mean
     if (tested.verdict == "reproduced" and ratio > most) or (tested.verdict == "contradicted" and ratio < 1 / most):
         return replace(tested, verdict="not testable", reason=f"not comparable: {ratio:.2f} times the MACs")

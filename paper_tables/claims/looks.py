@@ -11,13 +11,13 @@ from pydantic import TypeAdapter
 
 from paper_tables.claims import decisions as record
 from paper_tables.claims.cells import measured
-from paper_tables.claims.controls import NOT_RUN, PASSES
+from paper_tables.claims.controls import MOST_LOST, NOT_RUN, PASSES
 from paper_tables.claims.decisions import Decision, Decisions, Finding, by_seeds, claim_key, rule_digest
-from paper_tables.claims.judge import MOST_LOST, judge_condition
+from paper_tables.claims.judge import judge_condition
 from paper_tables.claims.kept_accuracy import NOT_MEASURED
 from paper_tables.claims.quantity import judged, judged_region
 from paper_tables.claims.standing import rests_on
-from paper_tables.claims.verdicts import ConditionResult, inside
+from paper_tables.claims.verdicts import ConditionResult, inside, outside
 from paper_tables.core import sequential
 from paper_tables.core.paths import CLAIMS, table_file
 from paper_tables.core.text import plain
@@ -177,6 +177,8 @@ class _Look:
                 if before and (given_up := OUTCOMES[before[-1].verdict]) in ("futile", "lost"):
                     return given_up, f"no seeds were added after look {before[-1].look} of {len(self.decide.looks)}"
                 return "undecided", f"{missing} trials of this look have not ended"
+            if tested.reason in (NOT_RUN, NOT_MEASURED):  # no finding of this look: it is taken when they are there
+                return "futile", tested.reason
             taken = _decision(item, self.number, self._finding(tested))
             self.history = (*self.history, taken)
         outcome = OUTCOMES[taken.verdict]
@@ -194,14 +196,21 @@ class _Look:
             return tested.verdict
         if tested.lost > MOST_LOST * self.decide.looks[-1]:
             return "lost"
+        if tested.low is None and tested.estimate is not None and outside(tested.condition, *2 * (tested.estimate,)):
+            return "futile"  # equal in all seeds, as a network is that learned nothing
         if not self.later or tested.lost > MOST_LOST * self.n or tested.low is None or tested.high is None:
             return "undecided"
         if inside(tested.condition, tested.low, tested.high):
-            return "futile" if tested.reason in (PASSES, NOT_RUN, NOT_MEASURED) else "undecided"
+            return "futile" if tested.reason == PASSES else "undecided"
         assert tested.estimate is not None and tested.sd is not None
         mean, region = judged(tested.condition, tested.estimate), judged_region(tested.condition)
         chance = sequential.chance_of_decision(tested.n, mean, tested.sd, self.later, tested.error, region)
         return "futile" if chance < FUTILE and (tested.needed or 0) > self.later[-1] else "undecided"
+
+
+def _beside(tested: ConditionResult) -> list[ConditionResult]:
+    """Return the controls of the same study."""
+    return [one for one in tested.controls if one.of and tested.of and one.of.frame is tested.of.frame]
 
 
 def _decision(item: _Item, look: int, verdict: Finding) -> Decision:
@@ -209,6 +218,7 @@ def _decision(item: _Item, look: int, verdict: Finding) -> Decision:
     return Decision(
         claim=item.key, condition=item.index, look=look, n=tested.n, estimate=tested.estimate, low=tested.low,
         high=tested.high, verdict=verdict, level=tested.error, rule=item.rule, trials=tested.trials,
+        controls=tuple(dict.fromkeys(trial for one in _beside(tested) for trial in one.trials)),
     )  # fmt: skip
 
 

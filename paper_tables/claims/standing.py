@@ -42,8 +42,12 @@ def standing(
 
 
 def rests_on(decision: Decision, condition: Condition, of: Measurement, against: Measurement | None) -> bool:
-    """Return whether the trials of a decision are among those of the arms, and give its estimate."""
+    """Return whether the trials of a decision are among those of the arms, and give its estimate; and whether those of
+    its controls are done."""
     own = [one for one in (of, against) if one is not None and one.found.folder == of.found.folder]
+    frame = of.found.frame
+    if not {*decision.controls} <= {trial for arm in frame.arms for trial in frame.trial_by_seed(arm).values()}:
+        return False
     if not {*decision.trials} <= {trial for one in own for trial in one.found.trials}:
         return False
     ours, *theirs = (_values(decision, one) if one in own else one.values for one in (of, against) if one is not None)

@@ -105,7 +105,7 @@ def combine_verdicts(verdicts: list[Verdict], need: Literal["all", "any"]) -> Ve
     """Sum up. What holds by construction decides nothing beside other conditions; a failing one makes the claim
     contradicted, or partly reproduced if another holds; an undecided one leaves open what holds otherwise."""
     if need == "any":
-        order: list[Verdict] = ["reproduced", "by construction", "undecided", "not run", "contradicted", "not testable"]
+        order: list[Verdict] = ["reproduced", "by construction", "undecided", "not run", "not testable", "contradicted"]
         return next(v for v in order if v in verdicts)
     found = set(verdicts) - {"by construction"} or {"by construction"}
     if len(found) == 1:
