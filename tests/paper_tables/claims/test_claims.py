@@ -173,7 +173,7 @@ def test_not_finite_and_not_positive() -> None:
         (["by construction", "reproduced"], "reproduced", "reproduced"),
         (["by construction", "contradicted"], "contradicted", "by construction"),
         (["by construction", "not run"], "not run", "by construction"),
-        (["not testable", "contradicted"], "contradicted", "contradicted"),
+        (["not testable", "contradicted"], "contradicted", "not testable"),
         (["not testable", "not run"], "not run", "not run"),
     ],
 )
