@@ -130,7 +130,7 @@ class TrainState:
 @permanent_errors()
 def build(config: Config, context: Context) -> tuple[nn.Module, Batches]:
     """Load the data and build the model for it, with initial weights that depend on the seed alone."""
-    train, wanted = config.train, resolved(config.data, config.model["name"])
+    train, wanted = config.train, resolved(config.data, config.model.get("name", ""))
     data = load_data(wanted, train.batch_size, config.evaluation.batch_size, context.seed, context.device)
     seed_globally(context.seed, "init")
     drop_path = {"drop_path_rate": train.drop_path} if train.drop_path else {}  # otherwise the model's own default

@@ -69,7 +69,9 @@ def test_every_model_is_evaluated(family, tmp_path):
     assert ("mean_depth" in metrics) == hasattr(model, "trace")
 
 
-def test_what_has_no_effect_is_said_once():
+def test_what_has_no_effect_is_said_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights.pth").touch()  # one that is not there is said too
     alone = Config(train=Train(epochs=0), init="weights.pth")
     assert list(cautions(alone)) == []  # the default's warm-up is no mistake
     plain = dataclasses.replace(alone, data=dataclasses.replace(alone.data, augment=Augment(flip=True, repeats=3)))
