@@ -203,10 +203,12 @@ def test_a_rule_of_old_fails_here(planned: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", sorted(p.parent for p in EXAMPLE.glob("*/trials.csv")), ids=lambda f: f.name)
-def test_no_control_of_the_committed_results_passes(folder: Path) -> None:
+def test_what_a_control_of_the_committed_results_passes_is_not_reproduced(folder: Path) -> None:
+    """One that learned nothing passes no rule at all; one that was trained may, where the data tell nothing apart."""
     library = StudyFrames(folder, load_frame(folder))
     passing = [
         f"{claim.name}: {control.condition.label}" for claim, one in judged_in(library) for control in one.controls
         if control.passes and not one.condition.by_construction
+        and (one.verdict == "reproduced" or _learned_nothing(control))
     ]  # fmt: skip
     assert passing == []

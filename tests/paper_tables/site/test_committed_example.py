@@ -11,7 +11,7 @@ import pytest
 from paper_tables import build
 
 EXAMPLE = Path(__file__).parents[3] / "results" / "example"
-FRAME = ("trials.parquet", "trials.csv", "curves.parquet", "predictions.npz")
+FRAME = ("trials.parquet", "trials.csv", "curves.parquet", "predictions.npz", "decisions.json")
 
 
 @pytest.mark.parametrize("folder", sorted(path.parent for path in EXAMPLE.glob("*/trials.csv")), ids=lambda f: f.name)
