@@ -196,7 +196,8 @@ class _Look:
             return tested.verdict
         if tested.lost > MOST_LOST * self.decide.looks[-1]:
             return "lost"
-        if tested.low is None and tested.estimate is not None and outside(tested.condition, *2 * (tested.estimate,)):
+        estimate = tested.estimate
+        if tested.low is None and estimate is not None and outside(tested.condition, estimate, estimate):
             return "futile"  # equal in all seeds, as a network is that learned nothing
         if not self.later or tested.lost > MOST_LOST * self.n or tested.low is None or tested.high is None:
             return "undecided"

@@ -24,13 +24,12 @@ def standing(
 ) -> ConditionResult:
     """Return the result with the first decision that stands, `kept` then being its trials; else with a remark on the
     last one that does not. past: decisions under the present rule; looks: how many the study has."""
-    gone = ""
-    for decision in past:
-        if not rests_on(decision, blank.condition, of, against):
-            when = f"look {decision.look} of {looks}, n = {decision.n}: {decision.verdict}"
-            gone = f"decided before on other trials ({when}); judged again"
-    remarks = (*blank.remarks, gone) if gone else blank.remarks
-    found = next((one for one in past if rests_on(one, blank.condition, of, against)), None)
+    there = [one for one in past if rests_on(one, blank.condition, of, against)]
+    remarks = blank.remarks
+    if gone := [one for one in past if one not in there]:
+        when = f"look {gone[-1].look} of {looks}, n = {gone[-1].n}: {gone[-1].verdict}"
+        remarks = (*remarks, f"decided before on other trials ({when}); judged again")
+    found = there[0] if there else None
     if found is None or not found.standing:
         return replace(blank, remarks=remarks)
     if found.verdict == "contradicted" and not outside(blank.condition, found.low or 0.0, found.high or 0.0):
@@ -46,7 +45,7 @@ def rests_on(decision: Decision, condition: Condition, of: Measurement, against:
     its controls are done."""
     own = [one for one in (of, against) if one is not None and one.found.folder == of.found.folder]
     frame = of.found.frame
-    if not {*decision.controls} <= {trial for arm in frame.arms for trial in frame.trial_by_seed(arm).values()}:
+    if decision.controls and not {*decision.controls} <= {t for arm in frame.arms for t in frame.finished_trials(arm)}:
         return False
     if not {*decision.trials} <= {trial for one in own for trial in one.found.trials}:
         return False
