@@ -63,10 +63,13 @@ class Resolver:
     def takes(self, setting: Setting, names: Mapping[str, str]) -> bool:
         """Return whether the model or reducer has the option; True where its name is unknown, which is reported."""
         key = self._field_of(setting)
-        found = models.find(self.fields[key].kind, names[key])
+        found = self._find(key, names[key])
         if found is None:
             return bool(names[key])
         return found.open or setting.key.removeprefix(f"{key}.").split(".")[0] in found.options
+
+    def _find(self, key: str, name: str) -> models.Model | None:
+        return models.find(self.fields[key].kind, name, self.task.dynvit)
 
     def _field_of(self, setting: Setting) -> str:
         return next((key for key in self.fields if setting.key.startswith(f"{key}.")), "")
@@ -131,7 +134,7 @@ class Resolver:
     def _added_options(self, names: Mapping[str, str]) -> Iterator[str]:
         """Return the keys of options that resolved configs have only where they are not at their default."""
         for key, name in names.items():
-            found = models.find(self.fields[key].kind, name)
+            found = self._find(key, name)
             options = found.options if found else {}
             yield from (f"{key}.{n}" for n, option in options.items() if option.schema.get("x-kind") == "added")
 
@@ -146,7 +149,7 @@ class Resolver:
 
     def _model_defaults(self, field: ModelField, name: str) -> dict[str, Any]:
         task_own: dict[str, Any] = configs.get(self.task_defaults, field.key)
-        model = models.find(field.kind, name)
+        model = self._find(field.key, name)
         own = model.defaults(field.given) if model else {}
         if field.kind == "reducer":  # without the name, which no trial without a reducer has
             return own
@@ -195,15 +198,14 @@ class Resolver:
         value = setting.value
         if option == "name":
             own = configs.get(self.task_defaults, field.key).get("name")  # may be no model at all
-            if value != own and (not isinstance(value, str) or models.find(field.kind, value) is None):
-                issues.append(
-                    Issue((), f"no {field.kind} {label_of(value)}{models.suggest_name(field.kind, str(value))}")
-                )
+            if value != own and (not isinstance(value, str) or self._find(field.key, value) is None):
+                nearest = models.suggest_name(field.kind, str(value), self.task.dynvit)
+                issues.append(Issue((), f"no {field.kind} {label_of(value)}{nearest}"))
             return value
         if option in field.given:
             issues.append(Issue((), f"{option} is set by the task {self.task.name} itself", at_key=True))
             return value
-        model = models.find(field.kind, name)
+        model = self._find(field.key, name)
         if model is None:  # reported at the name
             if field.kind == "reducer" and not name:
                 issues.append(Issue((), f"{setting.key} is set, and no reducer is named", at_key=True))

@@ -88,6 +88,8 @@ class StudyFile(PartSpec):
     study: str = ""
     title: str = ""
     task: str = ""
+    imports: list[str] = field(default_factory=list)
+    """Own code: Python files relative to this file, or modules."""
     seeds: list[int] = field(default_factory=list)
     decide: Settings = field(default_factory=dict)
     scales: dict[str, Settings] = field(default_factory=dict)

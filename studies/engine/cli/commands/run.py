@@ -20,7 +20,7 @@ from studies.engine.cli.options import (
     selection_options,
     study_argument,
 )
-from studies.engine.cli.plan_report import seed_lines, stage_lines, warnings
+from studies.engine.cli.plan_report import seed_lines, stage_lines, stale_lines, warnings
 from studies.engine.cli.study_lookup import plan_selection
 from studies.engine.core.formatting import count, duration
 from studies.engine.core.stop import StopRequest
@@ -99,8 +99,8 @@ def command(
     click.echo(f"plan      {at}{_amount(plan)}, {name}" if plan.active else f"plan      {at}nothing to run")
     for text in (*(() if looks else seed_lines(plan)), *stage_lines(plan)):
         click.echo(text)
-    if plan.stale and not rerun:
-        click.echo(f"stale     {count(plan.stale, 'done trial')} of older code; `--rerun stale` trains them again")
+    for text in stale_lines(plan) if not rerun else ():
+        click.echo(text)
     if note:
         click.echo(f"          {note}")
     for text in warnings(plan) if trials else ():
