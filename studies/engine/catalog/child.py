@@ -46,9 +46,9 @@ class DescribeProcess:
 
     def ask(self, call: str, **arguments: Any) -> Any:
         """Return the answer. DescriptionError where the child cannot run; AnswerError where its answer is an error."""
-        here: dict[str, Any] = {"cwd": os.getcwd(), "environ": dict(os.environ)}  # may have changed since it started
+        here = {"cwd": os.getcwd(), "environ": dict(os.environ)}  # both may have changed since the child was started
         if self.own is not None and self.own.imports:
-            here["imports"] = self.own.locations
+            arguments["imports"] = self.own.locations
         line = json.dumps({"call": call, "arguments": arguments, **here}).encode() + b"\n"
         with self._lock:
             answer = self._send(line) if self._process else b""

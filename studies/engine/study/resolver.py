@@ -15,6 +15,7 @@ from studies.engine.core.suggest import suggest, suggest_or_list
 from studies.engine.core.trial import Config, is_reference
 from studies.engine.core.typing_check import Issue, fields, to_json, validate
 from studies.engine.study import recipes
+from studies.engine.study.extension_options import ExtensionOptions
 from studies.engine.study.parts import Patch, Setting
 from studies.engine.study.settings import label_of
 from studies.engine.study.settings import patch as settings_of
@@ -45,6 +46,7 @@ class Resolver:
         self.fields: Mapping[str, ModelField] = {field.key: field for field in task.models}
         self.task_defaults = defaults(task.config)
         self.weights, self.added = task.weights, task.added
+        self._extensions = ExtensionOptions(task, self.task_defaults)
         self.keys = [key for key, _ in flat(self.task_defaults)]
         known = fields(task.config)
         self.recipe_key = next((key for key, (f, _) in known.items() if f.metadata.get("kind") == "recipe"), "")
@@ -78,7 +80,7 @@ class Resolver:
         """Return the whole config of a patch, later settings over earlier ones, and every setting that is not valid."""
         patch = _with_whole(patch, self.weights)
         recipe, settings = self._with_recipe(patch)
-        names = self._names(settings)
+        names, chosen = self._names(settings), self._extensions.names(settings)
         config = configs.copy(self._defaults_of(names))
         for key, name in names.items():
             configs.put(config, f"{key}.name", name)
@@ -90,7 +92,7 @@ class Resolver:
                 references[setting.key] = setting
                 configs.put(config, setting.key, _placeholder(setting.value))
                 continue
-            value, found = self._coerce(setting, names)
+            value, found = self._coerce(setting, names | chosen)
             configs.put(config, setting.key, value)
             for issue in found:
                 if recipe is not None and i < len(settings) - len(patch):  # reported where the recipe is named
@@ -179,8 +181,10 @@ class Resolver:
             if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
                 if kind is not Any and not isinstance(configs.get(self.task_defaults, outer), Mapping):
                     issues.append(Issue((), f"{outer} is a value, it has no {step}", at_key=True))
-                return setting.value  # else inside a free mapping
+                return self._extensions.coerce(setting, model, issues)  # else inside a free mapping
             known = fields(kind)
+            if step not in known and self._extensions.registers(outer, model):
+                return self._extensions.coerce(setting, model, issues)
             if step not in known:
                 nearest = suggest(setting.key, self.keys) or suggest(step, known)
                 issues.append(Issue((), f"the task {self.task.name} has no {setting.key}{nearest}", at_key=True))
