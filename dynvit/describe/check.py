@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from dynvit.checkpoint.load import load_state
 from dynvit.checkpoint.read import TRIAL_FILES
+from dynvit.config.extensions import VERSION
 from dynvit.config.model import named_weights
 from dynvit.data import paths
 from dynvit.describe.json_schema import plain
@@ -46,14 +47,14 @@ def check(task: str, config: dict[str, Any]) -> dict[str, Any]:
     answer: dict[str, Any] = {"refusal": None}
     faults: dict[str, str] = {}
     for key, arguments in _models(module, config):
-        if (key != "reducer" or "model" not in faults) and (text := _build_error(arguments)):
+        if (key != "reducer" or "model" not in faults) and (text := _build_error(arguments, VERSION.number)):
             faults[key] = text
     if faults:
         answer["models"] = faults
     elif starts := {
         key: text
         for key, first in config.get("starts", {}).items()
-        if (text := _start_error(_start(module, config, key, **first)))
+        if (text := _start_error(_start(module, config, key, **first), VERSION.number))
     }:
         answer["starts"] = starts
     if not faults and hasattr(module, "cautions") and (cautions := module.cautions(built)):
@@ -112,8 +113,9 @@ def _model_inputs(module: ModuleType, config: Mapping[str, Any]) -> dict[str, An
 
 
 @cache
-def _build_error(arguments: str) -> str:
+def _build_error(arguments: str, version: int) -> str:
     """Return why a model cannot be built, in the constructor's words; empty where it can, or where that is not known.
+    version: of own code.
 
     Built on the meta device, which takes neither memory nor time for weights. What fails there is built on the CPU
     before it is refused; a constructor that reads values of its weights cannot be tried.
@@ -138,7 +140,7 @@ def _start(module: ModuleType, ours: Mapping[str, Any], key: str, task: str, con
 
 
 @cache
-def _start_error(arguments: str) -> str:
+def _start_error(arguments: str, version: int) -> str:
     """Return why one model's weights do not fit the other, in the words of the trial; empty where they do."""
     text = ""
     for device in ("meta", "cpu"):  # what fails on the first may be for want of values
