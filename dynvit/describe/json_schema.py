@@ -101,8 +101,8 @@ def plain(value: Any) -> Any:
     """Return a value as JSON has it: dataclasses as mappings, tuples and sets as lists."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         named = {f.metadata.get("key", f.name): getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
-        further = further_field(type(value))
-        return {key: plain(item) for key, item in {**named, **named.pop(further, {})}.items()}
+        further = named.pop(further_field(type(value)), {})
+        return {key: plain(item) for key, item in {**named, **further}.items()}
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, set | frozenset):

@@ -199,7 +199,8 @@ def to_json(value: Any) -> Any:
     """Return a config as JSON has it: dataclasses as dicts, tuples as lists."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         named = {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
-        return {**named, **named.pop(further_field(type(value)), {})}
+        further = named.pop(further_field(type(value)), {})
+        return {**named, **further}
     if isinstance(value, Mapping):
         return {str(k): to_json(v) for k, v in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
