@@ -10,12 +10,14 @@ from studies.engine.core.suggest import suggest_or_list
 from studies.engine.study.settings import NAME
 
 SUFFIXES = (".yaml", ".yml")
+PACKAGE = Path(__file__).resolve().parents[2]
+"""The folder of the studies that are installed with the package."""
 
 
 def names(*first: Path) -> dict[str, Path]:
     """Return every study by name; those in the current folder's studies/ take precedence over the package's, and those
     in `first` over both."""
-    here = *first, Path("studies").resolve(), Path(__file__).resolve().parents[2]
+    here = *first, Path("studies").resolve(), PACKAGE
     return {file.stem: file for folder in reversed(here) for file in sorted(folder.glob("*.yaml"))}
 
 
@@ -41,6 +43,13 @@ def find(study: str, *first: Path) -> Path:
     if study not in known:
         raise StudyError([_unknown(study, *first)])
     return known[study]
+
+
+def replaces(file: Path) -> Path | None:
+    """Return the installed study of the same name, where a file of the current folder's studies/ is used instead."""
+    installed = PACKAGE / file.name
+    ours = file.resolve().parent == Path("studies").resolve() and installed.is_file()
+    return installed if ours and not installed.samefile(file) else None
 
 
 def _unknown(study: str, *first: Path) -> Problem:
