@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from studies.engine.cli.main import cli
+from studies.engine.cli.options import UsageError
 from studies.engine.storage.results_dir import Store
 
 Typed = Callable[..., str]
@@ -91,7 +92,6 @@ def test_an_export_has_the_own_code_and_verify_runs_it(studies: Typed, tmp_path:
     own_study.edit(tmp_path, 7.0)
     shutil.rmtree("results")
     assert "1 of 1 trials agree" in studies("verify", "own.zip", "--sample", "1")
-    assert "code of the bundle" in studies("verify", "own.zip", "--sample", "1", "--own-code", code=1)
 
 
 def test_doctor_misses_a_copy_that_an_unfinished_trial_needs(studies: Typed, tmp_path: Path) -> None:
@@ -103,8 +103,6 @@ def test_doctor_misses_a_copy_that_an_unfinished_trial_needs(studies: Typed, tmp
 
 
 def test_what_is_wrong_stands_at_the_entry(studies: Typed, tmp_path: Path) -> None:
-    from studies.engine.core.errors import StudyError
-
     file = tmp_path / "own.yaml"
     text = file.read_text()
     for entry, expected in {
@@ -114,12 +112,12 @@ def test_what_is_wrong_stands_at_the_entry(studies: Typed, tmp_path: Path) -> No
         "[mine.py, {a: 1}]": 'own.yaml:5:20  imports[1]: {"a": 1} is not text',
     }.items():
         file.write_text(text.replace("[mine.py]", entry))
-        with pytest.raises(StudyError) as refused:
+        with pytest.raises(UsageError) as refused:
             studies("plan", "own.yaml")
         assert str(refused.value).splitlines() == [expected, "1 error"]
     file.write_text(text)
     (tmp_path / "mine.py").write_text("import helper\nprint(nothing)\n")
-    with pytest.raises(StudyError) as refused:
+    with pytest.raises(UsageError) as refused:
         studies("plan", "own.yaml")
     first, *others = str(refused.value).splitlines()
     assert first.startswith("own.yaml:5:11  imports[0]: ") and others == ["1 error"]
