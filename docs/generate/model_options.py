@@ -32,8 +32,8 @@ def task(name: str) -> str:
     return "\n".join([*parts, "## Metrics", "", METRICS, "", table(("`from`", "names"), rows)])
 
 
-METRICS = """A study's `metrics:` names them, with `from:` for the place: `best` and `last` are epochs, an event's own name is
-the last value of its curve."""
+METRICS = """A study's `metrics:` names them, with `from:` for the place: `best` and `last` are epochs, an event's own
+name is the last value of its curve."""
 
 
 def models() -> str:

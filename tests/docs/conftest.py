@@ -1,34 +1,13 @@
-"""What the tests of the documentation share: its pages, code blocks, and a folder in which a tutorial is followed."""
+"""A user of the package, for the tests of the documentation."""
 
 from __future__ import annotations
 
 import os
-import re
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
-FENCE = re.compile(r"^```(\w*)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.M | re.S)
-
-
-class Block(NamedTuple):
-    """A fenced block. bash: run as it stands; console: shown only; with a title: a file."""
-
-    page: str
-    language: str
-    title: str
-    text: str
-
-
-def pages() -> list[Path]:
-    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-
-
-def blocks(page: Path) -> list[Block]:
-    return [Block(page.name, *match.groups()) for match in FENCE.finditer(page.read_text())]
+from doc_pages import ROOT
 
 
 @pytest.fixture(scope="session")

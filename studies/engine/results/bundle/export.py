@@ -69,12 +69,10 @@ def _model_cards(
     store: Store, plan: PlanFile, readings: Mapping[str, Reading], specs: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, bytes]:
     """Return a card for each trial that kept its weights, beside its config."""
-    cards = {
-        trial.folder: model_card.card(
-            plan, trial, store.trial(trial.folder), readings[trial.folder], specs[trial.folder]
-        )
-        for trial in plan.trials
-    }
+    cards = {}
+    for trial in plan.trials:
+        name = trial.folder
+        cards[name] = model_card.card(plan, trial, store.trial(name), readings[name], specs[name])
     return {f"trials/{name}/{model_card.FILE}": text.encode() for name, text in cards.items() if text}
 
 

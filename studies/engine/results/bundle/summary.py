@@ -1,4 +1,4 @@
-"""results.json of an export: every mean with its task, data set, unit and trials, and the claims with their verdicts."""
+"""results.json of an export: every mean with its task, data set, unit and trials; the claims with their verdicts."""
 
 from __future__ import annotations
 
