@@ -15,6 +15,7 @@ sys.path.insert(0, str(ROOT))  # the packages that the references are made from
 import command_line  # noqa: E402
 import file_formats  # noqa: E402
 import model_options  # noqa: E402
+import python_api  # noqa: E402
 
 PAGES = {
     "README.md": "index.md",
@@ -33,6 +34,7 @@ TABLES = {
     "models": model_options.models,
     "reducers": model_options.reducers,
     "commands": command_line.commands,
+    "python": python_api.python,
 }
 
 

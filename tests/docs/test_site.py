@@ -78,6 +78,11 @@ def test_every_command_and_option_is_in_the_reference(site: Path) -> None:
     assert "--until" in page and "--own-code" in page
 
 
+def test_every_public_name_is_in_the_reference(site: Path) -> None:
+    page = (site / "reference/python.html").read_text()
+    assert [name for name in dynvit.__all__ if f'id="dynvit.{name}"' not in page] == []
+
+
 def test_every_model_and_reducer_is_in_the_reference(site: Path) -> None:
     models, reducers = text(site, "reference/models.html"), text(site, "reference/reducers_options.html")
     assert [name for name in dynvit.list_models() if name not in models] == []

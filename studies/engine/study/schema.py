@@ -28,11 +28,8 @@ class AxisSpec:
     baseline: Any
     """A level: its label, or the value itself."""
     key: str | None = None
-    """The config key that the values are for."""
     only: dict[str, Labels] = field(default_factory=dict)
-    """The axis acts only where these axes are at these levels; elsewhere it is inert."""
     label: str = ""
-    """The name in tables; default: the axis's own."""
 
 
 @dataclass(frozen=True)
@@ -48,25 +45,17 @@ class BlockSpec:
     """Exactly one of the three; the parser sees to that, so that the other blocks are still checked."""
 
     one_at_a_time: list[str] | None = None
-    """The baseline, and each level of these axes with the others at their baseline."""
     grid: list[str] | dict[str, Labels] | None = None
-    """Every combination of these axes, or of some of their levels."""
     arms: list[dict[str, Scalar]] | None = None
-    """Single arms, each by its levels; other axes are at their baseline."""
 
 
 @dataclass(frozen=True)
 class PartSpec:
-    """A section of a study with its own settings, axes and baseline."""
-
     base: Settings = field(default_factory=dict)
-    """Settings of all of its arms: config keys, dotted or nested."""
     axes: dict[str, AxisSpec] = field(default_factory=dict)
-    """What is varied."""
     design: list[BlockSpec] | None = None
     """Not given: every axis one at a time."""
     exclude: list[dict[str, Labels]] = field(default_factory=list)
-    """Combinations of levels that are not run."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +63,6 @@ class ScalePartSpec:
     """Besides these, a scale's entry for a part holds settings."""
 
     axes: dict[str, LevelsSpec] = field(default_factory=dict)
-    """Other levels of the part's axes."""
     design: list[BlockSpec] | None = None
     """Instead of the part's own."""
     skip: bool = False
@@ -86,13 +74,9 @@ class ScaleSpec:
     """Besides these, a scale holds settings."""
 
     seeds: list[int] | None = None
-    """Instead of the study's."""
     decide: Settings = field(default_factory=dict)
-    """Replaces single keys of the study's `decide`."""
     resources: Settings = field(default_factory=dict)
-    """Replaces single keys of the study's `resources`."""
     parts: dict[str, Settings] = field(default_factory=dict)
-    """Settings of single parts, with other levels and another design where they are given."""
     axes: dict[str, LevelsSpec] = field(default_factory=dict)
     """In a study without parts."""
 
@@ -102,25 +86,15 @@ class StudyFile(PartSpec):
     """The file. A study without `parts` is one part and holds that part's keys itself."""
 
     study: str = ""
-    """The name: of the results folder and of the table file."""
     title: str = ""
-    """What tables and report call it."""
     task: str = ""
-    """`classify`, `cost`, `redundancy`, or a Python file."""
     seeds: list[int] = field(default_factory=list)
-    """Each arm is run with each of them."""
     decide: Settings = field(default_factory=dict)
-    """When the claims are looked at, by `run --until decided`."""
     scales: dict[str, Settings] = field(default_factory=dict)
-    """The same question at several sizes: settings, seeds, resources, by name."""
     default_scale: str = ""
-    """The scale without `--scale`."""
     parts: dict[str, PartSpec] = field(default_factory=dict)
-    """Sections by name."""
     metrics: dict[str, Metric] = field(default_factory=dict)
-    """What the frame and the tables have of each trial."""
     resources: Settings = field(default_factory=dict)
-    """What one trial needs."""
 
 
 def coerce(kind: Any, value: Any, issues: list[Issue], path: Path = ()) -> Any:
