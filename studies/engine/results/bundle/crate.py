@@ -23,7 +23,7 @@ FORMATS = {
 }  # fmt: skip
 FOLDERS = ("trials", "code")
 """Folders of folders: each of those is one entry, without its files; SHA256SUMS has them all."""
-LICENSE = "Stated by whoever publishes these results; the code of dynvit below code/ is under Apache-2.0."
+LICENSE = "To be stated by those who publish these results; the code of dynvit below code/ is under Apache-2.0."
 Entity = dict[str, Any]
 
 

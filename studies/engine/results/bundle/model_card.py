@@ -19,53 +19,64 @@ RECONSTRUCTED = ("mor_vit_", "tpc_")
 NOTE = "**Reconstructed:** the paper has no public code; details that are not public are dynvit's choice."
 
 
+TEMPLATE = """---
+{head}
+---
+
+# {name}
+
+Trial `{trial.folder}` ({trial.part} {trial.arm}, seed {trial.seed}) of study {study}: {title}.
+{note}
+## Weights
+
+`{weights[file]}` of the trial's folder, sha256 `{weights[sha256]}`. The file is not in the export.
+
+## Results
+
+On the validation images of {data}; one seed. Means and intervals are in the study's tables.
+
+| metric | value | unit |
+|---|---|---|
+{rows}
+
+## Training
+
+```yaml
+{config}
+```
+
+## Limits
+
+Trained for a comparison under equal settings, not for use: check it on your own data first.
+"""
+
+
 def card(plan: PlanFile, trial: PlannedTrial, folder: TrialFolder, got: Reading, spec: Mapping[str, Any]) -> str | None:
     """Return the card in the form of the Hugging Face hub; None where the trial kept no weights or names no model."""
     weights = _weights(folder, got)
     config = spec.get("config") or {}
-    name = model(config)
+    name, data = model(config), dataset(config)
     if weights is None or not name:
         return None
     values = {metric: finished_values(plan, metric, got) for metric in plan.metrics}
     numbers = {metric: number for metric, number in values.items() if number is not None}
     rows = [f"| {metric} | {number:g} | {plan.metrics[metric].unit} |" for metric, number in numbers.items()]
-    data = dataset(config)
-    return "\n".join(
-        [
-            "---",
-            yaml.safe_dump(_header(name, data, numbers), sort_keys=False, allow_unicode=True).strip(),
-            "---",
-            "",
-            f"# {name}",
-            "",
-            f"Trial `{trial.folder}` ({trial.part} {trial.arm}, seed {trial.seed}) of study {plan.full_name}:"
-            f" {plan.title or plan.study}.",
-            *(["", NOTE] if name.startswith(RECONSTRUCTED) else []),
-            "",
-            "## Weights",
-            "",
-            f"`{weights['file']}` of the trial's folder, sha256 `{weights['sha256']}`. The file is not in the export.",
-            "",
-            "## Results",
-            "",
-            f"On the validation images of {data or 'the task'}; one seed. Means and intervals: the study's tables.",
-            "",
-            "| metric | value | unit |",
-            "|---|---|---|",
-            *rows,
-            "",
-            "## Training",
-            "",
-            "```yaml",
-            yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True).strip(),
-            "```",
-            "",
-            "## Limits",
-            "",
-            "Trained for a comparison under equal settings, not for use: check it on your own data first.",
-            "",
-        ]
+    return TEMPLATE.format(
+        head=_yaml(_header(name, data, numbers)),
+        name=name,
+        trial=trial,
+        study=plan.full_name,
+        title=plan.title or plan.study,
+        note=f"\n{NOTE}\n" if name.startswith(RECONSTRUCTED) else "",
+        weights=weights,
+        data=data or "the task",
+        rows="\n".join(rows),
+        config=_yaml(dict(config)),
     )
+
+
+def _yaml(value: dict[str, Any]) -> str:
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True).strip()
 
 
 def _weights(folder: TrialFolder, got: Reading) -> Mapping[str, str] | None:
