@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import fmean, stdev
 from typing import NamedTuple
 
-from studies.engine.results.readings import Reading, Row, value
+from studies.engine.results.readings import Reading, value
 from studies.engine.storage.events import Event
 from studies.engine.storage.plan_file import PlanFile
 from studies.engine.tracking.names import digest, milliseconds, sanitize
 
 MIN_SEEDS_FOR_INTERVAL = 3
+COST = "gflops"
+"""Giga multiply-accumulates, under this name in every result: an arm's has a mean even if the study does not ask."""
 
 
 class Point(NamedTuple):
@@ -63,22 +65,22 @@ def final_values(plan: PlanFile, got: Reading) -> dict[str, float]:
     return {name: float(v) for name, v in found.items() if _is_number(v)}
 
 
-def arm_points(plan: PlanFile, rows: Sequence[Row], readings: Mapping[str, Reading]) -> list[Point]:
-    """Return mean, n and t interval of an arm's metrics after each finished seed, in order of time.
+def arm_points(plan: PlanFile, readings: Iterable[Reading]) -> list[Point]:
+    """Return mean, n and t interval of an arm's metrics, and of its cost, after each finished seed, in order of time.
 
-    rows, readings: of this arm alone.
+    readings: of this arm's trials.
     """
-    ended = {name: milliseconds(got.state.ended) for name, got in readings.items()}
-    finished = [row for row in rows if row["status"] == "done"]
-    finished.sort(key=lambda row: (ended[str(row["trial"])], str(row["trial"])))
+    finished = [got for got in readings if got.status == "done"]
+    finished.sort(key=lambda got: (got.state.ended, got.folder))
     values: dict[str, list[float]] = {}
     points, time = [], 0
-    for row in finished:
-        time = max(ended[str(row["trial"])], time + 1)  # of two values at one time MLflow shows the larger
-        for name in plan.metrics:
-            if isinstance(found := row[f"metric.{name}"], float):
+    for got in finished:
+        time = max(milliseconds(got.state.ended), time + 1)  # of two values at one time MLflow shows the larger
+        finals = final_values(plan, got)
+        for name in dict.fromkeys((*plan.metrics, COST)):
+            if name in finals:
                 seeds = values.setdefault(name, [])
-                seeds.append(found)
+                seeds.append(finals[name])
                 points += [Point(f"{sanitize(name)}.{what}", v, time, 0) for what, v in summary(seeds)]
     return points
 

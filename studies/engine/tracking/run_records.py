@@ -1,7 +1,8 @@
 """The MLflow runs of a study, its arms and its trials, as pure functions of the files on disk.
 
 A study folder is an experiment, a trial folder a run (one run even if several arms use it: tag `also` names the
-others). Runs nest: the study's holds tables and figures; an arm's, where it has several seeds, the means over them.
+others). An arm with several seeds has a run with the means over them, the parent of its trials' runs. The study's own
+run holds tables and figures; it is nobody's parent, as the UI would hide all others below it.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ MLFLOW_STATUS: dict[Status, str] = {
     "lost": "KILLED",
 }
 ENDED = ("FINISHED", "FAILED", "KILLED")
-OPTIONAL_TAGS = ("reason", "also", "mlflow.source.git.dirty", "attempts")
+OPTIONAL_TAGS = ("reason", "also", "mlflow.source.git.dirty", "mlflow.parentRunId", "attempts")
 """Tags that a run may lose again, or has from an earlier version."""
 
 
@@ -61,8 +62,9 @@ def trial_run(
 ) -> RunRecord:
     """Describe a trial's run.
 
-    arms: the planned trials that use this folder. got: with the last value of every curve, where it is done. code:
-    fingerprint of today's. Tag `began`: time of its first event; it changes when a trial restarts.
+    parent: id of its arm's, where that has one. arms: the planned trials that use this folder. got: with the last value
+    of every curve, where it is done. code: fingerprint of today's. Tag `began`: time of its first event; it changes
+    when a trial restarts.
     """
     first, state, env = arms[0], got.state, environment(got.env)
     status, git, source = MLFLOW_STATUS[got.status], str(env["env.git"] or ""), str(env["env.source"] or "")
@@ -100,12 +102,12 @@ def trial_run(
         params=to_params({"task": spec.get("task"), "seed": spec.get("seed"), **axes, **dict(flat(config))}),
         finals=final_points(plan, got),
         data=data_set(config, got.env),
-        weights=weights(folder, got.result, config),
+        weights=weights(folder, got.result, config, {**_command(plan), "mlflow.user": _owner(folder.path)}),
     )
 
 
 def arm_run(
-    plan: PlanFile, arm: PlannedTrial, readings: Mapping[str, Reading], history: str, folder: Path, parent: str
+    plan: PlanFile, arm: PlannedTrial, readings: Mapping[str, Reading], history: str, folder: Path
 ) -> RunRecord:
     """Describe the run of an arm with several seeds. readings: of its trials. history: of its means."""
     tags = {
@@ -115,14 +117,13 @@ def arm_run(
         "arm": arm.arm,
         "baseline": "true" if arm.baseline else "",
         "aggregates": history,
-        "mlflow.parentRunId": parent,
     }
     axes = {f"axis.{axis}": level for axis, level in arm.coords.items() if level is not None}
     return _group(plan, _arm_name(plan, arm), readings.values(), folder, tags)._replace(params=to_params(axes))
 
 
 def study_run(plan: PlanFile, readings: Mapping[str, Reading]) -> RunRecord:
-    """Describe the study's run, the parent of the others."""
+    """Describe the study's own run."""
     tags = {
         "kind": "study",
         "study": plan.study,
@@ -142,7 +143,7 @@ def description(plan: PlanFile) -> str:
     lines = plan.study_text.splitlines()
     top = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
     comment = "\n".join(line.removeprefix("#") for line in lines[:top])
-    return f"**{plan.title}**" + (f"\n\n```\n{comment}\n```" if comment.strip() else "")
+    return plan.title + (f"\n\n```\n{comment}\n```" if comment.strip() else "")
 
 
 def _group(plan: PlanFile, name: str, got: Iterable[Reading], folder: Path, tags: dict[str, str]) -> RunRecord:

@@ -11,10 +11,9 @@ from typing import Any
 
 from studies.engine.storage.plan_file import PlanFile
 from studies.engine.tracking.names import sanitize
+from studies.engine.tracking.points import COST
 from studies.engine.tracking.run_records import description
 
-COST = "gflops"
-"""Giga multiply-accumulates, under this name in every result."""
 VIEW = "against-cost"
 SECTION = "Accuracy against cost"
 
@@ -26,11 +25,12 @@ def saved_views(plan: PlanFile, experiment: str, created: int, metrics: Set[str]
     """
     tags = {"mlflow.note.content": description(plan)}
     quality = next((sanitize(name) for name, metric in plan.metrics.items() if metric.direction == "max"), "")
-    pairs = [(COST, quality), (f"{COST}.mean", f"{quality}.mean")]
+    pairs = [(f"{COST}.mean", f"{quality}.mean"), (COST, quality)]
     charts = [_scatter(x, y) for x, y in pairs if {x, y} <= metrics]
     if charts:
         shown = [sanitize(name) for name in plan.metrics if sanitize(name) in metrics]
-        link = f"#/experiments/{experiment}/runs?viewStateShareKey={VIEW}&compareRunsMode=CHART"
+        query = f"viewStateShareKey={VIEW}&compareRunsMode=CHART&workflowType=machine_learning"
+        link = f"#/experiments/{experiment}/runs?{query}"
         tags["mlflow.note.content"] += f"\n\n[{quality} against {COST}]({link})"
         tags[f"mlflow.sharedViewState.{VIEW}"] = _view(f"{quality} against {COST}", created, _state(charts, shown))
     return tags

@@ -26,8 +26,13 @@ class Weights(NamedTuple):
         return self.size <= UPLOAD_LIMIT
 
 
-def weights(folder: TrialFolder, result: Mapping[str, Any], config: Mapping[str, Any]) -> Weights | None:
-    """Return the weights that a finished trial has kept; None without any, or where the file is gone."""
+def weights(
+    folder: TrialFolder, result: Mapping[str, Any], config: Mapping[str, Any], origin: dict[str, str]
+) -> Weights | None:
+    """Return the weights that a finished trial has kept; None without any, or where the file is gone.
+
+    origin: tags of who made it how.
+    """
     kept = result.get("kept_weights")
     if not kept:
         return None
@@ -39,6 +44,7 @@ def weights(folder: TrialFolder, result: Mapping[str, Any], config: Mapping[str,
     model = config.get("model")
     name = str(model.get("name") or "") if isinstance(model, Mapping) else ""
     tags = {
+        **origin,
         "trial_id": folder.id,
         "weights": str(file.resolve()),
         "bytes": str(size),

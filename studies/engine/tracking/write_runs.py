@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from studies.engine.results.collect import output_files
-from studies.engine.results.readings import Curves, Reading, read, read_all, rows
+from studies.engine.results.readings import Curves, Reading, read, read_all
 from studies.engine.storage.code_snapshot import fingerprint, root
 from studies.engine.storage.plan_file import PlanFile, PlannedTrial
 from studies.engine.storage.results_dir import Store
@@ -31,7 +31,7 @@ def due(
     code = fingerprint(root())
     for name, arms in served.items():
         folder, synced = store.trial(name), state.trials.get(name, SyncedRun())
-        parent = state.arms.get(arm_key(arms[0]), state.parent).run
+        parent = state.arms.get(arm_key(arms[0]), SyncedRun()).run
         metrics = {name: (metric.source, metric.direction) for name, metric in plan.metrics.items()}
         shown = [plan.study, parent, metrics, *((arm.part, arm.arm, arm.seed) for arm in arms)]
         if (stamp := trial_stamp(folder, shown)) == synced.stamp and not (stale and synced.code != code):
@@ -96,9 +96,8 @@ class Writer:
         """Write an arm's run; replace it if its means are no longer valid (a trial was rerun)."""
         plan, synced = replace(self._plan, trials=tuple(trials)), self._state.arms.get(key, SyncedRun())
         readings = read_all(self._store, plan)
-        means = points.arm_points(plan, rows(plan, readings), readings)
-        history, parent = points.history(means), self._state.parent.run
-        record = run_records.arm_run(plan, trials[0], readings, history, self._folder, parent)
+        means = points.arm_points(plan, readings.values())
+        record = run_records.arm_run(plan, trials[0], readings, points.history(means), self._folder)
         if digest(record) != synced.digest or not synced.run:
             run = self._runs.find(key, lambda tags, *_: points.is_prefix(tags.get("aggregates", "0"), means))
             run = self._runs.put(run, record, means)
