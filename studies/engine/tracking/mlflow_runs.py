@@ -94,7 +94,7 @@ class Runs:
         new = [p for p in record.finals if model or known.data.metrics.get(p.key) != p.value]
         finals = [self._entities.Metric(*point, model_id=model) for point in new]
         self._client.log_batch(run, [*self._metrics(points), *finals], params, tags)
-        self.metrics.update(point.key for point in record.finals)
+        self.metrics.update(point.key for point in (*points, *record.finals))
         for key in OPTIONAL_TAGS:
             if key in known.data.tags and key not in record.tags:
                 self._client.delete_tag(run, key)

@@ -86,10 +86,10 @@ def arm_points(plan: PlanFile, readings: Iterable[Reading]) -> list[Point]:
 
 
 def summary(values: Sequence[float]) -> Iterator[tuple[str, float]]:
-    """Yield mean and n; from three values on also the 95 % Student t interval."""
+    """Yield mean and n; from three values on, where they differ, also the 95 % Student t interval."""
     yield "mean", fmean(values)
     yield "n", float(len(values))
-    if len(values) >= MIN_SEEDS_FOR_INTERVAL and all(map(math.isfinite, values)):
+    if len(set(values)) > 1 and len(values) >= MIN_SEEDS_FOR_INTERVAL and all(map(math.isfinite, values)):
         from scipy.special import stdtrit
 
         half = float(stdtrit(len(values) - 1, 0.975)) * stdev(values) / math.sqrt(len(values))
