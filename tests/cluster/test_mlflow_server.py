@@ -98,7 +98,10 @@ def compare(store: Store, experiment: str, uri: str) -> dict[str, int]:
     folders = {folder.name: store.trial(folder.name) for folder in store.trials.iterdir()}
     started = {name for name, folder in folders.items() if folder.state().attempt}
     assert set(by_trial) == started
-    assert len(runs) == len(started) + 1, "no run twice, and one parent"
+    kinds = [run.data.tags["kind"] for run in runs]
+    assert (kinds.count("trial"), kinds.count("study")) == (len(started), 1), "no run twice"
+    arms = [(run.data.tags["part"], run.data.tags["arm"]) for run in runs if run.data.tags["kind"] == "arm"]
+    assert len(arms) == len(set(arms)) > 0
     statuses: dict[str, int] = {}
     for name, run in by_trial.items():
         state, events = folders[name].state(), list(folders[name].events())
