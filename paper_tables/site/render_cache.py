@@ -38,7 +38,7 @@ class RenderCache:
 
     @classmethod
     def of(cls, folder: Path, spec: Path | None) -> RenderCache:
-        spec = spec or table_file(_study_name(folder))
+        spec = spec or table_file_of(folder)
         inputs = {name: _hash(folder / name) for name in FRAMES}
         inputs.update({f"maps/{file.name}": _hash(file) for file in sorted(folder.glob("maps/*.npz"))})
         inputs["spec"] = _hash(spec) if spec else ""
@@ -91,6 +91,11 @@ def _other_frames(folder: Path, studies: Iterable[str]) -> dict[str, str]:
     label = place.name.partition("@")[1:]
     names = dict.fromkeys(name for study in studies for name in (study + "".join(label), study))
     return {f"../{name}/{file}": _hash(place.parent / name / file) for name in names for file in FRAMES}
+
+
+def table_file_of(folder: Path) -> Path | None:
+    """Return the table file that a study's folder is rendered with; None: a default table and figures."""
+    return table_file(_study_name(folder))
 
 
 def _study_name(folder: Path) -> str:
