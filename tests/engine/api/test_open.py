@@ -126,7 +126,7 @@ def test_a_trial(store: Store) -> None:
 
 def test_trials_that_are_not_there(store: Store) -> None:
     results = studies.open("toy")
-    assert "000 matches 18 trials: 0000" in refusal(lambda: results.trial("000"))
+    assert "000 matches 18 trials: " in refusal(lambda: results.trial("000"))
     assert "zz is no trial of these results" in refusal(lambda: results.trial("zz"))
     assert "an empty id matches" in refusal(lambda: results.trial(""))
     example = studies.open(EXAMPLE / "redundancy_ablation")
