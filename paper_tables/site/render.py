@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from paper_tables.claims import table as claims_table
+from paper_tables.claims.findings import counted
 from paper_tables.core.text import plain, tex
 from paper_tables.data.load import load_frame
 from paper_tables.data.other_studies import StudyFrames
 from paper_tables.figures import draw
 from paper_tables.figures.forest import effects
 from paper_tables.formats import all as write
-from paper_tables.formats import provenance
+from paper_tables.formats import printed, provenance
 from paper_tables.schema.figures import Forest
 from paper_tables.schema.table_file import Spec, read_table_file
 from paper_tables.schema.tables import CountTable
@@ -32,8 +34,26 @@ Made = TypeVar("Made")
 Entry = TypeVar("Entry")
 
 
-def render(folder: Path, spec_file: Path | None) -> Rendered:
-    """Return every output of a study's folder. Raises TableError."""
+@dataclass(frozen=True)
+class StudyTables:
+    """A study's tables as cells; `left_out` has the reasons of those that could not be made, by their names."""
+
+    library: StudyFrames
+    names: Names
+    grids: list[Grid]
+    claim_grids: list[Grid]
+    claims: list[dict[str, Any]]
+    family: HolmFamily
+    left_out: dict[str, str]
+
+    def summary(self) -> dict[str, Any]:
+        """Return what a terminal shows: the printed tables, the claims, how many of them have which verdict."""
+        tables = [printed.write(grid) for grid in [*self.grids, *self.claim_grids]]
+        return {"printed": tables, "claims": self.claims, "verdicts": counted(self.claims)}
+
+
+def study_tables(folder: Path, spec_file: Path | None) -> StudyTables:
+    """Return the tables and claims of a study's folder, without figures. Raises TableError."""
     library = StudyFrames(folder, load_frame(folder))
     names = Names(_spec(library, spec_file), library.own)
     left_out: dict[str, str] = {}
@@ -42,25 +62,32 @@ def render(folder: Path, spec_file: Path | None) -> Rendered:
     family = _test_family(names, grids)
     for grid in grids:
         family.mark(grid)
-    pictures = _each(names.spec.figures, lambda figure: draw.draw(figure, names, family), "figure", left_out)
+    claims = claims_table.summary(judged, names)
+    return StudyTables(library, names, grids, verdicts, claims, family, left_out)
+
+
+def render(folder: Path, spec_file: Path | None) -> Rendered:
+    """Return every output of a study's folder. Raises TableError."""
+    made = study_tables(folder, spec_file)
+    library, names, left_out, claims = made.library, made.names, made.left_out, made.claims
+    pictures = _each(names.spec.figures, lambda figure: draw.draw(figure, names, made.family), "figure", left_out)
     files: dict[str, bytes] = {}
-    for grid in [*grids, *verdicts]:
+    for grid in [*made.grids, *made.claim_grids]:
         files |= write.write(grid)
     for picture in pictures:
         files |= {f"figures/{picture.name}.{ending}": data for ending, data in picture.files.items()}
-    files["origins.csv"] = provenance.write([*grids, *verdicts]).encode()
-    claims = claims_table.summary(judged, names)
-    counted = {table.name for table in names.spec.tables if isinstance(table, CountTable)}
-    page = report.write(names, grids, pictures, left_out, verdicts, claims, mlflow_links.links(folder))
+    files["origins.csv"] = provenance.write([*made.grids, *made.claim_grids]).encode()
+    appendix = {table.name for table in names.spec.tables if isinstance(table, CountTable)}
+    page = report.write(names, made.grids, pictures, left_out, made.claim_grids, claims, mlflow_links.links(folder))
     files["report.html"] = page.encode()
     files["reproducibility.md"] = reproducibility.write(names, claims).encode()
     about = {
         "study": library.own.study, "title": library.own.title, "label": library.own.label,
         "digest": library.own.digest, "counts": report.counts(library.own), "left_out": left_out,
         "question": _question(library.own.metadata.study_text or ""),
-        "tables": [{"name": g.name, "caption": plain(g.caption), "appendix": g.name in counted} for g in grids],
+        "tables": [{"name": g.name, "caption": plain(g.caption), "appendix": g.name in appendix} for g in made.grids],
         "figures": [{"name": p.name, "caption": tex(p.caption), "wide": p.wide} for p in pictures],
-        "claims": claims, "claim_tables": [grid.name for grid in verdicts],
+        "claim_tables": [grid.name for grid in made.claim_grids], **made.summary(),
     }  # fmt: skip
     return Rendered(files, about, tuple(sorted(library.read)))
 

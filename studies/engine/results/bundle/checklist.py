@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -69,10 +70,10 @@ def readme(plan: PlanFile, readings: Readings, specs: Mapping[str, dict[str, Any
 
 
 def _options(plan: PlanFile) -> str:
-    """Return the options as typed, except the values of --set, which only the trials' configs have."""
+    """Return the options as typed."""
     scale = f" --scale {plan.scale}" if plan.scale else ""
     smoke = " --smoke" if "smoke" in plan.label.split("-") else ""
-    return scale + smoke + (" --set KEY=VALUE (see trials/)" if "set-" in plan.label else "")
+    return scale + smoke + "".join(f" --set {shlex.quote(one)}" for one in plan.overrides)
 
 
 def checks(
