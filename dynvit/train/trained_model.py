@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
@@ -17,6 +18,8 @@ from dynvit.interface import interface_of
 from dynvit.models.build import build_reduced
 
 Weights = Literal["last", "best", "ema"]
+MANIFEST = "own.json"
+"""In a copy of own code: the folders in it where modules are found."""
 
 
 def load_trial(folder: str | Path, weights: Weights = "last") -> nn.Module:
@@ -78,11 +81,18 @@ def _file(folder: Path, weights: Weights, config: Mapping[str, Any]) -> Path:
 
 
 def _load_own_code(folder: Path, spec: Mapping[str, Any]) -> None:
-    """Import the trial's own code, whose models and reducers are known by name only."""
-    if spec.get("imports"):
-        if find_spec("dynvit.plugins") is None:
-            raise InitError(f"trial {folder.name} uses own code, which this version of dynvit cannot load")
-        import_module("dynvit.plugins").load(spec["imports"])
+    """Import the copy of its own code that the trial ran, whose models and reducers are known by name only."""
+    if not spec.get("imports"):
+        return
+    if find_spec("dynvit.plugins") is None:
+        raise InitError(f"trial {folder.name} uses own code, which this version of dynvit cannot load")
+    copy = folder.resolve().parent.parent / spec.get("own", "")
+    if not (copy / MANIFEST).is_file():
+        raise InitError(f"trial {folder.name}: the copy of its own code, {copy}, is not there")
+    folders = json.loads((copy / MANIFEST).read_text(encoding="utf-8")).get("folders", [])
+    sys.path[:0] = [path for name in folders if (path := str(copy / name)) not in sys.path]
+    entries = [str(copy / entry) if (copy / entry).is_file() else entry for entry in spec["imports"]]
+    import_module("dynvit.plugins").load(entries)
 
 
 def _header(file: Path) -> dict[str, Any]:

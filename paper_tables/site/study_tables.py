@@ -1,6 +1,6 @@
 """What a table file makes of a study's results: tables, verdicts, figures, and their tests as one family.
 
-Files, the report and objects in Python are made from this one source, so that they show the same numbers.
+Files, the report, the terminal and objects in Python are made from this one source, so that they show the same numbers.
 """
 
 from __future__ import annotations
@@ -9,14 +9,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from paper_tables.claims import table as claims_table
+from paper_tables.claims.findings import counted
 from paper_tables.claims.verdicts import ClaimResult
 from paper_tables.data.load import load_frame
 from paper_tables.data.other_studies import StudyFrames
 from paper_tables.figures import draw
 from paper_tables.figures.forest import effects
+from paper_tables.formats import printed
 from paper_tables.schema.figures import Forest
 from paper_tables.schema.table_file import Spec, read_table_file
 from paper_tables.site.default_spec import default_spec
@@ -68,10 +70,28 @@ class StudyTables:
         drawn = [effect.cell for figure in forests for effect in effects(figure, self.names)]
         return HolmFamily([*cells_of(self._unmarked), *drawn], added_seeds(self.names.frame))
 
+    @property
+    def claim_grids(self) -> list[Grid]:
+        """The tables of claims; none if the study has none."""
+        return self._judged[0]
+
+    @property
+    def judged(self) -> list[ClaimResult]:
+        return self._judged[1]
+
     @cached_property
-    def claims(self) -> tuple[list[Grid], list[ClaimResult]]:
-        """The tables of claims, and the results behind them; both empty if the study has none."""
+    def _judged(self) -> tuple[list[Grid], list[ClaimResult]]:
         return claims_table.build(self.spec, self.names, self.library) if self.spec.claims else ([], [])
+
+    @cached_property
+    def claims(self) -> list[dict[str, Any]]:
+        """The claims as JSON; see `claims_table.summary`."""
+        return claims_table.summary(self.judged, self.names)
+
+    def summary(self) -> dict[str, Any]:
+        """Return what a terminal shows: the printed tables, the claims, how many of them have which verdict."""
+        tables = [printed.write(grid) for grid in [*self.grids, *self.claim_grids]]
+        return {"printed": tables, "claims": self.claims, "verdicts": counted(self.claims)}
 
     @cached_property
     def pictures(self) -> list[draw.DrawnFigure]:

@@ -30,12 +30,12 @@ class Claims:
 
     @property
     def results(self) -> list[ClaimResult]:
-        return self.study.claims[1]
+        return self.study.judged
 
     @property
     def tables(self) -> list[Table]:
         """That of the sentences, then those of the tests."""
-        return [Table(grid) for grid in self.study.claims[0]]
+        return [Table(grid) for grid in self.study.claim_grids]
 
     @property
     def counts(self) -> dict[str, int]:
@@ -48,8 +48,7 @@ class Claims:
         """One row per claim: name, verdict, sentence, paper, kind, scale, and why it is not decided."""
         import pandas as pd
 
-        lines = claims_table.summary(self.results, self.study.names)
-        found = pd.DataFrame([[line[key] for key in COLUMNS] for line in lines], columns=list(COLUMNS))
+        found = pd.DataFrame([[line[key] for key in COLUMNS] for line in self.study.claims], columns=list(COLUMNS))
         return found.rename(columns={"quoted": "claim"})
 
     @cached_property
@@ -57,10 +56,9 @@ class Claims:
         """One row per test of a claim: as printed, and `estimate`, `low`, `high` as numbers."""
         import pandas as pd
 
-        lines = claims_table.summary(self.results, self.study.names)
         rows = [
             [line["name"], *(test[key] for key in TESTS), *_numbers(result)]
-            for line, one in zip(lines, self.results, strict=True)
+            for line, one in zip(self.study.claims, self.results, strict=True)
             for test, result in zip(line["tests"], one.tested, strict=True)
         ]
         return pd.DataFrame(rows, columns=["name", *TESTS, "estimate", "low", "high"])

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paper_tables.core.errors import suggest
+from paper_tables.core.paths import table_file_of
 from paper_tables.core.statistics import summarize
 from paper_tables.core.text import join_and
 from paper_tables.data.frame import Arm, Frame
 from paper_tables.site.render import question
-from paper_tables.site.render_cache import table_file_of
 from paper_tables.site.report import counts
 from paper_tables.site.study_tables import StudyTables
 from paper_tables.tables.grid import NoData
@@ -33,7 +33,7 @@ class StudyView:
 
     def __init__(self, folder: Path, spec: Path | None = None) -> None:
         """spec: the table file; default: the study's own. Raises TableError if there are no results."""
-        self.study = StudyTables.load(folder, spec or table_file_of(folder))
+        self.study = StudyTables.load(folder, table_file_of(folder, spec))
 
     # ---- data
 

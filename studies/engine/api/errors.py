@@ -38,7 +38,7 @@ def as_sentences() -> Iterator[None]:
     except (DamagedFile, LaunchError) as error:
         raise ResultsError(str(error)) from None
     except OSError as error:
-        raise ResultsError(f"{error.filename or 'results'}: {error.strerror or error}") from error
+        raise ResultsError(f"{error.filename}: {error.strerror}" if error.filename else str(error)) from error
     except ValueError as error:
         if type(error).__name__ not in ("TableError", "CorruptBundle"):
             raise

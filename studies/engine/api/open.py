@@ -115,10 +115,11 @@ def _up_to_date(folder: Path) -> Place:
 
 def _unpacked(archive: Path) -> Place:
     """Unpack an export into a temporary folder, its checksums verified; nothing in it is run."""
+    from studies.engine.results.bundle.export import CLAIMS
     from studies.engine.results.bundle.open import unpack
 
     held = tempfile.TemporaryDirectory(prefix="dynvit-")
     with as_sentences():
         bundle = unpack(archive, Path(held.name))
-    spec = next(iter(sorted(bundle.folder.glob(f"paper_tables/{bundle.plan.study}.yaml"))), None)
+    spec = next((file for file in sorted(bundle.folder.glob("paper_tables/*.yaml")) if file.name != CLAIMS), None)
     return Place(bundle.folder, bundle.folder / "trials", spec, held)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -75,9 +76,17 @@ def test_the_labels_of_a_study(store: Store) -> None:
 def test_an_export(store: Store, tmp_path: Path) -> None:
     plan = read_plan(store.study("toy"))
     collect(store, plan.folder)
-    export(store, plan, tmp_path / "toy.zip", None)
+    tables = tmp_path / "paper_tables"
+    tables.mkdir()
+    table = {"name": "mine", "columns": [{"metric": "top1"}]}
+    (tables / "toy.yaml").write_text(json.dumps({"study": "toy", "tables": [table]}))
+    condition = {"metric": "top1", "of": {"recursion": "3"}, "against": {"part": "sret"}, "at_least": 0}
+    claim = {"name": "more", "text": "More is better.", "paper": "p", "conditions": [condition]}
+    (tables / "claims.yaml").write_text(json.dumps({"toy": [claim]}))
+    export(store, plan, tmp_path / "toy.zip", tables / "toy.yaml")
     ours, theirs = studies.open("toy"), studies.open(tmp_path / "toy.zip")
-    assert theirs.table().latex == ours.table().latex
+    assert theirs.tables == ["mine"] and theirs.table().latex == ours.table().latex
+    assert theirs.claims().data.equals(ours.claims().data) and len(ours.claims()) == 1
     trial = theirs.trial(plan.trials[0].folder)
     assert trial.config == ours.trial(plan.trials[0].folder).config and trial.environment["host"] == "here"
     (tmp_path / "toy.zip").write_bytes((tmp_path / "toy.zip").read_bytes()[:-200])

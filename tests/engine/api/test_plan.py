@@ -74,7 +74,7 @@ def test_changed_settings_go_to_their_own_folder(study: Path) -> None:
     [
         ({"set": {"train.step": 3}}, 'did you mean "train.steps"?'),
         ({"only": "lr=0.3"}, "0.3 is not among 0.05, 0.1, 0.2"),
-        ({"scale": "gpu"}, "no scale gpu"),
+        ({"scale": "gpu"}, "the study has no scales"),
         ({"seeds": [0, 0]}, "0 twice"),
         ({"rerun": None, "device": "h2000"}, "h2000"),
     ],
