@@ -8,6 +8,7 @@ from dynvit.output import Output, training_loss
 from dynvit.reducers import list_reducers, reduce
 from dynvit.registry import list_models
 from dynvit.tokens import TokenTrace, trace_tokens
+from dynvit.train.trained_model import load_trial
 
 __all__ = [
     "Complexity",
@@ -18,6 +19,7 @@ __all__ = [
     "list_models",
     "list_reducers",
     "load_official",
+    "load_trial",
     "load_trunk",
     "reduce",
     "tome",

@@ -48,6 +48,7 @@ ORDER = {
         ("tracking",),
         ("diagnostics",),
         ("cli",),
+        ("api",),
     ),
     "paper_tables": (
         ("core",),
@@ -59,6 +60,7 @@ ORDER = {
         ("formats",),
         ("validate",),
         ("site",),
+        ("view",),
     ),
 }
 """From the ground up. A package's own ``__init__`` and ``__main__`` are its door and may import all of it."""

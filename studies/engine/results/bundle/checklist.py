@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -25,7 +26,7 @@ CONTENTS = {
     "trials/": "per trial: full config (spec.json), result, environment; a model card where weights were kept",
     "environments.json": "the distinct environments and how many trials ran in each",
     "code/": "the code the trials ran, by fingerprint",
-    "paper_tables/": "the table file",
+    "paper_tables/": "the table file, and the claims",
     "tables/": "tables as LaTeX, Markdown, HTML and CSV",
     "figures/": "figures",
     "report.html": "tables and figures on one page",
@@ -38,7 +39,8 @@ def readme(plan: PlanFile, readings: Readings, specs: Mapping[str, dict[str, Any
     names = list(files)
     contents = [f"- `{n}` {text}" for n, text in CONTENTS.items() if any(f.startswith(n) for f in names)]
     boxes = [f"- [{'x' if ok else ' '}] {text}" for ok, text in checks(plan, readings, specs, names)]
-    table_file = next((f" --spec {n}" for n in names if n.startswith("paper_tables/")), "")
+    tables = (n for n in names if n.startswith("paper_tables/") and not n.endswith("/claims.yaml"))
+    table_file = next((f" --spec {n}" for n in tables), "")
     return "\n".join(
         [
             f"# {plan.title or plan.full_name}",
@@ -71,10 +73,10 @@ def readme(plan: PlanFile, readings: Readings, specs: Mapping[str, dict[str, Any
 
 
 def _options(plan: PlanFile) -> str:
-    """Return the options as typed, except the values of --set, which only the trials' configs have."""
+    """Return the options as typed."""
     scale = f" --scale {plan.scale}" if plan.scale else ""
     smoke = " --smoke" if "smoke" in plan.label.split("-") else ""
-    return scale + smoke + (" --set KEY=VALUE (see trials/)" if "set-" in plan.label else "")
+    return scale + smoke + "".join(f" --set {shlex.quote(one)}" for one in plan.overrides)
 
 
 def checks(

@@ -7,6 +7,7 @@ import io
 import json
 import zipfile
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ from studies.engine.results.bundle import checklist, crate, model_card, summary
 from studies.engine.results.collect import output_files
 from studies.engine.results.readings import Reading, read, read_all
 from studies.engine.storage.code_snapshot import SOURCE, fingerprint, root, take
-from studies.engine.storage.plan_file import PlanFile, PlannedTrial
+from studies.engine.storage.plan_file import PlanFile, PlannedTrial, to_json
 from studies.engine.storage.results_dir import Store
 from studies.engine.storage.trial_folder import TrialFolder
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
 CHECKSUMS = "SHA256SUMS"
+CLAIMS = "claims.yaml"
+"""Beside a table file: the claims, by study."""
 
 
 def export(store: Store, plan: PlanFile, target: Path, tables: Path | None = None) -> int:
@@ -39,8 +42,13 @@ def gather(store: Store, plan: PlanFile, tables: Path | None) -> dict[str, bytes
     data = [file for kind in ("*.parquet", "*.npz", "maps/*.npz") for file in sorted(plan.folder.glob(kind))]
     for path in [*output_files(plan.folder), *data]:
         files[path.relative_to(plan.folder).as_posix()] = path.read_bytes()
+    if plan.table_file or plan.study_path:  # paths of this machine
+        there = json.dumps(to_json(replace(plan, table_file="", study_path="")), indent=1, ensure_ascii=False)
+        files["plan.json"] = f"{there}\n".encode()
     if tables is not None:
         files[f"paper_tables/{tables.name}"] = tables.read_bytes()
+        if (claims := tables.with_name(CLAIMS)).is_file():
+            files[f"paper_tables/{CLAIMS}"] = claims.read_bytes()
     specs: dict[str, dict[str, Any]] = {}
     readings = read_all(store, plan)
     everything = readings | {name: read(store.trial(name), plan) for name in _further_firsts(store, readings)}
