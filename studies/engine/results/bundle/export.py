@@ -61,6 +61,8 @@ def gather(store: Store, plan: PlanFile, tables: Path | None) -> dict[str, bytes
     files |= _model_cards(store, plan, readings, specs)
     for source, snapshot in _snapshots(store, {str(got.env.get("source")) for got in everything.values()}).items():
         files |= {f"code/{source}/{name}": body for name, body in _code(snapshot)}
+    for copy in {own for name in everything if (own := (store.trial(name).spec() or {}).get("own"))}:
+        files |= {f"{copy}/{name}": body for name, body in _code(store.root / copy)}
     files["environments.json"] = (json.dumps(checklist.environments(readings), indent=1) + "\n").encode()
     found = summary.summary(plan, readings, specs)
     files["results.json"] = _json(found)
