@@ -11,12 +11,11 @@ from pathlib import Path
 from studies.engine.cli.text import arms_table, counts_in_order
 from studies.engine.core import yaml_loader
 from studies.engine.core.config import get
-from studies.engine.core.errors import shown
 from studies.engine.core.formatting import count, duration, first_few, size
 from studies.engine.core.trial import Trial
 from studies.engine.planning.plan import Plan
 from studies.engine.planning.staleness import OLDER_CODE
-from studies.engine.study import recipes, study_files
+from studies.engine.study import recipes
 from studies.engine.study.acting_axes import without_option
 
 SETTINGS_SHOWN = 6
@@ -34,18 +33,14 @@ def plan_notes(plan: Plan) -> list[str]:
 
 
 def warnings(plan: Plan) -> list[str]:
-    """Return what may not be meant: a study in the place of an installed one, and what the task objects to in configs
-    that it accepts, each text once, with its place and its arms."""
+    """Return what the task objects to in configs that it accepts: each text once, with its place and its arms."""
     arms_of: dict[str, list[Trial]] = {}
     trials = _one_per_arm(plan)
     for trial, answer in zip(trials, plan.study.task.check([trial.config for trial in trials]), strict=True):
         for text in answer.cautions:
             arms_of.setdefault(text, []).append(trial)
     names = {text: first_few([f"{t.arm.part} {t.arm.label}" for t in found], 2) for text, found in arms_of.items()}
-    lines = [f"warning   {text}{_place(plan, arms_of[text][0], text)}   [{arms}]" for text, arms in names.items()]
-    if study_files.replaces(file := plan.study.file):
-        lines.insert(0, f"note      {shown(file)} is used, not the installed study of that name")
-    return lines
+    return [f"warning   {text}{_place(plan, arms_of[text][0], text)}   [{arms}]" for text, arms in names.items()]
 
 
 def _place(plan: Plan, trial: Trial, text: str) -> str:

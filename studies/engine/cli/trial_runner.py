@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import click
 from rich.console import Console
@@ -32,6 +33,8 @@ class TrialRunner:
     detach: bool
     console: Console
     mirror: Mirror
+    spec: Path | None = None
+    """The table file that was named on the command line."""
 
     def run(self, plan: Plan) -> DriverResult | None:
         """Run the plan's trials to their end; None where nothing is to run."""
@@ -40,7 +43,7 @@ class TrialRunner:
 
     def _prepare(self, plan: Plan) -> None:
         """Write plan.json and the trial folders, which other commands and the workers read."""
-        write_plan(recorded_rules(plan, self.store))
+        write_plan(recorded_rules(plan, self.store, self.spec))
         submissions.remove_finished(self.store.root)
         firsts = {first for trial in plan.made.values() for first in trial.starts}
         for trial in plan.to_run:

@@ -21,11 +21,12 @@ from studies.engine.planning.chosen_trials import ChosenTrials
 from studies.engine.planning.forecast import gpus as devices
 from studies.engine.planning.forecast.estimate import Estimate, estimate
 from studies.engine.planning.forecast.requirements import forecast
-from studies.engine.planning.overrides import make_label
+from studies.engine.planning.overrides import hashed_label, make_label, override_texts
 from studies.engine.planning.trials import TrialMaker
 from studies.engine.storage import kept_weights, plan_file
 from studies.engine.storage.plan_file import folder_name, further_seeds
 from studies.engine.storage.results_dir import Store
+from studies.engine.study import study_files
 from studies.engine.study.design import BASELINE
 from studies.engine.study.model import Study
 from studies.engine.study.parts import Axis
@@ -39,7 +40,7 @@ RERUNS: tuple[Rerun, ...] = ("failed", "stale", "all")
 class Plan:
     study: Study
     label: str
-    """Empty for the default scale; else scale, ``smoke``, ``set-<hash6>`` joined by ``-``."""
+    """Empty for the default scale; else scale, ``smoke``, ``train.epochs=20`` joined by ``-``."""
     folder: Path
     scale: str
     trials: tuple[Trial, ...]
@@ -52,6 +53,8 @@ class Plan:
     """folder id -> state as on disk; a trial without a folder is ``planned``."""
     other_studies: Mapping[str, str]
     """File name and text of the studies whose trials some of these start from."""
+    overrides: tuple[str, ...] = ()
+    """What --set gave: ``train.epochs=20``."""
     to_run: tuple[Trial, ...] = ()
     """Each folder once, those first that others start from. Of the selected ones and of `added`: what is not done and
     not in a live worker's hands, and what restarts."""
@@ -123,6 +126,8 @@ class Plan:
             ),
             other_studies=dict(self.other_studies),
             further_seeds=self.further_seeds,
+            overrides=self.overrides,
+            study_path=str(path) if (path := self.study.file.resolve()).parent != study_files.PACKAGE else "",
             origins={t.folder_id: f"{t.study}: {t.name}" for t in self.made.values() if t.folder_id not in planned},
         )
 
@@ -156,7 +161,7 @@ def make_plan(
         raise StudyError([Problem("--device", str(error))]) from error
     scale = scale or study.default_scale
     planned = study.at(scale).seeds
-    label = make_label("" if scale == study.default_scale else scale, smoke, overrides)
+    label = _label(study, store, scale, smoke, overrides)
     folder = store.study(folder_name(study.name, label))
     starts = Starts(study, scale, overrides, smoke)
     if wrong := [issue for arm in starts.arms for issue in arm.issues]:  # of --set: the file was checked before
@@ -173,9 +178,18 @@ def make_plan(
     if overrides:
         check_task_rules(study, kept)
     states = {folder: store.trial(folder).state() for folder in maker.existing}
-    plan = Plan(study, label, folder, scale, trials, made, kept, states, starts.other_studies)
+    texts = override_texts(overrides)
+    plan = Plan(study, label, folder, scale, trials, made, kept, states, starts.other_studies, texts)
     plan = _select_to_run(plan, store, rerun)
     return replace(plan, estimate=_estimate(plan, store, gpu, count))
+
+
+def _label(study: Study, store: Store, scale: str, smoke: bool, overrides: Sequence[tuple[str, Any]]) -> str:
+    """Return the label of the results folder: that of an earlier version where there is one."""
+    named = "" if scale == study.default_scale else scale
+    before = hashed_label(named, smoke, overrides)
+    earlier = plan_file.find(store.root, study.name, before)
+    return before if earlier is not None else make_label(named, smoke, overrides)
 
 
 def _estimate(plan: Plan, store: Store, gpu: devices.Gpu, count: bool) -> Estimate | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
+from os.path import isfile  # False for what the file system refuses, where Path.is_file raises
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from studies.engine.catalog import own_code
 from studies.engine.catalog.child import AnswerError
 from studies.engine.catalog.tasks import Task, load_task
 from studies.engine.core import yaml_loader
-from studies.engine.core.errors import Problem, StudyError
+from studies.engine.core.errors import Problem, StudyError, shown
 from studies.engine.core.suggest import suggest_or_list
 from studies.engine.core.trial import Resources, keeps_text
 from studies.engine.core.typing_check import Issue, to_yaml
@@ -92,7 +93,16 @@ class _StudyParser(PartParser):
             others=cache(self._load_other),
             default_scale=default,
             metrics=self.spec.metrics,
+            tables=self._tables(),
         )
+
+    def _tables(self) -> Path | None:
+        if not self.spec.tables:
+            return None
+        path = self.document.file.parent / self.spec.tables
+        if not isfile(path):
+            self.report(("tables",), f"no file {shown(path)}")
+        return path
 
     def _load_other(self, name: str) -> Study:
         return load(study_files.find(name, self.document.file.resolve().parent), thorough=False)

@@ -11,14 +11,25 @@ from studies.engine.study.settings import NAME
 
 SUFFIXES = (".yaml", ".yml")
 PACKAGE = Path(__file__).resolve().parents[2]
-"""The folder of the studies that are installed with the package."""
+"""The folder of the shipped studies."""
+TABLES = ".tables.yaml"
+"""The end of a study's table file, beside it."""
 
 
 def names(*first: Path) -> dict[str, Path]:
     """Return every study by name; those in the current folder's studies/ take precedence over the package's, and those
     in `first` over both."""
     here = *first, Path("studies").resolve(), PACKAGE
-    return {file.stem: file for folder in reversed(here) for file in sorted(folder.glob("*.yaml"))}
+    files = (file for folder in reversed(here) for file in sorted(folder.glob("*.yaml")))
+    return {file.stem: file for file in files if not file.name.endswith(TABLES)}
+
+
+def hidden(study: str) -> str:
+    """Return in one line which study of the package an own one of the same name hides; empty where none is."""
+    own = names().get(study)
+    if own is None or own.parent == PACKAGE or not (PACKAGE / f"{study}.yaml").is_file():
+        return ""
+    return f"{study} is {own}, which hides the package's study of that name"
 
 
 def name_of(study: str) -> str:
@@ -43,13 +54,6 @@ def find(study: str, *first: Path) -> Path:
     if study not in known:
         raise StudyError([_unknown(study, *first)])
     return known[study]
-
-
-def replaces(file: Path) -> Path | None:
-    """Return the installed study of the same name, where a file of the current folder's studies/ is used instead."""
-    installed = PACKAGE / file.name
-    ours = file.resolve().parent == Path("studies").resolve() and installed.is_file()
-    return installed if ours and not installed.samefile(file) else None
 
 
 def _unknown(study: str, *first: Path) -> Problem:

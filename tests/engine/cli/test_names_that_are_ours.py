@@ -1,4 +1,4 @@
-"""A folder of the user's that has `studies` in it, as a module, a package, or a study of the same name as ours."""
+"""A folder of the user's that has `studies` in it, as a module or a package."""
 
 from __future__ import annotations
 
@@ -25,15 +25,3 @@ def test_the_command_works_beside_own_code_called_studies(tmp_path: Path, own: s
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "redundancy_ablation" in done.stdout
-
-
-def test_a_study_in_the_place_of_an_installed_one_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    own = tmp_path / "studies" / "sret.yaml"
-    own.parent.mkdir()
-    own.write_text("study: sret\n")
-    assert study_files.find("sret") == own
-    assert study_files.replaces(own) == study_files.PACKAGE / "sret.yaml"
-    own.rename(own.with_name("mine.yaml"))
-    assert study_files.replaces(own.with_name("mine.yaml")) is None
-    assert study_files.replaces(study_files.PACKAGE / "sret.yaml") is None

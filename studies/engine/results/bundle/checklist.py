@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -21,10 +22,12 @@ CONTENTS = {
     "curves.parquet": "every logged value: trial, metric, step, value",
     "predictions.npz": "every trial's predictions on the validation images",
     "maps/": "the tokens of a few test images, of one trial per arm; for figures",
-    "trials/": "per trial: full config (spec.json), result, environment",
+    "results.json": "every mean with task, data set, unit, n and trials; every claim with its verdict",
+    "ro-crate-metadata.json": "this zip as an RO-Crate, for archives",
+    "trials/": "per trial: full config (spec.json), result, environment; a model card where weights were kept",
     "environments.json": "the distinct environments and how many trials ran in each",
     "code/": "the code the trials ran, by fingerprint; own-...: what the study imports",
-    "paper_tables/": "the table file",
+    "paper_tables/": "the table file, and the claims",
     "tables/": "tables as LaTeX, Markdown, HTML and CSV",
     "figures/": "figures",
     "report.html": "tables and figures on one page",
@@ -37,7 +40,8 @@ def readme(plan: PlanFile, readings: Readings, specs: Mapping[str, dict[str, Any
     names = list(files)
     contents = [f"- `{n}` {text}" for n, text in CONTENTS.items() if any(f.startswith(n) for f in names)]
     boxes = [f"- [{'x' if ok else ' '}] {text}" for ok, text in checks(plan, readings, specs, names)]
-    table_file = next((f" --spec {n}" for n in names if n.startswith("paper_tables/")), "")
+    tables = (n for n in names if n.startswith("paper_tables/") and not n.endswith("/claims.yaml"))
+    table_file = next((f" --spec {n}" for n in tables), "")
     return "\n".join(
         [
             f"# {plan.title or plan.full_name}",
@@ -70,10 +74,10 @@ def readme(plan: PlanFile, readings: Readings, specs: Mapping[str, dict[str, Any
 
 
 def _options(plan: PlanFile) -> str:
-    """Return the options as typed, except the values of --set, which only the trials' configs have."""
+    """Return the options as typed."""
     scale = f" --scale {plan.scale}" if plan.scale else ""
     smoke = " --smoke" if "smoke" in plan.label.split("-") else ""
-    return scale + smoke + (" --set KEY=VALUE (see trials/)" if "set-" in plan.label else "")
+    return scale + smoke + "".join(f" --set {shlex.quote(one)}" for one in plan.overrides)
 
 
 def checks(
