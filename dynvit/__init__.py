@@ -12,6 +12,7 @@ from dynvit.reduction.keeping import Keeping
 from dynvit.reduction.reducer import Reducer
 from dynvit.registry import list_models, register
 from dynvit.tokens import TokenTrace, trace_tokens
+from dynvit.train.trained_model import load_trial
 
 __all__ = [
     "Complexity",
@@ -24,6 +25,7 @@ __all__ = [
     "list_models",
     "list_reducers",
     "load_official",
+    "load_trial",
     "load_trunk",
     "reduce",
     "register",

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from paper_tables.core.paths import table_file
-from paper_tables.site.render_cache import RenderCache
+from paper_tables.core.paths import is_own, table_file, table_file_of
+from paper_tables.site.render_cache import RenderCache, read_record
 
-__all__ = ["Built", "build", "table_file"]
+__all__ = ["Built", "build", "is_own", "summary", "table_file", "table_file_of"]
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,8 @@ class Built:
 def build(folder: Path, spec: Path | None = None, force: bool = False) -> Built:
     """Render every table, figure and the report of a study folder into it.
 
-    `spec` is the table file; without one, ``paper_tables/<study>.yaml``, and without that file a default
-    table and figures. Raises `paper_tables.core.errors.TableError` with every error of the table file at once.
+    `spec` is the table file; without one, `table_file_of` the folder, and without that a default table and figures.
+    Raises `paper_tables.core.errors.TableError` with every error of the table file at once.
     """
     folder = Path(folder)
     manifest = RenderCache.of(folder, spec)
@@ -45,3 +46,18 @@ def build(folder: Path, spec: Path | None = None, force: bool = False) -> Built:
         report=folder / "report.html",
         unchanged=fresh,
     )
+
+
+def summary(folder: Path, spec: Path | None = None) -> dict[str, Any]:
+    """Return the tables of a study folder as they are printed, and its claims; nothing is written.
+
+    Keys: `printed`, a list of tables (``formats/printed.py``); `claims` (``claims/table.py: summary``); `verdicts`, how
+    many claims have which. Raises `TableError` as `build` does.
+    """
+    manifest = RenderCache.of(Path(folder), spec)
+    if manifest.cached_outputs() is not None:
+        about = read_record(Path(folder))["about"]
+        return {key: about[key] for key in ("printed", "claims", "verdicts")}
+    from paper_tables.site.study_tables import StudyTables
+
+    return StudyTables.load(Path(folder), manifest.spec).summary()

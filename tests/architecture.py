@@ -49,6 +49,7 @@ ORDER = {
         ("tracking",),
         ("diagnostics",),
         ("cli",),
+        ("api",),
     ),
     "paper_tables": (
         ("core",),
@@ -60,6 +61,7 @@ ORDER = {
         ("formats",),
         ("validate",),
         ("site",),
+        ("view",),
     ),
 }
 """From the ground up. A package's own ``__init__`` and ``__main__`` are its door and may import all of it."""

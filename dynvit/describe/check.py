@@ -38,7 +38,7 @@ def check(task: str, config: dict[str, Any]) -> dict[str, Any]:
     models: by config key, why a model cannot be built or its reducer not be applied. starts: by config key, why weights
     do not fit that a trial takes from another; ``config["starts"]`` has the other's task and config.
     cautions: what is allowed and likely a mistake, of models that can be built. folders: what they depend on besides
-    the config.
+    the config. inputs: by config key, the folder of a data set or the file of weights that is there.
     work: what a training amounts to. smoke: what `--smoke` sets in such a config.
     """
     module = task_module(task)
@@ -64,6 +64,8 @@ def check(task: str, config: dict[str, Any]) -> dict[str, Any]:
         answer["cautions"] = cautions
     if folders := _folders(built):
         answer["folders"] = folders
+    if inputs := dict(_inputs(built)):
+        answer["inputs"] = inputs
     for question in ("work", "smoke"):
         if hasattr(module, question):
             answer[question] = plain(getattr(module, question)(config))
@@ -169,12 +171,29 @@ class SkipInit(TorchFunctionMode):
 # ---- data
 
 
+def _data_sets(config: Any) -> Iterator[tuple[str, Any]]:
+    if hasattr(config, "data"):
+        yield "data", config.data
+    if getattr(getattr(config, "source", None), "epochs", 0):
+        yield "source.data", config.source.data
+
+
+def _inputs(config: Any) -> Iterator[tuple[str, str]]:
+    """Yield the config key and the path of every data set in files and of every file of weights that is there."""
+    for key, data in _data_sets(config):
+        if data.name in FILES and (root := next(filter(os.path.isdir, paths.places(data)), None)):
+            yield key, str(root.resolve())
+    for key, path in named_weights(config):
+        whole = os.path.expanduser(path)
+        files = [whole, *(os.path.join(whole, name) for name in TRIAL_FILES)]
+        if file := next(filter(os.path.isfile, files), ""):
+            yield key, os.path.abspath(file)
+
+
 def _folders(config: Any) -> dict[str, Any]:
     """Return the places of data sets and weights in files, whether each is there, and what they hang on."""
-    data = [config.data] if hasattr(config, "data") else []
-    if getattr(getattr(config, "source", None), "epochs", 0):
-        data.append(config.source.data)
-    sought = [os.path.join(p.absolute(), "") for d in data if d.name in FILES for p in paths.places(d)]  # folders only
+    data = [data for _, data in _data_sets(config) if data.name in FILES]
+    sought = [os.path.join(place.absolute(), "") for d in data for place in paths.places(d)]  # folders only
     for weights in (os.path.expanduser(path) for _, path in named_weights(config)):
         sought += [weights, *(os.path.join(weights, name) for name in ("", *TRIAL_FILES))]
     places = {place: os.path.exists(place) for place in sought}

@@ -11,7 +11,7 @@ from torch import nn
 
 from dynvit.config.classify import Config
 from dynvit.context import Context, permanent_errors
-from dynvit.data.batches import Batches, fitting
+from dynvit.data.batches import Batches, fitting, model_size
 from dynvit.data.factory import load_data
 from dynvit.data.normalization import resolved
 from dynvit.interface import interface_of
@@ -82,6 +82,8 @@ class TrainState:
     label_loss: OwnLoss | None = None
     """In the place of cross entropy."""
     progress: Progress = field(default_factory=Progress)
+    of_data: dict[str, int] = field(default_factory=dict)
+    """What followed from the data: the model's sizes, updates per epoch."""
 
     def models(self) -> list[nn.Module]:
         """Return the trained model and its average, if there is one."""
@@ -176,4 +178,5 @@ def build_state(
     return TrainState(
         model, optimizer, scheduler, scaler, ema, teacher, EpochMetrics(device), device, amp,
         config.evaluation.weights == "ema", stage, clock, build_loss(config, data.classes, device),
+        of_data={**model_size(data), "steps": data.steps},
     )  # fmt: skip

@@ -19,7 +19,7 @@ from paper_tables.claims.quantity import judged, judged_region
 from paper_tables.claims.standing import rests_on
 from paper_tables.claims.verdicts import ConditionResult, inside, outside
 from paper_tables.core import sequential
-from paper_tables.core.paths import CLAIMS, table_file
+from paper_tables.core.paths import CLAIMS, SUFFIX, table_file_of
 from paper_tables.core.text import plain
 from paper_tables.data.design import Decide
 from paper_tables.data.frame import Arm
@@ -121,7 +121,7 @@ def take_look(folder: Path, spec: Path | None, n: int) -> LookReport:
     look = _Look(decide, decide.looks.index(n) + 1, record.read_decisions(folder).history)
     found: dict[Outcome, list[str]] = {"decided": [], "undecided": [], "futile": [], "lost": []}
     arms, lines = dict[tuple[str, str], None](), []
-    for item in _items(spec or table_file(frame.study), StudyFrames(folder, frame), n, decide):
+    for item in _items(table_file_of(folder, spec), StudyFrames(folder, frame), n, decide):
         outcome, text = look.judge(item)
         if outcome is not None:
             found[outcome].append(item.name)
@@ -231,7 +231,8 @@ def conditions(spec: Path | None) -> Iterator[tuple[str, Claim, int]]:
     if spec is None:
         return
     own = read_table_file(spec)[0]
-    others = [path for path in sorted(spec.parent.glob("*.yaml")) if path.name not in (spec.name, CLAIMS)]
+    pattern = f"*{SUFFIX}" if spec.name.endswith(SUFFIX) else "*.yaml"
+    others = [path for path in sorted(spec.parent.glob(pattern)) if path.name not in (spec.name, CLAIMS)]
     tables = [(own, ("", own.study)), *((read_table_file(path)[0], (own.study,)) for path in others)]
     for table, names in tables:
         for claim in table.claims:

@@ -1,25 +1,73 @@
-"""Where the package keeps its table files and published numbers. Standard library only."""
+"""Which table file is a study's, and where the package keeps published numbers. Standard library only."""
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
+from typing import Any
 
 PACKAGE = Path(__file__).parent.parent
 PUBLISHED = PACKAGE / "published"
 CLAIMS = "claims.yaml"
 """Next to the table files: claims by study."""
+SUFFIX = ".tables.yaml"
+RECORD = "tables/.rendered.json"
+"""In a study's folder: what it was rendered from."""
 
 
-def table_file(study: str) -> Path | None:
-    """Return ``paper_tables/<study>.yaml`` of the current folder, else of the package; None where neither is.
+def table_file(study: str, study_file: Path | None = None) -> Path | None:
+    """Return a study's table file; None where there is none.
 
-    A label (``study@gpu``) is another scale of the same file.
+    The first of ``<study>.tables.yaml`` beside the study file; ``<study>.yaml`` in a folder ``paper_tables`` there,
+    beside the study file's folder, or in the current folder; the package's. A label (``study@gpu``) is another scale
+    of the same file.
     """
     name = study.partition("@")[0]
-    files = (folder / f"{name}.yaml" for folder in (Path("paper_tables").resolve(), PACKAGE))
-    found = next((path for path in files if path.is_file() and path.name != CLAIMS), None)
-    return found if re.fullmatch(r"[\w.-]+", name) else None
+    if not re.fullmatch(r"[\w.-]+", name):
+        return None
+    places = [Path("paper_tables").resolve(), PACKAGE]
+    files: list[Path] = []
+    if study_file is not None:
+        folder = study_file.resolve().parent
+        files.append(folder / f"{name}{SUFFIX}")
+        beside = [parent / "paper_tables" for parent in (folder, folder.parent)]
+        places = [*(place for place in beside if place != PACKAGE), *places]
+    files += [place / f"{name}.yaml" for place in places]
+    return next((path for path in files if path.is_file() and path.name != CLAIMS), None)
+
+
+def table_file_of(folder: Path, spec: Path | None = None) -> Path | None:
+    """Return the table file that a study's folder is rendered with; None: the default tables.
+
+    `spec`, else the one that the study's plan names, else a person's own that it was rendered with before, else
+    `table_file`. FileNotFoundError where one of these is gone: its tables are not replaced by the default ones.
+    """
+    if spec is not None:
+        return spec
+    plan, record = _read(folder / "plan.json"), _read(folder / RECORD)
+    for named in (plan.get("table_file"), record.get("spec")):
+        if isinstance(named, str) and named:
+            if Path(named).is_file():
+                return Path(named)
+            raise FileNotFoundError(
+                f"{folder.name} is rendered with {named}, which is gone: put it back, or name another with --spec "
+                f"(without {folder / RECORD} and after another `studies run` the default tables are made)"
+            )
+    return table_file(str(plan.get("study") or folder.resolve().name))
+
+
+def is_own(spec: Path) -> bool:
+    """Return whether a table file is a person's own, not the package's."""
+    return spec.resolve().parent != PACKAGE
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(contents(path))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def contents(path: Path) -> bytes:

@@ -82,6 +82,8 @@ class Metadata:
     metrics: dict[str, Metric | None] = field(default_factory=dict)
     parts: tuple[Part, ...] = ()
     decide: Decide | None = None
+    overrides: tuple[Text, ...] = ()
+    """Settings of this run that the study file has not: ``train.epochs=20``."""
 
     def metric(self, name: str) -> Metric:
         return self.metrics.get(name) or Metric()

@@ -73,6 +73,8 @@ class Frame:
     def label(self) -> str:
         """Scale and label of this run of the study."""
         scale, label = self.scale, self.metadata.label
+        if overrides := self.metadata.overrides:
+            label = ", ".join(["smoke"] * ("smoke" in str(label).split("-")) + [f"with {join_and([*overrides])}"])
         return ", ".join([f"scale {scale}"] * bool(scale) + [str(label)] * bool(label and label != scale))
 
     @cached_property
@@ -187,6 +189,12 @@ class Frame:
     def finished_trials(self, arm: Arm) -> list[str]:
         """Return the ids of the arm's finished trials."""
         return [self._trials[i].id for i in arm.rows if self._trials[i].done]
+
+    def own_code(self, arm: Arm) -> list[str]:
+        """Return the versions of the user's own code that the arm's finished trials have imported."""
+        versions = self.rows.get("env.own")
+        found = [] if versions is None else [str(versions.iloc[i]) for i in arm.rows if self._trials[i].done]
+        return list(dict.fromkeys(filter(None, found)))
 
     def seeds(self, arms: Iterable[Arm]) -> list[int]:
         """Return the planned seeds."""

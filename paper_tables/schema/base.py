@@ -19,7 +19,8 @@ def _labels(value: Any) -> Any:
     return [_label(v) for v in value] if isinstance(value, list) else [_label(value)]
 
 
-LevelNames = Annotated[tuple[str, ...], BeforeValidator(_labels)]
+_Level = str | int | float | bool
+LevelNames = Annotated[tuple[str, ...], BeforeValidator(_labels, json_schema_input_type=_Level | list[_Level])]
 Filter = dict[str, LevelNames]
 """`part` or an axis -> the levels that are kept."""
 

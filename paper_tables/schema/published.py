@@ -8,7 +8,10 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from paper_tables.schema.base import Entry, LevelNames, non_empty
 
-Scales = Annotated[tuple[str, ...], BeforeValidator(lambda v: [v] if isinstance(v, str) else v)]
+Scales = Annotated[
+    tuple[str, ...],
+    BeforeValidator(lambda v: [v] if isinstance(v, str) else v, json_schema_input_type=str | list[str]),
+]
 ArmSelector = dict[str, Annotated[LevelNames, AfterValidator(non_empty)]]
 """One arm: `study` (default: this one), `part`, `arm` (its label) or axes; other axes are at their baseline."""
 
@@ -17,9 +20,15 @@ def _as_list(value: Any) -> Any:
     return value if isinstance(value, list | tuple) else [value]
 
 
-ArmSelectors = Annotated[tuple[ArmSelector, ...], BeforeValidator(_as_list)]
+ArmSelectors = Annotated[
+    tuple[ArmSelector, ...], BeforeValidator(_as_list, json_schema_input_type=ArmSelector | list[ArmSelector])
+]
 """One or several selectors: the first with a value of the metric is used."""
-Metrics = Annotated[tuple[str, ...], BeforeValidator(_as_list), AfterValidator(non_empty)]
+Metrics = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_as_list, json_schema_input_type=str | list[str]),
+    AfterValidator(non_empty),
+]
 """One metric, or several names of it: the first with a value is used."""
 
 

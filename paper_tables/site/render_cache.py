@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from paper_tables.core.files import write_atomic
-from paper_tables.core.paths import CLAIMS, PACKAGE, contents, table_file
+from paper_tables.core.paths import CLAIMS, PACKAGE, RECORD, contents, is_own, table_file_of
 from paper_tables.site import mlflow_links
 
-FILE = "tables/.rendered.json"
 FRAMES = ("trials.parquet", "trials.csv", "curves.parquet", "predictions.npz", "decisions.json")
 LIBRARIES = ("matplotlib", "seaborn", "pandas", "numpy", "scipy", "jinja2")
 
@@ -38,7 +37,7 @@ class RenderCache:
 
     @classmethod
     def of(cls, folder: Path, spec: Path | None) -> RenderCache:
-        spec = spec or table_file(_study_name(folder))
+        spec = table_file_of(folder, spec)
         inputs = {name: _hash(folder / name) for name in FRAMES}
         inputs.update({f"maps/{file.name}": _hash(file) for file in sorted(folder.glob("maps/*.npz"))})
         inputs["spec"] = _hash(spec) if spec else ""
@@ -71,15 +70,21 @@ class RenderCache:
         outputs = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
         inputs = {name: digest for name, digest in self.inputs.items() if not name.startswith("../")}
         inputs |= _other_frames(self.folder, rendered.studies)
-        record = {"inputs": inputs, "outputs": outputs, "studies": list(rendered.studies), "about": rendered.about}
-        write_atomic(self.folder / FILE, (json.dumps(record, indent=1) + "\n").encode())
+        record: dict[str, Any] = {
+            "inputs": inputs,
+            "outputs": outputs,
+            "studies": list(rendered.studies),
+            "about": rendered.about,
+        }
+        record["spec"] = str(self.spec.resolve()) if self.spec and is_own(self.spec) else ""
+        write_atomic(self.folder / RECORD, (json.dumps(record, indent=1) + "\n").encode())
         return list(files)
 
 
 def read_record(folder: Path) -> dict[str, Any]:
     """Return the record of a folder's last rendering, or {}."""
     try:
-        last = json.loads(contents(folder / FILE))
+        last = json.loads(contents(folder / RECORD))
     except (OSError, ValueError, RecursionError):
         return {}
     return last if isinstance(last, dict) else {}
@@ -91,14 +96,6 @@ def _other_frames(folder: Path, studies: Iterable[str]) -> dict[str, str]:
     label = place.name.partition("@")[1:]
     names = dict.fromkeys(name for study in studies for name in (study + "".join(label), study))
     return {f"../{name}/{file}": _hash(place.parent / name / file) for name in names for file in FRAMES}
-
-
-def _study_name(folder: Path) -> str:
-    """Return the study's name from the plan, else the folder's name."""
-    try:
-        return str(json.loads(contents(folder / "plan.json"))["study"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return folder.resolve().name
 
 
 def _hash(path: Path) -> str:

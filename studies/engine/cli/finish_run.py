@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from studies.engine.cli.main_table import print_main, summary_of
 from studies.engine.cli.text import format_files
 from studies.engine.core.formatting import and_more, duration
 from studies.engine.core.trial import State
@@ -64,11 +65,13 @@ def finish_run(
         say("stopped", "the same command continues from here")
         return 130
     with _busy(console, "tables and figures"):
-        render(store, plan.folder, say)
+        found = render(store, plan.folder, say)
     with _busy(console, "MLflow"):
         mirrored = mirror.close()
     if mirrored:
         say("mlflow", mirror.where)
+    if found:
+        print_main(found, plan.full_name)
     return 0 if all(state.status == "done" for state in states.values()) else 1
 
 
@@ -97,8 +100,8 @@ def unfinished(plan: Plan, states: Mapping[str, State]) -> list[str]:
     return lines
 
 
-def render(store: Store, folder: Path, say: Callable[[str, str], None]) -> None:
-    """Write frame, tables, figures and report."""
+def render(store: Store, folder: Path, say: Callable[[str, str], None]) -> dict[str, Any]:
+    """Write frame, tables, figures and report; return the tables as printed, empty where nothing could be rendered."""
     try:
         collect(store, folder)
         if blank := blank_metrics(store, read_plan(folder)):
@@ -108,10 +111,12 @@ def render(store: Store, folder: Path, say: Callable[[str, str], None]) -> None:
 
         built = build(folder)
         write_index(store.root)
+        found = summary_of(folder)
     except Exception as error:  # a wrong table file must not hide that the trials are done
         say("tables", f"not rendered: {str(error).strip() or type(error).__name__}")
-        return
+        return {}
     for head, files in (("tables", built.tables), ("figures", built.figures), ("report", [built.report])):
         listed = [file for file in files if file]
         if listed:
             say(head, format_files(listed))
+    return found

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import fmean
 
 from studies.engine.cli.options import UsageError
 from studies.engine.cli.rule_record import rules_of
+from studies.engine.cli.table_files import find_table_file
 from studies.engine.core.formatting import count, duration
 from studies.engine.core.trial import Trial
 from studies.engine.planning.choice import Choice, choose
@@ -87,7 +89,7 @@ def key_of(trial: Trial) -> Key:
     return trial.arm.part, trial.arm.label
 
 
-def looks_of(selection: Selection, rerun: str | None, device: str | None) -> Looks:
+def looks_of(selection: Selection, rerun: str | None, device: str | None, spec: Path | None = None) -> Looks:
     """Return the looks of a study. UsageError where the options or the study leave nothing to decide by looks."""
     for option, given, why in (
         ("--seeds", selection.seeds, "the looks choose the seeds"),
@@ -98,7 +100,7 @@ def looks_of(selection: Selection, rerun: str | None, device: str | None) -> Loo
             raise UsageError(f"--until decided: leave out {option}, {why}")
     study, choice = choose(study_files.find(selection.study), selection)
     if decide := study.at(choice.scale).decide:
-        rules_of(study.name, decide)  # where the table file is wrong, before anything is launched
+        rules_of(study, decide, spec)  # where the table file is wrong, before anything is launched
         return Looks(study, choice, decide, selection.store, device)
     others = [name for name in study.scales if study.at(name).decide]
     at = f" at scale {choice.scale}" if choice.scale else ""
@@ -111,7 +113,6 @@ def looks_of(selection: Selection, rerun: str | None, device: str | None) -> Loo
 
 def plan_lines(looks: Looks, plan: Plan) -> Iterator[str]:
     """Yield for `plan` what each look takes at most, and which differences it can tell."""
-    from paper_tables import table_file
     from paper_tables.claims.power import plan_power
 
     decide, before = looks.decide, set[int]()
@@ -126,7 +127,7 @@ def plan_lines(looks: Looks, plan: Plan) -> Iterator[str]:
         takes = sum(seconds.get(t.folder_id, 0.0) for t in new)
         amount = f"at most {count(len(new), 'trial')}" + (f", {duration(takes)}" if takes else "")
         yield f"          n = {n}: {amount if new else 'nothing to run'}"
-    yield from plan_power(table_file(looks.study.name), plan.folder, vars(decide), plan.scale)
+    yield from plan_power(find_table_file(looks.study), plan.folder, vars(decide), plan.scale)
 
 
 def _arms_in_use(plan: Plan) -> set[Key]:

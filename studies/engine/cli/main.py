@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from importlib import import_module
+from importlib import import_module, metadata
 from typing import Any
 
 import click
@@ -17,15 +17,20 @@ from studies.engine.core.suggest import suggest_or_list
 from studies.engine.jobs.launcher import LaunchError
 
 COMMANDS = {
+    "new": "write a study to begin from",
     "list": "the studies, their arms and trials",
     "plan": "what a run would do, without doing it",
     "run": "run everything that is missing, then tables, figures and report",
+    "show": "the main table and the claims of a study",
     "status": "the progress of a study",
     "logs": "a trial's log",
     "stop": "stop the running trials of a study after saving them",
     "tables": "collect results and render tables, figures and report",
     "sync": "bring MLflow up to date with the trial folders",
+    "options": "what can be set: tasks, models, reducers, launchers, files",
+    "schema": "what editors check study and table files against",
     "recipes": "training recipes of papers, compared with ours setting by setting",
+    "remove": "trials of no study, or a study's results; shows them first",
     "export": "a zip with everything needed to check or repeat a study",
     "verify": "rerun some trials of an export and compare the numbers",
     "doctor": "check temporary files, stale claims, orphaned workers, disk and versions",
@@ -61,7 +66,21 @@ class _Commands(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
+def _version(context: click.Context, option: click.Parameter, given: bool) -> None:
+    """Print the version, the commit and where the code is."""
+    if given and not context.resilient_parsing:
+        from studies.engine.storage import code_snapshot
+
+        git = code_snapshot.source()["git"]
+        commit = f"commit {git['sha'][:12]}{' with changes' if git['dirty'] else ''}" if git else "commit unknown"
+        click.echo(f"dynvit {metadata.version('dynvit')}, {commit}, {code_snapshot.root()}")
+        context.exit()
+
+
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Print version and commit."
+)
 def cli() -> None:
     """Run ablation studies and regenerate the papers' tables."""
 

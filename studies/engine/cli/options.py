@@ -13,18 +13,22 @@ def command(**chosen) -> int:
 from __future__ import annotations
 
 import errno
+import json
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
 import click
 
+from studies.engine.cli import completion
 from studies.engine.jobs.launcher import launcher_names
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-study_argument = click.argument("study", metavar="STUDY")
+study_argument = click.argument("study", metavar="STUDY", shell_complete=completion.studies)
 """A name in `studies/` (of the current folder or of the package), or a path to a .yaml file."""
 
 
@@ -57,6 +61,23 @@ device_option = click.option(
 )
 
 
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, and everything else to stderr.")
+
+
+@contextmanager
+def json_output(as_json: bool) -> Iterator[dict[str, Any]]:
+    """Yield a dict to fill. as_json: it is printed at the end, and what is said meanwhile goes to stderr."""
+    found: dict[str, Any] = {}
+    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+        yield found
+    if as_json:
+        print_json(found)
+
+
+def print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=1, ensure_ascii=False))
+
+
 def label_options(command: F) -> F:
     """Add the options that determine the results folder of a study."""
     for option in (
@@ -66,9 +87,14 @@ def label_options(command: F) -> F:
             "overrides",
             multiple=True,
             metavar="KEY=VALUE",
-            help="Set a config key everywhere (PART.KEY=VALUE: in one part). Results go to STUDY@set-....",
+            help="Set a config key everywhere (PART.KEY=VALUE: in one part). Results go to STUDY@KEY=VALUE.",
         ),
-        click.option("--scale", metavar="SCALE", help="Size of the study; default: the file's default_scale."),
+        click.option(
+            "--scale",
+            metavar="SCALE",
+            help="Size of the study; default: the file's default_scale.",
+            shell_complete=completion.scales,
+        ),
     ):
         command = option(command)
     return command
@@ -82,6 +108,7 @@ def selection_options(command: F) -> F:
             "--only",
             multiple=True,
             metavar="AXIS=LEVEL,...",
+            shell_complete=completion.axes,
             help="Only these arms: recursion=1,3, part=sret or sret.recursion=1; may be given several times.",
         ),
     ):

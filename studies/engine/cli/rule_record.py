@@ -5,33 +5,40 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from studies.engine.cli.options import UsageError
+from studies.engine.cli.table_files import find_table_file, named_table_file
 from studies.engine.planning.plan import Plan
 from studies.engine.results.looks_taken import seeds_seen
 from studies.engine.storage.plan_file import ChangedRule, PlanFile, PlannedDecide, find_plan
 from studies.engine.storage.results_dir import Store
 from studies.engine.study.decide import Decide
+from studies.engine.study.model import Study
 
 
-def recorded_rules(plan: Plan, store: Store) -> PlanFile:
-    """Return the plan's file; where the study decides by looks, with the rules of now and of before the first trial."""
-    file, decide = plan.to_plan_file(), plan.study.at(plan.scale).decide
+def recorded_rules(plan: Plan, store: Store, spec: Path | None = None) -> PlanFile:
+    """Return the plan's file with its table file, `spec` or what the study says.
+
+    Where the study decides by looks, it has the claims' rules of now and of before the first trial.
+    """
+    file = replace(plan.to_plan_file(), table_file=named_table_file(plan.study, spec))
+    decide = plan.study.at(plan.scale).decide
     if decide is None:
         return file
     before = find_plan(plan.folder)
     done = Counter((t.arm.part, t.arm.label) for t in plan.trials if plan.state(t).status == "done")
     n = seeds_seen(plan.folder) or max(done.values(), default=0) if before else 0
-    return replace(file, decide=merged(decide, before.decide if before else None, rules_of(plan.study.name, decide), n))
+    rules = rules_of(plan.study, decide, spec)
+    return replace(file, decide=merged(decide, before.decide if before else None, rules, n))
 
 
-def rules_of(study: str, decide: Decide) -> dict[str, str]:
+def rules_of(study: Study, decide: Decide, spec: Path | None = None) -> dict[str, str]:
     """Return the digests of the rules of the study's claims as they are now. UsageError for a faulty table file."""
-    from paper_tables import table_file
     from paper_tables.claims.looks import rule_digests
 
     try:
-        return rule_digests(table_file(study), vars(decide))
+        return rule_digests(find_table_file(study, spec), vars(decide))
     except ValueError as error:  # TableError
         raise UsageError(str(error)) from error
 

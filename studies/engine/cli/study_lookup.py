@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from studies.engine.cli.options import UsageError
 from studies.engine.core.errors import Problem, StudyError
 from studies.engine.core.files import DamagedFile
-from studies.engine.planning.overrides import make_label, parse_overrides
+from studies.engine.planning.overrides import hashed_label, make_label, parse_overrides
 from studies.engine.planning.selection import Selection
 from studies.engine.storage import plan_file
 from studies.engine.storage.plan_file import PlanFile
@@ -68,8 +68,9 @@ def _by_label(selection: Selection) -> PlanFile:
 
 def _by_options(selection: Selection) -> PlanFile:
     name = study_files.name_of(selection.study)
-    label = _label(selection)
-    folder = plan_file.find(selection.store.root, name, label)
+    label, before = _labels(selection)
+    found = (plan_file.find(selection.store.root, name, one) for one in (before, label))
+    folder = next((folder for folder in found if folder is not None), None)
     if folder is None:
         wanted = plan_file.folder_name(name, label)
         others = [p.name for p in plan_file.folders(selection.store.root) if p.name.partition("@")[0] == name]
@@ -78,10 +79,12 @@ def _by_options(selection: Selection) -> PlanFile:
     return plan_file.read_plan(folder)
 
 
-def _label(selection: Selection) -> str:
-    """Return the label that the options ask for; `plan_file.find` allows for the default scale's name in it."""
+def _labels(selection: Selection) -> tuple[str, str]:
+    """Return the label that the options ask for, and what earlier versions called it; `plan_file.find` allows for the
+    default scale's name in it."""
     problems: list[Problem] = []
     overrides = parse_overrides(selection.overrides, problems)
     if problems:
         raise StudyError(problems)
-    return make_label(selection.scale or "", selection.smoke, overrides)
+    asked = selection.scale or "", selection.smoke, overrides
+    return make_label(*asked), hashed_label(*asked)

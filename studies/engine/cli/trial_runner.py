@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import click
 from rich.console import Console
@@ -14,7 +15,7 @@ from studies.engine.jobs.launcher import BatchLauncher, LaunchContext, Launcher,
 from studies.engine.launchers.slurm import submissions
 from studies.engine.planning.plan import Plan
 from studies.engine.results.readings import result_values
-from studies.engine.storage import kept_weights
+from studies.engine.storage import kept_weights, own_snapshot
 from studies.engine.storage.plan_file import write_plan
 from studies.engine.storage.results_dir import Store
 from studies.engine.storage.state_watcher import StateWatcher
@@ -32,6 +33,8 @@ class TrialRunner:
     detach: bool
     console: Console
     mirror: Mirror
+    spec: Path | None = None
+    """The table file that was named on the command line."""
 
     def run(self, plan: Plan) -> DriverResult | None:
         """Run the plan's trials to their end; None where nothing is to run."""
@@ -40,12 +43,15 @@ class TrialRunner:
 
     def _prepare(self, plan: Plan) -> None:
         """Write plan.json and the trial folders, which other commands and the workers read."""
-        write_plan(recorded_rules(plan, self.store))
+        write_plan(recorded_rules(plan, self.store, self.spec))
         submissions.remove_finished(self.store.root)
         firsts = {first for trial in plan.made.values() for first in trial.starts}
         for trial in plan.to_run:
             folder = self.store.trial(trial.folder_id)
+            if trial.own is not None:
+                own_snapshot.take(self.store.root, trial.own)
             folder.create(trial.spec())
+            folder.set_sources(trial.spec())
             if trial.folder_id in firsts:
                 kept_weights.request(folder)
             if trial.folder_id in plan.restart:

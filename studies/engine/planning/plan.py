@@ -7,24 +7,26 @@ done ones whose code has changed since, `all` every selected trial. Their previo
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from studies.engine.core.errors import Problem, StudyError
 from studies.engine.core.trial import State, Trial
+from studies.engine.planning import staleness
 from studies.engine.planning.choice import check_task_rules
 from studies.engine.planning.chosen_trials import ChosenTrials
 from studies.engine.planning.forecast import gpus as devices
 from studies.engine.planning.forecast.estimate import Estimate, estimate
 from studies.engine.planning.forecast.requirements import forecast
-from studies.engine.planning.overrides import make_label
+from studies.engine.planning.overrides import hashed_label, make_label, override_texts
 from studies.engine.planning.trials import TrialMaker
 from studies.engine.storage import kept_weights, plan_file
-from studies.engine.storage.code_snapshot import fingerprint, root
 from studies.engine.storage.plan_file import folder_name, further_seeds
 from studies.engine.storage.results_dir import Store
+from studies.engine.study import study_files
 from studies.engine.study.design import BASELINE
 from studies.engine.study.model import Study
 from studies.engine.study.parts import Axis
@@ -38,7 +40,7 @@ RERUNS: tuple[Rerun, ...] = ("failed", "stale", "all")
 class Plan:
     study: Study
     label: str
-    """Empty for the default scale; else scale, ``smoke``, ``set-<hash6>`` joined by ``-``."""
+    """Empty for the default scale; else scale, ``smoke``, ``train.epochs=20`` joined by ``-``."""
     folder: Path
     scale: str
     trials: tuple[Trial, ...]
@@ -51,6 +53,8 @@ class Plan:
     """folder id -> state as on disk; a trial without a folder is ``planned``."""
     other_studies: Mapping[str, str]
     """File name and text of the studies whose trials some of these start from."""
+    overrides: tuple[str, ...] = ()
+    """What --set gave: ``train.epochs=20``."""
     to_run: tuple[Trial, ...] = ()
     """Each folder once, those first that others start from. Of the selected ones and of `added`: what is not done and
     not in a live worker's hands, and what restarts."""
@@ -66,6 +70,8 @@ class Plan:
     """Done trials that another study paid for."""
     stale: int = 0
     """Done trials whose code has changed since."""
+    stale_because: Mapping[str, int] = field(default_factory=dict)
+    """Why, in words, and how many of them."""
     estimate: Estimate | None = None
     """None: nothing to run, or nothing known about what it takes."""
 
@@ -120,6 +126,8 @@ class Plan:
             ),
             other_studies=dict(self.other_studies),
             further_seeds=self.further_seeds,
+            overrides=self.overrides,
+            study_path=str(path) if (path := self.study.file.resolve()).parent != study_files.PACKAGE else "",
             origins={t.folder_id: f"{t.study}: {t.name}" for t in self.made.values() if t.folder_id not in planned},
         )
 
@@ -153,7 +161,7 @@ def make_plan(
         raise StudyError([Problem("--device", str(error))]) from error
     scale = scale or study.default_scale
     planned = study.at(scale).seeds
-    label = make_label("" if scale == study.default_scale else scale, smoke, overrides)
+    label = _label(study, store, scale, smoke, overrides)
     folder = store.study(folder_name(study.name, label))
     starts = Starts(study, scale, overrides, smoke)
     if wrong := [issue for arm in starts.arms for issue in arm.issues]:  # of --set: the file was checked before
@@ -170,9 +178,18 @@ def make_plan(
     if overrides:
         check_task_rules(study, kept)
     states = {folder: store.trial(folder).state() for folder in maker.existing}
-    plan = Plan(study, label, folder, scale, trials, made, kept, states, starts.other_studies)
+    texts = override_texts(overrides)
+    plan = Plan(study, label, folder, scale, trials, made, kept, states, starts.other_studies, texts)
     plan = _select_to_run(plan, store, rerun)
     return replace(plan, estimate=_estimate(plan, store, gpu, count))
+
+
+def _label(study: Study, store: Store, scale: str, smoke: bool, overrides: Sequence[tuple[str, Any]]) -> str:
+    """Return the label of the results folder: that of an earlier version where there is one."""
+    named = "" if scale == study.default_scale else scale
+    before = hashed_label(named, smoke, overrides)
+    earlier = plan_file.find(store.root, study.name, before)
+    return before if earlier is not None else make_label(named, smoke, overrides)
 
 
 def _estimate(plan: Plan, store: Store, gpu: devices.Gpu, count: bool) -> Estimate | None:
@@ -190,8 +207,12 @@ def _estimate(plan: Plan, store: Store, gpu: devices.Gpu, count: bool) -> Estima
 def _select_to_run(plan: Plan, store: Store, rerun: Rerun | None) -> Plan:
     once = {trial.folder_id: trial for trial in plan.selected}
     done = [t for t in once.values() if plan.state(t).status == "done"]
-    stale = {t.folder_id for t in done if _is_stale(store, t, plan)}
+    contents: staleness.Contents = {}
+    why = {t.folder_id: list(staleness.reasons(store, t, plan.state(t), contents)) for t in done}
+    reasons = {name: found for name, found in why.items() if found}
+    stale = set(reasons)
     restart = {t.folder_id for t in once.values() if _must_restart(t, plan.state(t), stale, rerun)}
+    restart |= {t.folder_id for t in once.values() if staleness.cannot_continue(store, t, plan.state(t))}
     launched = {i: t for i, t in once.items() if plan.state(t).status not in ("done", "running") or i in restart}
     added, again = _firsts_to_run(plan, store, launched, once)
     running = [t for t in (*once.values(), *added) if plan.state(t).status == "running"]
@@ -206,6 +227,7 @@ def _select_to_run(plan: Plan, store: Store, rerun: Rerun | None) -> Plan:
         again=frozenset(again),
         reused=reused,
         stale=len(stale),
+        stale_because=Counter(reason for found in reasons.values() for reason in found),
     )
 
 
@@ -240,10 +262,3 @@ def _must_restart(trial: Trial, state: State, stale: set[str], rerun: Rerun | No
     if rerun == "all":
         return True
     return state.status == "failed" or (rerun == "stale" and trial.folder_id in stale)
-
-
-def _is_stale(store: Store, trial: Trial, plan: Plan) -> bool:
-    """Return whether the code has changed since, or the weights that the trial started from."""
-    folder = store.trial(trial.folder_id)
-    source = folder.environment(plan.state(trial).attempt).get("source")
-    return (bool(source) and source != fingerprint(root())) or bool(trial.starts and kept_weights.changed(folder))

@@ -39,7 +39,8 @@ def metadata(plan: PlanFile) -> dict[str, Any]:
     metrics = {k: {"from": m.source, "direction": m.direction, "unit": m.unit} for k, m in plan.metrics.items()}
     decide = {"decide": asdict(plan.decide)} if plan.decide else {}
     parts = [asdict(part) for part in plan.parts]
-    return {"frame": FRAME_VERSION, **fields, "metrics": metrics, "parts": parts, **decide}
+    overrides = {"overrides": list(plan.overrides)} if plan.overrides else {}
+    return {"frame": FRAME_VERSION, **fields, "metrics": metrics, "parts": parts, **decide, **overrides}
 
 
 def csv_text(rows: list[Row]) -> str:

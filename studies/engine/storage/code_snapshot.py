@@ -19,6 +19,8 @@ PACKAGES = ("dynvit", "studies")
 SUFFIXES = (".py", ".json")
 SOURCE = "source.json"
 """In a snapshot: git state and fingerprint of the tree it was taken from."""
+BUILT = "studies/engine/storage/built.json"
+"""In a wheel: git state of the tree it was built from."""
 
 
 @cache
@@ -50,7 +52,12 @@ def source() -> dict[str, Any]:
 
 
 def git(folder: Path) -> dict[str, Any] | None:
-    """Return sha and whether it is dirty; None outside a repository or without git."""
+    """Return sha and whether it is dirty; None outside a repository or without git.
+
+    Of an installed wheel: of the tree that it was built from, which ``setup.py`` writes into it.
+    """
+    if (built := read_json(folder / BUILT)) is not None:
+        return {key: built.get(key) for key in ("sha", "dirty")}
     sha = command_output("git", "-C", str(folder), "rev-parse", "HEAD")
     if not sha:
         return None

@@ -18,7 +18,8 @@ NAME = "plan.json"
 _NAME = re.compile(r"\w[\w.@+=,-]*")
 TEXT_KEYS = ("study", "title", "label", "scale", "study_file", "study_text", "task")
 ORIGIN_KEYS = ("origins", "other_studies")
-OPTIONAL_KEYS = ("further_seeds", *ORIGIN_KEYS)
+PATH_KEYS = ("table_file", "study_path")
+OPTIONAL_KEYS = ("further_seeds", *ORIGIN_KEYS, "overrides", *PATH_KEYS)
 """Written only where a study has some."""
 
 
@@ -98,6 +99,12 @@ class PlanFile:
 
     other_studies: dict[str, str] = field(default_factory=dict)
     """File name and text of the studies that those belong to."""
+    overrides: tuple[str, ...] = ()
+    """What --set gave: ``train.epochs=20``."""
+    table_file: str = ""
+    """A person's own table file; empty: the package's, or none."""
+    study_path: str = ""
+    """Where a person's own study file is; empty: in the package."""
 
     @property
     def folder(self) -> Path:
@@ -174,6 +181,8 @@ def read_plan(folder: Path) -> PlanFile:
         trials = validate(tuple[PlannedTrial, ...], raw.get("trials"), issues)
         decide = validate(PlannedDecide | None, raw.get("decide"), issues)
         further = validate(tuple[int, ...], raw.get("further_seeds", ()), issues)
+        overrides = validate(tuple[str, ...], raw.get("overrides", ()), issues)
+        paths = {key: validate(str, raw.get(key, ""), issues) for key in PATH_KEYS}
         origins = {key: validate(dict[str, str], raw.get(key, {}), issues) for key in ORIGIN_KEYS}
         texts = {key: validate(str, raw.get(key), issues) for key in TEXT_KEYS}
     except (DamagedFile, OverflowError) as error:
@@ -183,8 +192,9 @@ def read_plan(folder: Path) -> PlanFile:
     if issues or not trials or not all(map(_NAME.fullmatch, names)) or not all(is_count(t.seed) for t in trials):
         raise DamagedFile(f"{path} is damaged; {remedy}")
     return PlanFile(
-        path=path, metrics=metrics, parts=parts, trials=trials, decide=decide, further_seeds=further, **origins, **texts
-    )
+        path=path, metrics=metrics, parts=parts, trials=trials, decide=decide, further_seeds=further,
+        overrides=overrides, **origins, **texts, **paths
+    )  # fmt: skip
 
 
 def find_plan(folder: Path) -> PlanFile | None:

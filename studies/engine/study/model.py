@@ -40,6 +40,8 @@ class Study:
     """Loads the study of a name, this one's neighbors first. StudyError where that cannot be done."""
     default_scale: str = ""
     metrics: Mapping[str, Metric] = field(default_factory=dict)
+    tables: Path | None = None
+    """The table file that it names."""
 
     def at(self, scale: str) -> ScaledStudy:
         return self.scaled[scale]

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
+from os.path import isfile  # False for what the file system refuses, where Path.is_file raises
 from pathlib import Path
 from typing import Any
 
+from studies.engine.catalog import own_code
+from studies.engine.catalog.child import AnswerError
 from studies.engine.catalog.tasks import Task, load_task
 from studies.engine.core import yaml_loader
-from studies.engine.core.errors import Problem, StudyError
+from studies.engine.core.errors import Problem, StudyError, shown
 from studies.engine.core.suggest import suggest_or_list
 from studies.engine.core.trial import Resources, keeps_text
 from studies.engine.core.typing_check import Issue, to_yaml
@@ -90,7 +93,16 @@ class _StudyParser(PartParser):
             others=cache(self._load_other),
             default_scale=default,
             metrics=self.spec.metrics,
+            tables=self._tables(),
         )
+
+    def _tables(self) -> Path | None:
+        if not self.spec.tables:
+            return None
+        path = self.document.file.parent / self.spec.tables
+        if not isfile(path):
+            self.report(("tables",), f"no file {shown(path)}")
+        return path
 
     def _load_other(self, name: str) -> Study:
         return load(study_files.find(name, self.document.file.resolve().parent), thorough=False)
@@ -117,12 +129,24 @@ class _StudyParser(PartParser):
                 self.report(("parts",), "no parts")
 
     def _task(self) -> Task | None:
+        folder, problems = self.document.file.resolve().parent, dict[int, str]()
+        own = own_code.find(tuple(self.spec.imports), folder, problems)
+        for index, text in problems.items():
+            self.report(("imports", index), text)
+        if problems or (not self.spec.imports and self.document.value.get("imports")):
+            return None  # without own code all that it registers would be unknown
         if not self.spec.task:
             if self.document.value.get("task") == "":
                 self.report(("task",), "no task is named")
             return None
         try:
-            return load_task(self.spec.task, self.document.file.resolve().parent)
+            return load_task(self.spec.task, folder, own)
+        except AnswerError as error:  # own code that cannot be imported, by the entry that its text names
+            place = [i for i, entry in enumerate(self.spec.imports) if Path(entry).name in error.text]
+            if not place:
+                raise
+            self.report(("imports", place[0]), error.text.partition(": ")[2])
+            return None
         except ValueError as error:  # TaskError, or a path that no file system takes
             self.report(("task",), str(error))
             return None

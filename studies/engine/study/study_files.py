@@ -10,13 +10,26 @@ from studies.engine.core.suggest import suggest_or_list
 from studies.engine.study.settings import NAME
 
 SUFFIXES = (".yaml", ".yml")
+PACKAGE = Path(__file__).resolve().parents[2]
+"""The folder of the shipped studies."""
+TABLES = ".tables.yaml"
+"""The end of a study's table file, beside it."""
 
 
 def names(*first: Path) -> dict[str, Path]:
     """Return every study by name; those in the current folder's studies/ take precedence over the package's, and those
     in `first` over both."""
-    here = *first, Path("studies").resolve(), Path(__file__).resolve().parents[2]
-    return {file.stem: file for folder in reversed(here) for file in sorted(folder.glob("*.yaml"))}
+    here = *first, Path("studies").resolve(), PACKAGE
+    files = (file for folder in reversed(here) for file in sorted(folder.glob("*.yaml")))
+    return {file.stem: file for file in files if not file.name.endswith(TABLES)}
+
+
+def hidden(study: str) -> str:
+    """Return in one line which study of the package an own one of the same name hides; empty where none is."""
+    own = names().get(study)
+    if own is None or own.parent == PACKAGE or not (PACKAGE / f"{study}.yaml").is_file():
+        return ""
+    return f"{study} is {own}, which hides the package's study of that name"
 
 
 def name_of(study: str) -> str:

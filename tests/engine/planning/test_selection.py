@@ -154,7 +154,8 @@ def test_a_planned_study_is_found_without_reading_its_file(small: str, tmp_path:
     Path(small).write_text("broken: [")
     assert find_run(Selection("small")).study == "small"
     assert find_run(Selection("small", scale="tiny", smoke=True)).label == "smoke"
-    with pytest.raises(UsageError, match="small@large has not been run in results; there is small, small@set-"):
+    there = r"small@large has not been run in results; there is small, small@smoke, small@train\.epochs=5"
+    with pytest.raises(UsageError, match=there):
         find_run(Selection("small", scale="large"))
 
 

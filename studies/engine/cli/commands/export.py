@@ -9,7 +9,14 @@ from typing import Any
 import click
 
 from studies.engine.cli.commands.tables import render
-from studies.engine.cli.options import UsageError, label_options, results_option, study_argument
+from studies.engine.cli.options import (
+    UsageError,
+    json_option,
+    json_output,
+    label_options,
+    results_option,
+    study_argument,
+)
 from studies.engine.cli.study_lookup import find_run
 from studies.engine.cli.text import near
 from studies.engine.planning.selection import Selection
@@ -20,11 +27,17 @@ from studies.engine.results.bundle.export import export, unfinished
 @study_argument
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Zip to write; default: in the study's folder.")
 @click.option("--spec", type=click.Path(path_type=Path), help="Table file; default paper_tables/STUDY.yaml.")
+@json_option
 @label_options
 @results_option
-def command(output: Path | None, spec: Path | None, **chosen: Any) -> int:
+def command(output: Path | None, spec: Path | None, as_json: bool, **chosen: Any) -> int:
     """Write a zip to check or repeat STUDY (or STUDY@LABEL): configs, results, code, tables, figures, checksums."""
-    selection = Selection(**chosen)
+    with json_output(as_json) as found:
+        found |= _export(Selection(**chosen), output, spec)
+    return 0
+
+
+def _export(selection: Selection, output: Path | None, spec: Path | None) -> dict[str, Any]:
     plan = find_run(selection)
     target = output or plan.folder / f"{plan.full_name}.zip"
     if os.path.exists(target) and not os.path.isfile(target):
@@ -32,14 +45,15 @@ def command(output: Path | None, spec: Path | None, **chosen: Any) -> int:
     if not target.parent.is_dir():
         raise UsageError(f"{target.parent}: no such folder")
     render(selection.store, plan, spec)
-    from paper_tables import table_file
+    from paper_tables import table_file_of
 
     try:
-        count = export(selection.store, plan, target, spec or table_file(plan.study))
+        count = export(selection.store, plan, target, table_file_of(plan.folder, spec))
     except OSError as error:
         raise UsageError(f"{error.filename or target}: {error.strerror or error}") from error
     size = target.stat().st_size / 2**20
     click.echo(f"export    {near(target)}  {count} files, {size:.1f} MB")
     if missing := len(unfinished(selection.store, plan)):
         click.echo(f"          {missing} of {len(plan.trials)} trials have no result; the checklist says so", err=True)
-    return 0
+    return {"study": plan.full_name, "file": str(target), "files": count, "bytes": target.stat().st_size,
+            "without_result": missing}  # fmt: skip

@@ -35,6 +35,8 @@ def command(as_json: bool, results: Path) -> int:
         counts = ["?" if row[key] is None else str(row[key]) for key in ("arms", "trials", "done", "failed")]
         rows.append([row["study"], *counts, row["title"]])
     click.echo("\n".join(text.table(rows, right=[1, 2, 3, 4], width=text.terminal_width())))
+    for line in filter(None, map(study_files.hidden, (row["study"] for row in found))):
+        click.echo(line)
     return 0
 
 

@@ -6,12 +6,15 @@ import os
 import time
 from collections import deque
 from pathlib import Path
+from typing import Any
 
 import click
 
-from studies.engine.cli.options import UsageError, results_option
+from studies.engine.cli import completion
+from studies.engine.cli.options import UsageError, json_option, print_json, results_option
 from studies.engine.core.files import lines
 from studies.engine.core.formatting import and_more, first_few
+from studies.engine.core.trial import State
 from studies.engine.launchers.slurm import job_lookup
 from studies.engine.launchers.slurm.queue import QueuedJob
 from studies.engine.results.study_status import StudyStatus, find_runs, unfinished_first
@@ -26,21 +29,30 @@ TAIL, SHOWN = 10, 10
 
 
 @click.command()
-@click.argument("trial", metavar="TRIAL")
+@click.argument("trial", metavar="TRIAL", shell_complete=completion.trials_and_runs)
 @click.option("--attempt", type=int, metavar="N", help="Counted from 0; default: the latest.")
 @click.option("--follow", "-f", is_flag=True, help="Keep printing until the trial has ended.")
+@json_option
 @results_option
-def command(trial: str, attempt: int | None, follow: bool, results: Path) -> int:
+def command(trial: str, attempt: int | None, follow: bool, as_json: bool, results: Path) -> int:
     """Show the log of TRIAL (the beginning of its id is enough); of a study: the end of each running or failed log."""
+    if follow and as_json:
+        raise UsageError("--follow and --json: choose one")
     store = Store(results)
     found = _matching(store, trial)
     if len(found) > 1:
         raise UsageError(f"{trial} matches {len(found)} trials: {first_few(found, 5)}")
     if found:
+        if as_json:
+            print_json(_whole_log(store.trial(found[0]), attempt))
+            return 0
         return _show(store.trial(found[0]), attempt, follow)
     statuses = find_runs(store, trial, lambda line: click.echo(line, err=True))
     if not statuses:
         raise UsageError(f"no trial id begins with {trial} and no study of that name was run in {results}")
+    if as_json:
+        print_json([_whole_log(status.store.trial(name)) for status in statuses for name, _ in _unfinished(status)])
+        return 0
     for status in statuses:
         _ends(status)
     return 0
@@ -80,6 +92,16 @@ def _show(folder: TrialFolder, attempt: int | None, follow: bool) -> int:
     return 0
 
 
+def _whole_log(folder: TrialFolder, attempt: int | None = None) -> dict[str, Any]:
+    """Return a trial's log for programs; no lines where it has not been started."""
+    number = _latest(folder) if attempt is None else attempt
+    file = folder.attempt_folder(max(number, 0)) / "log.txt"
+    text = [line.decode(errors="replace").rstrip("\n") for line in lines(file)]
+    state = folder.state()
+    about = {"trial": folder.id, "status": state.status, "reason": state.reason, "attempt": number}
+    return {**about, "file": str(file), "lines": text}
+
+
 def _why_not(folder: TrialFolder) -> str:
     if job := _job(folder):
         return f": {job}, {job.log}"
@@ -117,9 +139,12 @@ def _print(file: Path, position: int) -> int:
     return position + len(text)
 
 
+def _unfinished(status: StudyStatus) -> list[tuple[str, State]]:
+    return [(n, s) for n, s in status.watch.poll().items() if s.status in ("running", "failed", "lost")]
+
+
 def _ends(status: StudyStatus) -> None:
-    labels = status.labels
-    shown = [(n, s) for n, s in status.watch.poll().items() if s.status in ("running", "failed", "lost")]
+    labels, shown = status.labels, _unfinished(status)
     if not shown:
         click.echo(f"{status.plan.full_name}: nothing is running and nothing has failed")
     for name, state in shown[:SHOWN]:

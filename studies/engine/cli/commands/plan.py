@@ -22,11 +22,14 @@ from studies.engine.cli.text import terminal_width
 from studies.engine.core.trial import Trial
 from studies.engine.jobs.launcher import default_launcher
 from studies.engine.planning import launcher_options
+from studies.engine.planning.changes import change_lines
 from studies.engine.planning.choice import choose
 from studies.engine.planning.forecast.estimate import Estimate
 from studies.engine.planning.plan import RERUNS, Plan, Rerun, make_plan
 from studies.engine.planning.selection import Selection
+from studies.engine.storage.plan_file import find_plan
 from studies.engine.study import study_files
+from studies.engine.study.study_files import hidden
 
 
 @click.command()
@@ -73,7 +76,9 @@ def command(
     if as_json:
         click.echo(json.dumps(_as_json(plan), indent=1, ensure_ascii=False))
         return code
-    lines = [*plan_lines(plan, terminal_width()), results_line(selection.store.root), *plan_notes(plan)]
+    changes = change_lines(find_plan(plan.folder), plan.selected, selection.store)
+    lines = [*plan_lines(plan, terminal_width()), *changes, results_line(selection.store.root), *plan_notes(plan)]
+    lines += filter(None, [hidden(plan.study.name)])
     if (decide := study.at(plan.scale).decide) and not selection.smoke:
         lines += looks.plan_lines(looks.Looks(study, choice, decide, selection.store, device), plan)
     click.echo("\n".join(lines))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from studies.engine.cli import text
-from studies.engine.cli.options import UsageError
+from studies.engine.cli.options import UsageError, json_option, print_json
 from studies.engine.core.errors import StudyError
 from studies.engine.study import recipes
 
@@ -26,12 +26,16 @@ evaluation crops 0.9 of the resized image, DeiT and its descendants 0.875.
 @click.command()
 @click.argument("name", required=False)
 @click.option("--markdown", is_flag=True, help="Print all of them as in docs/recipes.md.")
-def command(name: str | None, markdown: bool) -> int:
+@json_option
+def command(name: str | None, markdown: bool, as_json: bool) -> int:
     """List the recipes, or compare one of them with its source."""
     if markdown:
         click.echo("\n".join([HEAD, *(recipes.markdown(one) for one in recipes.names())]), nl=False)
         return 0
     if name is None:
+        if as_json:
+            print_json({one: recipes.find(one).title for one in recipes.names()})
+            return 0
         table = [["recipe", "for", "title"]]
         table += [[one, recipes.find(one).models, recipes.find(one).title] for one in recipes.names()]
         click.echo("\n".join(text.table(table, width=text.terminal_width())))
@@ -44,6 +48,9 @@ def command(name: str | None, markdown: bool) -> int:
         raise UsageError(f"no recipe {name}{suggest_or_list(name, recipes.names())}") from error
     except StudyError as error:
         raise UsageError(str(error)) from error
+    if as_json:
+        print_json({"name": name, **vars(found)})
+        return 0
     click.echo(f"{name}: {found.title}\nfor {found.models}\n" + "\n".join(found.source) + "\n")
     click.echo(
         "\n".join(text.table([("setting", "ours", "source"), *recipes.rows(found)], width=text.terminal_width()))

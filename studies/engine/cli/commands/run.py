@@ -15,13 +15,16 @@ from studies.engine.cli.options import (
     UsageError,
     check_cluster,
     device_option,
+    json_option,
+    json_output,
     launch_options,
     results_option,
     selection_options,
     study_argument,
 )
-from studies.engine.cli.plan_report import seed_lines, stage_lines, warnings
+from studies.engine.cli.plan_report import seed_lines, stage_lines, stale_lines, warnings
 from studies.engine.cli.study_lookup import plan_selection
+from studies.engine.cli.table_files import find_table_file
 from studies.engine.core.formatting import count, duration
 from studies.engine.core.stop import StopRequest
 from studies.engine.execution.driver import DriverResult
@@ -33,8 +36,12 @@ from studies.engine.jobs.launcher import (
     default_launcher,
 )
 from studies.engine.planning import launcher_options
+from studies.engine.planning.changes import change_lines
 from studies.engine.planning.selection import Selection
+from studies.engine.results.study_status import StudyStatus
+from studies.engine.storage.plan_file import find_plan
 from studies.engine.storage.state_watcher import StateWatcher
+from studies.engine.study.study_files import hidden
 
 if TYPE_CHECKING:
     from studies.engine.planning.plan import Plan, Rerun
@@ -61,7 +68,9 @@ ASK_ABOVE_GPU_HOURS, ASK_ABOVE_SECONDS = 2.0, 3600.0
     type=click.Choice(("decided",)),
     help="decided: add seeds, look by look, to the arms of claims that are not decided yet (`decide:` of the study).",
 )
+@click.option("--spec", type=click.Path(path_type=Path), help="Table file, also for later `tables`.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation before a long run.")
+@json_option
 @selection_options
 @results_option
 def command(
@@ -73,18 +82,42 @@ def command(
     detach: bool,
     rerun: str | None,
     until: str | None,
+    spec: Path | None,
     yes: bool,
+    as_json: bool,
     **chosen: Any,
 ) -> int:
     """Run everything that is missing of STUDY, then tables, figures and report.
 
     The same command continues an interrupted run.
     """
+    with json_output(as_json) as found:
+        code, plan = _command(device, on, cluster, launch, address, detach, rerun, until, spec, yes, chosen)
+        found["code"] = code
+        if as_json and (written := find_plan(plan.folder)):
+            found |= StudyStatus(Selection(**chosen).store, written).as_json()
+    return code
+
+
+def _command(
+    device: str | None,
+    on: str | None,
+    cluster: str | None,
+    launch: tuple[str, ...],
+    address: str | None,
+    detach: bool,
+    rerun: str | None,
+    until: str | None,
+    spec: Path | None,
+    yes: bool,
+    chosen: dict[str, Any],
+) -> tuple[int, Plan]:
     selection = Selection(**chosen)
-    looks = looks_of(selection, rerun, device) if until else None
+    looks = looks_of(selection, rerun, device, spec) if until else None
     plan = looks.plan(looks.numbers[0]) if looks else plan_selection(selection, cast("Rerun | None", rerun), device)
     if device and plan.estimate is not None and plan.estimate.violations:
         raise UsageError("\n".join([f"does not fit {device}, so nothing is launched:", *plan.estimate.violations]))
+    find_table_file(plan.study, spec)  # where it is not there, before anything is launched
     console = Console(file=sys.stdout, highlight=False)
     trials = plan.selected if looks else plan.active
     wanted = launcher_options.preferred(on or (address and "ray"), cluster, trials)
@@ -99,14 +132,17 @@ def command(
     click.echo(f"plan      {at}{_amount(plan)}, {name}" if plan.active else f"plan      {at}nothing to run")
     for text in (*(() if looks else seed_lines(plan)), *stage_lines(plan)):
         click.echo(text)
-    if plan.stale and not rerun:
-        click.echo(f"stale     {count(plan.stale, 'done trial')} of older code; `--rerun stale` trains them again")
+    for text in (hidden(plan.study.name), *change_lines(find_plan(plan.folder), plan.selected, selection.store)):
+        if text:
+            click.echo(text)
+    for text in stale_lines(plan) if not rerun else ():
+        click.echo(text)
     if note:
         click.echo(f"          {note}")
     for text in warnings(plan) if trials else ():
         click.echo(text)
     if not yes and not _confirmed(plan):
-        return 130
+        return 130, plan
     stop = StopRequest()
     results = Path(chosen["results"]).resolve()
     with ExitStack() as stack:
@@ -118,11 +154,18 @@ def command(
             raise UsageError(f"results folder {results} cannot be written: {error.strerror or error}") from error
         stack.enter_context(handle_interrupts(stop))
         site = LaunchContext(results, plan.folder, options, stop)
-        return _run(plan, looks, name, site, console, detach, wanted is not None)
+        return _run(plan, looks, name, site, console, detach, wanted is not None, spec), plan
 
 
 def _run(
-    plan: Plan, looks: Looks | None, name: str, site: LaunchContext, console: Console, detach: bool, asked: bool
+    plan: Plan,
+    looks: Looks | None,
+    name: str,
+    site: LaunchContext,
+    console: Console,
+    detach: bool,
+    asked: bool,
+    spec: Path | None,
 ) -> int:
     """asked: the launcher was named by the user."""
     from studies.engine.cli import finish_run, until_decided
@@ -131,7 +174,7 @@ def _run(
 
     store = Store(site.results)
     mirror = finish_run.make_mirror(store, plan.folder, console)
-    runner = TrialRunner(store, site, name, asked, detach, console, mirror)
+    runner = TrialRunner(store, site, name, asked, detach, console, mirror, spec)
     outcome: DriverResult | None = None
     try:
         if looks:
@@ -153,7 +196,8 @@ def _amount(plan: Plan) -> str:
         parts.append(f"{len(plan.running)} already running")
     if plan.estimate is not None:
         hours = plan.estimate.gpu_hours
-        parts.append(f"{hours:.1f} GPU-hours" if hours > 0 else f"{duration(plan.estimate.seconds)} one after another")
+        seconds = plan.estimate.seconds
+        parts += [f"{hours:.1f} GPU-hours"] if hours else [f"{duration(seconds)} one after another"] if seconds else []
     return ", ".join(parts)
 
 

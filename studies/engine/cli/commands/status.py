@@ -14,7 +14,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from studies.engine.cli import text
+from studies.engine.cli import completion, text
 from studies.engine.cli.options import UsageError, results_option
 from studies.engine.core.formatting import and_more, count
 from studies.engine.execution.progress import running_table
@@ -28,7 +28,7 @@ FAILED_SHOWN = 10
 
 
 @click.command()
-@click.argument("study", metavar="STUDY")
+@click.argument("study", metavar="STUDY", shell_complete=completion.runs)
 @click.option("--watch", is_flag=True, help="Keep showing until nothing is running.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: counts and every trial.")
 @results_option

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
-from studies.engine.cli.options import UsageError, results_option
+from studies.engine.cli import completion
+from studies.engine.cli.options import UsageError, json_option, json_output, results_option
 from studies.engine.core.formatting import count
 from studies.engine.execution import study_lock
 from studies.engine.launchers.slurm import job_lookup
@@ -17,11 +19,20 @@ from studies.engine.storage.results_dir import Store
 
 
 @click.command()
-@click.argument("study", metavar="STUDY")
+@click.argument("study", metavar="STUDY", shell_complete=completion.runs)
 @click.option("--wait", type=float, default=60.0, show_default=True, help="Seconds to wait until they have stopped.")
+@json_option
 @results_option
-def command(study: str, wait: float, results: Path) -> int:
+def command(study: str, wait: float, as_json: bool, results: Path) -> int:
     """Ask the running trials of STUDY to save and stop; `run` continues from there."""
+    with json_output(as_json) as found:
+        code = _stop(study, wait, results, found)
+        found["stopped"] = code == 0
+    return code
+
+
+def _stop(study: str, wait: float, results: Path, found: dict[str, Any]) -> int:
+    """found: what was asked and withdrawn is put into it."""
     store = Store(results)
     statuses = find_runs(store, study, lambda line: click.echo(line, err=True))
     if not statuses:
@@ -30,6 +41,7 @@ def command(study: str, wait: float, results: Path) -> int:
     trials = {name for s in statuses for name in s.watch.folders}
     withdrawn = job_lookup.cancel_waiting(store.root, trials)
     asked = sum(_ask(s) for s in statuses)
+    found |= {"study": study, "asked": asked, "withdrawn": withdrawn}
     if withdrawn:
         click.echo(f"removed {count(withdrawn, 'waiting trial')} from the queue")
     if not asked and not drivers and not job_lookup.find_jobs(store.root, trials):

@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from studies.engine.cli.options import UsageError, label_options, results_option
+from studies.engine.cli import completion
+from studies.engine.cli.options import UsageError, json_option, json_output, label_options, results_option
 from studies.engine.cli.study_lookup import all_runs, find_run
 from studies.engine.planning.selection import Selection
 from studies.engine.storage.plan_file import PlanFile
@@ -16,11 +17,12 @@ from studies.engine.storage.results_dir import Store
 
 
 @click.command()
-@click.argument("study", metavar="STUDY", required=False)
+@click.argument("study", metavar="STUDY", required=False, shell_complete=completion.runs)
 @click.option("--all", "all_", is_flag=True, help="Every study of the results folder.")
+@json_option
 @label_options
 @results_option
-def command(study: str | None, all_: bool, **chosen: Any) -> int:
+def command(study: str | None, all_: bool, as_json: bool, **chosen: Any) -> int:
     """Bring MLflow up to date with the trial folders of STUDY (or STUDY@LABEL), or fill a new database.
 
     Existing runs are kept and completed. For a server set MLFLOW_TRACKING_URI to its address.
@@ -31,8 +33,10 @@ def command(study: str | None, all_: bool, **chosen: Any) -> int:
     plans = all_runs(selection) if all_ else [find_run(selection)]
     if not plans:
         raise UsageError(f"nothing has been run in {selection.results}")
-    done = [sync(selection.store, plan) for plan in plans]
-    return 0 if all(done) else 1
+    with json_output(as_json) as found:
+        done = {plan.full_name: sync(selection.store, plan) for plan in plans}
+        found["synced"] = done
+    return 0 if all(done.values()) else 1
 
 
 def sync(store: Store, plan: PlanFile) -> bool:

@@ -5,11 +5,20 @@ from __future__ import annotations
 import csv
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from studies.engine.cli.options import UsageError, label_options, results_option, study_argument
+from studies.engine.cli.main_table import print_main, summary_of
+from studies.engine.cli.options import (
+    UsageError,
+    json_option,
+    json_output,
+    label_options,
+    results_option,
+    study_argument,
+)
+from studies.engine.cli.study_again import read_again
 from studies.engine.cli.study_lookup import find_run
 from studies.engine.cli.text import format_files, near
 from studies.engine.planning.selection import Selection
@@ -18,21 +27,34 @@ from studies.engine.results.collect import collect
 from studies.engine.storage.plan_file import PlanFile
 from studies.engine.storage.results_dir import Store
 
+if TYPE_CHECKING:
+    from paper_tables import Built
+
 
 @click.command()
 @study_argument
 @click.option("--spec", type=click.Path(path_type=Path), help="Table file; default paper_tables/STUDY.yaml.")
 @click.option("--force", is_flag=True, help="Render even if nothing has changed.")
+@json_option
 @label_options
 @results_option
-def command(spec: Path | None, force: bool, **chosen: Any) -> int:
+def command(spec: Path | None, force: bool, as_json: bool, **chosen: Any) -> int:
     """Collect the results of STUDY (or STUDY@LABEL) and render its tables, figures and report. Needs no GPU."""
     selection = Selection(**chosen)
-    render(selection.store, find_run(selection), spec, force)
+    with json_output(as_json) as found:
+        plan, lines = read_again(selection.store, find_run(selection), selection.study)
+        for line in lines:
+            click.echo(line)
+        built = render(selection.store, plan, spec, force)
+        summary = summary_of(plan.folder, spec)
+        print_main(summary, plan.full_name)
+        found |= {"study": plan.full_name, "folder": str(plan.folder), "unchanged": built.unchanged}
+        found |= {"tables": [str(file) for file in built.tables], "figures": [str(file) for file in built.figures]}
+        found |= {"report": str(built.report), "verdicts": summary["verdicts"]}
     return 0
 
 
-def render(store: Store, plan: PlanFile, spec: Path | None = None, force: bool = False) -> None:
+def render(store: Store, plan: PlanFile, spec: Path | None = None, force: bool = False) -> Built:
     """Write frame, tables, figures and report, and print where they are. UsageError if the table file is wrong."""
     if spec is not None and not os.path.isfile(spec):
         raise UsageError(f"{spec}: no such file")
@@ -53,6 +75,7 @@ def render(store: Store, plan: PlanFile, spec: Path | None = None, force: bool =
     for head, files in (("tables", built.tables), ("figures", built.figures), ("report", [built.report])):
         if files:
             _say(head, format_files(files) + ("  unchanged" if built.unchanged else ""))
+    return built
 
 
 def coverage(frame: Path) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
-from studies.engine.cli.options import UsageError
+from studies.engine.cli.options import UsageError, json_option, json_output
 from studies.engine.results.bundle.open import Bundle, CorruptBundle, unpack
 from studies.engine.results.bundle.rerun import RerunOptions, RerunResult, rerun, sample
 from studies.engine.storage.code_snapshot import fingerprint, root
@@ -37,6 +39,7 @@ from studies.engine.storage.code_snapshot import fingerprint, root
 )
 @click.option("--own-code", is_flag=True, help="Run code and tasks of this installation, nothing of the bundle.")
 @click.option("--results", type=click.Path(file_okay=False, path_type=Path), help="Keep the trial folders here.")
+@json_option
 def command(
     bundle: Path,
     count: int,
@@ -47,6 +50,7 @@ def command(
     cpus: int,
     own_code: bool,
     results: Path | None,
+    as_json: bool,
 ) -> int:
     """Check an export's checksums, rerun a sample of its trials, and compare the numbers.
 
@@ -55,6 +59,23 @@ def command(
     """
     if not os.path.isfile(bundle):
         raise UsageError(f"no file {bundle}; `studies export` prints where it writes one")
+    options = RerunOptions(device, cpus, own_code, tolerance)
+    with json_output(as_json) as found:
+        code = _verify(bundle, count, seed, named, options, results, found)
+        found["agrees"] = code == 0
+    return code
+
+
+def _verify(
+    bundle: Path,
+    count: int,
+    seed: int,
+    named: tuple[str, ...],
+    options: RerunOptions,
+    results: Path | None,
+    found: dict[str, Any],
+) -> int:
+    """found: what the trials gave is put into it."""
     with tempfile.TemporaryDirectory(prefix="dynvit-verify-") as place:
         try:
             opened = unpack(bundle, Path(place) / "bundle")
@@ -68,13 +89,14 @@ def command(
         chosen = _named(available, named) if named else sample(opened, count, seed)
         if not chosen:
             return int(bool(wrong))
-        click.echo(f"code      {_code(opened, chosen, own_code)}")
+        click.echo(f"code      {_code(opened, chosen, options.own_code)}")
         where = results or Path(place) / "results"
         where.mkdir(parents=True, exist_ok=True)
-        options, done, ran = RerunOptions(device, cpus, own_code, tolerance), list[RerunResult](), dict[str, str]()
+        done, ran = list[RerunResult](), dict[str, str]()
         for trial in chosen:
             done.append(rerun(opened, trial, where.resolve(), options, ran))
             _say(done[-1], opened.label(trial))
+        found |= {"wrong_starts": wrong, "available": len(available), "trials": [asdict(one) for one in done]}
     return max(int(bool(wrong)), _summarize(done, len(available)))
 
 

@@ -1,0 +1,86 @@
+"""``studies show STUDY``: its tables and claims in the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from studies.engine.cli.main_table import print_table, summary_of
+from studies.engine.cli.options import (
+    UsageError,
+    json_option,
+    label_options,
+    print_json,
+    results_option,
+    study_argument,
+)
+from studies.engine.cli.study_lookup import find_run
+from studies.engine.core.suggest import suggest_or_list
+from studies.engine.planning.selection import Selection
+from studies.engine.results.collect import collect
+
+FRAMES = ("trials.parquet", "trials.csv")
+
+
+@click.command()
+@study_argument
+@click.option("--table", "name", metavar="NAME", help="Show this table; default: the first. all: every one.")
+@click.option("--claims", is_flag=True, help="Show the claims with their verdicts.")
+@click.option("--spec", type=click.Path(path_type=Path), help="Table file; default: as for `tables`.")
+@json_option
+@label_options
+@results_option
+def command(name: str | None, claims: bool, spec: Path | None, as_json: bool, **chosen: Any) -> int:
+    """Show the main table of STUDY (or STUDY@LABEL): the cells of the written tables, as far as the width allows.
+
+    Nothing is rendered; results that came since the last run are in it.
+    """
+    if name and claims:
+        raise UsageError("--table and --claims: choose one")
+    folder = _folder(Selection(**chosen))
+    try:
+        found = summary_of(folder, spec)
+    except ValueError as error:  # TableError: all errors of the table file, with their positions
+        raise UsageError(str(error)) from error
+    tables = {table["name"]: table for table in found["printed"]}
+    own = [one for one in tables if not one.startswith("claim")]
+    if not tables:
+        raise UsageError(f"{folder.name}: no table has data yet")
+    shown = _chosen(name or ("claims" if claims else own[0] if own else next(iter(tables))), list(tables), folder.name)
+    if as_json:
+        print_json({"study": folder.name, "folder": str(folder), "names": list(tables), "verdicts": found["verdicts"],
+                    "tables": [tables[one] for one in shown], "claims": found["claims"]})  # fmt: skip
+        return 0
+    for i, one in enumerate(shown):
+        click.echo("\n" if i else "", nl=False)
+        print_table(tables[one])
+    if others := [one for one in tables if one not in shown]:
+        click.echo(f"\nother tables: {', '.join(others)}")
+    return 0
+
+
+def _chosen(name: str, known: list[str], study: str) -> list[str]:
+    if name == "all":
+        return known
+    if name == "claims" and name not in known:
+        raise UsageError(f"{study} has no claims")
+    if name not in known:
+        raise UsageError(f"{study} has no table {name}{suggest_or_list(name, known)}")
+    return [name]
+
+
+def _folder(selection: Selection) -> Path:
+    """Return the study's folder, its frame up to date; without trial folders (a copy), the frame as it is."""
+    copy = selection.store.study(selection.study)
+    if not (copy / "plan.json").exists() and any((copy / frame).is_file() for frame in FRAMES):
+        return copy
+    plan = find_run(selection)
+    try:
+        collect(selection.store, plan.folder)
+    except OSError as error:
+        if not any((plan.folder / frame).is_file() for frame in FRAMES):
+            raise UsageError(f"{error.filename or plan.folder}: {error.strerror or error}") from error
+        click.echo(f"as last collected: {plan.folder} cannot be written", err=True)
+    return plan.folder
