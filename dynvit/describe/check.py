@@ -22,6 +22,7 @@ from dynvit.data import paths
 from dynvit.describe.json_schema import plain
 from dynvit.describe.tasks import build_config, model_keys, task_module
 from dynvit.models.build import build_model, check_reduced
+from dynvit.train.own_loss import loss_fault
 
 FILES = ("folder", "tar", "wds")
 """Names of data sets that are folders of files."""
@@ -45,6 +46,8 @@ def check(task: str, config: dict[str, Any]) -> dict[str, Any]:
     built, refusals = build_config(module.Config, config)
     if refusals:
         return {"refusal": "; ".join(refusals)}
+    if getattr(built, "loss", None) and (text := loss_fault(built, module.work(config)["classes"])):
+        return {"refusal": f"loss: {text}"}
     answer: dict[str, Any] = {"refusal": None}
     faults: dict[str, str] = {}
     for key, arguments in _models(module, config):
