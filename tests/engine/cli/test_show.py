@@ -54,7 +54,9 @@ def test_tables_ends_with_the_first_rows_and_says_where_the_rest_is(store: Store
 
 
 def test_for_programs(store: Store) -> None:
-    found = json.loads(run("show", "toy", "--json", "--results", str(store.root)).output)
+    written = json.loads(run("tables", "toy", "--json", "--results", str(store.root)).stdout)
+    assert f"{store.study('toy')}/tables/results.tex" in written["tables"]
+    found = json.loads(run("show", "toy", "--json", "--results", str(store.root)).stdout)
     assert found["names"] == ["results"]
     table = found["tables"][0]
     texts = [cell["text"] for row in table["rows"] for cell in row["cells"]]
