@@ -58,6 +58,6 @@ def summary(folder: Path, spec: Path | None = None) -> dict[str, Any]:
     if manifest.cached_outputs() is not None:
         about = read_record(Path(folder))["about"]
         return {key: about[key] for key in ("printed", "claims", "verdicts")}
-    from paper_tables.site.render import study_tables
+    from paper_tables.site.study_tables import StudyTables
 
-    return study_tables(Path(folder), manifest.spec).summary()
+    return StudyTables.load(Path(folder), manifest.spec).summary()

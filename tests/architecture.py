@@ -18,14 +18,15 @@ LARGEST_FOLDER = 20
 
 ORDER = {
     "dynvit": (
-        ("output", "tokens", "context", "rng", "trunks", "registry", "interface"),
         ("config",),
+        ("output", "tokens", "context", "rng", "trunks", "registry", "interface"),
         ("checkpoint",),
         ("layers",),
         ("macs",),
         ("reduction",),
         ("reducers",),
         ("models",),
+        ("plugins",),
         ("profiling",),
         ("analysis",),
         ("data",),
@@ -48,6 +49,7 @@ ORDER = {
         ("tracking",),
         ("diagnostics",),
         ("cli",),
+        ("api",),
     ),
     "paper_tables": (
         ("core",),
@@ -59,6 +61,7 @@ ORDER = {
         ("formats",),
         ("validate",),
         ("site",),
+        ("view",),
     ),
 }
 """From the ground up. A package's own ``__init__`` and ``__main__`` are its door and may import all of it."""

@@ -72,7 +72,8 @@ def checkpoint_stage(file: Path | None) -> str:
 def save_weights(
     name: str, model: nn.Module, state: TrainState, config: Config, context: Context, group: ProcessGroup
 ) -> None:
-    """Save a model's tensors as safetensors in the trial's folder, with config and epoch in the header."""
+    """Save a model's tensors as safetensors in the trial's folder; the header has config, epoch and what followed from
+    the data, from which `load_trial` builds the model."""
     from safetensors.torch import save_file
 
     if group.rank:
@@ -80,6 +81,7 @@ def save_weights(
     file = context.folder / name
     tensors = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in model.state_dict().items()}
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    header = {"config": json.dumps(asdict(config)), "format": "pt", "epoch": str(state.progress.epoch)}
+    about = {"config": json.dumps(asdict(config)), "data": json.dumps(state.of_data)}
+    header = {**about, "format": "pt", "epoch": str(state.progress.epoch)}
     save_file(tensors, temporary, metadata=header)
     os.replace(temporary, file)

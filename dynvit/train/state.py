@@ -11,7 +11,7 @@ from torch import nn
 
 from dynvit.config.classify import Config
 from dynvit.context import Context, permanent_errors
-from dynvit.data.batches import Batches, fitting
+from dynvit.data.batches import Batches, fitting, model_size
 from dynvit.data.factory import load_data
 from dynvit.data.normalization import resolved
 from dynvit.interface import interface_of
@@ -79,6 +79,8 @@ class TrainState:
     """Name of this training, in trials that have several."""
     clock: Clock
     progress: Progress = field(default_factory=Progress)
+    of_data: dict[str, int] = field(default_factory=dict)
+    """What followed from the data: the model's sizes, updates per epoch."""
 
     def models(self) -> list[nn.Module]:
         """Return the trained model and its average, if there is one."""
@@ -172,5 +174,5 @@ def build_state(
         teacher.attach_to(model)
     return TrainState(
         model, optimizer, scheduler, scaler, ema, teacher, EpochMetrics(device), device, amp,
-        config.evaluation.weights == "ema", stage, clock,
+        config.evaluation.weights == "ema", stage, clock, of_data={**model_size(data), "steps": data.steps},
     )  # fmt: skip

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import import_module
 
+from matplotlib.figure import Figure
+
 from paper_tables.figures import style
 from paper_tables.schema.figures import FigureSpec
 from paper_tables.tables.holm_family import HolmFamily
@@ -25,7 +27,13 @@ class DrawnFigure:
 def draw(spec: FigureSpec, names: Names, family: HolmFamily | None = None) -> DrawnFigure:
     """Return the drawn figure. Raises NoData if its data are missing. `family`: the study's tests, for marks."""
     with style.apply_style():
-        make = import_module(f"paper_tables.figures.{spec.kind}").draw
-        figure, alt_text = make(spec, names, family) if spec.kind == "forest" else make(spec, names)
+        figure, alt_text = make_figure(spec, names, family)
         files = style.render_files(figure, names.frame.provenance)
         return DrawnFigure(spec.name, spec.caption, alt_text, files, spec.width == "two")
+
+
+def make_figure(spec: FigureSpec, names: Names, family: HolmFamily | None = None) -> tuple[Figure, str]:
+    """Return the figure, in whatever style is set, and its alternative text. Raises NoData."""
+    make = import_module(f"paper_tables.figures.{spec.kind}").draw
+    made: tuple[Figure, str] = make(spec, names, family) if spec.kind == "forest" else make(spec, names)
+    return made

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -106,8 +105,7 @@ def _depths(spec: Maps, shown: Shown) -> Figure:
 def _figure(width: float, height: float) -> Figure:
     """Return a figure with small margins."""
     engine = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.015, wspace=0.0, hspace=0.0)
-    figure: Figure = plt.figure(figsize=(width, height), layout=engine)
-    return figure
+    return Figure(figsize=(width, height), layout=engine)
 
 
 def _show(ax: Axes, image: Array, **look: Any) -> None:

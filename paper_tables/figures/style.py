@@ -1,5 +1,7 @@
 """One style for all figures, and figure files whose bytes depend on their data only.
 
+Figures are made without pyplot: its backend, and the figures that it shows in a notebook, are the user's own.
+
 Colors are seaborn's color-blind palette in an order that also differs in gray; every series has its own marker and
 line too. STIX is a Times with all signs, next to which LaTeX text looks at home (matplotlib's cmr10 has no underscore).
 """
@@ -14,10 +16,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -83,8 +81,8 @@ def apply_style() -> Iterator[None]:
 
 
 def subplots(width: str, height: float, panels: int = 1, sharey: bool = True) -> tuple[Figure, list[Axes]]:
-    figure, found = plt.subplots(1, panels, figsize=(WIDTHS[width], height), sharey=sharey, squeeze=False)
-    return figure, list(found[0])
+    figure = Figure(figsize=(WIDTHS[width], height))
+    return figure, list(figure.subplots(1, panels, sharey=sharey, squeeze=False)[0])
 
 
 def hide_frame(ax: Axes, ticks: bool = False) -> None:
@@ -138,7 +136,6 @@ def render_files(figure: Figure, provenance: str) -> dict[str, bytes]:
         figure.savefig(out, format=ending, metadata=about)
         files[ending] = out.getvalue()
     files["svg"] = _numbered_clips(files["svg"]) + f"<!-- {provenance} -->\n".encode()
-    plt.close(figure)
     return files
 
 

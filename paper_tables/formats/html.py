@@ -43,8 +43,8 @@ def page(grid: Grid) -> str:
     )
 
 
-def table(grid: Grid, place: LinkBase = IN_REPORT) -> str:
-    """Return the ``<table>`` element; every number links to its trials."""
+def table(grid: Grid, place: LinkBase | None = IN_REPORT) -> str:
+    """Return the ``<table>`` element; every number links to its trials, unless `place` is None."""
     lines = [f'<table id="table-{escape(grid.name)}">']
     if grid.caption:
         lines.append(f'<caption><span class="stay">{escape(plain(grid.caption))}</span></caption>')
@@ -82,7 +82,7 @@ def _head(head: Head) -> str:
     return f'<th scope="col"{numeric}>{escape(plain(head.shown))}{sub}</th>'
 
 
-def _row(grid: Grid, row: Row, above: str, place: LinkBase) -> str:
+def _row(grid: Grid, row: Row, above: str, place: LinkBase | None) -> str:
     """`above` is the text that a blank first cell repeats; it is shown when the table is sorted."""
     (first, cell), *others = row.under(grid.heads)
     full = f'<td data-full="{escape(plain(above))}"></td>'
@@ -92,7 +92,7 @@ def _row(grid: Grid, row: Row, above: str, place: LinkBase) -> str:
     return start + "".join(cells) + "</tr>"
 
 
-def _cell(grid: Grid, cell: Cell, head: Head, place: LinkBase) -> str:
+def _cell(grid: Grid, cell: Cell, head: Head, place: LinkBase | None) -> str:
     names = (
         ["num"] * (not head.words) + ["prose"] * (head.kind == "prose") + ["best"] * cell.best + ["grey"] * cell.grey
     )
@@ -110,8 +110,8 @@ def _cell(grid: Grid, cell: Cell, head: Head, place: LinkBase) -> str:
     return f"<td{attributes}>{_linked(escape(cell.printed(head)), cell, place)}{hung}</td>"
 
 
-def _linked(text: str, cell: Cell, place: LinkBase) -> str:
-    if not cell.trials or cell.value is None:
+def _linked(text: str, cell: Cell, place: LinkBase | None) -> str:
+    if place is None or not cell.trials or cell.value is None:
         return text
     report = f"{place.results}{cell.study}/report.html" if cell.study else place.report
     marked = "" if report else f' data-trials="{escape(" ".join(cell.trials))}"'

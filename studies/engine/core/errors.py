@@ -32,6 +32,10 @@ class StudyError(Exception):
         count = len(self.problems)
         return "\n".join([*map(str, self.problems), "1 error" if count == 1 else f"{count} errors"])
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook shows: the text alone, as it is about what the user wrote."""
+        return [str(self)]
+
 
 def in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
     """Each once, the file's by position, the command line's after them as they came."""
