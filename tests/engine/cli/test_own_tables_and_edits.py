@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from finished_trial import finish
 from study_text import STUDY, write
 
+from studies.engine.catalog.tasks import load_task, task_names
 from studies.engine.cli.main import cli
 from studies.engine.cli.rule_record import recorded_rules
 from studies.engine.cli.study_lookup import find_run, plan_selection
@@ -19,6 +20,8 @@ from studies.engine.planning.overrides import hashed_label, make_label
 from studies.engine.planning.selection import Selection
 from studies.engine.storage.plan_file import write_plan
 from studies.engine.storage.results_dir import Store
+from studies.engine.study.metrics import unknown_metrics
+from studies.engine.study.parts import Metric
 
 METRICS = "metrics: {score: {direction: max, unit: points}}\n"
 TABLE = "study: small\ntables:\n  - {name: mine, caption: My own table, columns: [{metric: score}]}\n"
@@ -208,3 +211,26 @@ def test_an_own_study_that_hides_one_of_the_package_is_named(store: Store) -> No
     line = f"sret is {Path('studies/sret.yaml').resolve()}, which hides the package's study of that name"
     assert line in run("plan", "sret").output
     assert line in run("list").output
+
+
+# ---- metrics
+
+
+def test_a_study_without_metrics_has_those_of_its_task(store: Store) -> None:
+    edit(lambda study: study.replace(METRICS, ""))
+    assert plan_selection(Selection("small")).study.metrics == {}  # an own task that declares none
+    task = Path("studies/task.py")
+    task.write_text(task.read_text() + 'HEADLINE = {"score": {"direction": "max", "unit": "points"}}\n')
+    folder = run_study(Selection("small"))
+    assert json.loads((folder / "plan.json").read_text())["metrics"] == {
+        "score": {"from": None, "direction": "max", "unit": "points"}
+    }
+    assert "Score" in run("tables", "small").output or "score" in run("tables", "small").output
+
+
+def test_packaged_tasks_declare_headline_metrics_that_their_trials_have() -> None:
+    for name in task_names():
+        task = load_task(name)
+        assert task.headline
+        wanted = {key: Metric(one.get("from"), one["direction"]) for key, one in task.headline.items()}  # type: ignore[arg-type]
+        assert list(unknown_metrics(wanted, task.metrics, name)) == []
