@@ -27,7 +27,6 @@ base:
   keep_checkpoint: true
 axes:
   width: {key: model.embed_dim, values: [16, 32], baseline: 16}
-design: [one_at_a_time]
 metrics: {top1: {from: last, direction: max}}
 """
 
