@@ -1,6 +1,7 @@
 # make study   the five-axis ablation on handwritten digits: no GPU, no download, no server
 # make test    every test
 # make lint    style and types
+# make docs    the documentation site, build/site/index.html
 # make chaos   KILLS=140 times on each launcher: workers, drivers, nodes killed and suspended, clocks moved
 VENV ?= .venv
 PYTHON ?= python3
@@ -14,7 +15,7 @@ ARGS ?=
 WORKERS ?= $(shell expr 1 + $$(getconf _NPROCESSORS_ONLN))
 KILLS ?= 140
 
-.PHONY: study test lint chaos format clean
+.PHONY: study test lint docs chaos format clean
 study: $(VENV)/.installed
 	$(BIN)/python -m studies run $(STUDY) $(ARGS)
 
@@ -28,6 +29,10 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(VENV)/.installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "docs      build/site/index.html"
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .

@@ -9,13 +9,14 @@ from dataclasses import is_dataclass
 from typing import Any, get_type_hints
 
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.models import register_model
+from timm.models import is_model, register_model
 from timm.models._features import FeatureGetterNet
 from torch import nn
 
+from dynvit.config.extensions import VERSION, place_of
 from dynvit.interface import interface_of
 
-_MODELS: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {}
+MODELS: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {}
 
 # What timm.create_model hands to every entry point besides the user's options.
 _FROM_TIMM = ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
@@ -26,17 +27,36 @@ def register(cls: type[nn.Module], variants: dict[str, dict[str, Any]]) -> type[
     """Register every variant of a model class with timm and return the class.
 
     variants: name -> keyword arguments of ``cls`` that define it; the user's options override them.
+
+    ::
+
+        class MyNet(nn.Module):
+            def __init__(self, width: int = 32, num_classes: int = 1000, in_chans: int = 3): ...
+
+        dynvit.register(MyNet, {"mynet_tiny": {"width": 64}, "mynet_small": {"width": 128}})
     """
     module = sys.modules[cls.__module__]
     for name, preset in variants.items():
-        _MODELS[name] = (cls, preset)
+        _check_name(cls, name)
+        MODELS[name] = (cls, preset)
         register_model(_entry_point(cls, name, preset, module.__name__))
+    VERSION.number += 1
     return cls
+
+
+def _check_name(cls: type[nn.Module], name: str) -> None:
+    """Raise ValueError for the name of another model: ours, timm's, or of own code."""
+    if name in MODELS:
+        before = MODELS[name][0]
+        if place_of(before) != place_of(cls):
+            raise ValueError(f"there is a model {name} already, of {place_of(before)}: choose another name")
+    elif is_model(name):
+        raise ValueError(f"there is a model {name} already, of timm: choose another name")
 
 
 def registered() -> dict[str, tuple[type[nn.Module], dict[str, Any]]]:
     """Return class and preset of every model that was registered here, by name."""
-    return dict(_MODELS)
+    return dict(MODELS)
 
 
 def _entry_point(cls: type[nn.Module], name: str, preset: dict[str, Any], module: str) -> Any:
@@ -162,6 +182,6 @@ def list_models(method: str | None = None) -> list[str]:
     """
     return sorted(
         name
-        for name, (cls, _) in _MODELS.items()
+        for name, (cls, _) in MODELS.items()
         if method is None or method in cls.__module__.split(".") or name.startswith(f"{method}_")
     )

@@ -18,14 +18,15 @@ LARGEST_FOLDER = 20
 
 ORDER = {
     "dynvit": (
-        ("output", "tokens", "context", "rng", "trunks", "registry", "interface"),
         ("config",),
+        ("output", "tokens", "context", "rng", "trunks", "registry", "interface"),
         ("checkpoint",),
         ("layers",),
         ("macs",),
         ("reduction",),
         ("reducers",),
         ("models",),
+        ("plugins",),
         ("profiling",),
         ("analysis",),
         ("data",),

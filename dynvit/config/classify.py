@@ -7,8 +7,8 @@ from typing import Any
 
 from dynvit.config.data import Data
 from dynvit.config.evaluation import Evaluation
-from dynvit.config.model import MODEL_FIELD, REDUCER_FIELD, WEIGHTS_FIELD
-from dynvit.config.rules import refusals
+from dynvit.config.model import LOSS_FIELD, MODEL_FIELD, REDUCER_FIELD, WEIGHTS_FIELD
+from dynvit.config.rules import loss_error, refusals
 from dynvit.config.source import Source
 from dynvit.config.teacher import Teacher
 from dynvit.config.train import Train
@@ -35,6 +35,9 @@ class Config:
     `{part: PART, AXIS: LEVEL}`, which is trained first."""
     recipe: str = field(default="", metadata={"kind": "recipe"})
     """A preset, dynvit/recipes/NAME.yaml; every other setting overrides it."""
+    loss: dict[str, Any] = field(default_factory=dict, metadata=LOSS_FIELD)
+    """What the labels are trained with in the place of cross entropy: name and options of a `dynvit.register_loss`;
+    empty: cross entropy. A model's own terms and a teacher's stay; validation reports cross entropy."""
 
     @property
     def given_weights(self) -> str:
@@ -42,5 +45,6 @@ class Config:
         return self.init
 
     def __post_init__(self) -> None:
-        if wrong := "; ".join(refusals(self.data, self.train, self.teacher, self.evaluation, self.source)):
+        found = [*refusals(self.data, self.train, self.teacher, self.evaluation, self.source), loss_error(self.loss)]
+        if wrong := "; ".join(filter(None, found)):
             raise ValueError(wrong)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, NamedTuple
 
-from dynvit.config.model import ADDED_FIELD
+from dynvit.config.extensions import DATA_SETS
+from dynvit.config.model import ADDED_FIELD, FURTHER_DATA
+from dynvit.config.option_checks import did_you_mean
 
 
 class KnownSet(NamedTuple):
@@ -26,6 +28,19 @@ KNOWN_SETS = {
 """Sets that always are kept in memory."""
 IN_FOLDERS = ("folder", "tar", "wds")
 """Sets that are read from files below `root`."""
+BUILT_IN = (*KNOWN_SETS, *IN_FOLDERS, "hfds")
+
+
+def data_set_names() -> list[str]:
+    """Return the names of all data sets and file formats: ours, then those of own code."""
+    return [*BUILT_IN, *sorted(DATA_SETS)]
+
+
+def channels_of(name: str) -> int:
+    """Return the channels of a set's images; those from files are converted to RGB."""
+    if name in KNOWN_SETS:
+        return KNOWN_SETS[name].channels
+    return DATA_SETS[name].channels if name in DATA_SETS else 3
 
 
 @dataclass(frozen=True)
@@ -59,9 +74,10 @@ class Augment:
 class Data:
     """digits comes with scikit-learn, cifar10 and cifar100 with torchvision. From files, each with a train and a val
     (or test) split: folder (a folder per class), tar (timm's: a file per class, or one file with a folder per class),
-    wds (WebDataset shards), hfds (a data set of the Hugging Face hub)."""
+    wds (WebDataset shards), hfds (a data set of the Hugging Face hub). Or a name of `dynvit.register_dataset`, with
+    the function's own options beside those below."""
 
-    name: Literal["digits", "cifar10", "cifar100", "folder", "tar", "wds", "hfds"] = "digits"
+    name: str = field(default="digits", metadata={"choices": data_set_names})
     """The image set or file format."""
     root: str = ""
     """Where the files are; empty: $DYNVIT_DATA/<name>. A relative path is also looked up in $DYNVIT_DATA."""
@@ -98,8 +114,18 @@ class Data:
     in_memory: Literal["auto", "always", "never"] = "auto"
     """Image files: decode once and keep on the device; auto: up to 64 pixels and 2 GB."""
     augment: Augment = field(default_factory=Augment)
+    options: dict[str, Any] = field(default_factory=dict, metadata=FURTHER_DATA)
+    """Options of the registered function; in study files they are further keys of `data`."""
 
     def __post_init__(self) -> None:
+        if self.name not in data_set_names():
+            raise ValueError(f"there is no data set {self.name}{did_you_mean(self.name, data_set_names())}")
+        if self.name in DATA_SETS:
+            DATA_SETS[self.name].check(self.options)
+        elif self.options:
+            own = [key.name for key in fields(self) if key.name != "options"]
+            key = next(iter(self.options))
+            raise ValueError(f"the data set {self.name} has no option {key}{did_you_mean(key, own)}")
         files = self.name not in KNOWN_SETS
         if self.name == "hfds" and not self.repository:
             raise ValueError("hfds needs repository: the data set's name on the Hugging Face hub")
@@ -109,8 +135,10 @@ class Data:
             raise ValueError("splits names two: that for training and that for validation")
         if self.normalize != "imagenet" and not files:
             raise ValueError(f"normalize is for images from files; {self.name} has its own mean and deviation")
-        if not isinstance(self.normalize, str) and [len(numbers) for numbers in self.normalize] != [3, 3]:
-            raise ValueError(f"normalize gives a mean and a deviation for each of three channels, not {self.normalize}")
+        channels = channels_of(self.name)
+        if not isinstance(self.normalize, str) and [len(numbers) for numbers in self.normalize] != [channels] * 2:
+            each = "each of three channels" if channels == 3 else "one channel"
+            raise ValueError(f"normalize gives a mean and a deviation for {each}, not {self.normalize}")
         if wrong := _label_error(self.labels):
             raise ValueError(wrong)
         for key in ("limit", "val_limit", "classes", "images"):

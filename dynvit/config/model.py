@@ -19,6 +19,11 @@ WEIGHTS_FIELD = {"kind": "weights"}
 ADDED_FIELD = {"kind": "added"}
 """A field that older trials do not have: at its default it is left out of resolved configs, so that their ids stay."""
 
+FURTHER_DATA = {"kind": "further", "of": "data_sets"}
+"""A mapping that holds all keys of the section that are none of its fields: options of the data set of its `name`."""
+LOSS_FIELD = {**ADDED_FIELD, "of": "losses"}
+"""Name and options of a registered loss; empty: none."""
+
 
 def named_weights(config: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
     """Yield option and path of the weights that a config names in files; an arm's, which are made first, are none."""

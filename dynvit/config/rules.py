@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from dynvit.config.data import KNOWN_SETS, Data
+from dynvit.config.data import KNOWN_SETS, Data, channels_of
 from dynvit.config.evaluation import Evaluation
+from dynvit.config.extensions import LOSSES
+from dynvit.config.option_checks import did_you_mean
 from dynvit.config.source import Source
 from dynvit.config.teacher import Teacher
 from dynvit.config.train import Train
@@ -88,7 +91,7 @@ def _source(source: Source, data: Data, train: Train) -> Iterator[str]:
         return
     if train.warmup_epochs > source.epochs:
         yield f"train.warmup_epochs {train.warmup_epochs} is more than source.epochs {source.epochs}"
-    first, then = _channels(source.data.name), _channels(data.name)
+    first, then = channels_of(source.data.name), channels_of(data.name)
     if first != then:
         yield (
             f"source.data {source.data.name} has images of {first} channels, data {data.name} of {then}: "
@@ -101,6 +104,17 @@ def _source(source: Source, data: Data, train: Train) -> Iterator[str]:
         yield f"source.data.augment.repeats must be >= 1 and at most train.batch_size, got {repeats}"
 
 
-def _channels(name: str) -> int:
-    """Return the channels of a set's images; those from files are converted to RGB."""
-    return KNOWN_SETS[name].channels if name in KNOWN_SETS else 3
+def loss_error(loss: Mapping[str, Any]) -> str:
+    """Return what is wrong with a `loss`; empty if nothing is."""
+    if not loss:
+        return ""
+    options = dict(loss)
+    name = options.pop("name", None)
+    if name not in LOSSES:
+        there = did_you_mean(str(name), LOSSES) or f"; registered are {', '.join(sorted(LOSSES)) or 'none'}"
+        return f"loss needs a name{there}" if name is None else f"loss.name: there is no loss {name}{there}"
+    try:
+        LOSSES[name].check(options)
+    except ValueError as error:
+        return f"loss: {error}"
+    return ""

@@ -13,13 +13,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m dynvit.describe", description=__doc__)
     parser.add_argument("--timm", action="store_true", help="timm's models instead of this package's")
     parser.add_argument("--check", action="store_true", help="answer questions on stdin, one JSON object per line")
+    parser.add_argument("--imports", nargs="+", default=[], metavar="FILE", help="own code: files and modules")
     options = parser.parse_args()
     if options.check:
         from dynvit.describe.server import serve
 
         serve()
     else:
-        print(json.dumps(describe_timm() if options.timm else describe(), indent=1, ensure_ascii=False))
+        print(json.dumps(describe_timm() if options.timm else describe(options.imports), indent=1, ensure_ascii=False))
 
 
 if __name__ == "__main__":

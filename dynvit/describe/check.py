@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from dynvit.checkpoint.load import load_state
 from dynvit.checkpoint.read import TRIAL_FILES
+from dynvit.config.extensions import VERSION
 from dynvit.config.model import named_weights
 from dynvit.data import paths
 from dynvit.describe.json_schema import plain
@@ -36,7 +37,7 @@ def check(task: str, config: dict[str, Any]) -> dict[str, Any]:
     models: by config key, why a model cannot be built or its reducer not be applied. starts: by config key, why weights
     do not fit that a trial takes from another; ``config["starts"]`` has the other's task and config.
     cautions: what is allowed and likely a mistake, of models that can be built. folders: what they depend on besides
-    the config.
+    the config. inputs: by config key, the folder of a data set or the file of weights that is there.
     work: what a training amounts to. smoke: what `--smoke` sets in such a config.
     """
     module = task_module(task)
@@ -46,20 +47,22 @@ def check(task: str, config: dict[str, Any]) -> dict[str, Any]:
     answer: dict[str, Any] = {"refusal": None}
     faults: dict[str, str] = {}
     for key, arguments in _models(module, config):
-        if (key != "reducer" or "model" not in faults) and (text := _build_error(arguments)):
+        if (key != "reducer" or "model" not in faults) and (text := _build_error(arguments, VERSION.number)):
             faults[key] = text
     if faults:
         answer["models"] = faults
     elif starts := {
         key: text
         for key, first in config.get("starts", {}).items()
-        if (text := _start_error(_start(module, config, key, **first)))
+        if (text := _start_error(_start(module, config, key, **first), VERSION.number))
     }:
         answer["starts"] = starts
     if not faults and hasattr(module, "cautions") and (cautions := module.cautions(built)):
         answer["cautions"] = cautions
     if folders := _folders(built):
         answer["folders"] = folders
+    if inputs := dict(_inputs(built)):
+        answer["inputs"] = inputs
     for question in ("work", "smoke"):
         if hasattr(module, question):
             answer[question] = plain(getattr(module, question)(config))
@@ -110,8 +113,9 @@ def _model_inputs(module: ModuleType, config: Mapping[str, Any]) -> dict[str, An
 
 
 @cache
-def _build_error(arguments: str) -> str:
+def _build_error(arguments: str, version: int) -> str:
     """Return why a model cannot be built, in the constructor's words; empty where it can, or where that is not known.
+    version: of own code.
 
     Built on the meta device, which takes neither memory nor time for weights. What fails there is built on the CPU
     before it is refused; a constructor that reads values of its weights cannot be tried.
@@ -136,7 +140,7 @@ def _start(module: ModuleType, ours: Mapping[str, Any], key: str, task: str, con
 
 
 @cache
-def _start_error(arguments: str) -> str:
+def _start_error(arguments: str, version: int) -> str:
     """Return why one model's weights do not fit the other, in the words of the trial; empty where they do."""
     text = ""
     for device in ("meta", "cpu"):  # what fails on the first may be for want of values
@@ -164,12 +168,29 @@ class SkipInit(TorchFunctionMode):
 # ---- data
 
 
+def _data_sets(config: Any) -> Iterator[tuple[str, Any]]:
+    if hasattr(config, "data"):
+        yield "data", config.data
+    if getattr(getattr(config, "source", None), "epochs", 0):
+        yield "source.data", config.source.data
+
+
+def _inputs(config: Any) -> Iterator[tuple[str, str]]:
+    """Yield the config key and the path of every data set in files and of every file of weights that is there."""
+    for key, data in _data_sets(config):
+        if data.name in FILES and (root := next(filter(os.path.isdir, paths.places(data)), None)):
+            yield key, str(root.resolve())
+    for key, path in named_weights(config):
+        whole = os.path.expanduser(path)
+        files = [whole, *(os.path.join(whole, name) for name in TRIAL_FILES)]
+        if file := next(filter(os.path.isfile, files), ""):
+            yield key, os.path.abspath(file)
+
+
 def _folders(config: Any) -> dict[str, Any]:
     """Return the places of data sets and weights in files, whether each is there, and what they hang on."""
-    data = [config.data] if hasattr(config, "data") else []
-    if getattr(getattr(config, "source", None), "epochs", 0):
-        data.append(config.source.data)
-    sought = [os.path.join(p.absolute(), "") for d in data if d.name in FILES for p in paths.places(d)]  # folders only
+    data = [data for _, data in _data_sets(config) if data.name in FILES]
+    sought = [os.path.join(place.absolute(), "") for d in data for place in paths.places(d)]  # folders only
     for weights in (os.path.expanduser(path) for _, path in named_weights(config)):
         sought += [weights, *(os.path.join(weights, name) for name in ("", *TRIAL_FILES))]
     places = {place: os.path.exists(place) for place in sought}

@@ -42,11 +42,12 @@ def option_docs(cls: type, options: Collection[str]) -> dict[str, str]:
     """Return what docstrings say of each option: ``name: text`` or ``name, other: text``, nearest class first."""
     found = {name: text for name, text in COMMON_OPTIONS.items() if name in options}
     for base in reversed(cls.__mro__[:-1]):
-        found |= _mentioned(_own_doc(base), options)
+        found |= mentioned(_own_doc(base), options)
     return found
 
 
-def _mentioned(text: str, options: Collection[str]) -> dict[str, str]:
+def mentioned(text: str, options: Collection[str]) -> dict[str, str]:
+    """Return what a text says of each option: ``name: text`` or ``name, other: text``."""
     names = "|".join(sorted(map(re.escape, options), key=len, reverse=True))
     if not names:
         return {}
@@ -65,7 +66,7 @@ def field_docs(cls: type) -> dict[str, str]:
     found: dict[str, str] = {}
     names = [field.name for field in dataclasses.fields(cls)]
     for base in reversed(cls.__mro__[:-1]):
-        found |= _mentioned(_own_doc(base), names)
+        found |= mentioned(_own_doc(base), names)
         try:
             tree = ast.parse(textwrap.dedent(inspect.getsource(base)))
         except (OSError, TypeError):  # made at run time: no source

@@ -11,6 +11,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from dynvit.describe.docs import field_docs, first_paragraph
 
 Schema = dict[str, Any]
+NOT_SHOWN = ("key", "choices")
+"""Metadata of a field that its schema has in another form."""
 _SCALARS = {int: "integer", float: "number", str: "string", bool: "boolean", type(None): "null", None: "null"}
 _ARRAYS = (list, tuple, set, frozenset, Sequence, Iterable)
 
@@ -42,6 +44,7 @@ def dataclass_schema(cls: type) -> Schema:
     """Return the schema of a dataclass: its fields, nested ones included, with defaults and attribute docstrings.
 
     ``x-kind`` and ``x-given`` are the field's metadata: a field may hold a model, and the task set some of its options.
+    ``x-of`` is the part of the description where the names of a field's extensions stand, with their options.
     """
     hints, docs = get_type_hints(cls), field_docs(cls)
     properties: dict[str, Schema] = {}
@@ -53,7 +56,9 @@ def dataclass_schema(cls: type) -> Schema:
         schema = {**type_schema(hints[field.name]), "x-name": field.name}
         if key == field.name:
             del schema["x-name"]
-        schema |= {f"x-{name}": plain(value) for name, value in field.metadata.items() if name != "key"}
+        if "choices" in field.metadata:
+            schema = {"enum": field.metadata["choices"]()}
+        schema |= {f"x-{name}": plain(value) for name, value in field.metadata.items() if name not in NOT_SHOWN}
         if field.default is not dataclasses.MISSING:
             schema["default"] = plain(field.default)
         elif field.default_factory is not dataclasses.MISSING:
@@ -96,12 +101,18 @@ def plain(value: Any) -> Any:
     """Return a value as JSON has it: dataclasses as mappings, tuples and sets as lists."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         named = {f.metadata.get("key", f.name): getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
-        return {key: plain(item) for key, item in named.items()}
+        further = named.pop(further_field(type(value)), {})
+        return {key: plain(item) for key, item in {**named, **further}.items()}
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, set | frozenset):
         return sorted(plain(item) for item in value)
     return [plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def further_field(cls: type) -> str:
+    """Return the name of the field that holds all keys of a mapping that are none of its fields; empty: none does."""
+    return next((f.name for f in dataclasses.fields(cls) if f.metadata.get("kind") == "further"), "")
 
 
 def is_json(value: Any) -> bool:

@@ -4,44 +4,54 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 import sys
 from typing import Any, get_type_hints
 
 import timm
+import torch
 from torch import nn
 
 import dynvit  # noqa: F401 - registers our models
+from dynvit.config.extensions import Extension, place_of
 from dynvit.config.model import ADDED_FIELD
-from dynvit.describe.docs import field_docs, first_paragraph, option_docs
+from dynvit.describe.docs import field_docs, first_paragraph, mentioned, option_docs
+from dynvit.describe.extensions import from_entry, with_docs
 from dynvit.describe.json_schema import Schema, options_schema, plain
+from dynvit.models.build import FROM_TIMM
+from dynvit.plugins import origins
 from dynvit.registry import model_options, registered
+
+PROBE = "dynvit_asks_who_takes_this"
 
 
 def our_models() -> dict[str, Any]:
-    """Return ``{"classes": {class: ...}, "models": {name: {"class", "preset"}}}`` of this package."""
+    """Return ``{"classes": {class: ...}, "models": {name: {"class", "preset"}}}`` of this package, and of own code.
+
+    An own model that timm alone knows has its entry point in the place of a class.
+    """
     models = registered()
-    return {
-        "classes": {key_of(cls): describe_class(cls) for cls, _ in sorted(models.values(), key=lambda m: key_of(m[0]))},
-        "models": {name: {"class": key_of(cls), "preset": plain(preset)} for name, (cls, preset) in models.items()},
-    }
+    classes = {place_of(cls): describe_class(cls) for cls, _ in sorted(models.values(), key=lambda m: place_of(m[0]))}
+    named = {name: {"class": place_of(cls), "preset": plain(preset)} for name, (cls, preset) in models.items()}
+    for name in origins("model"):
+        if name not in named:
+            entry_point = timm.model_entrypoint(name)
+            classes[place_of(entry_point)] = _describe_entry_point(entry_point)
+            named[name] = {"class": place_of(entry_point), "preset": {}}
+    return {"classes": classes, "models": {name: {**m, **from_entry("model", name)} for name, m in named.items()}}
 
 
 def timm_models() -> dict[str, Any]:
     """Return the same of timm's own models: the class is what an entry point is annotated to return."""
-    ours, classes, models = registered(), {}, {}
+    ours, classes, models = {*registered(), *origins("model")}, {}, {}
     for name in timm.list_models():
         if name in ours:
             continue
         cls = _returned_class(timm.model_entrypoint(name))
-        if cls is not None and key_of(cls) not in classes:
-            classes[key_of(cls)] = describe_class(cls)
-        models[name] = {"class": "" if cls is None else key_of(cls), "preset": {}}
+        if cls is not None and place_of(cls) not in classes:
+            classes[place_of(cls)] = describe_class(cls)
+        models[name] = {"class": "" if cls is None else place_of(cls), "preset": {}}
     return {"classes": classes, "models": models}
-
-
-def key_of(cls: type) -> str:
-    """Return the name under which a class is described."""
-    return f"{cls.__module__}.{cls.__qualname__}"
 
 
 def describe_class(cls: type[nn.Module]) -> dict[str, Any]:
@@ -104,3 +114,34 @@ def _returned_class(entry_point: Any) -> type[nn.Module] | None:
     except (NameError, TypeError):
         return None
     return returned if isinstance(returned, type) and issubclass(returned, nn.Module) else None
+
+
+def _describe_entry_point(entry_point: Any) -> dict[str, Any]:
+    """Return the description of an own model's function: its arguments, and what it passes on to a class, without that
+    class's defaults: the function may set others."""
+    function = Extension("model", entry_point.__name__, entry_point, FROM_TIMM)
+    further = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(entry_point).parameters.values())
+    own = options_schema(function.options, function.hints, open_ended=further)
+    docs = mentioned(inspect.getdoc(entry_point) or "", function.options)
+    said = _returned_class(entry_point) if further else None
+    cls = _receiver(entry_point) if further and said in (None, nn.Module) else said
+    found = {"method": "", "module": first_paragraph(sys.modules[entry_point.__module__])}
+    found["description"] = first_paragraph(entry_point) or (first_paragraph(cls) if cls else "")
+    if cls is None:
+        return {**found, "options": with_docs(own, docs)}
+    inner: Schema = describe_class(cls)["options"]
+    passed = {name: {k: v for k, v in item.items() if k != "default"} for name, item in inner["properties"].items()}
+    options = {**inner, "properties": {**passed, **own["properties"]}, "required": own.get("required", [])}
+    return {**found, "options": with_docs(options, docs)}
+
+
+def _receiver(entry_point: Any) -> type[nn.Module] | None:
+    """Return the class that the function passes unknown options on to: the one that refuses them."""
+    try:
+        with torch.device("meta"):
+            entry_point(**{PROBE: None})
+    except Exception as error:
+        refused = re.search(rf"(\w+)\.__init__\(\) got an unexpected keyword argument '{PROBE}'", str(error))
+        cls = entry_point.__globals__.get(refused[1]) if refused else None
+        return cls if isinstance(cls, type) and issubclass(cls, nn.Module) else None
+    return None

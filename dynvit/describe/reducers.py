@@ -6,6 +6,7 @@ import inspect
 from typing import Any, get_type_hints
 
 from dynvit.describe.docs import first_paragraph
+from dynvit.describe.extensions import from_entry
 from dynvit.describe.json_schema import dataclass_schema, options_schema
 from dynvit.reducers import reduce
 from dynvit.reduction.reducer import REDUCERS
@@ -27,4 +28,5 @@ def _describe(cls: type[Any], shared: dict[str, Any]) -> dict[str, Any]:
         "description": first_paragraph(cls),
         "training_free": cls.training_free,
         "options": {**schema, "properties": {**schema["properties"], **shared}},
+        **from_entry("reducer", cls.name),
     }

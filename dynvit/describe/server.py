@@ -1,7 +1,9 @@
 """``python -m dynvit.describe --check``: questions about tasks and configs, answered for as long as stdin is open.
 
 A question is a line ``{"call": name, "arguments": {...}, "cwd": folder, "environ": {...}}``: it is answered in that
-folder and environment. The answer is a line ``{"result": ...}`` or ``{"error": text}``.
+folder and environment. Among the arguments may be ``"imports": [...]``, files (absolute paths) and modules of own code:
+they are loaded before (`dynvit.plugins`), and what an earlier question had loaded is forgotten. The answer is a line
+``{"result": ...}`` or ``{"error": text}``.
 The process ends with its parent, and when it was asked nothing for a minute.
 """
 
@@ -17,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from dynvit import plugins
 from dynvit.describe import describe, describe_timm
 from dynvit.describe.check import check, inspect_data, weigh
 
@@ -54,6 +57,7 @@ def _answer(call: str, arguments: dict[str, Any], cwd: str, environ: dict[str, s
         os.chdir(cwd)
         os.environ.clear()
         os.environ.update(environ)
+        plugins.load(arguments.pop("imports", ()))
         return {"result": CALLS[call](**arguments)}
     except Exception as error:
         return {"error": f"{type(error).__name__}: {error}"}

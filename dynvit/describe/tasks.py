@@ -11,8 +11,9 @@ from types import ModuleType
 from typing import Any, get_type_hints
 
 import dynvit.tasks
+from dynvit.config.extensions import METRICS
 from dynvit.describe.docs import first_paragraph
-from dynvit.describe.json_schema import dataclass_schema, plain
+from dynvit.describe.json_schema import dataclass_schema, further_field, plain
 
 QUESTIONS = ("cautions", "work", "weigh", "inspect", "smoke")
 """Functions that a task may define for planning."""
@@ -35,10 +36,20 @@ def _describe(module: ModuleType) -> dict[str, Any]:
         "description": first_paragraph(module),
         "revision": module.REVISION,
         "smoke": plain(module.SMOKE),
-        "metrics": plain(getattr(module, "METRICS", {})),
+        "metrics": _metrics(module),
         "answers": [name for name in QUESTIONS if callable(getattr(module, name, None))],
         "config": dataclass_schema(module.Config),
     }
+
+
+def _metrics(module: ModuleType) -> dict[str, list[str]]:
+    """Return what a task's trials have, by place; with evaluations, own metrics too."""
+    found: dict[str, list[str]] = plain(getattr(module, "METRICS", {}))
+    if "best" not in found:
+        return found
+    curves = [f"{split}.{name}" for split in ("val", "choose", "source.val", "source.choose") for name in METRICS]
+    own = {"best": list(METRICS), "last": list(METRICS), "events": curves}
+    return {place: [*names, *own.get(place, ())] for place, names in found.items()}
 
 
 def build_config(cls: type, values: dict[str, Any]) -> tuple[Any, list[str]]:
@@ -57,6 +68,8 @@ def _build(cls: type, values: dict[str, Any], key: str, refusals: list[str]) -> 
             arguments[argument] = tuple(value) if isinstance(value, list) else value
     if len(refusals) > before:
         return None
+    if further := further_field(cls):
+        arguments[further] = {name: value for name, value in values.items() if name not in _fields(cls)}
     try:
         return cls(**arguments)
     except (ValueError, TypeError) as error:
@@ -79,5 +92,5 @@ def model_keys(cls: type) -> list[str]:
 def _fields(cls: type) -> dict[str, tuple[str, Any, Mapping[str, Any]]]:
     """Return by config key: the field's name, type and metadata."""
     hints = get_type_hints(cls)
-    fields = [field for field in dataclasses.fields(cls) if field.init]
+    fields = [field for field in dataclasses.fields(cls) if field.init and field.metadata.get("kind") != "further"]
     return {field.metadata.get("key", field.name): (field.name, hints[field.name], field.metadata) for field in fields}

@@ -8,9 +8,9 @@ from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from dynvit.checkpoint.pos_embed import resize_position_table
+from dynvit.config.option_checks import check_heads, check_positive
 from dynvit.interface import DynamicModel
 from dynvit.layers.no_dropout import remove_idle_dropout
-from dynvit.layers.option_checks import check_heads, check_positive
 
 DEIT_III = ("qk_norm", "init_values", "no_embed_class")
 """Options of `DeiT` that methods without a DeiT-III form withhold."""

@@ -10,9 +10,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from dynvit.config.option_checks import check_positive
 from dynvit.layers.full_precision import run_at_full_precision
 from dynvit.layers.mac_counting import exclude_from_macs
-from dynvit.layers.option_checks import check_positive
 from dynvit.layers.token_gather import inverse, top_tokens
 from dynvit.reduction.distances import nearest_centre, squared_distances
 from dynvit.reduction.grouping import Grouping, Places, by_assignment, group_mean, ones

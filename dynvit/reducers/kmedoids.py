@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from dynvit.layers.option_checks import check_not_negative
+from dynvit.config.option_checks import check_not_negative
 from dynvit.layers.token_gather import inverse, top_tokens
 from dynvit.reduction.distances import nearest_centre, squared_distances
 from dynvit.reduction.grouping import Grouping, Places, by_assignment, select

@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dynvit.config.option_checks import check_not_negative, check_positive
 from dynvit.layers.full_precision import at_least_float32
 from dynvit.layers.mac_counting import exclude_from_macs
-from dynvit.layers.option_checks import check_not_negative, check_positive
 from dynvit.reducers.mctf_matching import match_both_ways
 from dynvit.reducers.mctf_training import consistent_forward
 from dynvit.reduction.counts import Plan, check_locations

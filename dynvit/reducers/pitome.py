@@ -13,7 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from dynvit.layers.option_checks import check_positive
+from dynvit.config.option_checks import check_positive
 from dynvit.layers.token_gather import gather_tokens, top_tokens
 from dynvit.reduction.counts import Plan, ratio_counts
 from dynvit.reduction.grouping import Grouping, Places

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dynvit.config.option_checks import check_positive
 from dynvit.layers.full_precision import at_least_float32
-from dynvit.layers.option_checks import check_positive
 from dynvit.reduction.mixing import Mixing, Mixture
 
 

@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from timm.models import checkpoint
 from torch import Tensor, nn
 
+from dynvit.config.option_checks import check_not_negative
 from dynvit.layers.full_precision import at_least_float32, autocast_off, run_at_full_precision
 from dynvit.layers.mac_counting import exclude_from_macs
 from dynvit.layers.masked_softmax import masked_softmax
-from dynvit.layers.option_checks import check_not_negative
 from dynvit.layers.pruning_loss import distilled, kept_share
 from dynvit.layers.score_predictor import ScorePredictor, hard_keep, mean_of_live
 from dynvit.layers.token_gather import top_tokens

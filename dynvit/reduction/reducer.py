@@ -14,7 +14,8 @@ from typing import Any, ClassVar, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from dynvit.layers.option_checks import check_choices, check_types, plain
+from dynvit.config.extensions import VERSION, place_of
+from dynvit.config.option_checks import check_choices, check_types, plain
 from dynvit.reduction.block_parts import PreNormParts, Where
 from dynvit.reduction.counts import Plan
 from dynvit.reduction.grouping import Grouping, Places, group_mean, select
@@ -73,8 +74,8 @@ class Reducer:
         return self.added > 0
 
     def __init_subclass__(cls) -> None:
-        if cls.name:
-            REDUCERS[cls.name] = cls
+        if vars(cls).get("name"):
+            add_reducer(cls)
 
     def __post_init__(self) -> None:
         values = {field.name: plain(getattr(self, field.name)) for field in fields(self)}
@@ -133,6 +134,15 @@ class Reducer:
     def train_forward(self, model: ReducingModel, images: Tensor) -> Any:
         """The forward pass in training where it differs from evaluation: an ``Output``; None: it does not."""
         return None
+
+
+def add_reducer(cls: type[Reducer]) -> None:
+    """Put a method into the list. ValueError for a name that another one has."""
+    before = REDUCERS.get(cls.name, cls)
+    if place_of(before) != place_of(cls):
+        raise ValueError(f"there is a token reducer {cls.name} already, {place_of(before)}: choose another name")
+    REDUCERS[cls.name] = cls
+    VERSION.number += 1
 
 
 def list_reducers() -> list[str]:

@@ -45,8 +45,9 @@ def build(spec: Spec, names: Names, library: StudyFrames) -> tuple[list[Grid], l
     label, study = "tab:claims-" + spec.study.replace("_", "-"), escape_markup(names.frame.study)
     counts = Counter(one.verdict for one in judged)
     text = join_and([f"{counts[v]} {v}" for v in VERDICTS if counts[v]])
+    whose = "What the papers say" if any(one.claim.verbatim for one in judged) else "What is asked"
     sentences = Grid(
-        "claims", label, f"What the papers say, and what study {study} found: {text}.",
+        "claims", label, f"{whose}, and what study {study} found: {text}.",
         SENTENCES, _sentences(judged), width="two",
     )  # fmt: skip
     sentences.notes += _about_claims(judged, names)

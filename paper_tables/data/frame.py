@@ -190,6 +190,12 @@ class Frame:
         """Return the ids of the arm's finished trials."""
         return [self._trials[i].id for i in arm.rows if self._trials[i].done]
 
+    def own_code(self, arm: Arm) -> list[str]:
+        """Return the versions of the user's own code that the arm's finished trials have imported."""
+        versions = self.rows.get("env.own")
+        found = [] if versions is None else [str(versions.iloc[i]) for i in arm.rows if self._trials[i].done]
+        return list(dict.fromkeys(filter(None, found)))
+
     def seeds(self, arms: Iterable[Arm]) -> list[int]:
         """Return the planned seeds."""
         return sorted({self._trials[i].seed for arm in arms for i in arm.rows})

@@ -21,7 +21,7 @@ METADATA = TypeAdapter(Metadata)
 CURVES = ["trial", "step", "metric", "value"]
 REQUIRED = ("study", "part", "trial", "arm", "baseline", "seed", "status")
 NUMBERS = ("metric.", "cost.", "model.")
-TEXTS = ("study", "part", "trial", "arm", "status", "env.git", "env.source", "env.gpu", "env.torch")
+TEXTS = ("study", "part", "trial", "arm", "status", "env.git", "env.source", "env.own", "env.gpu", "env.torch")
 
 
 def load_frame(folder: Path) -> Frame:

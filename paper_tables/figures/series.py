@@ -151,5 +151,6 @@ def legend_above(ax: Axes, title: str) -> None:
 def draw_chance(ax: Axes, value: float) -> None:
     """Draw the value that chance alone gives."""
     ax.axhline(value, color=style.GRAY, linewidth=0.8, linestyle=(0, (2, 2)))
-    ax.annotate("by chance", (0, value), xycoords=("axes fraction", "data"), xytext=(3, -8),
+    # at the right end and above: curves of a loss begin at chance and fall
+    ax.annotate("by chance", (1, value), xycoords=("axes fraction", "data"), xytext=(-3, 2), ha="right",
                 textcoords="offset points", fontsize=7, color=style.GRAY)  # fmt: skip

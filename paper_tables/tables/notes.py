@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from statistics import median
 
 from paper_tables.core.statistics import MIN_SEEDS, detectable_effect, min_discordant_pairs
-from paper_tables.core.text import escape_markup, join_and
+from paper_tables.core.text import escape_markup, join_and, shorten
 from paper_tables.data.frame import Arm, Frame
 from paper_tables.data.other_studies import SelectedArm
 from paper_tables.schema.tables import ArmTable, ComparisonTable, CrossedColumns
@@ -55,10 +55,26 @@ def finish(
         grid.notes.append("=: the published number, after rounding to its digits.")
     if isinstance(table, ComparisonTable) and any(cell.grey for cell in cells):
         grid.notes.append("Gray: not comparable, for the reason in the note.")
+    grid.notes += _versions(used)
     systems = list(dict.fromkeys(name for name in rebuilt if name))
     text = "Reconstructed from the text of their papers, without official code"
     grid.notes += [f"{text}: {join_and(systems)}."] if systems else []
     return grid
+
+
+def _versions(used: list[SelectedArm]) -> list[str]:
+    """Return a warning where finished runs of a table have imported different versions of the user's own code."""
+    found: dict[str, list[str]] = {}
+    for one in used:
+        for version in one.frame.own_code(one.arm):
+            found.setdefault(version, []).append(escape_markup(one.arm.label))
+    if len(found) < 2:
+        return []
+    which = [f"{version} in {shorten(list(dict.fromkeys(arms)), 3)}" for version, arms in found.items()]
+    return [
+        f"Caution: these runs are of {len(found)} versions of own code, which may differ for that reason alone: "
+        f"{'; '.join(which)}. studies run with --rerun stale repeats the older ones."
+    ]
 
 
 def _bold(table: ArmTable | ComparisonTable, several_parts: bool) -> str:

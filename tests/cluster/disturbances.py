@@ -141,7 +141,7 @@ def held_while_it_still_writes(farm: Farm, folder: Path) -> None:
     play.reach("a", 1)
     farm.command("scontrol", "requeuehold", play.job("a"))
     play.check(play.end(driver), {"a": 1})
-    until("an empty queue", lambda: not play.queued(), 120)
+    until("an empty queue", lambda: not play.queued())
 
 
 def held_and_released(farm: Farm, folder: Path) -> None:

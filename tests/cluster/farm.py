@@ -54,14 +54,14 @@ class Farm:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
         )
         assert done.returncode == 0, done.stderr
 
     def command(self, *arguments: str) -> str:
         """Run a SLURM command and return what it prints."""
         environment = {**os.environ, "SLURM_CONF": self.conf, "PATH": os.environ.get("PATH", "") + SBIN}
-        done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, f"{arguments}: {done.stderr}"
         return done.stdout.strip()
 

@@ -27,7 +27,7 @@ LONG = {"steps": 16, "seconds": 0.25}
 OFTEN = {"poll_seconds": 1, "time": 30, "signal_seconds": 10}
 
 
-def until(what: str, condition: Callable[[], Any], seconds: float = 120) -> Any:
+def until(what: str, condition: Callable[[], Any], seconds: float = 600) -> Any:
     """The condition's value, once it is true."""
     end = time.monotonic() + seconds
     while not (value := condition()):

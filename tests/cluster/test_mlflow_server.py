@@ -98,7 +98,10 @@ def compare(store: Store, experiment: str, uri: str) -> dict[str, int]:
     folders = {folder.name: store.trial(folder.name) for folder in store.trials.iterdir()}
     started = {name for name, folder in folders.items() if folder.state().attempt}
     assert set(by_trial) == started
-    assert len(runs) == len(started) + 1, "no run twice, and one parent"
+    kinds = [run.data.tags["kind"] for run in runs]
+    assert (kinds.count("trial"), kinds.count("study")) == (len(started), 1), "no run twice"
+    arms = [(run.data.tags["part"], run.data.tags["arm"]) for run in runs if run.data.tags["kind"] == "arm"]
+    assert len(arms) == len(set(arms)) > 0
     statuses: dict[str, int] = {}
     for name, run in by_trial.items():
         state, events = folders[name].state(), list(folders[name].events())
@@ -124,7 +127,7 @@ def test_a_server_that_is_frozen_killed_and_started_again(running: Server, tmp_p
     killed = study.steps()
     until("training to go on", lambda: study.steps() > killed + 200 or driver.poll() is not None)
     assert driver.poll() is None, "the study was to outlive all that"
-    out = driver.communicate(timeout=240)[0]
+    out = driver.communicate(timeout=600)[0]
     assert driver.returncode == 1, out
     assert "done      8/24 trials, 16 failed" in out, out
     assert f"no MLflow server answers at {running.uri} (`python -m studies sync mirrored` catches up)" in out
@@ -137,7 +140,7 @@ def test_a_server_that_is_frozen_killed_and_started_again(running: Server, tmp_p
         env={**os.environ, "MLFLOW_TRACKING_URI": running.uri},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert synced.returncode == 0, synced.stdout + synced.stderr
     assert study.compare() == {"FINISHED": 8, "FAILED": 8, "KILLED": 8}
@@ -149,11 +152,11 @@ def test_an_interrupted_run(running: Server, tmp_path: Path) -> None:
     until("steps of all", lambda: study.steps() > 100 or driver.poll() is not None)
     assert driver.poll() is None, driver.communicate()[0]
     os.killpg(driver.pid, signal.SIGINT)
-    out = driver.communicate(timeout=240)[0]
+    out = driver.communicate(timeout=600)[0]
     assert driver.returncode == 130, out
     assert study.compare() == {"KILLED": 8}
     again = study.start("--only", "fault=none")
-    out = again.communicate(timeout=240)[0]
+    out = again.communicate(timeout=600)[0]
     assert again.returncode == 0, out
     assert study.compare() == {"FINISHED": 8}
 

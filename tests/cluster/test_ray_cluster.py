@@ -75,7 +75,7 @@ def test_a_killed_worker_and_a_killed_driver(cluster: Standing, tmp_path: Path) 
     workers = play.workers()
     driver.kill()
     driver.wait()
-    until("its workers to end", lambda: not any(map(is_alive, workers)), 120)
+    until("its workers to end", lambda: not any(map(is_alive, workers)))
     assert play.start(*on(cluster)).wait(90) == 0, play.said
     frame = play.frame()
     assert {row["status"] for row in frame} == {"done"}
@@ -272,10 +272,10 @@ def test_classify_on_two_nodes_has_the_curve_of_one_process(
     trials = [trial("one", {"model": EVIT}), trial("two", {"model": EVIT}, nodes=2)]
     watch = StateWatcher(toy.place(store, *trials))
     loop = Driver(trials, watch, visit, StopRequest(), print)
-    until("both", lambda: not loop._step(), 200)
+    until("both", lambda: not loop._step())
     assert {name: state.status for name, state in watch.poll().items()} == {"one": "done", "two": "done"}
     assert "batch of 16 torch.float64" in log(store, "two")
     assert apart(curve(store, "one"), curve(store, "two")) < 1e-6
-    until("the jobs to end", lambda: loop._jobs.poll(loop._total_attempts, False) or not loop._jobs.handles, 120)
+    until("the jobs to end", lambda: loop._jobs.poll(loop._total_attempts, False) or not loop._jobs.handles)
     table = visit._ray.util.placement_group_table
-    until("their room to be given back", lambda: {group["state"] for group in table().values()} == {"REMOVED"}, 120)
+    until("their room to be given back", lambda: {group["state"] for group in table().values()} == {"REMOVED"})

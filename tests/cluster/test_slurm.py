@@ -97,7 +97,7 @@ def sixty_as_inline(farm: Farm, folder: Path) -> None:
         assert inline.result().returncode == 0, inline.result().stdout
     ours, theirs = frame(folder / "results" / "sixty"), frame(folder / "inline" / "sixty")
     assert len(ours) == 60 and ours == theirs
-    until("an empty queue", lambda: not play.queued(), 120)
+    until("an empty queue", lambda: not play.queued())
 
 
 def seeds_until_decided(farm: Farm, folder: Path) -> None:

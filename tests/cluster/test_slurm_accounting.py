@@ -46,7 +46,7 @@ def test_a_job_that_squeue_has_forgotten(play: Play, monkeypatch: pytest.MonkeyP
     play.farm.command("scancel", handle.native.id)
     until("accounting", lambda: "CANCELLED" in str(squeue.query_sacct([handle.native.id])))
     monkeypatch.setattr(squeue, "query_squeue", lambda names: {})
-    until("its end", lambda: slurm.poll([handle])[handle] == "gone", 120)
+    until("its end", lambda: slurm.poll([handle])[handle] == "gone")
     assert (handle.exit_note, handle.ended_by_cluster) == ("its job was cancelled (scancel)", True)
 
 

@@ -67,4 +67,4 @@ def test_a_killed_rank_ends_the_attempt_and_the_next_goes_on(ran: tuple[Store, d
 
 def test_the_job_stood_on_two_nodes(ran: tuple[Store, dict, list[str]], slurm_accounting: Farm) -> None:
     printed = slurm_accounting.command("sacct", "-X", "-n", "-P", "--format=NNodes,NTasks,NodeList,State")
-    until("two nodes in the accounting", lambda: any(line.startswith("2|") for line in printed.splitlines()), 120)
+    until("two nodes in the accounting", lambda: any(line.startswith("2|") for line in printed.splitlines()))

@@ -122,13 +122,13 @@ def toy():
 
     register(Toy, {"toy_described": {"width": 2}})
     yield "toy_described"
-    registry._MODELS.pop("toy_described")
+    registry.MODELS.pop("toy_described")
     timm.models._registry._model_entrypoints.pop("toy_described")
 
 
 @pytest.mark.parametrize(("reads", "reason"), [("", ""), ("value", ""), ("device", ""), ("both", "never")])
 def test_only_what_no_device_can_build_is_refused(toy, reads, reason):
-    assert _build_error(json.dumps([{"name": toy, "reads": reads}, {}, {}])) == reason
+    assert _build_error(json.dumps([{"name": toy, "reads": reads}, {}, {}]), 0) == reason
 
 
 def test_a_config_is_answered():

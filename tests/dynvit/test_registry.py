@@ -29,7 +29,7 @@ def registered():
     from dynvit import registry
 
     for name in ("toy_small", "toy_large"):
-        registry._MODELS.pop(name)
+        registry.MODELS.pop(name)
         _registry._model_entrypoints.pop(name)
 
 

@@ -12,10 +12,10 @@ import torch
 from timm.models import checkpoint
 from torch import Tensor
 
+from dynvit.config.option_checks import check_not_negative, check_positive
 from dynvit.layers.block import run_block
 from dynvit.layers.deit import DeiT
 from dynvit.layers.intermediates import TokenIntermediates
-from dynvit.layers.option_checks import check_not_negative, check_positive
 from dynvit.layers.token_layout import Packed
 from dynvit.models.a_vit.halting import HaltingScore, HaltingState, divergence, masked_block, prior
 from dynvit.output import Output

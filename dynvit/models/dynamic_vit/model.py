@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from dynvit.checkpoint.pos_embed import resize_position_table
+from dynvit.config.option_checks import check_not_negative, check_positive
 from dynvit.layers.deit import DeiT
-from dynvit.layers.option_checks import check_not_negative, check_positive
 from dynvit.layers.pruning_loss import distilled, kept_share
 from dynvit.models.dynamic_vit.pruning import PruningMixin
 from dynvit.models.lv_vit.model import LVTransformer

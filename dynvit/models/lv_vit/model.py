@@ -18,11 +18,11 @@ from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from dynvit.checkpoint.pos_embed import resize_position_table
+from dynvit.config.option_checks import check_heads, check_not_negative, check_positive
 from dynvit.interface import DynamicModel
 from dynvit.layers.classifiers import check_pool, reset_heads
 from dynvit.layers.intermediates import TokenIntermediates
 from dynvit.layers.no_dropout import remove_idle_dropout
-from dynvit.layers.option_checks import check_heads, check_not_negative, check_positive
 from dynvit.models.lv_vit.mix_token import random_box, swap
 from dynvit.models.lv_vit.stem import LVStem
 from dynvit.output import Output, cross_entropy

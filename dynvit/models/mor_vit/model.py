@@ -16,10 +16,10 @@ import torch
 from timm.models.vision_transformer import init_weights_vit_timm
 from torch import Tensor
 
+from dynvit.config.option_checks import check_choices, check_not_negative, check_positive
 from dynvit.layers.deit import DEIT_III, DeiT
 from dynvit.layers.intermediates import TokenIntermediates
 from dynvit.layers.no_dropout import remove_idle_dropout
-from dynvit.layers.option_checks import check_choices, check_not_negative, check_positive
 from dynvit.models.mor_vit import expert_choice, token_choice
 from dynvit.models.mor_vit.cached_kv_block import CachedKVBlock
 from dynvit.models.mor_vit.depth_router import DepthChoice, DepthRouter, RandomDepth

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from dynvit.layers.option_checks import check_not_negative
+from dynvit.config.option_checks import check_not_negative
 
 
 @dataclass(frozen=True)

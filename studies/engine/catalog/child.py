@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from studies.engine.core.errors import Problem, StudyError
+from studies.engine.core.own_code import OwnCode
 
 
 class DescriptionError(StudyError):
@@ -35,10 +36,10 @@ class AnswerError(DescriptionError):
 
 
 class DescribeProcess:
-    """Asks one package folder of dynvit."""
+    """Asks one package folder of dynvit, with the user's own code imported where there is some."""
 
-    def __init__(self, package: Path) -> None:
-        self.package = package
+    def __init__(self, package: Path, own: OwnCode | None = None) -> None:
+        self.package, self.own = package, own
         self._process: subprocess.Popen[bytes] | None = None
         self._stderr: IO[bytes] | None = None
         self._lock = threading.Lock()
@@ -46,6 +47,8 @@ class DescribeProcess:
     def ask(self, call: str, **arguments: Any) -> Any:
         """Return the answer. DescriptionError where the child cannot run; AnswerError where its answer is an error."""
         here = {"cwd": os.getcwd(), "environ": dict(os.environ)}  # both may have changed since the child was started
+        if self.own is not None and self.own.imports:
+            arguments["imports"] = self.own.locations
         line = json.dumps({"call": call, "arguments": arguments, **here}).encode() + b"\n"
         with self._lock:
             answer = self._send(line) if self._process else b""
@@ -71,6 +74,7 @@ class DescribeProcess:
         # -P: the package whose sources were read, not one that lies in the current folder.
         command = [sys.executable, "-P", "-m", "dynvit.describe", "--check"]
         search = [str(self.package.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+        search += [str(folder) for folder in self.own.folders.values()] if self.own is not None else []
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - read when the child has crashed
         self._process = subprocess.Popen(
             command,

@@ -17,17 +17,20 @@ from typing import Any
 from studies.engine.catalog import fingerprint
 from studies.engine.catalog.child import DescribeProcess
 from studies.engine.catalog.json_types import config_class
+from studies.engine.core.own_code import OwnCode
 
 SHIPPED = Path(__file__).with_name("description.json")
 KEPT_ANSWERS = 50_000
 
 
 class Dynvit:
-    """One state of dynvit's sources."""
+    """One state of dynvit's sources, and of the user's own code that is imported besides."""
 
-    def __init__(self, package: Path, source: str) -> None:
-        self.source = source
-        self.child = DescribeProcess(package)
+    def __init__(self, package: Path, source: str, own: OwnCode | None = None, plain: Dynvit | None = None) -> None:
+        """plain: the same without own code."""
+        self.source = source if own is None else f"{source}-{own.fingerprint}"
+        self.child = DescribeProcess(package, own)
+        self._plain = plain
         self._answers: dict[str, dict[str, Any]] = {}
 
     @cached_property
@@ -41,7 +44,7 @@ class Dynvit:
     @cached_property
     def timm(self) -> Mapping[str, Any]:
         """What ``python -m dynvit.describe --timm`` prints."""
-        return self._kept("timm", "timm")
+        return self._plain.timm if self._plain else self._kept("timm", "timm")
 
     @cached_property
     def configs(self) -> Mapping[str, type]:
@@ -90,19 +93,30 @@ def _is_valid(answer: Mapping[str, Any] | None) -> bool:
 
 
 _current: Dynvit | None = None
+_with_own: dict[str, Dynvit] = {}
+"""By the fingerprint of the own code; of one state of dynvit."""
+KEPT_PROCESSES = 4
+"""Of own code: the child processes of older versions are ended."""
 
 
-def current(renew: bool = False) -> Dynvit:
-    """Return dynvit as it is. renew: look whether its sources have changed since."""
+def current(own: OwnCode | None = None, renew: bool = False) -> Dynvit:
+    """Return dynvit as it is, with the user's own code. renew: look whether its sources have changed since."""
     global _current
     if _current is None or renew:
         package = fingerprint.package_folder()
         source = fingerprint.source_fingerprint(package)
         if _current is None or source != _current.source:
-            if _current is not None:
-                _current.child.close()
+            for older in filter(None, [_current, *_with_own.values()]):
+                older.child.close()
+            _with_own.clear()
             _current = Dynvit(package, source)
-    return _current
+    if own is None:
+        return _current
+    if own.fingerprint not in _with_own:
+        for oldest in list(_with_own)[: 1 - KEPT_PROCESSES]:
+            _with_own.pop(oldest).child.close()
+        _with_own[own.fingerprint] = Dynvit(_current.child.package, _current.source, own, _current)
+    return _with_own[own.fingerprint]
 
 
 def write_shipped() -> None:

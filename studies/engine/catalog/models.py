@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from studies.engine.catalog import description
+from studies.engine.catalog.description import Dynvit
 from studies.engine.catalog.json_types import python_type
 from studies.engine.core.suggest import suggest, suggest_or_list
 from studies.engine.core.typing_check import to_json, validate
@@ -45,9 +46,9 @@ class Model:
         }
 
 
-def model_names() -> list[str]:
-    """Return every model of this package, sorted."""
-    return sorted(description.current().description["models"])
+def model_names(dynvit: Dynvit | None = None) -> list[str]:
+    """Return every model of this package and of own code, sorted."""
+    return sorted((dynvit or description.current()).description["models"])
 
 
 def timm_names() -> list[str]:
@@ -58,25 +59,25 @@ def timm_names() -> list[str]:
 Kind = Literal["model", "reducer"]
 
 
-def find(kind: Kind, name: str) -> Model | None:
-    """Return the model or the reducer of that name."""
-    return find_model(name) if kind == "model" else _find_reducer(description.current(), name)
+def find(kind: Kind, name: str, dynvit: Dynvit | None = None) -> Model | None:
+    """Return the model or the reducer of that name. dynvit: with the own code that may have registered it."""
+    return find_model(name, dynvit) if kind == "model" else _find_reducer(dynvit or description.current(), name)
 
 
-def suggest_name(kind: Kind, name: str) -> str:
+def suggest_name(kind: Kind, name: str, dynvit: Dynvit | None = None) -> str:
     """Return the nearest name that there is, as a question."""
     if kind == "reducer":
-        return suggest_or_list(name, sorted(description.current().description["reducers"]))
-    return suggest(name, model_names()) or suggest(name, timm_names())
+        return suggest_or_list(name, sorted((dynvit or description.current()).description["reducers"]))
+    return suggest(name, model_names(dynvit)) or suggest(name, timm_names())
 
 
-def find_model(name: str) -> Model | None:
-    """Return the model of that timm name, ours first; None where neither package has it."""
-    return _find(description.current(), name) if name else None
+def find_model(name: str, dynvit: Dynvit | None = None) -> Model | None:
+    """Return the model of that timm name, ours and own ones first; None where there is none."""
+    return _find(dynvit or description.current(), name) if name else None
 
 
 @lru_cache(maxsize=256)
-def _find(dynvit: description.Dynvit, name: str) -> Model | None:
+def _find(dynvit: Dynvit, name: str) -> Model | None:
     if name in dynvit.description["models"]:
         return _model(name, dynvit.description, ours=True)
     base = name.partition(".")[0]  # timm's tag of pretrained weights
@@ -84,7 +85,7 @@ def _find(dynvit: description.Dynvit, name: str) -> Model | None:
 
 
 @lru_cache(maxsize=256)
-def _find_reducer(dynvit: description.Dynvit, name: str) -> Model | None:
+def _find_reducer(dynvit: Dynvit, name: str) -> Model | None:
     found = dynvit.description["reducers"].get(name)
     return found and Model(name, _options(found["options"]), {}, open=False, ours=True)
 

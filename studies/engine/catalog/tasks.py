@@ -17,6 +17,7 @@ from typing import Any, Literal
 from studies.engine.catalog import description, models
 from studies.engine.catalog.child import AnswerError
 from studies.engine.catalog.fingerprint import package_folder
+from studies.engine.core.own_code import OwnCode
 from studies.engine.core.suggest import suggest_or_list
 from studies.engine.core.typing_check import Issue, fields, to_json, validate
 from studies.engine.runtime.task_loader import TaskError, build, is_packaged, load_file
@@ -50,6 +51,8 @@ class Answer:
     """By key, why weights of another trial do not fit the model."""
     cautions: Sequence[str] = ()
     """What is allowed and likely a mistake."""
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    """By key, the path of a file of weights or the folder of a data set that is there."""
     work: Mapping[str, Any] | None = None
     """Images, steps and batches of a training."""
     smoke: Mapping[str, Any] = field(default_factory=dict)
@@ -71,11 +74,18 @@ class Task:
     metrics: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """What its trials have: names, with ``*`` as in file names, by place (result, best, last, events); empty where the
     task does not say."""
+    own: OwnCode | None = None
+    """The study's own code, which may have registered models, data sets, losses, metrics and reducers."""
+
+    @property
+    def dynvit(self) -> description.Dynvit:
+        """What answers about models and packaged tasks."""
+        return description.current(self.own)
 
     def check(self, configs: Sequence[Mapping[str, Any]]) -> list[Answer]:
         """Return what the task says of each resolved config; of a packaged task, all new ones in one question."""
         if is_packaged(self.ref):
-            found = description.current().check(self.name, configs)
+            found = self.dynvit.check(self.name, configs)
             return [Answer(**{k: v for k, v in answer.items() if k != "folders"}) for answer in found]
         return [self._check_own(config) for config in configs]
 
@@ -96,7 +106,7 @@ class Task:
         if is_packaged(self.ref):
             arguments = {"options": options, "size": size, "channels": channels, "classes": classes}
             try:
-                counted: Mapping[str, float] = description.current().child.ask("weigh", task=self.name, **arguments)
+                counted: Mapping[str, float] = self.dynvit.child.ask("weigh", task=self.name, **arguments)
             except AnswerError as error:
                 return error.text
             return counted
@@ -109,7 +119,7 @@ class Task:
     def inspect(self, config: Mapping[str, Any]) -> list[Finding]:
         """Return what the task finds in the data set of a config; it must offer ``inspect``."""
         if is_packaged(self.ref):
-            found = description.current().child.ask("inspect", task=self.name, config=config)
+            found = self.dynvit.child.ask("inspect", task=self.name, config=config)
             return [(level, text, remedy) for level, text, remedy in found]
         return list(load_file(self.path).inspect(build(self.config, config)))
 
@@ -137,20 +147,28 @@ class Task:
 OFFERS = ("cautions", "work", "weigh", "inspect", "smoke")
 
 
-def load_task(ref: str, relative_to: Path | None = None) -> Task:
-    """Return the task of a name (``dynvit/tasks/NAME.py``), or of a .py file relative to the folder `relative_to`."""
+def load_task(ref: str, relative_to: Path | None = None, own: OwnCode | None = None) -> Task:
+    """Return the task of a name (``dynvit/tasks/NAME.py``), or of a .py file relative to the folder `relative_to`.
+
+    Raises:
+        TaskError: there is none, or it lacks what a task needs.
+        DescriptionError: dynvit, or own code, cannot be imported.
+    """
     path = _find(ref, relative_to)
     if is_packaged(ref):
-        dynvit = description.current(renew=True)
+        dynvit = description.current(own, renew=True)
         if ref not in dynvit.configs:
             raise TaskError(f"{path} must define a dataclass Config and run(config, context)")
         found = dynvit.description["tasks"][ref]
         offers = frozenset(found["answers"])
-        return Task(ref, ref, path, dynvit.configs[ref], found["revision"], found["smoke"], offers, found["metrics"])
+        common = (dynvit.configs[ref], found["revision"], found["smoke"], offers, found["metrics"])
+        return Task(ref, ref, path, *common, own)
+    if own is not None:
+        _ = description.current(own, renew=True).description  # raises where it cannot be imported
     module = _task_module(path)
     offers = frozenset(name for name in OFFERS if callable(getattr(module, name, None)))
     metrics = getattr(module, "METRICS", {})
-    return Task(path.name, str(path), path, module.Config, module.REVISION, module.SMOKE, offers, metrics)
+    return Task(path.name, str(path), path, module.Config, module.REVISION, module.SMOKE, offers, metrics, own)
 
 
 def task_names() -> list[str]:

@@ -14,6 +14,7 @@ from studies.engine.core.config import get
 from studies.engine.core.formatting import count, duration, first_few, size
 from studies.engine.core.trial import Trial
 from studies.engine.planning.plan import Plan
+from studies.engine.planning.staleness import OLDER_CODE
 from studies.engine.study import recipes
 from studies.engine.study.acting_axes import without_option
 
@@ -102,6 +103,15 @@ def _totals(plan: Plan) -> Iterator[str]:
         yield f"cost      {_cost(plan)}"
         yield from _resources(plan)
     yield f"reused    {count(plan.reused, 'trial')} from another study   stale code {plan.stale}"
+    if set(plan.stale_because) - {OLDER_CODE}:
+        yield from stale_lines(plan)
+
+
+def stale_lines(plan: Plan) -> Iterator[str]:
+    """Yield why done trials are not what they would be today, and what trains them again."""
+    lines = [f"stale     {count(number, 'done trial')} {reason}" for reason, number in plan.stale_because.items()]
+    yield from lines[:-1]
+    yield from [f"{line}; `--rerun stale` trains them again" for line in lines[-1:]]
 
 
 def seed_lines(plan: Plan) -> Iterator[str]:

@@ -15,7 +15,7 @@ from studies.engine.jobs.launcher import BatchLauncher, LaunchContext, Launcher,
 from studies.engine.launchers.slurm import submissions
 from studies.engine.planning.plan import Plan
 from studies.engine.results.readings import result_values
-from studies.engine.storage import kept_weights
+from studies.engine.storage import kept_weights, own_snapshot
 from studies.engine.storage.plan_file import write_plan
 from studies.engine.storage.results_dir import Store
 from studies.engine.storage.state_watcher import StateWatcher
@@ -48,7 +48,10 @@ class TrialRunner:
         firsts = {first for trial in plan.made.values() for first in trial.starts}
         for trial in plan.to_run:
             folder = self.store.trial(trial.folder_id)
+            if trial.own is not None:
+                own_snapshot.take(self.store.root, trial.own)
             folder.create(trial.spec())
+            folder.set_sources(trial.spec())
             if trial.folder_id in firsts:
                 kept_weights.request(folder)
             if trial.folder_id in plan.restart:

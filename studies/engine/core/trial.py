@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from studies.engine.core.config import flat
+from studies.engine.core.own_code import OwnCode
 
 Status = Literal["planned", "queued", "running", "done", "failed", "stopped", "lost", "preempted"]
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -99,6 +101,10 @@ class Trial:
     """The study that needs it, with its label; a folder's spec names the first such study."""
     starts: tuple[str, ...] = ()
     """Folder ids of the trials whose weights it takes."""
+    own: OwnCode | None = None
+    """Its study's own code, which is no part of its identity: an edit makes it stale."""
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    """By config key, the path of a file or folder that it reads; also no part of its identity."""
 
     @property
     def name(self) -> str:
@@ -115,6 +121,8 @@ class Trial:
             "defaults": self.defaults,
             "seed": self.seed,
             "study": self.study,
+            **(self.own.spec if self.own else {}),
+            **({"inputs": dict(self.inputs)} if self.inputs else {}),
         }
 
 

@@ -124,7 +124,14 @@ def _mapping(kind: Any, value: Any, issues: list[Issue], path: Path) -> Any:
 def fields(kind: Any) -> dict[str, tuple[dataclasses.Field[Any], Any]]:
     """Return the keys that a dataclass takes, each with its field and type; metadata "key" renames one for files."""
     hints = get_type_hints(kind)
-    return {f.metadata.get("key", f.name): (f, hints[f.name]) for f in dataclasses.fields(kind) if f.init}
+    named = [f for f in dataclasses.fields(kind) if f.init and f.metadata.get("kind") != "further"]
+    return {f.metadata.get("key", f.name): (f, hints[f.name]) for f in named}
+
+
+@cache
+def further_field(kind: Any) -> str:
+    """Return the name of the field that holds all keys of a mapping that are none of its fields; empty: none does."""
+    return next((f.name for f in dataclasses.fields(kind) if f.metadata.get("kind") == "further"), "")
 
 
 def _dataclass(kind: Any, value: Any, issues: list[Issue], path: Path) -> Any:
@@ -133,8 +140,12 @@ def _dataclass(kind: Any, value: Any, issues: list[Issue], path: Path) -> Any:
     if not isinstance(value, Mapping):
         issues.append(Issue(path, f"{to_yaml(value)} is not a mapping of {', '.join(fields(kind))}"))
         return value
-    known, arguments, before = fields(kind), {}, len(issues)
+    known, further, before = fields(kind), further_field(kind), len(issues)
+    arguments: dict[str, Any] = {further: {}} if further else {}
     for key, item in value.items():
+        if key not in known and further:  # its own rules check them
+            arguments[further][key] = item
+            continue
         if key not in known:
             issues.append(Issue((*path, key), f"unknown key{suggest(str(key), known)}", at_key=True))
             continue
@@ -187,7 +198,9 @@ def to_yaml(value: Any) -> str:
 def to_json(value: Any) -> Any:
     """Return a config as JSON has it: dataclasses as dicts, tuples as lists."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
+        named = {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
+        further = named.pop(further_field(type(value)), {})
+        return {**named, **further}
     if isinstance(value, Mapping):
         return {str(k): to_json(v) for k, v in value.items()}
     if isinstance(value, list | tuple | set | frozenset):

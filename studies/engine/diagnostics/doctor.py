@@ -63,6 +63,7 @@ def diagnose(store: Store) -> Iterator[Finding]:
     yield from workers(store)
     yield temporary(store)
     states = {trial.id: trial.state for trial in checked}
+    yield from own_code(store, states)
     yield snapshots(store, states, plans)
     yield from machines(store, states, plans)
     yield from tracking(store, plans)
@@ -190,6 +191,19 @@ def machines(store: Store, states: hosts.States, plans: list[PlanFile]) -> Itera
     for study, number in hosts.waiting(store, states, plans).items():
         text = f"{number} of {study} {'is' if number == 1 else 'are'} queued, and no driver or job is at work on them"
         yield Finding("queued", "note", text, f"studies run {study.partition('@')[0]} with the same options")
+
+
+def own_code(store: Store, states: hosts.States) -> Iterator[Finding]:
+    """Check that the copies of own code are there that trials have yet to import."""
+    specs = {name: store.trial(name).spec() or {} for name, state in states.items()}
+    copies = {name: spec["own"] for name, spec in specs.items() if spec.get("own")}
+    lost = [n for n, own in copies.items() if states[n].status != "done" and not (store.root / own).is_dir()]
+    if lost:
+        text = f"the copy that {count(len(lost), 'unfinished trial')} would import is gone: {first_few(lost)}"
+        yield Finding("own code", "attention", text, "repeat the same `studies run`: it copies the files again")
+    elif copies:
+        versions, numbers = count(len({*copies.values()}), "version"), count(len(copies), "trial")
+        yield Finding("own code", "fine", f"{versions}, imported by {numbers}")
 
 
 def snapshots(store: Store, states: hosts.States, plans: list[PlanFile]) -> Finding:

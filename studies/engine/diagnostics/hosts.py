@@ -122,9 +122,13 @@ def unused_snapshots(store: Store, states: States, plans: list[PlanFile]) -> lis
         return []
     used = {fingerprint(root())}
     for name, state in states.items():
+        spec = store.trial(name).spec() or {}
+        used.add(str(spec.get("own") or "").rpartition("/")[2])
         for attempt in range(state.attempt):
             env = store.trial(name).environment(attempt + 1)
             used |= {str(env.get("source") or ""), str(env.get("code") or "")}
+            used.add(f"own-{(env.get('own') or {}).get('fingerprint')}")
+    used.discard("")
     sources = [str((read_json(folder / SOURCE) or {}).get("source") or "") for folder in folders]
     return [folder for folder, source in zip(folders, sources, strict=True) if not {source, folder.name} & used]
 

@@ -7,13 +7,15 @@ done ones whose code has changed since, `all` every selected trial. Their previo
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from studies.engine.core.errors import Problem, StudyError
 from studies.engine.core.trial import State, Trial
+from studies.engine.planning import staleness
 from studies.engine.planning.choice import check_task_rules
 from studies.engine.planning.chosen_trials import ChosenTrials
 from studies.engine.planning.forecast import gpus as devices
@@ -22,7 +24,6 @@ from studies.engine.planning.forecast.requirements import forecast
 from studies.engine.planning.overrides import hashed_label, make_label, override_texts
 from studies.engine.planning.trials import TrialMaker
 from studies.engine.storage import kept_weights, plan_file
-from studies.engine.storage.code_snapshot import fingerprint, root
 from studies.engine.storage.plan_file import folder_name, further_seeds
 from studies.engine.storage.results_dir import Store
 from studies.engine.study import study_files
@@ -69,6 +70,8 @@ class Plan:
     """Done trials that another study paid for."""
     stale: int = 0
     """Done trials whose code has changed since."""
+    stale_because: Mapping[str, int] = field(default_factory=dict)
+    """Why, in words, and how many of them."""
     estimate: Estimate | None = None
     """None: nothing to run, or nothing known about what it takes."""
 
@@ -204,8 +207,12 @@ def _estimate(plan: Plan, store: Store, gpu: devices.Gpu, count: bool) -> Estima
 def _select_to_run(plan: Plan, store: Store, rerun: Rerun | None) -> Plan:
     once = {trial.folder_id: trial for trial in plan.selected}
     done = [t for t in once.values() if plan.state(t).status == "done"]
-    stale = {t.folder_id for t in done if _is_stale(store, t, plan)}
+    contents: staleness.Contents = {}
+    why = {t.folder_id: list(staleness.reasons(store, t, plan.state(t), contents)) for t in done}
+    reasons = {name: found for name, found in why.items() if found}
+    stale = set(reasons)
     restart = {t.folder_id for t in once.values() if _must_restart(t, plan.state(t), stale, rerun)}
+    restart |= {t.folder_id for t in once.values() if staleness.cannot_continue(store, t, plan.state(t))}
     launched = {i: t for i, t in once.items() if plan.state(t).status not in ("done", "running") or i in restart}
     added, again = _firsts_to_run(plan, store, launched, once)
     running = [t for t in (*once.values(), *added) if plan.state(t).status == "running"]
@@ -220,6 +227,7 @@ def _select_to_run(plan: Plan, store: Store, rerun: Rerun | None) -> Plan:
         again=frozenset(again),
         reused=reused,
         stale=len(stale),
+        stale_because=Counter(reason for found in reasons.values() for reason in found),
     )
 
 
@@ -254,10 +262,3 @@ def _must_restart(trial: Trial, state: State, stale: set[str], rerun: Rerun | No
     if rerun == "all":
         return True
     return state.status == "failed" or (rerun == "stale" and trial.folder_id in stale)
-
-
-def _is_stale(store: Store, trial: Trial, plan: Plan) -> bool:
-    """Return whether the code has changed since, or the weights that the trial started from."""
-    folder = store.trial(trial.folder_id)
-    source = folder.environment(plan.state(trial).attempt).get("source")
-    return (bool(source) and source != fingerprint(root())) or bool(trial.starts and kept_weights.changed(folder))

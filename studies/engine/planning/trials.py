@@ -6,7 +6,7 @@ by then it is known which folder serves the first one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from studies.engine.core import config as configs
@@ -42,6 +42,7 @@ class TrialMaker:
         self._starts, self._store, self._label, self._smoke = starts, store, label, smoke
         self._arms: dict[tuple[Starts, Key], tuple[Arm, str]] = {}
         self._stages: dict[Node, int] = {}
+        self._inputs: dict[tuple[Starts, Key], Mapping[str, str]] = {}
         self.made: dict[Node, Trial] = {}
         self.existing: set[str] = set()
         """Folder ids of trials that are on disk."""
@@ -51,6 +52,7 @@ class TrialMaker:
         wanted = [Node(self._starts, arm.key, seed) for arm in self._starts.arms for seed in seeds(arm)]
         for node in wanted:
             self._stage(node)
+        self._find_inputs()
         for stage in range(max(self._stages.values(), default=-1) + 1):
             self._make([node for node, its in self._stages.items() if its == stage])
         return tuple(self.made[node] for node in wanted)
@@ -59,6 +61,15 @@ class TrialMaker:
         if node not in self._stages:
             self._stages[node] = max((self._stage(first) + 1 for first in node.firsts()), default=0)
         return self._stages[node]
+
+    def _find_inputs(self) -> None:
+        """Ask each study's task which files its arms read."""
+        by_study: dict[Starts, dict[Key, None]] = {}
+        for node in self._stages:
+            by_study.setdefault(node.starts, {})[node.key] = None
+        for starts, keys in by_study.items():
+            answers = starts.study.task.check([starts.by_key[key].config for key in keys])
+            self._inputs |= {(starts, key): answer.inputs for key, answer in zip(keys, answers, strict=True)}
 
     def _make(self, nodes: Iterable[Node]) -> None:
         by_task: dict[str, list[Node]] = {}
@@ -87,7 +98,8 @@ class TrialMaker:
             task.revision,
             self._study(starts),
         )
-        return Trial(key, key, arm, node.seed, task.ref, *common, tuple(dict.fromkeys(firsts)))
+        sources = task.own, self._inputs[starts, node.key]
+        return Trial(key, key, arm, node.seed, task.ref, *common, tuple(dict.fromkeys(firsts)), *sources)
 
     def _arm(self, node: Node) -> tuple[Arm, str]:
         """Return the arm and its config as canonical JSON, which its seeds share."""

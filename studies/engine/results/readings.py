@@ -106,7 +106,11 @@ def ordered(plan: PlanFile) -> list[PlannedTrial]:
 def rows(plan: PlanFile, readings: dict[str, Reading]) -> list[Row]:
     """Return one row per planned trial; metrics only of finished ones."""
     axes = list(dict.fromkeys(axis.name for part in plan.parts for axis in part.axes))
-    return [_row(plan, axes, trial, readings[trial.folder]) for trial in ordered(plan)]
+    found = [_row(plan, axes, trial, readings[trial.folder]) for trial in ordered(plan)]
+    if all(row["env.own"] is None for row in found):  # no study without own code has the column
+        for row in found:
+            del row["env.own"]
+    return found
 
 
 def _row(plan: PlanFile, axes: list[str], trial: PlannedTrial, got: Reading) -> Row:
@@ -129,6 +133,7 @@ def _row(plan: PlanFile, axes: list[str], trial: PlannedTrial, got: Reading) -> 
         "model.params": _integer(cost.get("params")),
         "model.gflops": _number(cost.get("gflops")),
         **environment(got.env),
+        "env.own": (got.env.get("own") or {}).get("fingerprint"),
         "started": _moment(got.state.started),
         "ended": _moment(got.state.ended),
     }

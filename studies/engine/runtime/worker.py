@@ -25,7 +25,7 @@ from typing import Any, NoReturn
 from studies.engine.core.files import write_atomic
 from studies.engine.core.stop import StopRequest
 from studies.engine.core.trial import State, Status
-from studies.engine.runtime import first_trials, task_loader
+from studies.engine.runtime import first_trials, own_modules, task_loader
 from studies.engine.runtime.context import TrialContext
 from studies.engine.runtime.distributed import env
 from studies.engine.runtime.distributed.leader import RankServer
@@ -148,8 +148,9 @@ def _run(
 ) -> Status | None:
     began, folder = time.monotonic(), fence.folder
     here = folder.attempt_folder(fence.attempt)
-    write_atomic(here / "env.json", json.dumps(environment.describe(running.device), indent=1) + "\n", durable=False)
     spec = folder.spec() or {}
+    found = {**environment.describe(running.device), **environment.of_spec(spec, folder.path.parents[1])}
+    write_atomic(here / "env.json", json.dumps(found, indent=1) + "\n", durable=False)
     context = TrialContext(fence, spec.get("seed", 0), running.device, stop, ranks)
     context.log_text(f"trial {folder.id}, attempt {running.attempt}, process {running.pid} on {running.host}")
     heartbeat = Heartbeat(fence, running, context, stop, parents)
@@ -199,6 +200,7 @@ def run_spec(spec: dict[str, Any], context: TrialContext) -> dict[str, Any]:
     """Return the task's result as JSON values: {"metrics": {...}, "cost": {...}}."""
     if "task" not in spec or "config" not in spec:
         raise ValueError("spec.json is missing or damaged")
+    own_modules.load(spec, context.folder.parents[1])
     return records.plain_result(task_loader.run_task(spec["task"], spec["config"], context))
 
 

@@ -7,10 +7,12 @@ import socket
 import sys
 from functools import cache
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from studies.engine.core.processes import command_output
 from studies.engine.core.secrets import hide_secrets
+from studies.engine.storage import inputs, own_snapshot
 from studies.engine.storage.code_snapshot import source
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "ray", "submitit", "mlflow", "pandas")
@@ -19,6 +21,13 @@ PACKAGES = ("torch", "torchvision", "timm", "numpy", "scikit-learn", "ray", "sub
 def describe(device: str) -> dict[str, Any]:
     """Return the contents of env.json."""
     return {**_machine(), **source(), "gpu": gpu() if device.startswith("cuda") else "", "device": device}
+
+
+def of_spec(spec: dict[str, Any], results: Path) -> dict[str, Any]:
+    """Return the own code and the files that a trial is about to read, by content."""
+    copy, named = own_snapshot.of_spec(spec, results), spec.get("inputs") or {}
+    read = {key: found for key, path in named.items() if (found := inputs.describe(Path(path)))}
+    return {**({"own": own_snapshot.record(copy)} if copy else {}), **({"inputs": read} if read else {})}
 
 
 @cache

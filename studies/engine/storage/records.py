@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,15 @@ def are(fits: Fits) -> Fits:
     return lambda value: is_mapping(value) and all(map(fits, value.values()))
 
 
+def is_own_copy(value: Any) -> bool:
+    """Whether it is the place of a copy of own code in a results folder, and not one outside."""
+    return is_text(value) and re.fullmatch(r"code/own-[0-9a-f]{12}", value) is not None
+
+
+def _are_versions(value: Any) -> bool:
+    return all(are(is_text)(value.get(key, {})) for key in ("files", "installed"))
+
+
 def fitted(raw: Mapping[str, Any], shape: Mapping[str, Fits], required: tuple[str, ...] = ()) -> dict[str, Any]:
     """Return the object; DamagedFile names the first key that is missing or of another shape. More keys are allowed."""
     for key, fits in shape.items():
@@ -90,6 +100,9 @@ _SPEC = {
     "seed": is_whole,
     "defaults": is_mapping,
     "study": is_text,
+    "imports": lambda value: isinstance(value, list) and all(map(is_text, value)),
+    "own": is_own_copy,
+    "inputs": are(is_text),
 }
 _COST = dict.fromkeys(("seconds", "gpu_seconds", "peak_memory_mb", "params", "gflops"), optional(is_number))
 _METRICS = dict.fromkeys(("best", "last"), is_mapping)
@@ -104,6 +117,8 @@ _ENVIRONMENT: dict[str, Fits] = {
     "packages": are(is_text),
     "git": lambda value: value is None or is_text(value) or is_mapping(value),
     **dict.fromkeys(("source", "code", "gpu", "host", "python", "platform"), optional(is_text)),
+    "own": lambda value: is_mapping(value) and is_text(value.get("fingerprint", "")) and _are_versions(value),
+    "inputs": are(is_mapping),
 }
 _CLAIM = {"token": is_text, "host": is_text, "machine": is_text, "pid": is_count, "born": is_text, "time": is_moment}
 _CHECKPOINT = {"size": is_count, "sha256": is_text, "step": is_whole, "attempt": is_count}

@@ -88,6 +88,14 @@ class TrialFolder:
             return records.read_spec(self.spec_file)
         return None
 
+    def set_sources(self, spec: dict[str, Any]) -> None:
+        """Let the next attempt use the own code and files that a spec names; an existing one keeps everything else."""
+        written, keys = self.spec() or {}, ("imports", "own", "inputs")
+        if {key: written.get(key) for key in keys} != {key: spec.get(key) for key in keys}:
+            kept = {key: value for key, value in written.items() if key not in keys}
+            kept |= {key: spec[key] for key in keys if key in spec}
+            write_atomic(self.spec_file, json.dumps(kept, indent=1, sort_keys=True) + "\n", durable=False)
+
     def state(self) -> State:
         """Return state.json corrected by the result and the lease: a trial with a result is done, and a running trial
         without a live worker is lost."""

@@ -9,6 +9,8 @@ from os.path import isfile  # False for what the file system refuses, where Path
 from pathlib import Path
 from typing import Any
 
+from studies.engine.catalog import own_code
+from studies.engine.catalog.child import AnswerError
 from studies.engine.catalog.tasks import Task, load_task
 from studies.engine.core import yaml_loader
 from studies.engine.core.errors import Problem, StudyError, shown
@@ -127,12 +129,24 @@ class _StudyParser(PartParser):
                 self.report(("parts",), "no parts")
 
     def _task(self) -> Task | None:
+        folder, problems = self.document.file.resolve().parent, dict[int, str]()
+        own = own_code.find(tuple(self.spec.imports), folder, problems)
+        for index, text in problems.items():
+            self.report(("imports", index), text)
+        if problems or (not self.spec.imports and self.document.value.get("imports")):
+            return None  # without own code all that it registers would be unknown
         if not self.spec.task:
             if self.document.value.get("task") == "":
                 self.report(("task",), "no task is named")
             return None
         try:
-            return load_task(self.spec.task, self.document.file.resolve().parent)
+            return load_task(self.spec.task, folder, own)
+        except AnswerError as error:  # own code that cannot be imported, by the entry that its text names
+            place = [i for i, entry in enumerate(self.spec.imports) if Path(entry).name in error.text]
+            if not place:
+                raise
+            self.report(("imports", place[0]), error.text.partition(": ")[2])
+            return None
         except ValueError as error:  # TaskError, or a path that no file system takes
             self.report(("task",), str(error))
             return None

@@ -15,6 +15,7 @@ from studies.engine.core.suggest import suggest, suggest_or_list
 from studies.engine.core.trial import Config, is_reference
 from studies.engine.core.typing_check import Issue, fields, to_json, validate
 from studies.engine.study import recipes
+from studies.engine.study.extension_options import ExtensionOptions
 from studies.engine.study.parts import Patch, Setting
 from studies.engine.study.settings import label_of
 from studies.engine.study.settings import patch as settings_of
@@ -45,6 +46,7 @@ class Resolver:
         self.fields: Mapping[str, ModelField] = {field.key: field for field in task.models}
         self.task_defaults = defaults(task.config)
         self.weights, self.added = task.weights, task.added
+        self._extensions = ExtensionOptions(task, self.task_defaults)
         self.keys = [key for key, _ in flat(self.task_defaults)]
         known = fields(task.config)
         self.recipe_key = next((key for key, (f, _) in known.items() if f.metadata.get("kind") == "recipe"), "")
@@ -63,10 +65,13 @@ class Resolver:
     def takes(self, setting: Setting, names: Mapping[str, str]) -> bool:
         """Return whether the model or reducer has the option; True where its name is unknown, which is reported."""
         key = self._field_of(setting)
-        found = models.find(self.fields[key].kind, names[key])
+        found = self._find(key, names[key])
         if found is None:
             return bool(names[key])
         return found.open or setting.key.removeprefix(f"{key}.").split(".")[0] in found.options
+
+    def _find(self, key: str, name: str) -> models.Model | None:
+        return models.find(self.fields[key].kind, name, self.task.dynvit)
 
     def _field_of(self, setting: Setting) -> str:
         return next((key for key in self.fields if setting.key.startswith(f"{key}.")), "")
@@ -75,7 +80,7 @@ class Resolver:
         """Return the whole config of a patch, later settings over earlier ones, and every setting that is not valid."""
         patch = _with_whole(patch, self.weights)
         recipe, settings = self._with_recipe(patch)
-        names = self._names(settings)
+        names, chosen = self._names(settings), self._extensions.names(settings)
         config = configs.copy(self._defaults_of(names))
         for key, name in names.items():
             configs.put(config, f"{key}.name", name)
@@ -87,7 +92,7 @@ class Resolver:
                 references[setting.key] = setting
                 configs.put(config, setting.key, _placeholder(setting.value))
                 continue
-            value, found = self._coerce(setting, names)
+            value, found = self._coerce(setting, names | chosen)
             configs.put(config, setting.key, value)
             for issue in found:
                 if recipe is not None and i < len(settings) - len(patch):  # reported where the recipe is named
@@ -131,7 +136,7 @@ class Resolver:
     def _added_options(self, names: Mapping[str, str]) -> Iterator[str]:
         """Return the keys of options that resolved configs have only where they are not at their default."""
         for key, name in names.items():
-            found = models.find(self.fields[key].kind, name)
+            found = self._find(key, name)
             options = found.options if found else {}
             yield from (f"{key}.{n}" for n, option in options.items() if option.schema.get("x-kind") == "added")
 
@@ -146,7 +151,7 @@ class Resolver:
 
     def _model_defaults(self, field: ModelField, name: str) -> dict[str, Any]:
         task_own: dict[str, Any] = configs.get(self.task_defaults, field.key)
-        model = models.find(field.kind, name)
+        model = self._find(field.key, name)
         own = model.defaults(field.given) if model else {}
         if field.kind == "reducer":  # without the name, which no trial without a reducer has
             return own
@@ -176,8 +181,10 @@ class Resolver:
             if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
                 if kind is not Any and not isinstance(configs.get(self.task_defaults, outer), Mapping):
                     issues.append(Issue((), f"{outer} is a value, it has no {step}", at_key=True))
-                return setting.value  # else inside a free mapping
+                return self._extensions.coerce(setting, model, issues)  # else inside a free mapping
             known = fields(kind)
+            if step not in known and self._extensions.registers(outer, model):
+                return self._extensions.coerce(setting, model, issues)
             if step not in known:
                 nearest = suggest(setting.key, self.keys) or suggest(step, known)
                 issues.append(Issue((), f"the task {self.task.name} has no {setting.key}{nearest}", at_key=True))
@@ -195,15 +202,14 @@ class Resolver:
         value = setting.value
         if option == "name":
             own = configs.get(self.task_defaults, field.key).get("name")  # may be no model at all
-            if value != own and (not isinstance(value, str) or models.find(field.kind, value) is None):
-                issues.append(
-                    Issue((), f"no {field.kind} {label_of(value)}{models.suggest_name(field.kind, str(value))}")
-                )
+            if value != own and (not isinstance(value, str) or self._find(field.key, value) is None):
+                nearest = models.suggest_name(field.kind, str(value), self.task.dynvit)
+                issues.append(Issue((), f"no {field.kind} {label_of(value)}{nearest}"))
             return value
         if option in field.given:
             issues.append(Issue((), f"{option} is set by the task {self.task.name} itself", at_key=True))
             return value
-        model = models.find(field.kind, name)
+        model = self._find(field.key, name)
         if model is None:  # reported at the name
             if field.kind == "reducer" and not name:
                 issues.append(Issue((), f"{setting.key} is set, and no reducer is named", at_key=True))

@@ -108,6 +108,8 @@ class StudyFile(PartSpec):
     """One line, for lists and reports."""
     task: str = ""
     """What a trial does: classify, cost, redundancy, or a .py file beside the study."""
+    imports: list[str] = field(default_factory=list)
+    """Own code: Python files relative to this file, or modules."""
     seeds: list[int] = field(default_factory=list)
     """One trial of every arm per seed."""
     decide: Settings = field(default_factory=dict)

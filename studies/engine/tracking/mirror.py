@@ -1,4 +1,4 @@
-"""Mirror trial folders to MLflow, one writer at a time.
+"""Mirror trial folders to MLflow, one writer at a time: when to write.
 
 The trial folders are the source of truth; what MLflow has can be deleted and written again. Every pass lists MLflow's
 runs and completes those that are missing or whose folders have changed since they were written. Errors here never reach
@@ -8,20 +8,18 @@ a trial: `Mirror.update` reports one line and tries again the next time.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 
 from studies.engine.core.secrets import hide_secrets
 from studies.engine.results.collect import output_files
-from studies.engine.results.readings import read, read_all, rows
-from studies.engine.storage.plan_file import PlanFile, PlannedTrial, read_plan
+from studies.engine.storage.plan_file import PlanFile, read_plan
 from studies.engine.storage.results_dir import Store
-from studies.engine.storage.trial_folder import TrialFolder
-from studies.engine.tracking import mlflow_uri, run_records
-from studies.engine.tracking.mlflow_runs import PARENT, MlflowUnavailable, Runs, unsynced
-from studies.engine.tracking.run_records import ENDED, RunRecord, digest
-from studies.engine.tracking.sync_state import SyncedRun, SyncState, file_stamps, log_tail, new_events, trial_stamp
+from studies.engine.tracking import mlflow_uri
+from studies.engine.tracking.mlflow_runs import PARENT, MlflowUnavailable, Runs
+from studies.engine.tracking.new_database import unsynced
+from studies.engine.tracking.sync_state import SyncedRun, SyncState, file_stamps
+from studies.engine.tracking.write_runs import Writer, due
 
 GIVE_UP_AFTER = 3  # failures within one pass: the server is at fault, not a trial
 LOCK_SECONDS = 120.0
@@ -68,7 +66,8 @@ class Mirror:
         return self._guarded(final=True)
 
     def sync(self) -> bool:
-        """As `close`, also if nothing has changed here: what was deleted in MLflow is written again."""
+        """As `close`, also if nothing has changed here: what was deleted in MLflow is written again, and what the code
+        has made stale is marked."""
         return self._guarded(final=True, always=True)
 
     # ---- when to write
@@ -112,28 +111,7 @@ class Mirror:
 
     def _is_behind(self, plan: PlanFile, state: SyncState, final: bool) -> bool:
         parent_due = final and state.parent.digest != file_stamps(output_files(self.folder))
-        return parent_due or next(self._due(plan, state), None) is not None
-
-    def _due(self, plan: PlanFile, state: SyncState) -> Iterator[tuple[TrialFolder, RunRecord, str]]:
-        """Yield the trials whose runs are out of date, and their stamps."""
-        served: dict[str, list[PlannedTrial]] = {}
-        for trial in plan.trials:
-            served.setdefault(trial.folder, []).append(trial)
-        bare = replace(plan, metrics={})  # so that no events are read
-        for name, arms in served.items():
-            folder, synced = self.store.trial(name), state.trials.get(name, SyncedRun())
-            shown = [plan.study, state.parent.run, *((arm.part, arm.arm, arm.seed) for arm in arms)]
-            if (stamp := trial_stamp(folder, shown)) == synced.stamp:
-                continue
-            got = read(folder, bare)
-            if got.state.attempt == 0 and got.status != "done":
-                continue  # not started: no run in MLflow yet
-            record = run_records.trial_run(plan, arms, got, folder, state.parent.run)
-            stamp = stamp if got.status == "done" else ""  # others can change without their files: a worker dies
-            if digest(record) != synced.digest or new_events(folder, synced.offset)[1] != synced.offset:
-                yield folder, record, stamp
-            else:
-                synced.stamp = stamp
+        return parent_due or next(due(self.store, plan, state), None) is not None
 
     # ---- what to write
 
@@ -145,54 +123,27 @@ class Mirror:
         if _opened.setdefault(self.uri, inode) != inode:
             raise MlflowUnavailable(f"{file} was replaced while it was in use: the next run fills the new one")
         state, failures = self._state(), list[Exception]()
-        state.trials = {name: known for name, known in state.trials.items() if runs.is_whole(name, known.run)}
+        for known in (state.trials, state.arms):
+            for key in [key for key, synced in known.items() if not runs.is_whole(key, synced.run)]:
+                del known[key]
         if not runs.is_whole(PARENT, state.parent.run):
             state.parent = SyncedRun()
         state.save(self.folder, self.uri)  # a kill from here on does not make believe that lost runs are there
+        writer = Writer(self.store, self.folder, plan, state, runs)
         try:
-            if not state.parent.run or (final and self._is_behind(plan, state, final)):
-                state.parent = self._write_parent(plan, runs)
-            for folder, record, stamp in self._due(plan, state):
+            groups = final and self._is_behind(plan, state, final)
+            if groups or not state.parent.run:
+                writer.write_study()
+            writer.write_arms(all_of_them=groups)
+            for trial, record, stamp in due(self.store, plan, state, stale=final):
                 try:
-                    known = state.trials.get(folder.id, SyncedRun())
-                    state.trials[folder.id] = self._write_trial(folder, record, known, runs)
-                    state.trials[folder.id].stamp = stamp
+                    writer.write_trial(trial, record, stamp)
                 except Exception as error:  # the other trials are written all the same
                     failures.append(error)
                     if len(failures) == GIVE_UP_AFTER:
                         break
+            writer.write_experiment()
         finally:
             state.save(self.folder, self.uri)
         if failures:
             raise failures[0]
-
-    def _write_trial(self, folder: TrialFolder, record: RunRecord, synced: SyncedRun, runs: Runs) -> SyncedRun:
-        run = runs.find(
-            folder.id,
-            lambda tags, params: (
-                tags.get("began", "") in ("", record.tags["began"])  # else it restarted: its curve is another one
-                and params.items() <= record.params.items()  # else of another version; params cannot be changed
-            ),
-        )
-        if run != synced.run:
-            synced = SyncedRun()
-        events, offset = new_events(folder, synced.offset)
-        if digest(record) == synced.digest:
-            runs.points(run, run_records.points_of(events))
-        else:
-            run = runs.put(run, record, run_records.points_of(events))
-            ended = record.status in ENDED
-            runs.files(run, folder.path, [folder.spec_file, *([folder.result_file] if ended else [])])
-            if ended:
-                runs.text(run, "log.txt", log_tail(folder))
-        return SyncedRun(run, digest(record), offset)
-
-    def _write_parent(self, plan: PlanFile, runs: Runs) -> SyncedRun:
-        """Write the parent run; replace it if its history is no longer valid (a trial was rerun)."""
-        outputs = output_files(self.folder)
-        seen, readings = file_stamps(outputs), read_all(self.store, plan)
-        points = run_records.aggregates(plan, rows(plan, readings), readings)
-        run = runs.find(PARENT, lambda tags, _: run_records.is_prefix(tags.get("aggregates", "0"), points))
-        run = runs.put(run, run_records.study_run(plan, readings, run_records.history(points)), points)
-        runs.files(run, self.folder, outputs)
-        return SyncedRun(run, seen)

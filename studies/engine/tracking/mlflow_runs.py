@@ -5,16 +5,20 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from studies.engine.tracking.run_records import Point, RunRecord
+from studies.engine.tracking.logged_models import LoggedModels
+from studies.engine.tracking.points import Point
+from studies.engine.tracking.run_records import OPTIONAL_TAGS, RunRecord
+from studies.engine.tracking.used_data import DataSet
 
 MAX_RUNS = 50_000
 PARENT = ""
 """Stands for a trial's id where the study's own run is meant."""
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""Without it the UI opens an experiment as one of prompts and traces."""
 
 
 class MlflowUnavailable(Exception):
@@ -22,55 +26,84 @@ class MlflowUnavailable(Exception):
 
 
 class Runs:
-    """Makes the experiment if need be and lists its runs."""
+    """Makes the experiment if need be and lists its runs, by trial, arm ("part/arm") or PARENT."""
 
     def __init__(self, uri: str, experiment: str, artifacts: str | None) -> None:
         """artifacts: their folder; None for a server, which has its own."""
         self._client, self._entities = _mlflow(uri)
         found = self._client.get_experiment_by_name(experiment)
         if found is None:
-            self._experiment = self._client.create_experiment(experiment, artifact_location=artifacts)
-        else:
-            self._experiment = found.experiment_id
-            if found.lifecycle_stage != "active":  # its name is still taken
-                self._client.restore_experiment(self._experiment)
-        self._by_trial: dict[str, Any] = {}
+            made = self._client.create_experiment(experiment, artifact_location=artifacts, tags=KIND)
+            found = self._client.get_experiment(made)
+        self.experiment = str(found.experiment_id)
+        if found.lifecycle_stage != "active":  # its name is still taken
+            self._client.restore_experiment(self.experiment)
+        self._models = LoggedModels(self._client, self._entities, self.experiment)
+        self._experiment_tags, self.created = dict(found.tags), int(found.creation_time or 0)
+        self._by_key: dict[str, Any] = {}
+        self._listed: dict[str, Any] = {}
+        """As they were when this pass began, by run id."""
         self._places: dict[str, Path] = {}
         """Folders of artifacts on this machine, by run."""
-        for run in self._client.search_runs([self._experiment], max_results=MAX_RUNS):
-            trial = run.data.tags.get("trial_id", PARENT if run.data.tags.get("kind") == "study" else None)
-            if trial is not None and self._by_trial.setdefault(trial, run) is not run:
-                self._client.delete_run(run.info.run_id)  # restoring the experiment also restores replaced runs
+        self.metrics: set[str] = set()
+        """Names of all metrics."""
+        for run in self._client.search_runs([self.experiment], max_results=MAX_RUNS):
+            key = _key(run.data.tags)
+            if key is not None and self._by_key.setdefault(key, run) is not run:
+                self._delete(run)  # restoring the experiment also restores replaced runs
+                continue
+            self._listed[run.info.run_id] = run
+            self.metrics.update(run.data.metrics)
             self._know(run)
 
-    def find(self, trial: str, fits: Callable[[dict[str, str], dict[str, str]], bool]) -> str:
-        """Return the id of a trial's run; empty if there is none. One whose tags and params do not fit is deleted."""
-        found = self._by_trial.get(trial)
-        if found is None or fits(found.data.tags, found.data.params):
-            return self.id(trial)
-        self._client.delete_run(found.info.run_id)
+    @property
+    def known(self) -> set[str]:
+        """Trials, arms and PARENT that had runs when this pass began."""
+        return set(self._by_key)
+
+    def find(self, key: str, fits: Callable[[dict[str, str], dict[str, str], dict[str, float]], bool]) -> str:
+        """Return the id of a run; empty if there is none. One whose tags, params and latest metrics do not fit is
+        deleted."""
+        found = self._by_key.get(key)
+        if found is None or fits(found.data.tags, found.data.params, found.data.metrics):
+            return self.id(key)
+        self.delete(key)
         return ""
 
-    def id(self, trial: str) -> str:
-        return str(self._by_trial[trial].info.run_id) if trial in self._by_trial else ""
+    def id(self, key: str) -> str:
+        return str(self._by_key[key].info.run_id) if key in self._by_key else ""
 
-    def is_whole(self, trial: str, run: str) -> bool:
-        """Whether this is the trial's run, and its files, if they are on this machine, are there."""
-        return run == self.id(trial) and self._places.get(run, Path()).is_dir()
+    def is_whole(self, key: str, run: str) -> bool:
+        """Whether this is the key's run, and its files, if they are on this machine, are there."""
+        return run == self.id(key) and self._places.get(run, Path()).is_dir()
+
+    def delete(self, key: str) -> None:
+        self._delete(self._by_key.pop(key))
 
     def put(self, run: str, record: RunRecord, points: Sequence[Point] = ()) -> str:
         """Create the run (where `run` is empty) or complete it, with new metric values; return its id."""
-        is_new = not run  # every call is a transaction of the database
-        if is_new:
-            made = self._client.create_run(self._experiment, record.start, record.tags, record.name)
+        if not run:  # every call is a transaction of the database
+            made = self._client.create_run(self.experiment, record.start, record.tags, record.name)
             run = str(made.info.run_id)
             self._know(made)
-        tags = [] if is_new else [self._entities.RunTag(k, v) for k, v in record.tags.items()]
-        params = [self._entities.Param(k, v) for k, v in record.params.items()]
-        self._client.log_batch(run, self._metrics(points), params, tags)
-        if not is_new or record.end is None:
+            self._listed[run] = made
+        known = self._listed[run]
+        tags = [self._entities.RunTag(k, v) for k, v in record.tags.items() if known.data.tags.get(k) != v]
+        params = [self._entities.Param(k, v) for k, v in record.params.items() if k not in known.data.params]
+        model = self._models.put(known, record.weights) if record.weights else None
+        new = [p for p in record.finals if model or known.data.metrics.get(p.key) != p.value]
+        finals = [self._entities.Metric(*point, model_id=model) for point in new]
+        self._client.log_batch(run, [*self._metrics(points), *finals], params, tags)
+        self.metrics.update(point.key for point in (*points, *record.finals))
+        for key in OPTIONAL_TAGS:
+            if key in known.data.tags and key not in record.tags:
+                self._client.delete_tag(run, key)
+        if record.data is not None:
+            self._use(known, record.data)
+        info = known.info
+        if info.run_name != record.name or (record.end is None and info.status != record.status):
             self._client.update_run(run, status=record.status, name=record.name)
-        if record.end is not None:
+        if record.end is not None and (info.status, info.end_time) != (record.status, record.end):
             self._client.set_terminated(run, record.status, record.end)
         return run
 
@@ -78,8 +111,17 @@ class Runs:
         """Log metric values; MLflow ignores rows that it has already."""
         self._client.log_batch(run, self._metrics(points))
 
-    def _metrics(self, points: Sequence[Point]) -> list[Any]:
-        return [self._entities.Metric(*point) for point in points]
+    def mark(self, key: str, removed: bool) -> None:
+        """Say of a trial's run whether the study has the trial no more."""
+        run, text = self._by_key[key], str(removed).lower()
+        if run.data.tags.get("removed", "false") != text:
+            self._client.set_tag(run.info.run_id, "removed", text)
+
+    def describe(self, tags: Mapping[str, str]) -> None:
+        """Set tags of the experiment."""
+        for key, text in {**KIND, **tags}.items():
+            if self._experiment_tags.get(key) != text:
+                self._client.set_experiment_tag(self.experiment, key, text)
 
     def files(self, run: str, root: Path, paths: Sequence[Path]) -> None:
         """Log the files that exist, under their folders relative to root."""
@@ -97,31 +139,34 @@ class Runs:
         else:
             self._client.log_text(run, text, name)
 
+    def _metrics(self, points: Sequence[Point]) -> list[Any]:
+        return [self._entities.Metric(*point) for point in points]
+
+    def _use(self, run: Any, data: DataSet) -> None:
+        """Log the data set as the run's input, unless that is known."""
+        inputs = run.inputs.dataset_inputs if run.inputs else []
+        if (data.name, data.digest) not in [(known.dataset.name, known.dataset.digest) for known in inputs]:
+            dataset = self._entities.Dataset(
+                data.name, data.digest, data.source_type, data.source, profile=data.profile
+            )
+            tag = self._entities.InputTag("mlflow.data.context", "training")
+            self._client.log_inputs(run.info.run_id, [self._entities.DatasetInput(dataset, [tag])])
+
+    def _delete(self, run: Any) -> None:
+        self._models.delete(run)
+        self._client.delete_run(run.info.run_id)
+
     def _know(self, run: Any) -> None:
         if os.path.isabs(run.info.artifact_uri):
             self._places[str(run.info.run_id)] = Path(run.info.artifact_uri)
 
 
-@contextmanager
-def unsynced() -> Iterator[None]:
-    """Let a database that is being made take its transactions without a sync of the disk each: a kill leaves it whole,
-    and after a power cut it is made again."""
-    from sqlalchemy import event
-    from sqlalchemy.pool import Pool
-
-    def relax(connection: Any, *_: Any) -> None:
-        connection.execute("PRAGMA synchronous = OFF")
-
-    def restore(connection: Any, *_: Any) -> None:
-        connection.execute("PRAGMA synchronous = FULL")
-
-    event.listen(Pool, "checkout", relax)
-    event.listen(Pool, "checkin", restore)
-    try:
-        yield
-    finally:
-        event.remove(Pool, "checkout", relax)
-        event.remove(Pool, "checkin", restore)
+def _key(tags: Mapping[str, str]) -> str | None:
+    """Return what a run stands for; None for one that is not ours."""
+    kind = tags.get("kind")
+    if kind == "arm":
+        return f"{tags.get('part')}/{tags.get('arm')}"
+    return tags.get("trial_id", PARENT if kind == "study" else None)
 
 
 def _mlflow(uri: str) -> tuple[Any, Any]:

@@ -1,29 +1,27 @@
-"""The MLflow runs of a trial and of a study, as pure functions of the files on disk.
+"""The MLflow runs of a study, its arms and its trials, as pure functions of the files on disk.
 
 A study folder is an experiment, a trial folder a run (one run even if several arms use it: tag `also` names the
-others). The parent run holds every arm's mean over seeds. Of MLflow only its limits are used here.
+others). An arm with several seeds has a run with the means over them, the parent of its trials' runs. The study's own
+run holds tables and figures; it is nobody's parent, as the UI would hide all others below it.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
-import posixpath
-import re
-from collections.abc import Iterator, Sequence
-from statistics import fmean, stdev
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from studies.engine.core.config import flat
 from studies.engine.core.trial import Status
-from studies.engine.results.readings import Reading, Row, environment
-from studies.engine.storage.events import Event
+from studies.engine.results.readings import Reading, environment
 from studies.engine.storage.plan_file import PlanFile, PlannedTrial
 from studies.engine.storage.trial_folder import TrialFolder
+from studies.engine.tracking.names import milliseconds, to_params, to_tags
+from studies.engine.tracking.points import Point, final_points
+from studies.engine.tracking.used_data import DataSet, data_set
+from studies.engine.tracking.weights import Weights, weights
 
-KEY_LIMIT, PARAM_LIMIT, TAG_LIMIT = 250, 6000, 8000
-MIN_SEEDS_FOR_INTERVAL = 3
 MLFLOW_STATUS: dict[Status, str] = {
     "planned": "SCHEDULED",
     "queued": "SCHEDULED",
@@ -35,10 +33,12 @@ MLFLOW_STATUS: dict[Status, str] = {
     "lost": "KILLED",
 }
 ENDED = ("FINISHED", "FAILED", "KILLED")
+OPTIONAL_TAGS = ("reason", "also", "mlflow.source.git.dirty", "mlflow.parentRunId", "attempts")
+"""Tags that a run may lose again, or has from an earlier version."""
 
 
 class RunRecord(NamedTuple):
-    """A run as it should be, without its metrics."""
+    """A run as it should be, without its curves."""
 
     name: str
     status: str
@@ -47,28 +47,29 @@ class RunRecord(NamedTuple):
     end: int | None
     tags: dict[str, str]
     params: dict[str, str]
+    finals: list[Point]
+    data: DataSet | None = None
+    weights: Weights | None = None
 
 
-class Point(NamedTuple):
-    """One row of a metric's history, with MLflow's order of fields."""
-
-    key: str
-    value: float
-    time: int
-    """Milliseconds."""
-    step: int
+def arm_key(trial: PlannedTrial) -> str:
+    """Return what stands for an arm where runs go by their trial's id, which has no slash."""
+    return f"{trial.part}/{trial.arm}"
 
 
 def trial_run(
-    plan: PlanFile, arms: Sequence[PlannedTrial], got: Reading, folder: TrialFolder, parent: str
+    plan: PlanFile, arms: Sequence[PlannedTrial], got: Reading, folder: TrialFolder, parent: str, code: str
 ) -> RunRecord:
     """Describe a trial's run.
 
-    arms: the planned trials that use this folder. Tag `began`: time of its first event; it changes when a trial
-    restarts.
+    parent: id of its arm's, where that has one. arms: the planned trials that use this folder. got: with the last value
+    of every curve, where it is done. code: fingerprint of today's. Tag `began`: time of its first event; it changes
+    when a trial restarts.
     """
     first, state, env = arms[0], got.state, environment(got.env)
-    status = MLFLOW_STATUS[got.status]
+    status, git, source = MLFLOW_STATUS[got.status], str(env["env.git"] or ""), str(env["env.source"] or "")
+    spec = folder.spec() or {}
+    config = spec.get("config") or {}
     tags = {
         "kind": "trial",
         "trial_id": got.folder,
@@ -76,42 +77,53 @@ def trial_run(
         "part": first.part,
         "arm": first.arm,
         "seed": str(first.seed),
-        **{key: str(env[f"env.{key}"] or "") for key in ("git", "source", "gpu")},
-        "attempts": str(state.attempt),
+        "attempt": str(state.attempt),
+        "git": git,
+        "source": source,
+        "gpu": str(env["env.gpu"] or ""),
         "began": next((f"{event.time:.3f}" for event in folder.events()), ""),
         "reason": "" if got.status == "done" else state.reason,
         "also": "; ".join(f"{t.part}/{t.arm}" for t in arms[1:]),
+        "stale": "true" if got.status == "done" and source not in ("", code) else "false",
+        "removed": "false",
         "mlflow.parentRunId": parent,
+        "mlflow.user": _owner(folder.path),
+        "mlflow.source.git.commit": git.rstrip("+"),
+        "mlflow.source.git.dirty": "true" if git.endswith("+") else "",
+        **_command(plan),
     }
-    spec = folder.spec() or {}
-    params = {"task": spec.get("task"), "seed": spec.get("seed"), **dict(flat(spec.get("config") or {}))}
+    axes = {f"axis.{axis}": level for axis, level in first.coords.items() if level is not None}
     return RunRecord(
-        name=f"{first.part} {first.arm} s{first.seed}",
+        name=f"{_arm_name(plan, first)} s{first.seed}",
         status=status,
         start=milliseconds(state.started),
         end=milliseconds(max(state.ended, state.heartbeat, state.started)) if status in ENDED else None,
-        tags={key: truncate(text, TAG_LIMIT) for key, text in tags.items()},
-        params={sanitize(key): truncate(_value(value), PARAM_LIMIT) for key, value in params.items()},
+        tags=to_tags(tags),
+        params=to_params({"task": spec.get("task"), "seed": spec.get("seed"), **axes, **dict(flat(config))}),
+        finals=final_points(plan, got),
+        data=data_set(config, got.env),
+        weights=weights(folder, got.result, config, {**_command(plan), "mlflow.user": _owner(folder.path)}),
     )
 
 
-def points_of(events: Sequence[Event]) -> list[Point]:
-    return [Point(sanitize(k), v, milliseconds(e.time), e.step) for e in events for k, v in e.metrics.items()]
+def arm_run(
+    plan: PlanFile, arm: PlannedTrial, readings: Mapping[str, Reading], history: str, folder: Path
+) -> RunRecord:
+    """Describe the run of an arm with several seeds. readings: of its trials. history: of its means."""
+    tags = {
+        "kind": "arm",
+        "study": plan.study,
+        "part": arm.part,
+        "arm": arm.arm,
+        "baseline": "true" if arm.baseline else "",
+        "aggregates": history,
+    }
+    axes = {f"axis.{axis}": level for axis, level in arm.coords.items() if level is not None}
+    return _group(plan, _arm_name(plan, arm), readings.values(), folder, tags)._replace(params=to_params(axes))
 
 
-def study_run(plan: PlanFile, readings: dict[str, Reading], aggregates: str) -> RunRecord:
-    """Describe the parent run. aggregates: number of points of its history, and their digest."""
-    states = {got.status for got in readings.values()}
-    if states & {"running", "preempted"}:
-        status = "RUNNING"
-    elif states & {"failed", "lost"}:
-        status = "FAILED"
-    elif "stopped" in states:
-        status = "KILLED"
-    else:
-        status = "FINISHED" if states == {"done"} else "SCHEDULED"
-    started = [got.state.started for got in readings.values() if got.state.started]
-    ended = max((got.state.ended for got in readings.values()), default=0.0)
+def study_run(plan: PlanFile, readings: Mapping[str, Reading]) -> RunRecord:
+    """Describe the study's own run."""
     tags = {
         "kind": "study",
         "study": plan.study,
@@ -121,84 +133,55 @@ def study_run(plan: PlanFile, readings: dict[str, Reading], aggregates: str) -> 
         "task": plan.task,
         "trials": str(len(readings)),
         "done": str(sum(got.status == "done" for got in readings.values())),
-        "aggregates": aggregates,
+        "mlflow.note.content": description(plan),
     }
+    return _group(plan, plan.full_name, readings.values(), plan.folder, tags)
+
+
+def description(plan: PlanFile) -> str:
+    """Return the study's title and the comment at the top of its file, as Markdown."""
+    lines = plan.study_text.splitlines()
+    top = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
+    comment = "\n".join(line.removeprefix("#") for line in lines[:top])
+    return plan.title + (f"\n\n```\n{comment}\n```" if comment.strip() else "")
+
+
+def _group(plan: PlanFile, name: str, got: Iterable[Reading], folder: Path, tags: dict[str, str]) -> RunRecord:
+    """Describe a run over several trials: from the first one's start to the last one's end."""
+    readings = list(got)
+    states = {reading.status for reading in readings}
+    if states & {"running", "preempted"}:
+        status = "RUNNING"
+    elif states & {"failed", "lost"}:
+        status = "FAILED"
+    elif "stopped" in states:
+        status = "KILLED"
+    else:
+        status = "FINISHED" if states == {"done"} else "SCHEDULED"
+    started = [reading.state.started for reading in readings if reading.state.started]
+    ended = max((reading.state.ended for reading in readings), default=0.0)
     return RunRecord(
-        name=plan.full_name,
+        name=name,
         status=status,
         start=milliseconds(min(started, default=0.0)),
         end=milliseconds(ended) if status in ENDED else None,
-        tags={key: truncate(text, TAG_LIMIT) for key, text in tags.items()},
+        tags=to_tags({**tags, "mlflow.user": _owner(folder), **_command(plan)}),
         params={},
+        finals=[],
     )
 
 
-def aggregates(plan: PlanFile, rows: Sequence[Row], readings: dict[str, Reading]) -> list[Point]:
-    """Return mean, t interval and n of every arm after each finished seed (step = n), in order of time."""
-    ended = {name: got.state.ended for name, got in readings.items()}
-    finished = [row for row in rows if row["status"] == "done"]
-    finished.sort(key=lambda row: (ended[str(row["trial"])], str(row["trial"])))
-    values: dict[str, list[float]] = {}
-    points = []
-    for row in finished:
-        for name in plan.metrics:
-            if isinstance(value := row[f"metric.{name}"], float):
-                key = sanitize(f"{row['part']}/{row['arm']}/{name}")
-                seeds = values.setdefault(key, [])
-                seeds.append(value)
-                time = milliseconds(ended[str(row["trial"])])
-                points += [Point(f"{key}.{what}", v, time, len(seeds)) for what, v in summary(seeds)]
-    return points
+def _arm_name(plan: PlanFile, arm: PlannedTrial) -> str:
+    return arm.arm if len(plan.parts) == 1 else f"{arm.part} {arm.arm}"
 
 
-def history(points: Sequence[Point]) -> str:
-    """Return the number of points and their digest."""
-    return f"{len(points)} {digest(points)}"
+def _command(plan: PlanFile) -> dict[str, str]:
+    """Return the tags of the command that runs the study. MLflow shows what follows a slash only."""
+    study = Path(plan.study_file).name or plan.study
+    return {"mlflow.source.type": "LOCAL", "mlflow.source.name": f"studies run {study} --scale {plan.scale}"}
 
 
-def is_prefix(known: str, points: Sequence[Point]) -> bool:
-    """Whether the points go on from an earlier `history`."""
-    return known == history(points[: int(known.split()[0])])
-
-
-def digest(content: object) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def summary(values: Sequence[float]) -> Iterator[tuple[str, float]]:
-    """Yield mean and n; from three values on also the 95 % Student t interval."""
-    yield "mean", fmean(values)
-    yield "n", float(len(values))
-    if len(values) >= MIN_SEEDS_FOR_INTERVAL and all(map(math.isfinite, values)):
-        from scipy.special import stdtrit
-
-        half = float(stdtrit(len(values) - 1, 0.975)) * stdev(values) / math.sqrt(len(values))
-        yield "ci_low", fmean(values) - half
-        yield "ci_high", fmean(values) + half
-
-
-# ---- names and values that MLflow accepts
-
-
-def sanitize(key: str) -> str:
-    """Return a key that MLflow accepts: ``recursion=1, slices=none`` becomes ``recursion:1 slices:none``. If more has
-    to be replaced, a short hash keeps different keys distinct."""
-    plain = re.sub(r", *", " ", key.replace("=", ":")) if ":" not in key else key
-    safe = posixpath.normpath(re.sub(r"[^\w\-. :/]", "_", plain, flags=re.ASCII)).lstrip("/.")
-    if safe == plain and len(safe) < KEY_LIMIT - 20:  # room for .ci_high
-        return safe
-    return f"{safe[: KEY_LIMIT - 30]}-{hashlib.sha256(key.encode()).hexdigest()[:6]}"
-
-
-def truncate(text: str, limit: int) -> str:
-    """Return the text, or as much as fits and a note on how much is missing."""
-    note = f" … ({len(text)} characters, cut)"
-    return text if len(text) <= limit else text[: limit - len(note)] + note
-
-
-def milliseconds(seconds: float) -> int:
-    return round(seconds * 1000)
-
-
-def _value(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def _owner(folder: Path) -> str:
+    with contextlib.suppress(OSError, KeyError):
+        return folder.owner()
+    return ""

@@ -19,7 +19,7 @@ from studies.engine.core.typing_check import Issue, validate
 from studies.engine.storage.events import Event, current_events
 from studies.engine.storage.trial_folder import TrialFolder
 from studies.engine.tracking.mlflow_uri import database_stamp
-from studies.engine.tracking.run_records import digest
+from studies.engine.tracking.names import digest
 
 LOG_TAIL = 64 * 1024
 """Bytes of a trial's log that go to MLflow."""
@@ -31,34 +31,41 @@ class SyncedRun:
 
     run: str = ""
     digest: str = ""
-    """Of its record; of the parent's files."""
+    """Of its record; of an arm's and its means; of the study's files."""
     offset: int = 0
     """Bytes of events.jsonl."""
     stamp: str = ""
     """Of a finished trial, `trial_stamp`: while it stays the same, nothing of the trial is read."""
+    code: str = ""
+    """Fingerprint of the code that the trial was compared with, to find it stale."""
 
 
 @dataclass
 class SyncState:
     NAME: ClassVar[str] = ".mirror.json"
+    VERSION: ClassVar[int] = 2
+    """Of what runs show: what an earlier version wrote is brought up to date."""
 
+    version: int = 0
     uri: str = ""
     """Without user and password; reports link to it."""
     database: tuple[int, ...] = (-1, -1)
     """Of the database file: inode, size."""
     parent: SyncedRun = field(default_factory=SyncedRun)
+    """The study's."""
+    arms: dict[str, SyncedRun] = field(default_factory=dict)
     trials: dict[str, SyncedRun] = field(default_factory=dict)
 
     @classmethod
     def load(cls, folder: Path, uri: str) -> SyncState:
         """Return what MLflow has at this address: nothing if the database was replaced (it has another inode, or is
-        smaller), or if the file is damaged."""
+        smaller), if the file is damaged or of another version."""
         issues, (inode, size) = list[Issue](), database_stamp(uri)
         state = validate(cls, read_json(folder / cls.NAME) or {}, issues)
-        known = not issues and len(state.database) == 2 and state.uri == hide_secrets(uri)
-        if known and state.database[0] == inode and state.database[1] <= size:
+        known = not issues and state.version == cls.VERSION and state.uri == hide_secrets(uri)
+        if known and len(state.database) == 2 and state.database[0] == inode and state.database[1] <= size:
             return state  # type: ignore[no-any-return]
-        return cls(hide_secrets(uri), (inode, size))
+        return cls(cls.VERSION, hide_secrets(uri), (inode, size))
 
     def save(self, folder: Path, uri: str) -> None:
         self.database = tuple(database_stamp(uri))

@@ -13,10 +13,6 @@ from small_deit import SIZE, images, randomize_weights
 import dynvit
 from dynvit.reducers.tps import squeeze
 
-ROUNDING = 5e-7
-"""The masked softmax runs in float32, whose exponential may differ in the last digit from processor to processor; half
-of the first predictor's scores are within 3e-10 of the official ones."""
-
 
 def official_noise(stage, logprob):
     u = np.random.Generator(np.random.PCG64(crc32(f"gumbel_stage{stage}".encode()))).random(tuple(logprob.shape))
@@ -34,7 +30,7 @@ def test_a_training_step_equals_the_official_code(checkpointing):
     model.noise = official_noise
     with dynvit.trace_tokens(model) as trace:
         output = model(fixture.image())
-    assert parity.largest_difference(output.logits, fixture.array("logits_fp64")) < ROUNDING
+    assert parity.largest_difference(output.logits, fixture.array("logits_fp64")) < parity.FLOAT32_INSIDE
     for stage, block in enumerate(facts["loc"]):
         assert torch.equal(trace.active[block], fixture.array(f"mask_stage{stage}") > 0.5)
     step = fixture.facts["train"]
@@ -42,7 +38,7 @@ def test_a_training_step_equals_the_official_code(checkpointing):
     assert abs(loss.item() - step["loss"]) < 1e-8
     assert abs(output.losses["ratio"].item() / 3 - step["ratio"]) < 1e-9
     loss.backward()
-    assert parity.wrong_gradients(model, step["gradient_norms"], tolerance=ROUNDING) == {}
+    assert parity.wrong_gradients(model, step["gradient_norms"], tolerance=parity.FLOAT32_INSIDE) == {}
 
 
 def test_squeezing_in_place_is_the_squeezing_of_evaluation():

@@ -277,14 +277,14 @@ def test_ctrl_c_once_saves_and_the_command_goes_on(shell: Shell, on: str) -> Non
     process = shell.background(*slow, on=on)
     shell.running()
     os.killpg(process.pid, signal.SIGINT)
-    out = process.communicate(timeout=240)[0]
+    out = process.communicate(timeout=600)[0]
     assert process.returncode == 130, out
     assert "stopped   the same command continues from here" in out
     assert "Traceback" not in out
     assert list(shell.store.trials.glob("*/ckpt/last.pt"))
     assert not list(shell.store.trials.glob("*/claim"))
     process = shell.background(*slow, on=on)
-    out = process.communicate(timeout=240)[0]
+    out = process.communicate(timeout=600)[0]
     assert process.returncode == 0, out
     assert "done      4/4" in out
     assert [log for log in shell.store.trials.glob("*/attempts/1/log.txt") if "resumed before step" in log.read_text()]
@@ -299,7 +299,7 @@ def test_ctrl_c_twice_kills(shell: Shell, on: str) -> None:
     time.sleep(0.7)
     began = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)
-    out = process.communicate(timeout=240)[0]
+    out = process.communicate(timeout=600)[0]
     assert time.monotonic() - began < 15
     assert process.returncode == 130, out
     assert "stopping  trials save and stop; Ctrl-C once more kills them" in out  # they did not, so it was said
@@ -393,7 +393,7 @@ def test_logs_follow_until_the_end(shell: Shell) -> None:
     running = next(shell.store.trials.glob("*/claim")).parent.name
     got = shell("logs", running, "--follow")
     assert got.out.count("done after") == 1
-    process.communicate(timeout=240)
+    process.communicate(timeout=600)
 
 
 def test_stop_from_another_shell(shell: Shell) -> None:
@@ -403,7 +403,7 @@ def test_stop_from_another_shell(shell: Shell) -> None:
     shown = json.loads(shell("status", name, "--json").out)
     assert shown["driver"]["pid"] == process.pid
     out: list[str] = []
-    reader = threading.Thread(target=lambda: out.append(process.communicate(timeout=240)[0]))
+    reader = threading.Thread(target=lambda: out.append(process.communicate(timeout=600)[0]))
     reader.start()
     got = shell("stop", "small")
     assert got.code == 0, got

@@ -204,7 +204,7 @@ def test_the_folder_of_a_cluster_is_private(tmp_path: Path, monkeypatch: pytest.
 def test_the_command_is_quiet_and_cleans_up(command: Callable[[int], Command], tmp_path: Path) -> None:
     typed = command(3)
     process = typed.start()
-    out = process.communicate(timeout=240)[0]
+    out = process.communicate(timeout=600)[0]
     assert process.returncode == 0, out
     lines = out.splitlines()
     assert len(lines) == 7, out
@@ -222,7 +222,7 @@ def test_ctrl_c_saves_and_nothing_stays(command: Callable[[int], Command]) -> No
     workers = typed.workers()
     assert len(workers) == 2
     os.killpg(process.pid, signal.SIGINT)
-    out = process.communicate(timeout=240)[0]
+    out = process.communicate(timeout=600)[0]
     assert process.returncode == 130, out
     assert "Traceback" not in out
     assert "ray::" not in out
@@ -237,11 +237,11 @@ def test_a_killed_driver_takes_its_workers_along_and_the_next_goes_on(command: C
     typed.running()
     workers = typed.workers()
     process.kill()
-    process.communicate(timeout=240)
+    process.communicate(timeout=600)
     until(lambda: not any(map(is_alive, workers)), 120)
     assert set(typed.states()) <= {"stopped", "planned", "done", "lost"}
     process = typed.start()
-    out = process.communicate(timeout=240)[0]
+    out = process.communicate(timeout=600)[0]
     assert process.returncode == 0, out
     assert typed.states() == ["done"] * 4
     assert "OVERLAP" not in (typed.study.parent / "completed").read_text()

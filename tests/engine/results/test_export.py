@@ -69,8 +69,8 @@ def test_it_holds_everything_and_checks_itself(store: Store, tmp_path: Path) -> 
             "curves.parquet",
             "environments.json",
         ),
-        *("figures/pareto.pdf", "plan.json", "report.html", "reproducibility.md", "study/toy.yaml", "tables/main.tex"),
-        *("trials.csv", "trials.parquet"),
+        *("figures/pareto.pdf", "plan.json", "report.html", "reproducibility.md", "results.json"),
+        *("ro-crate-metadata.json", "study/toy.yaml", "tables/main.tex", "trials.csv", "trials.parquet"),
     ]
     assert (top / "study" / "toy.yaml").read_text() == plan.study_text
     check = subprocess.run(["sha256sum", "-c", "--strict", "SHA256SUMS"], cwd=top, capture_output=True, text=True)

@@ -17,10 +17,18 @@ def client(store: Store) -> MlflowClient:
 
 
 def runs(store: Store, name: str = "toy") -> dict[str, Any]:
-    """Children by trial id; the parent under ''."""
+    """Runs by trial id; arms under "part/arm", the study's under ''. No two stand for the same."""
     found = client(store)
     experiment = found.get_experiment_by_name(name)
-    return {r.data.tags.get("trial_id", ""): r for r in found.search_runs([experiment.experiment_id], max_results=999)}
+    listed = found.search_runs([experiment.experiment_id], max_results=999)
+    by_key = {key(run): run for run in listed}
+    assert len(by_key) == len(listed), "two runs for one key"
+    return by_key
+
+
+def key(run: Any) -> str:
+    tags = run.data.tags
+    return f"{tags['part']}/{tags['arm']}" if tags["kind"] == "arm" else str(tags.get("trial_id", ""))
 
 
 def history(store: Store, run: Any, key: str) -> list[tuple[int, int, float]]:

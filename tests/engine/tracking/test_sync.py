@@ -15,13 +15,14 @@ from typing import Any
 import made_study as made
 import pytest
 from click.testing import CliRunner, Result
+from mirrored_runs import key
 from mlflow import MlflowClient
 
 from studies.engine.cli.main import cli
 from studies.engine.cli.options import UsageError
 from studies.engine.results.collect import collect
 from studies.engine.storage.results_dir import Store
-from studies.engine.tracking import mirror, mlflow_runs
+from studies.engine.tracking import mlflow_runs, write_runs
 from studies.engine.tracking.mirror import Mirror
 
 
@@ -37,7 +38,7 @@ def everything(store: Store) -> dict[str, Any]:
     experiment = client.get_experiment_by_name("toy").experiment_id
     found: dict[str, Any] = {}
     listed = client.search_runs([experiment], max_results=1000)
-    names = {run.info.run_id: run.data.tags.get("trial_id", "") for run in listed}
+    names = {run.info.run_id: key(run) for run in listed}
     for run in listed:
         name = names[run.info.run_id]
         assert name not in found, f"two runs for {name}"
@@ -93,8 +94,8 @@ def test_a_deleted_database_comes_back_the_same(store: Store, tmp_path: Path) ->
     """By the command a user types, in a process of its own, which also makes the database."""
     lived(store)
     before = everything(store)
-    assert len(before) == 8
-    assert before[""][3]["sret/baseline/top1.mean"][-1][2] == 91.0
+    assert len(before) == 10
+    assert before["sret/baseline"][3]["top1.mean"][-1][2] == 91.0
     points = sum(len(rows) for _, _, _, histories, _ in before.values() for rows in histories.values())
     assert points > 40
     (store.root / "mlflow.db").unlink()
@@ -135,7 +136,7 @@ def test_a_repeated_sync_reads_and_writes_nothing(store: Store, monkeypatch: pyt
     folder = lived(store)
     assert Mirror(store, folder).sync()
     calls: list[str] = []
-    for owner, name in ((mlflow_runs.Runs, "put"), (mlflow_runs.Runs, "points"), (mirror, "read")):
+    for owner, name in ((mlflow_runs.Runs, "put"), (mlflow_runs.Runs, "points"), (write_runs, "read")):
         real = getattr(owner, name)
         monkeypatch.setattr(owner, name, lambda *a, name=name, real=real: (calls.append(name), real(*a))[1])
     assert Mirror(store, folder).sync()

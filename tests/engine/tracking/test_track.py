@@ -42,7 +42,7 @@ def test_a_trials_run_has_what_its_folder_has(store: Store, plan: dict[str, Any]
     expected = {"trial_id": planned["folder"], "arm": "recursion=1", "part": "sret", "seed": "0", "study": "toy"}
     assert {key: tags[key] for key in expected} == expected
     assert tags["git"] == "abc1234"
-    assert tags["mlflow.parentRunId"] == found[""].info.run_id
+    assert "mlflow.parentRunId" not in tags, "an arm with one seed has no run of its own"
     assert run.info.run_name == "sret recursion=1 s0"
     assert run.info.status == "FINISHED"
     assert run.info.start_time == round((made.START + 100) * 1000)
@@ -61,23 +61,30 @@ def test_a_trials_run_has_what_its_folder_has(store: Store, plan: dict[str, Any]
     assert (artifacts / "log.txt").read_text() == "attempt 1\n"
 
 
-def test_the_parent_holds_means_and_student_intervals(store: Store) -> None:
+def test_an_arms_run_holds_means_and_student_intervals(store: Store) -> None:
     folder = made.run_all(store, made.make_plan(seeds=3))
     (folder / "tables").mkdir()
     (folder / "tables" / "main.tex").write_text("table")
     (folder / "tables" / ".rendered.json").write_text("{}")
     close(store, folder)
-    parent = runs(store)[""]
+    found = runs(store)
+    parent, arm = found[""], found["sret/recursion=1"]
     values = [80 + seed + 0.1 * (3 + seed) for seed in range(3)]
     interval = stats.t.interval(0.95, 2, loc=sum(values) / 3, scale=stats.sem(values))
-    metrics = parent.data.metrics
-    assert metrics["sret/recursion:1/top1.mean"] == pytest.approx(sum(values) / 3)
-    assert metrics["sret/recursion:1/top1.ci_low"] == pytest.approx(interval[0])
-    assert metrics["sret/recursion:1/top1.ci_high"] == pytest.approx(interval[1])
-    assert metrics["sret/recursion:1/top1.n"] == 3
-    assert parent.info.status == "FINISHED"
-    steps = [step for step, _, _ in history(store, parent, "sret/recursion:1/top1.mean")]
-    assert steps == [1, 2, 3]
+    metrics = arm.data.metrics
+    assert metrics["top1.mean"] == pytest.approx(sum(values) / 3)
+    assert metrics["top1.ci_low"] == pytest.approx(interval[0])
+    assert metrics["top1.ci_high"] == pytest.approx(interval[1])
+    assert metrics["top1.n"] == 3
+    assert (arm.info.run_name, arm.info.status, parent.info.status) == ("sret recursion=1", "FINISHED", "FINISHED")
+    assert arm.data.params == {"axis.recursion": "1"}
+    assert {step for step, _, _ in history(store, arm, "top1.mean")} == {0}, "MLflow draws lines of other steps"
+    assert not [name for run in found.values() for name in run.data.metrics if "/" in name], "sections of charts"
+    seeds = [
+        run for key, run in found.items() if run.data.tags.get("arm") == "recursion=1" and key != "sret/recursion=1"
+    ]
+    assert {run.data.tags["mlflow.parentRunId"] for run in seeds} == {arm.info.run_id}
+    assert "mlflow.parentRunId" not in arm.data.tags
     listed = client(store)
     assert {f.path for f in listed.list_artifacts(parent.info.run_id)} == {"plan.json", "trials.csv", "tables"}
     assert [f.path for f in listed.list_artifacts(parent.info.run_id, "tables")] == ["tables/main.tex"]
@@ -86,8 +93,8 @@ def test_the_parent_holds_means_and_student_intervals(store: Store) -> None:
 def test_no_interval_below_three_seeds(store: Store) -> None:
     folder = made.run_all(store, made.make_plan(seeds=2))
     close(store, folder)
-    metrics = runs(store)[""].data.metrics
-    assert metrics["mor/baseline/gflops.n"] == 2
+    metrics = runs(store)["mor/baseline"].data.metrics
+    assert metrics["gflops.n"] == 2
     assert not [key for key in metrics if ".ci_" in key]
 
 
@@ -111,7 +118,7 @@ def test_status_comes_from_the_state(store: Store, plan: dict[str, Any], state: 
     assert found[trial.id].info.status == expected
     if expected in ("FAILED", "KILLED"):
         assert found[trial.id].info.end_time == 9000
-    assert found[trial.id].data.tags["reason"].startswith(state.reason)
+    assert found[trial.id].data.tags.get("reason", "").startswith(state.reason)
 
 
 def test_news_is_written_and_nothing_twice(store: Store, plan: dict[str, Any]) -> None:
@@ -161,7 +168,7 @@ def test_a_failed_trial_that_runs_again_is_running_again(store: Store, plan: dic
     assert token
     assert mirror.update()
     run = runs(store)[trial.id]
-    assert (run.info.status, run.data.tags["reason"], run.data.tags["attempts"]) == ("RUNNING", "", "2")
+    assert (run.info.status, run.data.tags.get("reason"), run.data.tags["attempt"]) == ("RUNNING", None, "2")
 
 
 def test_a_trial_started_over_gets_a_new_history(store: Store) -> None:
@@ -181,14 +188,15 @@ def test_a_trial_started_over_gets_a_new_history(store: Store) -> None:
     assert run.info.run_id != before
     assert history(store, run, "train.loss") == [(1, round((made.START + 9001) * 1000), 0.25)]
     assert history(store, run, "val.loss") == []
-    means = history(store, found[""], "sret/baseline/top1.mean")
-    assert [(step, value) for step, _, value in means] == [
-        (1, pytest.approx(81.1)),
-        (2, pytest.approx((81.1 + 82.2) / 2)),
-        (3, pytest.approx((81.1 + 82.2 + 99) / 3)),
-    ], "the parent forgets the old number too"
-    parents = {r.data.tags["mlflow.parentRunId"] for key, r in found.items() if key}
-    assert parents == {found[""].info.run_id}
+    arm = found["sret/baseline"]
+    means = history(store, arm, "top1.mean")
+    assert [value for _, _, value in means] == [
+        pytest.approx(81.1),
+        pytest.approx((81.1 + 82.2) / 2),
+        pytest.approx((81.1 + 82.2 + 99) / 3),
+    ], "the arm forgets the old number too"
+    trials = [found[planned["folder"]] for planned in plan["trials"][:3]]
+    assert {trial.data.tags["mlflow.parentRunId"] for trial in trials} == {arm.info.run_id}
 
 
 def test_one_run_for_a_folder_that_serves_two_arms(store: Store) -> None:
@@ -221,6 +229,6 @@ def test_more_values_than_a_batch_takes(store: Store, plan: dict[str, Any]) -> N
     close(store, folder)
     run = runs(store)[trial.id]
     assert len(history(store, run, "loss")) == 1201
-    assert len(run.data.params) == 252
+    assert len(run.data.params) == 253
     assert len(run.data.params["k0"]) == 6000
     assert run.data.params["k0"].endswith(" … (7000 characters, cut)")

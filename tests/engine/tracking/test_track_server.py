@@ -70,6 +70,10 @@ def test_a_server_gets_the_same_runs_and_its_death_is_one_line(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", secret)
     store, plan = Store(tmp_path / "results"), made.make_plan(seeds=1)
     folder = made.run_all(store, plan)
+    kept = store.trial(plan["trials"][0]["folder"])
+    (kept.path / "best.safetensors").write_text("weights")
+    result = json.loads(kept.result_file.read_text())
+    kept.set_result({**result, "kept_weights": {"file": "best.safetensors", "sha256": "cafe"}})
     collect(store, folder)
     said: list[str] = []
     mirror = Mirror(store, folder, say=said.append)
@@ -85,6 +89,11 @@ def test_a_server_gets_the_same_runs_and_its_death_is_one_line(
     assert run.info.status == "FINISHED"
     assert [p.value for p in client.get_metric_history(run.info.run_id, "train.loss")] == [1.0, 0.5, 1 / 3]
     assert {f.path for f in client.list_artifacts(run.info.run_id)} == {"spec.json", "result.json", "log.txt"}
+    assert run.data.metrics["top1"] == 80.0
+    [model] = client.search_logged_models([experiment])
+    assert (model.tags["trial_id"], str(model.status)) == (kept.id, "READY")
+    assert [file.path for file in client.list_logged_model_artifacts(model.model_id)] == ["best.safetensors"]
+    assert client.get_experiment(experiment).tags["mlflow.experimentKind"] == "custom_model_development"
     assert not (store.root / "mlflow.db").exists()
     assert Mirror(store, folder).sync()
     assert len(client.search_runs([experiment])) == 7

@@ -168,7 +168,7 @@ def test_special_characters_everywhere(folder: Path, trials: pd.DataFrame) -> No
         pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
     done = subprocess.run(
         ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"],
-        cwd=folder.parent, capture_output=True, text=True, errors="replace", timeout=180,
+        cwd=folder.parent, capture_output=True, text=True, errors="replace", timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:]
 

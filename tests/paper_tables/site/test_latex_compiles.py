@@ -38,7 +38,7 @@ def compile_tables(folder: Path, work: Path) -> str:
     (work / "all.tex").write_text(DOCUMENT % "\n".join(tables + figures), encoding="utf-8")
     done = subprocess.run(
         ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"],
-        cwd=work, capture_output=True, text=True, errors="replace", timeout=120,
+        cwd=work, capture_output=True, text=True, errors="replace", timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:]
     return (work / "all.log").read_text(errors="replace")

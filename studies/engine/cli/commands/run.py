@@ -22,7 +22,7 @@ from studies.engine.cli.options import (
     selection_options,
     study_argument,
 )
-from studies.engine.cli.plan_report import seed_lines, stage_lines, warnings
+from studies.engine.cli.plan_report import seed_lines, stage_lines, stale_lines, warnings
 from studies.engine.cli.study_lookup import plan_selection
 from studies.engine.cli.table_files import find_table_file
 from studies.engine.core.formatting import count, duration
@@ -135,8 +135,8 @@ def _command(
     for text in (hidden(plan.study.name), *change_lines(find_plan(plan.folder), plan.selected, selection.store)):
         if text:
             click.echo(text)
-    if plan.stale and not rerun:
-        click.echo(f"stale     {count(plan.stale, 'done trial')} of older code; `--rerun stale` trains them again")
+    for text in stale_lines(plan) if not rerun else ():
+        click.echo(text)
     if note:
         click.echo(f"          {note}")
     for text in warnings(plan) if trials else ():

@@ -10,6 +10,7 @@ from typing import Any
 
 from studies.engine.core.config import flat
 from studies.engine.results.readings import Reading
+from studies.engine.storage.own_snapshot import MANIFEST
 from studies.engine.storage.plan_file import PlanFile
 
 Readings = Mapping[str, Reading]
@@ -21,9 +22,11 @@ CONTENTS = {
     "curves.parquet": "every logged value: trial, metric, step, value",
     "predictions.npz": "every trial's predictions on the validation images",
     "maps/": "the tokens of a few test images, of one trial per arm; for figures",
-    "trials/": "per trial: full config (spec.json), result, environment",
+    "results.json": "every mean with task, data set, unit, n and trials; every claim with its verdict",
+    "ro-crate-metadata.json": "this zip as an RO-Crate, for archives",
+    "trials/": "per trial: full config (spec.json), result, environment; a model card where weights were kept",
     "environments.json": "the distinct environments and how many trials ran in each",
-    "code/": "the code the trials ran, by fingerprint",
+    "code/": "the code the trials ran, by fingerprint; own-...: what the study imports",
     "paper_tables/": "the table file, and the claims",
     "tables/": "tables as LaTeX, Markdown, HTML and CSV",
     "figures/": "figures",
@@ -87,6 +90,8 @@ def checks(
     git = Counter(_git(got.env) for got in done)
     sources = {str(got.env.get("source") or "unknown") for got in done}
     kept = [source for source in sources if any(f.startswith(f"code/{source}/") for f in files)]
+    own = {str(spec["own"]) for spec in specs.values() if spec.get("own")}
+    copied = [copy for copy in own if f"{copy}/{MANIFEST}" in files]
     restarted = sum(got.state.attempt > 1 for got in done)
     statuses = Counter(got.status for got in readings.values())
     missing = ", ".join(f"{n} {status}" for status, n in sorted(statuses.items()) if status != "done")
@@ -100,6 +105,7 @@ def checks(
         (all(specs.get(name) for name in readings), f"Full config of every trial ({len(specs)} spec.json)"),
         (len(sources) == 1, f"One version of the code: {', '.join(sorted(sources)) or 'none'}"),
         (bool(sources) and len(kept) == len(sources), "That code is included"),
+        *([(len(copied) == len(own) == 1, f"One version of own code, included: {_names(own)}")] if own else []),
         (len(git) == 1 and all(g and not g.endswith("+") for g in git), f"Clean commit: {_tally(git)}"),
         (all(got.env.get("packages") for got in done), f"Package versions recorded: {_packages(done)}"),
         (all(got.env for got in done), f"Hardware recorded: {_tally(Counter(_hardware(got.env) for got in done))}"),
@@ -158,6 +164,10 @@ def _data(specs: Iterable[Mapping[str, Any]]) -> str:
 def _tally(found: Mapping[str, int]) -> str:
     parts = [f"{what or 'unknown'}" + (f" ({n} trials)" if len(found) > 1 else "") for what, n in sorted(found.items())]
     return "; ".join(parts) or "none"
+
+
+def _names(copies: Iterable[str]) -> str:
+    return ", ".join(sorted(copy.rpartition("-")[2] for copy in copies))
 
 
 def _list(seeds: Iterable[int]) -> str:

@@ -6,16 +6,16 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from studies.engine.core.files import read_json, write_atomic
 from studies.engine.core.trial import first_trials
-from studies.engine.results.bundle import checklist
+from studies.engine.results.bundle import checklist, crate, model_card, summary
 from studies.engine.results.collect import output_files
-from studies.engine.results.readings import read, read_all
+from studies.engine.results.readings import Reading, read, read_all
 from studies.engine.storage.code_snapshot import SOURCE, fingerprint, root, take
 from studies.engine.storage.plan_file import PlanFile, PlannedTrial, to_json
 from studies.engine.storage.results_dir import Store
@@ -58,11 +58,32 @@ def gather(store: Store, plan: PlanFile, tables: Path | None) -> dict[str, bytes
             specs[name] = folder.spec() or {}
         for path in _trial_files(folder, got.state.attempt):
             files[f"trials/{name}/{path.name}"] = path.read_bytes()
+    files |= _model_cards(store, plan, readings, specs)
     for source, snapshot in _snapshots(store, {str(got.env.get("source")) for got in everything.values()}).items():
         files |= {f"code/{source}/{name}": body for name, body in _code(snapshot)}
+    for copy in {own for name in everything if (own := (store.trial(name).spec() or {}).get("own"))}:
+        files |= {f"{copy}/{name}": body for name, body in _code(store.root / copy)}
     files["environments.json"] = (json.dumps(checklist.environments(readings), indent=1) + "\n").encode()
-    files["README.md"] = checklist.readme(plan, readings, specs, sorted(files)).encode()
+    found = summary.summary(plan, readings, specs)
+    files["results.json"] = _json(found)
+    files["README.md"] = checklist.readme(plan, readings, specs, sorted({*files, crate.NAME})).encode()
+    files[crate.NAME] = _json(crate.crate(plan, readings, found, dict(sorted(files.items()))))
     return files
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def _model_cards(
+    store: Store, plan: PlanFile, readings: Mapping[str, Reading], specs: Mapping[str, Mapping[str, Any]]
+) -> dict[str, bytes]:
+    """Return a card for each trial that kept its weights, beside its config."""
+    cards = {}
+    for trial in plan.trials:
+        name = trial.folder
+        cards[name] = model_card.card(plan, trial, store.trial(name), readings[name], specs[name])
+    return {f"trials/{name}/{model_card.FILE}": text.encode() for name, text in cards.items() if text}
 
 
 def _further_firsts(store: Store, planned: Collection[str]) -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from studies.engine.results.bundle.open import Bundle
-from studies.engine.storage import kept_weights
+from studies.engine.storage import kept_weights, own_snapshot
 from studies.engine.storage.code_snapshot import root
 from studies.engine.storage.records import is_number
 from studies.engine.storage.results_dir import Store
@@ -107,6 +108,12 @@ def _run_once(bundle: Bundle, trial: str, store: Store, options: RerunOptions, r
     task = str(spec["task"])
     if options.own_code and not task.isidentifier():
         return f"not run: its task is a file, {task}, not one of this installation"
+    if (copy := own_snapshot.of_spec(spec, bundle.folder)) is not None:
+        if options.own_code:
+            return f"not run: it imports {', '.join(spec['imports'])}, which is code of the bundle"
+        if not copy.is_dir():
+            return f"not run: the bundle has no {spec['own']}, the code that it imports"
+        shutil.copytree(copy, store.root / spec["own"], dirs_exist_ok=True)
     if folder.path.exists():
         return f"not run: {folder.path} is there already, give an empty --results"
     for first in sorted(bundle.firsts(trial)):

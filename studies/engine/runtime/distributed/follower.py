@@ -109,10 +109,11 @@ def run_follower(
     link = RankClient(connection, parents)
     start = link.take(leader.START)
     try:
-        from studies.engine.runtime import task_loader
+        from studies.engine.runtime import own_modules, task_loader
 
         spec = start["spec"]
         context = FollowerContext(folder, int(spec.get("seed", 0)), device, ranks, link, start["checkpoint"])
+        own_modules.load(spec, folder.parents[1])
         task_loader.run_task(spec["task"], spec["config"], context)
         link.send({leader.DONE: True})
     except BaseException as error:

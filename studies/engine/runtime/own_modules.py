@@ -1,0 +1,59 @@
+"""Import a trial's own code, and installed plugins, before its task is built. Standard library, until there is any."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import Any
+
+from studies.engine.runtime.task_loader import is_packaged
+from studies.engine.storage import own_snapshot
+
+GROUP = "dynvit.plugins"
+"""Entry points of installed packages that register with dynvit."""
+_loaded: list[Path] = []
+"""The copy that this process has imported."""
+
+
+class OwnCodeError(ValueError):
+    """Own code that cannot be imported; another attempt would fail as well."""
+
+    permanent = True
+
+
+def load(spec: dict[str, Any], results: Path) -> None:
+    """Import what a trial's spec names, and what extends the tasks of dynvit.
+
+    Raises:
+        FileNotFoundError: the copy of its own code is not there.
+        OwnCodeError: it cannot be imported; the text names the file and the line.
+    """
+    copy = own_snapshot.of_spec(spec, results)
+    if copy is None:
+        if is_packaged(spec["task"]) and metadata.entry_points(group=GROUP):
+            _load([])
+        return
+    manifest = own_snapshot.manifest(copy)
+    if _loaded and _loaded[0] != copy:
+        _forget(_loaded.pop())
+    if not _loaded:
+        sys.path[:0] = [str(copy / folder) for folder in manifest["folders"]]  # also for imports at run time
+        _loaded.append(copy)
+    _load([str(copy / entry) if (copy / entry).is_file() else entry for entry in spec["imports"]])
+
+
+def _load(imports: list[str]) -> None:
+    try:
+        import_module("dynvit.plugins").load(imports)
+    except ValueError as error:
+        raise OwnCodeError(str(error)) from error
+
+
+def _forget(copy: Path) -> None:
+    """Let another version of the same modules be imported in this process."""
+    inside = f"{copy}/"
+    sys.path[:] = [folder for folder in sys.path if not f"{folder}/".startswith(inside)]
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None) or "").startswith(inside):
+            del sys.modules[name]

@@ -1,0 +1,83 @@
+"""Options of data sets and losses that own code registers: keys of `data` and `loss` that depend on the name there."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from studies.engine.catalog.json_types import python_type
+from studies.engine.catalog.tasks import Task
+from studies.engine.core import config as configs
+from studies.engine.core.suggest import suggest, suggest_or_list
+from studies.engine.core.trial import Config
+from studies.engine.core.typing_check import Issue, fields, to_yaml, validate
+from studies.engine.study.parts import Patch, Setting
+
+KINDS = {"data_sets": "data set", "losses": "loss"}
+"""Parts of dynvit's description that a section's name may be of, and what each is called."""
+
+
+class ExtensionOptions:
+    """The sections of a task's config that take the options of what their `name` names."""
+
+    def __init__(self, task: Task, defaults: Config) -> None:
+        self._task, self._defaults = task, defaults
+        self.sections = dict(_sections(task.config))
+
+    def names(self, settings: Patch) -> dict[str, str]:
+        """Return the name that each section has under these settings."""
+        found = {}
+        for section in self.sections:
+            given = [s.value for s in settings if s.key == f"{section}.name"]
+            found[section] = str(given[-1] if given else configs.get(self._defaults, f"{section}.name") or "")
+        return found
+
+    def registers(self, section: str, name: str) -> bool:
+        """Return whether a section's name is one that own code has registered."""
+        return section in self.sections and name in self._known(section)
+
+    def coerce(self, setting: Setting, name: str, issues: list[Issue]) -> Any:
+        """Return the value as the option's type; report a name or an option that is not registered. The value of any
+        other key stays as it is."""
+        section, _, option = setting.key.rpartition(".")
+        if section not in self.sections:
+            return setting.value
+        part, known = self.sections[section], self._known(section)
+        if option == "name":
+            if setting.value not in known:
+                nearest = suggest_or_list(str(setting.value), known) or ": none is registered"
+                issues.append(Issue((), f"no {KINDS[part]} {to_yaml(setting.value)}{nearest}"))
+            return setting.value
+        options = known[name]["options"]["properties"] if name in known else {}
+        if option in options:
+            return validate(python_type(options[option]), setting.value, issues)
+        fixed = self._fixed(section)
+        nearest = suggest(option, [*options, *fixed]).replace('"', f'"{section}.', 1)
+        if not nearest and options:
+            nearest = f"; it takes {', '.join(options)}"
+        text = f"the {KINDS[part]} {name} has no option {option}" if name else f"{section}.name is missing"
+        issues.append(Issue((), f"{text}{nearest}", at_key=True))
+        return setting.value
+
+    def _known(self, section: str) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = self._task.dynvit.description.get(self.sections[section], {})
+        return found
+
+    def _fixed(self, section: str) -> list[str]:
+        kind: Any = self._task.config
+        for step in section.split("."):
+            kind = fields(kind)[step][1]
+        return list(fields(kind)) if isinstance(kind, type) and dataclasses.is_dataclass(kind) else []
+
+
+def _sections(config: type, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the dotted key of each section, and the part of the description that its name is of."""
+    for field in dataclasses.fields(config):
+        part = field.metadata.get("of")
+        if part in KINDS:
+            further = field.metadata.get("kind") == "further"
+            yield (prefix.rstrip(".") if further else prefix + field.metadata.get("key", field.name)), part
+    for key, (_, kind) in fields(config).items():
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+            yield from _sections(kind, f"{prefix}{key}.")

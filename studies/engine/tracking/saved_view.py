@@ -1,0 +1,68 @@
+"""Views of an experiment that MLflow's UI offers under "Saved views": accuracy against cost, drawn.
+
+A view is a tag of the experiment in the UI's own format (MLflow 3.17), which older versions do not show.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Set
+from typing import Any
+
+from studies.engine.storage.plan_file import PlanFile
+from studies.engine.tracking.names import sanitize
+from studies.engine.tracking.points import COST
+from studies.engine.tracking.run_records import description
+
+VIEW = "against-cost"
+SECTION = "Accuracy against cost"
+
+
+def saved_views(plan: PlanFile, experiment: str, created: int, metrics: Set[str]) -> dict[str, str]:
+    """Return the experiment's tags: its description, and a view where there is a metric to draw.
+
+    created: milliseconds. metrics: names of those that runs have.
+    """
+    tags = {"mlflow.note.content": description(plan)}
+    quality = next((sanitize(name) for name, metric in plan.metrics.items() if metric.direction == "max"), "")
+    pairs = [(f"{COST}.mean", f"{quality}.mean"), (COST, quality)]
+    charts = [_scatter(x, y) for x, y in pairs if {x, y} <= metrics]
+    if charts:
+        shown = [sanitize(name) for name in plan.metrics if sanitize(name) in metrics]
+        query = f"viewStateShareKey={VIEW}&compareRunsMode=CHART&workflowType=machine_learning"
+        link = f"#/experiments/{experiment}/runs?{query}"
+        tags["mlflow.note.content"] += f"\n\n[{quality} against {COST}]({link})"
+        tags[f"mlflow.sharedViewState.{VIEW}"] = _view(f"{quality} against {COST}", created, _state(charts, shown))
+    return tags
+
+
+def _view(name: str, created: int, state: dict[str, Any]) -> str:
+    return json.dumps({"name": name, "createdAt": created, "updatedAt": created, "state": json.dumps(state)})
+
+
+def _state(charts: list[dict[str, Any]], columns: list[str]) -> dict[str, Any]:
+    """Return the UI's state: charts of ours first, those that it makes by itself after them, all runs shown."""
+    sections = [(VIEW, SECTION, False), ("model-metrics", "Model metrics", True), ("system", "System metrics", True)]
+    return {
+        "selectedColumns": ["attributes.`Dataset`", *(f"metrics.`{name}`" for name in columns)],
+        "runsHiddenMode": "SHOW_ALL",
+        "compareRunCharts": charts,
+        "compareRunSections": [
+            {"uuid": id, "name": name, "display": True, "isReordered": False, "deleted": False, "isGenerated": made}
+            for id, name, made in sections
+        ],
+    }
+
+
+def _scatter(x: str, y: str) -> dict[str, Any]:
+    return {
+        "uuid": f"{VIEW}-{x}",
+        "type": "SCATTER",
+        "runsCountToCompare": 500,
+        "metricSectionId": VIEW,
+        "deleted": False,
+        "isGenerated": False,
+        "displayName": f"{y} against {x}",
+        "xaxis": {"key": x, "type": "METRIC"},
+        "yaxis": {"key": y, "type": "METRIC"},
+    }
