@@ -40,8 +40,8 @@ def run_plan(
         raise ResultsError(f"address is for ray, not for {name}")
     typed = [f"{key}={value}" for key, value in {**launch, **({"address": address} if address else {})}.items()]
     options = launcher_options.options(plan.active, name, cluster, typed)
-    # not a notebook's display, which needs another package: lines
-    console = Console(file=sys.stdout, highlight=False, force_jupyter=False)
+    # lines in a notebook: its display needs another package, and its kernel sets FORCE_COLOR, which means a terminal
+    console = Console(file=sys.stdout, highlight=False, force_jupyter=False, force_terminal=sys.stdout.isatty())
     if note and plan.active:
         console.print(f"{'':10}{note}", markup=False)
     root, stop = plan.folder.parent, StopRequest()
