@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
@@ -46,6 +47,8 @@ def run_plan(
         console.print(f"{'':10}{note}", markup=False)
     root, stop = plan.folder.parent, StopRequest()
     with ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        warnings.filterwarnings("ignore", "IProgress not found")  # of a display in notebooks that nothing here uses
         try:
             stack.enter_context(StudyLock(plan.folder, stop))
         except StudyBusy as busy:

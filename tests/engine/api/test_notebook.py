@@ -53,5 +53,5 @@ def test_a_run_in_a_notebook(
     assert "<td>baseline</td>" in plan[0].data["text/html"] and "to run    6 trials" in plan[0].data["text/plain"]
     text = "".join(out.text for out in run if out.get("name") == "stdout")
     assert text.count("\ndone      ") + text.startswith("done      ") == 7, "six trials and their sum"
-    assert "\x1b" not in text
+    assert "\x1b" not in text and not [out for out in run if out.get("name") == "stderr"]
     assert "18 trials (6 done and 12 planned)" in run[-1].data["text/plain"]
