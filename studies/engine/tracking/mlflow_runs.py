@@ -18,7 +18,7 @@ MAX_RUNS = 50_000
 PARENT = ""
 """Stands for a trial's id where the study's own run is meant."""
 KIND = {"mlflow.experimentKind": "custom_model_development"}
-"""Without it the UI opens an experiment as one of prompts and traces."""
+"""Without it, UIs that go by it open an experiment as one of prompts and traces."""
 
 
 class MlflowUnavailable(Exception):
