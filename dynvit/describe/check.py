@@ -22,7 +22,7 @@ from dynvit.data import paths
 from dynvit.describe.json_schema import plain
 from dynvit.describe.tasks import build_config, model_keys, task_module
 from dynvit.models.build import build_model, check_reduced
-from dynvit.train.own_loss import loss_fault
+from dynvit.train.own_code.loss import loss_fault
 
 FILES = ("folder", "tar", "wds")
 """Names of data sets that are folders of files."""

@@ -17,7 +17,7 @@ from dynvit.data.sampling import SINGLE_PROCESS
 from dynvit.macs import evaluating
 from dynvit.tokens import TokenTrace, trace_tokens
 from dynvit.train.distributed import ProcessGroup
-from dynvit.train.own_metrics import Answers
+from dynvit.train.own_code.metrics import Answers
 
 MOST_COMPARED = 10_000
 """Images of each split that the generalization gap is measured on."""

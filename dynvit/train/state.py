@@ -22,7 +22,7 @@ from dynvit.train.distributed import ProcessGroup
 from dynvit.train.ema import ModelEma, build_ema
 from dynvit.train.metrics import EpochMetrics
 from dynvit.train.optimizer import build_optimizer, build_scheduler
-from dynvit.train.own_loss import OwnLoss, build_loss
+from dynvit.train.own_code.loss import OwnLoss, build_loss
 from dynvit.train.teacher import Teacher, TeacherError
 
 

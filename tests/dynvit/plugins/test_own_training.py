@@ -19,7 +19,7 @@ from dynvit.describe.json_schema import plain
 from dynvit.output import cross_entropy, label_loss, labels_by, training_loss
 from dynvit.tasks import classify
 from dynvit.tasks.classify import Config, Data, Evaluation, Teacher, Train
-from dynvit.train.own_loss import build_loss
+from dynvit.train.own_code.loss import build_loss
 
 
 def config(**changes):
