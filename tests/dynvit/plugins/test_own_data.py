@@ -128,3 +128,11 @@ def test_images_of_other_modes_are_converted(tmp_path, quiet):
     assert data.val_images.shape == (12, 3, 10, 10)
     assert Image.fromarray(data.val_images[0].permute(1, 2, 0).numpy()).mode == "RGB"
     assert list(DATA_SETS) == ["own"]
+
+
+def test_loader_processes_read_it_too(tmp_path, quiet, monkeypatch):
+    body = "return list(zip(I, L)), (I[:6], L[:6])"
+    alone = next(iter(loaded(tmp_path, body, in_memory="never").train(0)))
+    monkeypatch.setenv("DYNVIT_WORKERS", "2")
+    both = next(iter(loaded(tmp_path, body, in_memory="never").train(0)))
+    assert all(torch.equal(a, b) for a, b in zip(alone, both, strict=True))
