@@ -27,6 +27,7 @@ def data_set(config: Mapping[str, Any], env: Mapping[str, Any]) -> DataSet | Non
         return None
     root, repository = str(data.get("root") or ""), str(data.get("repository") or "")
     settings = {key: value for key, value in data.items() if key != "augment" and value not in (None, "", [], {})}
+    source: dict[str, object]
     source_type, source = "code", {"tags": {"mlflow.source.name": f"data.name: {name}"}}
     if repository:
         source_type, source = "hugging_face", {"path": repository}
