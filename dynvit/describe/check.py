@@ -15,8 +15,8 @@ from torch.overrides import TorchFunctionMode
 
 from dynvit.checkpoint.load import load_state
 from dynvit.checkpoint.read import TRIAL_FILES
-from dynvit.config.extensions import VERSION
 from dynvit.config.data import BUILT_IN
+from dynvit.config.extensions import VERSION
 from dynvit.config.model import named_weights
 from dynvit.data import paths
 from dynvit.describe.json_schema import plain
