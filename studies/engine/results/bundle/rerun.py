@@ -130,7 +130,7 @@ def _run_once(bundle: Bundle, trial: str, store: Store, options: RerunOptions, r
     given |= {"CUDA_VISIBLE_DEVICES": ""} if options.device == "cpu" else {}
     subprocess.run(
         [sys.executable, "-m", "studies.engine.worker", "--device", options.device, str(folder.path)],
-        env={**os.environ, **given}, cwd=store.root, capture_output=True, check=False,
+        env={**os.environ, **given}, capture_output=True, check=False,  # here, where relative paths lead to the data
     )  # fmt: skip
     state = folder.state()
     return "" if folder.result() else f"{state.status}: {state.reason or 'process ended without writing a status'}"
