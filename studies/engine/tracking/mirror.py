@@ -18,6 +18,7 @@ from studies.engine.storage.results_dir import Store
 from studies.engine.tracking import mlflow_uri
 from studies.engine.tracking.mlflow_runs import PARENT, MlflowUnavailable, Runs
 from studies.engine.tracking.new_database import unsynced
+from studies.engine.tracking.saved_view import experiment_page
 from studies.engine.tracking.sync_state import SyncedRun, SyncState, file_stamps
 from studies.engine.tracking.write_runs import Writer, due
 
@@ -44,9 +45,11 @@ class Mirror:
 
     @property
     def where(self) -> str:
-        """For the user: ``sqlite:////…/mlflow.db  experiment redundancy_ablation``."""
-        note = mlflow_uri.unserved(self.store.root)
-        return f"{hide_secrets(self.uri)}  experiment {self.folder.name}" + (f"  ({note})" if note else "")
+        """For the user: ``sqlite:////…/mlflow.db  experiment redundancy_ablation``; of a server the page."""
+        note, place = mlflow_uri.unserved(self.store.root), hide_secrets(self.uri)
+        if mlflow_uri.is_server(self.uri) and (experiment := self._state().experiment):
+            place = f"{place.rstrip('/')}/{experiment_page(experiment)}"
+        return f"{place}  experiment {self.folder.name}" + (f"  ({note})" if note else "")
 
     @property
     def synced(self) -> int:
@@ -123,6 +126,7 @@ class Mirror:
         if _opened.setdefault(self.uri, inode) != inode:
             raise MlflowUnavailable(f"{file} was replaced while it was in use: the next run fills the new one")
         state, failures = self._state(), list[Exception]()
+        state.experiment = runs.experiment
         for known in (state.trials, state.arms):
             for key in [key for key, synced in known.items() if not runs.is_whole(key, synced.run)]:
                 del known[key]

@@ -18,7 +18,7 @@ MAX_RUNS = 50_000
 PARENT = ""
 """Stands for a trial's id where the study's own run is meant."""
 KIND = {"mlflow.experimentKind": "custom_model_development"}
-"""Without it the UI opens an experiment as one of prompts and traces."""
+"""Without it, UIs that go by it open an experiment as one of prompts and traces."""
 
 
 class MlflowUnavailable(Exception):
@@ -74,8 +74,8 @@ class Runs:
         return str(self._by_key[key].info.run_id) if key in self._by_key else ""
 
     def is_whole(self, key: str, run: str) -> bool:
-        """Whether this is the key's run, and its files, if they are on this machine, are there."""
-        return run == self.id(key) and self._places.get(run, Path()).is_dir()
+        """Whether this is the key's run, and its files, if they are on this machine, are there. An arm's has none."""
+        return run == self.id(key) and ("/" in key or self._places.get(run, Path()).is_dir())
 
     def delete(self, key: str) -> None:
         self._delete(self._by_key.pop(key))

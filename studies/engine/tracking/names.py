@@ -6,6 +6,7 @@ import hashlib
 import json
 import posixpath
 import re
+from collections.abc import Mapping
 
 KEY_LIMIT, PARAM_LIMIT, TAG_LIMIT = 250, 6000, 8000
 
@@ -31,7 +32,7 @@ def to_tags(tags: dict[str, str]) -> dict[str, str]:
     return {key: truncate(text, TAG_LIMIT) for key, text in tags.items() if text}
 
 
-def to_params(values: dict[str, object]) -> dict[str, str]:
+def to_params(values: Mapping[str, object]) -> dict[str, str]:
     """Return parameters with names and texts that MLflow accepts."""
     return {sanitize(key): truncate(_text(value), PARAM_LIMIT) for key, value in values.items()}
 

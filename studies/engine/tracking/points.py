@@ -9,7 +9,7 @@ import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import fmean, stdev
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from studies.engine.results.readings import Reading, value
 from studies.engine.storage.events import Event
@@ -118,5 +118,5 @@ def _same(stored: float, value: float) -> bool:
     return stored == value or (math.isnan(stored) and math.isnan(value))
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)

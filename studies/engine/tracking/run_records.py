@@ -15,6 +15,7 @@ from typing import NamedTuple
 from studies.engine.core.config import flat
 from studies.engine.core.trial import Status
 from studies.engine.results.readings import Reading, environment
+from studies.engine.storage import kept_weights
 from studies.engine.storage.plan_file import PlanFile, PlannedTrial
 from studies.engine.storage.trial_folder import TrialFolder
 from studies.engine.tracking.names import milliseconds, to_params, to_tags
@@ -84,7 +85,7 @@ def trial_run(
         "began": next((f"{event.time:.3f}" for event in folder.events()), ""),
         "reason": "" if got.status == "done" else state.reason,
         "also": "; ".join(f"{t.part}/{t.arm}" for t in arms[1:]),
-        "stale": "true" if got.status == "done" and source not in ("", code) else "false",
+        "stale": str(got.status == "done" and (source not in ("", code) or kept_weights.changed(folder))).lower(),
         "removed": "false",
         "mlflow.parentRunId": parent,
         "mlflow.user": _owner(folder.path),

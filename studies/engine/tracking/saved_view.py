@@ -29,11 +29,15 @@ def saved_views(plan: PlanFile, experiment: str, created: int, metrics: Set[str]
     charts = [_scatter(x, y) for x, y in pairs if {x, y} <= metrics]
     if charts:
         shown = [sanitize(name) for name in plan.metrics if sanitize(name) in metrics]
-        query = f"viewStateShareKey={VIEW}&compareRunsMode=CHART&workflowType=machine_learning"
-        link = f"#/experiments/{experiment}/runs?{query}"
+        link = f"{experiment_page(experiment)}&viewStateShareKey={VIEW}&compareRunsMode=CHART"
         tags["mlflow.note.content"] += f"\n\n[{quality} against {COST}]({link})"
         tags[f"mlflow.sharedViewState.{VIEW}"] = _view(f"{quality} against {COST}", created, _state(charts, shown))
     return tags
+
+
+def experiment_page(experiment: str) -> str:
+    """Return the page of an experiment in the UI's mode for training: by itself it opens the one for prompts."""
+    return f"#/experiments/{experiment}/runs?workflowType=machine_learning"
 
 
 def _view(name: str, created: int, state: dict[str, Any]) -> str:

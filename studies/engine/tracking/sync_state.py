@@ -51,6 +51,8 @@ class SyncState:
     """Without user and password; reports link to it."""
     database: tuple[int, ...] = (-1, -1)
     """Of the database file: inode, size."""
+    experiment: str = ""
+    """Its id."""
     parent: SyncedRun = field(default_factory=SyncedRun)
     """The study's."""
     arms: dict[str, SyncedRun] = field(default_factory=dict)

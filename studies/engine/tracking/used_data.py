@@ -12,7 +12,7 @@ from studies.engine.tracking.names import digest
 class DataSet(NamedTuple):
     name: str
     digest: str
-    """Fingerprint of its files where the trial has recorded one, else of the settings."""
+    """Fingerprint of its files where the trial has recorded one (env.json, `inputs`), else of the settings."""
     source_type: str
     source: str
     """JSON, as the type has it."""
@@ -27,13 +27,14 @@ def data_set(config: Mapping[str, Any], env: Mapping[str, Any]) -> DataSet | Non
         return None
     root, repository = str(data.get("root") or ""), str(data.get("repository") or "")
     settings = {key: value for key, value in data.items() if key != "augment" and value not in (None, "", [], {})}
+    source: dict[str, object]
     source_type, source = "code", {"tags": {"mlflow.source.name": f"data.name: {name}"}}
     if repository:
         source_type, source = "hugging_face", {"path": repository}
     elif root:
         source_type, source = "local", {"uri": root}
-    recorded = env.get("data")
-    found = recorded.get("fingerprint") if isinstance(recorded, Mapping) else recorded
+    read = [found for key, found in (env.get("inputs") or {}).items() if key.partition(".")[0] == "data"]
+    found = next((of_files.get("listing") or of_files.get("sha256") for of_files in read), "")
     return DataSet(
         name=repository or (f"{name} {root.rstrip('/').rpartition('/')[2]}" if root else name),
         digest=str(found or f"settings-{digest(settings)}")[:36],

@@ -33,8 +33,8 @@ def weights(
 
     origin: tags of who made it how.
     """
-    kept = result.get("kept_weights")
-    if not kept:
+    kept = result.get("kept_weights") or {}
+    if not kept.get("file"):
         return None
     file = folder.path / kept["file"]
     try:
@@ -48,7 +48,7 @@ def weights(
         "trial_id": folder.id,
         "weights": str(file.resolve()),
         "bytes": str(size),
-        "sha256": str(kept["sha256"]),
+        "sha256": str(kept.get("sha256", "")),
         "load": f"dynvit.load_trial({str(folder.path.resolve())!r})" if name else "",
     }
     params = dict(flat(model)) if isinstance(model, Mapping) else {}

@@ -78,7 +78,7 @@ def test_a_server_gets_the_same_runs_and_its_death_is_one_line(
     said: list[str] = []
     mirror = Mirror(store, folder, say=said.append)
     assert mirror.close(), mirror.problem
-    assert mirror.where == f"{uri}  experiment toy"
+    assert mirror.where == f"{uri}/#/experiments/1/runs?workflowType=machine_learning  experiment toy"
     assert json.loads((folder / ".mirror.json").read_text())["uri"] == uri
     assert not [file for file in folder.rglob("*") if file.is_file() and b"sesame" in file.read_bytes()]
     client = MlflowClient(tracking_uri=uri)

@@ -20,6 +20,7 @@ from studies.engine.results.collect import collect
 from studies.engine.storage.results_dir import Store
 from studies.engine.storage.trial_folder import TrialFolder
 from studies.engine.tracking.mirror import Mirror
+from studies.engine.tracking.write_runs import Writer
 
 
 @pytest.fixture
@@ -42,6 +43,7 @@ def test_nothing_new_imports_nothing(store: Store, plan: dict[str, Any]) -> None
         from pathlib import Path
         from studies.engine.storage.results_dir import Store
         from studies.engine.tracking.mirror import Mirror
+from studies.engine.tracking.write_runs import Writer
         mirror = Mirror(Store(Path({str(store.root)!r})), Path({str(folder)!r}))
         assert mirror.update() and mirror.close(), mirror.problem
         loaded = sorted({{"mlflow", "pandas", "pyarrow", "scipy", "filelock", "sqlalchemy"}} & set(sys.modules))
@@ -70,6 +72,7 @@ def test_the_terminal_stays_quiet(tmp_path: Path, plan: dict[str, Any]) -> None:
         from pathlib import Path
         from studies.engine.storage.results_dir import Store
         from studies.engine.tracking.mirror import Mirror
+from studies.engine.tracking.write_runs import Writer
         mirror = Mirror(Store(Path({str(store.root)!r})), Path({str(folder)!r}), say=print)
         assert mirror.close()
     """
@@ -185,14 +188,14 @@ def test_a_lone_failure_does_not_hide_the_rest(
 ) -> None:
     folder = made.run_all(store, plan)
     poisoned = plan["trials"][5]["folder"]
-    real = Mirror._write_trial
+    real = Writer.write_trial
 
-    def write(self: Mirror, folder: TrialFolder, *args: Any) -> Any:
+    def write(self: Writer, folder: TrialFolder, *args: Any) -> Any:
         if folder.id == poisoned:
             raise ValueError("poison")
         return real(self, folder, *args)
 
-    monkeypatch.setattr(Mirror, "_write_trial", write)
+    monkeypatch.setattr(Writer, "write_trial", write)
     mirror = Mirror(store, folder)
     assert not mirror.update()
     assert mirror.problem == "poison"

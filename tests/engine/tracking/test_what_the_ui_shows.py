@@ -62,7 +62,8 @@ def test_the_experiment_opens_as_training_with_a_view_of_accuracy_against_cost(s
     assert "Which parts pay off?" in found.tags["mlflow.note.content"]
     view = json.loads(found.tags["mlflow.sharedViewState.against-cost"])
     assert (
-        f"#/experiments/{found.experiment_id}/runs?viewStateShareKey=against-cost" in found.tags["mlflow.note.content"]
+        f"#/experiments/{found.experiment_id}/runs?workflowType=machine_learning&viewStateShareKey=against-cost"
+        in found.tags["mlflow.note.content"]
     )
     charts = json.loads(view["state"])["compareRunCharts"]
     drawn = [(chart["type"], chart["xaxis"]["key"], chart["yaxis"]["key"]) for chart in charts]
@@ -127,7 +128,7 @@ def test_the_data_set_of_a_trial(store: Store) -> None:
     folder = made.write_plan(store, plan)
     first, second = (trained(store, planned) for planned in plan["trials"])
     env = second.attempt_folder(0) / "env.json"
-    env.write_text(json.dumps({**json.loads(env.read_text()), "data": {"fingerprint": "cafe"}}))
+    env.write_text(json.dumps({**json.loads(env.read_text()), "inputs": {"data.root": {"listing": "cafe"}}}))
     close(store, folder)
     assert Mirror(store, folder).sync()
     for trial, digest in ((first, "settings-"), (second, "cafe")):
