@@ -79,7 +79,8 @@ def _build(cls: type, values: dict[str, Any], key: str, refusals: list[str]) -> 
     if len(refusals) > before:
         return None
     if further := further_field(cls):
-        arguments[further] = {name: value for name, value in values.items() if name not in _fields(cls)}
+        others = {name: value for name, value in values.items() if name not in _fields(cls)}
+        arguments[further] = others.pop(further, {}) | others  # a mapping of their own in `dataclasses.asdict`
     try:
         return cls(**arguments)
     except (ValueError, TypeError) as error:

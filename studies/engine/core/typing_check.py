@@ -144,7 +144,7 @@ def _dataclass(kind: Any, value: Any, issues: list[Issue], path: Path) -> Any:
     arguments: dict[str, Any] = {further: {}} if further else {}
     for key, item in value.items():
         if key not in known and further:  # its own rules check them
-            arguments[further][key] = item
+            arguments[further] |= item if key == further and isinstance(item, Mapping) else {key: item}
             continue
         if key not in known:
             issues.append(Issue((*path, key), f"unknown key{suggest(str(key), known)}", at_key=True))

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 
 import own_code
 import pytest
@@ -13,7 +14,10 @@ from dynvit.config.classify import Config
 from dynvit.config.data import Data
 from dynvit.describe import describe, describe_timm
 from dynvit.describe.check import check
+from dynvit.describe.json_schema import plain
+from dynvit.describe.tasks import build_config
 from dynvit.models.build import build_model
+from studies.engine.runtime.task_loader import build
 
 
 def test_everything_registered_is_described_with_its_entry(tmp_path):
@@ -141,3 +145,11 @@ def test_the_server_loads_what_a_question_names(tmp_path):
     first, none, error, again = map(json.loads, done.stdout.splitlines())
     assert list(first["result"]["losses"]) == ["poly1"] and none["result"]["losses"] == {} and again == first
     assert error == {"error": f"PluginError: {broken[0]}, line 2: ZeroDivisionError: division by zero"}
+
+
+def test_further_options_are_read_in_both_forms(tmp_path):
+    plugins.load(own_code.write(tmp_path, my_data=own_code.DATA))
+    config = Config(data=Data("leaves", options={"count": 8}))
+    for values in (plain(config), asdict(config)):
+        assert build_config(Config, values) == (config, [])
+        assert build(Config, values) == config
