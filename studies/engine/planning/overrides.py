@@ -9,7 +9,6 @@ from typing import Any
 from studies.engine.core.config import canonical_json, digest
 from studies.engine.core.errors import Problem
 from studies.engine.core.trial import keeps_text
-from studies.engine.core.yaml_loader import scalar
 
 LONGEST = 48
 """Letters of the settings in a label; longer ones, and values that are no plain words, are a hash."""
@@ -38,6 +37,10 @@ def _hash(settings: Mapping[str, Any]) -> str:
 def _settings(settings: Mapping[str, Any]) -> str:
     """Return settings as a part of a folder's name. A text that looks like a number or a truth value is hashed, as it
     would be called like that."""
+    if not settings:
+        return ""
+    from studies.engine.core.yaml_loader import scalar  # only where there is something to read
+
     texts = override_texts(settings.items())
     text = ",".join(sorted(texts))
     words = [value for value in settings.values() if isinstance(value, str)]

@@ -76,7 +76,7 @@ def command(
     if as_json:
         click.echo(json.dumps(_as_json(plan), indent=1, ensure_ascii=False))
         return code
-    changes = change_lines(find_plan(plan.folder), plan.selected, selection.store)
+    changes = change_lines(find_plan(plan.folder), plan.trials, selection.store)
     lines = [*plan_lines(plan, terminal_width()), *changes, results_line(selection.store.root), *plan_notes(plan)]
     lines += filter(None, [hidden(plan.study.name)])
     if (decide := study.at(plan.scale).decide) and not selection.smoke:

@@ -132,7 +132,7 @@ def _command(
     click.echo(f"plan      {at}{_amount(plan)}, {name}" if plan.active else f"plan      {at}nothing to run")
     for text in (*(() if looks else seed_lines(plan)), *stage_lines(plan)):
         click.echo(text)
-    for text in (hidden(plan.study.name), *change_lines(find_plan(plan.folder), plan.selected, selection.store)):
+    for text in (hidden(plan.study.name), *change_lines(find_plan(plan.folder), plan.trials, selection.store)):
         if text:
             click.echo(text)
     for text in stale_lines(plan) if not rerun else ():
