@@ -46,14 +46,14 @@ def locate(study: str | Path, results: str | Path | None, scale: str | None) -> 
     if not isinstance(study, Path) and _NAME.fullmatch(name) and (found := _by_name(root, name, scale)):
         return _up_to_date(found)
     path = Path(study).expanduser()
+    if path.suffix in study_files.SUFFIXES:  # the file itself may be gone
+        found = _by_name(root, path.stem, scale)
+        return _up_to_date(found) if found else _missing(root, name, scale)
     if os.path.isfile(path):
         if path.suffix == ".zip":
             return _unpacked(path)
         if path.name in FRAMES:
             return _up_to_date(path.parent)
-        if path.suffix in study_files.SUFFIXES:
-            found = _by_name(root, study_files.name_of(name), scale)
-            return _up_to_date(found) if found else _missing(root, name, scale)
         raise ResultsError(f"{path} is neither a study, nor trials.parquet, nor the zip of an export")
     if os.path.isdir(path):
         if _has_results(path):
@@ -81,9 +81,12 @@ def _has_results(folder: Path) -> bool:
 def _missing(root: Path, name: str, scale: str | None) -> Place:
     """Say where the results might be, or how to make them."""
     known, there = study_files.names(), _folders(root)
-    plain = Path(name).stem if name.endswith(study_files.SUFFIXES) else name.partition("@")[0]
+    is_file = name.endswith(study_files.SUFFIXES)
+    plain = Path(name).stem if is_file else name.partition("@")[0]
     others = [folder for folder in there if folder.partition("@")[0] == plain]
-    if plain in known or name.endswith(study_files.SUFFIXES):
+    if is_file and not os.path.isfile(Path(name).expanduser()):
+        raise ResultsError(f"{name}: no such file, and no results of that name in {root}{suggest(plain, there)}")
+    if plain in known or is_file:
         command = f"python -m studies run {name}{f' --scale {scale}' if scale else ''}"
         hint = f"; there is {', '.join(others)}" if others else f"; `{command}` makes them"
         raise ResultsError(f"{name} has no results{f' at scale {scale}' if scale else ''} in {root}{hint}")

@@ -50,6 +50,7 @@ def test_by_name_path_and_file(store: Store, tmp_path: Path, monkeypatch: pytest
     folder = store.study("toy")
     for wanted in (folder, str(folder), folder / "trials.parquet", "results/toy/trials.csv"):
         assert studies.open(wanted).frame["metric.top1"].tolist() == numbers
+    assert studies.open("toy.yaml").folder == Path("results/toy")  # the study file is gone
     monkeypatch.chdir("/")
     assert studies.open("toy", results=store.root).frame["metric.top1"].tolist() == numbers
     monkeypatch.setenv("DYNVIT_RESULTS", str(store.root))
@@ -103,6 +104,7 @@ def test_an_export(store: Store, tmp_path: Path) -> None:
         ("results", "open one of the studies in it: toy"),
         ("here.txt", "here.txt is neither a study, nor trials.parquet, nor the zip of an export"),
         ("mine.yaml", "mine.yaml has no results in results; `python -m studies run mine.yaml` makes them"),
+        ("toyy.yaml", 'toyy.yaml: no such file, and no results of that name in results, did you mean "toy"?'),
         ("no/such/place", 'no study and no results "no/such/place"'),
     ],
 )
