@@ -65,7 +65,9 @@ def test_the_experiment_opens_as_training_with_a_view_of_accuracy_against_cost(s
         f"#/experiments/{found.experiment_id}/runs?workflowType=machine_learning&viewStateShareKey=against-cost"
         in found.tags["mlflow.note.content"]
     )
-    charts = json.loads(view["state"])["compareRunCharts"]
+    state = json.loads(view["state"])
+    assert state["selectedColumns"][0] == "metrics.`top1.mean`"
+    charts = state["compareRunCharts"]
     drawn = [(chart["type"], chart["xaxis"]["key"], chart["yaxis"]["key"]) for chart in charts]
     assert drawn == [("SCATTER", "gflops.mean", "top1.mean"), ("SCATTER", "gflops", "top1")]
     latest = [run.data.metrics for run in runs(store).values()]
