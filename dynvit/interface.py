@@ -176,6 +176,12 @@ def interface_of(model: nn.Module) -> DynamicModel:
     return model if isinstance(model, DynamicModel) else _Adapter(model)
 
 
+def _last_linear(model: nn.Module) -> str:
+    """Return the path of the classifier of a model that does not say which it is: `head`, or its last linear layer."""
+    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    return "head" if hasattr(model, "head") or not linear else linear[-1]
+
+
 class _Adapter(DynamicModel):
     """The hooks of a model that does not inherit `DynamicModel`, such as timm's: what it defines itself comes first."""
 
@@ -199,7 +205,7 @@ class _Adapter(DynamicModel):
 
     @property
     def classifier_names(self) -> tuple[str, ...]:  # type: ignore[override]
-        names = (getattr(self._model, "pretrained_cfg", None) or {}).get("classifier", "head")
+        names = (getattr(self._model, "pretrained_cfg", None) or {}).get("classifier") or _last_linear(self._model)
         return (names,) if isinstance(names, str) else tuple(names)
 
     @property

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 import torch.nn.functional as F
@@ -38,6 +40,25 @@ def cross_entropy(logits: Tensor, target: Tensor, label_smoothing: float = 0.0) 
     return F.cross_entropy(logits, target, label_smoothing=label_smoothing if target.ndim == 1 else 0.0)
 
 
+LabelLoss = Callable[[Tensor, Tensor, float], Tensor]
+_LABEL_LOSS: ContextVar[LabelLoss | None] = ContextVar("label_loss", default=None)
+
+
+def label_loss(logits: Tensor, target: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """What logits are trained with on the labels, by every model: cross entropy, or what `labels_by` says."""
+    return (_LABEL_LOSS.get() or cross_entropy)(logits, target, label_smoothing)
+
+
+@contextmanager
+def labels_by(loss: LabelLoss | None) -> Iterator[None]:
+    """Let another loss take the place of cross entropy on labels inside the block; None: it stays."""
+    token = _LABEL_LOSS.set(loss)
+    try:
+        yield
+    finally:
+        _LABEL_LOSS.reset(token)
+
+
 def soft_label_loss(logits: Tensor, teacher_logits: Tensor, temperature: float = 1.0) -> Tensor:
     """Mean over the batch of ``-sum_k softmax(t)_k log_softmax(s)_k``, both ``[B, K]`` divided by the temperature.
 
@@ -67,7 +88,7 @@ def training_loss(
     elif teacher_logits is not None:
         loss = soft_label_loss(output.logits, teacher_logits)
     else:
-        loss = cross_entropy(output.logits, target, label_smoothing)
+        loss = label_loss(output.logits, target, label_smoothing)
     for name, term in output.losses.items():
         loss = loss + output.weights.get(name, 1.0) * term
     return loss

@@ -21,7 +21,7 @@ def _command(name: str) -> str:
     assert command is not None
     inner = click.Context(command, info_name=name, parent=context)
     records = (parameter.get_help_record(inner) for parameter in command.get_params(inner))
-    rows = [(f"`{left}`", _escaped(right)) for left, right in filter(None, records)]
+    rows = [(f"`{left}`", _escaped(right)) for left, right in filter(None, records) if right and left != "--help"]
     usage = " ".join(["studies", name, *command.collect_usage_pieces(inner)])
     text = re.sub(r"\s*\n\s*\n\s*", "\n\n", (command.help or COMMANDS[name]).replace("\b", "").strip())
     return "\n".join(

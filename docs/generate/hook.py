@@ -15,6 +15,7 @@ sys.path.insert(0, str(ROOT))  # the packages that the references are made from
 import command_line  # noqa: E402
 import file_formats  # noqa: E402
 import model_options  # noqa: E402
+import notebook  # noqa: E402
 import python_api  # noqa: E402
 
 PAGES = {
@@ -22,6 +23,7 @@ PAGES = {
     "CONTRIBUTING.md": "contributing.md",
     "paper_tables/README.md": "reference/table_file.md",
     "results/example/claims.md": "example/claims.md",
+    "docs/notebooks/results.ipynb": "notebooks/results.md",
 }
 """Files outside docs/ that are pages of the site."""
 ORIGINS = {page: file for file, page in PAGES.items()}
@@ -42,6 +44,8 @@ def on_files(files: Any, config: Any) -> Any:
     """Add the pages that are files elsewhere, and the pictures that they show."""
     for file, page in PAGES.items():
         text = (ROOT / file).read_text()
+        if file.endswith(".ipynb"):
+            text = notebook.page(text, Path(file).name)
         if page == "index.md":
             text = f"---\nhide: [navigation]\n---\n\n{text}"
         if page == "reference/table_file.md":
@@ -78,9 +82,7 @@ def _link(match: re.Match[str], uri: str) -> str:
 def _page(file: Path) -> str | None:
     """Return the page that a file of the repository is, None where it is none."""
     name = file.as_posix()
-    if name.startswith("docs/"):
-        return name.removeprefix("docs/")
-    return PAGES.get(name)
+    return PAGES.get(name) or (name.removeprefix("docs/") if name.startswith("docs/") else None)
 
 
 def _picture(place: Path) -> str:

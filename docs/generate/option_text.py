@@ -17,7 +17,8 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
+    pieces = " ".join(text.split()).split("`")  # within backticks a bar is no border
+    return "`".join(piece if i % 2 else piece.replace("|", "\\|") for i, piece in enumerate(pieces))
 
 
 def code(value: Any) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from dynvit.config.data import KNOWN_SETS, KnownSet
+from dynvit.config.extensions import DATA_SETS
 
 DEFAULT_CLASSES = 1000
 IMAGENET_TRAIN_PER_VAL = 25
@@ -56,7 +57,8 @@ def work(config: Mapping[str, Any]) -> dict[str, Any]:
 def _set_size(data: Mapping[str, Any]) -> SetSize:
     known: KnownSet | None = KNOWN_SETS.get(data["name"])
     images, val = (known.train, known.val) if known else (None, None)
-    channels, classes = (known.channels, known.classes) if known else (3, None)
+    own = DATA_SETS.get(data["name"])
+    channels, classes = (known.channels, known.classes) if known else (own.channels, own.classes) if own else (3, None)
     if data["labels"]:
         share = len(data["labels"]) / classes if classes else 1.0
         images, val = (round(n * share) if n else n for n in (images, val))

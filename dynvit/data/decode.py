@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,9 +21,10 @@ class UnreadableImage(ValueError):
     """The reason why bytes are no usable image, without the name."""
 
 
-def decode_image(content: bytes) -> Any:
-    """Decode to a PIL image in RGB, of several frames the first. Raises UnreadableImage for whatever PIL raises."""
-    return _decoded(content, lambda opened, rgb: rgb)
+def decode_image(content: Any, channels: int = 3) -> Any:
+    """Decode to a PIL image in RGB, or gray with one channel, of several frames the first. content: the encoded image,
+    or an image of PIL. Raises UnreadableImage for whatever PIL raises."""
+    return _decoded(content, lambda opened, rgb: rgb if channels == 3 else rgb.convert("L"))
 
 
 class Facts(NamedTuple):
@@ -35,7 +37,7 @@ class Facts(NamedTuple):
     """All it shows is in its transparency: without that it has one color."""
 
 
-def decode_with_facts(content: bytes) -> tuple[Any, Facts]:
+def decode_with_facts(content: Any) -> tuple[Any, Facts]:
     """Decode to a PIL image in RGB; return it with what is known of the file's image."""
     return _decoded(content, lambda opened, rgb: (rgb, Facts(opened.mode, _animated(opened), _blank(opened, rgb))))
 
@@ -54,11 +56,11 @@ def _animated(opened: Any) -> bool:
         return False
 
 
-def _decoded(content: bytes, answer: Callable[[Any, Any], Any]) -> Any:
+def _decoded(content: Any, answer: Callable[[Any, Any], Any]) -> Any:
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(content)) as opened:
+        with nullcontext(content) if isinstance(content, Image.Image) else Image.open(io.BytesIO(content)) as opened:
             return answer(opened, to_rgb(opened))
     except UnreadableImage:
         raise

@@ -10,7 +10,7 @@ from dynvit.data import in_memory
 from dynvit.data.batches import Batches
 from dynvit.data.checks import check_every_class, check_split, remarks, same_classes
 from dynvit.data.class_subset import choose_apart, choose_split_apart, select_classes, select_split_classes
-from dynvit.data.formats import cifar, digits, huggingface, image_folder, tar, webdataset
+from dynvit.data.formats import cifar, digits, huggingface, image_folder, own, tar, webdataset
 from dynvit.data.overlap import check_apart, copies
 from dynvit.data.source import Listing
 from dynvit.data.split import DatasetIndex, IndexedSplit, check_expected
@@ -75,5 +75,5 @@ def checked(listing: Listing) -> Listing:
 
 
 def read_listing(data: Data) -> Listing:
-    """List the training and the validation images of a set of files, unchecked."""
-    return READERS[data.name](data)
+    """List the training and the validation images of a set of files, or of own code, unchecked."""
+    return READERS.get(data.name, own.splits)(data)

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dynvit.config.data import Data
+from dynvit.config.data import Data, channels_of
 from dynvit.data.augment import augment, cut_out
 from dynvit.data.corrupt import CorruptImages
 from dynvit.data.decode import READ_ERRORS, decode_image
@@ -58,8 +58,8 @@ def decode(data: Data, index: DatasetIndex) -> DecodedSet:
     """Decode all images of a set of files, resized to fill the square and center-cropped."""
     corrupt, parts = CorruptImages(data.max_corrupt, index.damaged), []
     for split in filter(None, (index.train, index.val, index.choosing)):
-        with ThreadPoolExecutor(4) as pool:  # decoding releases the interpreter lock
-            images = list(pool.map(lambda i: _pixels(split, i, data.image_size), range(len(split))))  # noqa: B023
+        with ThreadPoolExecutor(getattr(split.source, "threads", 4)) as pool:  # decoding releases the interpreter lock
+            images = list(pool.map(lambda i: _pixels(split, i, data), range(len(split))))  # noqa: B023
         corrupt.add((split.name(i), image) for i, image in enumerate(images) if isinstance(image, str))
         labels = [label for label, image in zip(split.labels, images, strict=True) if not isinstance(image, str)]
         if not labels:
@@ -70,17 +70,18 @@ def decode(data: Data, index: DatasetIndex) -> DecodedSet:
     return DecodedSet(*train, *val, classes, *mean_std(data), corrupt, index.remarks, *choosing)
 
 
-def _pixels(split: IndexedSplit, index: int, size: int) -> NDArray[np.uint8] | str:
+def _pixels(split: IndexedSplit, index: int, data: Data) -> NDArray[np.uint8] | str:
     """Return the image, or the reason why it cannot be decoded."""
     from PIL import Image, ImageOps
 
+    size, channels = data.image_size, channels_of(data.name)
     try:
-        image = decode_image(split.read(index))
+        image = decode_image(split.read(index), channels)
     except READ_ERRORS as error:
         return str(error)
     if image.size != (size, size):
         image = ImageOps.fit(image, (size, size), method=Image.Resampling.BICUBIC)
-    return np.asarray(image)
+    return np.asarray(image).reshape(size, size, channels)
 
 
 class InMemoryBatches:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynvit.config.data import KNOWN_SETS, Data
+from dynvit.config.extensions import DATA_SETS
 from dynvit.data.checks import check_every_class, remarks
 from dynvit.data.class_subset import select_split_classes
 from dynvit.data.decode import RANGES, READ_ERRORS, Facts, decode_with_facts
@@ -33,7 +34,7 @@ def inspect_data(data: Data, batch_size: int) -> Iterator[Finding]:
     except Exception as error:  # a library, or the disk: the messages name the places that were tried
         kind = "" if isinstance(error, (OSError, ValueError, ImportError)) else f"{type(error).__name__}: "
         text = f"{kind}{error}".encode(errors="backslashreplace").decode()  # names on disk need not be UTF-8
-        yield "attention", text, "" if data.root else "set data.root or DYNVIT_DATA"
+        yield "attention", text, "" if data.root or data.name in DATA_SETS else "set data.root or DYNVIT_DATA"
 
 
 def _known(data: Data, batch_size: int) -> Iterator[Finding]:

@@ -8,10 +8,11 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
+from dynvit.data.decode import UnreadableImage
 from dynvit.data.listing.left_out import Remark
 from dynvit.data.listing.names import listed, shown
 from dynvit.data.listing.tar_members import TarMembers
@@ -49,7 +50,8 @@ def copies(listing: Listing, sample: bool = False) -> Iterator[Remark]:
     Only images of the same size are read. In large sets all validation images are left out of it, or with `sample` all
     but a sample of them.
     """
-    if not _of_files(listing):
+    held = getattr(listing.train.source, "held", None)  # of own code; others are read one by one, for a sample only
+    if not (_of_files(listing) or held or (sample and held is False)):
         return
     train, val = _source(listing.train), _source(listing.val)
     indices: Iterable[int] = range(len(val))
@@ -117,11 +119,16 @@ def _digests(source: FileSource, indices: Sequence[int]) -> dict[int, bytes]:
     def of_part(part: Sequence[int]) -> dict[int, bytes]:
         found = {}
         for i in part:
-            with suppress(OSError):
-                found[i] = hashlib.blake2b(source.read(i), digest_size=16).digest()
+            with suppress(OSError, UnreadableImage):
+                found[i] = hashlib.blake2b(_content(source.read(i)), digest_size=16).digest()
         return found
 
-    with ThreadPoolExecutor(THREADS) as pool:  # waits for the disk, mostly
-        return {
-            i: d for part in pool.map(of_part, (indices[k::THREADS] for k in range(THREADS))) for i, d in part.items()
-        }
+    threads: int = getattr(source, "threads", THREADS)
+    with ThreadPoolExecutor(threads) as pool:  # waits for the disk, mostly
+        parts = pool.map(of_part, (indices[k::threads] for k in range(threads)))
+        return {i: digest for part in parts for i, digest in part.items()}
+
+
+def _content(image: Any) -> bytes:
+    """Return the bytes of an encoded image; of one of PIL its pixels, with what says how they are arranged."""
+    return image if isinstance(image, bytes) else f"{image.mode} {image.size} ".encode() + image.tobytes()

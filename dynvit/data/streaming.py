@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from dynvit.config.data import Data
+from dynvit.config.data import Data, channels_of
 from dynvit.data.corrupt import CorruptImages
 from dynvit.data.decode import READ_ERRORS, decode_image
 from dynvit.data.normalization import mean_std
@@ -34,7 +34,7 @@ class ImageDataset(Dataset):
 
     def __init__(self, split: IndexedSplit, data: Data, seed: int, training: bool) -> None:
         self.split, self.seed, self.training, self.tries = split, seed, training, data.max_corrupt + 1
-        self.transform = _transform(data, training)
+        self.transform, self.channels = _transform(data, training), channels_of(data.name)
 
     def __len__(self) -> int:
         return len(self.split)
@@ -45,7 +45,7 @@ class ImageDataset(Dataset):
         for i in range(self.tries if self.training else 1):
             position = (index + i) % len(self)
             try:
-                image = decode_image(self.split.read(position))
+                image = decode_image(self.split.read(position), self.channels)
             except READ_ERRORS as error:
                 bad.append((self.split.name(position), str(error)))
                 continue
@@ -60,13 +60,12 @@ class ImageDataset(Dataset):
 class StreamingBatches:
     """`Batches` of a set too large for memory: loader processes decode and augment."""
 
-    channels = 3
-
     def __init__(
         self, data: Data, index: DatasetIndex, batch_size: int, validation_batch_size: int, seed: int, device: str
     ) -> None:
         check_batch(len(index.train), batch_size, data.name)
         self.classes, self.image_size = len(index.classes), data.image_size
+        self.channels = channels_of(data.name)
         self.batch_size, self.validation_batch_size = batch_size, validation_batch_size
         self.data, self.seed, self.device = data, seed, device
         self.corrupt, self.remarks = CorruptImages(data.max_corrupt, index.damaged), index.remarks

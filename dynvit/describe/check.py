@@ -15,12 +15,14 @@ from torch.overrides import TorchFunctionMode
 
 from dynvit.checkpoint.load import load_state
 from dynvit.checkpoint.read import TRIAL_FILES
+from dynvit.config.data import BUILT_IN
 from dynvit.config.extensions import VERSION
 from dynvit.config.model import named_weights
 from dynvit.data import paths
 from dynvit.describe.json_schema import plain
 from dynvit.describe.tasks import build_config, model_keys, task_module
 from dynvit.models.build import build_model, check_reduced
+from dynvit.train.own_code.loss import loss_fault
 
 FILES = ("folder", "tar", "wds")
 """Names of data sets that are folders of files."""
@@ -44,6 +46,8 @@ def check(task: str, config: dict[str, Any]) -> dict[str, Any]:
     built, refusals = build_config(module.Config, config)
     if refusals:
         return {"refusal": "; ".join(refusals)}
+    if getattr(built, "loss", None) and (text := loss_fault(built, module.work(config)["classes"])):
+        return {"refusal": f"loss: {text}"}
     answer: dict[str, Any] = {"refusal": None}
     faults: dict[str, str] = {}
     for key, arguments in _models(module, config):
@@ -175,10 +179,14 @@ def _data_sets(config: Any) -> Iterator[tuple[str, Any]]:
         yield "source.data", config.source.data
 
 
+def _is_on_disk(data: Any) -> bool:
+    return data.name in FILES or (data.name not in BUILT_IN and bool(data.root))
+
+
 def _inputs(config: Any) -> Iterator[tuple[str, str]]:
     """Yield the config key and the path of every data set in files and of every file of weights that is there."""
     for key, data in _data_sets(config):
-        if data.name in FILES and (root := next(filter(os.path.isdir, paths.places(data)), None)):
+        if _is_on_disk(data) and (root := next(filter(os.path.exists, paths.places(data)), None)):
             yield key, str(root.resolve())
     for key, path in named_weights(config):
         whole = os.path.expanduser(path)
@@ -189,7 +197,7 @@ def _inputs(config: Any) -> Iterator[tuple[str, str]]:
 
 def _folders(config: Any) -> dict[str, Any]:
     """Return the places of data sets and weights in files, whether each is there, and what they hang on."""
-    data = [data for _, data in _data_sets(config) if data.name in FILES]
+    data = [data for _, data in _data_sets(config) if _is_on_disk(data)]
     sought = [os.path.join(place.absolute(), "") for d in data for place in paths.places(d)]  # folders only
     for weights in (os.path.expanduser(path) for _, path in named_weights(config)):
         sought += [weights, *(os.path.join(weights, name) for name in ("", *TRIAL_FILES))]

@@ -37,6 +37,7 @@ def _describe(module: ModuleType) -> dict[str, Any]:
         "revision": module.REVISION,
         "smoke": plain(module.SMOKE),
         "metrics": _metrics(module),
+        "headline": _headline(module),
         "answers": [name for name in QUESTIONS if callable(getattr(module, name, None))],
         "config": dataclass_schema(module.Config),
     }
@@ -50,6 +51,15 @@ def _metrics(module: ModuleType) -> dict[str, list[str]]:
     curves = [f"{split}.{name}" for split in ("val", "choose", "source.val", "source.choose") for name in METRICS]
     own = {"best": list(METRICS), "last": list(METRICS), "events": curves}
     return {place: [*names, *own.get(place, ())] for place, names in found.items()}
+
+
+def _headline(module: ModuleType) -> dict[str, dict[str, str]]:
+    """Return the metrics of a study that names none; with evaluations, own metrics too."""
+    found: dict[str, dict[str, str]] = plain(getattr(module, "HEADLINE", {}))
+    if "last" not in getattr(module, "METRICS", {}):
+        return found
+    own = {name: {"from": "last", "direction": one.direction, "unit": one.unit} for name, one in METRICS.items()}
+    return {**found, **own}
 
 
 def build_config(cls: type, values: dict[str, Any]) -> tuple[Any, list[str]]:

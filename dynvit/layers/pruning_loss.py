@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from dynvit.output import Output, cross_entropy
+from dynvit.output import Output, label_loss
 
 
 def kept_share(masks_SBN: list[Tensor], ratios: tuple[float, ...]) -> Tensor:
@@ -45,4 +45,4 @@ def distilled(output: Output, target: Tensor, teacher_logits: Tensor | None, smo
         kind = "kl" if "aux" in extra else "mse"
         student = extra["aux"] if "aux" in extra else extra["tokens"]
         output.losses["token"] = token_distance(student, extra["teacher_tokens"], extra["kept"], kind)
-    return cross_entropy(output.logits, target, smoothing)
+    return label_loss(output.logits, target, smoothing)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import inspect
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 OURS = ("dynvit", "studies", "paper_tables")
 INSTALLED = ("site-packages", "dist-packages")
@@ -125,6 +127,14 @@ def explained(entry: str, error: BaseException, places: Sequence[Path]) -> Plugi
     kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
     text = f"{kind}{error.msg}" if isinstance(error, SyntaxError) else f"{kind}{error}"
     return PluginError(f"{entry}: {text}")
+
+
+def blame(function: Any, error: BaseException) -> str:
+    """Return the file and line in which own code failed, where that is known, and the error."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    where = _place(error, [Path(code.co_filename).absolute().parent]) if code is not None else None
+    place = f"{where[0].name}, line {where[1]}: " if where else ""
+    return f"{place}{type(error).__name__}: {error}"
 
 
 def _place(error: BaseException, places: Sequence[Path]) -> tuple[Path, int] | None:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dynvit.output import Output, cross_entropy
+from dynvit.output import Output, label_loss
 
 
 def consistent_forward(reducer: Any, model: Any, images: Tensor) -> Output:
@@ -48,5 +48,5 @@ def consistency_loss(
     share_BK = target if target.ndim == 2 else F.one_hot(target, output.logits.shape[-1])
     confident_B = (output.logits.detach().softmax(-1) * share_BK).sum(1) > threshold
     distance = torch.where(confident_B, extra["distance"], 0).sum() / confident_B.sum().clamp(min=1)
-    output.losses |= {"teacher": cross_entropy(extra["teacher_logits"], target, smoothing), "consistency": distance}
-    return cross_entropy(output.logits, target, smoothing)
+    output.losses |= {"teacher": label_loss(extra["teacher_logits"], target, smoothing), "consistency": distance}
+    return label_loss(output.logits, target, smoothing)

@@ -48,6 +48,13 @@ METRICS: dict[str, tuple[str, ...]] = {
     "events": (*CURVES, *(f"source.{key}" for key in CURVES)),
 }  # fmt: skip
 """What a trial has, by place: names with ``*`` as in file names. A study's `metrics` are checked against it."""
+HEADLINE: dict[str, dict[str, str]] = {
+    "top1": {"from": "last", "direction": "max", "unit": "%"},
+    "gflops": {"direction": "min"},
+    "params_m": {"direction": "min"},
+    "images_per_second": {"direction": "max"},
+}
+"""The metrics of a study that names none, as it would name them."""
 
 
 def smoke(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,6 +89,6 @@ def run(config: Config, context: Context) -> dict[str, Any]:
 
 
 __all__ = [
-    "METRICS", "REVISION", "SMOKE", "Augment", "Config", "Data", "Evaluation", "Mix", "Source", "Teacher", "Train",
-    "cautions", "inspect", "run", "smoke", "weigh", "work",
+    "HEADLINE", "METRICS", "REVISION", "SMOKE", "Augment", "Config", "Data", "Evaluation", "Mix", "Source", "Teacher",
+    "Train", "cautions", "inspect", "run", "smoke", "weigh", "work",
 ]  # fmt: skip

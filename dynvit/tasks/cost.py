@@ -24,6 +24,8 @@ METRICS: dict[str, tuple[str, ...]] = {
     )
 }  # fmt: skip
 """What a trial has, by place: names with ``*`` as in file names. A study's `metrics` are checked against it."""
+HEADLINE: dict[str, dict[str, str]] = {"params_m": {"direction": "min"}, "gflops": {"direction": "min"}}
+"""The metrics of a study that names none."""
 
 
 def run(config: Config, context: Context) -> dict[str, Any]:
@@ -31,4 +33,4 @@ def run(config: Config, context: Context) -> dict[str, Any]:
     return Benchmark(config, context).run()
 
 
-__all__ = ["METRICS", "REVISION", "SMOKE", "Config", "Timing", "run"]
+__all__ = ["HEADLINE", "METRICS", "REVISION", "SMOKE", "Config", "Timing", "run"]

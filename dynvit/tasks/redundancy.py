@@ -38,6 +38,8 @@ METRICS: dict[str, tuple[str, ...]] = {
     "events": (*classify.METRICS["events"], *(f"{name}.{kind}.layer*" for name in PAIRS for kind in KINDS)),
 }
 """What a trial has, by place; see `classify`."""
+HEADLINE = classify.HEADLINE
+"""The metrics of a study that names none."""
 
 
 def run(config: Config, context: Context) -> dict[str, Any]:
@@ -73,5 +75,6 @@ def analyse_model(state: TrainState, data: Batches, config: Config, context: Con
 
 
 __all__ = [
-    "METRICS", "REVISION", "SMOKE", "Config", "Look", "Start", "cautions", "inspect", "run", "smoke", "weigh", "work",
+    "HEADLINE", "METRICS", "REVISION", "SMOKE", "Config", "Look", "Start", "cautions", "inspect", "run",
+    "smoke", "weigh", "work",
 ]  # fmt: skip

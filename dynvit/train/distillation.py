@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dynvit.config.classify import Config
 from dynvit.config.teacher import Teacher
-from dynvit.output import Output, TaskLoss, cross_entropy, soft_label_loss, training_loss
+from dynvit.output import Output, TaskLoss, cross_entropy, label_loss, soft_label_loss, training_loss
 
 
 def distillation_loss(
@@ -40,7 +40,7 @@ def _one_head(
     own: TaskLoss | None,
 ) -> Tensor:
     """own: the model's loss on the labels; None: cross entropy."""
-    labels = own(output, target, None, smoothing) if own else cross_entropy(output.logits, target, smoothing)
+    labels = own(output, target, None, smoothing) if own else label_loss(output.logits, target, smoothing)
     return _blend(labels, output.logits, teacher_logits, options)
 
 
@@ -48,7 +48,7 @@ def _two_heads(
     output: Output, target: Tensor, teacher_logits: Tensor | None, smoothing: float, options: Teacher
 ) -> Tensor:
     """Train one head on the labels, the other on the teacher (DeiT, LeViT)."""
-    labels = cross_entropy(output.extra["class"], target, smoothing)
+    labels = label_loss(output.extra["class"], target, smoothing)
     return _blend(labels, output.extra["dist"], teacher_logits, options)
 
 

@@ -100,6 +100,16 @@ class ProcessGroup:
             if buffer.is_floating_point():
                 dist.broadcast(buffer, 0)
 
+    def gather(self, value: Any) -> list[Any] | None:
+        """Return the values of all ranks, in order, to rank 0; None to the others."""
+        if self.world == 1:
+            return [value]
+        import torch.distributed as dist
+
+        values: list[Any] | None = None if self.rank else [None] * self.world
+        dist.gather_object(value, values, group=self._cpu_group)
+        return values
+
     def all_gather(self, value: Any) -> list[Any]:
         """Return the values of all ranks, in order; tensors in them should be on the CPU."""
         if self.world == 1:

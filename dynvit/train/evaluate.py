@@ -17,6 +17,7 @@ from dynvit.data.sampling import SINGLE_PROCESS
 from dynvit.macs import evaluating
 from dynvit.tokens import TokenTrace, trace_tokens
 from dynvit.train.distributed import ProcessGroup
+from dynvit.train.own_code.metrics import Answers
 
 MOST_COMPARED = 10_000
 """Images of each split that the generalization gap is measured on."""
@@ -30,13 +31,15 @@ class Validation:
     top1: float
     top5: float
     images_per_second: float
+    own: dict[str, float] = field(default_factory=dict)
+    """Metrics of own code."""
     active: list[float] = field(default_factory=list)
     """Share of active tokens per layer; empty for a model without token trace."""
     depth: float | None = None
     """Number of layers in which a token is processed, mean over tokens and images."""
 
     def scores(self) -> dict[str, float]:
-        return {"loss": self.loss, "top1": self.top1, "top5": self.top5}
+        return {"loss": self.loss, "top1": self.top1, "top5": self.top5, **self.own}
 
     def active_share(self) -> float:
         return sum(self.active) / len(self.active)
@@ -100,7 +103,7 @@ def evaluate(
     choosing: on the images for choosing an epoch instead. With several processes each evaluates a shard, and all
     return the result over all images.
     """
-    activity, started, seen = TokenActivity(), time.perf_counter(), 0
+    activity, answers, started, seen = TokenActivity(), Answers(), time.perf_counter(), 0
     rank, world = shard = SINGLE_PROCESS if group is None else group.shard
     stride = 0 if world == 1 else data.validation_batch_size
     sums = torch.zeros(3, dtype=torch.float64)
@@ -112,6 +115,7 @@ def evaluate(
                 logits_BK = model(x_BCSS).float()
             if trace is not None:
                 activity.add(trace)
+            answers.add(logits_BK, target_B)
             sums = sums.to(logits_BK.device) + _sums(logits_BK, target_B)
             seen += len(target_B)
     if group is not None and world > 1:
@@ -119,7 +123,7 @@ def evaluate(
     loss, top1, top5 = (sums / seen).tolist()
     speed = seen / (time.perf_counter() - started)
     depth = float(activity.depth) / activity.images if activity.images else None
-    return Validation(loss, 100 * top1, 100 * top5, speed, activity.shares(), depth)
+    return Validation(loss, 100 * top1, 100 * top5, speed, answers.metrics(group), activity.shares(), depth)
 
 
 @torch.no_grad()

@@ -22,6 +22,7 @@ from dynvit.train.distributed import ProcessGroup
 from dynvit.train.ema import ModelEma, build_ema
 from dynvit.train.metrics import EpochMetrics
 from dynvit.train.optimizer import build_optimizer, build_scheduler
+from dynvit.train.own_code.loss import OwnLoss, build_loss
 from dynvit.train.teacher import Teacher, TeacherError
 
 
@@ -78,6 +79,8 @@ class TrainState:
     stage: str
     """Name of this training, in trials that have several."""
     clock: Clock
+    label_loss: OwnLoss | None = None
+    """In the place of cross entropy."""
     progress: Progress = field(default_factory=Progress)
     of_data: dict[str, int] = field(default_factory=dict)
     """What followed from the data: the model's sizes, updates per epoch."""
@@ -174,5 +177,6 @@ def build_state(
         teacher.attach_to(model)
     return TrainState(
         model, optimizer, scheduler, scaler, ema, teacher, EpochMetrics(device), device, amp,
-        config.evaluation.weights == "ema", stage, clock, of_data={**model_size(data), "steps": data.steps},
+        config.evaluation.weights == "ema", stage, clock, build_loss(config, data.classes, device),
+        of_data={**model_size(data), "steps": data.steps},
     )  # fmt: skip

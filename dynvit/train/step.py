@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dynvit.config.classify import Config
 from dynvit.config.train import Train
 from dynvit.interface import interface_of
-from dynvit.output import Output
+from dynvit.output import Output, labels_by
 from dynvit.train.distillation import distillation_loss
 from dynvit.train.evaluate import autocast
 from dynvit.train.state import TrainState
@@ -40,7 +40,9 @@ def train_step(
         with nullcontext() if i + 1 == len(parts) else _no_sync(forward):
             with autocast(x.device.type, state.amp):
                 teacher_logits = None if state.teacher is None else state.teacher.logits(x)
-                output, loss = distillation_loss(forward(x), part, teacher_logits, config)
+                out = forward(x)
+                with labels_by(state.label_loss):
+                    output, loss = distillation_loss(out, part, teacher_logits, config)
             state.scaler.scale(loss / len(parts)).backward()
         aux = output.losses if isinstance(output, Output) else {}
         terms.append({"loss": loss.detach(), **{name: term.detach() for name, term in aux.items()}})

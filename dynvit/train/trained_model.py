@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from timm import is_model
 from torch import nn
 
+from dynvit import plugins
 from dynvit.checkpoint.load import load_strict
 from dynvit.checkpoint.read import InitError, read_state_dict
 from dynvit.interface import interface_of
@@ -27,7 +27,8 @@ def load_trial(folder: str | Path, weights: Weights = "last") -> nn.Module:
 
     The model is built with the trial's own options, and has its token reducer. weights: ``last``, with which the
     trial's predictions were made; ``best``, those of its best epoch; ``ema``, the moving average where the trial kept
-    it beside the trained weights. Where `evaluation.weights` is ema, last and best are the average's.
+    it beside the trained weights. Where `evaluation.weights` is ema, last and best are the average's. The trial's own
+    code is loaded as by `dynvit.plugins.load`, in the version that the trial ran.
 
     Raises:
         ValueError: no such folder, no weights were kept, or they are damaged or of another model; the text says so.
@@ -81,18 +82,18 @@ def _file(folder: Path, weights: Weights, config: Mapping[str, Any]) -> Path:
 
 
 def _load_own_code(folder: Path, spec: Mapping[str, Any]) -> None:
-    """Import the copy of its own code that the trial ran, whose models and reducers are known by name only."""
+    """Import the copy of own code that the trial ran, or installed plugins: a config has the names of models only."""
     if not spec.get("imports"):
+        if not is_model(str(spec["config"]["model"].get("name"))):
+            plugins.load()
         return
-    if find_spec("dynvit.plugins") is None:
-        raise InitError(f"trial {folder.name} uses own code, which this version of dynvit cannot load")
     copy = folder.resolve().parent.parent / spec.get("own", "")
     if not (copy / MANIFEST).is_file():
         raise InitError(f"trial {folder.name}: the copy of its own code, {copy}, is not there")
     folders = json.loads((copy / MANIFEST).read_text(encoding="utf-8")).get("folders", [])
     sys.path[:0] = [path for name in folders if (path := str(copy / name)) not in sys.path]
     entries = [str(copy / entry) if (copy / entry).is_file() else entry for entry in spec["imports"]]
-    import_module("dynvit.plugins").load(entries)
+    plugins.load(entries)
 
 
 def _header(file: Path) -> dict[str, Any]:

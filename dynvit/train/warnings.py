@@ -8,6 +8,7 @@ from pathlib import Path
 from dynvit.checkpoint.read import InitError, weights_file
 from dynvit.config.classify import Config
 from dynvit.config.data import IN_FOLDERS, KNOWN_SETS, Data
+from dynvit.config.extensions import DATA_SETS
 from dynvit.config.model import named_weights
 from dynvit.config.warnings import warnings
 from dynvit.context import Context
@@ -43,7 +44,8 @@ def _other_normalization(config: Config) -> Iterator[str]:
 
 
 def _missing_folder(data: Data) -> str:
-    if data.name not in IN_FOLDERS:
+    own = DATA_SETS.get(data.name)
+    if data.name not in IN_FOLDERS and not (own and data.root and "root" in own.given):
         return ""
     try:
         find_root(data)

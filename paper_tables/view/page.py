@@ -56,7 +56,8 @@ def plain_table(heads: Sequence[str], rows: Iterable[Sequence[object]], caption:
     """Return a table of texts and numbers; numbers, and texts that begin with one, are set to the right."""
     above = f"<caption>{escape(caption)}</caption>" if caption else ""
     lines = [list(row) for row in rows]
-    right = [bool(lines) and all(_numeric(line[i]) for line in lines) for i in range(len(heads))]
+    columns = [[line[i] for line in lines] for i in range(len(heads))]
+    right = [any(map(str, cells)) and all(map(_numeric, cells)) for cells in columns]
     kinds = [' class="num"' if numeric else "" for numeric in right]
     head = "".join(f"<th{kind}>{escape(text)}</th>" for kind, text in zip(kinds, heads, strict=True))
     body = "".join(

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import growing
+import own_study
 import pytest
 import toy
 from curves import EVIT, apart, curve, log, trial
@@ -64,6 +65,10 @@ def test_sixty_trials_give_the_frame_of_inline(cluster: Standing, tmp_path: Path
     assert frame == comparable(near.frame())
     assert sorted(far.completed.read_text().split()[1::2]) == ["1"] * 60
     assert not list(far.store.study("play").glob(".ray*"))
+
+
+def test_own_code(cluster: Standing, tmp_path: Path) -> None:
+    own_study.check_on(tmp_path, *on(cluster))
 
 
 def test_a_killed_worker_and_a_killed_driver(cluster: Standing, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import growing
+import own_study
 import pytest
 from disturbances import (
     a_job_killed,
@@ -163,6 +164,11 @@ def refused(farm: Farm, folder: Path) -> None:
     assert list(submissions.read_submissions(play.store.root)) == []
 
 
+def own_code(farm: Farm, folder: Path) -> None:
+    calm = ("--launch", "exclude=n[3-5]", "--launch", "poll_seconds=1")
+    own_study.check_on(folder, "--on", "slurm", *calm, SLURM_CONF=farm.conf)
+
+
 SCENES: tuple[Scene, ...] = (
     the_time_limit,
     sixty_as_inline,
@@ -183,6 +189,7 @@ SCENES: tuple[Scene, ...] = (
     held_while_it_still_writes,
     cancelled_while_it_waits,
     refused,
+    own_code,
 )
 
 

@@ -22,11 +22,10 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("installed")
     tree = place / "tree"
     files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
-    for name in filter(None, files):
-        if name.split("/")[0] in ("dynvit", "studies", "paper_tables", "pyproject.toml", "README.md", "LICENSE"):
-            if (ROOT / name).is_file():
-                (tree / name).parent.mkdir(parents=True, exist_ok=True)
-                (tree / name).write_bytes((ROOT / name).read_bytes())
+    parts = ("dynvit", "studies", "paper_tables", "pyproject.toml", "README.md", "LICENSE")
+    for name in (name for name in files if name.split("/")[0] in parts and (ROOT / name).is_file()):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_bytes((ROOT / name).read_bytes())
     code = "import sys; from setuptools.build_meta import build_wheel; print(build_wheel(sys.argv[1]))"
     built = subprocess.run([sys.executable, "-c", code, str(place)], cwd=tree, capture_output=True, text=True)
     assert built.returncode == 0, built.stderr[-2000:]

@@ -15,7 +15,7 @@ from doc_pages import ROOT, Block, blocks, pages
 
 from studies.engine.cli.main import COMMANDS, cli
 
-CALL = re.compile(r"^(?:\w+=\S+ )*(?:python -m )?studies (.*)$")
+CALL = re.compile(r"^(?:\$ )?(?:\w+=\S+ )*(?:python -m )?studies (.*)$")
 SHELL = ("", "bash", "console")
 
 

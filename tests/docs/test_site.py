@@ -75,7 +75,7 @@ def text(site: Path, page: str) -> str:
 def test_every_command_and_option_is_in_the_reference(site: Path) -> None:
     page = text(site, "reference/command_line.html")
     assert [name for name in COMMANDS if f"studies {name}" not in page] == []
-    assert "--until" in page and "--own-code" in page
+    assert "--until" in page and "--own-code" in page and "\\|" not in page
 
 
 def test_every_public_name_is_in_the_reference(site: Path) -> None:

@@ -25,7 +25,7 @@ from dynvit.layers.intermediates import TokenIntermediates
 from dynvit.layers.no_dropout import remove_idle_dropout
 from dynvit.models.lv_vit.mix_token import random_box, swap
 from dynvit.models.lv_vit.stem import LVStem
-from dynvit.output import Output, cross_entropy
+from dynvit.output import Output, label_loss
 from dynvit.registry import register
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -190,9 +190,9 @@ def token_labeling(output: Output, target: Tensor, teacher: Tensor | None, smoot
     """Cross entropy of the class head; that of the patches goes to ``output.losses["dense"]``."""
     extra = output.extra
     label = extra.get("image_labels", target)
-    loss = cross_entropy(output.logits, label, smoothing)
+    loss = label_loss(output.logits, label, smoothing)
     if "lam" in extra:
-        loss = extra["lam"] * loss + (1 - extra["lam"]) * cross_entropy(output.logits, label.flip(0), smoothing)
+        loss = extra["lam"] * loss + (1 - extra["lam"]) * label_loss(output.logits, label.flip(0), smoothing)
     label_BKN, smoothing = _patch_labels(extra, target, teacher, smoothing)
     output.losses["dense"] = F.cross_entropy(extra["aux"].transpose(1, 2), label_BKN, label_smoothing=smoothing)
     return loss

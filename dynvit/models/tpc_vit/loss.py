@@ -9,7 +9,7 @@ from torch import Tensor
 from dynvit.models.tpc_vit.controller import PropagationState
 from dynvit.models.tpc_vit.options import TPCOptions
 from dynvit.models.tpc_vit.smoothing import prior_loss
-from dynvit.output import Output, TaskLoss, cross_entropy
+from dynvit.output import Output, TaskLoss, label_loss
 
 
 def regularizers(chains: list[PropagationState], options: TPCOptions) -> dict[str, Tensor]:
@@ -50,6 +50,6 @@ def kl_distillation(weight: float) -> TaskLoss:
             raise ValueError("distill_weight is not 0: the training loss needs teacher_logits")
         student, teacher = output.logits.log_softmax(-1), teacher_logits.log_softmax(-1)
         divergence = F.kl_div(student, teacher, reduction="batchmean", log_target=True)
-        return cross_entropy(output.logits, target, label_smoothing) + weight * divergence
+        return label_loss(output.logits, target, label_smoothing) + weight * divergence
 
     return loss

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from studies.engine.core.errors import Problem, StudyError
 from studies.engine.core.files import DamagedFile
 from studies.engine.jobs.launcher import LaunchError
+from studies.engine.results.bundle.open import CorruptBundle
 
 
 class ResultsError(StudyError):
@@ -40,6 +41,8 @@ def as_sentences() -> Iterator[None]:
     except OSError as error:
         raise ResultsError(f"{error.filename}: {error.strerror}" if error.filename else str(error)) from error
     except ValueError as error:
-        if type(error).__name__ not in ("TableError", "CorruptBundle"):
+        from paper_tables.core.errors import TableError
+
+        if not isinstance(error, TableError | CorruptBundle):
             raise
         raise ResultsError(str(error)) from None

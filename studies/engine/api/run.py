@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
@@ -40,12 +41,14 @@ def run_plan(
         raise ResultsError(f"address is for ray, not for {name}")
     typed = [f"{key}={value}" for key, value in {**launch, **({"address": address} if address else {})}.items()]
     options = launcher_options.options(plan.active, name, cluster, typed)
-    # not a notebook's display, which needs another package: lines
-    console = Console(file=sys.stdout, highlight=False, force_jupyter=False)
+    # lines in a notebook: its display needs another package, and its kernel sets FORCE_COLOR, which means a terminal
+    console = Console(file=sys.stdout, highlight=False, force_jupyter=False, force_terminal=sys.stdout.isatty())
     if note and plan.active:
         console.print(f"{'':10}{note}", markup=False)
     root, stop = plan.folder.parent, StopRequest()
     with ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        warnings.filterwarnings("ignore", "IProgress not found")  # of a display in notebooks that nothing here uses
         try:
             stack.enter_context(StudyLock(plan.folder, stop))
         except StudyBusy as busy:

@@ -76,6 +76,8 @@ class Task:
     task does not say."""
     own: OwnCode | None = None
     """The study's own code, which may have registered models, data sets, losses, metrics and reducers."""
+    headline: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """The metrics of a study that names none, as it would name them."""
 
     @property
     def dynvit(self) -> description.Dynvit:
@@ -162,13 +164,14 @@ def load_task(ref: str, relative_to: Path | None = None, own: OwnCode | None = N
         found = dynvit.description["tasks"][ref]
         offers = frozenset(found["answers"])
         common = (dynvit.configs[ref], found["revision"], found["smoke"], offers, found["metrics"])
-        return Task(ref, ref, path, *common, own)
+        return Task(ref, ref, path, *common, own, found["headline"])
     if own is not None:
         _ = description.current(own, renew=True).description  # raises where it cannot be imported
     module = _task_module(path)
     offers = frozenset(name for name in OFFERS if callable(getattr(module, name, None)))
-    metrics = getattr(module, "METRICS", {})
-    return Task(path.name, str(path), path, module.Config, module.REVISION, module.SMOKE, offers, metrics, own)
+    metrics, headline = (getattr(module, name, {}) for name in ("METRICS", "HEADLINE"))
+    common = (module.Config, module.REVISION, module.SMOKE, offers, metrics)
+    return Task(path.name, str(path), path, *common, own, headline)
 
 
 def task_names() -> list[str]:
@@ -209,6 +212,9 @@ def _task_module(path: Path) -> ModuleType:
     validate(dict[str, tuple[str, ...]], getattr(module, "METRICS", {}), wrong)
     if wrong:
         raise TaskError(f"{path}: METRICS has names by place (result, best, last, events): {wrong[0].text}")
+    validate(dict[str, dict[str, str]], getattr(module, "HEADLINE", {}), wrong)
+    if wrong:
+        raise TaskError(f"{path}: HEADLINE has `from`, `direction` and `unit` by metric: {wrong[0].text}")
     try:
         defaults(config)
     except (Exception, SystemExit) as error:

@@ -62,7 +62,8 @@ def _study(context: click.Context) -> Study | None:
     from studies.engine.study import parser
 
     try:
-        return parser.draft(study_files.find(str(context.params.get("study"))), thorough=False)[0]
+        name = context.params.get("study") or next(iter(context.args), "")  # an option without its value comes before
+        return parser.draft(study_files.find(str(name)), thorough=False)[0]
     except (StudyError, OSError):
         return None
 

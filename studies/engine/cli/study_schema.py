@@ -52,7 +52,8 @@ def _study(name: str, settings: Schema) -> Schema:
 
     def based(kind: type) -> Schema:
         schema = schema_of(kind)
-        schema["properties"]["base"] |= {"additionalProperties": {}} if not name else {"allOf": [whole]}
+        open_or_known: Schema = {"allOf": [whole]} if name else {}
+        schema["properties"]["base"] |= open_or_known
         return schema
 
     needs = {"resources": schema_of(Resources), "decide": schema_of(Decide)}
@@ -99,7 +100,7 @@ def _below(item: Schema, key: str, found: Mapping[str, Any]) -> Iterator[tuple[s
 def _setting(item: Schema, found: Mapping[str, Any]) -> Schema:
     """Return one setting. Options of models are not limited: which there are depends on the name, which may be an
     axis; `studies plan` checks them."""
-    text = {key: item[key] for key in ("description", "default") if key in item}
+    text: Schema = {key: item[key] for key in ("description", "default") if key in item}
     match item.get("x-kind"):
         case "model":
             return {**_named(found["models"]), **text}

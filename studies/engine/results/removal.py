@@ -39,10 +39,10 @@ def trials_of_no_study(store: Store) -> list[Item]:
 
 def study_and_trials(store: Store, studies: Sequence[Path]) -> list[Item]:
     """Return these studies' folders and the trials that no other study has. Raises DamagedFile as above."""
-    others = [folder for folder in folders(store.root) if folder not in studies]
-    only = _used(store, studies) - _used(store, others)
-    running = {folder: study_lock.running_driver(folder) for folder in studies}
-    found = [Item(f, _size(f), f"run by process {d['pid']} on {d['host']}" if d else "") for f, d in running.items()]
+    drivers = {folder: study_lock.running_driver(folder) for folder in studies}
+    free = [folder for folder, driver in drivers.items() if driver is None]
+    only = _used(store, free) - _used(store, [folder for folder in folders(store.root) if folder not in free])
+    found = [Item(f, _size(f), f"run by process {d['pid']} on {d['host']}" if d else "") for f, d in drivers.items()]
     return [*found, *_items(store, [name for name in _trials(store) if name in only])]
 
 
@@ -50,6 +50,8 @@ def remove(store: Store, items: Iterable[Item]) -> Iterator[Item]:
     """Remove what may be removed; yield each item with the reason if it was left after all."""
     for item in items:
         reason = item.kept or _reason(store, item.path)
+        if not reason and item.path.parent == store.trials and not store.trial(item.path.name).acquire_lease():
+            reason = "running"
         if not reason:
             aside = item.path.with_name(f".removed.{item.path.name}.{os.getpid()}")
             try:
@@ -76,7 +78,8 @@ def _reason(store: Store, path: Path) -> str:
         return "a link, or outside the results folder"
     if path.parent == store.trials:
         folder = store.trial(path.name)
-        return folder.state().status if folder.state().status in ACTIVE else ""
+        status = folder.state().status
+        return "running" if folder.has_live_worker() else status if status in ACTIVE else ""
     driver = study_lock.running_driver(path)
     return f"run by process {driver['pid']} on {driver['host']}" if driver else ""
 

@@ -22,7 +22,7 @@ from studies.engine.study import decide, design, schema, settings, study_files
 from studies.engine.study.metrics import unknown_metrics
 from studies.engine.study.model import ScaledStudy, Study
 from studies.engine.study.part_parser import PartParser
-from studies.engine.study.parts import KeyPath, Part, Patch
+from studies.engine.study.parts import KeyPath, Metric, Part, Patch
 from studies.engine.study.scales import PartOverride, part_override, scale_spec
 from studies.engine.study.schema import PartSpec, ScaleSpec, StudyFile
 from studies.engine.study.validation import check
@@ -92,7 +92,7 @@ class _StudyParser(PartParser):
             scaled=scaled,
             others=cache(self._load_other),
             default_scale=default,
-            metrics=self.spec.metrics,
+            metrics=self.spec.metrics or self.coerce(dict[str, Metric], task.headline, ("task",)) or {},
             tables=self._tables(),
         )
 

@@ -9,3 +9,9 @@ from dynvit import plugins
 def no_own_code():
     yield
     plugins.load([])
+
+
+@pytest.fixture
+def quiet(tmp_path, monkeypatch):
+    monkeypatch.setenv("DYNVIT_WORKERS", "0")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -151,3 +151,17 @@ def test_a_missing_file_and_a_missing_module(tmp_path):
         plugins.load([str(tmp_path / "gone.py")])
     with pytest.raises(PluginError, match=r"gone\.data: ModuleNotFoundError: No module named 'gone'"):
         plugins.load(["gone.data"])
+
+
+def test_what_is_defined_anew_in_a_notebook_replaces_itself():
+    try:
+        for epsilon in (1.0, 2.0):
+
+            @dynvit.register_loss("cell")
+            def cell(logits, target, epsilon=epsilon): ...
+
+        assert LOSSES["cell"].options["epsilon"].default == 2.0
+        with pytest.raises(ValueError, match="the loss cell is registered already"):
+            dynvit.register_loss("cell")(lambda logits, target: None)
+    finally:
+        del LOSSES["cell"]

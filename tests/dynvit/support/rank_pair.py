@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import traceback
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 from small_task import Folder, register
 
+from dynvit import plugins
 from dynvit.context import Stopped
 from dynvit.tasks.classify import Config
 from dynvit.train.loop import fit
@@ -76,11 +78,13 @@ class Pair:
             theirs.close()
             between[rank].close()  # so that the end of a process ends its connections
 
-    def train(self, config: Config, folder: Path, stop_at: int | None = None) -> list[dict[str, Any]]:
-        """Return what each rank has."""
+    def train(
+        self, config: Config, folder: Path, stop_at: int | None = None, imports: Sequence[str] = ()
+    ) -> list[dict[str, Any]]:
+        """Return what each rank has. imports: own code."""
         folder.mkdir(exist_ok=True)
         for link in self._links:
-            link.send((config, folder, stop_at))
+            link.send((config, folder, stop_at, list(imports)))
         found = [link.recv() for link in self._links]
         if errors := [each for each in found if isinstance(each, str)]:
             self.close()
@@ -98,8 +102,9 @@ def _serve(rank: int, driver: Connection, other: Connection) -> None:
     torch.set_num_threads(1)
     register()
     while True:
-        config, folder, stop_at = driver.recv()
+        config, folder, stop_at, imports = driver.recv()
         try:
+            plugins.load(imports)
             driver.send(trained(config, RankFolder(folder, rank, other, stop_at)))
         except BaseException:
             driver.send(traceback.format_exc())

@@ -145,13 +145,15 @@ def test_trials_that_are_not_there(store: Store) -> None:
         assert "only the frame is here" in refusal(of)
 
 
-def test_a_notebook_shows_sentences_not_tracebacks(store: Store) -> None:
+def test_a_notebook_shows_sentences_not_tracebacks(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     from IPython.core.interactiveshell import InteractiveShell
 
     shell = InteractiveShell()
-    for line in ('studies.open("toi")', 'studies.open("toy").compare("recursoin=1")', 'studies.plan("toi")'):
+    for line in ('studies.open("toi")', 'studies.open("toy").compare("recursoin=1")', 'studies.plan("srte")'):
         result = shell.run_cell(f"import studies\n{line}", store_history=False)
         assert isinstance(result.error_in_exec, studies.StudyError)
+        said = capsys.readouterr().out
+        assert said.strip() == str(result.error_in_exec) and "did you mean" in said
 
 
 def test_wrong_names_come_as_one_kind_of_error(store: Store) -> None:

@@ -153,6 +153,19 @@ def test_all_done_and_then_nothing_to_do(shell: Shell) -> None:
     assert [shell.store.trial(p.name).state().attempt for p in shell.store.trials.iterdir()] == [1] * 4
 
 
+def test_for_programs_the_outcome_is_all_of_stdout(shell: Shell) -> None:
+    got = shell.run("--json")
+    found = json.loads(got.out)
+    assert (found["code"], found["counts"]) == (0, {"done": 4})
+    assert got.err.startswith("plan      4 trials, inline\n")
+    trial = found["trials"][0]["trial"]
+    log = json.loads(shell("logs", trial, "--json").out)
+    assert (log["trial"], log["status"], bool(log["lines"])) == (trial, "done", True)
+    assert json.loads(shell("stop", "small", "--json").out) == {
+        "study": "small", "asked": 0, "withdrawn": 0, "stopped": True
+    }  # fmt: skip
+
+
 def test_failed_trials_are_rows_and_exit_code_1(shell: Shell) -> None:
     shell.write("kind")
     got = shell.run()

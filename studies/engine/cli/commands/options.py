@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 import click
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -14,6 +15,9 @@ from studies.engine.cli.main_table import UNLIMITED
 from studies.engine.cli.option_lists import Option, topic
 from studies.engine.cli.options import json_option, print_json
 from studies.engine.cli.text import terminal_width
+
+LEAST_TABLE = 100
+"""Columns of a terminal below which descriptions stand under the names."""
 
 
 @click.command()
@@ -26,9 +30,18 @@ def command(names: tuple[str, ...], as_json: bool) -> int:
     if as_json:
         print_json({"title": found.title, "options": [asdict(option) for option in found.options]})
         return 0
-    console = Console(file=sys.stdout, highlight=False, width=terminal_width() or UNLIMITED)
+    width = terminal_width() or UNLIMITED
+    console = Console(file=sys.stdout, highlight=False, width=width)
     console.print(Text(found.title, style="bold"))
-    console.print(_table(found.options) if found.options else Text("none"))
+    if not found.options:
+        console.print("none")
+    elif width >= LEAST_TABLE:
+        console.print(_table(found.options))
+    else:
+        for option in found.options:
+            console.print(Text.assemble((option.name, "bold"), f"  {option.type}", f"  {option.default}"))
+            if option.description:
+                console.print(Padding(Text(_first_sentence(option.description)), (0, 0, 0, 4)))
     return 0
 
 

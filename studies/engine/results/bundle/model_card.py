@@ -30,6 +30,7 @@ Trial `{trial.folder}` ({trial.part} {trial.arm}, seed {trial.seed}) of study {s
 ## Weights
 
 `{weights[file]}` of the trial's folder, sha256 `{weights[sha256]}`. The file is not in the export.
+Where the trial's folder is, `dynvit.load_trial("trials/{trial.folder}")` loads it with its options.
 
 ## Results
 

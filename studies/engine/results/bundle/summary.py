@@ -79,7 +79,7 @@ def _arm(
                 "unit": metric.unit,
                 "direction": metric.direction,
                 "value": statistics.fmean(values),
-                "sd": statistics.stdev(values) if len(values) > 1 else None,
+                "sd": statistics.stdev(values) if len(values) >= 3 else None,
                 "n": len(values),
                 "planned": len(trials),
                 "seeds": {str(trial.seed): number for trial, number in done},

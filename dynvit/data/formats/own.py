@@ -1,0 +1,195 @@
+"""Data sets of own code: what a function of `dynvit.register_dataset` returns, as two splits of images with labels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dynvit.config.data import Data
+from dynvit.config.extensions import DATA_SETS, DataSet
+from dynvit.config.option_checks import did_you_mean
+from dynvit.data.decode import UnreadableImage
+from dynvit.data.paths import find_root, places
+from dynvit.data.sampling import SPLIT_SEED
+from dynvit.data.source import Listing, Split
+from dynvit.plugins.modules import blame
+from dynvit.rng import own_stream
+
+NAMES = ("train", "val")
+WANTED = "a tuple (images, labels) or a sequence of (image, label)"
+
+
+@dataclass(frozen=True)
+class OwnImages:
+    """Images that a function has returned, by index; whatever is random about them depends on the index alone."""
+
+    where: str
+    function: Callable[..., Any]
+    """That has returned them."""
+    get: Callable[[int], Any]
+    count: int
+    held: bool
+    """In memory, or files: reading them all is cheap."""
+    threads: int = 1
+    """That read at the same time: own code need not allow for more."""
+
+    def __len__(self) -> int:
+        return self.count
+
+    def read(self, index: int) -> Any:
+        """Return an image of PIL, or the encoded image. Raises UnreadableImage, whatever own code raises."""
+        try:
+            with own_stream(SPLIT_SEED, self.where, index):
+                return as_image(self.get(index))
+        except (UnreadableImage, OSError):
+            raise
+        except Exception as error:
+            raise UnreadableImage(blame(self.function, error)) from error
+
+    def name(self, index: int) -> str:
+        return f"{self.where}[{index}]"
+
+    def size(self, index: int) -> int:
+        """Return the bytes of a file; 1 for what is no file, so that any two are compared."""
+        image = self.get(index) if self.held else None
+        return os.stat(image).st_size if isinstance(image, str | os.PathLike) else 1
+
+
+def as_image(value: Any) -> Any:
+    """Return an image as own code may give it: of PIL, or the content of its file. Raises UnreadableImage."""
+    from PIL import Image
+
+    if isinstance(value, Image.Image | bytes):
+        return value
+    if isinstance(value, str | os.PathLike):
+        return Path(value).expanduser().read_bytes()
+    found, wanted, pixels = _shown(value), "uint8[H, W, 3], [H, W, 1] or [H, W]", value
+    if isinstance(value, torch.Tensor):
+        wanted = "uint8[3, H, W], [1, H, W] or [H, W]"
+        pixels = np.asarray(value.cpu().movedim(0, -1) if value.ndim == 3 else value.cpu())
+    if not isinstance(pixels, np.ndarray):
+        raise UnreadableImage(f"it is {found}, not an image of PIL, an array, a tensor or the path of a file")
+    if pixels.dtype != np.uint8 or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (1, 3, 4))):
+        kind = "a tensor" if isinstance(value, torch.Tensor) else "an array"
+        raise UnreadableImage(f"it is {found}, and {kind} is {wanted} of values from 0 to 255")
+    return Image.fromarray(np.ascontiguousarray(pixels[:, :, 0] if pixels.shape[2:] == (1,) else pixels))
+
+
+def splits(data: Data) -> Listing:
+    """Call the function. Raises ValueError with its name and what it returned, if that is not what it should be."""
+    extension = DATA_SETS[data.name]
+    label = f"the data set {data.name} ({extension.make.__module__}.{extension.make.__qualname__})"
+    try:
+        with own_stream(SPLIT_SEED, "data set", data.name):  # the same images in every process
+            returned = extension.make(**_given(extension, data), **data.options)
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{label} fails: {blame(extension.make, error)}") from error
+    if not isinstance(returned, tuple | list) or len(returned) not in (2, 3):
+        raise ValueError(f"{label} returned {_shown(returned)}; it returns train, val or train, val, names of classes")
+    parts = [
+        _part(f"{label} returned for {name}", name, extension.make, part)
+        for name, part in zip(NAMES, returned, strict=False)
+    ]
+    named = returned[2] if len(returned) == 3 else getattr(returned[0], "classes", None)
+    classes, labels = _classes(label, extension, named, [labels for _, labels in parts])
+    listing = [
+        Split(name, classes, source, numbers, data.name, class_list=named is not None)
+        for name, (source, _), numbers in zip(NAMES, parts, labels, strict=True)
+    ]
+    for split in listing:
+        if len(split.labels):
+            try:
+                split.source.read(0)
+            except UnreadableImage as error:
+                raise ValueError(f"{label}: {split.source.name(0)}: {error}") from error
+            except OSError:  # a file that is not there is one of `data.max_corrupt`
+                pass
+    return Listing(*listing)
+
+
+def _given(extension: DataSet, data: Data) -> dict[str, Any]:
+    """Return the arguments that are options of every data set. `root` may be left to the function's own default."""
+    given: dict[str, Any] = {"image_size": data.image_size} if "image_size" in extension.given else {}
+    root = extension.parameters["root"] if "root" in extension.given else None
+    if root is not None and (data.root or root.default is root.empty):
+        file = next((place for place in places(data) if place.is_file()), None)
+        given["root"] = str(file or find_root(data))
+    return given
+
+
+def _part(label: str, name: str, function: Callable[..., Any], part: Any) -> tuple[OwnImages, Sequence[Any]]:
+    """Return the images of a split and their labels."""
+    if isinstance(part, tuple) and len(part) == 2:
+        images, labels = part
+        if not (_is_sequence(images) and _is_sequence(labels)):
+            raise ValueError(f"{label} ({_shown(images)}, {_shown(labels)}), not {WANTED}")
+        if len(images) != len(labels):
+            raise ValueError(f"{label} {len(images)} images and {len(labels)} labels")
+        return OwnImages(name, function, images.__getitem__, len(images), held=True), labels
+    if isinstance(part, str | dict) or not _is_sequence(part):
+        raise ValueError(f"{label} {_shown(part)}, not {WANTED}")
+
+    def image(index: int) -> Any:
+        return part[index][0]
+
+    for attribute in ("targets", "labels"):  # torchvision's names: no image is decoded for its label
+        known = getattr(part, attribute, None)
+        if _is_sequence(known) and len(known) == len(part):
+            return OwnImages(name, function, image, len(part), held=False), known
+    found = []
+    for index in range(len(part)):
+        pair = part[index]
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise ValueError(f"{label} a sequence whose element {index} is {_shown(pair)}, not (image, label)")
+        found.append(pair[1])
+    return OwnImages(name, function, image, len(part), held=isinstance(part, list | tuple)), found
+
+
+def _classes(
+    label: str, extension: DataSet, named: Any, labels: Sequence[Sequence[Any]]
+) -> tuple[tuple[str, ...], list[NDArray[np.int64]]]:
+    """Return the names of the classes, and the labels of each split as their numbers."""
+    plain = [_plain(each) for each in labels]
+    words = any(isinstance(value, str) for each in plain for value in each)
+    if named is None:
+        every = {value for each in plain for value in each}
+        most = extension.classes or (int(max(every, default=-1)) + 1 if not words else 0)
+        named = sorted(map(str, every)) if words else map(str, range(most))
+    names = tuple(map(str, named))
+    if extension.classes not in (None, len(names)):
+        raise ValueError(f"{label} is registered with {extension.classes} classes and returned {len(names)}")
+    if not words:
+        if odd := [value for each in plain for value in each if isinstance(value, bool) or value != int(value)]:
+            raise ValueError(f"{label} returned the label {odd[0]!r}: a label is the number or the name of a class")
+        return names, [np.asarray(each, dtype=np.int64).reshape(-1) for each in plain]
+    number = {name: i for i, name in enumerate(names)}
+    for value in (str(value) for each in plain for value in each):
+        if value not in number:
+            raise ValueError(f"{label} returned the label {value}, which is no class{did_you_mean(value, names)}")
+    return names, [np.asarray([number[str(value)] for value in each], dtype=np.int64) for each in plain]
+
+
+def _plain(labels: Sequence[Any]) -> list[Any]:
+    whole = labels.tolist() if hasattr(labels, "tolist") else list(labels)
+    return [value.item() if hasattr(value, "item") else value for value in whole]
+
+
+def _is_sequence(value: Any) -> bool:
+    return hasattr(value, "__len__") and hasattr(value, "__getitem__")
+
+
+def _shown(value: Any) -> str:
+    """Describe a value by its type, and its shape where it has one."""
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"{str(value.dtype).removeprefix('torch.')}{list(value.shape)}"
+    length = f" of {len(value)}" if isinstance(value, tuple | list | dict) else ""
+    return f"{type(value).__name__}{length}" if value is not None else "None"

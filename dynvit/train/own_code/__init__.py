@@ -1,0 +1,1 @@
+"""What own code adds to trainings: losses, and metrics of evaluations."""

@@ -1,0 +1,98 @@
+"""From a study file to a trained model: plan, run, load; the model predicts what its trial predicted."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import studies
+from dynvit.config.data import Data
+from dynvit.data.factory import load_data
+
+STUDY = """
+study: kept
+title: A model that is kept
+task: classify
+seeds: [0]
+base:
+  model: {name: vit_tiny_patch16_224, patch_size: 4, embed_dim: 16, depth: 2, num_heads: 2}
+  data: {name: digits, image_size: 8, limit: 128, val_limit: 64}
+  train: {epochs: 1, batch_size: 32, warmup_epochs: 0, lr: 1.0e-2}
+  evaluation: {timed_batches: 2, timed_batch_size: 8, counted_images: 1}
+  keep_checkpoint: true
+axes:
+  width: {key: model.embed_dim, values: [16, 32], baseline: 16}
+metrics: {top1: {from: last, direction: max}}
+"""
+
+OWN = """
+import torch
+from timm.models import register_model
+from torch import nn
+
+
+class Mine(nn.Module):
+    def __init__(self, width: int = 8, num_classes: int = 10, in_chans: int = 1):
+        super().__init__()
+        self.stem = nn.Conv2d(in_chans, width, 4, 4)
+        self.fc = nn.Linear(width, num_classes)
+
+    def forward(self, x):
+        return self.fc(torch.relu(self.stem(x)).mean((2, 3)))
+
+
+@register_model
+def mine_tiny(pretrained=False, **kwargs):
+    return Mine(**kwargs)
+"""
+
+
+def test_plan_run_load(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlflow_database: Callable[[Path], Path]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    mlflow_database(tmp_path / "results")
+    Path("kept.yaml").write_text(STUDY)
+    results = studies.plan("kept.yaml").run(on="inline")
+    assert results.arms["n"].tolist() == [1, 1]
+    wide = results.frame.set_index("arm").loc["width=32", "trial"]
+    trial = results.trial(wide[:6])
+    model = trial.load()
+    assert model.embed_dim == 32 == trial.config["model"]["embed_dim"] and not model.training
+    data = load_data(Data(image_size=8, limit=128, val_limit=64), 32, 64, 0, "cpu")
+    with torch.no_grad():
+        found = torch.cat([model(images).argmax(1) for images, _ in data.validation()]).numpy()
+    with np.load(io.BytesIO((trial.folder / "predictions.npz").read_bytes())) as kept:
+        assert (kept["prediction"] == found).all()
+
+    (trial.folder / "last.safetensors").write_bytes(b"\x00" * 100)
+    with pytest.raises(studies.StudyError, match=r"last\.safetensors is"):
+        trial.load()
+    with pytest.raises(studies.StudyError, match="weights are last, best, ema, not frist"):
+        trial.load("frist")
+
+
+def test_a_model_of_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlflow_database: Callable[[Path], Path]
+) -> None:
+    """Another process builds it with the copy of its code that the trial ran, not with the edited file."""
+    monkeypatch.chdir(tmp_path)
+    mlflow_database(tmp_path / "results")
+    Path("mine.py").write_text(OWN)
+    model = "{name: vit_tiny_patch16_224, patch_size: 4, embed_dim: 16, depth: 2, num_heads: 2}"
+    text = STUDY.replace(model, "{name: mine_tiny, width: 8}").replace("model.embed_dim", "model.width")
+    Path("kept.yaml").write_text(text.replace("task: classify", "task: classify\nimports: [mine.py]"))
+    results = studies.plan("kept.yaml", only="width=32").run(on="inline")
+    done = results.frame.set_index("arm").loc["width=32"]
+    assert done["status"] == "done"
+    Path("mine.py").write_text("raise RuntimeError('edited')")
+    script = f"import studies; print(studies.open('kept').trial('{done['trial']}').load().stem.weight.shape[0])"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert loaded.stdout == "32\n", loaded.stderr

@@ -1,0 +1,103 @@
+"""`show`, and the table at the end of `tables`: the cells of the written tables, as wide as the terminal."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import made_study as made
+import pytest
+import synthetic_frame
+from click.testing import CliRunner, Result
+from rich.console import Console
+
+from paper_tables import build, summary
+from paper_tables.formats.terminal import render
+from studies.engine.cli.main import cli
+from studies.engine.storage.results_dir import Store
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, arguments, standalone_mode=False)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = Store(tmp_path / "results")
+    made.run_all(store, made.make_plan())
+    return store
+
+
+def drawn(table: dict, width: int | None) -> list[str]:
+    console = Console(width=width or 10_000, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(render(table, width))
+    return [line.rstrip() for line in console.export_text().splitlines()]
+
+
+def test_the_main_table_has_the_cells_of_the_written_one(store: Store) -> None:
+    shown = run("show", "toy", "--results", str(store.root))
+    assert shown.return_value == 0, shown.output
+    assert not (store.study("toy") / "tables").exists()  # nothing is rendered
+    assert run("tables", "toy", "--results", str(store.root)).return_value == 0
+    written = (store.study("toy") / "tables" / "results.md").read_text()
+    numbers = re.findall(r"[+−]?\d+\.\d+(?: ± \d+\.\d+)?", written)
+    assert len(numbers) > 10
+    assert all(number in shown.output for number in numbers)
+
+
+def test_tables_ends_with_the_first_rows_and_says_where_the_rest_is(store: Store) -> None:
+    output = run("tables", "toy", "--results", str(store.root)).output
+    assert "A toy: all arms (3 seeds)." in output
+    assert output.splitlines()[-1] == "more      studies show toy"
+
+
+def test_for_programs(store: Store) -> None:
+    written = json.loads(run("tables", "toy", "--json", "--results", str(store.root)).stdout)
+    assert f"{store.study('toy')}/tables/results.tex" in written["tables"]
+    found = json.loads(run("show", "toy", "--json", "--results", str(store.root)).stdout)
+    assert found["names"] == ["results"]
+    table = found["tables"][0]
+    texts = [cell["text"] for row in table["rows"] for cell in row["cells"]]
+    assert "82.00" in " ".join(texts) or any("±" in text for text in texts)
+
+
+def test_what_is_not_there(store: Store) -> None:
+    shown = run("show", "toy", "--table", "resluts", "--results", str(store.root))
+    assert 'toy has no table resluts, did you mean "results"?' in str(shown.exception.message)  # type: ignore[union-attr]
+    assert "has no claims" in str(run("show", "toy", "--claims", "--results", str(store.root)).exception.message)  # type: ignore[union-attr]
+
+
+def test_a_copy_without_trials_is_shown(tmp_path: Path) -> None:
+    synthetic_frame.study(tmp_path / "redundancy_ablation")
+    shown = run("show", "redundancy_ablation", "--results", str(tmp_path), "--claims")
+    assert shown.return_value == 0, shown.output
+    assert "Verdict" in shown.output
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 200])
+def test_numbers_are_never_cut_and_lines_fit(tmp_path: Path, width: int) -> None:
+    """Every number that is shown is one of the table's; columns that do not fit are named."""
+    folder = synthetic_frame.study(tmp_path / "redundancy_ablation")
+    for table in summary(folder)["printed"]:
+        if table["name"].startswith("claim"):
+            continue
+        lines = drawn({**table, "notes": [], "caption": ""}, width)
+        assert max(map(len, lines)) <= width
+        whole = "\n".join(drawn({**table, "notes": [], "caption": ""}, None))
+        pattern = r"\d+\.\d+(?: ± \d+\.\d+)?"
+        assert set(re.findall(pattern, "\n".join(lines))) <= set(re.findall(pattern, whole))
+        shown = "\n".join(lines)
+        assert "…" not in shown
+        if "too narrow for" not in shown:
+            assert sorted(re.findall(pattern, shown)) == sorted(re.findall(pattern, whole))
+
+
+def test_the_same_with_and_without_the_record_of_a_rendering(tmp_path: Path) -> None:
+    folder = synthetic_frame.study(tmp_path / "redundancy_ablation")
+    before = summary(folder)
+    build(folder)
+    assert summary(folder) == before
+    rows = list(csv.reader((folder / "tables" / f"{before['printed'][0]['name']}.csv").read_text().splitlines()))
+    assert len([row for row in rows if row and not row[0].startswith("#")]) - 1 == len(before["printed"][0]["rows"])
