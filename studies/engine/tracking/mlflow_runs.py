@@ -61,11 +61,10 @@ class Runs:
         """Trials, arms and PARENT that had runs when this pass began."""
         return set(self._by_key)
 
-    def find(self, key: str, fits: Callable[[dict[str, str], dict[str, str], dict[str, float]], bool]) -> str:
-        """Return the id of a run; empty if there is none. One whose tags, params and latest metrics do not fit is
-        deleted."""
+    def find(self, key: str, fits: Callable[[Any], bool]) -> str:
+        """Return the id of a run; empty if there is none. One that does not fit is deleted."""
         found = self._by_key.get(key)
-        if found is None or fits(found.data.tags, found.data.params, found.data.metrics):
+        if found is None or fits(found):
             return self.id(key)
         self.delete(key)
         return ""

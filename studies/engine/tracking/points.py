@@ -35,17 +35,17 @@ def points_of(events: Sequence[Event]) -> list[Point]:
     return [Point(sanitize(k), v, milliseconds(e.time), e.step) for e in events for k, v in e.metrics.items()]
 
 
-def final_points(plan: PlanFile, got: Reading) -> list[Point]:
+def final_points(plan: PlanFile, got: Reading, last_step: int) -> list[Point]:
     """Return what a finished trial reached and cost, under plain names: ``top1``, ``gflops``, ``seconds``.
 
-    A name that a curve has already is left to the curve where that ends with the same value, and is ``final.NAME``
-    where it does not. got: with the last value of every curve.
+    Where a curve has the name, its last step gets the value, unless the curve ends with it: MLflow lists the latest.
+    got: with the last value of every curve. last_step: of all curves.
     """
     if got.status != "done":
         return []
     found, at = final_values(plan, got), milliseconds(got.state.ended)
     return [
-        Point(sanitize(f"final.{name}" if name in got.latest else name), final, at, 0)
+        Point(sanitize(name), final, at, last_step if name in got.latest else 0)
         for name, final in found.items()
         if got.latest.get(name) != final
     ]

@@ -59,13 +59,19 @@ def arm_key(trial: PlannedTrial) -> str:
 
 
 def trial_run(
-    plan: PlanFile, arms: Sequence[PlannedTrial], got: Reading, folder: TrialFolder, parent: str, code: str
+    plan: PlanFile,
+    arms: Sequence[PlannedTrial],
+    got: Reading,
+    last_step: int,
+    folder: TrialFolder,
+    parent: str,
+    code: str,
 ) -> RunRecord:
     """Describe a trial's run.
 
     parent: id of its arm's, where that has one. arms: the planned trials that use this folder. got: with the last value
-    of every curve, where it is done. code: fingerprint of today's. Tag `began`: time of its first event; it changes
-    when a trial restarts.
+    of every curve, where it is done. last_step: of the curves. code: fingerprint of today's. Tag `began`: time of its
+    first event; it changes when a trial restarts.
     """
     first, state, env = arms[0], got.state, environment(got.env)
     status, git, source = MLFLOW_STATUS[got.status], str(env["env.git"] or ""), str(env["env.source"] or "")
@@ -101,7 +107,7 @@ def trial_run(
         end=milliseconds(max(state.ended, state.heartbeat, state.started)) if status in ENDED else None,
         tags=to_tags(tags),
         params=to_params({"task": spec.get("task"), "seed": spec.get("seed"), **axes, **dict(flat(config))}),
-        finals=final_points(plan, got),
+        finals=final_points(plan, got, last_step),
         data=data_set(config, got.env),
         weights=weights(folder, got.result, config, {**_command(plan), "mlflow.user": _owner(folder.path)}),
     )
@@ -178,8 +184,10 @@ def _arm_name(plan: PlanFile, arm: PlannedTrial) -> str:
 
 def _command(plan: PlanFile) -> dict[str, str]:
     """Return the tags of the command that runs the study. MLflow shows what follows a slash only."""
-    study = Path(plan.study_file).name or plan.study
-    return {"mlflow.source.type": "LOCAL", "mlflow.source.name": f"studies run {study} --scale {plan.scale}"}
+    file = Path(plan.study_file)
+    study = plan.study if file.parent.name == "studies" else file.name
+    smoke = " --smoke" if "smoke" in plan.label.split("-") else ""
+    return {"mlflow.source.type": "LOCAL", "mlflow.source.name": f"studies run {study} --scale {plan.scale}{smoke}"}
 
 
 def _owner(folder: Path) -> str:

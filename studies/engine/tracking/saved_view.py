@@ -28,7 +28,8 @@ def saved_views(plan: PlanFile, experiment: str, created: int, metrics: Set[str]
     pairs = [(f"{COST}.mean", f"{quality}.mean"), (COST, quality)]
     charts = [_scatter(x, y) for x, y in pairs if {x, y} <= metrics]
     if charts:
-        shown = [sanitize(name) for name in plan.metrics if sanitize(name) in metrics]
+        names = [sanitize(name) for name in plan.metrics]
+        shown = [name for name in (*(f"{name}.mean" for name in names), *names) if name in metrics]
         link = f"{experiment_page(experiment)}&viewStateShareKey={VIEW}&compareRunsMode=CHART"
         tags["mlflow.note.content"] += f"\n\n[{quality} against {COST}]({link})"
         tags[f"mlflow.sharedViewState.{VIEW}"] = _view(f"{quality} against {COST}", created, _state(charts, shown))
@@ -48,7 +49,7 @@ def _state(charts: list[dict[str, Any]], columns: list[str]) -> dict[str, Any]:
     """Return the UI's state: charts of ours first, those that it makes by itself after them, all runs shown."""
     sections = [(VIEW, SECTION, False), ("model-metrics", "Model metrics", True), ("system", "System metrics", True)]
     return {
-        "selectedColumns": ["attributes.`Dataset`", *(f"metrics.`{name}`" for name in columns)],
+        "selectedColumns": [*(f"metrics.`{name}`" for name in columns), "attributes.`Dataset`"],
         "runsHiddenMode": "SHOW_ALL",
         "compareRunCharts": charts,
         "compareRunSections": [

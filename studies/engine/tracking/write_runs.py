@@ -36,10 +36,10 @@ def due(
         shown = [plan.study, parent, metrics, *((arm.part, arm.arm, arm.seed) for arm in arms)]
         if (stamp := trial_stamp(folder, shown)) == synced.stamp and not (stale and synced.code != code):
             continue
-        got = _read(folder, plan)
+        got, last_step = _read(folder, plan)
         if got.state.attempt == 0 and got.status != "done":
             continue  # not started: no run in MLflow yet
-        record = run_records.trial_run(plan, arms, got, folder, parent, code)
+        record = run_records.trial_run(plan, arms, got, last_step, folder, parent, code)
         stamp = stamp if got.status == "done" else ""  # others can change without their files: a worker dies
         if digest(record) != synced.digest or new_events(folder, synced.offset)[1] != synced.offset:
             yield folder, record, stamp
@@ -47,10 +47,12 @@ def due(
             synced.stamp, synced.code = stamp, code
 
 
-def _read(folder: TrialFolder, plan: PlanFile) -> Reading:
-    """Read a trial, its events only where it is done."""
-    got = read(folder, replace(plan, metrics={}))
-    return replace(got, latest=Curves().add(folder.id, folder.events())) if got.status == "done" else got
+def _read(folder: TrialFolder, plan: PlanFile) -> tuple[Reading, int]:
+    """Read a trial, and its events and their last step only where it is done."""
+    got, curves = read(folder, replace(plan, metrics={})), Curves()
+    if got.status == "done":
+        got = replace(got, latest=curves.add(folder.id, folder.events()))
+    return got, max(curves.step, default=0)
 
 
 def arms_of(plan: PlanFile) -> dict[str, list[PlannedTrial]]:
@@ -73,7 +75,7 @@ class Writer:
         """Write the study's run with its tables and figures."""
         outputs = output_files(self._folder)
         self._seen, readings = file_stamps(outputs), read_all(self._store, replace(self._plan, metrics={}))
-        run = self._runs.find(PARENT, lambda tags, *_: "aggregates" not in tags)  # else of an earlier version
+        run = self._runs.find(PARENT, lambda known: "aggregates" not in known.data.tags)  # else of an earlier version
         run = self._runs.put(run, run_records.study_run(self._plan, readings))
         self._runs.files(run, self._folder, outputs)
         self._state.parent = SyncedRun(run)
@@ -99,7 +101,7 @@ class Writer:
         means = points.arm_points(plan, readings.values())
         record = run_records.arm_run(plan, trials[0], readings, points.history(means), self._folder)
         if digest(record) != synced.digest or not synced.run:
-            run = self._runs.find(key, lambda tags, *_: points.is_prefix(tags.get("aggregates", "0"), means))
+            run = self._runs.find(key, lambda known: points.is_prefix(known.data.tags.get("aggregates", "0"), means))
             run = self._runs.put(run, record, means)
             self._state.arms[key] = SyncedRun(run, digest(record))
 
@@ -107,10 +109,12 @@ class Writer:
         synced = self._state.trials.get(folder.id, SyncedRun())
         run = self._runs.find(
             folder.id,
-            lambda tags, params, metrics: (
-                tags.get("began", "") in ("", record.tags.get("began", ""))  # else it restarted: its curve is another
-                and params.items() <= record.params.items()  # else of another version; params cannot be changed
-                and points.agree(metrics, record.finals)
+            lambda known: (
+                # else it restarted: its curve is another
+                known.data.tags.get("began", "") in ("", record.tags.get("began", ""))
+                # else of another version; params cannot be changed, and of two values at one time the larger is shown
+                and known.data.params.items() <= record.params.items()
+                and (known.info.status != "FINISHED" or points.agree(known.data.metrics, record.finals))
             ),
         )
         if run != synced.run:

@@ -43,7 +43,6 @@ def test_nothing_new_imports_nothing(store: Store, plan: dict[str, Any]) -> None
         from pathlib import Path
         from studies.engine.storage.results_dir import Store
         from studies.engine.tracking.mirror import Mirror
-from studies.engine.tracking.write_runs import Writer
         mirror = Mirror(Store(Path({str(store.root)!r})), Path({str(folder)!r}))
         assert mirror.update() and mirror.close(), mirror.problem
         loaded = sorted({{"mlflow", "pandas", "pyarrow", "scipy", "filelock", "sqlalchemy"}} & set(sys.modules))
@@ -72,7 +71,6 @@ def test_the_terminal_stays_quiet(tmp_path: Path, plan: dict[str, Any]) -> None:
         from pathlib import Path
         from studies.engine.storage.results_dir import Store
         from studies.engine.tracking.mirror import Mirror
-from studies.engine.tracking.write_runs import Writer
         mirror = Mirror(Store(Path({str(store.root)!r})), Path({str(folder)!r}), say=print)
         assert mirror.close()
     """

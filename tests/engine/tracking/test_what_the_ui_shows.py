@@ -65,7 +65,9 @@ def test_the_experiment_opens_as_training_with_a_view_of_accuracy_against_cost(s
         f"#/experiments/{found.experiment_id}/runs?workflowType=machine_learning&viewStateShareKey=against-cost"
         in found.tags["mlflow.note.content"]
     )
-    charts = json.loads(view["state"])["compareRunCharts"]
+    state = json.loads(view["state"])
+    assert state["selectedColumns"][0] == "metrics.`top1.mean`"
+    charts = state["compareRunCharts"]
     drawn = [(chart["type"], chart["xaxis"]["key"], chart["yaxis"]["key"]) for chart in charts]
     assert drawn == [("SCATTER", "gflops.mean", "top1.mean"), ("SCATTER", "gflops", "top1")]
     latest = [run.data.metrics for run in runs(store).values()]
@@ -94,11 +96,14 @@ def test_a_metric_that_has_the_name_of_a_curve(store: Store) -> None:
     trial = made.create(store, plan["trials"][0])
     made.start(trial)
     made.log(trial, 1, made.START + 1, top1=10.0, gflops=0.25)
+    assert Mirror(store, folder).update()
+    before = runs(store)[trial.id].info.run_id
     made.finish(trial, made.START + 50, top1=90.0)
     close(store, folder)
     run = runs(store)[trial.id]
-    assert [value for _, _, value in history(store, run, "top1")] == [10.0]
-    assert run.data.metrics["final.top1"] == 90.0
+    assert run.info.run_id == before
+    assert [(step, value) for step, _, value in history(store, run, "top1")] == [(1, 10.0), (1, 90.0)]
+    assert run.data.metrics["top1"] == 90.0, "MLflow lists the latest, which is the study's number"
     assert [step for step, _, _ in history(store, run, "gflops")] == [1], "the curve ends with the same value"
 
 
@@ -117,7 +122,7 @@ def test_source_user_and_parameters_of_a_run(store: Store) -> None:
     plan = plan_of(arms=2)
     close(store, made.run_all(store, plan))
     run = runs(store)[plan["trials"][1]["folder"]]
-    assert run.data.tags["mlflow.source.name"] == "studies run toy.yaml --scale laptop"
+    assert run.data.tags["mlflow.source.name"] == "studies run toy --scale laptop"
     assert run.data.tags["mlflow.source.git.commit"] == "abc1234"
     assert run.data.tags["mlflow.user"] == run.info.user_id == store.root.owner()
     assert run.data.params["axis.recursion"] == "1"
