@@ -22,9 +22,7 @@ STUDY = {
     "studies.engine.study.decide": {"Decide": "decide"},
     "studies.engine.core.trial": {"Resources": "resources"},
 }  # fmt: skip
-TABLES = {
-    f"paper_tables.schema.{module}": None for module in ("table_file", "tables", "published", "claims", "figures")
-}
+TABLES = [f"paper_tables.schema.{module}" for module in ("table_file", "tables", "published", "claims", "figures")]
 
 
 def study_file() -> str:
@@ -40,7 +38,7 @@ def table_file() -> str:
         _section(found.name, found, "###")
         for module in TABLES
         for found in _load(module).classes.values()
-        if found.labels or list(_fields(found))
+        if not found.is_alias and list(_fields(found))
     )
 
 
@@ -57,20 +55,22 @@ def _section(title: str, found: Any, level: str = "##") -> str:
 
 def _fields(found: Any) -> Iterator[tuple[str, str, str, str]]:
     """Yield key, type, default and meaning of the fields of a class and of the classes it is derived from."""
-    own = [base for base in reversed(_bases(found)) if base.name not in ("Entry", "BaseModel")]
+    own = [base for base in reversed(found.mro()) if base.name not in ("Entry", "BaseModel")]
     fields = {name: field for one in (*own, found) for name, field in one.attributes.items()}
+    constants = {name: str(field.value) for name, field in fields.items() if "instance-attribute" not in field.labels}
     for name, field in fields.items():
         annotation = str(field.annotation or "")
-        if not annotation or annotation.startswith("ClassVar") or name.startswith("_") or name.isupper():
+        if not annotation or name in constants:  # a ClassVar is no key
             continue
         default = str(field.value) if field.value is not None else ""
         renamed = re.search(r"'key': '(\w+)'", default.replace('"', "'"))
         text = " ".join(field.docstring.value.split()) if field.docstring else ""
-        yield (renamed[1] if renamed else name), _kind(annotation), _default(default), _code_marks(text)
-
-
-def _bases(found: Any) -> list[Any]:
-    return list(found.mro())
+        yield (
+            (renamed[1] if renamed else name),
+            _kind(annotation),
+            _default(constants.get(default, default)),
+            _code_marks(text),
+        )
 
 
 def _kind(annotation: str) -> str:

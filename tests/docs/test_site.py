@@ -107,5 +107,6 @@ def test_every_key_of_a_study_file_is_described(site: Path) -> None:
 
 def test_every_kind_of_figure_is_in_the_reference_of_table_files(site: Path) -> None:
     page = text(site, "reference/table_file.html")
+    assert "known_notes" not in page and 'id="fault"' not in (site / "reference/table_file.html").read_text()
     names = [kind.__name__ for kind in FigureSpec.__subclasses__()]
     assert len(names) > 5 and [name for name in (*names, "Condition", "ComparisonTable") if name not in page] == []
