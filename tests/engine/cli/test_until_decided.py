@@ -42,7 +42,8 @@ Studies = Callable[..., tuple[int, str]]
 def studies(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Studies:
     monkeypatch.setattr("studies.engine.tracking.mirror.Mirror.update", lambda self: True)
     monkeypatch.setattr("studies.engine.tracking.mirror.Mirror.close", lambda self: True)
-    monkeypatch.setattr("studies.engine.cli.finish_run.render", lambda store, folder, say: collect(store, folder))
+    rendered = "studies.engine.cli.finish_run.render"
+    monkeypatch.setattr(rendered, lambda store, folder, say: collect(store, folder) and {})
     monkeypatch.chdir(tmp_path)
     growing.write(tmp_path)
 
