@@ -51,7 +51,7 @@ def test_off_the_shelf(tmp_path: Path, user: dict[str, str]) -> None:
     assert "tome" in said and (tmp_path / "results" / "off_the_shelf@smoke" / "report.html").is_file()
 
 
-@pytest.mark.parametrize(("tutorial", "shown"), [("slurm", "#SBATCH --account=abc123"), ("ray", "redundancy_ablation@smoke  3 parts")])
+@pytest.mark.parametrize(("tutorial", "shown"), [("slurm", "#SBATCH --account=abc123"), ("ray", "@smoke  3 parts")])
 def test_what_a_cluster_would_get(tutorial: str, shown: str, tmp_path: Path, user: dict[str, str]) -> None:
     assert shown in follow(tutorial, tmp_path, user)
     assert not list(tmp_path.glob("results/trials/*"))
