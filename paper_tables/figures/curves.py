@@ -42,7 +42,7 @@ def draw(spec: Curves, names: Names) -> tuple[Figure, str]:
     figure, axes = style.subplots(spec.width, spec.height or 2.5, len(panels), sharey=shared)
     for ax, (_, found), window in zip(axes, panels, windows, strict=True):
         if spec.chance is not None:
-            draw_chance(ax, spec.chance)
+            draw_chance(ax, spec.chance, "right")
         plot_tracks(ax, found, "Layer" if spec.kind == "layers" else "Epoch", ticks=7, markers=8)
         ax.set_ylim(union if shared else window)
     titles = [plain(_title(panel, spec, names)) for panel, _ in panels]

@@ -34,7 +34,7 @@ def draw(spec: Lags, names: Names) -> tuple[Figure, str]:
     for ax, (panel, found) in zip(axes, shown, strict=True):
         plot_tracks(ax, found, "layers later", ticks=8)
         if spec.chance is not None:
-            draw_chance(ax, spec.chance)
+            draw_chance(ax, spec.chance, "left")
         legend_above(ax, plain(panel.title))
     axes[0].set_ylabel(axis_label(names, spec.metric))
     descriptions = "; ".join(join_and([_describe(t) for t in found]) for _, found in shown)

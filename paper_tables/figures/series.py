@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -148,9 +148,9 @@ def legend_above(ax: Axes, title: str) -> None:
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, title=title, title_fontsize=8.5)
 
 
-def draw_chance(ax: Axes, value: float) -> None:
-    """Draw the value that chance alone gives."""
+def draw_chance(ax: Axes, value: float, end: Literal["left", "right"]) -> None:
+    """Draw the value that chance alone gives, and name it at the end where the curves are far from it."""
     ax.axhline(value, color=style.GRAY, linewidth=0.8, linestyle=(0, (2, 2)))
-    # at the right end and above: curves of a loss begin at chance and fall
-    ax.annotate("by chance", (1, value), xycoords=("axes fraction", "data"), xytext=(-3, 2), ha="right",
+    place, offset = (0, (3, -8)) if end == "left" else (1, (-3, 2))
+    ax.annotate("by chance", (place, value), xycoords=("axes fraction", "data"), xytext=offset, ha=end,
                 textcoords="offset points", fontsize=7, color=style.GRAY)  # fmt: skip
