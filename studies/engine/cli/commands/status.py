@@ -65,7 +65,7 @@ def _watch(statuses: list[StudyStatus], console: Console) -> None:
 
 
 def picture(status: StudyStatus, whole: bool) -> Group:
-    """Render headline, running and failed trials; whole: the arms too."""
+    """Render headline, running and failed trials; whole: the arms and uncut reasons too."""
     states, labels = status.watch.poll(), status.labels
     running = [(name, state) for name, state in states.items() if state.status == "running"]
     failed = [(name, state) for name, state in states.items() if state.status in ("failed", "lost")]
@@ -74,9 +74,11 @@ def picture(status: StudyStatus, whole: bool) -> Group:
         parts.append(running_table(running, labels))
     for name, state in failed[:FAILED_SHOWN]:
         line = f"  {name}  {labels[name]}  {state.status}: {state.reason}"
-        parts.append(Text(line, style="red", no_wrap=True, overflow="ellipsis"))
+        parts.append(Text(line, style="red", no_wrap=not whole, overflow="fold" if whole else "ellipsis"))
     if rest := and_more(failed, FAILED_SHOWN):
         parts.append(Text(f"  {rest} failed"))
+    if failed and whole:
+        parts.append(Text(f"  logs: studies logs {status.plan.full_name}, or studies logs TRIAL for a whole one"))
     if whole:
         if looks := looks_taken.summary(status.plan):
             parts.append(Text(f"  {looks}"))
