@@ -121,3 +121,18 @@ def test_where_nothing_is_done_it_says_why(tmp_path: Path) -> None:
     status = run("status", "toy", "--results", str(store.root)).output
     assert " ".join(status.split()).count("a long story to its end") == total
     assert "studies logs toy" in status
+
+
+def test_what_was_not_run_names_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").touch()
+
+    def said(*words: str) -> str:
+        return str(run(*words).exception.message)  # type: ignore[union-attr]
+
+    for verb in ("show", "status", "stop"):
+        for typed in ("mine", "mine.yaml"):
+            assert said(verb, typed).endswith("has not been run in results; `studies run mine.yaml` runs it")
+    assert said("show", "sret", "--smoke").endswith("; `studies run sret --smoke` runs it")
+    assert said("status", "sert") == 'sert has not been run in results, did you mean "sret"?'
+    assert said("status", "sret@gpu") == "sret@gpu has not been run in results"

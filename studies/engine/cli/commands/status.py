@@ -16,6 +16,7 @@ from rich.text import Text
 
 from studies.engine.cli import completion, text
 from studies.engine.cli.options import UsageError, results_option
+from studies.engine.cli.study_lookup import how_to_run
 from studies.engine.core.formatting import and_more, count
 from studies.engine.execution.progress import running_table
 from studies.engine.launchers.slurm import job_lookup
@@ -36,7 +37,7 @@ def command(study: str, watch: bool, as_json: bool, results: Path) -> int:
     """Show the progress of STUDY: NAME at every scale that was run, NAME@LABEL only that one."""
     statuses = find_runs(Store(results), study, lambda line: click.echo(line, err=True))
     if not statuses:
-        raise UsageError(f"{study} has not been run in {results}")
+        raise UsageError(f"{study} has not been run in {results}{how_to_run(study)}")
     if as_json:
         found = [status.as_json() for status in statuses]
         click.echo(json.dumps(found[0] if len(found) == 1 else found, indent=1))
