@@ -58,7 +58,8 @@ def _spec(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         spec = json.loads(file.read_text(encoding="utf-8"))
         config = dict(spec["config"])
     except OSError as error:
-        raise InitError(f"{folder} is no trial's folder: spec.json cannot be read ({error.strerror})") from error
+        whole = f"; the folder of a trial is results/trials/{folder}" if len(folder.parts) == 1 else ""
+        raise InitError(f"{folder} is no trial's folder: spec.json cannot be read ({error.strerror}){whole}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise InitError(f"{file} is damaged: it holds no trial") from error
     if not isinstance(config.get("model"), Mapping) or "train" not in config:

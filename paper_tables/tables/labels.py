@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -21,16 +22,20 @@ COUNTED_METRICS = ("params", "params_m", "gflops", "macs", "macs_g")
 """Deterministic: the same for every seed of a static model."""
 
 PREFIXES = {0: "", 3: "k", 6: "M", 9: "G", 12: "T"}
+_PREFIXED = re.compile(r"([kMGT])((?:MAC|FLOP)s?\b.*)?")
+"""A unit of a count with the prefix in it: G, GMACs."""
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """A printed metric. `power` is set for counts: values are in units of 10^power."""
+    """A printed metric. `power` is set for counts: values are in units of 10^power, printed in those of
+    10^`chosen`, by default as fits them."""
 
     label: str
     head: str
     unit: str = ""
     power: int | None = None
+    chosen: int | None = None
 
 
 METRICS = {
@@ -136,7 +141,11 @@ class Names:
         if given is None:
             return Quantity(known.label, known.head, unit, known.power)
         unit = unit if given.unit is None else given.unit
-        return Quantity(given.label or known.label, given.head or known.head or known.label, unit, known.power)
+        chosen = None
+        if known.power is not None and (found := _PREFIXED.fullmatch(unit)):
+            chosen = next(power for power, prefix in PREFIXES.items() if prefix == found[1])
+            unit = found[2] or ""
+        return Quantity(given.label or known.label, given.head or known.head or known.label, unit, known.power, chosen)
 
     def _from_curve(self, taken: CurveMetric) -> Quantity:
         """For example "Jitter of validation top-1", "Validation top-1 after 10 % of training"."""
@@ -149,13 +158,14 @@ class Names:
         return Quantity(f"{reduction} of {lower}", f"{reduction} of {lower}", base.unit)
 
     def scaled(self, name: str, values: Iterable[float]) -> tuple[float, str]:
-        """Return the scaling factor and unit of a metric: counts are printed in k, M or G."""
+        """Return the scaling factor and unit of a metric: counts are printed in k, M or G; those whose unit
+        in the table file has a prefix, in that."""
         quantity = self.metric(name)
         if quantity.power is None:
             return 1.0, quantity.unit
         sizes = [abs(v) for v in values if v]
         size = math.log10(float(np.median(sizes))) + quantity.power if sizes else quantity.power
-        power = min(max(3 * math.floor(size / 3 + 1e-9), 0), 12)
+        power = min(max(3 * math.floor(size / 3 + 1e-9), 0), 12) if quantity.chosen is None else quantity.chosen
         return 10.0 ** (quantity.power - power), PREFIXES[power] + quantity.unit
 
 

@@ -45,6 +45,15 @@ def test_from_a_first_study_to_a_decided_claim(tmp_path: Path, user: dict[str, s
     assert (tmp_path / "results" / "paper.tex").is_file() and (study / "figures" / "training.pdf").is_file()
 
 
+def test_the_mistake_that_the_first_tutorial_shows(tmp_path: Path, user: dict[str, str]) -> None:
+    found = blocks(TUTORIALS / "first_study.md")
+    study = next(block for block in found if block.title == "pruning.yaml")
+    shown = next(block for block in found if block.text.rstrip().endswith("1 error"))
+    (tmp_path / "pruning.yaml").write_text(study.text.replace("model.keep_rate", "model.keep_rat"))
+    done = subprocess.run(["studies", "plan", "pruning.yaml"], cwd=tmp_path, env=user, capture_output=True, text=True)
+    assert done.stderr.strip() == shown.text.strip()
+
+
 @pytest.mark.slow
 def test_off_the_shelf(tmp_path: Path, user: dict[str, str]) -> None:
     said = follow("off_the_shelf", tmp_path, user)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from studies.engine.api.errors import as_sentences
+from studies.engine.api.errors import ResultsError, as_sentences
 from studies.engine.api.open import results_folder
 from studies.engine.cli.plan_report import plan_lines, plan_notes, warnings
 from studies.engine.cli.study_lookup import plan_selection
@@ -119,6 +119,8 @@ def plan_study(
     results: str | Path | None,
 ) -> StudyPlan:
     """See `studies.plan`."""
+    if isinstance(seeds, int | str):
+        raise ResultsError(f"seeds is a list, as in seeds=[0, 1], not {seeds!r}")
     selection = Selection(
         study=str(study),
         results=results_folder(results),

@@ -75,8 +75,10 @@ class Results:
 
     def figure(self, name: str | None = None) -> Figure:
         """Return a figure, by default the first: `.save(path)`, `.svg`, `.png`, `.pdf`, `.matplotlib()`."""
+        from studies.engine.api.figure import saving_in_sentences
+
         with as_sentences():
-            return self._view.figure(name)
+            return saving_in_sentences(self._view.figure(name))
 
     def claims(self) -> Claims:
         """Return the claims with their verdicts: `.data` and `.tests` for pandas, `.counts`."""

@@ -71,9 +71,9 @@ def topic(names: tuple[str, ...]) -> Topic:
     if first in task_names():
         return _task(first, rest[0] if rest else "")
     if found := models.find_model(first):
-        return _model(found)
+        return model_topic(found)
     nearest = suggest(first, [*KINDS, *FILES, *task_names()]) or models.suggest_name("model", first)
-    raise UsageError(f"no options of {first}{nearest or '; `studies options` lists what there is'}")
+    raise UsageError(f"no options of {first}{nearest or ELSEWHERE}")
 
 
 def overview() -> Topic:
@@ -84,6 +84,7 @@ def overview() -> Topic:
     for kind in KINDS:
         rows.append(Option(f"{kind} NAME", kind, "", ", ".join(one.name for one in _named(kind))))
     methods = dict.fromkeys(name.partition("_")[0] for name in found["models"])
+    rows.append(Option("STUDY.yaml", "own code", "", "What the imports of a study register, with options."))
     rows.append(Option("MODEL", "model", "", f"{len(found['models'])} models of {', '.join(methods)}, and timm's"))
     return Topic("studies options NAME lists the options of", rows)
 
@@ -116,7 +117,8 @@ def _flat(schema: Schema, prefix: str) -> Iterator[Option]:
             yield Option.of(prefix + key, item)
 
 
-def _model(found: models.Model) -> Topic:
+def model_topic(found: models.Model) -> Topic:
+    """Return the options of a model, ours, timm's or an own one."""
     defaults = found.defaults()
     own = [name for name in found.options if name not in GIVEN]
     more = "; further options go to timm" if found.open else ""
@@ -177,4 +179,5 @@ def _table() -> Topic:
 
 KINDS: dict[str, Callable[[str], Topic]] = {"reducer": _reducer, "recipe": _recipe, "launcher": _launcher}
 FILES: dict[str, Callable[[], Topic]] = {"study": _study, "table": _table}
+ELSEWHERE = "; `studies options` lists what there is, `studies options STUDY.yaml` what a study's imports register"
 FILE_TEXTS = {"study": "The keys of a study file.", "table": "The keys of a table file."}

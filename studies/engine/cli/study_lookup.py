@@ -6,11 +6,15 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
+from collections.abc import Sequence
+from os.path import isfile  # False for what the file system refuses, where Path.is_file raises
 from typing import TYPE_CHECKING
 
 from studies.engine.cli.options import UsageError
 from studies.engine.core.errors import Problem, StudyError
 from studies.engine.core.files import DamagedFile
+from studies.engine.core.suggest import suggest
 from studies.engine.planning.overrides import hashed_label, make_label, parse_overrides
 from studies.engine.planning.selection import Selection
 from studies.engine.storage import plan_file
@@ -57,13 +61,23 @@ def all_runs(selection: Selection) -> list[PlanFile]:
     return plans
 
 
+def how_to_run(study: str, flags: Sequence[str] = ()) -> str:
+    """Return the command that runs STUDY, to end a message with; the nearest study where there is none of that name;
+    an empty text for NAME@LABEL, whose options its name does not have."""
+    if "@" in study:
+        return ""
+    known, file = study_files.names(), f"{study}.yaml"
+    found = study if isfile(study) or study in known else file if isfile(file) else ""
+    return f"; `{' '.join(['studies run', found, *flags])}` runs it" if found else suggest(study, known)
+
+
 def _by_label(selection: Selection) -> PlanFile:
     if selection.scale or selection.smoke or selection.overrides:
         raise UsageError(f"{selection.study} already names its label: leave out --scale, --set and --smoke")
     for folder in plan_file.folders(selection.store.root):
         if folder.name == selection.study:
             return plan_file.read_plan(folder)
-    raise UsageError(f"{selection.study} has not been run in {selection.results}")
+    raise UsageError(f"{selection.study} has not been run in {selection.results}{how_to_run(selection.study)}")
 
 
 def _by_options(selection: Selection) -> PlanFile:
@@ -74,7 +88,9 @@ def _by_options(selection: Selection) -> PlanFile:
     if folder is None:
         wanted = plan_file.folder_name(name, label)
         others = [p.name for p in plan_file.folders(selection.store.root) if p.name.partition("@")[0] == name]
-        hint = f"; there is {', '.join(others)}" if others else ""
+        flags = [f"--scale {selection.scale}"] if selection.scale else []
+        flags += ["--smoke"] * selection.smoke + [f"--set {shlex.quote(one)}" for one in selection.overrides]
+        hint = f"; there is {', '.join(others)}" if others else how_to_run(selection.study, flags)
         raise UsageError(f"{wanted} has not been run in {selection.results}{hint}")
     return plan_file.read_plan(folder)
 

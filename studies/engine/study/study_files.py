@@ -6,7 +6,7 @@ from os.path import isfile  # False for what the file system refuses, where Path
 from pathlib import Path
 
 from studies.engine.core.errors import Problem, StudyError
-from studies.engine.core.suggest import suggest_or_list
+from studies.engine.core.suggest import suggest, suggest_or_list
 from studies.engine.study.settings import NAME
 
 SUFFIXES = (".yaml", ".yml")
@@ -49,7 +49,8 @@ def find(study: str, *first: Path) -> Path:
     if path.suffix in SUFFIXES:
         if isfile(path):
             return path
-        raise StudyError([Problem(study, "no such file")])
+        beside = [file.name for suffix in SUFFIXES for file in path.parent.glob(f"*{suffix}")]
+        raise StudyError([Problem(study, f"no such file{suggest(path.name, beside)}")])
     known = names(*first)
     if study not in known:
         raise StudyError([_unknown(study, *first)])

@@ -135,6 +135,8 @@ def test_refusals_are_sentences(tmp_path: Path) -> None:
     assert "spec.json is damaged" in refusal()
     (folder / "spec.json").unlink()
     assert "is no trial's folder" in refusal()
+    with pytest.raises(InitError, match=r"no trial's folder.*; the folder of a trial is results/trials/0a1b2c"):
+        dynvit.load_trial("0a1b2c")
     (folder / "spec.json").write_text(json.dumps(spec))
     for name in ("last", "best"):
         (folder / f"{name}.safetensors").unlink()

@@ -182,3 +182,10 @@ def test_a_folder_that_cannot_be_written_is_read_with_a_warning(store: Store, mo
     (store.study("toy") / "trials.csv").unlink()
     (store.study("toy") / "trials.parquet").unlink()
     assert "Permission denied" in refusal(lambda: studies.open("toy"))
+
+
+def test_a_figure_is_saved_or_refused_in_a_sentence(store: Store, tmp_path: Path) -> None:
+    figure = studies.open("toy").figure()
+    assert figure.save(tmp_path / "a.svg").read_bytes() == figure.svg
+    assert "figures are saved as" in refusal(lambda: figure.save(tmp_path / "a.xyz"))
+    assert "No such file or directory" in refusal(lambda: figure.save(tmp_path / "nowhere" / "a.svg"))

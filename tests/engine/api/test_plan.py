@@ -76,6 +76,8 @@ def test_changed_settings_go_to_their_own_folder(study: Path) -> None:
         ({"only": "lr=0.3"}, "0.3 is not among 0.05, 0.1, 0.2"),
         ({"scale": "gpu"}, "the study has no scales"),
         ({"seeds": [0, 0]}, "0 twice"),
+        ({"seeds": 0}, "seeds is a list, as in seeds=[0, 1], not 0"),
+        ({"seeds": "0,1"}, "seeds is a list, as in seeds=[0, 1], not '0,1'"),
         ({"rerun": None, "device": "h2000"}, "h2000"),
     ],
 )
@@ -100,5 +102,8 @@ def test_wrong_options_of_a_run(study: Path, options: dict[str, object], text: s
 
 def test_a_study_that_is_not_there_or_wrong(study: Path) -> None:
     assert 'did you mean "sret"?' in refusal(lambda: studies.plan("sert"))
+    assert 'mine.yml  no such file, did you mean "mine.yaml"?' in refusal(
+        lambda: studies.plan(study.with_suffix(".yml"))
+    )
     study.write_text(study.read_text().replace("train.steps", "train.stepps"))
     assert "mine.yaml:5:" in refusal(lambda: studies.plan(study))

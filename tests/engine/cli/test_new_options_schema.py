@@ -130,6 +130,11 @@ def test_learning_rate_is_lr() -> None:
 # ---- schemas
 
 
+def test_a_misspelt_schema_gets_the_nearest() -> None:
+    assert 'no schema stdy, did you mean "study"?' in run("schema", "stdy").output
+    assert "no schema x, there are study, table" in run("schema", "x").output
+
+
 @pytest.mark.parametrize("file", STUDIES, ids=lambda file: file.stem)
 def test_shipped_studies_fit_the_schema(file: Path) -> None:
     jsonschema.Draft7Validator(schema("study")).validate(yaml_loader.read(file, keeps_text).value)

@@ -101,3 +101,38 @@ def test_the_same_with_and_without_the_record_of_a_rendering(tmp_path: Path) -> 
     assert summary(folder) == before
     rows = list(csv.reader((folder / "tables" / f"{before['printed'][0]['name']}.csv").read_text().splitlines()))
     assert len([row for row in rows if row and not row[0].startswith("#")]) - 1 == len(before["printed"][0]["rows"])
+
+
+def test_where_nothing_is_done_it_says_why(tmp_path: Path) -> None:
+    store, plan = Store(tmp_path / "results"), made.make_plan(seeds=1)
+    made.write_plan(store, plan)
+
+    def said() -> str:
+        return str(run("show", "toy", "--results", str(store.root)).exception.message)  # type: ignore[union-attr]
+
+    total = len(plan["trials"])
+    assert said() == f"toy: no table has data yet; trials: missing {total}; `studies status toy` shows them"
+    for planned in plan["trials"]:
+        folder = made.create(store, planned)
+        made.start(folder)
+        made.fail(folder, made.START + 1, "IndexError: target 2, " + "a long story " * 12 + "to its end")
+    assert said().startswith(f"toy: no table has data: {total} of {total} trials failed: IndexError: target 2, ")
+    assert said().endswith("to its end; `studies status toy` shows them")
+    status = run("status", "toy", "--results", str(store.root)).output
+    assert " ".join(status.split()).count("a long story to its end") == total
+    assert "studies logs toy" in status
+
+
+def test_what_was_not_run_names_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").touch()
+
+    def said(*words: str) -> str:
+        return str(run(*words).exception.message)  # type: ignore[union-attr]
+
+    for verb in ("show", "status", "stop"):
+        for typed in ("mine", "mine.yaml"):
+            assert said(verb, typed).endswith("has not been run in results; `studies run mine.yaml` runs it")
+    assert said("show", "sret", "--smoke").endswith("; `studies run sret --smoke` runs it")
+    assert said("status", "sert") == 'sert has not been run in results, did you mean "sret"?'
+    assert said("status", "sret@gpu") == "sret@gpu has not been run in results"

@@ -18,7 +18,7 @@ from paper_tables.data.frame import Frame
 from paper_tables.data.load import load_frame
 from paper_tables.data.other_studies import StudyFrames
 from paper_tables.formats.all import FORMATS, write
-from paper_tables.schema.table_file import Spec, read_table_file
+from paper_tables.schema.table_file import MetricLabel, Spec, read_table_file
 from paper_tables.tables.grid import Cell, Grid, NoData
 from paper_tables.tables.holm_family import HolmFamily, cells_of
 from paper_tables.tables.labels import Names
@@ -267,3 +267,17 @@ def test_a_label_that_a_study_gives_an_axis_stays_as_it_is(tmp_path: Path) -> No
     assert plain(names.axis(axis["name"])) == "keep_rate of $x_i$"
     assert tex(names.axis(axis["name"])) == r"keep\_rate of \$x\_i\$"
     assert names.axis("not_declared") == "not declared"
+
+
+@pytest.mark.parametrize(("unit", "head", "factor"), [
+    (None, "MACs (M)", 1e3), ("MACs", "MACs (MMACs)", 1e3), ("G", "MACs (G)", 1), ("M", "MACs (M)", 1e3),
+    ("GMACs", "MACs (GMACs)", 1), ("TFLOPs", "MACs (TFLOPs)", 1e-3),
+])  # fmt: skip
+def test_a_prefix_in_the_unit_of_a_count_is_the_one_it_is_printed_in(
+    unit: str | None, head: str, factor: float, tmp_path: Path
+) -> None:
+    spec = own_spec()
+    spec = spec.model_copy(update={"metrics": {**spec.metrics, "gflops": MetricLabel(head="MACs", unit=unit)}})
+    trials, _ = synthetic_frame.frames()
+    macs = cell(grid(results(tmp_path), "redundancy", spec), ("capacity", "0.25"), head)
+    assert macs.value == pytest.approx(factor * trials[trials["axis.capacity"] == "0.25"]["metric.gflops"].mean())

@@ -11,9 +11,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from studies.engine.cli import completion
 from studies.engine.cli.main_table import UNLIMITED
-from studies.engine.cli.option_lists import Option, topic
+from studies.engine.cli.option_lists import Option
 from studies.engine.cli.options import json_option, print_json
+from studies.engine.cli.own_options import find_topic
 from studies.engine.cli.text import terminal_width
 
 LEAST_TABLE = 100
@@ -22,11 +24,14 @@ LEAST_TABLE = 100
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME...]")
+@click.option(
+    "--study", metavar="STUDY", shell_complete=completion.studies, help="NAME is registered by the imports of STUDY."
+)
 @json_option
-def command(names: tuple[str, ...], as_json: bool) -> int:
-    """List the options of a task (classify; classify train), a MODEL, reducer NAME, recipe NAME, launcher NAME, and the
-    keys of a study or table file. Without NAME: what there is."""
-    found = topic(names)
+def command(names: tuple[str, ...], study: str | None, as_json: bool) -> int:
+    """List the options of a task (classify; classify train), a MODEL, reducer NAME, recipe NAME, launcher NAME, what
+    the imports of STUDY.yaml register, and the keys of a study or table file. Without NAME: what there is."""
+    found = find_topic(names, study)
     if as_json:
         print_json({"title": found.title, "options": [asdict(option) for option in found.options]})
         return 0

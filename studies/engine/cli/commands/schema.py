@@ -9,10 +9,11 @@ import click
 from studies.engine.cli.options import UsageError, json_option, print_json
 from studies.engine.cli.schema_files import SCHEMAS, schema, write_schema
 from studies.engine.cli.text import near
+from studies.engine.core.suggest import suggest_or_list
 
 
 @click.command()
-@click.argument("kind", type=click.Choice(SCHEMAS), default=SCHEMAS[0])
+@click.argument("kind", metavar="[study|table]", default=SCHEMAS[0], shell_complete=lambda *_: list(SCHEMAS))
 @click.option("-o", "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write it to a file.")
 @json_option
 def command(kind: str, out: Path | None, as_json: bool) -> int:
@@ -20,6 +21,8 @@ def command(kind: str, out: Path | None, as_json: bool) -> int:
 
     Editors use it with a first line `# yaml-language-server: $schema=FILE`; `studies new` writes both.
     """
+    if kind not in SCHEMAS:
+        raise UsageError(f"no schema {kind}{suggest_or_list(kind, SCHEMAS)}")
     if out is None:
         print_json(schema(kind))
         return 0

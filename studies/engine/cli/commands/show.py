@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,14 @@ from studies.engine.cli.options import (
     study_argument,
 )
 from studies.engine.cli.study_lookup import find_run
+from studies.engine.cli.text import format_counts
+from studies.engine.core.formatting import count
 from studies.engine.core.suggest import suggest_or_list
 from studies.engine.planning.selection import Selection
 from studies.engine.results.collect import collect
+from studies.engine.results.study_status import StudyStatus
+from studies.engine.storage import plan_file
+from studies.engine.storage.results_dir import Store
 
 FRAMES = ("trials.parquet", "trials.csv")
 
@@ -47,7 +53,7 @@ def command(name: str | None, claims: bool, spec: Path | None, as_json: bool, **
     tables = {table["name"]: table for table in found["printed"]}
     own = [one for one in tables if not one.startswith("claim")]
     if not tables:
-        raise UsageError(f"{folder.name}: no table has data yet")
+        raise UsageError(f"{folder.name}: {_why_empty(folder)}")
     shown = _chosen(name or ("claims" if claims else own[0] if own else next(iter(tables))), list(tables), folder.name)
     if as_json:
         print_json({"study": folder.name, "folder": str(folder), "names": list(tables), "verdicts": found["verdicts"],
@@ -59,6 +65,19 @@ def command(name: str | None, claims: bool, spec: Path | None, as_json: bool, **
     if others := [one for one in tables if one not in shown]:
         click.echo(f"\nother tables: {', '.join(others)}")
     return 0
+
+
+def _why_empty(folder: Path) -> str:
+    """Return why no table has data: what has failed, with the first reason, or how far the trials are."""
+    if not (folder / plan_file.NAME).exists():
+        return "no table has data"
+    states = StudyStatus(Store(folder.parent), plan_file.read_plan(folder)).watch.poll().values()
+    counts = Counter(state.status for state in states)
+    failed = [state.reason for state in states if state.status in ("failed", "lost")]
+    if not failed:
+        return f"no table has data yet; trials: {format_counts(counts)}; `studies status {folder.name}` shows them"
+    number = f"{len(failed)} of {count(len(states), 'trial')} failed"
+    return f"no table has data: {number}: {failed[0]}; `studies status {folder.name}` shows them"
 
 
 def _chosen(name: str, known: list[str], study: str) -> list[str]:

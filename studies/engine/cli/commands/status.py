@@ -16,6 +16,7 @@ from rich.text import Text
 
 from studies.engine.cli import completion, text
 from studies.engine.cli.options import UsageError, results_option
+from studies.engine.cli.study_lookup import how_to_run
 from studies.engine.core.formatting import and_more, count
 from studies.engine.execution.progress import running_table
 from studies.engine.launchers.slurm import job_lookup
@@ -36,7 +37,7 @@ def command(study: str, watch: bool, as_json: bool, results: Path) -> int:
     """Show the progress of STUDY: NAME at every scale that was run, NAME@LABEL only that one."""
     statuses = find_runs(Store(results), study, lambda line: click.echo(line, err=True))
     if not statuses:
-        raise UsageError(f"{study} has not been run in {results}")
+        raise UsageError(f"{study} has not been run in {results}{how_to_run(study)}")
     if as_json:
         found = [status.as_json() for status in statuses]
         click.echo(json.dumps(found[0] if len(found) == 1 else found, indent=1))
@@ -65,7 +66,7 @@ def _watch(statuses: list[StudyStatus], console: Console) -> None:
 
 
 def picture(status: StudyStatus, whole: bool) -> Group:
-    """Render headline, running and failed trials; whole: the arms too."""
+    """Render headline, running and failed trials; whole: the arms and uncut reasons too."""
     states, labels = status.watch.poll(), status.labels
     running = [(name, state) for name, state in states.items() if state.status == "running"]
     failed = [(name, state) for name, state in states.items() if state.status in ("failed", "lost")]
@@ -74,9 +75,11 @@ def picture(status: StudyStatus, whole: bool) -> Group:
         parts.append(running_table(running, labels))
     for name, state in failed[:FAILED_SHOWN]:
         line = f"  {name}  {labels[name]}  {state.status}: {state.reason}"
-        parts.append(Text(line, style="red", no_wrap=True, overflow="ellipsis"))
+        parts.append(Text(line, style="red", no_wrap=not whole, overflow="fold" if whole else "ellipsis"))
     if rest := and_more(failed, FAILED_SHOWN):
         parts.append(Text(f"  {rest} failed"))
+    if failed and whole:
+        parts.append(Text(f"  logs: studies logs {status.plan.full_name}, or studies logs TRIAL for a whole one"))
     if whole:
         if looks := looks_taken.summary(status.plan):
             parts.append(Text(f"  {looks}"))

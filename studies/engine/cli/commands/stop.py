@@ -10,6 +10,7 @@ import click
 
 from studies.engine.cli import completion
 from studies.engine.cli.options import UsageError, json_option, json_output, results_option
+from studies.engine.cli.study_lookup import how_to_run
 from studies.engine.core.formatting import count
 from studies.engine.execution import study_lock
 from studies.engine.launchers.slurm import job_lookup
@@ -36,7 +37,7 @@ def _stop(study: str, wait: float, results: Path, found: dict[str, Any]) -> int:
     store = Store(results)
     statuses = find_runs(store, study, lambda line: click.echo(line, err=True))
     if not statuses:
-        raise UsageError(f"{study} has not been run in {results}")
+        raise UsageError(f"{study} has not been run in {results}{how_to_run(study)}")
     drivers = [s for s in statuses if study_lock.request_stop(s.plan.folder)]  # first, so that they start no others
     trials = {name for s in statuses for name in s.watch.folders}
     withdrawn = job_lookup.cancel_waiting(store.root, trials)
