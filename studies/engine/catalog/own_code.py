@@ -15,12 +15,12 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
+from studies.engine.catalog.hidden_packages import OURS, hidden_by, hides, hides_ours
 from studies.engine.core.errors import shown
 from studies.engine.core.own_code import OwnCode
 from studies.engine.core.suggest import suggest
 from studies.engine.runtime.own_modules import GROUP
 
-OURS = ("dynvit", "studies", "paper_tables")
 ELSEWHERE = "_modules"
 """Folder of the copy for modules that are not beside the study."""
 UP = "_up"
@@ -42,6 +42,7 @@ def find(imports: tuple[str, ...], folder: Path, problems: dict[int, str]) -> Ow
             if entry in imports[:index]:
                 raise ImportProblem(f"{entry} twice")
             names.append(found.add_file(entry) if is_file(entry) else found.add_module(entry))
+            found.refuse_hiding()
         except ImportProblem as error:
             problems[index] = str(error)
     for point in metadata.entry_points(group=GROUP):
@@ -76,6 +77,8 @@ class _Files:
             raise ImportProblem(f"{place}{suggest(path.name, known)}")
         if path.suffix != ".py":
             raise ImportProblem(f"{entry} is not a Python file: its name does not end in .py")
+        if path.stem in OURS:
+            raise ImportProblem(hides(path))
         return self._add(path, path.parent)
 
     def add_module(self, entry: str) -> str:
@@ -97,6 +100,12 @@ class _Files:
         distribution = point.dist
         if not self._elsewhere(point.value.partition(":")[0].split(".")[0]) and distribution is not None:
             self.installed[distribution.name] = distribution.version
+
+    def refuse_hiding(self) -> None:
+        """ImportProblem where a folder that is searched for own modules has one of the name of a package."""
+        for place, folder in self.folders.items():
+            if not place.startswith(ELSEWHERE) and (text := hidden_by(folder)):
+                raise ImportProblem(text)
 
     # ---- from a name to files
 
@@ -170,8 +179,11 @@ class _Files:
         self.sources[name] = path
         self.folders[folder] = base
         for steps in _imported(tree):
-            known = steps[0] in sys.stdlib_module_names or steps[0] in OURS
-            if not any(self._beside(steps, near) for near in dict.fromkeys((base, self._study))) and not known:
+            if text := hides_ours(base, steps[0]):
+                raise ImportProblem(text)
+            if steps[0] in sys.stdlib_module_names or steps[0] in OURS:
+                continue
+            if not any(self._beside(steps, near) for near in dict.fromkeys((base, self._study))):
                 self._elsewhere(steps[0])
         return name
 

@@ -112,3 +112,39 @@ def test_wrong_entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert problem(tmp_path, "mypkg.dat") == "no module mypkg.dat: mypkg has no dat"
     assert problem(tmp_path, "my models") == "my models is neither a file, which ends in .py, nor the name of a module"
+
+
+@pytest.mark.parametrize("own", ["torch", "yaml__INIT", "random", "dynvit"])
+@pytest.mark.parametrize("imports", ["nets.py", "nets"])
+def test_a_file_beside_that_hides_a_package_or_a_module_of_python(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str, imports: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, nets="import dynvit.layers", **{own: ""})
+    name = own.partition("__")[0]
+    file, what = ("yaml" if name == "yaml" else f"{name}.py"), f"the package {name}"
+    said = "Python's own module random" if name == "random" else what
+    assert problem(tmp_path, imports) == f"{file} hides {said}: rename it"
+
+
+@pytest.mark.parametrize("name", ["torch", "dynvit", "types"])
+def test_an_entry_that_hides_a_package(tmp_path: Path, name: str) -> None:
+    write(tmp_path, **{name: ""})
+    assert f"{name}.py hides " in problem(tmp_path, f"{name}.py")
+
+
+def test_own_names_that_hide_nothing_which_is_needed(tmp_path: Path) -> None:
+    write(tmp_path, nets="import dynvit, pytest, metrics", pytest="", studies="", metrics="")
+    assert sorted(found(tmp_path, "nets.py").bodies) == ["metrics.py", "nets.py", "pytest.py"]
+
+
+def test_a_study_at_the_root_of_a_checkout_does_not_copy_our_packages(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        nets="import dynvit.layers",
+        dynvit__INIT="",
+        dynvit__layers="",
+        studies__INIT="",
+        paper_tables__INIT="",
+    )
+    assert list(found(tmp_path, "nets.py").bodies) == ["nets.py"]
