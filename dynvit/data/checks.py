@@ -16,6 +16,9 @@ from dynvit.data.source import Listing, Split
 def check_split(split: Split) -> None:
     """Raise ValueError for a split without images, with images of one class only, with labels beyond its classes, or
     with two names of classes that differ in how accents are encoded."""
+    own = hasattr(split.source, "function")  # has returned them
+    if not len(split.labels) and own:
+        raise ValueError(f"{split.name}: {split.place} returned no images for {split.name}")
     if not len(split.labels):
         what = "images with a label" if split.class_list else "images in class folders"
         raise ValueError(f"{split.name}: no {what} in {split.place}{split.lacks}")
@@ -62,6 +65,11 @@ def check_every_class(train: Split, val: Split) -> None:
     for split, own, other in zip((train, val), counts, counts[::-1], strict=True):
         if len(empty := np.flatnonzero((own == 0) & (other > 0 if split.class_list else True))):
             names = listed([split.classes[i] for i in empty])
+            if hasattr(split.source, "function"):
+                raise ValueError(
+                    f"{split.name}: {split.place} returned no image of {len(empty)} of {len(own)} classes ({names}): "
+                    f"labels that are numbers count from 0"
+                )
             raise ValueError(f"{split.name}: no image of {len(empty)} classes ({names}) in {split.place}{split.lacks}")
 
 

@@ -31,6 +31,7 @@ MANY = 0.1
 def check_apart(listing: Listing) -> None:
     """Raise ValueError if both splits read the same file, or tar files with the same content."""
     if not _of_files(listing):
+        _check_paths(listing)
         return
     same = list(_shared(_source(listing.train), _source(listing.val)))
     if same:
@@ -42,6 +43,20 @@ def check_apart(listing: Listing) -> None:
                 f"{listing.train.name} and {listing.val.name} have tar files of the same content: {shown(one)} and "
                 f"{shown(other)}"
             )
+
+
+def _check_paths(listing: Listing) -> None:
+    """Raise ValueError if images that own code gives by path are in both splits."""
+    train, val = listing.train, listing.val
+    path_of, other = (getattr(split.source, "path", None) for split in (train, val))
+    if path_of is None or other is None:
+        return
+    ours = {path: i for i in range(len(train.source)) if (path := path_of(i))}
+    both = [(i, path) for i in range(len(val.source) if ours else 0) if (path := other(i)) in ours]
+    if both:
+        i, path = both[0]
+        first = f"{val.source.name(i)} is {train.source.name(ours[path])}, {shown(path)}"
+        raise ValueError(f"{train.place}: train and val have {len(both)} files in common: {first}")
 
 
 def copies(listing: Listing, sample: bool = False) -> Iterator[Remark]:

@@ -19,10 +19,10 @@ from dynvit.config.data import BUILT_IN
 from dynvit.config.extensions import VERSION
 from dynvit.config.model import named_weights
 from dynvit.data import paths
+from dynvit.describe import own_code
 from dynvit.describe.json_schema import plain
 from dynvit.describe.tasks import build_config, model_keys, task_module
 from dynvit.models.build import build_model, check_reduced
-from dynvit.train.own_code.loss import loss_fault
 
 FILES = ("folder", "tar", "wds")
 """Names of data sets that are folders of files."""
@@ -46,8 +46,8 @@ def check(task: str, config: dict[str, Any]) -> dict[str, Any]:
     built, refusals = build_config(module.Config, config)
     if refusals:
         return {"refusal": "; ".join(refusals)}
-    if getattr(built, "loss", None) and (text := loss_fault(built, module.work(config)["classes"])):
-        return {"refusal": f"loss: {text}"}
+    if refused := own_code.refusal(built, module.work(config) if hasattr(module, "work") else None):
+        return refused
     answer: dict[str, Any] = {"refusal": None}
     faults: dict[str, str] = {}
     for key, arguments in _models(module, config):
@@ -63,7 +63,10 @@ def check(task: str, config: dict[str, Any]) -> dict[str, Any]:
         answer["starts"] = starts
     if not faults and hasattr(module, "cautions") and (cautions := module.cautions(built)):
         answer["cautions"] = cautions
-    if folders := _folders(built):
+    remarked = own_code.cautions(built)
+    if remarked:
+        answer["cautions"] = [*answer.get("cautions", ()), *remarked]
+    if folders := own_code.NOT_KEPT if remarked else _folders(built):
         answer["folders"] = folders
     if inputs := dict(_inputs(built)):
         answer["inputs"] = inputs

@@ -129,6 +129,16 @@ def explained(entry: str, error: BaseException, places: Sequence[Path]) -> Plugi
     return PluginError(f"{entry}: {text}")
 
 
+def defined_at(thing: Any) -> str:
+    """Return the file and line where a function or class of own code begins; its name where that is not known."""
+    code = getattr(inspect.unwrap(thing), "__code__", None)
+    try:
+        line = code.co_firstlineno if code is not None else inspect.getsourcelines(thing)[1]
+        return f"{Path(inspect.getsourcefile(thing) or '').name}, line {line}"
+    except (OSError, TypeError):
+        return f"{thing.__module__}.{thing.__qualname__}"
+
+
 def blame(function: Any, error: BaseException) -> str:
     """Return the file and line in which own code failed, where that is known, and the error."""
     code = getattr(inspect.unwrap(function), "__code__", None)

@@ -19,7 +19,7 @@ from dynvit.data.decode import UnreadableImage
 from dynvit.data.paths import find_root, places
 from dynvit.data.sampling import SPLIT_SEED
 from dynvit.data.source import Listing, Split
-from dynvit.plugins.modules import blame
+from dynvit.plugins.modules import blame, defined_at
 from dynvit.rng import own_stream
 
 NAMES = ("train", "val")
@@ -56,6 +56,11 @@ class OwnImages:
     def name(self, index: int) -> str:
         return f"{self.where}[{index}]"
 
+    def path(self, index: int) -> str:
+        """Return the absolute path of an image that is a file; empty for any other, and where that would be read."""
+        image = self.get(index) if self.held else None
+        return os.path.abspath(os.path.expanduser(image)) if isinstance(image, str | os.PathLike) else ""
+
     def size(self, index: int) -> int:
         """Return the bytes of a file; 1 for what is no file, so that any two are compared."""
         image = self.get(index) if self.held else None
@@ -85,7 +90,7 @@ def as_image(value: Any) -> Any:
 def splits(data: Data) -> Listing:
     """Call the function. Raises ValueError with its name and what it returned, if that is not what it should be."""
     extension = DATA_SETS[data.name]
-    label = f"the data set {data.name} ({extension.make.__module__}.{extension.make.__qualname__})"
+    label = f"the data set {data.name} ({defined_at(extension.make)})"
     try:
         with own_stream(SPLIT_SEED, "data set", data.name):  # the same images in every process
             returned = extension.make(**_given(extension, data), **data.options)
@@ -101,19 +106,27 @@ def splits(data: Data) -> Listing:
     ]
     named = returned[2] if len(returned) == 3 else getattr(returned[0], "classes", None)
     classes, labels = _classes(label, extension, named, [labels for _, labels in parts])
+    place = f"{data.name} ({defined_at(extension.make)})"
     listing = [
-        Split(name, classes, source, numbers, data.name, class_list=named is not None)
+        Split(name, classes, source, numbers, place, class_list=named is not None)
         for name, (source, _), numbers in zip(NAMES, parts, labels, strict=True)
     ]
-    for split in listing:
+    for split, (source, _) in zip(listing, parts, strict=True):
         if len(split.labels):
             try:
-                split.source.read(0)
+                source.read(0)
             except UnreadableImage as error:
-                raise ValueError(f"{label}: {split.source.name(0)}: {error}") from error
-            except OSError:  # a file that is not there is one of `data.max_corrupt`
-                pass
+                raise ValueError(f"{label}: {source.name(0)}: {error}") from error
+            except OSError as error:  # a file that is not there is one of `data.max_corrupt`
+                _check_some_there(label, split.name, source, error)
     return Listing(*listing)
+
+
+def _check_some_there(label: str, name: str, images: OwnImages, error: OSError) -> None:
+    """Raise FileNotFoundError if none of the files of a split exists."""
+    paths = [path for i in range(len(images)) if (path := images.path(i))]
+    if paths and not any(map(os.path.exists, paths)):
+        raise FileNotFoundError(f"{label}: none of the {len(paths)} files for {name} is there: {paths[0]}") from error
 
 
 def _given(extension: DataSet, data: Data) -> dict[str, Any]:
@@ -158,7 +171,7 @@ def _classes(
     label: str, extension: DataSet, named: Any, labels: Sequence[Sequence[Any]]
 ) -> tuple[tuple[str, ...], list[NDArray[np.int64]]]:
     """Return the names of the classes, and the labels of each split as their numbers."""
-    plain = [_plain(each) for each in labels]
+    plain = [_plain(label, each) for each in labels]
     words = any(isinstance(value, str) for each in plain for value in each)
     if named is None:
         every = {value for each in plain for value in each}
@@ -178,9 +191,18 @@ def _classes(
     return names, [np.asarray([number[str(value)] for value in each], dtype=np.int64) for each in plain]
 
 
-def _plain(labels: Sequence[Any]) -> list[Any]:
+def _plain(label: str, labels: Sequence[Any]) -> list[Any]:
+    """Return one number or name each. Raises ValueError for anything else, such as one-hot rows."""
     whole = labels.tolist() if hasattr(labels, "tolist") else list(labels)
-    return [value.item() if hasattr(value, "item") else value for value in whole]
+    for value in whole:
+        rows = value.ndim > 0 if hasattr(value, "ndim") else hasattr(value, "__len__")
+        if rows and not isinstance(value, str):
+            kind = f"rows of {len(value)}" if not isinstance(value, dict) else "dicts"
+            raise ValueError(f"{label} returned labels that are {kind}: labels are one number or name each")
+    plain = [value.item() if hasattr(value, "item") else value for value in whole]
+    if odd := [value for value in plain if not isinstance(value, str | int | float) or value != value]:
+        raise ValueError(f"{label} returned the label {odd[0]!r}: labels are one number or name each")
+    return plain
 
 
 def _is_sequence(value: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import traceback
 from pathlib import Path
 
@@ -15,7 +16,15 @@ from studies.engine.runtime.distributed.leader import RankLost, RankServer
 FAILED_RANK_SECONDS = 2.0
 """Seconds after a failure in which another process of the same trial may turn out to be its cause."""
 
-PERMANENT = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, ImportError, SyntaxError)
+PERMANENT = (
+    FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, ImportError, SyntaxError,
+    IndexError, NameError, NotImplementedError,
+)  # fmt: skip
+SHAPES = re.compile(
+    r"shapes? .*(cannot be multiplied|is invalid for input|mismatch|must match)|size of tensor|sizes of tensors must"
+    r"|to have \d+ channels|output with shape|expand\(|not broadcastable|could not be broadcast", re.IGNORECASE,
+)  # fmt: skip
+"""How torch and numpy say that arrays do not fit each other, in errors of general types."""
 
 
 class TimeLimitExceeded(BaseException):
@@ -53,8 +62,11 @@ def _described(error: BaseException) -> str:
 
 def is_permanent(error: BaseException) -> bool:
     """Return whether the same attempt would fail again: a file or module that is missing, forbidden or of another kind,
-    or what a task marks by an attribute `permanent`, such as options and weights that do not fit."""
-    return bool(getattr(error, "permanent", False)) or isinstance(error, PERMANENT)
+    a mistake in code, shapes that do not fit, or what a task marks by an attribute `permanent`, such as options and
+    weights that do not fit."""
+    if bool(getattr(error, "permanent", False)) or isinstance(error, PERMANENT):
+        return True
+    return isinstance(error, RuntimeError | ValueError) and bool(SHAPES.search(_informative(error)))
 
 
 def _informative(error: BaseException) -> str:

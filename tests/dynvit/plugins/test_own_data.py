@@ -35,7 +35,9 @@ def loaded(tmp_path, body, arguments="", register="", **data):
         "    def __len__(self): return self.n\n    def __getitem__(self, i): return I[i], L[i]\nreturn Set(12), Set(6)",
         "W = [['no', 'yes'][k] for k in L]\nreturn (I, W), (I[:6], W[:6])",
         "import pathlib\nhere = pathlib.Path(__file__).parent\nP = []\nfor k, i in enumerate(I):\n"
-        "    P.append(here / f'{k}.png')\n    Image.fromarray(i).save(P[-1])\nreturn (P, L), (P[:6], L[:6])",
+        "    P.append(here / f'{k}.png')\n    Image.fromarray(i).save(P[-1])\n"
+        "V = [p.with_suffix('.v.png') for p in P[:6]]\n"
+        "for p, v in zip(P, V): v.write_bytes(p.read_bytes())\nreturn (P, L), (V, L[:6])",
     ],
 )
 @pytest.mark.parametrize("in_memory", ["always", "never"])
@@ -88,8 +90,8 @@ def test_chance_in_the_function_is_the_same_in_every_process(tmp_path, quiet):
 @pytest.mark.parametrize(
     ("body", "text"),
     [
-        ("return None", r"the data set own \(my_data\.made\) returned None; it returns train, val"),
-        ("return (I, L), (I, L[:3])", r"own \(my_data\.made\) returned for val 12 images and 3 labels"),
+        ("return None", r"the data set own \(my_data\.py, line \d+\) returned None; it returns train, val"),
+        ("return (I, L), (I, L[:3])", r"own \(my_data\.py, line \d+\) returned for val 12 images and 3 labels"),
         ("return {'a': 1}, (I, L)", r"returned for train dict of 1, not a tuple \(images, labels\) or a sequence"),
         ("return [3, 4], (I, L)", r"returned for train a sequence whose element 0 is int, not \(image, label\)"),
         ("return (I / 255, L), (I, L)", r"train\[0\]: it is float64\[10, 10, 3\], and an array is uint8\[H, W, 3\]"),
@@ -100,8 +102,24 @@ def test_chance_in_the_function_is_the_same_in_every_process(tmp_path, quiet):
         ("return (I, L), (I, L), ['only']", r"train: 6 labels are not from 0 to 0, as the classes are"),
         ("return (I, ['a', 'b'] * 6), (I, L), ['a', 'bb']", r"returned the label b, which is no class"),
         ("return (I, [0.5] * 12), (I, L)", r"returned the label 0\.5: a label is the number or the name of a class"),
-        ("return (I, [0] * 12), (I, L)", r"train: all 12 images in own are of one class, 0"),
-        ("return 1 / 0", r"the data set own \(my_data\.made\) fails: my_data\.py, line \d+: ZeroDivisionError"),
+        ("return (I, [0] * 12), (I, L)", r"train: all 12 images in own \(my_data\.py, line \d+\) are of one class, 0"),
+        ("return (I, np.eye(2)[L]), (I, L)", r"returned labels that are rows of 2: labels are one number or name each"),
+        ("return (I, [None] * 12), (I, L)", r"returned the label None: labels are one number or name each"),
+        ("return (I, L), (I[:0], [])", r"val: own \(my_data\.py, line \d+\) returned no images for val"),
+        (
+            "return (I, L), (I, np.add(L, 5))",
+            r"train: own \(my_data\.py, line \d+\) returned no image of 5 of 7 classes \(2, 3, 4 and 2 more\)",
+        ),
+        (
+            "P = [f'/tmp/{k}.nowhere.png' for k in range(12)]\nreturn (P, L), (P, L)",
+            r"none of the 12 files for train is there: /tmp/0\.nowhere\.png",
+        ),
+        (
+            "import pathlib\np = pathlib.Path(__file__).parent / 'same.png'\nImage.fromarray(I[0]).save(p)\n"
+            "P = [p, p.with_name('b')] * 6\nreturn (P, L), ([p, p], [0, 1])",
+            r"own \(my_data.*: train and val have 2 files in common: val\[0\] is train\[10\], .*same\.png",
+        ),
+        ("return 1 / 0", r"the data set own \(my_data\.py, line \d+\) fails: my_data\.py, line \d+: ZeroDivisionError"),
         (
             "class Set(list):\n    def __getitem__(self, i): return super().__getitem__(i) if i < 5 else {}['x']\n"
             "s = Set(zip(I, L)); s.targets = L\nreturn s, (I, L)",
@@ -110,7 +128,7 @@ def test_chance_in_the_function_is_the_same_in_every_process(tmp_path, quiet):
     ],
 )
 def test_wrong_returns_give_a_sentence(tmp_path, quiet, body, text):
-    with pytest.raises(ValueError, match=text):
+    with pytest.raises((ValueError, FileNotFoundError), match=text):
         loaded(tmp_path, body)
 
 
@@ -120,7 +138,7 @@ def test_doctor_looks_at_it(tmp_path, quiet):
     assert ("fine", "train: 40 images in 2 classes, 20 each", "") in found
     assert {level for level, *_ in found} == {"fine"}
     *_, (level, text, _) = inspect_data(Data("leaves", options={"count": 0}), 8)
-    assert (level, text) == ("attention", "train: no images with a label in leaves")
+    assert (level, text) == ("attention", "train: leaves (my_data.py, line 5) returned no images for train")
 
 
 def test_images_of_other_modes_are_converted(tmp_path, quiet):

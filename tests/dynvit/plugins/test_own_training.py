@@ -152,7 +152,7 @@ def test_distillation_keeps_the_teachers_part(own, tmp_path):
 @pytest.mark.parametrize(
     ("body", "text"),
     [
-        ("float('nan')", r"the metric own, of logits \[40, 2\] and targets \[40\], is nan"),
+        ("float('nan')", r"the metric own \(my_metric2\.py, line 2\), of logits \[40, 2\] and targets \[40\], is nan"),
         ("'high'", r"returned str, not a number"),
         ("logits", r"returned Tensor\[40, 2\], not a number"),
         ("1 / 0", r"fails: my_metric2\.py, line 4: ZeroDivisionError: division by zero"),
