@@ -20,7 +20,7 @@ NAME = re.compile(r"[A-Za-z_][\w-]*")
 def type_of_default(default: Any) -> Any:
     """Return the type of an option that only has a default; None where it says none. A whole number may be meant as any
     number."""
-    return {bool: bool, int: float, float: float, str: str}.get(type(default))
+    return {bool: bool, int: int | float, float: float, str: str}.get(type(default))
 
 
 @dataclass(frozen=True, eq=False)

@@ -143,7 +143,7 @@ NET = "import dynvit\nfrom torch import nn\nclass Net(nn.Module):\n    def __ini
         ),
         (
             f"{NET}dynvit.register(Net, 'own')\n",
-            r"mine\.py, line 5: variants are names with their options, .* not 'own'",
+            r"mine\.py, line 5: variants are names with .* not 'own'",
         ),
     ],
 )
