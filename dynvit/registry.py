@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import sys
+from collections.abc import Mapping
 from dataclasses import is_dataclass
 from typing import Any, get_type_hints
 
@@ -35,9 +36,14 @@ def register(cls: type[nn.Module], variants: dict[str, dict[str, Any]]) -> type[
 
         dynvit.register(MyNet, {"mynet_tiny": {"width": 64}, "mynet_small": {"width": 128}})
     """
+    if not isinstance(variants, Mapping) or not all(isinstance(preset, Mapping) for preset in variants.values()):
+        raise ValueError(f'variants are names with their options, such as {{"mynet_tiny": {{}}}}, not {variants!r}')
     module = sys.modules[cls.__module__]
     for name, preset in variants.items():
         _check_name(cls, name)
+        if module.__name__.split(".")[0] != "dynvit":  # ours are tested, and many
+            withheld = getattr(cls, "withheld_options", ())
+            check_options(cls, name, {key: value for key, value in preset.items() if key not in withheld})
         MODELS[name] = (cls, preset)
         register_model(_entry_point(cls, name, preset, module.__name__))
     VERSION.number += 1

@@ -17,6 +17,12 @@ from dynvit.config.option_checks import check_choices, check_types, did_you_mean
 NAME = re.compile(r"[A-Za-z_][\w-]*")
 
 
+def type_of_default(default: Any) -> Any:
+    """Return the type of an option that only has a default; None where it says none. A whole number may be meant as any
+    number."""
+    return {bool: bool, int: int | float, float: float, str: str}.get(type(default))
+
+
 @dataclass(frozen=True, eq=False)
 class Extension:
     """make: what was registered. given: its arguments that are not options."""
@@ -42,12 +48,16 @@ class Extension:
 
     @cached_property
     def hints(self) -> dict[str, Any]:
-        """Types of the options that say one; none where an annotation cannot be resolved."""
+        """Types of the options: as annotated, else as their defaults have them; none where that cannot be resolved."""
         try:
             found = get_type_hints(self.signature_of)
         except (NameError, TypeError):
             return {}
-        return {name: hint for name, hint in found.items() if name in self.options}
+        return {name: found[name] for name in self.options if name in found} | {
+            name: kind
+            for name, p in self.options.items()
+            if p.annotation is p.empty and (kind := type_of_default(p.default)) is not None
+        }
 
     def check(self, options: Mapping[str, Any]) -> None:
         """Raise ValueError for an unknown option, with the nearest one, a missing one, or a value of another type."""
@@ -119,6 +129,12 @@ def add(table: dict[str, Any], extension: Extension, taken: Collection[str] = ()
             raise ValueError(f"the {kind} {name} takes {parameter}, which cannot be checked: name its options")
     table[name] = extension
     VERSION.number += 1
+
+
+def check_called(decorator: str, name: Any) -> None:
+    """Raise ValueError for a decorator without parentheses, which gets the function in place of a name."""
+    if callable(name):
+        raise ValueError(f'write @dynvit.{decorator}("{name.__name__}"): the decorator needs a name')
 
 
 def place_of(thing: Any) -> str:

@@ -10,26 +10,23 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from dynvit.checkpoint.load import load_state
 from dynvit.checkpoint.read import TRIAL_FILES
-from dynvit.config.data import BUILT_IN
-from dynvit.config.extensions import VERSION
+from dynvit.config.data import BUILT_IN, KNOWN_SETS
+from dynvit.config.extensions import DATA_SETS, VERSION
 from dynvit.config.model import named_weights
+from dynvit.config.workload import DEFAULT_CLASSES
 from dynvit.data import paths
 from dynvit.describe import own_code
 from dynvit.describe.json_schema import plain
+from dynvit.describe.own_model import is_own, own_fault
+from dynvit.describe.skip_init import SkipInit
 from dynvit.describe.tasks import build_config, model_keys, task_module
 from dynvit.models.build import build_model, check_reduced
 
 FILES = ("folder", "tar", "wds")
 """Names of data sets that are folders of files."""
-IN_PLACE = {
-    getattr(Tensor, f"{name}_") for name in ("normal", "uniform", "erfinv", "clamp", "zero", "fill", "mul", "add")
-}
-"""What initialization of weights is made of."""
 
 
 def check(task: str, config: dict[str, Any]) -> dict[str, Any]:
@@ -47,12 +44,12 @@ def check(task: str, config: dict[str, Any]) -> dict[str, Any]:
     if refusals:
         return {"refusal": "; ".join(refusals)}
     if refused := own_code.refusal(built, module.work(config) if hasattr(module, "work") else None):
-        return refused
+        return {**refused, "refusal": refused["refusal"] + _stand_in(refused["refusal"], config)}
     answer: dict[str, Any] = {"refusal": None}
     faults: dict[str, str] = {}
     for key, arguments in _models(module, config):
         if (key != "reducer" or "model" not in faults) and (text := _build_error(arguments, VERSION.number)):
-            faults[key] = text
+            faults[key] = text + _stand_in(text, config)
     if faults:
         answer["models"] = faults
     elif starts := {
@@ -119,16 +116,30 @@ def _model_inputs(module: ModuleType, config: Mapping[str, Any]) -> dict[str, An
     return {name: config[key] for name, key in names.items() if config.get(key) is not None}
 
 
+def _stand_in(text: str, config: Mapping[str, Any]) -> str:
+    """Return what to add to a sentence that names the number of classes where that is only tried: the data's own is
+    not known before a trial reads it."""
+    data = config.get("data")
+    if not data or str(DEFAULT_CLASSES) not in text:
+        return ""
+    known: Any = KNOWN_SETS.get(data["name"]) or DATA_SETS.get(data["name"])
+    if data["classes"] or data["labels"] or (known and known.classes):
+        return ""
+    return f" ({DEFAULT_CLASSES} classes are a trial value, as the data is not read yet; data.classes gives the number)"
+
+
 @cache
 def _build_error(arguments: str, version: int) -> str:
     """Return why a model cannot be built, in the constructor's words; empty where it can, or where that is not known.
-    version: of own code.
+    version: of own code, whose models are run, too.
 
     Built on the meta device, which takes neither memory nor time for weights. What fails there is built on the CPU
     before it is refused; a constructor that reads values of its weights cannot be tried.
     """
     for device in ("meta", "cpu"):
         options, given, reducer = json.loads(arguments)
+        if is_own(options.get("name")) and not reducer:
+            return own_fault(options, given)
         try:
             with torch.device(device), SkipInit():
                 check_reduced(options, reducer, **given)
@@ -161,15 +172,6 @@ def _start_error(arguments: str, version: int) -> str:
         else:
             return ""
     return text
-
-
-class SkipInit(TorchFunctionMode):
-    """Leaves weights on the meta device uninitialized: most of the time of building there goes into it."""
-
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if function in IN_PLACE and args[0].is_meta and not any(isinstance(other, Tensor) for other in args[1:]):
-            return args[0]
-        return function(*args, **(kwargs or {}))
 
 
 # ---- data

@@ -120,7 +120,7 @@ def _build_own(name: str, options: Mapping[str, Any], defaults: Mapping[str, Any
 def _needed(key: str, defaults: Mapping[str, Any]) -> str:
     """Return what a model that refuses an option must accept, and why; empty where it may do without."""
     if key == "num_classes":
-        return f"num_classes: the data has {defaults[key]} classes"
+        return "num_classes: how many classes the data has"
     if key == "in_chans" and defaults[key] != 3:
         return f"in_chans: the images have {defaults[key]} channel"
     return f"{key}: it was asked for" if key == "drop_path_rate" else ""

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_type_hints
 import torch
 from torch import Tensor
 
-from dynvit.config.extensions import NAME
+from dynvit.config.extensions import NAME, check_called, type_of_default
 from dynvit.layers.full_precision import at_least_float32, autocast_off
 from dynvit.layers.token_gather import top_tokens
 from dynvit.reduction.grouping import Grouping, Places
@@ -37,6 +37,7 @@ def register_reducer(name: str) -> Callable[[Thing], Thing]:
     heads. The method has the options `keep` and `locations` besides its own. Or a class that inherits
     ``dynvit.Reducer`` or ``dynvit.Keeping``; its annotated fields are its options.
     """
+    check_called("register_reducer", name)
 
     def register(thing: Thing) -> Thing:
         if not isinstance(name, str) or not NAME.fullmatch(name):
@@ -93,5 +94,6 @@ def _from_function(name: str, function: Callable[..., Any]) -> None:
         "__doc__": inspect.getdoc(function) or "", "__module__": function.__module__,
         "__qualname__": function.__qualname__,
     }  # fmt: skip
-    made = [(p.name, hints.get(p.name, Any), field(default=p.default)) for p in options]
+    types = {p.name: hints.get(p.name) or type_of_default(p.default) or Any for p in options}
+    made = [(p.name, types[p.name], field(default=p.default)) for p in options]
     make_dataclass(function.__name__, made, bases=(_Scored,), namespace=names, frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import fields
 from typing import Any, Literal, TypeVar
 
 from dynvit.config.data import BUILT_IN, Data
-from dynvit.config.extensions import DATA_SETS, LOSSES, METRICS, DataSet, Loss, Metric, add
+from dynvit.config.extensions import DATA_SETS, LOSSES, METRICS, DataSet, Loss, Metric, add, check_called
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -39,6 +39,7 @@ def register_dataset(
 
     channels: 1 for gray images; 3: colors, to which all are converted. classes: their number, if it is always the same.
     """
+    check_called("register_dataset", name)
 
     def register(function: Function) -> Function:
         given = [key for key in TO_DATA_SETS if key in inspect.signature(function).parameters]
@@ -68,6 +69,7 @@ def register_loss(name: str) -> Callable[[Function], Function]:
     those two arguments, which is called with the options and returns what is called with logits and target.
     target: classes ``int64[B]``; probabilities ``[B, K]`` with mixup, cutmix or label smoothing.
     """
+    check_called("register_loss", name)
 
     def register(function: Function) -> Function:
         first = [p for p in inspect.signature(function).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD][:2]
@@ -94,6 +96,7 @@ def register_metric(
     A function of all validation logits ``float32[N, K]`` and classes ``int64[N]``, on the CPU and in the set's order.
     direction: which values are better. unit: such as ``"%"``.
     """
+    check_called("register_metric", name)
 
     def register(function: Function) -> Function:
         given = tuple(inspect.signature(function).parameters)[:2]

@@ -105,11 +105,12 @@ def _refusals(arm: ResolvedArm, answer: Answer) -> Iterator[tuple[Setting | None
 
 def cannot_be_built(config: Config, answer: Answer) -> dict[str, str]:
     """Return by field why a trial would fail when it builds the model, or applies the reducer."""
-    verbs = {"reducer": "applied"}
-    return {
-        key: f"{get(config, key)['name']} cannot be {verbs.get(key, 'built')}: {reason}"
-        for key, reason in answer.models.items()
-    }
+    found = {}
+    for key, reason in answer.models.items():
+        name = get(config, key)["name"]
+        verb = "applied" if key == "reducer" else "built"
+        found[key] = reason if reason.startswith(f"{name} ") else f"{name} cannot be {verb}: {reason}"
+    return found
 
 
 def _setting_of_model(settings: Sequence[Setting], key: str, reason: str) -> Setting | None:

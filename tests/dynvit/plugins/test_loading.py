@@ -91,6 +91,9 @@ def test_an_installed_module(tmp_path, monkeypatch):
     assert sys.modules["mypkg.losses"].VALUE == 2
 
 
+NET = "import dynvit\nfrom torch import nn\nclass Net(nn.Module):\n    def __init__(self, dim=8): ...\n"
+
+
 @pytest.mark.parametrize(
     ("source", "text"),
     [
@@ -126,6 +129,21 @@ def test_an_installed_module(tmp_path, monkeypatch):
         (
             "import dynvit\n@dynvit.register_metric('own')\ndef f(a): ...\n",
             r"mine\.py, line 2: the metric own is a function of two arguments",
+        ),
+        *(
+            (
+                f"import dynvit\n@dynvit.register_{kind}\ndef own(a, b): ...\n",
+                rf"mine\.py, line 2: write @dynvit\.register_{kind}\(\"own\"\): the decorator needs a name",
+            )
+            for kind in ("dataset", "loss", "metric", "reducer")
+        ),
+        (
+            f"{NET}dynvit.register(Net, {{'own': {{'dimm': 4}}}})\n",
+            r"mine\.py, line 5: TypeError: own has no option 'dimm' \(did you mean 'dim'\?\); it takes dim",
+        ),
+        (
+            f"{NET}dynvit.register(Net, 'own')\n",
+            r"mine\.py, line 5: variants are names with .* not 'own'",
         ),
     ],
 )

@@ -17,6 +17,7 @@ from dynvit.describe.check import check
 from dynvit.describe.json_schema import plain
 from dynvit.describe.tasks import build_config
 from dynvit.models.build import build_model
+from dynvit.reduction.reducer import REDUCERS
 from studies.engine.runtime.task_loader import build
 
 
@@ -77,7 +78,7 @@ def test_a_registered_class_keeps_its_defaults_and_presets(tmp_path):
     [
         ("def own(pretrained=False, **kwargs): return MyNet(**kwargs)", {}, ""),
         ("def own(num_classes): return MyNet(num_classes=num_classes)", {}, ""),
-        ("def own(pretrained=False): return MyNet()", {}, "own must take num_classes: the data has 5 classes"),
+        ("def own(pretrained=False): return MyNet()", {}, "own must take num_classes: how many classes the data has"),
         (
             "def own(num_classes): return MyNet(num_classes=num_classes)",
             {"in_chans": 1},
@@ -119,6 +120,20 @@ def test_options_are_checked_like_ours(tmp_path):
     ):
         with pytest.raises(ValueError, match=text.replace("?", r"\?")):
             Config(loss=loss)
+
+
+def test_an_option_without_a_type_has_that_of_its_default(tmp_path):
+    source = (
+        "import dynvit\n@dynvit.register_dataset('own')\ndef own(n=24, view='front', both=True, more=None): ...\n"
+        "@dynvit.register_reducer('score')\ndef score(tokens, power=2): return tokens.sum(-1)\n"
+    )
+    plugins.load(own_code.write(tmp_path, my_data=source))
+    Data("own", options={"n": 0.5, "view": "side", "both": False, "more": [1]})
+    for key, value, kind in (("n", "many", "a whole number or a number"), ("view", 3, "text"), ("both", "no", "true or false")):
+        with pytest.raises(ValueError, match=f"the data set own: {key} must be {kind}, got {value!r}"):
+            Data("own", options={key: value})
+    with pytest.raises(ValueError, match="power must be a whole number or a number, got 'much'"):
+        REDUCERS["score"](power="much")
 
 
 def test_a_required_option_is_missed(tmp_path):
