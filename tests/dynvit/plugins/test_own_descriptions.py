@@ -129,7 +129,8 @@ def test_an_option_without_a_type_has_that_of_its_default(tmp_path):
     )
     plugins.load(own_code.write(tmp_path, my_data=source))
     Data("own", options={"n": 0.5, "view": "side", "both": False, "more": [1]})
-    for key, value, kind in (("n", "many", "a whole number or a number"), ("view", 3, "text"), ("both", "no", "true or false")):
+    kinds = ("n", "many", "a whole number or a number"), ("view", 3, "text"), ("both", "no", "true or false")
+    for key, value, kind in kinds:
         with pytest.raises(ValueError, match=f"the data set own: {key} must be {kind}, got {value!r}"):
             Data("own", options={key: value})
     with pytest.raises(ValueError, match="power must be a whole number or a number, got 'much'"):
