@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from studies.engine.api.errors import ResultsError, as_sentences
+from studies.engine.api.figure import saving_in_sentences
 from studies.engine.api.open import Place, locate
 from studies.engine.api.trial import Trial
 from studies.engine.core.formatting import first_few
@@ -75,8 +76,6 @@ class Results:
 
     def figure(self, name: str | None = None) -> Figure:
         """Return a figure, by default the first: `.save(path)`, `.svg`, `.png`, `.pdf`, `.matplotlib()`."""
-        from studies.engine.api.figure import saving_in_sentences
-
         with as_sentences():
             return saving_in_sentences(self._view.figure(name))
 
