@@ -146,6 +146,14 @@ def test_two_files_cannot_register_the_same_name(tmp_path):
         plugins.load(own_code.write(tmp_path, my_loss=own_code.LOSS, other=own_code.LOSS))
 
 
+@pytest.mark.parametrize(
+    "source", ["import sys\nsys.exit(3)\n", "import argparse\nargparse.ArgumentParser().parse_args(['--x'])\n"]
+)
+def test_a_file_that_ends_the_program(tmp_path, source):
+    with pytest.raises(PluginError, match=r"mine\.py, line 2: ends the program when .* under `if __name__ == \"__main"):
+        plugins.load(own_code.write(tmp_path, mine=source))
+
+
 def test_a_missing_file_and_a_missing_module(tmp_path):
     with pytest.raises(PluginError, match=r"gone\.py: FileNotFoundError: no file .*gone\.py"):
         plugins.load([str(tmp_path / "gone.py")])
