@@ -16,6 +16,7 @@ from typing import Any
 
 OURS = ("dynvit", "studies", "paper_tables")
 INSTALLED = ("site-packages", "dist-packages")
+ENDS = 'ends the program when it is imported (argparse, sys.exit): put that under `if __name__ == "__main__":`'
 
 
 class PluginError(ValueError):
@@ -124,6 +125,8 @@ def explained(entry: str, error: BaseException, places: Sequence[Path]) -> Plugi
     if where is not None:
         path, line = where
         entry += f", line {line}" if path == file else f", in {path}, line {line}"
+    if isinstance(error, SystemExit):
+        return PluginError(f"{entry}: {ENDS}")
     kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
     text = f"{kind}{error.msg}" if isinstance(error, SyntaxError) else f"{kind}{error}"
     return PluginError(f"{entry}: {text}")

@@ -16,7 +16,8 @@ import threading
 from pathlib import Path
 from typing import IO, Any
 
-from studies.engine.core.errors import Problem, StudyError
+from studies.engine.core.errors import Problem, StudyError, shown
+from studies.engine.core.formatting import first_few
 from studies.engine.core.own_code import OwnCode
 
 
@@ -60,7 +61,7 @@ class DescribeProcess:
                 raise DescriptionError(self._why())
         reply = json.loads(answer)
         if "error" in reply:
-            raise AnswerError(reply["error"])
+            raise AnswerError(self._with_short_paths(reply["error"]))
         return reply["result"]
 
     def close(self) -> None:
@@ -72,7 +73,7 @@ class DescribeProcess:
 
     def _start(self) -> None:
         # -P: the package whose sources were read, not one that lies in the current folder.
-        command = [sys.executable, "-P", "-m", "dynvit.describe", "--check"]
+        command = [sys.executable, "-P", "-X", "faulthandler", "-m", "dynvit.describe", "--check"]
         search = [str(self.package.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
         search += [str(folder) for folder in self.own.folders.values()] if self.own is not None else []
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - read when the child has crashed
@@ -96,13 +97,26 @@ class DescribeProcess:
         return self._process.stdout.readline()
 
     def _why(self) -> str:
-        """Return the end of the child's traceback: where, and which error."""
+        """Return the end of the child's traceback: where, and which error; of a crash the line of own code."""
         assert self._process is not None and self._stderr is not None
         code = self._process.wait()
         self._stderr.seek(0)
         lines = self._stderr.read().decode(errors="replace").strip().splitlines()
         places = [line.strip() for line in lines if line.lstrip().startswith("File ")]
-        reason = lines[-1] if lines else f"exit code {code}"
-        where = f" ({places[-1]})" if places else ""
+        crash = [line for line in lines if line.startswith("Fatal Python error")]
+        own = [place for place in places if any(f'"{path}"' in place for path in self._own_files())]
+        reason = crash[0] if crash else lines[-1] if lines else f"exit code {code}"
+        where = f" ({own[0] if crash and own else places[-1]})" if places else ""
+        if not places and (names := [shown(path) for path in self._own_files()]):
+            where = f" (with own code: {first_few(names)})"
         self.close()
-        return f"python -m dynvit.describe failed: {reason}{where}"
+        return self._with_short_paths(f"python -m dynvit.describe failed: {reason}{where}")
+
+    def _own_files(self) -> list[Path]:
+        return list(self.own.sources.values()) if self.own is not None else []
+
+    def _with_short_paths(self, text: str) -> str:
+        """Return a text with own files as errors of study files name them."""
+        for path in self._own_files():
+            text = text.replace(str(path), shown(path))
+        return text

@@ -23,6 +23,7 @@ from studies.engine.runtime.own_modules import GROUP
 
 ELSEWHERE = "_modules"
 """Folder of the copy for modules that are not beside the study."""
+NO_PYTHON = " is not a Python file: its name does not end in .py"
 UP = "_up"
 """Stands in the copy for the folder above."""
 
@@ -76,13 +77,15 @@ class _Files:
             place = f"no file {shown(path)}" if os.path.isabs(entry) else f"no file {entry} in {shown(self._study)}"
             raise ImportProblem(f"{place}{suggest(path.name, known)}")
         if path.suffix != ".py":
-            raise ImportProblem(f"{entry} is not a Python file: its name does not end in .py")
+            raise ImportProblem(f"{entry}{NO_PYTHON}")
         if path.stem in OURS:
             raise ImportProblem(hides(path))
         return self._add(path, path.parent)
 
     def add_module(self, entry: str) -> str:
         """Return its name. ImportProblem where there is none."""
+        if (self._study / entry).is_file():
+            raise ImportProblem(f"{entry}{NO_PYTHON}")
         steps = entry.split(".")
         if not all(step.isidentifier() for step in steps):
             raise ImportProblem(f"{entry} is neither a file, which ends in .py, nor the name of a module")

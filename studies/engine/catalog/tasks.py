@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-from studies.engine.catalog import description, models
+from studies.engine.catalog import description, models, registered
 from studies.engine.catalog.child import AnswerError
 from studies.engine.catalog.fingerprint import package_folder
 from studies.engine.core.own_code import OwnCode
@@ -83,6 +83,11 @@ class Task:
     def dynvit(self) -> description.Dynvit:
         """What answers about models and packaged tasks."""
         return description.current(self.own)
+
+    @property
+    def registered(self) -> str:
+        """Return, as the end of a message about an unknown name, what the study's own code registers."""
+        return registered.said(self.own, self.dynvit.description)
 
     def check(self, configs: Sequence[Mapping[str, Any]]) -> list[Answer]:
         """Return what the task says of each resolved config; of a packaged task, all new ones in one question."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from studies.engine.catalog.json_types import python_type
@@ -59,6 +60,15 @@ class ExtensionOptions:
         text = f"the {KINDS[part]} {name} has no option {option}" if name else f"{section}.name is missing"
         issues.append(Issue((), f"{text}{nearest}", at_key=True))
         return setting.value
+
+    def hinted(self, setting: Setting, issues: Sequence[Issue]) -> tuple[Issue, ...]:
+        """Return the issues; one about a name that is unknown, and near to no other, says what own code registers."""
+        section, _, key = setting.key.rpartition(".")
+        is_name = key == "name" and section in (*self.sections, *(field.key for field in self._task.models))
+        if not issues or not is_name or not isinstance(setting.value, str):
+            return tuple(issues)
+        ends = ["" if issue.text.endswith("?") else self._task.registered for issue in issues]
+        return tuple(replace(issue, text=issue.text + end) for issue, end in zip(issues, ends, strict=True))
 
     def _known(self, section: str) -> Mapping[str, Any]:
         found: Mapping[str, Any] = self._task.dynvit.description.get(self.sections[section], {})

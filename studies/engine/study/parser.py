@@ -82,7 +82,8 @@ class _StudyParser(PartParser):
         if task is None:
             return None
         for name, at_source, text in unknown_metrics(self.spec.metrics, task.metrics, task.name):
-            self.report(("metrics", name, *["from"] * at_source), text, at_key=not at_source)
+            hint = "" if text.endswith(("?", "`")) else task.registered
+            self.report(("metrics", name, *["from"] * at_source), text + hint, at_key=not at_source)
         return Study(
             name=self.spec.study or self.document.file.stem,
             title=self.spec.title,

@@ -166,7 +166,7 @@ class Resolver:
         if (setting, model) not in self._coerced:
             issues: list[Issue] = []
             value = self._coerce_value(setting, model, issues)
-            self._coerced[setting, model] = to_json(value), tuple(issues)
+            self._coerced[setting, model] = to_json(value), self._extensions.hinted(setting, issues)
         return self._coerced[setting, model]
 
     def _coerce_value(self, setting: Setting, model: str, issues: list[Issue]) -> Any:

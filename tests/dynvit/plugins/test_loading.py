@@ -100,7 +100,7 @@ NET = "import dynvit\nfrom torch import nn\nclass Net(nn.Module):\n    def __ini
         ("import dynvit\nx = undefined\n", r"mine\.py, line 2: NameError: name 'undefined' is not defined"),
         ("import dynvit\ndef f(:\n", r"mine\.py, line 2: SyntaxError: "),
         ("import nothing_like_it\n", r"mine\.py, line 1: ModuleNotFoundError: No module named 'nothing_like_it'"),
-        ("import sys\nsys.exit(3)\n", r"mine\.py, line 2: SystemExit: 3"),
+        ("import sys\nsys.exit(3)\n", r"mine\.py, line 2: ends the program when it is imported"),
         ("import broken\n", r"mine\.py, in .*broken\.py, line 1: ZeroDivisionError: division by zero"),
         (
             "from timm.models import register_model\n@register_model\ndef vit_tiny_patch16_224(): ...\n",
@@ -162,6 +162,14 @@ def test_two_files_cannot_register_the_same_name(tmp_path):
         PluginError, match=r"other\.py, line 6: the loss poly1 is registered already, by my_loss\.poly1"
     ):
         plugins.load(own_code.write(tmp_path, my_loss=own_code.LOSS, other=own_code.LOSS))
+
+
+@pytest.mark.parametrize(
+    "source", ["import sys\nsys.exit(3)\n", "import argparse\nargparse.ArgumentParser().parse_args(['--x'])\n"]
+)
+def test_a_file_that_ends_the_program(tmp_path, source):
+    with pytest.raises(PluginError, match=r"mine\.py, line 2: ends the program when .* under `if __name__ == \"__main"):
+        plugins.load(own_code.write(tmp_path, mine=source))
 
 
 def test_a_missing_file_and_a_missing_module(tmp_path):

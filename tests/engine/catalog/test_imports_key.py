@@ -104,6 +104,7 @@ def test_wrong_entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ) == f'no file my_model.py in {tmp_path}, did you mean "my_models.py"?'.replace(str(tmp_path), ".")
     assert "is a folder" in problem(tmp_path, "mypkg/")
     assert problem(tmp_path, "./notes.txt") == "./notes.txt is not a Python file: its name does not end in .py"
+    assert problem(tmp_path, "notes.txt") == "notes.txt is not a Python file: its name does not end in .py"
     assert problem(tmp_path, "my_models.py", "my_models.py") == "my_models.py twice"
     assert problem(tmp_path, "broken.py") == "broken.py line 1: invalid syntax"
     assert problem(tmp_path, "uses.py") == "broken.py line 1: invalid syntax"
