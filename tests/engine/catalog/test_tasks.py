@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -119,8 +120,9 @@ def test_a_packaged_task_is_described_as_python_has_it() -> None:
 def _types(config: type, prefix: str = "") -> dict[str, str]:
     """Dotted key -> type, as messages name it."""
     found = {}
-    for key, (_, kind) in fields(config).items():
-        found[prefix + key] = type_name(kind)
+    for key, (item, kind) in fields(config).items():
+        choices = item.metadata.get("choices")  # of text that own code may add to
+        found[prefix + key] = type_name(Literal[tuple(choices())] if choices else kind)
         if dataclasses.is_dataclass(kind):
             found |= _types(kind, f"{prefix}{key}.")  # type: ignore[arg-type]
     return found
