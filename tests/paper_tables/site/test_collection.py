@@ -16,7 +16,7 @@ import synthetic_frame
 
 from paper_tables import build
 from paper_tables.__main__ import main
-from paper_tables.site import render_cache
+from paper_tables.core.paths import PACKAGE
 from paper_tables.site.index import digest_in, write_index
 from paper_tables.site.mlflow_links import links
 
@@ -58,7 +58,7 @@ def test_paper_compiles(results: Path, tmp_path: Path) -> None:
         pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
     for folder in ("redundancy_ablation", "plain"):
         shutil.copytree(results / "redundancy_ablation", tmp_path / folder)
-    build(tmp_path / "plain", render_cache.table_file("redundancy_ablation"))
+    build(tmp_path / "plain", PACKAGE / "redundancy_ablation.yaml")
     write_index(tmp_path)
     for _ in range(2):
         done = subprocess.run(
