@@ -109,7 +109,8 @@ def cannot_be_built(config: Config, answer: Answer) -> dict[str, str]:
     for key, reason in answer.models.items():
         name = get(config, key)["name"]
         verb = "applied" if key == "reducer" else "built"
-        found[key] = reason if verb == "built" and reason.startswith(f"{name} ") else f"{name} cannot be {verb}: {reason}"
+        named = key != "reducer" and reason.startswith(f"{name} ")
+        found[key] = reason if named else f"{name} cannot be {verb}: {reason}"
     return found
 
 
