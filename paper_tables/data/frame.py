@@ -192,9 +192,8 @@ class Frame:
 
     def own_code(self, arm: Arm) -> list[str]:
         """Return the versions of the user's own code that the arm's finished trials have imported."""
-        versions = self.rows.get("env.own")
-        found = [] if versions is None else [str(versions.iloc[i]) for i in arm.rows if self._trials[i].done]
-        return list(dict.fromkeys(filter(None, found)))
+        known = self.rows.reindex(columns=["trial", "env.own"]).dropna()
+        return [*filter(None, known.loc[known["trial"].isin(self.finished_trials(arm)), "env.own"].unique())]
 
     def seeds(self, arms: Iterable[Arm]) -> list[int]:
         """Return the planned seeds."""
@@ -245,8 +244,7 @@ class Frame:
                 return self.rows[column].to_numpy()
         if metric == "params_m" and "model.params" in self.rows:
             return self.rows["model.params"].to_numpy() / 1e6
-        taken = parse_curve_metric(metric)
-        if taken is not None and taken.metric in self._curves:
+        if (taken := parse_curve_metric(metric)) is not None and taken.metric in self._curves:
             found = per_trial(self._curves[taken.metric], taken, self.direction(metric) != "min")
             return np.array([found.get(trial.id, np.nan) for trial in self._trials])
         return np.full(len(self.rows), np.nan)

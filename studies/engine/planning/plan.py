@@ -18,12 +18,13 @@ from studies.engine.core.trial import State, Trial
 from studies.engine.planning import staleness
 from studies.engine.planning.choice import check_task_rules
 from studies.engine.planning.chosen_trials import ChosenTrials
+from studies.engine.planning.firsts_to_run import firsts_to_run
 from studies.engine.planning.forecast import gpus as devices
 from studies.engine.planning.forecast.estimate import Estimate, estimate
 from studies.engine.planning.forecast.requirements import forecast
 from studies.engine.planning.overrides import hashed_label, make_label, override_texts
 from studies.engine.planning.trials import TrialMaker
-from studies.engine.storage import kept_weights, plan_file
+from studies.engine.storage import plan_file
 from studies.engine.storage.plan_file import folder_name, further_seeds
 from studies.engine.storage.results_dir import Store
 from studies.engine.study import study_files
@@ -214,7 +215,7 @@ def _select_to_run(plan: Plan, store: Store, rerun: Rerun | None) -> Plan:
     restart = {t.folder_id for t in once.values() if _must_restart(t, plan.state(t), stale, rerun)}
     restart |= {t.folder_id for t in once.values() if staleness.cannot_continue(store, t, plan.state(t))}
     launched = {i: t for i, t in once.items() if plan.state(t).status not in ("done", "running") or i in restart}
-    added, again = _firsts_to_run(plan, store, launched, once)
+    added, again = firsts_to_run(plan.made, plan.states, store, launched, once)
     running = [t for t in (*once.values(), *added) if plan.state(t).status == "running"]
     launched |= {t.folder_id: t for t in added if t not in running} | {i: plan.made[i] for i in again}
     reused = sum((store.trial(t.folder_id).spec() or {}).get("study", "") not in ("", t.study) for t in done)
@@ -229,31 +230,6 @@ def _select_to_run(plan: Plan, store: Store, rerun: Rerun | None) -> Plan:
         stale=len(stale),
         stale_because=Counter(reason for found in reasons.values() for reason in found),
     )
-
-
-def _firsts_to_run(
-    plan: Plan, store: Store, launched: Mapping[str, Trial], selected: Collection[str]
-) -> tuple[list[Trial], set[str]]:
-    """Return what the trials to launch start from: trials that are neither selected nor done, and the folder ids of
-    done ones that left no weights."""
-    added: dict[str, Trial] = {}
-    again: set[str] = set()
-    waiting = list(launched.values())
-    while waiting:
-        for name in waiting.pop().starts:
-            first = plan.made[name]
-            if name in launched or name in added or name in again:
-                continue
-            if plan.state(first).status != "done":
-                if name in selected:  # and a live worker has it
-                    continue
-                added[name] = first
-            elif kept_weights.find(store.trial(name)) is None:
-                again.add(name)
-            else:
-                continue
-            waiting.append(first)
-    return [plan.made[name] for name in plan.made if name in added], again
 
 
 def _must_restart(trial: Trial, state: State, stale: set[str], rerun: Rerun | None) -> bool:

@@ -1,4 +1,4 @@
-"""Files that a trial reads, known by content: weights by their SHA-256, image folders by names, sizes and dates."""
+"""Files that a trial reads: weights known by their SHA-256, image folders by names, sizes and dates."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ from studies.engine.core.files import open_regular
 
 MOST_SIZES = 200_000
 """Files of a folder: with more, sizes and dates are not looked at, which takes minutes on a network drive."""
+
+
+MOST_BYTES = 4 << 30
+"""Of a file: a larger one, such as a data set in one archive, is known by size and date; reading it takes minutes."""
 
 
 def describe(path: Path) -> dict[str, Any] | None:
@@ -31,16 +35,19 @@ def difference(before: Mapping[str, Any], now: Mapping[str, Any] | None) -> str:
     if before.get("files") != now.get("files"):
         return f"has {now.get('files')} files, {before.get('files')} then"
     if (before.get("listing"), before.get("bytes")) != (now.get("listing"), now.get("bytes")):
-        return "has files of other names or sizes"
+        return "has files of other names or sizes" if "files" in before else "has another size"
     if before.get("path") == now.get("path") and before.get("newest", 0) < now.get("newest", 0):
-        return "has files that were written since"
+        return "has files that were written since" if "files" in before else "was written since"
     return ""
 
 
 def _file(path: Path) -> dict[str, Any]:
+    status = path.stat()
+    if status.st_size > MOST_BYTES:
+        return {"path": str(path), "bytes": status.st_size, "newest": status.st_mtime_ns // 10**9}
     with open_regular(path) as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
-    return {"path": str(path), "sha256": digest, "bytes": path.stat().st_size}
+    return {"path": str(path), "sha256": digest, "bytes": status.st_size}
 
 
 def _folder(path: Path) -> dict[str, Any]:

@@ -66,3 +66,17 @@ def test_a_file_is_its_content(tmp_path: Path) -> None:
     weights.write_bytes(b"TRAINED")
     assert inputs.difference(before, inputs.describe(weights)) == "has other content"
     assert inputs.describe(tmp_path / "none") is None
+
+
+def test_a_large_file_is_its_size_and_date(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inputs, "MOST_BYTES", 3)
+    file = tmp_path / "set.tar"
+    file.write_bytes(b"images")
+    os.utime(file, (1_700_000_000, 1_700_000_000))
+    before = inputs.describe(file)
+    assert before == {"path": str(file), "bytes": 6, "newest": 1_700_000_000}
+    assert inputs.difference(before, inputs.describe(file)) == ""
+    os.utime(file, (1_700_000_009, 1_700_000_009))
+    assert inputs.difference(before, inputs.describe(file)) == "was written since"
+    file.write_bytes(b"more images")
+    assert inputs.difference(before, inputs.describe(file)) == "has another size"
