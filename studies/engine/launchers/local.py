@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from studies.engine.core.processes import available_cores
 from studies.engine.core.trial import Resources
 from studies.engine.jobs.launcher import Handle, Job, JobState, LaunchContext, LaunchError
-from studies.engine.jobs.worker_group import WorkerGroup
+from studies.engine.jobs.worker_group import EXIT_GRACE_SECONDS, WorkerGroup
 from studies.engine.storage import code_snapshot
 
 
@@ -56,5 +57,9 @@ class LocalLauncher:
                 handle.native.request_stop()
 
     def close(self) -> None:
+        """Let workers whose trials are done release them and exit, then kill what is left."""
+        until = time.monotonic() + EXIT_GRACE_SECONDS
+        while any(process.alive() for process in self._processes) and time.monotonic() < until:
+            time.sleep(0.05)
         for process in self._processes:
             process.kill()
