@@ -1,6 +1,20 @@
-"""For all tests: a property that holds slowly, on a machine with other work, holds."""
+"""For all tests: a property that holds slowly, on a machine with other work, holds; what dynvit answers is kept."""
 
+import os
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("busy", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def description_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What dynvit answers is kept for this run of the tests alone, in a folder that parallel workers share."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "dynvit_cache"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DYNVIT_CACHE", str(folder))
+        yield

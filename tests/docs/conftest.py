@@ -14,7 +14,7 @@ from doc_pages import ROOT
 def user(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment of a user who has installed the package and has nothing else."""
     home = tmp_path_factory.mktemp("home")
-    kept = {name: os.environ[name] for name in ("LANG", "CI") if name in os.environ}
+    kept = {name: os.environ[name] for name in ("LANG", "CI", "DYNVIT_CACHE") if name in os.environ}
     return {
         **kept,
         "HOME": str(home),

@@ -1,23 +1,13 @@
-"""What every test of the engine shares: a cache of descriptions, one migrated MLflow database that tests copy."""
+"""What the tests of the engine share: one migrated MLflow database that tests copy."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-
-@pytest.fixture(scope="session", autouse=True)
-def description_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What dynvit answers is kept for this run of the tests alone, in a folder that parallel workers share."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "dynvit_cache"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DYNVIT_CACHE", str(folder))
-        yield
 
 
 @pytest.fixture(scope="session")
