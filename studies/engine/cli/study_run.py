@@ -26,7 +26,11 @@ from studies.engine.storage.state_watcher import StateWatcher
 
 
 class Unwritable(UsageError):
-    """The results folder could not be written while trials ran; exit code 1 where some are done."""
+    """The results folder could not be written while trials ran."""
+
+    def __init__(self, text: str, some_done: bool) -> None:
+        super().__init__(text)
+        self.some_done = some_done
 
 
 @dataclass(frozen=True)
@@ -80,10 +84,8 @@ class StudyRun:
                 raise UsageError(str(error)) from error
             except OSError as error:
                 text = f"results folder {store.root}: {error.strerror or error}; finished trials are kept"
-                unwritable = Unwritable(text)
                 some = any(store.trial(trial.folder_id).result_file.exists() for trial in plan.selected)
-                unwritable.exit_code = 1 if some else 2
-                raise unwritable from error
+                raise Unwritable(text, some) from error
             states = StateWatcher([store.trial(t.folder_id) for t in (*plan.selected, *plan.added)]).poll()
             return finish_run(plan, store, states, outcome, mirror, console)
 

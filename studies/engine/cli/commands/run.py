@@ -97,7 +97,7 @@ def _run(run: StudyRun) -> int:
         return run.run(Console(file=sys.stdout, highlight=False))
     except Unwritable as error:
         error.show()
-        return error.exit_code
+        return 1 if error.some_done else 2
 
 
 def _amount(plan: Plan) -> str:
