@@ -20,7 +20,7 @@ from dynvit.config.workload import DEFAULT_CLASSES
 from dynvit.data import paths
 from dynvit.describe import own_code
 from dynvit.describe.json_schema import plain
-from dynvit.describe.own_model import is_own, own_fault
+from dynvit.describe.own_model import is_own, is_own_reducer, own_fault
 from dynvit.describe.skip_init import SkipInit
 from dynvit.describe.tasks import build_config, model_keys, task_module
 from dynvit.models.build import build_model, check_reduced
@@ -131,15 +131,15 @@ def _stand_in(text: str, config: Mapping[str, Any]) -> str:
 @cache
 def _build_error(arguments: str, version: int) -> str:
     """Return why a model cannot be built, in the constructor's words; empty where it can, or where that is not known.
-    version: of own code, whose models are run, too.
+    version: of own code, whose models and reducers are run, too.
 
     Built on the meta device, which takes neither memory nor time for weights. What fails there is built on the CPU
     before it is refused; a constructor that reads values of its weights cannot be tried.
     """
     for device in ("meta", "cpu"):
         options, given, reducer = json.loads(arguments)
-        if is_own(options.get("name")) and not reducer:
-            return own_fault(options, given)
+        if is_own_reducer(reducer.get("name")) or (is_own(options.get("name")) and not reducer):
+            return own_fault(options, given, reducer)
         try:
             with torch.device(device), SkipInit():
                 check_reduced(options, reducer, **given)

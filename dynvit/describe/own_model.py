@@ -1,9 +1,10 @@
-"""Models of own code at plan: tried with a batch of the data's size, and blamed by the user's file and line."""
+"""Models and reducers of own code at plan: tried with a batch of the data's size, and blamed by file and line."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from dynvit.describe.skip_init import SkipInit
-from dynvit.models.build import build_model
+from dynvit.models.build import build_reduced, check_reduced
 from dynvit.output import Output
 from dynvit.plugins.modules import blame
+from dynvit.reduction.reducer import REDUCERS
 from dynvit.registry import MODELS
 
 IMAGES = 2
@@ -29,23 +31,31 @@ def is_own(name: str | None) -> bool:
     return bool(name) and timm.is_model(name) and _package(timm.model_entrypoint(name)) not in OTHERS
 
 
-def own_fault(options: Mapping[str, Any], given: Mapping[str, Any]) -> str:
+def is_own_reducer(name: str | None) -> bool:
+    """Whether own code has registered the token reducer."""
+    return name in REDUCERS and _package(REDUCERS[name]) not in OTHERS
+
+
+def own_fault(options: Mapping[str, Any], given: Mapping[str, Any], reducer: Mapping[str, Any]) -> str:
     """Return why an own model cannot be built or does not return logits; empty if it does, or where it is not known.
 
-    given: what follows from the data. Its forward pass is tried on the CPU: the meta device lets many mistakes pass.
-    A heavy model is tried there all the same.
+    given: what follows from the data. reducer: where it has a name, it is an own one, and tried on any model; where a
+    target chooses its rate, with the default rate. The forward pass is tried on the CPU: the meta device lets many
+    mistakes pass. A heavy model is tried there all the same.
     """
-    name, fault = options["name"], ""
+    tried, fault = _tried(options, reducer), ""
     for device in ("meta", "cpu"):
         heavy = False
         try:
             with torch.device(device), SkipInit():
-                model = build_model(options, **given)
+                if reducer.get("target_gmacs") is not None:
+                    check_reduced(options, reducer, **given)
+                model = build_reduced(options, {**reducer, "target_gmacs": None}, **given)
                 heavy = _is_heavy(model, given)
                 if heavy == (device == "meta"):
-                    try_forward(name, model, given)
+                    _try_forward(tried, model, given)
         except Exception as error:
-            fault = "" if heavy and "meta" in str(error).lower() else told(name, error)
+            fault = "" if heavy and "meta" in str(error).lower() else tried.blame(error)
         else:
             fault = ""
         if heavy:
@@ -63,7 +73,43 @@ def _sides(size: int | list[int]) -> tuple[int, int]:
     return height, width
 
 
-def try_forward(name: str, model: nn.Module, given: Mapping[str, Any]) -> None:
+@dataclass(frozen=True)
+class _Tried:
+    """A model or a reducer, and the functions of own code that make it."""
+
+    name: str
+    functions: tuple[Any, ...]
+
+    def blame(self, error: BaseException) -> str:
+        """Return the error, after the line of the user's file in which it arose, if it arose there."""
+        text, kind = blame(self.functions[0] if self.functions else None, error), type(error).__name__
+        return text if not text.startswith(f"{kind}: ") else str(error) or kind
+
+    def place(self, model: nn.Module) -> str:
+        """Return where the forward pass is defined, if that is own code's, or else what makes the model."""
+        functions = [f for f in (type(model).forward, *self.functions) if _package(f) not in OTHERS]
+        code = getattr(inspect.unwrap(functions[0]), "__code__", None) if functions else None
+        return f": {Path(code.co_filename).name}, line {code.co_firstlineno}" if code is not None else ""
+
+
+def _tried(options: Mapping[str, Any], reducer: Mapping[str, Any]) -> _Tried:
+    if reducer.get("name"):
+        name, classes = f"the reducer {reducer['name']}", REDUCERS[reducer["name"]].__mro__
+    else:
+        name, classes = options["name"], MODELS[options["name"]][0].__mro__[:1] if options["name"] in MODELS else ()
+    functions = [f for cls in classes for f in vars(cls).values() if inspect.isfunction(f)]
+    if not classes:
+        functions = [timm.model_entrypoint(name)]
+    return _Tried(name, tuple(f for f in functions if _package(f) not in OTHERS and _has_file(f)))
+
+
+def _has_file(function: Any) -> bool:
+    """Return whether a person wrote it, and not `dataclass`."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return code is None or not code.co_filename.startswith("<")
+
+
+def _try_forward(tried: _Tried, model: nn.Module, given: Mapping[str, Any]) -> None:
     """Raise ValueError, which names the user's file and line, for a model that fails or does not return logits.
 
     Without `img_size` nothing is tried: no size is known to be right. The images are made on the default device.
@@ -75,8 +121,8 @@ def try_forward(name: str, model: nn.Module, given: Mapping[str, Any]) -> None:
         try:
             output = model.eval()(images)
         except Exception as error:
-            raise ValueError(f"{name} fails for images {list(images.shape)}: {told(name, error)}") from error
-        _check_logits(name, model, output, given.get("num_classes"))
+            raise ValueError(f"{tried.name} fails for images {list(images.shape)}: {tried.blame(error)}") from error
+        _check_logits(tried, model, output, given.get("num_classes"))
         try:
             trained = model.train()(images)
         except Exception:  # may want what a training sets before, such as its schedule
@@ -85,44 +131,22 @@ def try_forward(name: str, model: nn.Module, given: Mapping[str, Any]) -> None:
         trained = trained.logits
     pair = trained if isinstance(trained, tuple) and len(trained) == 2 else (trained,)  # timm's distilled models
     for output in pair:
-        _check_logits(name, model, output, given.get("num_classes"), " in training")
+        _check_logits(tried, model, output, given.get("num_classes"), " in training")
 
 
-def _check_logits(name: str, model: nn.Module, output: Any, classes: int | None, when: str = "") -> None:
+def _check_logits(tried: _Tried, model: nn.Module, output: Any, classes: int | None, when: str = "") -> None:
     """Raise ValueError for anything but a tensor ``[IMAGES, classes]``; classes: None where the model chooses."""
     shape = list(output.shape) if isinstance(output, Tensor) else None
     if shape is not None and len(shape) == 2 and shape[0] == IMAGES and classes in (None, shape[1]):
         return
-    where = _place(_function(name, model))
+    where = tried.place(model)
     if shape is not None and len(shape) == 2 and shape[0] == IMAGES:
-        raise ValueError(f"{name} returns {shape[1]} logits{when} for {classes} classes{where}")
+        raise ValueError(f"{tried.name} returns {shape[1]} logits{when} for {classes} classes{where}")
     found = type(output).__name__ if shape is None else f"a tensor {shape}"
     raise ValueError(
-        f"{name} returns {found}{when} for {IMAGES} images, not logits [{IMAGES}, {classes or 'K'}]{where}"
+        f"{tried.name} returns {found}{when} for {IMAGES} images, not logits [{IMAGES}, {classes or 'K'}]{where}"
     )
 
 
-def told(name: str, error: BaseException) -> str:
-    """Return the error of an own model, after the line of the user's file in which it arose, if it arose there."""
-    text, kind = blame(_function(name), error), type(error).__name__
-    return text if not text.startswith(f"{kind}: ") else str(error) or kind
-
-
-def _function(name: str, model: nn.Module | None = None) -> Any:
-    """Return a function of own code that makes the model, or its forward pass, if that is own code's; None: neither."""
-    if name in MODELS:
-        candidates = [f for f in vars(MODELS[name][0]).values() if inspect.isfunction(f)]
-    else:
-        candidates = [timm.model_entrypoint(name)]
-    if model is not None:
-        candidates.insert(0, type(model).forward)
-    return next((function for function in candidates if _package(function) not in OTHERS), None)
-
-
-def _package(function: Any) -> str:
-    return str(function.__module__).split(".")[0]
-
-
-def _place(function: Any) -> str:
-    code = getattr(inspect.unwrap(function), "__code__", None)
-    return f": {Path(code.co_filename).name}, line {code.co_firstlineno}" if code is not None else ""
+def _package(thing: Any) -> str:
+    return str(thing.__module__).split(".")[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field, make_dataclass
+from functools import wraps
 from typing import Any, TypeVar, get_type_hints
 
 import torch
@@ -86,6 +87,7 @@ def _from_function(name: str, function: Callable[..., Any]) -> None:
         )
     hints = get_type_hints(function)
 
+    @wraps(function)  # by which an error leads to the user's file
     def score(self: Any, tokens: Tensor, **given: Tensor) -> Any:
         return function(tokens, **given, **{p.name: getattr(self, p.name) for p in options})
 

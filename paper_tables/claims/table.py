@@ -10,13 +10,13 @@ from paper_tables.claims.decisions import exact
 from paper_tables.claims.judge import judge_claim
 from paper_tables.claims.verdicts import VERDICTS, ClaimResult, ConditionResult
 from paper_tables.core.text import escape_markup, join_and, plain
-from paper_tables.data.other_studies import StudyFrames
+from paper_tables.data.other_studies import SelectedArm, StudyFrames
 from paper_tables.schema.claims import Claim
 from paper_tables.schema.table_file import Spec
 from paper_tables.tables import published
 from paper_tables.tables.grid import Cell, Grid, Head, Row
 from paper_tables.tables.labels import Names
-from paper_tables.tables.notes import provenance_line
+from paper_tables.tables.notes import own_code_versions, provenance_line
 
 SENTENCES = (
     Head("Verdict", kind="text"),
@@ -58,7 +58,9 @@ def build(spec: Spec, names: Names, library: StudyFrames) -> tuple[list[Grid], l
         caption = f"The tests behind the verdicts of study {study}{more}."
         grids.append(Grid(name, f"{label}-tests{f'-{i + 1}' if i else ''}", caption, TESTS, rows, width="two"))
         grids[-1].notes += [] if i else _about_tests(judged)
+    versions = own_code_versions([SelectedArm(names.frame, arm) for arm in names.frame.arms])
     for grid in grids:
+        grid.notes += versions
         grid.provenance = provenance_line(library.own, library.others())
     return grids, judged
 

@@ -14,10 +14,12 @@ from markupsafe import Markup
 from paper_tables.claims.findings import findings
 from paper_tables.core.text import escape_markup, join_and, plain
 from paper_tables.data.frame import Frame
+from paper_tables.data.other_studies import SelectedArm
 from paper_tables.figures.draw import DrawnFigure
 from paper_tables.formats import html
 from paper_tables.tables.grid import Grid
 from paper_tables.tables.labels import RECONSTRUCTED, Names
+from paper_tables.tables.notes import own_code_versions
 
 HERE = Path(__file__).parent / "templates"
 MAX_PROBLEMS = 25
@@ -49,6 +51,7 @@ def write(
         frame=frame,
         counts=counts(frame),
         problems=problems(names),
+        versions=versions(names),
         left_out=left_out,
         facts=facts(frame),
         rebuilt=rebuilt(names),
@@ -106,6 +109,12 @@ def problems(names: Names) -> list[str]:
     return found
 
 
+def versions(names: Names) -> list[str]:
+    """Return a warning where finished trials have imported different versions of the user's own code."""
+    arms = [SelectedArm(names.frame, arm) for arm in names.frame.arms]
+    return [plain(text) for text in own_code_versions(arms)]
+
+
 def facts(frame: Frame) -> list[tuple[str, str]]:
     """Return protocol and environment as recorded by the trials."""
     seeds = frame.seeds(frame.arms)
@@ -120,6 +129,7 @@ def facts(frame: Frame) -> list[tuple[str, str]]:
         ("torch", join_and(frame.distinct("env.torch"))),
         ("Commit", join_and(frame.distinct("env.git"))),
         ("Source", join_and(frame.distinct("env.source"))),
+        ("Own code", join_and(frame.distinct("env.own"))),
         ("Time in trials", _hours(spent) + (f", {gpu:.1f} GPU-hours" if gpu and gpu >= 0.05 else "")),
         ("Frame", frame.digest),
     ]

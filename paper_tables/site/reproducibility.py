@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from paper_tables.claims.findings import Line, chip, findings
 from paper_tables.core.text import join_and
 from paper_tables.formats.markdown import safe
-from paper_tables.site.report import facts, problems, rebuilt
+from paper_tables.site.report import facts, problems, rebuilt, versions
 from paper_tables.tables.labels import Names
 
 EASY = ("counted", "structural")
@@ -54,7 +54,7 @@ def _methodology(names: Names, known: dict[str, str]) -> Iterator[str]:
         arms = [arm for arm in frame.arms if arm.part == part.name]
         axes = [safe(names.axis(axis.name)) for axis in part.axes]
         yield f"- {safe(names.part(part.name))}: {len(arms)} arms; varied: {join_and(axes) or 'nothing'}"
-    for name in ("Trials", "Metrics", "Devices", "torch", "Commit", "Source"):
+    for name in ("Trials", "Metrics", "Devices", "torch", "Commit", "Source", "Own code"):
         if name in known:
             yield f"- {name}: {safe(known[name])}"
     yield "- Every setting, with its seed, is in the study file, which the report and the export contain."
@@ -88,7 +88,7 @@ def _easy(names: Names, claims: Sequence[Line]) -> Iterator[str]:
 
 
 def _difficult(names: Names, claims: Sequence[Line]) -> Iterator[str]:
-    lines = [f"- {safe(text)}" for text in problems(names)]
+    lines = [f"- {safe(text)}" for text in (*versions(names), *problems(names))]
     for claim in claims:
         reasons = list(dict.fromkeys(test["reason"] for test in claim["tests"] if test["reason"]))
         if claim["verdict"] in ("undecided", "not run", "not testable"):

@@ -55,19 +55,21 @@ def finish(
         grid.notes.append("=: the published number, after rounding to its digits.")
     if isinstance(table, ComparisonTable) and any(cell.grey for cell in cells):
         grid.notes.append("Gray: not comparable, for the reason in the note.")
-    grid.notes += _versions(used)
+    grid.notes += own_code_versions(used)
     systems = list(dict.fromkeys(name for name in rebuilt if name))
     text = "Reconstructed from the text of their papers, without official code"
     grid.notes += [f"{text}: {join_and(systems)}."] if systems else []
     return grid
 
 
-def _versions(used: list[SelectedArm]) -> list[str]:
-    """Return a warning where finished runs of a table have imported different versions of the user's own code."""
+def own_code_versions(used: list[SelectedArm]) -> list[str]:
+    """Return a warning where finished runs of these arms have imported different versions of the user's own code."""
     found: dict[str, list[str]] = {}
+    several_parts = len({one.arm.part for one in used}) > 1
     for one in used:
         for version in one.frame.own_code(one.arm):
-            found.setdefault(version, []).append(escape_markup(one.arm.label))
+            arm = f"{one.arm.part} {one.arm.label}" if several_parts else one.arm.label
+            found.setdefault(version, []).append(escape_markup(arm))
     if len(found) < 2:
         return []
     which = [f"{version} in {shorten(list(dict.fromkeys(arms)), 3)}" for version, arms in found.items()]

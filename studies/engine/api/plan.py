@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from studies.engine.api.errors import ResultsError, as_sentences
 from studies.engine.api.open import results_folder
@@ -70,18 +70,22 @@ class StudyPlan:
         cluster: str | None = None,
         launch: Mapping[str, Any] | None = None,
         address: str | None = None,
+        until: Literal["decided"] | None = None,
     ) -> Results:
         """Run everything that is missing, as ``studies run`` does, and return the results.
 
         on: ``"inline"`` (in this process), ``"ray"``, ``"slurm"``; default: Ray where it helps. launch: options of the
-        launcher. A failed trial is a row of the results, not an exception. An interrupt (Ctrl-C, the stop button) lets
-        the trials save and stop; the same call goes on from there.
+        launcher. until: ``"decided"`` adds seeds, look by look, to the arms of claims that are not decided yet
+        (``decide:`` of the study). A failed trial is a row of the results, not an exception. An interrupt (Ctrl-C, the
+        stop button) lets the trials save and stop; the same call goes on from there.
+
+        Raises `StudyError` for options that the launcher does not take, or that do not go together.
         """
         from studies.engine.api.run import run_plan
 
         selection, rerun, device = self._options
         with as_sentences():
-            return run_plan(plan_selection(selection, rerun, device), on, cluster, launch or {}, address)
+            return run_plan(selection, until, cluster, launch or {}, rerun=rerun, device=device, on=on, address=address)
 
     # ---- how it shows itself
 

@@ -1,10 +1,11 @@
-"""What `plan` finds by calling own data sets and metrics once."""
+"""What `plan` finds by calling own data sets, metrics and reducers once."""
 
 import own_code
 import pytest
 
 from dynvit import plugins
 from dynvit.describe import own_code as tried
+from dynvit.describe import own_model
 from dynvit.describe.check import check
 from studies.engine.catalog.tasks import defaults, load_task
 
@@ -81,3 +82,52 @@ def test_what_may_be_right_elsewhere_is_a_caution(tmp_path, monkeypatch, body, t
     monkeypatch.setattr(tried, "MOST_SECONDS", 1)
     found = answer(tmp_path, DATA.format(body))
     assert found["refusal"] is None and any(text in caution for caution in found["cautions"])
+
+
+# ---- reducers
+
+VIT = {"name": "vit_tiny_patch16_224", "patch_size": 2, "embed_dim": 24, "depth": 4, "num_heads": 2}
+FUNCTION = "import dynvit\n@dynvit.register_reducer('own')\ndef own(tokens, attention, power: float = 1.0):\n    {}\n"
+CLASS = (
+    "import dynvit\n@dynvit.register_reducer('own')\nclass Own(dynvit.Keeping):\n"
+    "    power: float = 1.0\n    def group(self, stream, signals, kept, block, places):\n        {}\n"
+)
+TAKES = (
+    "return dynvit.reduction.grouping.Grouping(stream.x_BND[..., 0].topk(kept + places.prefix).indices.sort(1).values)"
+)
+
+
+def fault(tmp_path, source, **reducer):
+    plugins.load(own_code.write(tmp_path, mine=source))
+    found = check("classify", config("digits") | {"model": VIT, "reducer": {"name": "own", "keep": 0.5, **reducer}})
+    assert found["refusal"] is None and not found.get("models", {}).keys() - {"reducer"}
+    return found.get("models", {}).get("reducer", "")
+
+
+@pytest.mark.parametrize(
+    ("source", "body", "text"),
+    [
+        (FUNCTION, "return attention * power", ""),
+        (FUNCTION, "return attention * attention.mean().item()", ""),  # which the meta device cannot
+        (FUNCTION, "return tokens[9, 9, 9]", "fails for images [2, 1, 8, 8]: mine.py, line 4: IndexError: "),
+        (FUNCTION, "return tokens", "the reducer own returns a score per token, [2, 16], not [2, 16, 24]"),
+        (FUNCTION, "return None", "the reducer own returns a score per token, [2, 16], not NoneType"),
+        (CLASS, TAKES, ""),
+        (CLASS, "1 / 0", "fails for images [2, 1, 8, 8]: mine.py, line 6: ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_reducer_is_tried(tmp_path, source, body, text):
+    found = fault(tmp_path, source.format(body))
+    assert found.startswith("the reducer own fails for images [2, 1, 8, 8]: ") and text in found if text else not found
+
+
+def test_a_reducer_is_tried_without_memory_and_with_a_target(tmp_path, monkeypatch):
+    wrong = FUNCTION.format("return tokens[9, 9, 9]")
+    assert "mine.py, line 4: IndexError: " in fault(tmp_path, wrong, keep=0.7, target_gmacs=1e-4)
+    monkeypatch.setattr(own_model, "HEAVY", 0)
+    assert "fails for images [2, 1, 8, 8]: mine.py, line 4: IndexError: " in fault(tmp_path, wrong)
+    assert fault(tmp_path, FUNCTION.format("return attention * attention.mean().item()")) == ""  # not known there
+
+
+def test_an_option_of_a_reducer_that_is_wrong_is_refused_as_before(tmp_path):
+    assert fault(tmp_path, FUNCTION.format("return attention"), keep=7.5).startswith("keep")

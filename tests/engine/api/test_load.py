@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import own_code
 import pytest
 import torch
 
@@ -30,27 +31,6 @@ base:
 axes:
   width: {key: model.embed_dim, values: [16, 32], baseline: 16}
 metrics: {top1: {from: last, direction: max}}
-"""
-
-OWN = """
-import torch
-from timm.models import register_model
-from torch import nn
-
-
-class Mine(nn.Module):
-    def __init__(self, width: int = 8, num_classes: int = 10, in_chans: int = 1):
-        super().__init__()
-        self.stem = nn.Conv2d(in_chans, width, 4, 4)
-        self.fc = nn.Linear(width, num_classes)
-
-    def forward(self, x):
-        return self.fc(torch.relu(self.stem(x)).mean((2, 3)))
-
-
-@register_model
-def mine_tiny(pretrained=False, **kwargs):
-    return Mine(**kwargs)
 """
 
 
@@ -85,9 +65,9 @@ def test_a_model_of_ones_own(
     """Another process builds it with the copy of its code that the trial ran, not with the edited file."""
     monkeypatch.chdir(tmp_path)
     mlflow_database(tmp_path / "results")
-    Path("mine.py").write_text(OWN)
+    own_code.write(tmp_path, mine=own_code.MODEL)
     model = "{name: vit_tiny_patch16_224, patch_size: 4, embed_dim: 16, depth: 2, num_heads: 2}"
-    text = STUDY.replace(model, "{name: mine_tiny, width: 8}").replace("model.embed_dim", "model.width")
+    text = STUDY.replace(model, "{name: mynet_tiny, width: 16}").replace("model.embed_dim", "model.width")
     Path("kept.yaml").write_text(text.replace("task: classify", "task: classify\nimports: [mine.py]"))
     results = studies.plan("kept.yaml", only="width=32").run(on="inline")
     done = results.frame.set_index("arm").loc["width=32"]

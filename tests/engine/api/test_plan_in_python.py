@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import growing
 import pytest
 
 import studies
@@ -90,7 +91,7 @@ def test_wrong_options(study: Path, options: dict[str, object], text: str) -> No
     [
         ({"on": "inlin"}, 'did you mean "inline"?'),
         ({"on": "inline", "cluster": "mine"}, "cluster is for slurm, not for inline"),
-        ({"on": "inline", "address": "auto"}, "address is for ray, not for inline"),
+        ({"on": "inline", "address": "auto"}, "address is for Ray, not for inline"),
         ({"on": "inline", "launch": {"partition": "gpu"}}, "partition: no option of inline"),
     ],
 )
@@ -107,3 +108,32 @@ def test_a_study_that_is_not_there_or_wrong(study: Path) -> None:
     )
     study.write_text(study.read_text().replace("train.steps", "train.stepps"))
     assert "mine.yaml:5:" in refusal(lambda: studies.plan(study))
+
+
+# ---- until decided
+
+
+def test_seeds_are_added_until_the_claims_are_decided(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    growing.write(study.parent)
+    results = studies.plan("growing.yaml").run(on="inline", until="decided")
+    assert "look      3 of 3, n = 8: " in (said := capsys.readouterr().out)
+    assert "verdicts  4 decided, 1 futile (hopeless)" in said
+    done = results.frame[results.frame["status"] == "done"]
+    assert done.groupby(["part", "arm"]).size().to_dict() == growing.SEEDS
+
+
+@pytest.mark.parametrize(
+    ("options", "until", "text"),
+    [
+        ({}, "decide", "until is \"decided\", or left out, not 'decide'"),
+        ({"seeds": [0]}, "decided", "--until decided: leave out --seeds, the looks choose the seeds"),
+        ({"smoke": True}, "decided", "leave out --smoke, one seed decides nothing"),
+        ({"rerun": "failed"}, "decided", "leave out --rerun, "),
+        ({"study": "mine.yaml"}, "decided", "for example `decide: {looks: [3, 5, 8, 12, 20]}`"),
+    ],
+)
+def test_what_cannot_be_decided(study: Path, options: dict[str, object], until: str, text: str) -> None:
+    growing.write(study.parent)
+    plan = studies.plan(**{"study": "growing.yaml", **options})
+    assert text in refusal(lambda: plan.run(on="inline", until=until))
+    assert not (study.parent / "results" / "growing").exists()

@@ -64,12 +64,13 @@ def test_an_edit_is_stale_named_and_never_mixed_in_silence(studies: Typed, tmp_p
 
     studies(*RUN, "--rerun", "stale", "--only", "depth=2")
     assert scores(tmp_path) == [3.0, 3.0, 10.0, 10.0]
-    tables = [file.read_text() for file in (tmp_path / "results" / "own" / "tables").glob("*.md")]
-    assert any("these runs are of 2 versions of own code" in text for text in tables)
+    said, own = "these runs are of 2 versions of own code", tmp_path / "results" / "own"
+    assert any(said in file.read_text() for file in (own / "tables").glob("*.md"))
+    assert all(said in (own / name).read_text() for name in ("report.html", "reproducibility.md"))
     studies(*RUN, "--rerun", "stale")
     assert scores(tmp_path) == [5.0, 5.0, 10.0, 10.0]
-    tables = [file.read_text() for file in (tmp_path / "results" / "own" / "tables").glob("*.md")]
-    assert tables and not any("versions of own code" in text for text in tables)
+    texts = [file.read_text() for file in (*own.glob("tables/*.md"), *own.glob("re*.*"))]
+    assert len(texts) > 2 and not any("versions of own code" in text for text in texts)
 
 
 def test_a_trial_that_failed_with_a_former_version_starts_again(studies: Typed, tmp_path: Path) -> None:

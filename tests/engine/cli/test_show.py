@@ -53,6 +53,15 @@ def test_tables_ends_with_the_first_rows_and_says_where_the_rest_is(store: Store
     assert output.splitlines()[-1] == "more      studies show toy"
 
 
+def test_notes_are_left_out_only_when_asked_and_never_in_silence(store: Store) -> None:
+    whole, short = (run("show", "toy", *words, "--results", str(store.root)).output for words in ((), ("--no-notes",)))
+    head, _, tail = short.rpartition("\n6 notes left out\n")
+    assert head and whole.startswith(f"{head}\n") and tail == ""
+    assert len(whole.splitlines()) == len(head.splitlines()) + 6
+    both = run("show", "toy", "--no-notes", "--json", "--results", str(store.root))
+    assert "leave it out" in str(both.exception.message)  # type: ignore[union-attr]
+
+
 def test_for_programs(store: Store) -> None:
     written = json.loads(run("tables", "toy", "--json", "--results", str(store.root)).stdout)
     assert f"{store.study('toy')}/tables/results.tex" in written["tables"]

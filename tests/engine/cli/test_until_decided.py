@@ -33,8 +33,6 @@ from studies.engine.study.decide import Decide, look_seeds
 ROOT = Path(__file__).parents[3]
 RUN = ("run", "growing.yaml", "--on", "inline")
 LOOKS = (*RUN, "--until", "decided")
-N = {"models baseline": 3, "models noise=0.5": 5, "models noise=2": 5, "tuned baseline": 8, "tuned shape=long": 3}
-"""Seeds of each arm in the end: `early` is decided at 3, `middle` and `elsewhere` at 5, `late` at 8."""
 Studies = Callable[..., tuple[int, str]]
 
 
@@ -58,9 +56,9 @@ def studies(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pyt
     return type_
 
 
-def seeds(results: Path) -> dict[str, int]:
+def seeds(results: Path) -> dict[tuple[str, str], int]:
     """Return how many trials of each arm the plan has."""
-    return dict(Counter(f"{trial.part} {trial.arm}" for trial in read_plan(results / "growing").trials))
+    return dict(Counter((trial.part, trial.arm) for trial in read_plan(results / "growing").trials))
 
 
 def without_times(text: str) -> str:
@@ -80,9 +78,9 @@ def test_seeds_go_only_where_they_are_needed(tmp_path: Path, studies: Studies) -
     assert code == 0
     status, after = studies("status", "growing")[1], studies("plan", "growing.yaml")[1]
     golden_text.same("until_decided.txt", without_times(plan + said + status + after))
-    assert seeds(tmp_path / "results") == N
+    assert seeds(tmp_path / "results") == growing.SEEDS
     trials = {path.name for path in (tmp_path / "results" / "trials").iterdir()}
-    assert len(trials) == sum(N.values()) + 3  # of the first trials of `tuned`, beyond what `middle` needed
+    assert len(trials) == sum(growing.SEEDS.values()) + 3  # of the first trials of `tuned`, beyond what `middle` needed
 
 
 def test_what_looks_added_is_not_forgotten(tmp_path: Path, studies: Studies) -> None:
@@ -121,7 +119,7 @@ def test_seeds_beyond_the_list_are_named_and_kept(tmp_path: Path, studies: Studi
     file = tmp_path / "results" / "growing" / "plan.json"
     assert read_plan(file.parent).further_seeds == (9,)
     studies(*RUN)
-    assert seeds(tmp_path / "results") == dict.fromkeys(N, 3) | {"models noise=0.5": 4}
+    assert seeds(tmp_path / "results") == dict.fromkeys(growing.SEEDS, 3) | {("models", "noise=0.5"): 4}
     text = (tmp_path / "growing.yaml").read_text()
     (tmp_path / "growing.yaml").write_text(text.replace("[0.5, 1, 2]", "[0.6, 1, 2]"))
     studies(*RUN)
@@ -153,9 +151,9 @@ def test_only_leaves_out_arms_that_claims_need(tmp_path: Path, studies: Studies)
     assert code == 0
     assert "stopped   --only leaves out the arms that undecided claims need" in said
     code, said = studies(*LOOKS, "--only", "part=models")
-    assert seeds(tmp_path / "results") == N | {"tuned baseline": 3}, said
+    assert seeds(tmp_path / "results") == growing.SEEDS | {("tuned", "baseline"): 3}, said
     assert studies(*LOOKS)[0] == 0
-    assert seeds(tmp_path / "results") == N
+    assert seeds(tmp_path / "results") == growing.SEEDS
 
 
 def test_a_trial_that_failed_at_a_look_is_not_tried_at_the_next(tmp_path: Path, studies: Studies) -> None:
@@ -181,7 +179,7 @@ def test_an_arm_of_which_every_trial_fails_is_lost_not_forgotten(tmp_path: Path,
     assert code == 1
     assert "lost          late: —, n = 0; 3 of 3 trials of tuned baseline failed or diverged" in said
     assert "verdicts  3 decided, 1 futile (hopeless), 1 lost (late)" in said, said
-    assert seeds(tmp_path / "results")["tuned baseline"] == 3
+    assert seeds(tmp_path / "results")["tuned", "baseline"] == 3
 
 
 REFUSED = {

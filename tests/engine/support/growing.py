@@ -46,6 +46,11 @@ claims:
   - {name: elsewhere, text: of another study about this one, paper: none, kind: sampled,
      conditions: [{metric: distance, of: {study: growing, part: models, noise: 0.5}, at_least: 3.9}]}
 """
+SEEDS = {
+    ("models", "baseline"): 3, ("models", "noise=0.5"): 5, ("models", "noise=2"): 5,
+    ("tuned", "baseline"): 8, ("tuned", "shape=long"): 3,
+}  # fmt: skip
+"""Of each arm in the end: `early` is decided at 3, `middle` and `elsewhere` at 5, `late` at 8."""
 
 
 def write(folder: Path, seconds: float = 0.0, retries: int = 0, side: str = "") -> Path:

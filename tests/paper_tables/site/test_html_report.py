@@ -84,6 +84,29 @@ def test_failures_stand_at_the_top(tmp_path: Path) -> None:
     assert "65 done" in head
 
 
+def test_own_code_of_several_versions_is_named_everywhere(tmp_path: Path) -> None:
+    trials, curves = synthetic_frame.frames()
+    older = (trials["part"] == "mor_vit") & (trials["arm"] == "routing=token")
+    said = "of 2 versions of own code, which may differ for that reason alone: "
+    for i, old in enumerate(("0a1b2c", "3d4e5f")):
+        trials["env.own"] = "3d4e5f"
+        trials.loc[older, "env.own"] = old
+        folder = synthetic_frame.write(
+            tmp_path / str(i) / "redundancy_ablation", trials, curves, synthetic_frame.about()
+        )
+        html = build(folder).report.read_text(encoding="utf-8")
+        texts = {file.stem: file.read_text() for file in (folder / "reproducibility.md", *folder.glob("tables/*.md"))}
+        assert "- Own code: 3d4e5f" in texts["reproducibility"]
+        if old == "3d4e5f":
+            assert not any(said in text for text in (html, *texts.values()))
+            continue
+        assert f'<div class="warn" role="note">Caution: these runs are {said}' in html
+        assert "0a1b2c in mor_vit routing=token" in html
+        mixed = {name for name, text in texts.items() if said in text and "0a1b2c in " in text}
+        assert {"reproducibility", "redundancy", "claims", "claim_tests"} <= mixed
+        assert "stabilizer_by_pause" not in mixed  # of another part, all of one version
+
+
 def test_wild_names_are_text(tmp_path: Path) -> None:
     trials, curves = synthetic_frame.frames()
     about = synthetic_frame.about()

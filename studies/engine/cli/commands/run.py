@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 
-from studies.engine.cli.looks import Looks, looks_of
 from studies.engine.cli.options import (
-    UsageError,
     check_cluster,
     device_option,
     json_option,
@@ -23,28 +21,16 @@ from studies.engine.cli.options import (
     study_argument,
 )
 from studies.engine.cli.plan_report import seed_lines, stage_lines, stale_lines, warnings
-from studies.engine.cli.study_lookup import plan_selection
-from studies.engine.cli.table_files import find_table_file
+from studies.engine.cli.study_run import StudyRun, Unwritable, prepare
 from studies.engine.core.formatting import count, duration
-from studies.engine.core.stop import StopRequest
-from studies.engine.execution.driver import DriverResult
-from studies.engine.execution.signals import handle_interrupts
-from studies.engine.execution.study_lock import StudyBusy, StudyLock
-from studies.engine.jobs.launcher import (
-    LaunchContext,
-    LaunchError,
-    default_launcher,
-)
-from studies.engine.planning import launcher_options
 from studies.engine.planning.changes import change_lines
 from studies.engine.planning.selection import Selection
 from studies.engine.results.study_status import StudyStatus
 from studies.engine.storage.plan_file import find_plan
-from studies.engine.storage.state_watcher import StateWatcher
 from studies.engine.study.study_files import hidden
 
 if TYPE_CHECKING:
-    from studies.engine.planning.plan import Plan, Rerun
+    from studies.engine.planning.plan import Plan
 
 ASK_ABOVE_GPU_HOURS, ASK_ABOVE_SECONDS = 2.0, 3600.0
 """A longer run asks for confirmation, on a terminal."""
@@ -73,121 +59,45 @@ ASK_ABOVE_GPU_HOURS, ASK_ABOVE_SECONDS = 2.0, 3600.0
 @json_option
 @selection_options
 @results_option
-def command(
-    device: str | None,
-    on: str | None,
-    cluster: str | None,
-    launch: tuple[str, ...],
-    address: str | None,
-    detach: bool,
-    rerun: str | None,
-    until: str | None,
-    spec: Path | None,
-    yes: bool,
-    as_json: bool,
-    **chosen: Any,
-) -> int:
+def command(yes: bool, as_json: bool, **given: Any) -> int:
     """Run everything that is missing of STUDY, then tables, figures and report.
 
     The same command continues an interrupted run.
     """
     with json_output(as_json) as found:
-        code, plan = _command(device, on, cluster, launch, address, detach, rerun, until, spec, yes, chosen)
-        found["code"] = code
-        if as_json and (written := find_plan(plan.folder)):
-            found |= StudyStatus(Selection(**chosen).store, written).as_json()
+        selection = Selection(**{name: given.pop(name) for name in Selection.__dataclass_fields__})
+        run = prepare(selection, **given)
+        check_cluster(run.launcher)
+        for line in _lines(run, selection, given["rerun"]):
+            click.echo(line)
+        code = found["code"] = _run(run) if yes or _confirmed(run.plan) else 130
+        if as_json and (written := find_plan(run.plan.folder)):
+            found |= StudyStatus(selection.store, written).as_json()
     return code
 
 
-def _command(
-    device: str | None,
-    on: str | None,
-    cluster: str | None,
-    launch: tuple[str, ...],
-    address: str | None,
-    detach: bool,
-    rerun: str | None,
-    until: str | None,
-    spec: Path | None,
-    yes: bool,
-    chosen: dict[str, Any],
-) -> tuple[int, Plan]:
-    selection = Selection(**chosen)
-    looks = looks_of(selection, rerun, device, spec) if until else None
-    plan = looks.plan(looks.numbers[0]) if looks else plan_selection(selection, cast("Rerun | None", rerun), device)
-    if device and plan.estimate is not None and plan.estimate.violations:
-        raise UsageError("\n".join([f"does not fit {device}, so nothing is launched:", *plan.estimate.violations]))
-    find_table_file(plan.study, spec)  # where it is not there, before anything is launched
-    console = Console(file=sys.stdout, highlight=False)
-    trials = plan.selected if looks else plan.active
-    wanted = launcher_options.preferred(on or (address and "ray"), cluster, trials)
-    name, note = default_launcher(wanted, len(trials))
-    check_cluster(name)
-    if address and name != "ray":
-        raise UsageError(f"--address is for Ray, not for {name}")
-    options = launcher_options.options(trials, name, cluster, (*launch, *([f"address={address}"] if address else [])))
-    if detach and name != "slurm":
-        raise UsageError(f"--detach is for slurm: jobs of {name} end with this command")
+def _lines(run: StudyRun, selection: Selection, rerun: str | None) -> Iterator[str]:
+    """Yield what is going to run, what has changed since, and what the task objects to."""
+    plan, looks = run.plan, run.looks
     at = f"looks at {', '.join(map(str, looks.numbers))} seeds; the first: " if looks else ""
-    click.echo(f"plan      {at}{_amount(plan)}, {name}" if plan.active else f"plan      {at}nothing to run")
-    for text in (*(() if looks else seed_lines(plan)), *stage_lines(plan)):
-        click.echo(text)
-    for text in (hidden(plan.study.name), *change_lines(find_plan(plan.folder), plan.trials, selection.store)):
-        if text:
-            click.echo(text)
-    for text in stale_lines(plan) if not rerun else ():
-        click.echo(text)
-    if note:
-        click.echo(f"          {note}")
-    for text in warnings(plan) if trials else ():
-        click.echo(text)
-    if not yes and not _confirmed(plan):
-        return 130, plan
-    stop = StopRequest()
-    results = Path(chosen["results"]).resolve()
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(StudyLock(plan.folder, stop))
-        except StudyBusy as busy:
-            raise UsageError(f"{plan.folder.name} {busy}; `studies status` shows the progress") from busy
-        except OSError as error:
-            raise UsageError(f"results folder {results} cannot be written: {error.strerror or error}") from error
-        stack.enter_context(handle_interrupts(stop))
-        site = LaunchContext(results, plan.folder, options, stop)
-        return _run(plan, looks, name, site, console, detach, wanted is not None, spec), plan
+    yield f"plan      {at}{_amount(plan)}, {run.launcher}" if plan.active else f"plan      {at}nothing to run"
+    yield from () if looks else seed_lines(plan)
+    yield from stage_lines(plan)
+    changes = change_lines(find_plan(plan.folder), plan.trials, selection.store)
+    yield from filter(None, (hidden(plan.study.name), *changes))
+    yield from () if rerun else stale_lines(plan)
+    if run.note:
+        yield f"{'':10}{run.note}"
+    if plan.selected if looks else plan.active:
+        yield from warnings(plan)
 
 
-def _run(
-    plan: Plan,
-    looks: Looks | None,
-    name: str,
-    site: LaunchContext,
-    console: Console,
-    detach: bool,
-    asked: bool,
-    spec: Path | None,
-) -> int:
-    """asked: the launcher was named by the user."""
-    from studies.engine.cli import finish_run, until_decided
-    from studies.engine.cli.trial_runner import TrialRunner
-    from studies.engine.storage.results_dir import Store
-
-    store = Store(site.results)
-    mirror = finish_run.make_mirror(store, plan.folder, console)
-    runner = TrialRunner(store, site, name, asked, detach, console, mirror, spec)
-    outcome: DriverResult | None = None
+def _run(run: StudyRun) -> int:
     try:
-        if looks:
-            plan, outcome = until_decided.run(looks, plan, runner)
-        else:
-            outcome = runner.run(plan)
-    except LaunchError as error:
-        raise UsageError(str(error)) from error
-    except OSError as error:
-        click.echo(f"results folder {site.results}: {error.strerror or error}; finished trials are kept", err=True)
-        return 1 if any(store.trial(trial.folder_id).result_file.exists() for trial in plan.selected) else 2
-    states = StateWatcher([store.trial(t.folder_id) for t in (*plan.selected, *plan.added)]).poll()
-    return finish_run.finish_run(plan, store, states, outcome, mirror, console)
+        return run.run(Console(file=sys.stdout, highlight=False))
+    except Unwritable as error:
+        error.show()
+        return 1 if error.some_done else 2
 
 
 def _amount(plan: Plan) -> str:

@@ -34,17 +34,20 @@ FRAMES = ("trials.parquet", "trials.csv")
 @study_argument
 @click.option("--table", "name", metavar="NAME", help="Show this table; default: the first. all: every one.")
 @click.option("--claims", is_flag=True, help="Show the claims with their verdicts.")
+@click.option("--no-notes", is_flag=True, help="Leave out the notes below a table, and say how many.")
 @click.option("--spec", type=click.Path(path_type=Path), help="Table file; default: as for `tables`.")
 @json_option
 @label_options
 @results_option
-def command(name: str | None, claims: bool, spec: Path | None, as_json: bool, **chosen: Any) -> int:
+def command(name: str | None, claims: bool, no_notes: bool, spec: Path | None, as_json: bool, **chosen: Any) -> int:
     """Show the main table of STUDY (or STUDY@LABEL): the cells of the written tables, as far as the width allows.
 
     Nothing is rendered; results that came since the last run are in it.
     """
     if name and claims:
         raise UsageError("--table and --claims: choose one")
+    if no_notes and as_json:
+        raise UsageError("--no-notes: leave it out, --json has every note by itself")
     folder = _folder(Selection(**chosen))
     try:
         found = summary_of(folder, spec)
@@ -61,7 +64,9 @@ def command(name: str | None, claims: bool, spec: Path | None, as_json: bool, **
         return 0
     for i, one in enumerate(shown):
         click.echo("\n" if i else "", nl=False)
-        print_table(tables[one])
+        print_table(tables[one], notes=not no_notes)
+        if no_notes and (notes := tables[one]["notes"]):
+            click.echo(f"{count(len(notes), 'note')} left out")
     if others := [one for one in tables if one not in shown]:
         click.echo(f"\nother tables: {', '.join(others)}")
     return 0
