@@ -200,8 +200,8 @@ def run_spec(spec: dict[str, Any], context: TrialContext) -> dict[str, Any]:
     """Return the task's result as JSON values: {"metrics": {...}, "cost": {...}}."""
     if "task" not in spec or "config" not in spec:
         raise ValueError("spec.json is missing or damaged")
-    own_modules.load(spec, context.folder.parents[1])
-    return records.plain_result(task_loader.run_task(spec["task"], spec["config"], context))
+    task = own_modules.load(spec, context.folder.parents[1])
+    return records.plain_result(task_loader.run_task(task, spec["config"], context))
 
 
 def _wait_for_ranks(ranks: RankServer, spec: dict[str, Any], context: TrialContext) -> None:
