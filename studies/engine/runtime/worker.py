@@ -37,6 +37,7 @@ from studies.engine.runtime.outcome import (
     is_permanent,
 )
 from studies.engine.runtime.output_capture import capture_output, flush, timeout_interrupt
+from studies.engine.runtime.system_use import SystemUse
 from studies.engine.storage import environment, records
 from studies.engine.storage.checkpoint import keeps_checkpoint
 from studies.engine.storage.fence import Fence, LeaseLost
@@ -159,7 +160,7 @@ def _run(
     status: Status = "failed"
     permanent = False
     try:
-        with heartbeat:
+        with heartbeat, SystemUse(fence, running.device):
             spec, taken = first_trials.prepare(spec, folder)
             if ranks is not None:
                 ranks.abort = lambda reason: abort(fence, heartbeat, "lost", reason)
