@@ -34,10 +34,14 @@ class SyncedRun:
     """Of its record; of an arm's and its means; of the study's files."""
     offset: int = 0
     """Bytes of events.jsonl."""
+    samples: dict[str, int] = field(default_factory=dict)
+    """Bytes of system.jsonl, by attempt."""
     stamp: str = ""
     """Of a finished trial, `trial_stamp`: while it stays the same, nothing of the trial is read."""
     code: str = ""
-    """Fingerprint of the code that the trial was compared with, to find it stale."""
+    """`Today.version` that the trial was compared with, to find it stale."""
+    files: tuple[str, ...] = ()
+    """What that is of, besides the code."""
 
 
 @dataclass
