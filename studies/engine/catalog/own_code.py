@@ -53,6 +53,22 @@ def find(imports: tuple[str, ...], folder: Path, problems: dict[int, str]) -> Ow
     return OwnCode(tuple(names), found.bodies, found.sources, found.folders, found.installed)
 
 
+def with_task(own: OwnCode | None, task: Path, folder: Path) -> OwnCode:
+    """Return own code with a task's file, and what that imports: all of it is copied, and registers nothing.
+
+    folder: of the study file. ImportProblem where a file cannot be read as Python, or hides a package.
+    """
+    known, found = own or OwnCode((), {}, {}, {}), _Files(folder.resolve())
+    found.bodies, found.sources = {**known.bodies}, {**known.sources}
+    found.folders, found.installed = {**known.folders}, {**known.installed}
+    name = found.add_file(str(task))
+    alone = found.bodies.keys() <= {name, *known.bodies}
+    if not alone:
+        found.refuse_hiding()
+    folders = known.folders if alone else found.folders  # a task alone is loaded by its path, whatever its name
+    return OwnCode(known.imports, found.bodies, found.sources, folders, found.installed, name)
+
+
 def is_file(entry: str) -> bool:
     return entry.endswith(".py") or "/" in entry
 

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from studies.engine.catalog import description, models, registered
 from studies.engine.catalog.child import AnswerError
 from studies.engine.catalog.fingerprint import package_folder
+from studies.engine.catalog.own_code import with_task
 from studies.engine.core.own_code import OwnCode
 from studies.engine.core.suggest import suggest_or_list
 from studies.engine.core.typing_check import Issue, fields, to_json, validate
@@ -78,6 +79,8 @@ class Task:
     """The study's own code, which may have registered models, data sets, losses, metrics and reducers."""
     headline: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """The metrics of a study that names none, as it would name them."""
+    copied: OwnCode | None = field(default=None, compare=False)
+    """What its trials import and run besides dynvit: own code, and the task's file where it is none of dynvit."""
 
     @property
     def dynvit(self) -> description.Dynvit:
@@ -169,14 +172,14 @@ def load_task(ref: str, relative_to: Path | None = None, own: OwnCode | None = N
         found = dynvit.description["tasks"][ref]
         offers = frozenset(found["answers"])
         common = (dynvit.configs[ref], found["revision"], found["smoke"], offers, found["metrics"])
-        return Task(ref, ref, path, *common, own, found["headline"])
+        return Task(ref, ref, path, *common, own, found["headline"], own)
     if own is not None:
         _ = description.current(own, renew=True).description  # raises where it cannot be imported
     module = _task_module(path)
     offers = frozenset(name for name in OFFERS if callable(getattr(module, name, None)))
     metrics, headline = (getattr(module, name, {}) for name in ("METRICS", "HEADLINE"))
     common = (module.Config, module.REVISION, module.SMOKE, offers, metrics)
-    return Task(path.name, str(path), path, *common, own, headline)
+    return Task(path.name, str(path), path, *common, own, headline, with_task(own, path, relative_to or Path.cwd()))
 
 
 def task_names() -> list[str]:

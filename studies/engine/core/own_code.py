@@ -25,6 +25,8 @@ class OwnCode:
     """Folders of the copy in which modules are looked for, and where each of them is from."""
     installed: Mapping[str, str] = field(default_factory=dict)
     """Versions of installed packages that are imported, which are not copied."""
+    task: str = ""
+    """File of the task, by its path below the copy; empty for a task of dynvit."""
 
     @cached_property
     def digests(self) -> dict[str, str]:
@@ -43,8 +45,8 @@ class OwnCode:
 
     @property
     def spec(self) -> dict[str, Any]:
-        """Return what spec.json of a trial has: imports, files among them relative to the copy."""
-        return {"imports": list(self.imports), "own": self.copy}
+        """Return what spec.json of a trial has: task and imports, their files relative to the copy."""
+        return {"imports": list(self.imports), "own": self.copy} | ({"task": self.task} if self.task else {})
 
     @property
     def record(self) -> dict[str, Any]:

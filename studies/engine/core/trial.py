@@ -102,7 +102,7 @@ class Trial:
     starts: tuple[str, ...] = ()
     """Folder ids of the trials whose weights it takes."""
     own: OwnCode | None = None
-    """Its study's own code, which is no part of its identity: an edit makes it stale."""
+    """Its study's own code, a task's file among it. It is no part of its identity: an edit makes it stale."""
     inputs: Mapping[str, str] = field(default_factory=dict)
     """By config key, the path of a file or folder that it reads; also no part of its identity."""
 

@@ -98,7 +98,7 @@ class TrialMaker:
             task.revision,
             self._study(starts),
         )
-        sources = task.own, self._inputs[starts, node.key]
+        sources = task.copied, self._inputs[starts, node.key]
         return Trial(key, key, arm, node.seed, task.ref, *common, tuple(dict.fromkeys(firsts)), *sources)
 
     def _arm(self, node: Node) -> tuple[Arm, str]:

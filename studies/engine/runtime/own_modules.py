@@ -7,7 +7,7 @@ from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
-from studies.engine.runtime.task_loader import is_packaged
+from studies.engine.runtime.task_loader import TASK, is_packaged
 from studies.engine.storage import own_snapshot
 
 GROUP = "dynvit.plugins"
@@ -22,25 +22,28 @@ class OwnCodeError(ValueError):
     permanent = True
 
 
-def load(spec: dict[str, Any], results: Path) -> None:
-    """Import what a trial's spec names, and what extends the tasks of dynvit.
+def load(spec: dict[str, Any], results: Path) -> str:
+    """Import what a trial's spec names, and what extends the tasks of dynvit; return the task, as `run_task` takes it.
 
     Raises:
         FileNotFoundError: the copy of its own code is not there.
         OwnCodeError: it cannot be imported; the text names the file and the line.
     """
+    task, imports = str(spec["task"]), spec.get("imports") or []
     copy = own_snapshot.of_spec(spec, results)
     if copy is None:
-        if is_packaged(spec["task"]) and metadata.entry_points(group=GROUP):
+        if is_packaged(task) and metadata.entry_points(group=GROUP):
             _load([])
-        return
+        return task
     manifest = own_snapshot.manifest(copy)
     if _loaded and _loaded[0] != copy:
         _forget(_loaded.pop())
     if not _loaded:
         sys.path[:0] = [str(copy / folder) for folder in manifest["folders"]]  # also for imports at run time
         _loaded.append(copy)
-    _load([str(copy / entry) if (copy / entry).is_file() else entry for entry in spec["imports"]])
+    if imports or metadata.entry_points(group=GROUP):
+        _load([str(copy / entry) if (copy / entry).is_file() else entry for entry in imports])
+    return task if is_packaged(task) else str(copy / task)
 
 
 def _load(imports: list[str]) -> None:
@@ -55,5 +58,6 @@ def _forget(copy: Path) -> None:
     inside = f"{copy}/"
     sys.path[:] = [folder for folder in sys.path if not f"{folder}/".startswith(inside)]
     for name, module in list(sys.modules.items()):
-        if str(getattr(module, "__file__", None) or "").startswith(inside):
+        own = str(getattr(module, "__file__", None) or "").startswith(inside)
+        if own and not name.startswith(TASK):  # a task's classes look up their module, whichever copy runs
             del sys.modules[name]

@@ -15,6 +15,9 @@ from typing import Any
 
 from studies.engine.core.typing_check import Issue, validate
 
+TASK = "studies_task_"
+"""Begins the names of modules of task files."""
+
 
 class TaskError(ValueError):
     """The task file is missing, cannot be loaded, or lacks what a task needs."""
@@ -63,7 +66,7 @@ class _Source(SourceFileLoader):
 @lru_cache(maxsize=32)
 def _load(path: Path, version: str) -> ModuleType:
     """Import the file under a unique name; `version` makes an edited file a new module."""
-    name = f"studies_task_{path.stem}_{abs(hash((path, version))):x}"
+    name = f"{TASK}{path.stem}_{abs(hash((path, version))):x}"
     spec = spec_from_file_location(name, path, loader=_Source(name, str(path)))
     if spec is None or spec.loader is None:
         raise TaskError(f"{path} is not a Python file")

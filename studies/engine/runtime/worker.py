@@ -37,6 +37,7 @@ from studies.engine.runtime.outcome import (
     is_permanent,
 )
 from studies.engine.runtime.output_capture import capture_output, flush, timeout_interrupt
+from studies.engine.runtime.system_use import SystemUse
 from studies.engine.storage import environment, records
 from studies.engine.storage.checkpoint import keeps_checkpoint
 from studies.engine.storage.fence import Fence, LeaseLost
@@ -159,7 +160,7 @@ def _run(
     status: Status = "failed"
     permanent = False
     try:
-        with heartbeat:
+        with heartbeat, SystemUse(fence, running.device):
             spec, taken = first_trials.prepare(spec, folder)
             if ranks is not None:
                 ranks.abort = lambda reason: abort(fence, heartbeat, "lost", reason)
@@ -200,8 +201,8 @@ def run_spec(spec: dict[str, Any], context: TrialContext) -> dict[str, Any]:
     """Return the task's result as JSON values: {"metrics": {...}, "cost": {...}}."""
     if "task" not in spec or "config" not in spec:
         raise ValueError("spec.json is missing or damaged")
-    own_modules.load(spec, context.folder.parents[1])
-    return records.plain_result(task_loader.run_task(spec["task"], spec["config"], context))
+    task = own_modules.load(spec, context.folder.parents[1])
+    return records.plain_result(task_loader.run_task(task, spec["config"], context))
 
 
 def _wait_for_ranks(ranks: RankServer, spec: dict[str, Any], context: TrialContext) -> None:

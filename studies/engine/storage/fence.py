@@ -65,6 +65,11 @@ class Fence:
     def write(self, file: Path, data: bytes | str) -> None:
         write_atomic(file, data, commit=self.verify)
 
+    def append(self, file: Path, line: bytes) -> None:
+        self.verify()
+        with open(file, "ab", buffering=0) as opened:
+            opened.write(line)
+
     def remove_partial_files(self) -> None:
         """Remove what a killed worker left."""
         for place in (self.folder.path, self.folder.checkpoint_file.parent):

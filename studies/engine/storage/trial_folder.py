@@ -90,7 +90,7 @@ class TrialFolder:
 
     def set_sources(self, spec: dict[str, Any]) -> None:
         """Let the next attempt use the own code and files that a spec names; an existing one keeps everything else."""
-        written, keys = self.spec() or {}, ("imports", "own", "inputs")
+        written, keys = self.spec() or {}, ("task", "imports", "own", "inputs")
         if {key: written.get(key) for key in keys} != {key: spec.get(key) for key in keys}:
             kept = {key: value for key, value in written.items() if key not in keys}
             kept |= {key: spec[key] for key in keys if key in spec}

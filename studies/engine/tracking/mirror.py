@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from studies.engine.core.secrets import hide_secrets
+from studies.engine.planning import staleness
 from studies.engine.results.collect import output_files
 from studies.engine.storage.plan_file import PlanFile, read_plan
 from studies.engine.storage.results_dir import Store
@@ -20,6 +21,7 @@ from studies.engine.tracking.mlflow_runs import PARENT, MlflowUnavailable, Runs
 from studies.engine.tracking.new_database import unsynced
 from studies.engine.tracking.saved_view import experiment_page
 from studies.engine.tracking.sync_state import SyncedRun, SyncState, file_stamps
+from studies.engine.tracking.today import Today
 from studies.engine.tracking.write_runs import Writer, due
 
 GIVE_UP_AFTER = 3  # failures within one pass: the server is at fault, not a trial
@@ -42,6 +44,7 @@ class Mirror:
         self.problem = ""
         """Why the last update failed; empty if it did not."""
         self._say = say
+        self._contents: staleness.Contents = {}  # a data set is not listed again at every update of a run
 
     @property
     def where(self) -> str:
@@ -114,7 +117,8 @@ class Mirror:
 
     def _is_behind(self, plan: PlanFile, state: SyncState, final: bool) -> bool:
         parent_due = final and state.parent.digest != file_stamps(output_files(self.folder))
-        return parent_due or next(due(self.store, plan, state), None) is not None
+        today = Today(self.store, plan, self._contents)
+        return parent_due or next(due(self.store, plan, state, today), None) is not None
 
     # ---- what to write
 
@@ -133,15 +137,16 @@ class Mirror:
         if not runs.is_whole(PARENT, state.parent.run):
             state.parent = SyncedRun()
         state.save(self.folder, self.uri)  # a kill from here on does not make believe that lost runs are there
+        today = Today(self.store, plan, {} if final else self._contents)
         writer = Writer(self.store, self.folder, plan, state, runs)
         try:
             groups = final and self._is_behind(plan, state, final)
             if groups or not state.parent.run:
                 writer.write_study()
             writer.write_arms(all_of_them=groups)
-            for trial, record, stamp in due(self.store, plan, state, stale=final):
+            for trial in due(self.store, plan, state, today, stale=final):
                 try:
-                    writer.write_trial(trial, record, stamp)
+                    writer.write_trial(trial)
                 except Exception as error:  # the other trials are written all the same
                     failures.append(error)
                     if len(failures) == GIVE_UP_AFTER:

@@ -14,11 +14,15 @@ from typing import NamedTuple, TypeGuard
 from studies.engine.results.readings import Reading, value
 from studies.engine.storage.events import Event
 from studies.engine.storage.plan_file import PlanFile
+from studies.engine.storage.samples import Sample
 from studies.engine.tracking.names import digest, milliseconds, sanitize
 
 MIN_SEEDS_FOR_INTERVAL = 3
 COST = "gflops"
 """Giga multiply-accumulates, under this name in every result: an arm's has a mean even if the study does not ask."""
+
+SYSTEM = "system/"
+"""Begins the names of what MLflow shows on its page "System metrics"."""
 
 
 class Point(NamedTuple):
@@ -33,6 +37,24 @@ class Point(NamedTuple):
 
 def points_of(events: Sequence[Event]) -> list[Point]:
     return [Point(sanitize(k), v, milliseconds(e.time), e.step) for e in events for k, v in e.metrics.items()]
+
+
+def system_points(samples: Iterable[Sample], start: int) -> list[Point]:
+    """Return what trials took of their machines, where MLflow's page "System metrics" looks for it.
+
+    start: milliseconds, of the run; samples from before belong to a training that was started over. Steps are seconds.
+    """
+    times = [(sample, milliseconds(sample.time)) for sample in samples]
+    return [
+        Point(f"{SYSTEM}{name}", value, time, (time - start) // 1000)
+        for sample, time in times
+        if time >= start
+        for name, value in sample.values.items()
+    ]
+
+
+def has_samples(names: Iterable[str]) -> bool:
+    return any(name.startswith(SYSTEM) for name in names)
 
 
 def final_points(plan: PlanFile, got: Reading, last_step: int) -> list[Point]:

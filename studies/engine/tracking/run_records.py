@@ -15,7 +15,6 @@ from typing import NamedTuple
 from studies.engine.core.config import flat
 from studies.engine.core.trial import Status
 from studies.engine.results.readings import Reading, environment
-from studies.engine.storage import kept_weights
 from studies.engine.storage.plan_file import PlanFile, PlannedTrial
 from studies.engine.storage.trial_folder import TrialFolder
 from studies.engine.tracking.names import milliseconds, to_params, to_tags
@@ -65,13 +64,13 @@ def trial_run(
     last_step: int,
     folder: TrialFolder,
     parent: str,
-    code: str,
+    stale: bool,
 ) -> RunRecord:
     """Describe a trial's run.
 
     parent: id of its arm's, where that has one. arms: the planned trials that use this folder. got: with the last value
-    of every curve, where it is done. last_step: of the curves. code: fingerprint of today's. Tag `began`: time of its
-    first event; it changes when a trial restarts.
+    of every curve, where it is done. last_step: of the curves. stale: what it ran with has changed since. Tag `began`:
+    time of its first event; it changes when a trial restarts.
     """
     first, state, env = arms[0], got.state, environment(got.env)
     status, git, source = MLFLOW_STATUS[got.status], str(env["env.git"] or ""), str(env["env.source"] or "")
@@ -91,7 +90,7 @@ def trial_run(
         "began": next((f"{event.time:.3f}" for event in folder.events()), ""),
         "reason": "" if got.status == "done" else state.reason,
         "also": "; ".join(f"{t.part}/{t.arm}" for t in arms[1:]),
-        "stale": str(got.status == "done" and (source not in ("", code) or kept_weights.changed(folder))).lower(),
+        "stale": str(stale).lower(),
         "removed": "false",
         "mlflow.parentRunId": parent,
         "mlflow.user": _owner(folder.path),

@@ -34,16 +34,20 @@ class SyncedRun:
     """Of its record; of an arm's and its means; of the study's files."""
     offset: int = 0
     """Bytes of events.jsonl."""
+    samples: dict[str, int] = field(default_factory=dict)
+    """Bytes of system.jsonl, by attempt."""
     stamp: str = ""
     """Of a finished trial, `trial_stamp`: while it stays the same, nothing of the trial is read."""
     code: str = ""
-    """Fingerprint of the code that the trial was compared with, to find it stale."""
+    """`Today.version` that the trial was compared with, to find it stale."""
+    files: tuple[str, ...] = ()
+    """What that is of, besides the code."""
 
 
 @dataclass
 class SyncState:
     NAME: ClassVar[str] = ".mirror.json"
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
     """Of what runs show: what an earlier version wrote is brought up to date."""
 
     version: int = 0

@@ -5,46 +5,66 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from studies.engine.results.collect import output_files
 from studies.engine.results.readings import Curves, Reading, read, read_all
-from studies.engine.storage.code_snapshot import fingerprint, root
 from studies.engine.storage.plan_file import PlanFile, PlannedTrial
 from studies.engine.storage.results_dir import Store
+from studies.engine.storage.samples import new_samples
 from studies.engine.storage.trial_folder import TrialFolder
 from studies.engine.tracking import points, run_records
 from studies.engine.tracking.mlflow_runs import PARENT, Runs
 from studies.engine.tracking.names import digest
+from studies.engine.tracking.points import Point
 from studies.engine.tracking.run_records import ENDED, RunRecord, arm_key
 from studies.engine.tracking.saved_view import saved_views
 from studies.engine.tracking.sync_state import SyncedRun, SyncState, file_stamps, log_tail, new_events, trial_stamp
+from studies.engine.tracking.today import Today
 
 
-def due(
-    store: Store, plan: PlanFile, state: SyncState, stale: bool = False
-) -> Iterator[tuple[TrialFolder, RunRecord, str]]:
-    """Yield the trials whose runs are out of date, and their stamps. stale: also those that only a change of the code
-    made so."""
+class Due(NamedTuple):
+    """A trial whose run is out of date, and what `SyncedRun` keeps of it once it is written."""
+
+    folder: TrialFolder
+    record: RunRecord
+    stamp: str
+    code: str
+    files: tuple[str, ...]
+
+
+def due(store: Store, plan: PlanFile, state: SyncState, today: Today, stale: bool = False) -> Iterator[Due]:
+    """Yield the trials whose runs are out of date. stale: also those that only a change of code or data made so."""
     served: dict[str, list[PlannedTrial]] = {}
     for trial in plan.trials:
         served.setdefault(trial.folder, []).append(trial)
-    code = fingerprint(root())
     for name, arms in served.items():
         folder, synced = store.trial(name), state.trials.get(name, SyncedRun())
         parent = state.arms.get(arm_key(arms[0]), SyncedRun()).run
         metrics = {name: (metric.source, metric.direction) for name, metric in plan.metrics.items()}
         shown = [plan.study, parent, metrics, *((arm.part, arm.arm, arm.seed) for arm in arms)]
-        if (stamp := trial_stamp(folder, shown)) == synced.stamp and not (stale and synced.code != code):
+        if (stamp := trial_stamp(folder, shown)) == synced.stamp and not (
+            stale and synced.code != today.version(synced.files)
+        ):
             continue
         got, last_step = _read(folder, plan)
         if got.state.attempt == 0 and got.status != "done":
             continue  # not started: no run in MLflow yet
-        record = run_records.trial_run(plan, arms, got, last_step, folder, parent, code)
-        stamp = stamp if got.status == "done" else ""  # others can change without their files: a worker dies
-        if digest(record) != synced.digest or new_events(folder, synced.offset)[1] != synced.offset:
-            yield folder, record, stamp
+        done = got.status == "done"
+        is_stale, files = done and today.makes_stale(folder, got.state), today.files(folder) if done else ()
+        record = run_records.trial_run(plan, arms, got, last_step, folder, parent, is_stale)
+        stamp = stamp if done else ""  # others can change without their files: a worker dies
+        if digest(record) != synced.digest or _news(folder, synced, record)[1:] != (synced.offset, synced.samples):
+            yield Due(folder, record, stamp, today.version(files), files)
         else:
-            synced.stamp, synced.code = stamp, code
+            synced.stamp, synced.code, synced.files = stamp, today.version(files), files
+
+
+def _news(folder: TrialFolder, synced: SyncedRun, record: RunRecord) -> tuple[list[Point], int, dict[str, int]]:
+    """Return the curves and samples that MLflow lacks, and up to where it has their files then."""
+    events, offset = new_events(folder, synced.offset)
+    samples, read = new_samples(folder, synced.samples) if record.start else ([], synced.samples)  # else queued again
+    return [*points.points_of(events), *points.system_points(samples, record.start)], offset, read
 
 
 def _read(folder: TrialFolder, plan: PlanFile) -> tuple[Reading, int]:
@@ -105,7 +125,8 @@ class Writer:
             run = self._runs.put(run, record, means)
             self._state.arms[key] = SyncedRun(run, digest(record))
 
-    def write_trial(self, folder: TrialFolder, record: RunRecord, stamp: str) -> None:
+    def write_trial(self, trial: Due) -> None:
+        folder, record = trial.folder, trial.record
         synced = self._state.trials.get(folder.id, SyncedRun())
         run = self._runs.find(
             folder.id,
@@ -115,12 +136,13 @@ class Writer:
                 # else of another version; params cannot be changed, and of two values at one time the larger is shown
                 and known.data.params.items() <= record.params.items()
                 and (known.info.status != "FINISHED" or points.agree(known.data.metrics, record.finals))
+                # else it has samples from before the trial was started over, with nothing logged
+                and (known.info.start_time == record.start or not points.has_samples(known.data.metrics))
             ),
         )
         if run != synced.run:
             synced = SyncedRun()
-        events, offset = new_events(folder, synced.offset)
-        curves = points.points_of(events)
+        curves, offset, samples = _news(folder, synced, record)
         if digest(record) == synced.digest:
             self._runs.points(run, curves)
         else:
@@ -129,7 +151,7 @@ class Writer:
             self._runs.files(run, folder.path, [folder.spec_file, *([folder.result_file] if ended else [])])
             if ended:
                 self._runs.text(run, "log.txt", log_tail(folder))
-        self._state.trials[folder.id] = SyncedRun(run, digest(record), offset, stamp, fingerprint(root()))
+        self._state.trials[folder.id] = SyncedRun(run, digest(record), offset, samples, *trial[2:])
 
     def write_experiment(self) -> None:
         """Mark the runs of trials that the study has no more, or whose folders are gone; describe the experiment."""

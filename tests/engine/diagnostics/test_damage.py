@@ -19,6 +19,7 @@ from studies.engine.cli.main import cli
 from studies.engine.core.files import remove
 from studies.engine.storage.code_snapshot import root
 from studies.engine.storage.results_dir import Store
+from studies.engine.storage.samples import Sample, format_sample
 
 STUDY = """
 study: small
@@ -44,8 +45,9 @@ TRIAL_FILES = (
     "ckpt/last.pt",
     "attempts/0/env.json",
     "attempts/0/log.txt",
+    "attempts/0/system.jsonl",
 )
-OF_THE_DONE = ("result.json", "predictions.npz", "maps.npz", "attempts/0/env.json")
+OF_THE_DONE = ("result.json", "predictions.npz", "maps.npz", "attempts/0/env.json", "attempts/0/system.jsonl")
 STUDY_FILES = ("plan.json", "driver", "stop", ".mirror.json", "maps", "predictions.npz", "curves.parquet")
 DEEP = b'{"a": ' * 20_000 + b"1" + b"}" * 20_000
 HALF_DEEP = b'{"a": ' * 400 + b"1" + b"}" * 400
@@ -110,6 +112,8 @@ class Site:
         self.victim = self.whole / "trials" / self.names[0]
         (self.victim / "ckpt").mkdir()
         (self.victim / "claim").write_text(json.dumps(CLAIM))
+        sample = Sample(1.0, {"system_memory_usage_megabytes": 1.0})
+        (self.victim / "attempts" / "0" / "system.jsonl").write_bytes(format_sample(sample))
         (self.victim / "ckpt" / "last.json").write_text(json.dumps({"last": {"size": 1, "sha256": "x", "step": 1}}))
 
     def call(self, *words: str, results: Path | None = None) -> Result:

@@ -18,9 +18,8 @@ from mlflow import MlflowClient
 
 from studies.engine.results.collect import collect
 from studies.engine.storage.results_dir import Store
-from studies.engine.storage.trial_folder import TrialFolder
 from studies.engine.tracking.mirror import Mirror
-from studies.engine.tracking.write_runs import Writer
+from studies.engine.tracking.write_runs import Due, Writer
 
 
 @pytest.fixture
@@ -188,10 +187,10 @@ def test_a_lone_failure_does_not_hide_the_rest(
     poisoned = plan["trials"][5]["folder"]
     real = Writer.write_trial
 
-    def write(self: Writer, folder: TrialFolder, *args: Any) -> Any:
-        if folder.id == poisoned:
+    def write(self: Writer, trial: Due) -> None:
+        if trial.folder.id == poisoned:
             raise ValueError("poison")
-        return real(self, folder, *args)
+        real(self, trial)
 
     monkeypatch.setattr(Writer, "write_trial", write)
     mirror = Mirror(store, folder)

@@ -11,9 +11,12 @@ import made_study as made
 import pytest
 from mirrored_runs import client, close, history, runs
 
+from studies.engine.storage import inputs
 from studies.engine.storage.code_snapshot import fingerprint, root
+from studies.engine.storage.plan_file import read_plan
 from studies.engine.storage.results_dir import Store
 from studies.engine.storage.trial_folder import TrialFolder
+from studies.engine.study.own_today import own_today
 from studies.engine.tracking import logged_models, weights
 from studies.engine.tracking.mirror import Mirror
 
@@ -212,14 +215,60 @@ def test_runs_say_whether_they_are_stale_or_removed(store: Store) -> None:
 def test_sync_marks_what_the_code_has_made_stale(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = plan_of(arms=1)
     folder = made.run_all(store, plan)
-    monkeypatch.setattr("studies.engine.tracking.write_runs.fingerprint", lambda folder: "f00d")
+    monkeypatch.setattr("studies.engine.planning.staleness.fingerprint", lambda folder: "f00d")
     close(store, folder)
     trial = plan["trials"][0]["folder"]
     assert runs(store)[trial].data.tags["stale"] == "false"
-    monkeypatch.setattr("studies.engine.tracking.write_runs.fingerprint", lambda folder: "beef")
+    monkeypatch.setattr("studies.engine.planning.staleness.fingerprint", lambda folder: "beef")
     assert not Mirror(store, folder).is_behind(), "an edit alone is no news"
     assert Mirror(store, folder).sync()
     assert runs(store)[trial].data.tags["stale"] == "true"
+
+
+def test_an_edit_of_own_code_is_stale_in_mlflow_as_in_plan(store: Store, tmp_path: Path) -> None:
+    """The task's file and what it imports, and the study's imports; the study is only read."""
+    study = tmp_path / "toy.yaml"
+    study.write_text("study: toy\ntask: task.py\nimports: [mine.py]\n")
+    for name, text in (("task.py", "def run():\n    import near\n"), ("near.py", ""), ("mine.py", "raise ValueError")):
+        (tmp_path / name).write_text(text)
+    plan = {**plan_of(arms=1), "study_path": str(study)}
+    folder = made.run_all(store, plan)
+    trial = store.trial(plan["trials"][0]["folder"])
+    own = own_today(read_plan(folder))
+    assert own is not None and list(own.digests) == ["mine.py", "near.py", "task.py"]
+    env = trial.attempt_folder(0) / "env.json"
+    env.write_text(json.dumps({"source": fingerprint(root()), "own": own.record}))
+
+    def tag() -> str:
+        assert Mirror(store, folder).sync()
+        return str(runs(store)[trial.id].data.tags["stale"])
+
+    assert tag() == "false"
+    for name in own.digests:
+        before = (tmp_path / name).read_text()
+        (tmp_path / name).write_text(f"{before}\n")
+        assert tag() == "true", name
+        (tmp_path / name).write_text(before)
+        assert tag() == "false", name
+    (tmp_path / "mine.py").write_text("(")
+    assert tag() == "false", "what cannot be read is not compared, as where the study's folder is gone"
+
+
+def test_a_changed_data_set_is_stale_in_mlflow_as_in_plan(store: Store, tmp_path: Path) -> None:
+    plan = plan_of(arms=1)
+    folder, data = made.write_plan(store, plan), tmp_path / "data"
+    data.mkdir()
+    (data / "a.png").touch()
+    trial = trained(store, plan["trials"][0])
+    spec = json.loads(trial.spec_file.read_text())
+    trial.spec_file.write_text(json.dumps({**spec, "inputs": {"data.root": str(data)}}))
+    env = {"source": fingerprint(root()), "inputs": {"data.root": inputs.describe(data)}}
+    (trial.attempt_folder(0) / "env.json").write_text(json.dumps(env))
+    close(store, folder)
+    assert runs(store)[trial.id].data.tags["stale"] == "false"
+    (data / "b.png").touch()
+    assert Mirror(store, folder).sync()
+    assert runs(store)[trial.id].data.tags["stale"] == "true"
 
 
 def test_a_store_of_an_earlier_version_is_brought_up_to_date(store: Store) -> None:

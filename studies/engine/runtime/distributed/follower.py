@@ -113,8 +113,8 @@ def run_follower(
 
         spec = start["spec"]
         context = FollowerContext(folder, int(spec.get("seed", 0)), device, ranks, link, start["checkpoint"])
-        own_modules.load(spec, folder.parents[1])
-        task_loader.run_task(spec["task"], spec["config"], context)
+        task = own_modules.load(spec, folder.parents[1])
+        task_loader.run_task(task, spec["config"], context)
         link.send({leader.DONE: True})
     except BaseException as error:
         if any(cls.__name__ == "Stopped" for cls in type(error).__mro__):
