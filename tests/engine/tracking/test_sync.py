@@ -26,12 +26,6 @@ from studies.engine.tracking import mlflow_runs, write_runs
 from studies.engine.tracking.mirror import Mirror
 
 
-@pytest.fixture
-def store(tmp_path: Path, mlflow_database: Callable[[Path], Path]) -> Store:
-    mlflow_database(tmp_path / "results")
-    return Store(tmp_path / "results")
-
-
 def everything(store: Store) -> dict[str, Any]:
     """Every active run by trial id (the parent under ""), without what MLflow makes up: run ids and artifact places."""
     client = MlflowClient(tracking_uri=f"sqlite:///{store.root / 'mlflow.db'}")

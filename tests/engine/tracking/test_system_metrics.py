@@ -22,12 +22,6 @@ CPU, MEMORY = "system/cpu_utilization_percentage", "system/system_memory_usage_m
 
 
 @pytest.fixture
-def store(tmp_path: Path, mlflow_database: Callable[[Path], Path]) -> Store:
-    mlflow_database(tmp_path / "results")
-    return Store(tmp_path / "results")
-
-
-@pytest.fixture
 def plan() -> dict[str, Any]:
     plan = made.make_plan(seeds=1)
     return {**plan, "trials": plan["trials"][:1]}

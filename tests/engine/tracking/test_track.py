@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,18 +16,6 @@ from scipy import stats
 from studies.engine.core.trial import State
 from studies.engine.storage.results_dir import Store
 from studies.engine.tracking.mirror import Mirror
-
-
-@pytest.fixture
-def store(tmp_path: Path, mlflow_database: Callable[[Path], Path]) -> Store:
-    mlflow_database(tmp_path / "results")
-    return Store(tmp_path / "results")
-
-
-@pytest.fixture
-def plan() -> dict[str, Any]:
-    """Six trials; where seeds matter a test makes its own."""
-    return made.make_plan(seeds=1)
 
 
 def test_a_trials_run_has_what_its_folder_has(store: Store, plan: dict[str, Any]) -> None:

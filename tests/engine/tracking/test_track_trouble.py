@@ -22,18 +22,6 @@ from studies.engine.tracking.mirror import Mirror
 from studies.engine.tracking.write_runs import Due, Writer
 
 
-@pytest.fixture
-def store(tmp_path: Path, mlflow_database: Callable[[Path], Path]) -> Store:
-    mlflow_database(tmp_path / "results")
-    return Store(tmp_path / "results")
-
-
-@pytest.fixture
-def plan() -> dict[str, Any]:
-    """Six trials; where seeds matter a test makes its own."""
-    return made.make_plan(seeds=1)
-
-
 def test_nothing_new_imports_nothing(store: Store, plan: dict[str, Any]) -> None:
     folder = made.run_all(store, plan)
     close(store, folder)
