@@ -95,6 +95,10 @@ DAMAGED = {
 }  # fmt: skip
 
 
+UNREAD = "a header is damaged after "
+"""What is said where Python itself cannot read a header: 3.11.2 none of a size below zero."""
+
+
 @pytest.fixture
 def root(root):
     return tar_of_folders(root)
@@ -128,7 +132,7 @@ def test_what_is_no_image_is_named(kind, root):
     content, name = LEFT_OUT[kind]
     insert(root / "train.tar", content)
     assert len(index_dataset(data(root)).train) in (23, 24)  # a name may be taken by the next member
-    assert name in doctor(root)
+    assert name in (said := doctor(root)) or (kind == "a name below zero" and UNREAD in said)
 
 
 @pytest.mark.parametrize("form", ["tar", "wds"])
@@ -145,7 +149,11 @@ def test_headers_that_lie_are_damage_after_a_member(kind, form, root):
 
 def test_damage_explains_a_class_that_is_missing(root):
     insert(root / "train.tar", DAMAGED["below zero"], before=3)
-    assert doctor(root).endswith(f"; {root / 'train.tar'} is damaged: a size below zero is at bee/bad.png")
+    ends = tuple(
+        f"; {root / 'train.tar'} is damaged: {what}"
+        for what in ("a size below zero is at bee/bad.png", f"{UNREAD}ant/2.png")
+    )
+    assert doctor(root).endswith(ends)
     tar_of_folders(root)
     insert(root / "test.tar", DAMAGED["a bomb"], before=5)  # of ant there are four
     assert doctor(root).endswith(f"{root / 'test.tar'} is damaged: a header of 2097664 bytes after bee/0.png")

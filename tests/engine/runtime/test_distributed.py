@@ -208,9 +208,10 @@ def test_one_node_listens_on_loopback_and_the_token_is_private(server: leader.Ra
     assert server._file.stat().st_mode & 0o777 == 0o600
     assert env.rank_environment(0, 4, 4, "x")[env.ADDRESS] == env.LOOPBACK
     assert env.ADDRESS not in env.rank_environment(0, 4, 2, "x")
-    step = {"SLURM_NTASKS": "2", "SLURM_PROCID": "0", "SLURMD_NODENAME": "localhost"}
+    here = socket.gethostname()
+    step = {"SLURM_NTASKS": "2", "SLURM_PROCID": "0", "SLURMD_NODENAME": here}
     assert env.slurm_rank_environment({**step, "SLURM_STEP_NUM_NODES": "1"})[env.ADDRESS] == env.LOOPBACK
-    assert env.slurm_rank_environment({**step, "SLURM_NNODES": "2"})[env.ADDRESS] == "localhost"
+    assert env.slurm_rank_environment({**step, "SLURM_NNODES": "2"})[env.ADDRESS] == here
 
 
 def test_all_ranks_exit_after_rank_0_is_killed(store: Store) -> None:
