@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -34,5 +35,5 @@ def test_tables_as_committed(folder: Path, tmp_path: Path) -> None:
 def test_every_committed_example_is_in_the_index() -> None:
     index = (EXAMPLE / "index.html").read_text(encoding="utf-8")
     for folder in EXAMPLE.glob("*/trials.csv"):
-        assert f'href="{folder.parent.name}/report.html"' in index
+        assert f'href="{quote(folder.parent.name)}/report.html"' in index
         assert folder.with_name("report.html").is_file()
