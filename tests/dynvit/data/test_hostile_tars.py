@@ -3,6 +3,7 @@
 Nothing waits without end, and nothing outside the tar file is read.
 """
 
+import sys
 import tarfile
 
 import pytest
@@ -104,6 +105,15 @@ def root(root):
     return tar_of_folders(root)
 
 
+@pytest.fixture
+def usual_depth():
+    """Calls within calls as deep as Python allows by default: tests/architecture.py allows more."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(1000)
+    yield
+    sys.setrecursionlimit(before)
+
+
 def insert(file, content, before=-1):
     with tarfile.open(file) as tar:
         at = tar.getmembers()[before].offset
@@ -135,6 +145,7 @@ def test_what_is_no_image_is_named(kind, root):
     assert name in (said := doctor(root)) or (kind == "a name below zero" and UNREAD in said)
 
 
+@pytest.mark.usefixtures("usual_depth")
 @pytest.mark.parametrize("form", ["tar", "wds"])
 @pytest.mark.parametrize("kind", DAMAGED)
 def test_headers_that_lie_are_damage_after_a_member(kind, form, root):
