@@ -192,8 +192,8 @@ class Frame:
 
     def own_code(self, arm: Arm) -> list[str]:
         """Return the versions of the user's own code that the arm's finished trials have imported."""
-        known = self.rows.reindex(columns=["trial", "env.own"]).dropna()
-        return [*filter(None, known.loc[known["trial"].isin(self.finished_trials(arm)), "env.own"].unique())]
+        own, done = self.rows.get("env.own"), [i for i in arm.rows if self._trials[i].done]
+        return [] if own is None else [*filter(None, own.iloc[done].dropna().unique())]
 
     def seeds(self, arms: Iterable[Arm]) -> list[int]:
         """Return the planned seeds."""
