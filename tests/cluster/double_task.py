@@ -20,8 +20,8 @@ class Config:
     train: dict[str, Any] = field(default_factory=dict)
     source: dict[str, Any] = field(default_factory=dict)
     kill_rank: int = -1
-    kill_at: int = 6
-    """This one dies in the first attempt, at its n-th look at `should_stop`."""
+    kill_at: tuple[int, ...] = (6,)
+    """This one dies at its n-th look at `should_stop`, in the first attempt and in as many more as there are numbers."""
     keep_checkpoint: bool = False
 
 
@@ -41,8 +41,9 @@ def run(config: Config, context: Any) -> dict[str, Any]:
     whole = classify.Config(
         given["model"], classify.Data(**data), classify.Train(**train), classify.Teacher(), evaluation
     )
-    if config.kill_rank == getattr(context, "rank", 0) and len(list((context.folder / "attempts").iterdir())) == 1:
-        context = _Deadly(context, config.kill_at)
+    attempt = len(list((context.folder / "attempts").iterdir())) - 1
+    if config.kill_rank == getattr(context, "rank", 0) and attempt < len(config.kill_at):
+        context = _Deadly(context, config.kill_at[attempt])
     if given["source"]:
         source = classify.Source(given["source"]["epochs"], classify.Data(**{**data, **given["source"]["data"]}))
         return classify.run(replace(whole, source=source), context)

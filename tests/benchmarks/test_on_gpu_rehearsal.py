@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks/on_gpu.py"
+SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks/on_gpu.py"
 
 
 @pytest.mark.slow
