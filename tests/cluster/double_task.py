@@ -21,7 +21,7 @@ class Config:
     source: dict[str, Any] = field(default_factory=dict)
     kill_rank: int = -1
     kill_at: tuple[int, ...] = (6,)
-    """This one dies at its n-th look at `should_stop`, in the first attempt and in as many more as there are numbers."""
+    """This one dies at its n-th look at `should_stop`: one number for each attempt that it ends."""
     keep_checkpoint: bool = False
 
 
