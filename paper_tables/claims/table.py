@@ -143,6 +143,7 @@ def _about_claims(judged: list[ClaimResult], names: Names) -> list[str]:
     run = [scale for scale in scales if scale not in ("any", "imagenet")]
     if run:
         notes.append(f"Verdicts hold at the scale that is named ({join_and(run)}); the papers speak of ImageNet-1K.")
+        notes += names.scale_notes()
     rebuilt = list(dict.fromkeys(escape_markup(one.claim.paper) for one in judged if _rebuilt(one, names)))
     if rebuilt:
         notes.append(f"Tested with reconstructions, without official code: {join_and(rebuilt)}.")

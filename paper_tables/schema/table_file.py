@@ -60,6 +60,8 @@ class Spec(Entry):
     """A whole table file."""
 
     study: str
+    scales: dict[str, str] = Field(default_factory=dict)
+    """What must be known of a scale, as of its images: a note of the tables with results at that scale."""
     parts: dict[str, PartLabel] = Field(default_factory=dict)
     axes: dict[str, AxisLabel] = Field(default_factory=dict)
     metrics: dict[str, MetricLabel] = Field(default_factory=dict)

@@ -79,6 +79,9 @@ class Names:
     spec: Spec
     frame: Frame
 
+    def scale_notes(self) -> list[str]:
+        return [text for text in [self.spec.scales.get(self.frame.scale, "")] if text]
+
     def part(self, name: str) -> str:
         given = self.spec.parts.get(name)
         label = (given.label if given else "") or escape_markup(name)

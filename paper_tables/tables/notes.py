@@ -41,7 +41,7 @@ def finish(
             case "test":
                 grid.tests_at = len(grid.notes)
             case "protocol" if isinstance(table, ArmTable):
-                grid.notes.append(_protocol(table, names))
+                grid.notes += [_protocol(table, names), *names.scale_notes()]
             case "measured" if isinstance(table, ComparisonTable):
                 grid.notes += _measured(table, used)
             case "published":
