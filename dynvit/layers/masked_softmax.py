@@ -38,7 +38,8 @@ def masked_attention(q_BHTD: Tensor, k_BHTD: Tensor, v_BHTD: Tensor, mask_BT: Te
 class _MaskedAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask_BT: Tensor, scale: float) -> Tensor:
-        logits = q @ k.transpose(-2, -1) * scale
+        q, k, v = q.contiguous(), k.contiguous(), v.contiguous()  # else each product below copies them
+        logits = (q @ k.transpose(-2, -1)).mul_(scale)
         top = logits.amax(-1, keepdim=True)
         e = _keep(_exp(logits, top), mask_BT)
         total = e.sum(-1, keepdim=True).add_(EPS)
@@ -49,13 +50,13 @@ class _MaskedAttention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         q, k, v, mask_BT, top, total = ctx.saved_tensors
-        e = _exp((q @ k.transpose(-2, -1) * ctx.scale).to(top.dtype), top)
+        e = _exp((q @ k.transpose(-2, -1)).mul_(ctx.scale).to(top.dtype), top)
         share = _keep(e.clone(), mask_BT).add_(EPS / e.shape[-1]).div_(total)
         grad = grad.to(v.dtype)
         slope = (grad @ v.transpose(-2, -1)).float()  # of the share
         grad_v = share.to(v.dtype).transpose(-2, -1) @ grad
         mean = share.mul_(slope).sum(-1, keepdim=True)
-        slope = (slope - mean).div_(total).mul_(e)  # of the logits, if no token were dropped
+        slope = slope.sub_(mean).div_(total).mul_(e)  # of the logits, if no token were dropped
         grad_mask = None
         if ctx.needs_input_grad[3]:
             grad_mask = (slope.sum(2) - slope.diagonal(dim1=-2, dim2=-1)).sum(1).to(mask_BT.dtype)
