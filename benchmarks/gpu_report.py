@@ -9,7 +9,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-TRAINING = ("model", "mac_ratio", "step_ratio", "low", "high", "step_ms", "data_percent", "memory_mb")
+TRAINING = (
+    "model", "mac_ratio", "training_mac_ratio", "step_ratio", "low", "high", "excess", "saved_ratio", "step_ms",
+    "data_percent", "memory_mb",
+)  # fmt: skip
 SPEED = (
     "model",
     "batch",
@@ -72,7 +75,8 @@ def report(about: Row, rows: list[Row]) -> Iterator[str]:
         done = sum(r["kind"] == "speed" and r["mode"] == mode["mode"] for r in rows)
         if done < mode["count"]:
             yield f"\nOf {mode['count']} {mode['mode']} measurements {mode['count'] - done} were not reached in time."
-    yield "\n## Training\n\nTime of an update over the backbone's (`step_ratio`), quartiles, MACs at inference.\n"
+    yield "\n## Training\n\nTime of an update over the backbone's (`step_ratio`), quartiles, MACs at inference and in"
+    yield "training mode; excess: step ratio over the latter; saved: memory kept for backward over the backbone's.\n"
     yield from table([r for r in rows if r["kind"] == "training"], TRAINING)
     checks = [r for r in rows if r["kind"] == "correctness"]
     judged = [r for r in checks if "ok" in r]

@@ -45,9 +45,7 @@ REFRESH = 4.0
 ENDING = 8.0
 """Seconds kept for stopping a step and writing the tables."""
 LOG_LIMIT = 300_000
-TRAINING_ROW = re.compile(
-    r"^(\S+_\S+)\s+([\d.]+)\s+([\d.]+)\s+([\d.]+)\s+([\d.]+)\s+([\d.]+)\s+([\d.]+)%\s+(\d+)$", re.M
-)
+TRAINING_ROW = re.compile(r"^(\S+_\S+)" + r"\s+([\d.]+)" * (len(TRAINING) - 3) + r"\s+([\d.]+)%\s+(\d+)$", re.M)
 
 
 class Session:

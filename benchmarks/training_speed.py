@@ -6,8 +6,10 @@
 Models are those of the study cifar10 (--full: at their gpu size, width 192, 12 blocks; else width 96, 4 blocks), images
 are random. Method and backbone alternate in one process, so that other load affects both alike: `step` is
 the method's time over the backbone's, median of the rounds with quartiles (CPU: process time), `MACs` the same of their
-multiply-accumulates at inference: methods that train with masks save nothing in training. `data` is the share of an
-update's time spent on loading and augmenting images. `at once` trains the backbone in several processes on one
+multiply-accumulates at inference, `trained` in training mode: methods that train with masks save nothing there.
+`excess` is `step` over `trained`: the time that arithmetic does not explain. `saved` is the memory that autograd keeps
+for the backward pass over the backbone's, counted on the CPU in float32. `data` is the share of an update's time spent
+on loading and augmenting images. `at once` trains the backbone in several processes on one
 device and gives their updates per second relative to one process.
 """
 
@@ -31,6 +33,7 @@ from torch import Tensor
 from dynvit.context import NullContext
 from dynvit.macs import complexity
 from dynvit.profiling.interleaved_timing import quartiles, timed
+from dynvit.profiling.training_cost import profile_training
 from dynvit.tasks.classify import Augment, Config, Data, Train
 from dynvit.train.distributed import ProcessGroup
 from dynvit.train.loop import update
@@ -59,7 +62,10 @@ CUT_METHODS: dict[str, dict[str, Any]] = {
     "edge_recvit_tiny_patch16_224": {"recursion": 4},
 }
 IMAGES = 2048
-COLUMNS = ("model", "mac_ratio", "step_ratio", "low", "high", "step_ms", "data_share", "memory_mb")
+COLUMNS = (
+    "model", "mac_ratio", "training_mac_ratio", "step_ratio", "low", "high", "excess", "saved_ratio", "step_ms",
+    "data_share", "memory_mb",
+)  # fmt: skip
 
 
 def images(folder: Path) -> Path:
@@ -106,6 +112,11 @@ class Trainee:
         """G per image, at inference."""
         return float(complexity(self.state.model, self.data.sample(4)).gmacs)
 
+    def training_cost(self) -> tuple[float, float]:
+        """MACs and bytes saved for the backward pass, per image in training."""
+        cost = profile_training(self.config.model, self.config.data.image_size, 3, self.data.classes)
+        return cost["macs"], cost["saved"]
+
 
 def compare(name: str, trunk: Trainee, args: argparse.Namespace, root: str) -> dict[str, Any]:
     if args.device.startswith("cuda"):
@@ -123,7 +134,9 @@ def compare(name: str, trunk: Trainee, args: argparse.Namespace, root: str) -> d
     low, middle, high = quartiles([ours / theirs for ours, theirs, _ in rows])
     step, draw = (sorted(times)[len(rows) // 2] for times in ([r[0] for r in rows], [r[2] for r in rows]))
     used = torch.cuda.max_memory_allocated() - before if args.device.startswith("cuda") else 0
-    values = (trainee.macs() / trunk.macs(), middle, low, high, 1e3 * step, draw / step, used / 2**20)
+    trained, saved = (a / b for a, b in zip(trainee.training_cost(), trunk.training_cost(), strict=True))
+    ratios = (trainee.macs() / trunk.macs(), trained, middle, low, high, middle / trained, saved)
+    values = (*ratios, 1e3 * step, draw / step, used / 2**20)
     return {"model": name, **{key: round(value, 3) for key, value in zip(COLUMNS[1:], values, strict=True)}}
 
 
@@ -189,12 +202,16 @@ def main() -> None:
         root = str(images(Path(place)))
         trunk = Trainee(TRUNK, args, root)
         print(f"torch {torch.__version__}, {args.device}, batch {args.batch}, {'full' if args.full else 'cut'} size")
-        print(f"{'model':34} {'MACs':>7} {'step':>7} {'quartiles':>15} {'ms':>8} {'data':>6} {'MB':>7}")
+        print(
+            f"{'model':34} {'MACs':>7} {'trained':>7} {'step':>7} {'quartiles':>15} {'excess':>7} {'saved':>7} "
+            f"{'ms':>8} {'data':>6} {'MB':>7}"
+        )
         rows = []
         for name in [TRUNK, *(args.models or METHODS)]:
             rows.append(row := compare(name, trunk, args, root))
             print(
-                f"{name:34} {row['mac_ratio']:7.3f} {row['step_ratio']:7.3f} {row['low']:7.3f} {row['high']:7.3f} "
+                f"{name:34} {row['mac_ratio']:7.3f} {row['training_mac_ratio']:7.3f} {row['step_ratio']:7.3f} "
+                f"{row['low']:7.3f} {row['high']:7.3f} {row['excess']:7.3f} {row['saved_ratio']:7.3f} "
                 f"{row['step_ms']:8.1f} {row['data_share']:6.1%} {row['memory_mb']:7.0f}",
                 flush=True,
             )

@@ -63,7 +63,7 @@ class _StraightThroughGate(torch.autograd.Function):
         ctx.save_for_backward(x_BTC, y_BTC, active_BT)
         ctx.dtype = pi_BT.dtype
         if active_BT is None:
-            return y_BTC.clone()
+            return y_BTC
         return torch.where(active_BT[..., None], y_BTC, x_BTC)
 
     @staticmethod

@@ -33,9 +33,9 @@ class GridConv(nn.Module):
 
     def forward(self, x_BTC: Tensor, grid: tuple[int, int], prefix: int = 1) -> Tensor:
         """x_BTC: `prefix` tokens (the class token), which stay as they are, then the patch tokens."""
-        u_BTC = x_BTC.clone()  # and added in place: fewer large temporaries than a sum and a concatenation
-        u_BTC[:, prefix:] += self.local(x_BTC[:, prefix:], grid)
-        return u_BTC
+        patches_BNC = x_BTC[:, prefix:]
+        u_BNC = patches_BNC + self.local(patches_BNC, grid)  # not in place: the backward pass would copy its gradients
+        return torch.cat([x_BTC[:, :prefix], u_BNC], 1) if prefix else u_BNC
 
 
 def stabilizer(kind: str, widths: list[int], mlp_ratio: float) -> nn.ModuleDict:

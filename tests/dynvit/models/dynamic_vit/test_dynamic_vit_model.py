@@ -9,7 +9,7 @@ from parity import largest_difference
 from small_baselines import DEIT, DEIT3, QK_NORM, images, small
 
 import dynvit
-from dynvit.layers.masked_softmax import masked_softmax, soft_masked_block
+from dynvit.layers.masked_softmax import masked_attention, masked_softmax, soft_masked_block
 from dynvit.layers.pruning_loss import token_distance
 from dynvit.layers.score_predictor import ScorePredictor, gumbel, hard_keep
 from dynvit.tasks.classify import Train
@@ -49,6 +49,18 @@ def test_masked_softmax_with_everything_kept_is_nearly_the_softmax():
     only = logits.masked_fill(((mask == 0)[:, None, None]) & ~torch.eye(6, dtype=torch.bool), -torch.inf).softmax(-1)
     assert largest_difference(share, only) < 1e-5
     assert torch.allclose(share.sum(-1), torch.ones(()).double(), atol=1e-6)
+
+
+def test_masked_attention_is_the_masked_softmax_times_values_with_its_gradients():
+    q, k, v, given = (torch.randn(2, 3, 6, 4) for _ in range(4))
+    mask = torch.tensor([[1.0, 1, 0, 1, 0, 0], [1, 0, 0, 0, 0, 0]])
+    inputs = [t.requires_grad_() for t in (q, k, v, mask)]
+    expected, found = masked_softmax(q @ k.transpose(-2, -1) * 0.5, mask) @ v, masked_attention(q, k, v, mask, 0.5)
+    assert torch.equal(found, expected)
+    pairs = zip(torch.autograd.grad(found, inputs, given), torch.autograd.grad(expected, inputs, given), strict=True)
+    for gradient, reference in pairs:
+        assert reference.abs().max() > 1e-3
+        assert largest_difference(gradient, reference) < 1e-6 * reference.abs().max()
 
 
 def test_the_masked_block_is_the_block():
