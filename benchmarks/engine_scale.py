@@ -2,9 +2,9 @@
 
     python benchmarks/engine_scale.py [--trials 1000 10000 100000] [--events 200000 2000000] [--only doctor verify]
 
-A ratio of 1.0 is linear growth; starting Python, which costs a second or so, makes it smaller at first. Two trials of
-a toy study are really run; the others are copies of the first one's files with their own spec. With --events one more trial has so
-many lines in events.jsonl. Every verb has a process of its own, so that its memory is its own.
+A ratio of 1.0 is linear growth; starting Python, which costs half a second or so, makes it smaller at first. Two trials
+of a toy study are really run; the others are copies of the first one's files with their own spec. With --events one of
+them has so many lines in events.jsonl. Every verb has a process of its own, so that its memory is its own.
 """
 
 from __future__ import annotations
