@@ -1,10 +1,15 @@
-"""What each verb costs as a study grows: CPU seconds, peak memory, and the cost of a trial against the size before.
+"""What each verb costs as a study grows: CPU seconds, peak memory, and what a further trial or event costs.
 
-    python benchmarks/engine_scale.py [--trials 1000 10000 100000] [--events 200000 2000000] [--only doctor verify]
+    python benchmarks/engine_scale.py [--trials 1000 10000 100000] [--events 20000 200000 2000000] [--only doctor]
 
-A ratio of 1.0 is linear growth; starting Python, which costs half a second or so, makes it smaller at first. Two trials
+"ms each" is the increase since the size before, for each trial or event added, so that starting Python is not in it
+(but for the first size, where it is); the ratio is that against the size before, and 1.0 is linear growth. Two trials
 of a toy study are really run; the others are copies of the first one's files with their own spec. With --events one of
-them has so many lines in events.jsonl. Every verb has a process of its own, so that its memory is its own.
+them has so many lines in events.jsonl. Planning is measured beside the finished trials, with nothing on disk (bare),
+beside as many trials of another study (other), and with an arm for each trial (arms).
+
+Every verb has a process of its own. Linux counts a parent's peak as its child's, so the trials are made in a process
+that ends before: the memory of a verb is its own, and at least this script's 20 MiB or so.
 """
 
 from __future__ import annotations
@@ -15,13 +20,14 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from multiprocessing import get_context
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 ARMS = 100
 STUDY = """
-study: scale
+study: {name}
 task: toy_task.py
 seeds: {seeds}
 base: {{train.steps: {steps}}}
@@ -38,21 +44,32 @@ COLLECT = (
 )
 
 
+class Cost(NamedTuple):
+    """CPU seconds of a verb at a size, and milliseconds for each trial or event since the size before."""
+
+    size: int
+    cpu: float
+    each: float
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, nargs="*", default=[1000, 10_000, 100_000])
-    parser.add_argument("--events", type=int, nargs="*", default=[200_000, 2_000_000])
-    parser.add_argument("--only", nargs="*", choices=list(commands(Path(), Path())), default=None)
+    parser.add_argument("--events", type=int, nargs="*", default=[20_000, 200_000, 2_000_000])
+    parser.add_argument("--only", nargs="*", choices=list(commands(Path(), Path())), default=[])
     wanted = parser.parse_args()
-    print(f"{'':10} {'verb':10} {'CPU s':>8} {'MiB':>7} {'ms each':>8} {'ratio':>6}", flush=True)
+    print(f"{'':14} {'verb':10} {'CPU s':>6} {'MiB':>7} {'ms each':>8} {'ratio':>6}", flush=True)
     for what, sizes in (("trials", wanted.trials), ("events", wanted.events)):
-        before: dict[str, float] = {}
+        before: dict[str, Cost] = {}
         for size in sizes:
             with tempfile.TemporaryDirectory() as place:
-                study = write_study(Path(place), size if what == "trials" else ARMS)
-                results = Path(place) / "results"
-                finish(study, results, size if what == "events" else 0)
-                before = measure(study, results, f"{size} {what}", size, before, wanted.only)
+                trials = size if what == "trials" else ARMS
+                study = write_study(Path(place), "scale", trials, ARMS)
+                write_study(Path(place), "other", trials, ARMS)
+                write_study(Path(place), "arms", trials, trials)
+                with get_context("spawn").Pool(1) as maker:
+                    maker.apply(finish, (study, study.parent / "results", size if what == "events" else 0))
+                before = measure(study, f"{size} {what}", size, before, wanted.only)
 
 
 def commands(study: Path, results: Path) -> dict[str, tuple[str, ...]]:
@@ -60,6 +77,9 @@ def commands(study: Path, results: Path) -> dict[str, tuple[str, ...]]:
     studies, at, bundle = ("-m", "studies"), ("--results", str(results)), str(results.parent / "bundle.zip")
     return {
         "plan": (*studies, "plan", str(study), "--on", "inline", *at),
+        "plan-bare": (*studies, "plan", str(study), "--on", "inline", "--results", str(results.parent / "nothing")),
+        "plan-other": (*studies, "plan", str(study.parent / "other.yaml"), "--on", "inline", *at),
+        "plan-arms": (*studies, "plan", str(study.parent / "arms.yaml"), "--on", "inline", *at),
         "list": (*studies, "list", *at),
         "status": (*studies, "status", "scale", *at),
         "doctor": (*studies, "doctor", *at),
@@ -70,20 +90,20 @@ def commands(study: Path, results: Path) -> dict[str, tuple[str, ...]]:
     }
 
 
-def measure(
-    study: Path, results: Path, what: str, size: int, before: Mapping[str, float], only: list[str] | None
-) -> dict[str, float]:
-    """Milliseconds of CPU per trial or event, by verb; printed beside those of the size before."""
-    each = {}
-    for verb, arguments in commands(study, results).items():
+def measure(study: Path, what: str, size: int, before: dict[str, Cost], only: list[str]) -> dict[str, Cost]:
+    """Cost of each verb, printed beside that of the size before."""
+    costs = {}
+    for verb, arguments in commands(study, study.parent / "results").items():
         if only and verb not in only:
             continue
         code, cpu, memory = run(arguments, study.parent)
-        each[verb] = 1000 * cpu / size
-        ratio = f"{each[verb] / before[verb]:6.2f}" if verb in before else " " * 6
+        old = before.get(verb, Cost(0, 0.0, 0.0))
+        each = 1000 * (cpu - old.cpu) / (size - old.size)
+        costs[verb] = Cost(size, cpu, each)
+        ratio = f"{each / old.each:6.2f}" if old.each else " " * 6
         ended = f"  exit code {code}" if code else ""
-        print(f"{what:14} {verb:8} {cpu:6.1f} {memory:7.0f} {each[verb]:8.3f} {ratio}{ended}", flush=True)
-    return each
+        print(f"{what:14} {verb:10} {cpu:6.1f} {memory:7.0f} {each:8.4f} {ratio}{ended}", flush=True)
+    return costs
 
 
 def run(arguments: tuple[str, ...], place: Path) -> tuple[int, float, float]:
@@ -96,12 +116,13 @@ def run(arguments: tuple[str, ...], place: Path) -> tuple[int, float, float]:
     return process.returncode, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
 
 
-def write_study(place: Path, trials: int) -> Path:
-    """A study file of a hundred arms, and so many seeds that there are `trials`."""
+def write_study(place: Path, name: str, trials: int, arms: int) -> Path:
+    """A study file with so many arms, and so many seeds that there are `trials`; studies share no trial."""
     (place / "toy_task.py").write_text((ROOT / "tests" / "toy_task.py").read_text())
-    rates = [round(0.001 * (i + 1), 3) for i in range(ARMS // 2)]
-    study = place / "scale.yaml"
-    study.write_text(STUDY.format(seeds=list(range(-(-trials // ARMS))), steps=4, rates=rates))
+    rates = [round(0.001 * (i + 1), 3) for i in range(arms // 2)]
+    steps = {"scale": 4, "other": 5, "arms": 6}[name]
+    study = place / f"{name}.yaml"
+    study.write_text(STUDY.format(name=name, seeds=list(range(-(-trials // arms))), steps=steps, rates=rates))
     return study
 
 
