@@ -63,11 +63,14 @@ class Bundle:
     def wrong_starts(self) -> Iterator[str]:
         """Yield trials that did not start from what their config names, or from other weights than that trial left."""
         waiting = list(self.trials)
+        seen = set(waiting)
         for trial in waiting:
-            waiting += sorted(self.firsts(trial) - set(waiting))
+            firsts = self.firsts(trial)
+            waiting += sorted(firsts - seen)
+            seen |= firsts
             taken = (self.result(trial) or {}).get("started_from", {})
-            if taken.keys() != self.firsts(trial):
-                yield f"{trial}  started from {_names(taken)}, but its config names {_names(self.firsts(trial))}"
+            if taken.keys() != firsts:
+                yield f"{trial}  started from {_names(taken)}, but its config names {_names(firsts)}"
             for first, used in taken.items():
                 left = (self.result(first) or {}).get("kept_weights", used)
                 if not self.result(first):

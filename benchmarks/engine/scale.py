@@ -1,6 +1,6 @@
 """What each verb costs as a study grows: CPU seconds, peak memory, and what a further trial or event costs.
 
-    python benchmarks/engine_scale.py [--trials 1000 10000 100000] [--events 20000 200000 2000000] [--only doctor]
+    python benchmarks/engine/scale.py [--trials 1000 10000 100000] [--events 20000 200000 2000000] [--only doctor]
 
 "ms each" is the increase since the size before, for each trial or event added, so that starting Python is not in it
 (but for the first size, where it is); the ratio is that against the size before, and 1.0 is linear growth. Two trials
@@ -24,7 +24,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 ARMS = 100
 STUDY = """
 study: {name}

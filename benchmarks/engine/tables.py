@@ -1,6 +1,6 @@
 """How long ``python -m paper_tables all`` takes on ten thousand trials with curves and predictions: at most 30 seconds.
 
-    python benchmarks/tables_all.py [--trials 10000]
+    python benchmarks/engine/tables.py [--trials 10000]
 
 Three studies with the redundancy ablation's table file and hundreds of seeds, and one of a thousand arms without a
 table file; 20 logged steps and 360 predicted images per trial. Says the time of a first rendering, and of one with
@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 LIMIT = 30.0
-sys.path.insert(0, str(ROOT / "tests" / "paper_tables"))
+sys.path.insert(0, str(ROOT / "tests" / "paper_tables" / "support"))
 
 import synthetic_frame  # noqa: E402
 

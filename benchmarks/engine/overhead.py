@@ -1,6 +1,6 @@
 """The engine's own cost: per trial of a task that does nothing, of `status`, and of `run` on a finished study.
 
-    python benchmarks/engine_overhead.py [--trials 115]
+    python benchmarks/engine/overhead.py [--trials 115]
 
 Seconds are wall clock; CPU seconds are given too, as they do not depend on the machine's other load.
 """
@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 TASK = """
 from dataclasses import dataclass
 

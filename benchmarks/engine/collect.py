@@ -1,4 +1,4 @@
-"""How long it takes to collect a large study: ``python benchmarks/engine_collect.py [trials]``."""
+"""How long it takes to collect a large study: ``python benchmarks/engine/collect.py [trials]``."""
 
 from __future__ import annotations
 
