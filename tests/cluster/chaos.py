@@ -83,7 +83,9 @@ class Chaos:
         with self._suspended(play, driver.pid):
             time.sleep(LEASE_SECONDS)
             other = play.another(*self.on)
-            until("another driver", lambda: other.pid == (running_driver(play.store.study("play")) or {}).get("pid"))
+            study = play.store.study("play")
+            # Where nothing is left to run, it has come and gone between two looks.
+            until("another driver", lambda: other.poll() == 0 or other.pid == (running_driver(study) or {}).get("pid"))
             time.sleep(self.chance.uniform(0.0, 2.5) * LEASE_SECONDS)
         driver.wait(120)
         play.driver = other
