@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -23,19 +24,36 @@ SPEC = Path(__file__).parents[1] / "support" / "compared.yaml"
 GOLDEN = Path(__file__).parents[2] / "golden" / "paper_tables"
 
 
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Both studies, made once: each test works on a copy."""
+    folder = tmp_path_factory.mktemp("studies")
+    synthetic_cost.study(folder / "cost")
+    synthetic_frame.study(folder / "redundancy_ablation")
+    return folder
+
+
 @pytest.fixture
-def results(tmp_path: Path) -> Path:
-    synthetic_cost.study(tmp_path / "cost")
-    return synthetic_frame.study(tmp_path / "redundancy_ablation")
+def results(studies: Path, tmp_path: Path) -> Path:
+    shutil.copytree(studies, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "redundancy_ablation"
+
+
+@pytest.fixture(scope="module")
+def built(studies: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every table of the file, built once for all golden files; drawing the figures is most of it."""
+    folder = tmp_path_factory.mktemp("built") / "results"
+    shutil.copytree(studies, folder)
+    build(folder / "redundancy_ablation", SPEC)
+    return folder / "redundancy_ablation" / "tables"
 
 
 NAMES = ("models", "narrow", "claims", "claim_tests")
 
 
 @pytest.mark.parametrize("file", [f"{name}.{ending}" for name in NAMES for ending in ("tex", "md", "csv")])
-def test_as_before(file: str, results: Path) -> None:
-    build(results, SPEC)
-    data = (results / "tables" / file).read_bytes()
+def test_as_before(file: str, built: Path) -> None:
+    data = (built / file).read_bytes()
     golden = GOLDEN / file
     if os.environ.get("UPDATE_GOLDEN"):
         golden.write_bytes(data)
