@@ -5,10 +5,12 @@ No traceback, no endless wait; the trial whose file it is, is named or trained a
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +154,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         patch.setattr("studies.engine.tracking.mirror.Mirror.update", lambda self: True)
         patch.setattr("studies.engine.tracking.mirror.Mirror.close", lambda self: True)
         patch.setattr("studies.engine.storage.lease.HEARTBEAT_SECONDS", 0.0)
+        # the installed packages stay as they are: their folders are read once, not for each of some thousand commands
+        patch.setattr(metadata, "entry_points", functools.cache(metadata.entry_points))
+        patch.setattr(metadata, "version", functools.cache(metadata.version))
+        patch.setattr("paper_tables.site.render_cache.version", metadata.version)
         patch.setattr("paper_tables.build", lambda *_: Built())
         patch.setattr("paper_tables.site.index.write_index", lambda _: None)
         yield Site(tmp_path_factory.mktemp("damage"))
@@ -197,7 +203,8 @@ def test_a_damaged_file_of_a_trial(site: Site, name: str, result: bool, monkeypa
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", STUDY_FILES)
-def test_a_damaged_file_of_a_study(site: Site, name: str) -> None:
+def test_a_damaged_file_of_a_study(site: Site, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    summary = paper_tables.summary
     for number, put in enumerate(contents(site.whole / "small" / name)):
         site.damage(f"small/{name}", put, result=True)
         for words in (
@@ -208,7 +215,10 @@ def test_a_damaged_file_of_a_study(site: Site, name: str) -> None:
             ("stop", "small"),
         ):
             site.call(*words)
+        # as above: `tables` printed every time, and `run` prints the same from a frame made anew
+        monkeypatch.setattr(paper_tables, "summary", (lambda *_: NOTHING) if number % 10 else summary)
         done = site.call("run", str(site.study), "--on", "inline")
+        monkeypatch.setattr(paper_tables, "summary", summary)
         assert done.return_value == 0, (name, number, done.output)
         assert len(site.rows()) == len(site.names)
         if number % 10 == 0:
