@@ -1,6 +1,7 @@
 """Which epochs compete for the best; schedules of models, update by update, also after a resume."""
 
 import dataclasses
+import functools
 import math
 
 import pytest
@@ -75,12 +76,22 @@ def test_the_keep_rate_falls_with_every_update(average):
     assert all(model.keep_rates == {0: 0.5} for model in state.models())
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The numbers of a schedule that nothing stops, trained once for all places to stop at."""
+
+    @functools.cache
+    def train(name):
+        alone = Folder(tmp_path_factory.mktemp(name) / "none")
+        return numbers(run(scheduled(SCHEDULES[name], ema=0.9), alone), alone)
+
+    return train
+
+
 @pytest.mark.parametrize("name", SCHEDULES)
 @pytest.mark.parametrize("stop_at", [14, 20, 31])
-def test_a_schedule_is_resumed_to_the_last_bit(name, stop_at, tmp_path):
-    options = scheduled(SCHEDULES[name], ema=0.9)
-    alone = Folder(tmp_path / "none")
-    expected = numbers(run(options, alone), alone)
+def test_a_schedule_is_resumed_to_the_last_bit(name, stop_at, tmp_path, undisturbed):
+    options, expected = scheduled(SCHEDULES[name], ema=0.9), undisturbed(name)
     first = Folder(tmp_path, stop_at=stop_at)
     with pytest.raises(Stopped):
         run(options, first)

@@ -150,7 +150,8 @@ def test_another_grid(tmp_path):
         run(transfer(epochs=1, source=1, data=dataclasses.replace(FIVE, image_size=16)), NullContext())
 
 
-SMALL = {"img_size": 32, "patch_size": 8}
+SMALL = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "num_heads": 3}
+SWIN = {"img_size": 32, "window_size": 2, "embed_dim": 24, "depths": (1, 1, 1, 1), "num_heads": (1, 2, 2, 2)}
 ONE_OF_EACH = {
     "avit_deit_tiny_patch16_224": SMALL,
     "dynamicvit_deit_tiny_patch16_224": SMALL,
@@ -163,10 +164,10 @@ ONE_OF_EACH = {
     "sret_tiny": {"img_size": 64},
     "tome_deit_tiny_patch16_224": SMALL,
     "tpc_deit_tiny_patch16_224": SMALL,
-    "tpc_swin_tiny_patch4_window7_224": {"img_size": 32, "window_size": 2},
+    "tpc_swin_tiny_patch4_window7_224": SWIN,
     "deit_tiny_distilled_patch16_224": SMALL,
     "levit_128s": {},
-    "swin_tiny_patch4_window7_224": {"img_size": 32, "window_size": 2},
+    "swin_tiny_patch4_window7_224": SWIN,
     "tiny_vit_5m_224": {},
     "resnet18": {},
 }
@@ -175,9 +176,9 @@ ONE_OF_EACH = {
 @pytest.mark.parametrize("name", ONE_OF_EACH)
 def test_the_classifiers_of_every_method_are_known(name):
     """What is new is what depends on the number of classes, whether that differs or not."""
-    one, other = (timm.create_model(name, num_classes=n, **ONE_OF_EACH[name]).state_dict() for n in (5, 7))
+    first, model = (timm.create_model(name, num_classes=n, **ONE_OF_EACH[name]) for n in (5, 7))
+    one, other = first.state_dict(), model.state_dict()
     differing = {key for key in one if one[key].shape != other[key].shape}
-    model = timm.create_model(name, num_classes=7, **ONE_OF_EACH[name])
     made = set(transfer_weights(model, one).kept)
     assert differing <= made == {key for key in one if key.startswith(classifier_prefixes(model))}
     assert all(
@@ -247,13 +248,19 @@ def test_stopped_many_times(tmp_path, undisturbed):
     assert numbers(result, *contexts) == undisturbed[0]
 
 
-@pytest.mark.parametrize("stop_at", [7, SOURCE_END + 7])
-def test_with_everything(tmp_path, stop_at):
+@pytest.fixture(scope="module")
+def everything():
+    """The options, and the numbers of a training that nothing stops."""
     options = replaced(transfer(**STRONG), "evaluation", weights="ema")
     teacher = Teacher(model={"name": "test_resnet"}, epochs=1)
     options = dataclasses.replace(options, model=VIT, teacher=teacher)
     alone = NullContext()
-    expected = numbers(run(options, alone), alone)
+    return options, numbers(run(options, alone), alone)
+
+
+@pytest.mark.parametrize("stop_at", [7, SOURCE_END + 7])
+def test_with_everything(tmp_path, everything, stop_at):
+    options, expected = everything
     asked = stop_at + 5 + (10 if stop_at > SOURCE_END else 0)  # the teachers' updates ask as well
     assert resumed(options, tmp_path, stop_at=asked)[0] == expected
 

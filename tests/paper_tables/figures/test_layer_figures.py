@@ -119,12 +119,17 @@ def specs() -> list[FigureSpec]:
     ]
 
 
-def test_every_kind_is_drawn_with_words(names: Names) -> None:
-    for spec in specs():
-        picture = draw.draw(spec, names)
+@pytest.fixture(scope="module")
+def drawn(names: Names) -> dict[str, draw.DrawnFigure]:
+    """Each figure, drawn once for what is said of it."""
+    return {spec.name: draw.draw(spec, names) for spec in specs()}
+
+
+def test_every_kind_is_drawn_with_words(drawn: dict[str, draw.DrawnFigure]) -> None:
+    for picture in drawn.values():
         assert set(picture.files) == {"pdf", "svg", "png"}
         assert "nan" not in picture.alt_text
-    alt_text = {spec.name: draw.draw(spec, names).alt_text for spec in specs()}
+    alt_text = {name: picture.alt_text for name, picture in drawn.items()}
     assert "0.3 by chance. TPC-ViT: 0.51 to 0.71, mean 0.64" in alt_text["h"]
     assert "0.71 at distance 1 to 0.51" in alt_text["l"]
     assert "58 % active, 8 % restarted, 8 % paused and 25 % pruned" in alt_text["m_layers"]
@@ -132,9 +137,9 @@ def test_every_kind_is_drawn_with_words(names: Names) -> None:
     assert "by attention, layers 1 and 3" in alt_text["m_importance"]
 
 
-def test_equal_inputs_equal_bytes(names: Names) -> None:
+def test_equal_inputs_equal_bytes(names: Names, drawn: dict[str, draw.DrawnFigure]) -> None:
     for spec in specs():
-        first = draw.draw(spec, names).files
+        first = drawn[spec.name].files
         assert first == draw.draw(spec, names).files
         assert not re.search(rb"[#\"]p[0-9a-f]{10}", first["svg"])  # names that come from places in memory
         assert b'"clip0"' in first["svg"]

@@ -184,7 +184,8 @@ def test_the_matching_product_is_what_the_count_leaves_out(r, product, monkeypat
 
 
 def test_few_operators():
+    """Of four layers, which are alike: all twelve have 298 and 324, timm's DeiT-S 200, the official ToMe 500."""
     x = torch.zeros(1, 3, 224, 224)
-    ours = operators(timm.create_model("tome_deit_small_patch16_224").eval(), x)
-    wrapped = operators(dynvit.tome(timm.create_model("deit_small_patch16_224").eval(), r=13), x)
-    assert ours <= 300 and wrapped <= 330  # timm's DeiT-S: 200, the official ToMe: 500
+    ours = operators(timm.create_model("tome_deit_small_patch16_224", depth=4).eval(), x)
+    wrapped = operators(dynvit.tome(timm.create_model("deit_small_patch16_224", depth=4).eval(), r=13), x)
+    assert ours <= 106 and wrapped <= 118
