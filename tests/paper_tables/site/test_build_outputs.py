@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import synthetic_frame
+from fast_drawing import svg_alone
 
 from paper_tables import build
 from paper_tables.__main__ import main
@@ -44,6 +45,7 @@ def test_same_frame_same_bytes(tmp_path: Path) -> None:
     assert digests(one) == digests(two)
 
 
+@svg_alone()
 def test_nothing_is_rendered_twice(tmp_path: Path) -> None:
     folder = synthetic_frame.study(tmp_path / "redundancy_ablation")
     first = build(folder)
@@ -138,6 +140,7 @@ def test_an_empty_frame(tmp_path: Path) -> None:
     assert "Omitted" in bare.report.read_text()
 
 
+@svg_alone()
 def test_one_part_only_leaves_the_others_tables_out(tmp_path: Path) -> None:
     """A run with `--only` of one part: its tables stand, the rest is named in the report."""
     trials, curves = synthetic_frame.frames()
@@ -156,6 +159,7 @@ def test_one_part_only_leaves_the_others_tables_out(tmp_path: Path) -> None:
         assert f"<li>{name}: no " in report
 
 
+@svg_alone()
 def test_only_the_csv(tmp_path: Path) -> None:
     """A frame from a repository: CSV without metadata and curves."""
     trials, _ = synthetic_frame.frames()
@@ -175,6 +179,7 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert json.loads((folder / "tables" / ".rendered.json").read_text())["outputs"]
 
 
+@svg_alone()
 def test_hundreds_of_arms_stay_readable(tmp_path: Path) -> None:
     """Every arm in the table, the best forty in the figure."""
     arms = pd.concat([toy(1).assign(arm=f"a={i}", baseline=i == 0, **{"axis.size": str(i)}) for i in range(90)])

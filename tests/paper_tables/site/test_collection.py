@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import synthetic_cost
 import synthetic_frame
+from fast_drawing import svg_alone
 
 from paper_tables import build
 from paper_tables.__main__ import main
@@ -139,6 +140,7 @@ def test_origins_name_the_trials(results: Path) -> None:
     assert (swin["value"], "microsoft/Swin-Transformer" in swin["source"]) == ("28.0", True)
 
 
+@svg_alone()
 def test_another_studys_frame_is_an_input(tmp_path: Path) -> None:
     folder = synthetic_frame.study(tmp_path / "redundancy_ablation")
     build(folder, SPEC)
@@ -149,6 +151,7 @@ def test_another_studys_frame_is_an_input(tmp_path: Path) -> None:
     assert "28.29" in (folder / "tables" / "models.md").read_text()
 
 
+@svg_alone()
 def test_runs_on_a_server_are_an_input(tmp_path: Path) -> None:
     folder = synthetic_frame.study(tmp_path / "redundancy_ablation")
     build(folder, SPEC)
@@ -163,6 +166,7 @@ def test_runs_on_a_server_are_an_input(tmp_path: Path) -> None:
     assert links(folder) == {}
 
 
+@svg_alone()
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["all", "--results", str(tmp_path)]) == 2
     assert "no results here" in capsys.readouterr().err
