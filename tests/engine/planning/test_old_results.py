@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from fast_drawing import svg_alone
 
 from studies.engine.cli.main import cli
 
@@ -56,6 +57,7 @@ def cells(tables: Path) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("study", STUDIES)
+@svg_alone()
 def test_results_of_an_older_version_are_drawn_to_the_same_tables(study: str, results: Path) -> None:
     tables = results / f"{study}@smoke" / "tables"
     kept = cells(tables)
