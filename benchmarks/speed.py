@@ -2,7 +2,7 @@
 
     python benchmarks/speed.py                      all our models, CPU, 1 thread, batch 16
     python benchmarks/speed.py evo_deit_small_patch16_224 --batch 1
-    python benchmarks/speed.py --compile --device cuda --dtype bfloat16 --batch 256 --csv results/bench/FILE.csv
+    python benchmarks/speed.py --mode compiled --device cuda --dtype bfloat16 --batch 256 --csv results/bench/FILE.csv
 
 Model and trunk run in turn in one process, so that a noisy machine disturbs both alike; the ratio is the median over
 rounds, the spread its quartiles. On the CPU the time is process CPU time. `part` is speed-up / MAC ratio. What runs is
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import csv
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import torch
 
@@ -26,14 +27,15 @@ COLUMNS = ("model", "trunk", "gmacs", "mac_ratio", "speed_up", "low", "high", "p
 
 
 def compare(name: str, args: argparse.Namespace) -> dict[str, object]:
-    mode = "compiled" if args.compile else "eager"
-    timing = Timing(True, (args.batch,), modes=(mode,), rounds=args.rounds, fuse=args.fuse)
+    timing = Timing(True, (args.batch,), modes=(args.mode,), rounds=args.rounds, fuse=args.fuse)
     trunk = {"name": args.trunk or ""}
     config = Config({"name": name}, trunk, dtype=args.dtype, threads=args.threads, timing=timing)
     result = run(config, NullContext(device=args.device))
-    found, end = result["metrics"], f"b{args.batch}" + "_compiled" * args.compile
+    found, end = result["metrics"], f"b{args.batch}" + ("" if args.mode == "eager" else f"_{args.mode}")
     if "mac_ratio" not in found:
         raise SystemExit(f"{name} is no method with a trunk: say which with --trunk")
+    if reasons := result["about"].get("not_timed"):
+        raise SystemExit(f"{name}: {next(iter(reasons.values()))}")
     speeds = (found[f"{key}_{end}"] for key in ("speedup", "speedup_low", "speedup_high", "share"))
     values = [found["gflops"], found["mac_ratio"], *speeds]
     return dict(zip(COLUMNS, [name, result["about"]["trunk"], *(round(v, 3) for v in values)], strict=True))
@@ -53,7 +55,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--mode", choices=get_args(get_type_hints(Timing)["modes"])[0].__args__, default="eager")
     parser.add_argument("--fuse", action="store_true", help="fold batch norms and scalars first, where a model can")
     parser.add_argument("--csv", type=Path)
     args = parser.parse_args()

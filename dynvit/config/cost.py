@@ -19,8 +19,9 @@ class Timing:
     """Batch sizes to time."""
     largest: int = 0
     """On a GPU, also time the largest power of two that fits, up to this; 0: off."""
-    modes: Sequence[Literal["eager", "compiled"]] = ("eager",)
-    """Eager or torch.compile."""
+    modes: Sequence[Literal["eager", "compiled", "exported", "onnx"]] = ("eager",)
+    """compiled: by inductor, with CUDA graphs on a GPU. exported: a package of AOTInductor. onnx: onnxruntime, CPU.
+    A mode that a model cannot be run in is named with the reason in the result's `about`, under `not_timed`."""
     rounds: int = 12
     """Timed rounds; each runs the model and the backbone."""
     warmup: int = 2

@@ -17,6 +17,7 @@ from dynvit.interface import interface_of
 from dynvit.macs import complexity, count_macs, evaluating, parameters
 from dynvit.models.build import build_reduced
 from dynvit.profiling.activation_memory import forward_peak
+from dynvit.profiling.execution_modes import check_modes, prepared
 from dynvit.profiling.hardware import hardware_info
 from dynvit.profiling.interleaved_timing import PairedTiming, fits_in_memory, largest_batch, time_pair
 from dynvit.profiling.norm_ops import NormCounter
@@ -40,6 +41,9 @@ class Benchmark:
         backbone = config.trunk if config.trunk.get("name") else whole
         self.backbone: Options | None = dict(backbone) if backbone else None
         self.metrics: Metrics = {}
+        self.not_timed: dict[str, str] = {}
+        if config.timing.enabled:
+            check_modes(config.timing.modes, self.device, config.dtype)
 
     def run(self) -> dict[str, Any]:
         started = time.perf_counter()
@@ -55,6 +59,8 @@ class Benchmark:
             metadata = hardware_info(self.device) | {"dtype": self.config.dtype, "model": self.config.model["name"]}
             if self.reduced:
                 metadata["reducer"] = self.config.reducer["name"]
+            if self.not_timed:
+                metadata["not_timed"] = self.not_timed
         return {
             "metrics": self.metrics,
             "cost": {
@@ -153,14 +159,18 @@ class Benchmark:
             self.metrics[f"update_speedup{end}"] = value
 
     def _time_batch(self, mode: str, label: str, model: nn.Module, backbone: nn.Module | None, images: Tensor) -> None:
-        timing, calls = self.config.timing, [model, backbone]
-        if mode == "compiled":
-            torch._dynamo.reset()  # otherwise the compiler gives up after a few shapes, and eager code would be timed
-            calls = [m and torch.compile(m, dynamic=False) for m in calls]
-        found = time_pair(calls[0], calls[1], images, timing.rounds, timing.warmup, inference=mode == "eager")
-        if mode == "compiled":
-            torch._dynamo.reset()
+        timing = self.config.timing
         suffix = label if mode == "eager" else f"{label}_{mode}"
+        try:
+            with prepared(mode, [m for m in (model, backbone) if m is not None], images) as calls:
+                eager, baseline = mode == "eager", calls[1] if backbone is not None else None
+                found = time_pair(calls[0], baseline, images, timing.rounds, timing.warmup, inference=eager)
+        except Exception as error:  # whatever a compiler raises: the other modes are still worth their numbers
+            if mode == "eager":
+                raise
+            self.not_timed[suffix] = f"{type(error).__name__}: {error}"
+            self.context.log_text(f"{mode} batch {len(images)}: not timed: {self.not_timed[suffix]}")
+            return
         self.metrics |= {f"{key}_{suffix}": value for key, value in self._speeds(found, len(images)).items()}
         self.context.log_text(f"{mode} batch {len(images)}: {self.metrics[f'images_per_second_{suffix}']:.1f} images/s")
 

@@ -15,12 +15,13 @@ SMOKE: dict[str, Any] = {"timing.rounds": 1, "timing.warmup": 1, "timing.batch_s
 """What `--smoke` sets."""
 
 SPEEDS = ("images_per_second", "trunk_images_per_second", "speedup", "speedup_low", "speedup_high", "share")
+MODES = ("", "_compiled", "_exported", "_onnx")
 METRICS: dict[str, tuple[str, ...]] = {
     "result": (
         "params_m", "params_training_m", "gflops", "gflops_attention", "gflops_norms", "image_size", "mac_ratio",
         "trunk_gflops", "forward_mb", "operators", "graph_breaks", "batch_max",
         "update_speedup", "update_speedup_low", "update_speedup_high",
-        *(f"{speed}_{batch}{mode}" for speed in SPEEDS for batch in ("b[1-9]*", "max") for mode in ("", "_compiled")),
+        *(f"{speed}_{batch}{mode}" for speed in SPEEDS for batch in ("b[1-9]*", "max") for mode in MODES),
     )
 }  # fmt: skip
 """What a trial has, by place: names with ``*`` as in file names. A study's `metrics` are checked against it."""

@@ -16,6 +16,7 @@ import dynvit
 from dynvit.context import NullContext
 from dynvit.models.build import build_model
 from dynvit.profiling.activation_memory import forward_peak
+from dynvit.profiling.execution_modes import prepared
 from dynvit.profiling.interleaved_timing import PairedTiming, Seconds, fits_in_memory, largest_batch, time_pair
 from dynvit.profiling.traced_ops import trace_ops
 from dynvit.profiling.training_update import TrainingUpdate
@@ -332,7 +333,38 @@ def test_compiled_models_have_metrics_of_their_own(monkeypatch):
     found = run(Config(small("evit_deit_tiny_patch16_224"), image_size=32, timing=timing), NullContext())["metrics"]
     assert {"speedup_b1", "speedup_b1_compiled", "share_b1_compiled"} <= set(found)
     assert undeclared(METRICS, {"metrics": found}) == set()
-    assert taken == [{"dynamic": False}] * 2
+    assert taken == [{"dynamic": False, "fullgraph": True, "options": {"freezing": True}}] * 2
+
+
+def test_onnx_is_timed_beside_the_backbone_and_what_cannot_be_exported_says_why(monkeypatch):
+    def refuse(*_, **__):
+        raise RuntimeError("one graph is not to be had")
+
+    monkeypatch.setattr(torch.export, "export", refuse)
+    monkeypatch.setattr("dynvit.profiling.execution_modes._onnx", lambda model, images, place: model)
+    timing = Timing(True, (1,), modes=("exported", "onnx", "eager"), rounds=1, warmup=1)
+    result = run(Config(small("evit_deit_tiny_patch16_224"), image_size=32, timing=timing), NullContext())
+    assert result["about"]["not_timed"] == {"b1_exported": "RuntimeError: one graph is not to be had"}
+    assert {"speedup_b1", "speedup_b1_onnx", "share_b1_onnx"} <= set(result["metrics"])
+    assert "speedup_b1_exported" not in result["metrics"]
+    assert undeclared(METRICS, result) == set()
+
+
+def test_onnxruntime_runs_what_the_model_computes():
+    model = timm.create_model("evit_deit_tiny_patch16_224", img_size=32, **SMALL | {"depth": 4}, locations=(1,)).eval()
+    images = torch.randn(2, 3, 32, 32)
+    with prepared("onnx", [model], images) as (call,):
+        (logits,) = call(images)
+    assert torch.allclose(torch.from_numpy(logits), model(images), atol=1e-4)
+
+
+def test_onnx_is_refused_before_anything_is_counted(monkeypatch):
+    timing = Timing(True, (1,), modes=("onnx",))
+    with pytest.raises(ValueError, match="CPU in float32 only, not on cpu in bfloat16"):
+        run(Config(dtype="bfloat16", timing=timing), NullContext())
+    monkeypatch.setattr("dynvit.profiling.execution_modes.find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match="needs onnx and onnxruntime and onnxscript"):
+        run(Config(timing=timing), NullContext())
 
 
 def test_it_needs_torch_and_timm_only():
