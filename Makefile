@@ -11,8 +11,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # All cores for the studies; each trial keeps to the threads it is given.
 STUDY ?= redundancy_ablation
 ARGS ?=
-# Two more than there are cores: tests of processes and clusters wait for most of their time.
-WORKERS ?= $(shell expr 2 + $$(getconf _NPROCESSORS_ONLN))
+# One more than there are cores: tests of processes and clusters wait for most of their time.
+WORKERS ?= $(shell expr 1 + $$(getconf _NPROCESSORS_ONLN))
 KILLS ?= 140
 
 .PHONY: study test lint docs chaos format clean

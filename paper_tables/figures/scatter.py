@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -21,6 +22,23 @@ from paper_tables.tables.select_arms import filter_arms
 
 LEAST_POINTS = 0.8
 """Share of the points that are never left out of the axis."""
+BESIDE = (
+    (0, 10),
+    (0, -10),
+    (-10, 0),
+    (10, 0),
+    (-9, 9),
+    (9, 9),
+    (-9, -9),
+    (9, -9),
+    (0, 21),
+    (0, -21),
+    (-21, 0),
+    (21, 0),
+)
+"""In points: where a number may stand to its own point; the first place that is free is taken."""
+FROM_MARKS, FROM_NUMBERS = 8, 11
+"""In points: how far a number stands from the centers of all marks, and of other numbers."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +64,7 @@ def draw(spec: Scatter, names: Names) -> tuple[Figure, str]:
         Point(arm, summarize(x), summarize(y), ends(y, error, uy)) for arm, x, y in zip(arms, xs, ys, strict=True)
     ]
     best: list[Point] = []
+    colors: list[str] = []
     figure, (ax,) = style.subplots(spec.width, spec.height or 3.4)
     order = [*groups(frame, filter_arms(frame, spec.filter), spec.color)]  # the same colors in every figure of a study
     for level, group in groups(frame, arms, spec.color).items():
@@ -55,14 +74,15 @@ def draw(spec: Scatter, names: Names) -> tuple[Figure, str]:
         _series(ax, mine, label, look, spec.join and level != "")
         if spec.frontier:
             one = front(mine, frame.direction(spec.x), frame.direction(spec.y))
-            _front(ax, one, look["color"], len(best) + 1)
+            ax.plot([p.x.mean for p in one], [p.y.mean for p in one], color=look["color"], linewidth=0.9, zorder=2)
             best += one
+            colors += [look["color"]] * len(one)
     _limits(ax, points, spec, names)
     ax.set_xlabel(axis_label(names, spec.x, ux))
     ax.set_ylabel(axis_label(names, spec.y, uy))
     if spec.names:
         best = sorted(points, key=lambda point: (point.x.mean, point.y.mean))
-        _number(ax, best, style.GRAY, 1)
+        colors = [style.GRAY] * len(best)
     named = [_name(point, names) for point in best]
     _legend(
         figure,
@@ -72,6 +92,8 @@ def draw(spec: Scatter, names: Names) -> tuple[Figure, str]:
         spec.width,
         any(point.arm.baseline for point in points),
     )
+    if best:
+        number(ax, points, best, colors)
     words = "; ".join(f"{name} ({p.x.mean:.3g} {ux}, {p.y.mean:.2f} {uy})" for name, p in zip(named, best, strict=True))
     title = f"Scatter of {names.metric(spec.y).label} against {names.metric(spec.x).label}, {len(points)} arms"
     return figure, f"{title}." + (f" Pareto front: {words}." if best else "")
@@ -104,16 +126,29 @@ def _series(ax: Axes, points: list[Point], label: str, look: style.Look, join: b
             ax.vlines(p.x.mean, *p.ends, color=color, linewidth=0.6, alpha=0.6, zorder=2)
 
 
-def _front(ax: Axes, best: list[Point], color: str, first: int) -> None:
-    """Draw the Pareto front of one color; its points are numbered from `first`."""
-    ax.plot([p.x.mean for p in best], [p.y.mean for p in best], color=color, linewidth=0.9, zorder=2)
-    _number(ax, best, color, first)
+def number(ax: Axes, points: list[Point], named: list[Point], colors: list[str]) -> None:
+    """Write the numbers of the named points beside them, off the marks and off each other where there is room."""
+    ax.figure.draw_without_rendering()  # type: ignore[union-attr] # the layout decides what is near
+    dots = ax.figure.dpi / 72
 
+    def place(point: Point) -> np.ndarray:
+        return np.asarray(ax.transData.transform((point.x.mean, point.y.mean))) / dots
 
-def _number(ax: Axes, points: list[Point], color: str, first: int) -> None:
-    for i, p in enumerate(points, first):
+    inside = ax.bbox.padded(-6 * dots)
+    marks, written = [place(point) for point in points], list[np.ndarray]()
+    for count, (point, color) in enumerate(zip(named, colors, strict=True), 1):
+        here = place(point)
+
+        def room(offset: tuple[int, int], here: np.ndarray = here) -> float:
+            there = here + offset
+            others = [np.hypot(*(there - mark)) - FROM_MARKS for mark in marks]
+            others += [np.hypot(*(there - other)) - FROM_NUMBERS for other in written]
+            return float(min(others)) if inside.contains(*(there * dots)) else -np.inf
+
+        offset = next((o for o in BESIDE if room(o) >= 0), None) or max(BESIDE, key=room)
+        written.append(here + offset)
         ax.annotate(
-            str(i), (p.x.mean, p.y.mean), (0, 7), textcoords="offset points", ha="center", va="bottom",
+            str(count), (point.x.mean, point.y.mean), offset, textcoords="offset points", ha="center", va="center",
             fontsize=7.5, fontweight="bold", zorder=6,
             bbox={"boxstyle": "circle,pad=0.12", "facecolor": "white", "edgecolor": color, "linewidth": 0.6},
         )  # fmt: skip
@@ -141,6 +176,9 @@ def _limits(ax: Axes, points: list[Point], spec: Scatter, names: Names) -> None:
     room = max(shown) - min(shown) or 1.0
     low = min(shown) - 0.08 * room
     ax.set_ylim(low, max(shown) + 0.2 * room)
+    if names.metric(spec.y).unit == "%" and max(shown) <= 100:
+        ax.set_yticks([tick for tick in ax.get_yticks() if low <= tick <= 100])
+        ax.set_ylim(low, max(shown) + 0.2 * room)  # ticks must not widen it
     for p in (p for p in points if p.y.mean < low):
         ax.plot(p.x.mean, low, marker="v", color=style.GRAY, clip_on=False, zorder=5)
         text = f"{_name(p, names)}: {p.y.mean:.1f}"

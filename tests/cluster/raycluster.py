@@ -163,8 +163,8 @@ class Play:
     def done(self) -> int:
         return len(list(self.store.trials.glob("*/result.json")))
 
-    def steps(self) -> int:
-        return sum(file.read_bytes().count(b"\n") for file in self.store.trials.glob("*/events.jsonl"))
+    def steps(self, trial: str = "*") -> int:
+        return sum(file.read_bytes().count(b"\n") for file in self.store.trials.glob(f"{trial}/events.jsonl"))
 
     def frame(self) -> list[dict[str, str]]:
         """Without what is another one each time: times, hosts. The side folder is in the config, so ids differ too."""

@@ -164,10 +164,14 @@ def test_ctrl_c_leaves_nothing_on_the_cluster(cluster: Standing, tmp_path: Path)
 
 def test_a_lost_node(cluster: Standing, tmp_path: Path) -> None:
     """Trials resume on the other node; a trial that needs both nodes fails with the reason."""
-    play = Play(tmp_path, seeds=1, steps=40, seconds=0.1)
+    play = Play(tmp_path, seeds=1, steps=60, seconds=0.1)
     driver = play.start(*on(cluster))
-    until("four at work", lambda: len(play.workers()) == 4 or driver.poll() is not None)
-    until("steps", lambda: play.steps() > 12 or driver.poll() is not None)
+
+    def four_have_begun() -> bool:
+        trials = play.workers().values()
+        return len(trials) == 4 and all(play.steps(trial) > 2 for trial in trials)
+
+    until("steps of four", lambda: four_have_begun() or driver.poll() is not None)
     cluster.lose(1)
     try:
         assert driver.wait(240) == 0, play.said

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,22 @@ def test_the_front_is_what_nothing_beats(numbers: list[tuple[int, int]]) -> None
         (x, y) for x, y in numbers if any(a <= x and b >= y and (a, b) != (x, y) for a, b in numbers)
     }  # fmt: skip
     assert best == set(numbers) - beaten
+
+
+def test_numbers_stand_off_the_marks_and_off_each_other() -> None:
+    arm, places = Arm("p", "a", False, {}, ()), [(5.0, 5.0), (5.1, 5.0), (5.0, 5.2), (5.1, 5.2), (9.99, 9.99)]
+    points = [scatter.Point(arm, Summary(1, x, None, None), Summary(1, y, None, None), (y, y)) for x, y in places]
+    with style.apply_style():
+        figure, (ax,) = style.subplots("two", 3.4)
+        ax.set(xlim=(0, 10), ylim=(0, 10))
+        scatter.number(ax, points, points, ["#000000"] * len(points))
+        figure.draw_without_rendering()
+        boxes = [text.get_window_extent() for text in ax.texts]
+    assert [text.get_text() for text in ax.texts] == ["1", "2", "3", "4", "5"]
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+    marks = [ax.transData.transform(place) for place in places]
+    assert not any(box.contains(*mark) for box in boxes for mark in marks)
+    assert all(ax.bbox.contains(*corner) for box in boxes for corner in box.corners())
 
 
 def test_every_kind_has_three_files_and_words(names: Names) -> None:
