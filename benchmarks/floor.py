@@ -14,7 +14,6 @@ is that of the measured speed-up (quartiles of the rounds). Names are models of 
 from __future__ import annotations
 
 import argparse
-import csv
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Any
 import timm
 import torch
 import torch.nn.functional as F
+from csv_rows import write_rows
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -120,12 +120,7 @@ def main() -> None:
                 f"{row['of_floor']:9.3f} {row['of_macs']:8.3f}",
                 flush=True,
             )
-    if args.csv:
-        args.csv.parent.mkdir(parents=True, exist_ok=True)
-        with args.csv.open("w", newline="") as f:
-            writer = csv.DictWriter(f, COLUMNS)
-            writer.writeheader()
-            writer.writerows(rows)
+    write_rows(args.csv, COLUMNS, rows)
 
 
 if __name__ == "__main__":

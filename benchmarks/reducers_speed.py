@@ -16,7 +16,6 @@ measured.
 from __future__ import annotations
 
 import argparse
-import csv
 import statistics
 from multiprocessing import get_context
 from pathlib import Path
@@ -24,6 +23,7 @@ from typing import Any
 
 import timm
 import torch
+from csv_rows import write_rows
 from torch import Tensor, nn
 from torch.profiler import profile
 
@@ -120,12 +120,7 @@ def main() -> None:
             f"{spread:>15} {row['share']:6.3f} {official or '':>8}",
             flush=True,
         )
-    if args.csv:
-        args.csv.parent.mkdir(parents=True, exist_ok=True)
-        with args.csv.open("w", newline="") as f:
-            writer = csv.DictWriter(f, COLUMNS)
-            writer.writeheader()
-            writer.writerows(rows)
+    write_rows(args.csv, COLUMNS, rows)
 
 
 if __name__ == "__main__":

@@ -12,11 +12,11 @@ the task `cost`, model after model.
 from __future__ import annotations
 
 import argparse
-import csv
 from pathlib import Path
 from typing import get_args, get_type_hints
 
 import torch
+from csv_rows import write_rows
 
 import dynvit
 from dynvit.context import NullContext
@@ -72,12 +72,7 @@ def main() -> None:
             f"{spread:>15} {row['part']:6.3f}",
             flush=True,
         )
-    if args.csv:
-        args.csv.parent.mkdir(parents=True, exist_ok=True)
-        with args.csv.open("w", newline="") as f:
-            writer = csv.DictWriter(f, COLUMNS)
-            writer.writeheader()
-            writer.writerows(rows)
+    write_rows(args.csv, COLUMNS, rows)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ device and gives their updates per second relative to one process.
 from __future__ import annotations
 
 import argparse
-import csv
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from csv_rows import write_rows
 from PIL import Image
 from torch import Tensor
 
@@ -215,12 +215,7 @@ def main() -> None:
                 f"{row['step_ms']:8.1f} {row['data_share']:6.1%} {row['memory_mb']:7.0f}",
                 flush=True,
             )
-        if args.csv:
-            args.csv.parent.mkdir(parents=True, exist_ok=True)
-            with args.csv.open("w", newline="") as f:
-                writer = csv.DictWriter(f, COLUMNS)
-                writer.writeheader()
-                writer.writerows(rows)
+        write_rows(args.csv, COLUMNS, rows)
         del trunk
         base = 0.0
         for count in [int(n) for n in args.at_once.split(",") if n]:

@@ -59,3 +59,7 @@ class Config:
     threads: int = 1
     """CPU threads; 0: torch's default."""
     timing: Timing = field(default_factory=Timing)
+
+    def __post_init__(self) -> None:
+        if self.timing.enabled and "onnx" in self.timing.modes and self.dtype != "float32":
+            raise ValueError(f"timing.modes: onnx is timed in float32 only, not in {self.dtype}")

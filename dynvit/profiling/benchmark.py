@@ -43,7 +43,7 @@ class Benchmark:
         self.metrics: Metrics = {}
         self.not_timed: dict[str, str] = {}
         if config.timing.enabled:
-            check_modes(config.timing.modes, self.device, config.dtype)
+            check_modes(config.timing.modes, self.device)
 
     def run(self) -> dict[str, Any]:
         started = time.perf_counter()

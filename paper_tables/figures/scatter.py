@@ -23,19 +23,8 @@ from paper_tables.tables.select_arms import filter_arms
 LEAST_POINTS = 0.8
 """Share of the points that are never left out of the axis."""
 BESIDE = (
-    (0, 10),
-    (0, -10),
-    (-10, 0),
-    (10, 0),
-    (-9, 9),
-    (9, 9),
-    (-9, -9),
-    (9, -9),
-    (0, 21),
-    (0, -21),
-    (-21, 0),
-    (21, 0),
-)
+    (0, 10), (0, -10), (-10, 0), (10, 0), (-9, 9), (9, 9), (-9, -9), (9, -9), (0, 21), (0, -21), (-21, 0), (21, 0),
+)  # fmt: skip
 """In points: where a number may stand to its own point; the first place that is free is taken."""
 FROM_MARKS, FROM_NUMBERS = 8, 11
 """In points: how far a number stands from the centers of all marks, and of other numbers."""

@@ -20,8 +20,6 @@ ONNX = (
     "evit", "tome", "avit", "lvvit",
 )  # fmt: skip
 """One of each method; the export takes seconds."""
-PLAIN = ("evo_levit", "mor_expert", "tpc_swin_rate")
-"""Large graphs that are not optimized, a third of the time: a smaller one of the method is, as users have it."""
 MASKED = ("evo_deit", "mor_expert", "dynamicvit_deit", "evit")
 """Whose masked form is not what a compiled gathered model runs anyway."""
 ALL = pytest.mark.parametrize("family", FAMILIES)
@@ -71,8 +69,7 @@ def test_an_exported_model_takes_batches_of_any_size(family):
 def test_onnxruntime_gives_the_same_logits(family, tmp_path):
     """Where the number of tokens depends on the image, the graph is the masked form."""
     model, file = shallow(family), tmp_path / "model.onnx"
-    options = {"optimize": family not in PLAIN, "verbose": False}
-    torch.onnx.export(model, (images(2),), file, dynamo=True, dynamic_shapes=(BATCH,), **options)
+    torch.onnx.export(model, (images(2),), file, dynamo=True, dynamic_shapes=(BATCH,), verbose=False)
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     x = images(3)
     (logits,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})

@@ -360,8 +360,10 @@ def test_onnxruntime_runs_what_the_model_computes():
 
 def test_onnx_is_refused_before_anything_is_counted(monkeypatch):
     timing = Timing(True, (1,), modes=("onnx",))
-    with pytest.raises(ValueError, match="CPU in float32 only, not on cpu in bfloat16"):
-        run(Config(dtype="bfloat16", timing=timing), NullContext())
+    with pytest.raises(ValueError, match=r"timing\.modes: onnx is timed in float32 only, not in bfloat16"):
+        Config(dtype="bfloat16", timing=timing)
+    with pytest.raises(ValueError, match="on the CPU only, not on cuda"):
+        run(Config(timing=timing), NullContext(device="cuda"))
     monkeypatch.setattr("dynvit.profiling.execution_modes.find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match="needs onnx and onnxruntime and onnxscript"):
         run(Config(timing=timing), NullContext())
