@@ -26,10 +26,10 @@ SENTENCES = (
 )
 TESTS = (
     Head("Verdict", kind="text"),
-    Head("Test", kind="prose", share=0.4),
-    Head("Expected", kind="text"),
-    Head("Measured", kind="prose", share=0.25),
-    Head("Control", kind="prose", share=0.35),
+    Head("Test", kind="prose", share=0.35),
+    Head("Expected", kind="prose", share=0.15),
+    Head("Measured", kind="prose", share=0.22),
+    Head("Control", kind="prose", share=0.28),
     Head("n", kind="count"),
     Head("Look", kind="text"),
 )

@@ -6,6 +6,8 @@ Settings are inside the table, so that it looks the same in any document. `mode=
 
 from __future__ import annotations
 
+import textwrap
+
 from paper_tables.core.text import plain, tex
 from paper_tables.tables.grid import Cell, Grid, Head, Row
 
@@ -13,35 +15,40 @@ SISETUP = (
     r"\sisetup{separate-uncertainty=true, table-align-uncertainty=false, text-series-to-math=true,"
     r" propagate-math-font=true, retain-explicit-plus=true, table-align-text-after=false}"
 )
-SIZES = ((r"\small", 9, 5, 0.54), (r"\footnotesize", 8, 4, 0.55), (r"\scriptsize", 7, 3, 0.59), (r"\tiny", 5, 3, 0.7))
+SIZES = ((r"\small", 9, 5, 0.54), (r"\footnotesize", 8, 4, 0.55), (r"\scriptsize", 7, 3, 0.59))
 """Font size as a command and in points, column gap in points, mean width of a letter over the font size: Computer
-Modern grows wider as it grows smaller. The first size in which a table fits is taken."""
+Modern grows wider as it grows smaller. LaTeX takes the first size in which a table fits."""
+Size = tuple[str, int, int, float]
 WIDTHS = {"one": 240, "two": 496}
 """Points: a column of a two-column paper, and both."""
-LEAST_PROSE = 90
+LEAST_PROSE = 60
 """Points that a column of prose needs."""
+LEAST_LETTERS = 50
+"""Letters at which a row across all columns breaks at the earliest."""
 
 
 def write(grid: Grid) -> str:
-    width, (size, points, gap, letter) = _fitting(grid)
+    width, sizes = _fitting(grid)
     star = "*" if width == "two" else ""
-    prose = WIDTHS[width] - _width(grid, points, gap, letter)
+    fixed = _width(grid, *sizes[0][1:])
+    prose = any(head.kind == "prose" for head in grid.heads)
+    across = max(int((WIDTHS[width] if prose else fixed) / (sizes[0][1] * sizes[0][3])), LEAST_LETTERS)
     lines = [
         "% needs \\usepackage{booktabs,siunitx,xcolor,graphicx}",
-        rf"\begin{{table{star}}}[tbp]",
-        r"\centering",
-        rf"{size}\setlength{{\tabcolsep}}{{{gap}pt}}\setlength{{\belowcaptionskip}}{{6pt}}",
+        rf"\begin{{table{star}}}[htbp]",
+        r"\centering\setlength{\belowcaptionskip}{6pt}",
         SISETUP,
         *([rf"\caption{{{tex(grid.caption)}}}"] if grid.caption else []),
         *([rf"\label{{{grid.label}}}"] if grid.label else []),
-        r"\sbox0{%",
-        rf"\begin{{tabular}}{{{_columns(grid, prose)}}}",
+        r"\def\dynvittable{%",
+        rf"\begin{{tabular}}{{{_columns(grid, WIDTHS[width] - fixed)}}}",
         r"\toprule",
         *_heads(grid),
         r"\midrule",
-        *(line for i, row in enumerate(grid.rows) for line in _row(grid, row, first=i == 0)),
+        *(line for i, row in enumerate(grid.rows) for line in _row(grid, row, i == 0, across)),
         r"\bottomrule",
         r"\end{tabular}}%",
+        *_smaller(sizes),
         r"\ifdim\wd0>\linewidth\resizebox{\linewidth}{!}{\usebox0}\else\usebox0\fi\par\smallskip",
         *_notes(grid),
         rf"\end{{table{star}}}",
@@ -50,15 +57,21 @@ def write(grid: Grid) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _fitting(grid: Grid) -> tuple[str, tuple[str, int, int, float]]:
-    """Return the table width and the largest font size that fits; auto: one column unless the font were tiny."""
+def _smaller(sizes: tuple[Size, ...]) -> list[str]:
+    """Typeset the table in the first of the sizes, then in smaller ones while it is too wide."""
+    boxes = [rf"\sbox0{{{size}\setlength{{\tabcolsep}}{{{gap}pt}}\dynvittable}}" for size, _, gap, _ in sizes]
+    return [boxes[0] + "%", *(rf"\ifdim\wd0>\linewidth{box}\fi" for box in boxes[1:])]
+
+
+def _fitting(grid: Grid) -> tuple[str, tuple[Size, ...]]:
+    """Return the table width and the font sizes to try, from the largest that fits; auto: one column if any fits."""
     least = LEAST_PROSE * sum(head.kind == "prose" for head in grid.heads)
     chosen = ("one", "two") if grid.width == "auto" else (grid.width,)
     for width in chosen:
-        for size in SIZES[: -1 if len(chosen) > 1 and width == "one" else None]:
+        for i, size in enumerate(SIZES):
             if _width(grid, *size[1:]) + least <= WIDTHS[width]:
-                return width, size
-    return chosen[-1], SIZES[-1]
+                return width, SIZES[i:] if least else SIZES
+    return chosen[-1], SIZES[-1:]
 
 
 def _width(grid: Grid, points: int, gap: int, letter: float) -> float:
@@ -126,11 +139,13 @@ def _head(head: Head, text: str, size: str = "") -> str:
 # ---- rows
 
 
-def _row(grid: Grid, row: Row, first: bool) -> list[str]:
+def _row(grid: Grid, row: Row, first: bool, letters: int) -> list[str]:
+    """Write a row, and above it its group in lines of so many letters: a wider one would widen the last column."""
     lines = []
     if row.group:
         lines += [] if first else [r"\addlinespace"]
-        lines.append(rf"\multicolumn{{{len(grid.heads)}}}{{@{{}}l}}{{\textit{{{tex(row.group)}}}}} \\")
+        for part in textwrap.wrap(row.group, letters):
+            lines.append(rf"\multicolumn{{{len(grid.heads)}}}{{@{{}}l}}{{\textit{{{tex(part)}}}}} \\")
     elif row.rule:
         lines.append(r"\addlinespace[2pt]")
     cells = [_cell(grid, cell, head.kind == "number") for head, cell in row.under(grid.heads)]

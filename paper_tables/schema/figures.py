@@ -75,6 +75,23 @@ class Dots(FigureSpec):
     x: MetricRef
 
 
+class MetricsPanel(Entry):
+    """One panel: metrics of one unit with the names of their marks."""
+
+    title: str = ""
+    metrics: Annotated[dict[str, str], Field(min_length=1, max_length=8), Reference.METRIC]
+
+
+class Metrics(FigureSpec):
+    """Several metrics of every arm: a row per arm, a mark per metric. line: a value to compare with."""
+
+    kind: Literal["metrics"]
+    label: str
+    """What all the metrics are."""
+    panels: Annotated[tuple[MetricsPanel, ...], Field(max_length=6), AfterValidator(non_empty)]
+    line: float | None = None
+
+
 class Ranks(FigureSpec):
     """Levels of the axis `of` ranked by y within each seed and level of `over`: mean rank, interval over seeds."""
 
@@ -130,4 +147,6 @@ class Maps(FigureSpec):
     images: int = Field(4, ge=1, le=12)
 
 
-Figure = Annotated[Line | Scatter | Forest | Dots | Ranks | Curves | Heatmap | Lags | Maps, Field(discriminator="kind")]
+Figure = Annotated[
+    Line | Scatter | Forest | Dots | Metrics | Ranks | Curves | Heatmap | Lags | Maps, Field(discriminator="kind")
+]

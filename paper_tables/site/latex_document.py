@@ -21,6 +21,8 @@ HEAD = r"""% All tables and figures of this folder. Compile here: pdflatex paper
 \renewcommand{\topfraction}{.98}\renewcommand{\bottomfraction}{.98}\renewcommand{\textfraction}{.01}
 \renewcommand{\floatpagefraction}{.5}
 \setcounter{totalnumber}{20}\setcounter{topnumber}{20}\setcounter{bottomnumber}{20}
+\raggedbottom
+\makeatletter\setlength{\@fptop}{0pt}\makeatother
 \title{Efficient vision transformers, run again}
 \author{}
 \date{}
@@ -80,4 +82,4 @@ def _figure(study: StudyRecord, figure: dict[str, Any]) -> str:
     width = r"\linewidth" if figure["wide"] else "3.35in"
     caption = rf"\caption{{{figure['caption']}}}" if figure["caption"] else ""
     graphic = rf"\includegraphics[width={width}]{{{study.folder}/figures/{figure['name']}.pdf}}"
-    return rf"\begin{{figure}}[tbp]\centering{graphic}{caption}\end{{figure}}"
+    return rf"\begin{{figure}}[htbp]\centering{graphic}{caption}\end{{figure}}"

@@ -139,15 +139,17 @@ class _Check(NameCheck):
         yield from self._references(figure, key, parts)
         for i, panel in enumerate(getattr(figure, "panels", ())):
             place = (*key, "panels", i)
-            yield from self._filter(panel.filter, (*place, "filter"))
-            yield from self._references(panel, place, panel.filter.get("part", parts))
+            inner = getattr(panel, "filter", {})
+            yield from self._filter(inner, (*place, "filter"))
+            yield from self._references(panel, place, inner.get("part", parts))
 
     def _references(self, entry: Entry, key: Key, parts: tuple[str, ...]) -> Iterator[Fault]:
         """Check the fields that are declared as `MetricRef` or `AxisRef`; `part` may be used as an axis of colors."""
         for name, field in type(entry).model_fields.items():
             value = getattr(entry, name)
             if Reference.METRIC in field.metadata:
-                yield from self._metric((value,), [self.frame], (*key, name))
+                for metric in (value,) if isinstance(value, str) else value:
+                    yield from self._metric((metric,), [self.frame], (*key, name))
             elif Reference.AXIS in field.metadata and value not in (None, "part"):
                 yield from self._axis(value, (*key, name), parts)
 

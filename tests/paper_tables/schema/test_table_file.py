@@ -94,6 +94,13 @@ def test_not_comparable_needs_its_reason(results: Frame, tmp_path: Path) -> None
     assert "comparable: false, so `why` must name the difference" in faults(text, results, tmp_path)[0]
 
 
+def test_every_metric_of_a_figure_must_exist(results: Frame, tmp_path: Path) -> None:
+    text = "study: redundancy_ablation\nfigures:\n  - {name: a, kind: metrics, label: l, panels: [{metrics: {top1: a, topl: b}}]}\n"
+    assert faults(text, results, tmp_path) == [
+        't.yaml:3:50  figures[0].panels[0].metrics: the results have no metric "topl", did you mean "top1"?'
+    ]
+
+
 def test_figures_and_crossings(results: Frame, tmp_path: Path) -> None:
     text = """\
 study: redundancy_ablation
