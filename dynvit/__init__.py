@@ -1,5 +1,6 @@
 """Efficient vision transformers, registered with timm: ``import dynvit; timm.create_model("sret_tiny")``."""
 
+from dynvit import fast_import as fast_import  # isort: skip # before anything else imports timm
 from dynvit import models as models  # registers every model with timm
 from dynvit.checkpoint.load import LoadReport, load_official, load_trunk
 from dynvit.macs import Complexity, complexity

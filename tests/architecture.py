@@ -19,7 +19,7 @@ LARGEST_FOLDER = 20
 ORDER = {
     "dynvit": (
         ("config",),
-        ("output", "tokens", "context", "rng", "trunks", "registry", "interface"),
+        ("fast_import", "output", "tokens", "context", "rng", "trunks", "registry", "interface"),
         ("checkpoint",),
         ("layers",),
         ("macs",),

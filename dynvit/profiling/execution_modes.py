@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -44,11 +45,25 @@ def prepared(mode: str, models: Sequence[nn.Module], images_NCHW: Tensor) -> Ite
     # otherwise the compiler gives up after a few shapes, and eager code would be timed
     torch._dynamo.reset()
     try:
-        with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+        with tempfile.TemporaryDirectory() as folder, _compiler_files(folder), torch.no_grad():
             make = {"compiled": _compiled, "exported": _exported, "onnx": _onnx}[mode]
             yield [make(model, images_NCHW, Path(folder) / str(number)) for number, model in enumerate(models)]
     finally:
         torch._dynamo.reset()
+
+
+@contextmanager
+def _compiler_files(folder: str) -> Iterator[None]:
+    """Have inductor compile into this folder: in the one that all processes share by default, a process that was killed
+    leaves half a library, which fails in every later one."""
+    before = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = os.path.join(folder, "inductor")
+    try:
+        yield
+    finally:
+        del os.environ["TORCHINDUCTOR_CACHE_DIR"]
+        if before is not None:
+            os.environ["TORCHINDUCTOR_CACHE_DIR"] = before
 
 
 def _compiled(model: nn.Module, images_NCHW: Tensor, place: Path) -> Call:

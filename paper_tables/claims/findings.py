@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,7 +51,23 @@ def _sentences(claims: Sequence[Line]) -> tuple[str, ...]:
     if rest:
         of = f"Of its {len(claims)} sentences here" if decided else f"Of {len(claims)} sentences of its abstract"
         found.append(f"{of}, {join_and(rest)}.")
+    found += [f"Of what is undecided, {text}." for text in _tests_of_undecided(claims)]
     return tuple(found)
+
+
+def _tests_of_undecided(claims: Sequence[Line]) -> Iterator[str]:
+    """ "“Top-1: restart on − off” (+12.6) holds": tests that were decided behind sentences that were not."""
+    for verdict in ("reproduced", "contradicted"):
+        said = [
+            f"“{test['test']}” ({test['measured'].partition(' (')[0]})"
+            for claim in claims
+            for test in claim["tests"]
+            if claim["verdict"] == "undecided"
+            and test["verdict"] == verdict
+            and test["kind"] in ("sampled", "measured")
+        ]
+        if said:
+            yield f"{join_and(said)} {WORDS[verdict][len(said) > 1]}"
 
 
 def _by_scale(claims: Sequence[Line], verdict: str) -> list[list[Line]]:

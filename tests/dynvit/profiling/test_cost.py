@@ -1,6 +1,7 @@
 """The parts of the task `cost`, and the task itself on models of a few thousand parameters."""
 
 import csv
+import os
 import re
 import subprocess
 import sys
@@ -356,6 +357,19 @@ def test_onnxruntime_runs_what_the_model_computes():
     with prepared("onnx", [model], images) as (call,):
         (logits,) = call(images)
     assert torch.allclose(torch.from_numpy(logits), model(images), atol=1e-4)
+
+
+def test_a_killed_compilation_of_another_process_is_in_nobodys_way(tmp_path, monkeypatch):
+    """Half a library stays in the folder that all processes share: nothing is read from it, nothing left in it."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    model, images = torch.nn.Conv2d(3, 2, 4).eval(), torch.randn(1, 3, 8, 8)
+    with prepared("compiled", [model], images) as (call,):
+        first = call(images)
+    for library in tmp_path.rglob("*.so"):
+        library.write_bytes(b"")
+    with prepared("compiled", [model], images) as (call,):
+        assert torch.equal(call(images), first)
+    assert not list(tmp_path.rglob("*.so")) and os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path)
 
 
 def test_onnx_is_refused_before_anything_is_counted(monkeypatch):

@@ -67,3 +67,19 @@ def test_findings_are_made_from_verdicts() -> None:
     )
     assert chip(claims[2]) == "does not hold at cifar10 scale"
     assert chip(claims[5]) == "not run"
+
+
+def test_tests_that_were_decided_behind_what_was_not_are_findings_too() -> None:
+    claim = line("e", "undecided", "laptop")
+    claim["tests"] = [
+        {**claim["tests"][0], "test": name, "verdict": verdict, "kind": kind, "measured": "+1.0 (0.5 to 1.5)"}
+        for name, verdict, kind in (
+            ("x", "reproduced", "sampled"), ("y", "reproduced", "measured"), ("z", "contradicted", "sampled"),
+            ("counted", "reproduced", "counted"), ("open", "undecided", "sampled"),
+        )
+    ]  # fmt: skip
+    (found,) = findings([claim])
+    assert found.sentences[-2:] == (
+        "Of what is undecided, “x” (+1.0) and “y” (+1.0) hold.",
+        "Of what is undecided, “z” (+1.0) does not hold.",
+    )
