@@ -3,7 +3,7 @@ million objects that imports make are not searched for garbage again and again."
 
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -22,15 +22,18 @@ def description_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
         yield
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection() -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection() -> Generator[None, object, object]:
     """Imports make no garbage."""
     gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 def pytest_collection_finish() -> None:
     """Put aside what has been imported: full garbage collections went through it, a fifth of the tests' time."""
-    gc.enable()
     gc.collect()
     gc.freeze()
 

@@ -22,15 +22,21 @@ NOT_FOUND = "the mode onnx needs {}: pip install onnx onnxruntime onnxscript"
 def check_modes(modes: Sequence[str], device: str) -> None:
     """Say what a mode needs before minutes go into the others.
 
-    Raises: ModuleNotFoundError without the packages of onnx; ValueError for onnx on a GPU.
+    Raises: ModuleNotFoundError without the packages of onnx, where nothing else is to be timed; ValueError for onnx on
+    a GPU.
     """
     if "onnx" not in modes:
         return
+    if set(modes) == {"onnx"}:
+        _check_onnx()
+    if device != "cpu":
+        raise ValueError(f"the mode onnx is timed on the CPU only, not on {device}")
+
+
+def _check_onnx() -> None:
     missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if find_spec(name) is None]
     if missing:
         raise ModuleNotFoundError(NOT_FOUND.format(" and ".join(missing)))
-    if device != "cpu":
-        raise ValueError(f"the mode onnx is timed on the CPU only, not on {device}")
 
 
 @contextmanager
@@ -54,16 +60,17 @@ def prepared(mode: str, models: Sequence[nn.Module], images_NCHW: Tensor) -> Ite
 
 @contextmanager
 def _compiler_files(folder: str) -> Iterator[None]:
-    """Have inductor compile into this folder: in the one that all processes share by default, a process that was killed
-    leaves half a library, which fails in every later one."""
-    before = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = os.path.join(folder, "inductor")
+    """Have inductor and Triton compile into this folder: in the one that all processes share by default, a process that
+    was killed leaves half a library, which fails in every later one."""
+    names = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
+    before = {name: os.environ[name] for name in names if name in os.environ}
+    os.environ.update({name: os.path.join(folder, name.lower()) for name in names})
     try:
         yield
     finally:
-        del os.environ["TORCHINDUCTOR_CACHE_DIR"]
-        if before is not None:
-            os.environ["TORCHINDUCTOR_CACHE_DIR"] = before
+        for name in names:
+            del os.environ[name]
+        os.environ.update(before)
 
 
 def _compiled(model: nn.Module, images_NCHW: Tensor, place: Path) -> Call:
@@ -84,6 +91,7 @@ def _exported(model: nn.Module, images_NCHW: Tensor, place: Path) -> Call:
 
 
 def _onnx(model: nn.Module, images_NCHW: Tensor, place: Path) -> Call:
+    _check_onnx()
     import onnxruntime
 
     torch.onnx.export(model, (images_NCHW,), f"{place}.onnx", dynamo=True, verbose=False)

@@ -27,7 +27,7 @@ def draw(spec: Metrics, names: Names) -> tuple[Figure, str]:
     if not panels:
         raise NoData(f"no finished trial with {', '.join(m for panel in spec.panels for m in panel.metrics)}")
     arms = [arm for arm in chosen if any(frame.values(arm, metric) for p in panels for metric in p.metrics)]
-    series = list(dict.fromkeys(label for panel in panels for label in panel.metrics.values()))
+    series = list(dict.fromkeys(plain(label) for panel in panels for label in panel.metrics.values()))
     figure, axes = style.subplots(spec.width, spec.height or 1.0 + 0.32 * len(arms), len(panels))
     said = [text for ax, panel in zip(axes, panels, strict=True) for text in _panel(ax, panel, arms, series, names)]
     for ax in axes:
@@ -39,14 +39,17 @@ def draw(spec: Metrics, names: Names) -> tuple[Figure, str]:
     figure.supxlabel(plain(spec.label) + ARROWS[direction], fontsize=8.5)
     # a panel may lack a series: the legend is made from all
     drawn = {line.get_label(): line for ax in axes for line in ax.get_lines() if line.get_label() in series}
-    figure.legend(handles=[drawn[name] for name in series], loc="outside upper center", ncols=len(series))
+    figure.legend(
+        handles=[drawn[name] for name in series], loc="outside upper center", ncols=4 if spec.width == "one" else 8
+    )
     return figure, f"{plain(spec.label)}. {'; '.join(said)}."
 
 
 def _panel(ax: Axes, panel: MetricsPanel, arms: list[Arm], series: list[str], names: Names) -> list[str]:
     """Draw each metric's means with their intervals; return them as text."""
     said = []
-    for metric, label in panel.metrics.items():
+    for metric, words in panel.metrics.items():
+        label = plain(words)
         i = series.index(label)
         look = style.series_style(i)
         xs, ys = [], []

@@ -6,6 +6,7 @@ Settings are inside the table, so that it looks the same in any document. `mode=
 
 from __future__ import annotations
 
+import re
 import textwrap
 
 from paper_tables.core.text import plain, tex
@@ -19,6 +20,7 @@ SIZES = ((r"\small", 9, 5, 0.54), (r"\footnotesize", 8, 4, 0.55), (r"\scriptsize
 """Font size as a command and in points, column gap in points, mean width of a letter over the font size: Computer
 Modern grows wider as it grows smaller. LaTeX takes the first size in which a table fits."""
 Size = tuple[str, int, int, float]
+_MATH, _GLUE = re.compile(r"\$[^$]*\$"), "\ue001"
 WIDTHS = {"one": 240, "two": 496}
 """Points: a column of a two-column paper, and both."""
 LEAST_PROSE = 60
@@ -144,12 +146,19 @@ def _row(grid: Grid, row: Row, first: bool, letters: int) -> list[str]:
     lines = []
     if row.group:
         lines += [] if first else [r"\addlinespace"]
-        for part in textwrap.wrap(row.group, letters):
+        for part in wrapped(row.group, letters):
             lines.append(rf"\multicolumn{{{len(grid.heads)}}}{{@{{}}l}}{{\textit{{{tex(part)}}}}} \\")
     elif row.rule:
         lines.append(r"\addlinespace[2pt]")
     cells = [_cell(grid, cell, head.kind == "number") for head, cell in row.under(grid.heads)]
     return [*lines, " & ".join(cells) + r" \\"]
+
+
+def wrapped(text: str, letters: int) -> list[str]:
+    """Break a text between words, but not inside mathematics."""
+    whole = _MATH.sub(lambda found: found[0].replace(" ", _GLUE), text)
+    lines = textwrap.wrap(whole, letters, break_long_words=False, break_on_hyphens=False)
+    return [line.replace(_GLUE, " ") for line in lines]
 
 
 def _cell(grid: Grid, cell: Cell, numeric: bool) -> str:

@@ -359,6 +359,14 @@ def test_onnxruntime_runs_what_the_model_computes():
     assert torch.allclose(torch.from_numpy(logits), model(images), atol=1e-4)
 
 
+def test_without_the_packages_of_onnx_the_other_modes_are_timed(monkeypatch):
+    monkeypatch.setattr("dynvit.profiling.execution_modes.find_spec", lambda name: None)
+    timing = Timing(True, (1,), modes=("eager", "onnx"), rounds=1, warmup=1)
+    result = run(Config(small("evit_deit_tiny_patch16_224"), image_size=32, timing=timing), NullContext())
+    assert "pip install onnx" in result["about"]["not_timed"]["b1_onnx"]
+    assert "speedup_b1" in result["metrics"] and "speedup_b1_onnx" not in result["metrics"]
+
+
 def test_a_killed_compilation_of_another_process_is_in_nobodys_way(tmp_path, monkeypatch):
     """Half a library stays in the folder that all processes share: nothing is read from it, nothing left in it."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))

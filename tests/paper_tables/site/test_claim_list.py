@@ -73,6 +73,7 @@ def test_tests_that_were_decided_behind_what_was_not_are_findings_too() -> None:
     claim = line("e", "undecided", "laptop")
     claim["tests"] = [
         {**claim["tests"][0], "test": name, "verdict": verdict, "kind": kind, "measured": "+1.0 (0.5 to 1.5)"}
+        | {"expected": "≥ 0"}
         for name, verdict, kind in (
             ("x", "reproduced", "sampled"), ("y", "reproduced", "measured"), ("z", "contradicted", "sampled"),
             ("counted", "reproduced", "counted"), ("open", "undecided", "sampled"),
@@ -80,6 +81,7 @@ def test_tests_that_were_decided_behind_what_was_not_are_findings_too() -> None:
     ]  # fmt: skip
     (found,) = findings([claim])
     assert found.sentences[-2:] == (
-        "Of what is undecided, “x” (+1.0) and “y” (+1.0) hold.",
-        "Of what is undecided, “z” (+1.0) does not hold.",
+        "Behind undecided sentences, “x” (+1.0; expected: ≥ 0) and “y” (+1.0; expected: ≥ 0) came out as expected at"
+        " laptop scale.",
+        "Behind undecided sentences, “z” (+1.0; expected: ≥ 0) came out against what was expected at laptop scale.",
     )

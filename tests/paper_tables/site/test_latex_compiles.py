@@ -13,6 +13,7 @@ import pytest
 import synthetic_frame
 
 from paper_tables import build
+from paper_tables.formats.latex import wrapped
 
 DOCUMENT = r"""\documentclass{article}
 \usepackage[T1]{fontenc}
@@ -78,3 +79,10 @@ def test_a_study_without_a_table_file(tmp_path: Path) -> None:
     assert [f.name for f in build(folder).tables] == ["results.tex", "results.md", "results.html", "results.csv"]
     log = compile_tables(folder, tmp_path / "tex")
     assert "Overfull" not in log
+
+
+def test_a_long_group_is_broken_between_words_and_not_in_mathematics() -> None:
+    text = "baseline: DeiT-small with the keep rates of the gate and the halting score $p \\ge 0.5$ in every layer"
+    lines = wrapped(text, 50)
+    assert " ".join(lines) == text and all(line.count("$") % 2 == 0 for line in lines)
+    assert len(lines) == 3 and max(map(len, lines)) <= 50
