@@ -37,11 +37,10 @@ def draw(spec: Metrics, names: Names) -> tuple[Figure, str]:
     axes[0].set_ylim(len(arms) - 0.5, -0.5)
     direction = frame.direction(next(iter(panels[0].metrics)))
     figure.supxlabel(plain(spec.label) + ARROWS[direction], fontsize=8.5)
-    # a panel may lack a series: the legend is made from all
+    # a panel may lack a series, and all of them may: the legend is made from what was drawn
     drawn = {line.get_label(): line for ax in axes for line in ax.get_lines() if line.get_label() in series}
-    figure.legend(
-        handles=[drawn[name] for name in series], loc="outside upper center", ncols=4 if spec.width == "one" else 8
-    )
+    handles = [drawn[name] for name in series if name in drawn]
+    figure.legend(handles=handles, loc="outside upper center", ncols=4 if spec.width == "one" else 8)
     return figure, f"{plain(spec.label)}. {'; '.join(said)}."
 
 
@@ -62,7 +61,8 @@ def _panel(ax: Axes, panel: MetricsPanel, arms: list[Arm], series: list[str], na
             ys.append(y)
             ax.hlines(y, *ends(seeds, "t95", ""), color=look["color"], linewidth=1.0)
             said.append(f"{panel.title} {label}, {plain(names.arm(arm))}: {xs[-1]:.3g}".strip())
-        ax.plot(xs, ys, label=label, linestyle="none", color=look["color"], marker=look["marker"])
+        if xs:
+            ax.plot(xs, ys, label=label, linestyle="none", color=look["color"], marker=look["marker"])
     ax.set_title(plain(panel.title))
     ax.tick_params(axis="y", length=0)
     return said

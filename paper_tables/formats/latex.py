@@ -73,7 +73,7 @@ def _fitting(grid: Grid) -> tuple[str, tuple[Size, ...]]:
         for i, size in enumerate(SIZES):
             if _width(grid, *size[1:]) + least <= WIDTHS[width]:
                 return width, SIZES[i:] if least else SIZES
-    return chosen[-1], SIZES[-1:]
+    return chosen[-1], SIZES[-1:] if least else SIZES
 
 
 def _width(grid: Grid, points: int, gap: int, letter: float) -> float:

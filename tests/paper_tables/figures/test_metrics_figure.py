@@ -22,7 +22,7 @@ SPEC = Metrics.model_validate(
         "filter": {"part": ["sret"]},
         "line": 50,
         "panels": [
-            {"title": "A", "metrics": {"top1": "first", "active_share": "active"}},
+            {"title": "A", "metrics": {"top1": "first", "active_share": "active", "unknown": "nowhere"}},
             {"title": "B", "metrics": {"unknown": "absent"}},
         ],
     }
@@ -48,6 +48,7 @@ def test_a_mark_per_arm_and_metric_and_no_empty_panel(names: Names) -> None:
         values = [list(names.frame.values(arm, metric).values()) for arm in arms]
         means = [sum(v) / len(v) for v in values if v]
         assert list(lines[label].get_xdata()) == pytest.approx(means)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["first", "active"]
     assert "A first" in text and "absent" not in text
     assert any(list(line.get_xdata()) == [50, 50] for line in ax.get_lines())
 
