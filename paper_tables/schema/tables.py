@@ -49,7 +49,7 @@ class ArmColumn(Column):
     mark: Literal["none", "holm"] = "none"
     within: Literal["part", "table"] = "part"
     optional: bool = False
-    """Left out if the frame has no such metric; otherwise a missing metric is an error."""
+    """Left out if no arm of the table has a value of the metric; otherwise a missing metric is an error."""
 
     @model_validator(mode="after")
     def _one(self) -> ArmColumn:

@@ -40,7 +40,7 @@ def _abstract(studies: Sequence[StudyRecord]) -> str:
     """Return the findings, which are made from the verdicts."""
     found = claim_list.overview(claim_list.claims_of(studies))["findings"]
     lines = [rf"\textbf{{{tex(one.paper)}}} {tex(' '.join(one.sentences))}" for one in found]
-    return "\\begin{abstract}\n" + "\n\n".join(lines) + "\n\\end{abstract}\n\n" if lines else ""
+    return "\\begin{abstract}\n" + "\n\n".join(lines) + "\n\\end{abstract}\n\\clearpage\n\n" if lines else ""
 
 
 def _section(study: StudyRecord) -> str:

@@ -38,7 +38,7 @@ def _listed(table: ArmTable | ComparisonTable, names: Names, library: StudyFrame
     numbers: list[_Numbers]
     if isinstance(table, ArmTable):
         words, lines = arm_lines(table, names)
-        numbers = [_OfArms(lines, names, c) for c in table.columns if isinstance(c, ArmColumn) and _known(c, names)]
+        numbers = [_OfArms(lines, names, c) for c in table.columns if isinstance(c, ArmColumn) and _known(c, lines)]
         used, counts, others = [line.found[0] for line in lines], _trials(lines), {}
     else:
         words, lines = comparison_lines(table, names, library)
@@ -59,11 +59,11 @@ def _listed(table: ArmTable | ComparisonTable, names: Names, library: StudyFrame
     return notes.finish(grid, table, names, used, rebuilt, papers, others)
 
 
-def _known(column: ArmColumn, names: Names) -> bool:
-    """Keep an optional column only if the frame has a value of its metric."""
+def _known(column: ArmColumn, lines: list[Line]) -> bool:
+    """Keep an optional column only if an arm of the table has a value of its metric."""
     if column.metric is None or not column.optional:
         return True
-    return any(names.frame.values(arm, column.metric) for arm in names.frame.arms)
+    return any(one.frame.values(one.arm, column.metric) for line in lines for one in line.found)
 
 
 # ---- the column n

@@ -281,3 +281,17 @@ def test_a_prefix_in_the_unit_of_a_count_is_the_one_it_is_printed_in(
     trials, _ = synthetic_frame.frames()
     macs = cell(grid(results(tmp_path), "redundancy", spec), ("capacity", "0.25"), head)
     assert macs.value == pytest.approx(factor * trials[trials["axis.capacity"] == "0.25"]["metric.gflops"].mean())
+
+
+@pytest.mark.parametrize(("part", "kept"), [("sret", False), ("mor_vit", True)])
+def test_an_optional_column_is_left_out_where_only_arms_of_other_tables_have_it(
+    part: str, kept: bool, tmp_path: Path
+) -> None:
+    def blank(trials: pd.DataFrame) -> pd.DataFrame:
+        trials.loc[trials.part == "sret", "metric.active_share"] = np.nan
+        return trials
+
+    columns = [{"metric": "top1", "head": "Top-1"}, {"metric": "active_share", "head": "Active", "optional": True}]
+    table = {"name": "t", "filter": {"part": part}, "rows": {"item": "arm"}, "columns": columns}
+    spec = Spec.model_validate({"study": "redundancy_ablation", "tables": [table]})
+    assert ("Active" in [head.text for head in grid(results(tmp_path, blank), "t", spec).heads]) is kept
