@@ -17,10 +17,11 @@ from typing import Any, Literal
 from studies.engine.catalog import description, models, registered
 from studies.engine.catalog.child import AnswerError
 from studies.engine.catalog.fingerprint import package_folder
-from studies.engine.catalog.own_code import with_task
+from studies.engine.catalog.own_code import ImportProblem, with_task
 from studies.engine.core.own_code import OwnCode
 from studies.engine.core.suggest import suggest_or_list
 from studies.engine.core.typing_check import Issue, fields, to_json, validate
+from studies.engine.runtime import task_imports
 from studies.engine.runtime.task_loader import TaskError, build, is_packaged, load_file
 
 GIVEN = ("img_size", "in_chans", "num_classes", "drop_path_rate")
@@ -88,6 +89,10 @@ class Task:
         return description.current(self.own)
 
     @property
+    def _module(self) -> ModuleType:
+        return load_file(self.path) if self.copied is None else task_imports.load(self.path, self.copied)
+
+    @property
     def registered(self) -> str:
         """Return, as the end of a message about an unknown name, what the study's own code registers."""
         return registered.said(self.own, self.dynvit.description)
@@ -104,7 +109,7 @@ class Task:
             built = build(self.config, config) if "cautions" in self.offers or _has_rules(self.config) else None
         except ValueError as error:
             return Answer(refusal=str(error))
-        module = load_file(self.path)
+        module = self._module
         return Answer(
             cautions=[str(text) for text in module.cautions(built)] if "cautions" in self.offers else (),
             work=module.work(config) if "work" in self.offers else None,
@@ -121,7 +126,7 @@ class Task:
                 return error.text
             return counted
         try:
-            found: Mapping[str, float] = load_file(self.path).weigh(options, size, channels, classes)
+            found: Mapping[str, float] = self._module.weigh(options, size, channels, classes)
         except (Exception, SystemExit) as error:
             return f"{type(error).__name__}: {error}"
         return found
@@ -131,7 +136,7 @@ class Task:
         if is_packaged(self.ref):
             found = self.dynvit.child.ask("inspect", task=self.name, config=config)
             return [(level, text, remedy) for level, text, remedy in found]
-        return list(load_file(self.path).inspect(build(self.config, config)))
+        return list(self._module.inspect(build(self.config, config)))
 
     @property
     def models(self) -> tuple[ModelField, ...]:
@@ -175,11 +180,15 @@ def load_task(ref: str, relative_to: Path | None = None, own: OwnCode | None = N
         return Task(ref, ref, path, *common, own, found["headline"], own)
     if own is not None:
         _ = description.current(own, renew=True).description  # raises where it cannot be imported
-    module = _task_module(path)
+    try:
+        copied = with_task(own, path, relative_to or Path.cwd())
+    except ImportProblem as error:
+        raise TaskError(str(error)) from error
+    module = _checked(task_imports.load(path, copied), path)
     offers = frozenset(name for name in OFFERS if callable(getattr(module, name, None)))
     metrics, headline = (getattr(module, name, {}) for name in ("METRICS", "HEADLINE"))
     common = (module.Config, module.REVISION, module.SMOKE, offers, metrics)
-    return Task(path.name, str(path), path, *common, own, headline, with_task(own, path, relative_to or Path.cwd()))
+    return Task(path.name, str(path), path, *common, own, headline, copied)
 
 
 def task_names() -> list[str]:
@@ -207,9 +216,8 @@ def _find(ref: str, relative_to: Path | None) -> Path:
     return path
 
 
-def _task_module(path: Path) -> ModuleType:
-    """Return the module in a task file; TaskError for one that lacks what a task needs."""
-    module = load_file(path)
+def _checked(module: ModuleType, path: Path) -> ModuleType:
+    """Return the module of a task's file; TaskError for one that lacks what a task needs."""
     config, run = getattr(module, "Config", None), getattr(module, "run", None)
     revision, smoke = getattr(module, "REVISION", None), getattr(module, "SMOKE", None)
     if not (isinstance(config, type) and dataclasses.is_dataclass(config)):

@@ -7,6 +7,7 @@ from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
+from studies.engine.runtime import task_imports
 from studies.engine.runtime.task_loader import TASK, is_packaged
 from studies.engine.storage import own_snapshot
 
@@ -36,6 +37,7 @@ def load(spec: dict[str, Any], results: Path) -> str:
             _load([])
         return task
     manifest = own_snapshot.manifest(copy)
+    task_imports.release()
     if _loaded and _loaded[0] != copy:
         _forget(_loaded.pop())
     if not _loaded:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+import traceback
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib import import_module
@@ -47,12 +48,20 @@ def is_packaged(ref: str) -> bool:
     return not ref.endswith(".py") and "/" not in ref
 
 
-def load_file(path: Path) -> ModuleType:
-    """Return the module in that file; an edited file is a new module. TaskError where it cannot be loaded."""
+def load_file(path: Path, imports: str = "") -> ModuleType:
+    """Return the module in that file; TaskError where it cannot be loaded.
+
+    An edited file is a new module, and so is one whose `imports` is another version of what it imports.
+    """
     if not path.is_file():
         raise TaskError(f"no task file {path}")
     # by content: two edits within one tick of the file system's clock are still two versions
-    return _load(path, hashlib.sha256(path.read_bytes()).hexdigest())
+    return _load(path, hashlib.sha256(path.read_bytes()).hexdigest() + imports)
+
+
+def source_loader(name: str, path: Path) -> SourceFileLoader:
+    """Return what loads a module from its source, never from a compiled copy."""
+    return _Source(name, str(path))
 
 
 class _Source(SourceFileLoader):
@@ -67,7 +76,7 @@ class _Source(SourceFileLoader):
 def _load(path: Path, version: str) -> ModuleType:
     """Import the file under a unique name; `version` makes an edited file a new module."""
     name = f"{TASK}{path.stem}_{abs(hash((path, version))):x}"
-    spec = spec_from_file_location(name, path, loader=_Source(name, str(path)))
+    spec = spec_from_file_location(name, path, loader=source_loader(name, path))
     if spec is None or spec.loader is None:
         raise TaskError(f"{path} is not a Python file")
     module = sys.modules[name] = module_from_spec(spec)  # dataclasses look their module up by name
@@ -75,5 +84,12 @@ def _load(path: Path, version: str) -> ModuleType:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise TaskError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
+        raise TaskError(f"{path} cannot be loaded: {type(error).__name__}: {error}{_where(error, path)}") from error
     return module
+
+
+def _where(error: BaseException, task: Path) -> str:
+    """Return where the error was raised, if that is in a file beside the task."""
+    near = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).parent == task.parent]
+    elsewhere = bool(near) and Path(near[-1].filename) != task
+    return f" ({near[-1].filename} line {near[-1].lineno})" if elsewhere else ""

@@ -136,8 +136,12 @@ class Writer:
                 # else of another version; params cannot be changed, and of two values at one time the larger is shown
                 and known.data.params.items() <= record.params.items()
                 and (known.info.status != "FINISHED" or points.agree(known.data.metrics, record.finals))
-                # else it has samples from before the trial was started over, with nothing logged
-                and (known.info.start_time == record.start or not points.has_samples(known.data.metrics))
+                # else it has samples from before the trial was started over, with nothing logged; or it was made while
+                # the trial was queued again, and has no start, which cannot be changed
+                and (
+                    known.info.start_time == record.start
+                    or (known.info.start_time and not points.has_samples(known.data.metrics))
+                )
             ),
         )
         if run != synced.run:

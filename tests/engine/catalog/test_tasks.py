@@ -67,7 +67,7 @@ def test_build_names_every_key_that_does_not_fit(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("x = (", "cannot be loaded: SyntaxError"),
+        ("x = (", r"mine\.py line 1: '\(' was never closed"),
         ("import nothing_of_that_name", "cannot be loaded: ModuleNotFoundError"),
         ("import sys; sys.exit(3)", "cannot be loaded: SystemExit: 3"),
         ("exit()", "cannot be loaded: SystemExit"),

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import shutil
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +15,10 @@ import pytest
 from click.testing import CliRunner
 
 from studies.engine.catalog.own_code import ImportProblem, with_task
+from studies.engine.catalog.tasks import defaults, load_task
 from studies.engine.cli.main import cli
 from studies.engine.core.own_code import OwnCode
+from studies.engine.runtime.task_loader import TaskError
 from studies.engine.storage.results_dir import Store
 
 Typed = Callable[..., str]
@@ -145,3 +148,70 @@ def test_a_task_by_itself_is_found_by_its_path_only(tmp_path: Path) -> None:
     task.write_text("import near\n")
     with pytest.raises(ImportProblem, match="hides Python's own module"):
         with_task(None, task, tmp_path)
+
+
+TOP = """
+from __future__ import annotations
+from dataclasses import dataclass, field
+from typing import Any
+import near
+from parts.inner import Inner
+REVISION, SMOKE = 1, {}
+@dataclass(frozen=True)
+class Config:
+    inner: Inner = field(default_factory=Inner)
+    width: int = near.VALUE
+def cautions(config: Config) -> list[str]:
+    from parts import limits
+    return [f"{config.width} is above {limits.MOST}"] if config.width > limits.MOST else []
+def run(config: Config, context: Any) -> dict[str, Any]:
+    return {"metrics": {"score": config.inner.depth * config.width * 1.0}}
+"""
+INNER = """
+from __future__ import annotations
+from dataclasses import dataclass
+Depth = int
+@dataclass(frozen=True)
+class Inner:
+    depth: Depth = 1
+"""
+TOP_STUDY = STUDY.replace("key: depth", "key: inner.depth").replace(", copied: {}, bare: {}", "")
+
+
+def write_top(folder: Path, width: int) -> None:
+    (folder / "parts").mkdir(parents=True)
+    texts = {"near.py": f"VALUE = {width}\n", "parts/inner.py": INNER, "parts/limits.py": "MOST = 5\n"}
+    for name, text in {**texts, "task.py": TOP, "tasks.yaml": TOP_STUDY}.items():
+        (folder / name).write_text(text)
+
+
+def test_a_task_imports_what_lies_beside_it_at_its_top(studies: Typed, tmp_path: Path) -> None:
+    """Two studies whose modules have the same names, planned in turn in one process; edits of them; nothing stays."""
+    for name, width in (("a", 3), ("b", 7)):
+        write_top(tmp_path / name, width)
+    a, b = (load_task("task.py", tmp_path / name) for name in "ab")
+    for task, width, said in ((a, 3, ()), (b, 7, ("7 is above 5",)), (a, 3, ())):
+        assert defaults(task.config) == {"inner": {"depth": 1}, "width": width}
+        assert tuple(task.check([defaults(task.config)])[0].cautions) == said
+    assert "7 is above 5" in studies("plan", "b/tasks.yaml")
+    studies("run", "a/tasks.yaml", "--on", "inline")
+    assert values() == [3.0, 6.0]
+
+    Path("b/parts/limits.py").write_text("MOST = 6\n")
+    assert "7 is above 6" in studies("plan", "b/tasks.yaml")
+    Path("a/near.py").write_text("VALUE = 4\n")
+    assert "2 trials" in studies("plan", "a/tasks.yaml")
+    assert not {str(tmp_path / name) for name in ("a", "b", "a/parts", "b/parts")} & set(sys.path)
+    assert not list(tmp_path.glob("[ab]/**/*.pyc"))
+
+
+def test_what_is_wrong_beside_a_task_is_named(tmp_path: Path) -> None:
+    write_top(tmp_path, 3)
+    for text, said in (
+        ("\nVALUE = 1 / 0\n", r"task\.py cannot be loaded: ZeroDivisionError: division by zero \(.*near\.py line 2\)"),
+        ("VALUE = (\n", r"near\.py line 1: '\(' was never closed"),
+        ("import nothing_of_that_name\n", r"No module named 'nothing_of_that_name' \(.*near\.py line 1\)"),
+    ):
+        (tmp_path / "near.py").write_text(text)
+        with pytest.raises(TaskError, match=said):
+            load_task("task.py", tmp_path)

@@ -97,6 +97,7 @@ def test_a_trial_that_was_started_over_has_those_of_its_new_training(
     made.finish(trial, made.START + 1030)
     close(store, folder)
     assert shown(store, trial.id) == [(20, 75.0)]
+    assert runs(store)[trial.id].info.start_time == 1000 * (made.START + 1000)
     assert rebuilt(store, folder, trial.id, mlflow_database) == [(20, 75.0)]
 
 
