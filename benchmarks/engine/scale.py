@@ -6,7 +6,7 @@
 (but for the first size, where it is); the ratio is that against the size before, and 1.0 is linear growth. Two trials
 of a toy study are really run; the others are copies of the first one's files with their own spec. With --events one of
 them has so many lines in events.jsonl. Planning is measured beside the finished trials, with nothing on disk (bare),
-beside as many trials of another study (other), and with an arm for each trial (arms).
+beside as many trials of another study (other), and with an arm for each trial, up to 20 000 (arms).
 
 Every verb has a process of its own. Linux counts a parent's peak as its child's, so the trials are made in a process
 that ends before: the memory of a verb is its own, and at least this script's 20 MiB or so.
@@ -26,6 +26,8 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 ARMS = 100
+MOST_ARMS, MOST_LEVELS = 20_000, 1000
+"""Of a study, and of an axis."""
 STUDY = """
 study: {name}
 task: toy_task.py
@@ -33,8 +35,9 @@ seeds: {seeds}
 base: {{train.steps: {steps}}}
 axes:
   lr: {{key: train.lr, values: {rates}, baseline: 0.001}}
+  noise: {{key: train.noise, values: {noises}, baseline: 0.01}}
   shape: {{key: shape, values: [round, long], baseline: round}}
-design: [{{grid: [lr, shape]}}]
+design: [{{grid: [lr, noise, shape]}}]
 metrics: {{score: {{from: best, direction: max}}, distance: {{direction: min}}}}
 """
 COLLECT = (
@@ -66,7 +69,7 @@ def main() -> None:
                 trials = size if what == "trials" else ARMS
                 study = write_study(Path(place), "scale", trials, ARMS)
                 write_study(Path(place), "other", trials, ARMS)
-                write_study(Path(place), "arms", trials, trials)
+                write_study(Path(place), "arms", trials, min(trials, MOST_ARMS))
                 with get_context("spawn").Pool(1) as maker:
                     maker.apply(finish, (study, study.parent / "results", size if what == "events" else 0))
                 before = measure(study, f"{size} {what}", size, before, wanted.only)
@@ -119,10 +122,13 @@ def run(arguments: tuple[str, ...], place: Path) -> tuple[int, float, float]:
 def write_study(place: Path, name: str, trials: int, arms: int) -> Path:
     """A study file with so many arms, and so many seeds that there are `trials`; studies share no trial."""
     (place / "toy_task.py").write_text((ROOT / "tests" / "toy_task.py").read_text())
-    rates = [round(0.001 * (i + 1), 3) for i in range(arms // 2)]
+    levels = min(arms // 2, MOST_LEVELS)
+    rates = [round(0.001 * (i + 1), 3) for i in range(levels)]
+    noises = [round(0.01 * (i + 1), 2) for i in range(arms // 2 // levels)]
+    seeds = list(range(-(-trials // arms)))
     steps = {"scale": 4, "other": 5, "arms": 6}[name]
     study = place / f"{name}.yaml"
-    study.write_text(STUDY.format(name=name, seeds=list(range(-(-trials // arms))), steps=steps, rates=rates))
+    study.write_text(STUDY.format(name=name, seeds=seeds, steps=steps, rates=rates, noises=noises))
     return study
 
 

@@ -102,14 +102,14 @@ class Task:
         if is_packaged(self.ref):
             found = self.dynvit.check(self.name, configs)
             return [Answer(**{k: v for k, v in answer.items() if k != "folders"}) for answer in found]
-        return [self._check_own(config) for config in configs]
+        module = self._module
+        return [self._check_own(module, config) for config in configs]
 
-    def _check_own(self, config: Mapping[str, Any]) -> Answer:
+    def _check_own(self, module: ModuleType, config: Mapping[str, Any]) -> Answer:
         try:
             built = build(self.config, config) if "cautions" in self.offers or _has_rules(self.config) else None
         except ValueError as error:
             return Answer(refusal=str(error))
-        module = self._module
         return Answer(
             cautions=[str(text) for text in module.cautions(built)] if "cautions" in self.offers else (),
             work=module.work(config) if "work" in self.offers else None,
