@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from dynvit.layers.full_precision import at_least_float32
+from dynvit.reduction.counts import Plan
 from dynvit.reduction.grouping import Grouping, Places, select
 from dynvit.reduction.keeping import Keeping
 from dynvit.reduction.reducer import ReducingModel
@@ -24,12 +25,21 @@ from dynvit.reduction.stream import Stream
 @dataclass(frozen=True)
 class ATS(Keeping):
     """Keeps the tokens that are nearest to equal steps of the cumulative score, in their order; each image its own
-    number, at most what `keep` says; batches are filled up."""
+    number, at most what `keep` says (one more where the official rounding samples one more); batches are filled up."""
 
     name: ClassVar[str] = "ats"
     place: ClassVar = "own"
     needs_class_token: ClassVar[bool] = True
     static: ClassVar[bool] = False
+
+    def plan(self, patches: int, prefix: int, depth: int) -> Plan:
+        """The most that an image keeps: as many as are sampled."""
+        counts, result = super().plan(patches, prefix, depth), list[int | None]()
+        for kept in counts:
+            sampled = None if kept is None else steps(kept + 1)
+            result.append(sampled if sampled is not None and sampled < patches else kept)
+            patches = patches if kept is None else min(patches, result[-1] or 0)
+        return tuple(result)
 
     def run_block(
         self, model: ReducingModel, block: int, stream: Stream, kept: int, places: Places
@@ -39,7 +49,9 @@ class ATS(Keeping):
         bias = parts.bias(layer, model.attention_bias(stream), where)
         signals = Signals(*parts.qkv(layer, normed_BND, where), bias)
         score_BN = self.score(signals, places.prefix)
-        index_BK, alive_BK = pick(score_BN[:, places.prefix :], kept)
+        wanted = super().plan(places.patches, places.prefix, places.depth)[block]
+        assert wanted is not None
+        index_BK, alive_BK = pick(score_BN[:, places.prefix :], wanted)
         P, B = places.prefix, index_BK.shape[0]
         grouping = Grouping(torch.cat([places.front(B), index_BK + P], 1), score_BN=score_BN)
         stays = select(stream.x_BND, grouping), select(normed_BND, grouping)
@@ -77,7 +89,7 @@ def pick(score_BM: Tensor, kept: int) -> tuple[Tensor, Tensor | None]:
     stays_BM = torch.zeros_like(score_BM, dtype=torch.bool).scatter(1, nearest_BT, True)
     order_BM = stays_BM.int().argsort(dim=1, descending=True, stable=True)
     counts = [] if score_BM.is_meta else stays_BM.sum(1).tolist()
-    counts = counts or [min(kept, score_BM.shape[1])]
+    counts = counts or [min(len(n_T), score_BM.shape[1])]
     alive_BK = None if min(counts) == max(counts) else stays_BM.gather(1, order_BM[:, : max(counts)])
     return order_BM[:, : max(counts)], alive_BK
 

@@ -35,8 +35,8 @@ def consistent_forward(reducer: Any, model: Any, images: Tensor) -> Output:
 def _logits_and_features(model: Any, images: Tensor) -> tuple[Tensor, Tensor]:
     stream = model.reduce_through(images)
     x_BND = model.finish(stream)
-    feature_BD = model.forward_head(x_BND, pre_logits=True, size_BN=stream.weights())
-    return model.forward_head(x_BND, size_BN=stream.weights()), feature_BD
+    feature_BD = model.head_of(x_BND, stream.weights(), pre_logits=True)
+    return model.head_of(x_BND, stream.weights()), feature_BD
 
 
 def consistency_loss(

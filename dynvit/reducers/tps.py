@@ -118,7 +118,7 @@ class TPS(Keeping):
         ratios = per_location(self.keep, len(at))
         shares = tuple(r / live_BM1.shape[1] if isinstance(r, int) else r for r in ratios)
         weights = {"ratio": self.ratio_weight / max(len(at), 1), "distillation": self.distill_weight}
-        logits_BK = model.forward_head(model.finish(stream))
+        logits_BK = model.head_of(model.finish(stream), stream.weights())
         return Output(logits_BK, {"ratio": kept_share(masks, shares)}, {}, weights, distilled)
 
 

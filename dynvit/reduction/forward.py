@@ -81,6 +81,14 @@ class Reducing(TokenIntermediates, DynamicModel):
         home = stream.home_BN
         return Where(stream.positional, None if home is None or home.ndim == 1 else home, self.tokens_in_front())
 
+    def pools_by_size(self) -> bool:
+        """Whether the head weighs tokens by the patches that they represent."""
+        raise NotImplementedError
+
+    def head_of(self, x_BND: Tensor, size_BN: Tensor | None, pre_logits: bool = False) -> Any:
+        """What the head makes of tokens of these sizes; None: 1 each."""
+        raise NotImplementedError
+
     def finish(self, stream: Stream) -> Tensor:
         """What `forward_features` returns."""
         return self.norm(stream.x_BND)  # type: ignore[attr-defined,no-any-return]
@@ -94,15 +102,23 @@ class Reducing(TokenIntermediates, DynamicModel):
             if output is not None:
                 return output
         stream = self.reduce_through(x)
-        return self.forward_head(self.finish(stream), size_BN=stream.weights())  # type: ignore[attr-defined]
+        return self.head_of(self.finish(stream), stream.weights())
 
     def forward_features(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
-        """Normalized tokens: prefix tokens first, then what is left, in no raster order."""
-        check_no_mask(self, attn_mask, is_causal)
-        return self.finish(self.reduce_through(x))
+        """Normalized tokens: prefix tokens first, then what is left, in no raster order.
 
-    def _features(self, images: Tensor, states: list[Tensor]) -> Tensor:
-        return self.finish(self.reduce_through(images, states))
+        Where pooling over tokens counts how many patches each represents, these numbers are the tensor's attribute
+        ``size_BN``, for `forward_head`.
+        """
+        check_no_mask(self, attn_mask, is_causal)
+        return self._features(x)
+
+    def _features(self, images: Tensor, states: list[Tensor] | None = None) -> Tensor:
+        stream = self.reduce_through(images, states)
+        x_BND = self.finish(stream)
+        if self.pools_by_size():
+            x_BND.size_BN = stream.weights()  # type: ignore[attr-defined]
+        return x_BND
 
     def reduce_through(self, images: Tensor, states: list[Tensor] | None = None) -> Stream:
         """The tokens before the final norm; states as in `TokenIntermediates`."""

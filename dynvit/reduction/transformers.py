@@ -31,19 +31,34 @@ class ReducingViT(Reducing):
 
     def check_reducer(self) -> None:
         super().check_reducer()
-        by_size = self._pools_tokens() and (self.reducer.counts_sizes or not self.reducer.static)
-        if by_size and _has_own_head(type(self).__bases__[1]):
+        if self.pools_by_size() and _has_own_head(type(self).__bases__[1]):
             model = type(self).__name__.removeprefix("Reduced")
             raise ValueError(f"{self.reducer.name} pools tokens by size; the forward_head of {model} is not timm's")
+
+    def pools_by_size(self) -> bool:
+        return self._pools_tokens() and (self.reducer.counts_sizes or not self.reducer.static)
 
     def _pools_tokens(self) -> bool:
         return self.global_pool not in ("token", "max", "")  # type: ignore[attr-defined]
 
     def forward_head(self, x: Tensor, pre_logits: bool = False, size_BN: Tensor | None = None) -> Any:
-        """With sizes, pooling over tokens becomes pooling over the patches that they represent."""
+        """With sizes, pooling over tokens becomes pooling over the patches that they represent.
+
+        size_BN: not needed for what `forward_features` returned. ValueError where sizes count and are not known.
+        """
+        if size_BN is None and self.pools_by_size():
+            if not hasattr(x, "size_BN"):
+                raise ValueError(
+                    f"{self.reducer.name} pools tokens by size: forward_head takes the tensor that forward_features "
+                    "returned, or size_BN"
+                )
+            size_BN = x.size_BN
+        return self.head_of(x, size_BN, pre_logits)
+
+    def head_of(self, x_BND: Tensor, size_BN: Tensor | None, pre_logits: bool = False) -> Any:
         if size_BN is None or not self._pools_tokens():
-            return super().forward_head(x, pre_logits)  # type: ignore[misc]
-        y = self.head_drop(self._pool_by_size(x, size_BN))  # type: ignore[attr-defined]
+            return super().forward_head(x_BND, pre_logits)  # type: ignore[misc]
+        y = self.head_drop(self._pool_by_size(x_BND, size_BN))  # type: ignore[attr-defined]
         return y if pre_logits else self.head(y)  # type: ignore[attr-defined]
 
     def _pool_by_size(self, x_BND: Tensor, size_BN: Tensor) -> Tensor:

@@ -1,9 +1,16 @@
-"""Writing of files. Standard library only."""
+"""Writing of files, and what reading a damaged one raises. Standard library only."""
 
 from __future__ import annotations
 
+import lzma
 import os
+import struct
+import zipfile
+import zlib
 from pathlib import Path
+
+ZIP_ERRORS = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error)
+"""Of a damaged zip archive (.npz)."""
 
 
 def write_atomic(path: Path, data: bytes) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from paper_tables.core.files import ZIP_ERRORS
 from paper_tables.core.statistics import MIN_SEEDS, crossed_interval, mcnemar
 
 FILE = "predictions.npz"
@@ -27,7 +27,7 @@ class Predictions:
     def _file(self) -> Any:
         try:
             return np.load(self.path)
-        except (OSError, ValueError, zipfile.BadZipFile):
+        except ZIP_ERRORS:
             return {}
 
     @cached_property
@@ -40,9 +40,11 @@ class Predictions:
         if trial not in self._members:
             return None
         prediction, target = self._members[trial]
-        if target not in self._file or self._file[prediction].shape != self._file[target].shape:
+        try:
+            mine, wanted = self._file[prediction], self._file[target]
+        except (*ZIP_ERRORS, KeyError):
             return None
-        return target, self._file[prediction] == self._file[target]
+        return (target, mine == wanted) if mine.shape == wanted.shape else None
 
 
 @dataclass(frozen=True)

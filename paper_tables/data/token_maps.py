@@ -6,7 +6,6 @@ highest rank, of the layers scored int [S], with the kind of score.
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paper_tables.core.errors import file_error
+from paper_tables.core.files import ZIP_ERRORS
 
 ACTIVE, RESTARTED, PAUSED, PRUNED = range(4)
 STATES = ("active", "restarted", "paused", "pruned")
@@ -56,7 +56,7 @@ def read_token_maps(file: Path) -> TokenMaps:
         scored = [int(i) + 1 for i in arrays.get("scored", ())]
         ranks = arrays.get("importance", np.zeros((len(images), 0, rows * columns))) / 255.0
         ranks = ranks.reshape(len(images), len(scored), rows, columns)
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (*ZIP_ERRORS, KeyError) as error:
         raise file_error(file, f"cannot be read as token maps: {error}") from error
     if images.shape[-1] == 1:
         images = images[..., 0]

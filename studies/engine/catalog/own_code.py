@@ -141,13 +141,13 @@ class _Files:
         """Add the module of a dotted name that lies in a folder; whether there is one."""
         place, found = base, False
         for step in steps:
+            if (place / step / "__init__.py").is_file():  # as Python does, before a file of that name
+                self._add_package(place / step, base)
+                return True
             if (place / f"{step}.py").is_file():
                 self._add(place / f"{step}.py", base)
                 return True
             place = place / step
-            if (place / "__init__.py").is_file():
-                self._add_package(place, base)
-                return True
             for file in sorted(place.glob("*.py")):  # a folder without __init__.py may be a package, too
                 self._add(file, base)
                 found = True
@@ -192,7 +192,7 @@ class _Files:
         except OSError as error:
             raise ImportProblem(f"{shown(path)} cannot be read: {error.strerror}") from error
         except (SyntaxError, ValueError) as error:
-            line = f" line {error.lineno}" if isinstance(error, SyntaxError) else ""
+            line = f" line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
             text = error.msg if isinstance(error, SyntaxError) else str(error)
             raise ImportProblem(f"{shown(path)}{line}: {text}") from error
         self.sources[name] = path

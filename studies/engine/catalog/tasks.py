@@ -7,6 +7,7 @@ by `runtime.task_loader`, as the worker does it.
 from __future__ import annotations
 
 import dataclasses
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from os.path import isfile  # False for what the file system refuses, where Path.is_file raises
@@ -110,11 +111,14 @@ class Task:
             built = build(self.config, config) if "cautions" in self.offers or _has_rules(self.config) else None
         except ValueError as error:
             return Answer(refusal=str(error))
-        return Answer(
-            cautions=[str(text) for text in module.cautions(built)] if "cautions" in self.offers else (),
-            work=module.work(config) if "work" in self.offers else None,
-            smoke=module.smoke(config) if "smoke" in self.offers else {},
-        )
+        try:
+            return Answer(
+                cautions=[str(text) for text in module.cautions(built)] if "cautions" in self.offers else (),
+                work=module.work(config) if "work" in self.offers else None,
+                smoke=module.smoke(config) if "smoke" in self.offers else {},
+            )
+        except (Exception, SystemExit) as error:
+            return Answer(refusal=f"{_raised_in(error)}: {type(error).__name__}: {error}")
 
     def weigh(self, options: Mapping[str, Any], size: int, channels: int, classes: int) -> Mapping[str, float] | str:
         """Return what training a model takes, or why that cannot be counted."""
@@ -189,6 +193,12 @@ def load_task(ref: str, relative_to: Path | None = None, own: OwnCode | None = N
     metrics, headline = (getattr(module, name, {}) for name in ("METRICS", "HEADLINE"))
     common = (module.Config, module.REVISION, module.SMOKE, offers, metrics)
     return Task(path.name, str(path), path, *common, own, headline, copied)
+
+
+def _raised_in(error: BaseException) -> str:
+    """Return file, line and function of user's code in which an error was raised."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{Path(frame.filename).name} line {frame.lineno}, {frame.name}"
 
 
 def task_names() -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 from importlib import import_module, metadata
@@ -87,6 +88,9 @@ def cli() -> None:
 
 def main() -> None:
     """Exit codes: 0 all done, 1 some trials failed, 2 the study file or the arguments are wrong, 130 interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal in Latin-1 has no arrows
     try:
         code = cli.main(prog_name="studies", standalone_mode=False)
     except click.ClickException as error:

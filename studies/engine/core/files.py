@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+import lzma
 import os
 import shutil
 import stat
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
+ZIP_ERRORS = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error)
+"""What zipfile raises on damage; of an unknown method a NotImplementedError, which is a RuntimeError."""
 MAX_BYTES, MAX_DEPTH = 256 * 2**20, 50
 """Of a JSON file: what is larger or nested deeper was not written by this package."""
 
@@ -160,7 +163,7 @@ def read_zip(path: Path) -> dict[str, bytes]:
             if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
                 return {}
             return {name: archive.read(name) for name in archive.namelist()}
-    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error):
+    except ZIP_ERRORS:
         return {}
 
 

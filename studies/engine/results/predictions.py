@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from studies.engine.core.files import read_zip, write_atomic, zip_bytes
+from studies.engine.core.files import ZIP_ERRORS, read_zip, write_atomic, zip_bytes
 from studies.engine.storage.trial_folder import TrialFolder
 
 NAME = "predictions.npz"
@@ -33,7 +33,7 @@ def _current(target: Path, trials: Sequence[TrialFolder]) -> bool:
         written = target.stat().st_mtime_ns
         with zipfile.ZipFile(target) as archive:
             names = {name.split("/")[1] for name in archive.namelist() if name.startswith("prediction/")}
-    except (OSError, zipfile.BadZipFile, IndexError):
+    except (*ZIP_ERRORS, IndexError):
         return False
     return names == {t.id for t in trials} and all(t.predictions_file.stat().st_mtime_ns < written for t in trials)
 

@@ -41,7 +41,7 @@ class _OwnFinder(MetaPathFinder):
     def __init__(self, own: OwnCode) -> None:
         self.files: dict[str, tuple[Path, str]] = {}
         self.folders: dict[str, Path] = {}
-        for name in own.bodies.keys() - {own.task}:
+        for name in own.bodies if own.bodies.keys() - {own.task} else ():  # the task too, where others may import it
             above = max((folder for folder in own.folders if name.startswith(f"{folder}/")), key=len, default="")
             self._add(Path(name).relative_to(above).with_suffix("").parts, own.sources[name], own.digests[name])
 

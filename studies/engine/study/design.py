@@ -49,11 +49,12 @@ def expand(part: Part) -> tuple[DesignPoint, ...]:
 
 
 def size(part: Part) -> int:
-    """Return how many points the design has at most; blocks may share some."""
+    """Return how many points the design has at most: blocks may share some besides the baseline."""
+    base = dict(baseline(part))
     sizes = {
         "arms": lambda block: len(block.arms),
-        "grid": lambda block: prod(map(len, block.axes.values())),
-        "one_at_a_time": lambda block: sum(map(len, block.axes.values())),
+        "grid": lambda block: prod(map(len, block.axes.values())) - all(base[a] in on for a, on in block.axes.items()),
+        "one_at_a_time": lambda block: sum(len(on) - (base[a] in on) for a, on in block.axes.items()),
     }
     return 0 if part.skipped else 1 + sum(sizes[block.kind](block) for block in part.design)
 

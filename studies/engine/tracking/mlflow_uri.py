@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import sqlite3
 import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
 from contextlib import closing
+from importlib import metadata
 from pathlib import Path
 
 from studies.engine.core.secrets import hide_secrets
@@ -17,11 +19,20 @@ from studies.engine.core.secrets import hide_secrets
 ANSWER_SECONDS = 10.0
 """To wait for any answer: a frozen server still accepts connections."""
 
+QUOTED = "sqlite+pysqlite:///"
+"""Begins the address of a database in whose path some characters are quoted."""
+
 
 def default(results: Path) -> str:
     """Return MLFLOW_TRACKING_URI if it names a server, else the database in the results folder."""
     asked = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
-    return asked if is_server(asked) else f"sqlite:///{results.resolve() / 'mlflow.db'}"
+    if is_server(asked):
+        return asked
+    file = str(results.resolve() / "mlflow.db")
+    if "%" not in file and "?" not in file:
+        return f"sqlite:///{file}"
+    # These mean something in an address. With its driver named, MLflow does not make the folder of the quoted path.
+    return f"{QUOTED}{file.replace('%', '%25').replace('?', '%3F')}"
 
 
 def unserved(results: Path) -> str:
@@ -38,7 +49,9 @@ def is_server(uri: str) -> bool:
 
 def database(uri: str) -> Path | None:
     """Return the database file; None for a server."""
-    return None if is_server(uri) else Path(uri.removeprefix("sqlite:///"))
+    if is_server(uri):
+        return None
+    return Path(urllib.parse.unquote(uri[len(QUOTED) :]) if uri.startswith(QUOTED) else uri.removeprefix("sqlite:///"))
 
 
 def database_stamp(uri: str) -> list[int]:
@@ -62,6 +75,8 @@ def problem(uri: str) -> str:
                 return "MLFLOW_TRACKING_URI is no address (in a password / is %2F, ? is %3F, # is %23)"
             return f"no MLflow server answers at {hide_secrets(uri)}"
         return "" if _answers(uri) else f"no MLflow server answers at {hide_secrets(uri)}"
+    if uri.startswith(QUOTED) and not _decodes():
+        return f"{file}: with % or ? in a folder's name MLflow's database needs SQLAlchemy 2.1"
     if file.exists():
         try:
             with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=1)) as opened:
@@ -70,6 +85,12 @@ def problem(uri: str) -> str:
             if "locked" not in str(error):  # a writer at work
                 return f"{file} cannot be opened: {error}"
     return ""
+
+
+def _decodes() -> bool:
+    """Return whether the SQLAlchemy that is installed reads the path of a database as an address has it."""
+    found = re.match(r"(\d+)\.(\d+)", metadata.version("sqlalchemy"))
+    return found is None or (int(found[1]), int(found[2])) >= (2, 1)
 
 
 def _answers(uri: str) -> bool:

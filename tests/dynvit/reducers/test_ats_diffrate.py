@@ -1,5 +1,7 @@
 """What is special about ATS (numbers of tokens, steps, pooling) and DiffRate (schedules, sizes, refusals)."""
 
+import copy
+
 import pytest
 import timm
 import torch
@@ -91,3 +93,18 @@ def test_wrong_options_say_so(options, words):
 def test_ats_takes_a_batch_without_images_as_the_trunk_does():
     with torch.no_grad():
         assert dynvit.reduce(trunk(), "ats")(images(2)[:0]).shape == trunk()(images(2)[:0]).shape
+
+
+@pytest.mark.parametrize("keep", [[2], [6], [13], [26], 0.85])
+def test_the_plan_is_the_most_that_an_image_keeps(keep):
+    """Also where the official rounding samples one token more; what no data is given for is counted at it."""
+    reduced = dynvit.reduce(trunk(), "ats", keep=keep, locations=[1] if isinstance(keep, list) else None).float()
+    x = torch.randn(16, *images(1).shape[1:])
+    with torch.no_grad(), dynvit.trace_tokens(reduced) as trace:
+        reduced(x)
+    patches, plan = reduced.patch_embed.num_patches, reduced.plan(reduced.patch_embed.num_patches)
+    for kept, active in zip(plan, trace.active, strict=True):
+        assert active.sum(1).max() <= patches, "what enters a block"
+        patches = patches if kept is None else kept
+    counted = dynvit.complexity(copy.deepcopy(reduced).to("meta"), x[:1].to("meta")).macs
+    assert dynvit.complexity(reduced, x).macs.max() <= counted.max()

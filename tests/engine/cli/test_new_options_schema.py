@@ -62,6 +62,9 @@ def test_nothing_is_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert Path("studies/mine.yaml").read_text() == "my own\n"
     assert "would hide" in run("new", "sret").output
     assert "a study's name" in run("new", "../x").output
+    for name in ("1", "null", "true", "1e3", "0x10"):
+        assert "would read this as no text" in run("new", name).output
+    assert "a study's name of 300 letters: at most 100" in run("new", 300 * "a").output
     assert [file.name for file in Path("studies").iterdir()] == ["mine.yaml"]
 
 

@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from studies.engine.catalog.own_code import ImportProblem, with_task
 from studies.engine.catalog.tasks import defaults, load_task
 from studies.engine.cli.main import cli
+from studies.engine.cli.options import UsageError
 from studies.engine.core.own_code import OwnCode
 from studies.engine.runtime.task_loader import TaskError
 from studies.engine.storage.results_dir import Store
@@ -215,3 +216,29 @@ def test_what_is_wrong_beside_a_task_is_named(tmp_path: Path) -> None:
         (tmp_path / "near.py").write_text(text)
         with pytest.raises(TaskError, match=said):
             load_task("task.py", tmp_path)
+
+
+def test_modules_may_import_the_task_and_its_answers_may_fail(studies: Typed, tmp_path: Path) -> None:
+    write_top(tmp_path, 3)
+    (tmp_path / "near.py").write_text(
+        "VALUE = 3\nimport task\ndef most():\n    from task import REVISION\n    return 4 + REVISION\n"
+    )
+    (tmp_path / "parts" / "limits.py").write_text("import near\nMOST = near.most()\n")
+    assert "to run    2 trials" in studies("plan", "tasks.yaml")
+    studies("run", "tasks.yaml", "--on", "inline")
+    assert values() == [3.0, 6.0]
+    (tmp_path / "parts" / "limits.py").write_text("def least(): return 1 / 0\nMOST = least()\n")
+    with pytest.raises(UsageError, match=r"limits\.py line 1, least: ZeroDivisionError: division by zero"):
+        studies("plan", "tasks.yaml")
+
+
+def test_a_package_goes_before_a_file_of_its_name(tmp_path: Path) -> None:
+    write_top(tmp_path, 3)
+    (tmp_path / "near").mkdir()
+    (tmp_path / "near" / "__init__.py").write_text("VALUE = 8\n")
+    task = load_task("task.py", tmp_path)
+    assert defaults(task.config)["width"] == 8
+    assert task.copied is not None and "near/__init__.py" in task.copied.bodies
+    (tmp_path / "near" / "__init__.py").write_bytes(b"VALUE = 8\0")
+    with pytest.raises(TaskError, match=r"near/__init__\.py: source code string cannot contain null bytes"):
+        load_task("task.py", tmp_path)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import made_study as made
@@ -110,6 +113,17 @@ def test_the_same_with_and_without_the_record_of_a_rendering(tmp_path: Path) -> 
     assert summary(folder) == before
     rows = list(csv.reader((folder / "tables" / f"{before['printed'][0]['name']}.csv").read_text().splitlines()))
     assert len([row for row in rows if row and not row[0].startswith("#")]) - 1 == len(before["printed"][0]["rows"])
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
+def test_a_terminal_that_lacks_some_letters_gets_the_rest(tmp_path: Path, encoding: str) -> None:
+    synthetic_frame.study(tmp_path / "redundancy_ablation")
+    typed = [sys.executable, "-m", "studies", "show", "redundancy_ablation", "--results", str(tmp_path)]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run(typed, capture_output=True, env=environment, cwd=Path(__file__).parents[3])
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert ("\u2191" in done.stdout.decode(encoding)) == (encoding == "utf-8")
+    assert "Top-1" in done.stdout.decode(encoding)
 
 
 def test_where_nothing_is_done_it_says_why(tmp_path: Path) -> None:

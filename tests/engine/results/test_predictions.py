@@ -8,7 +8,9 @@ import made_study as made
 import numpy as np
 import pytest
 
+from paper_tables.data.predictions import Predictions
 from studies.engine.results.bundle.export import export
+from studies.engine.results.bundle.open import CorruptBundle, unpack
 from studies.engine.results.collect import collect
 from studies.engine.storage.plan_file import read_plan
 from studies.engine.storage.results_dir import Store
@@ -82,3 +84,41 @@ def test_what_began_anew_goes_aside(store: Store) -> None:
     assert trial.archive_attempt()
     assert not trial.predictions_file.exists()
     assert list(trial.path.glob("attempts/*/predictions.npz"))
+
+
+def broken_zips() -> dict[str, bytes]:
+    """Archives that are damaged in ways for which zipfile has errors of other kinds."""
+    found = {}
+    for name, method in (("lzma", zipfile.ZIP_LZMA), ("bzip2", zipfile.ZIP_BZIP2), ("deflate", zipfile.ZIP_DEFLATED)):
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, "w", method) as archive:
+            archive.writestr("prediction.npy", bytes(range(256)) * 20)
+        body = bytearray(out.getvalue())
+        body[45:66] = b"\xff" * 21
+        found[name] = bytes(body)
+    body = bytearray(out.getvalue())
+    body[body.index(b"PK\x01\x02") + 6] = 200
+    return {**found, "version": bytes(body)}
+
+
+@pytest.mark.parametrize("how", broken_zips())
+def test_any_damage_of_an_archive_costs_that_file_only(store: Store, how: str, tmp_path: Path) -> None:
+    plan = made.make_plan()
+    folder = made.run_all(store, plan)
+    names = [t["folder"] for t in plan["trials"]]
+    for name in names:
+        leave(store, name, [0, 1, 2], [0, 1, 1])
+    store.trial(names[0]).predictions_file.write_bytes(broken_zips()[how])
+    collect(store, folder)
+    with np.load(folder / "predictions.npz") as found:
+        assert {key.split("/")[1] for key in found.files if key.startswith("prediction/")} == set(names[1:])
+    file = folder / "predictions.npz"
+    file.write_bytes(broken_zips()[how])
+    assert Predictions(file).correct(names[1]) is None
+    collect(store, folder)
+    with np.load(file) as found:
+        assert len([key for key in found.files if key.startswith("prediction/")]) == len(names) - 1
+    bundle = tmp_path / "bundle.zip"
+    bundle.write_bytes(broken_zips()[how])
+    with pytest.raises(CorruptBundle, match=r"bundle\.zip: "):
+        unpack(bundle, tmp_path / "in")

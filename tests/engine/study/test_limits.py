@@ -9,7 +9,7 @@ from study_text import STUDY, write
 
 from studies.engine.core.errors import StudyError
 from studies.engine.planning.launcher_options import check_document, options
-from studies.engine.study import parser, study_files
+from studies.engine.study import design, parser, study_files
 
 HEAD = "study: small\ntask: task.py\nseeds: [0]\n"
 
@@ -31,11 +31,11 @@ CHAIN = "".join(
     f"  a{i}: {{key: train.lr, values: [0, 1], baseline: 0, only: {{a{max(i - 1, 0)}: 1}}}}\n" for i in range(2000)
 )
 CASES = {
-    "arms": (HEAD + axes(3, 216) + "design: [{grid: [a0, a1, a2]}]\n", "design: 10077697 arms, at most 20000"),
+    "arms": (HEAD + axes(3, 216) + "design: [{grid: [a0, a1, a2]}]\n", "design: 10077696 arms, at most 20000"),
     "seeds": (HEAD.replace("[0]", listed(90_000)), "seeds: 90000 seeds, at most 1000"),
     "trials": (
         HEAD.replace("[0]", listed(1000)) + axes(2, 100) + "design: [{grid: [a0, a1]}]\n",
-        "seeds: 10001000 trials, at most 100000",
+        "seeds: 10000000 trials, at most 100000",
     ),
     "levels": (HEAD + axes(1, 10_000), "axes.a0.values: 10000 levels, at most 1000"),
     "levels of a block": (
@@ -74,6 +74,22 @@ def test_a_file_beyond_the_limits_is_refused_with_its_place(case: str, tmp_path:
     assert len(problems) == 1 or case == "a chain of axes", problems
     assert expected in str(problems[0])
     assert problems[0].line > 0
+
+
+@pytest.mark.parametrize(
+    ("block", "arms"),
+    [
+        ("{grid: [a0, a1]}", 16),
+        ("{grid: {a0: [1, 2], a1: [0, 1]}}", 5),
+        ("{one_at_a_time: [a0, a1]}", 7),
+        ("{arms: [{a0: 1}, {a1: 2}]}", 3),
+    ],
+)
+def test_what_is_counted_before_expanding_is_what_there_is(block: str, arms: int, tmp_path: Path) -> None:
+    study, problems = parser.draft(write(tmp_path, HEAD + axes(2, 4) + f"design: [{block}]\n"))
+    assert study is not None, problems
+    (part,) = study.at("").parts
+    assert design.size(part) == len(design.expand(part)) == arms
 
 
 def test_a_study_name_that_no_file_system_takes_is_unknown() -> None:

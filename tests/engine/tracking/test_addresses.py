@@ -143,3 +143,25 @@ def test_a_database_that_is_being_written_is_not_damaged(tmp_path: Path) -> None
 @pytest.mark.parametrize("address", ["http://[::1", "http://", "http://127.0.0.1:port", "http://a b"])
 def test_what_is_no_address_is_said(address: str) -> None:
     assert mlflow_uri.problem(address) == f"no MLflow server answers at {address}"
+
+
+@pytest.mark.parametrize("name", ["what?", "a%20b", "100%25", "100%", "a b#c", "50%?x=1"])
+def test_the_database_is_in_the_results_folder_whatever_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    store = Store(tmp_path / "in" / name / "results")
+    folder = made.run_all(store, made.make_plan(seeds=1))
+    assert mlflow_uri.database(mlflow_uri.default(store.root)) == store.root / "mlflow.db"
+    assert mlflow_uri.unserved(store.root) == ""
+    mirror = Mirror(store, folder)
+    assert mirror.sync(), mirror.problem
+    assert (store.root / "mlflow.db").is_file() and (store.root / "mlartifacts").is_dir()
+    assert [path.name for path in (tmp_path / "in").iterdir()] == [name]
+    assert [finding.level for finding in findings(store)] == ["fine"]
+
+
+def test_an_older_library_is_not_asked_for_what_it_cannot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mlflow_uri.metadata, "version", lambda name: "2.0.58")
+    assert "needs SQLAlchemy 2.1" in mlflow_uri.problem(mlflow_uri.default(tmp_path / "a%20b"))
+    assert mlflow_uri.problem(mlflow_uri.default(tmp_path / "a b")) == ""

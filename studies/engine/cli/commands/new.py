@@ -10,8 +10,9 @@ from studies.engine.cli.options import UsageError, json_option, json_output
 from studies.engine.cli.schema_files import SCHEMAS, write_schema
 from studies.engine.cli.text import near
 from studies.engine.core.files import write_atomic
+from studies.engine.core.yaml_loader import scalar
 from studies.engine.study import study_files
-from studies.engine.study.settings import NAME, TAKEN
+from studies.engine.study.settings import LONGEST_NAME, NAME, TAKEN
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 KINDS = {"ablation": "one model, one factor at a time", "models": "several models side by side"}
@@ -49,6 +50,10 @@ def command(name: str, template: str, as_json: bool) -> int:
     """
     if not NAME.fullmatch(name) or name in TAKEN or "." in name:
         raise UsageError(f"{name}: a study's name has letters, digits, _ and -, and is none of {', '.join(TAKEN)}")
+    if len(name) > LONGEST_NAME:
+        raise UsageError(f"a study's name of {len(name)} letters: at most {LONGEST_NAME}")
+    if not isinstance(scalar(name), str):
+        raise UsageError(f"{name}: a study file would read this as no text: choose a name that has other letters, too")
     folder = Path("studies")
     study, tables = folder / f"{name}.yaml", folder / f"{name}.tables.yaml"
     if taken := next((file for file in (study, tables) if file.exists()), None):

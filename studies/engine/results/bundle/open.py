@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-import struct
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from studies.engine.core.files import DamagedFile
+from studies.engine.core.files import ZIP_ERRORS, DamagedFile
 from studies.engine.core.trial import first_trials
 from studies.engine.results.bundle.export import CHECKSUMS
 from studies.engine.storage import records
@@ -103,7 +101,7 @@ def unpack(archive: Path, place: Path) -> Bundle:
         with zipfile.ZipFile(archive) as opened:
             top = _top(archive, opened)
             opened.extractall(place)
-    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error) as error:
+    except ZIP_ERRORS as error:
         if isinstance(error, CorruptBundle):
             raise
         raise CorruptBundle(f"{archive}: {error}") from error

@@ -1,0 +1,58 @@
+"""Pooling over tokens that stand for several patches: the head needs their sizes, also from `forward_features`."""
+
+import pickle
+
+import pytest
+import timm
+import torch
+from small_deit import SIZE, images, randomize_weights
+
+import dynvit
+
+POOLS = [
+    {"global_pool": "avg", "class_token": False},
+    {"global_pool": "avg", "fc_norm": True},
+    {"global_pool": "avg", "pool_include_prefix": True},
+    {"global_pool": "avgmax"},
+    {"global_pool": "map"},
+    {"global_pool": "token"},
+]
+
+
+def reduced(options, method="tome", **rate):
+    trunk = randomize_weights(timm.create_model("vit_tiny_patch16_224", **(SIZE | options))).double().eval()
+    return dynvit.reduce(trunk, method, **(rate or {"r": 5}))
+
+
+@pytest.mark.parametrize("options", POOLS, ids=lambda options: "-".join(map(str, options.values())))
+@pytest.mark.parametrize("method", ["tome", "pitome", "mctf", "ats"])
+def test_the_head_on_features_is_the_model(options, method):
+    options = {**options, "class_token": True} if method == "ats" else options
+    rate = {"tome": {"r": 5}, "pitome": {"ratio": 0.7}, "mctf": {"r": 6}, "ats": {"keep": 0.6}}[method]
+    model, x = reduced(options, method, **rate), images(3)
+    with torch.no_grad():
+        logits = model(x)
+        assert torch.equal(model.forward_head(model.forward_features(x)), logits)
+        final = model.forward_intermediates(x)[0]
+        assert torch.equal(model.forward_head(final), logits)
+
+
+@pytest.mark.parametrize("options", POOLS, ids=lambda options: "-".join(map(str, options.values())))
+def test_features_without_sizes_are_refused(options):
+    model, x = reduced(options), images(2)
+    with torch.no_grad():
+        features = model.forward_features(x)
+        if options["global_pool"] == "token":
+            assert torch.equal(model.forward_head(features.clone()), model(x))
+            return
+        with pytest.raises(ValueError, match="tome pools tokens by size: forward_head takes the tensor that"):
+            model.forward_head(features.clone())
+        assert torch.equal(model.forward_head(features.clone(), size_BN=features.size_BN), model(x))
+
+
+def test_a_model_that_reduces_nothing_pools_as_its_trunk():
+    options = {"global_pool": "avg"}
+    model, x = reduced(options, r=0), images(2)
+    with torch.no_grad():
+        assert torch.equal(model.forward_head(model.forward_features(x)), model(x))
+        assert torch.equal(pickle.loads(pickle.dumps(model))(x), model(x))
