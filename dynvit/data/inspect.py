@@ -120,6 +120,9 @@ def _conversions(found: Sequence[tuple[str, int, int, Facts]]) -> Iterator[tuple
             yield ("attention", f"{text}: the brightest is {max(brightest)}") if dark else ("note", text)
     if several := [name for name, *_, facts in found if facts.animated]:
         yield "note", f"of {len(several)} sampled images the first of several frames is used ({listed(several)})"
+    if turned := [name for name, *_, facts in found if facts.turned]:
+        text = "sampled images are stored turned (EXIF orientation), and used as stored"
+        yield "note", f"{len(turned)} {text} ({listed(turned)})"
     if blank := [name for name, *_, facts in found if facts.blank]:
         text = "sampled images are of one color: what they show is in their transparency, which is dropped"
         yield "attention", f"{len(blank)} {text} ({listed(blank)})"

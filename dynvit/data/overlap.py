@@ -1,29 +1,36 @@
-"""Validation images that are training images too: the same file is an error, a copy of an image a remark."""
+"""The same images twice. In both splits the same file is an error, a copy of an image a remark; in one split a copy of
+a tar file is a remark, and that of an image in another class."""
 
 from __future__ import annotations
 
 import filecmp
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, cast
+from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dynvit.data.decode import UnreadableImage
+from dynvit.data.listing.archive import cached
 from dynvit.data.listing.left_out import Remark
 from dynvit.data.listing.names import listed, shown
 from dynvit.data.listing.tar_members import TarMembers
 from dynvit.data.sampling import stratified_order
 from dynvit.data.source import FileSource, Listing, Split
 
+Value = TypeVar("Value", bound=Hashable)
 ALL = 100_000
-"""Images of both splits up to which every validation image is compared."""
+"""Images of both splits up to which every validation image is compared, and the images of different classes."""
 SAMPLE = 1000
 """Validation images that are compared in larger sets, if asked for."""
 THREADS = 8
+HEAD = 2**16
+"""Bytes at the start of tar files of the same size that are compared before the rest."""
 MANY = 0.1
 """Share of copies from which they need attention; CIFAR-100 has some."""
 
@@ -60,29 +67,106 @@ def _check_paths(listing: Listing) -> None:
 
 
 def copies(listing: Listing, sample: bool = False) -> Iterator[Remark]:
-    """Yield a remark if validation images have the bytes of training images.
+    """Yield remarks if validation images have the bytes of training images, or images those of another class's.
 
-    Only images of the same size are read. In large sets all validation images are left out of it, or with `sample` all
-    but a sample of them.
+    Only images of the same size are read. In large sets all images are left out of it, or with `sample` all but a
+    sample of the validation images.
     """
+    for split in (listing.train, listing.val):
+        yield from _doubled_archives(split)
     held = getattr(listing.train.source, "held", None)  # of own code; others are read one by one, for a sample only
     if not (_of_files(listing) or held or (sample and held is False)):
         return
-    train, val = _source(listing.train), _source(listing.val)
-    indices: Iterable[int] = range(len(val))
-    if len(train) + len(val) > ALL:
-        indices = stratified_order(listing.val.labels)[:SAMPLE].tolist() if sample else ()
-    if not (compared := _sizes(val, indices)):
+    train, val = listing.train, listing.val
+    indices: Iterable[int] = range(len(val.source))
+    if large := len(train.source) + len(val.source) > ALL:
+        indices = stratified_order(val.labels)[:SAMPLE].tolist() if sample else ()
+    if not (compared := _sizes(_source(val), indices)):
         return
-    others = _sizes(train, range(len(train)))
+    others = _sizes(_source(train), range(len(train.source)))
     both = {*compared.values()} & {*others.values()}
-    known = {*_digests(train, [i for i, size in others.items() if size in both]).values()}
-    found = _digests(val, [i for i, size in compared.items() if size in both])
-    if names := [val.name(i) for i, digest in found.items() if digest in known]:
+    found = []
+    for split, sizes in ((train, others), (val, compared)):
+        read = both if large else both | _of_several(sizes, split.labels)
+        found.append(_digests(_source(split), [i for i, size in sizes.items() if size in read]))
+    yield from _in_both(val, *found, len(compared))
+    if not large:
+        for split, digests in zip((train, val), found, strict=True):
+            yield from _in_two_classes(split, digests)
+
+
+def _in_both(val: Split, of_train: Mapping[int, bytes], of_val: Mapping[int, bytes], compared: int) -> Iterator[Remark]:
+    """Yield a remark if validation images have the digest of a training image."""
+    known = {*of_train.values()}
+    if names := [val.source.name(i) for i, digest in of_val.items() if digest in known]:
         kind = "validation images with the bytes of a training image"
-        text = f"{listing.val.name}: {len(names)} of {len(compared)} {kind} ({listed(names)})"
-        level = "attention" if len(names) > MANY * len(compared) else "note"
-        yield Remark(listing.val.name, kind, len(names), text, level)
+        text = f"{val.name}: {len(names)} of {compared} {kind} ({listed(names)})"
+        level = "attention" if len(names) > MANY * compared else "note"
+        yield Remark(val.name, kind, len(names), text, level)
+
+
+def _in_two_classes(split: Split, digests: Mapping[int, bytes]) -> Iterator[Remark]:
+    """Yield a remark for images of different classes with the same bytes; the same file in two is remarked by name."""
+    several, source = _of_several(digests, split.labels), _source(split)
+    groups: dict[bytes, list[int]] = {}
+    for i in sorted(digests):
+        if digests[i] in several:
+            groups.setdefault(digests[i], []).append(i)
+    doubles = [some for some in groups.values() if len({_place(source, i) for i in some}) > 1]
+    if names := [source.name(i) for some in doubles for i in some]:
+        kind = "images with the bytes of an image of another class"
+        yield Remark(split.name, kind, len(names), f"{split.name}: {len(names)} {kind} ({listed(names)})", "attention")
+
+
+def _of_several(values: Mapping[int, Value], labels: NDArray[np.int64]) -> set[Value]:
+    """Return the values that images of more than one class have. values: by index of the image."""
+    first: dict[Value, int] = {}
+    return {value for i, value in values.items() if first.setdefault(value, int(labels[i])) != labels[i]}
+
+
+def _place(source: FileSource, index: int) -> tuple[int, int]:
+    """Return what two names of the same stored image share."""
+    if isinstance(source, TarMembers):
+        return source.members[index].tar, source.members[index].offset
+    files: Sequence[str] = getattr(source, "files", ())
+    return _identity(files[index]) if files else (index, 0)
+
+
+def _doubled_archives(split: Split) -> Iterator[Remark]:
+    """Yield a remark for tar files with the content of another one. Of those of one size the start is read, of those
+    that start alike the rest."""
+    if not isinstance(split.source, TarMembers):
+        return
+    used = {member.tar for member in split.source.members}  # of empty ones that is remarked
+    groups = [[file for i, file in enumerate(split.source.files) if i in used]]
+    for key in (os.path.getsize, _head, _whole):
+        groups = [alike for some in groups for alike in _grouped(some, key)]
+    if pairs := [f"{shown(other)} is {shown(some[0])}" for some in groups for other in some[1:]]:
+        kind = "tar files with the content of another one"
+        yield Remark(split.name, kind, len(pairs), f"{split.name}: {len(pairs)} {kind} ({listed(pairs)})", "attention")
+
+
+def _grouped(files: Sequence[str], key: Callable[[str], Any]) -> Iterator[list[str]]:
+    """Yield files that have a key in common, in their order."""
+    groups: dict[Any, list[str]] = {}
+    for file in files:
+        groups.setdefault(key(file), []).append(file)
+    yield from (some for some in groups.values() if len(some) > 1)
+
+
+def _head(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return hashlib.blake2b(file.read(HEAD), digest_size=16).digest()
+
+
+def _whole(path: str) -> str:
+    """Return a digest of a file, which the cache keeps: a set that is there twice is read once, not by every trial."""
+
+    def digest(file: Path) -> dict[str, str]:
+        with open(file, "rb") as opened:
+            return {"digest": hashlib.file_digest(opened, "sha256").hexdigest(), "damage": ""}
+
+    return str(cached(Path(path), "digest", digest)["digest"])
 
 
 def _of_files(listing: Listing) -> bool:

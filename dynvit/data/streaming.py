@@ -24,6 +24,8 @@ Corruption = tuple[str, str]
 Item = tuple[Tensor | None, int, list[Corruption]]
 PREFETCH = 4
 """Batches that each loader process prepares ahead."""
+ELONGATED = 8
+"""Ratio of sides beyond which the ends are cut off before the resize of validation, whose center crop is a square."""
 
 
 class ImageDataset(Dataset):
@@ -50,11 +52,21 @@ class ImageDataset(Dataset):
                 bad.append((self.split.name(position), str(error)))
                 continue
             label = int(self.split.labels[position])
-            if not self.training:
-                return self.transform(image), label, bad
-            with own_stream(self.seed, "augment", epoch, index):  # without workers this is the training process
-                return self.transform(image), label, bad
+            try:
+                return self._transformed(image, epoch, index), label, bad
+            except Exception as error:  # also MemoryError, which says nothing
+                text = f"{type(error).__name__} {error}".rstrip()
+                name, size = self.split.name(position), f"{image.size[0]} x {image.size[1]}"
+                raise ValueError(f"{name} of {size} pixels cannot be resized and augmented: {text}") from error
         return None, -1, bad
+
+    def _transformed(self, image: Any, epoch: int, index: int) -> Tensor:
+        if not self.training:
+            transformed: Tensor = self.transform(without_ends(image))
+            return transformed
+        with own_stream(self.seed, "augment", epoch, index):  # without workers this is the training process
+            transformed = self.transform(image)
+        return transformed
 
 
 class StreamingBatches:
@@ -131,6 +143,18 @@ class StreamingBatches:
                 self.corrupt.add(bad)
             if len(labels_B):
                 yield x_BCSS.to(self.device, non_blocking=True), labels_B.to(self.device, non_blocking=True)
+
+
+def without_ends(image: Any) -> Any:
+    """Return the middle of a very elongated image. The resize makes the shorter side as long as a model's image and the
+    longer one with it: an image of 20000 x 1 pixels, a file of 143 bytes, would need gigabytes."""
+    longer, shorter = max(image.size), min(image.size)
+    if longer <= ELONGATED * shorter:
+        return image
+    kept = ELONGATED * shorter
+    cut = (longer - kept) // 2  # what is left of an odd number stays, so that the middle is the same
+    wide = image.size[0] == longer
+    return image.crop((cut, 0, longer - cut, shorter) if wide else (0, cut, shorter, longer - cut))
 
 
 def collate(items: Sequence[Item]) -> tuple[Tensor, Tensor, list[Corruption]]:

@@ -14,6 +14,7 @@ import json
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -29,11 +30,15 @@ from dynvit.data.source import Listing, Named, Split, divide, split_names
 
 LABELS = ("cls", "json")
 """Endings of files with a label, the preferred first."""
+FORMAT = "wds, labels compared"
+"""Of what the cache holds of a shard: another one than of versions that had not looked for labels that contradict."""
 SHARDS = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")
 """Compressed ones are refused by name."""
 INFO = ("_info.json", "info.json")
 MAX_LABEL = 2**24
 """Bytes of a file with a label; a .json may hold more beside it."""
+NO_LABEL = (ValueError, TypeError, OverflowError, RecursionError)
+"""What reading a label from something else raises."""
 MAX_CLASSES = 1_000_000
 """A label beyond it is none of a class."""
 
@@ -89,7 +94,7 @@ def _of_info(data: Data, root: Path) -> list[Named | None]:
     if file is None:
         return [None, None]
     try:
-        found = json.loads(file.read_text(encoding="utf-8")).get("splits", {})
+        found = json.loads(file.read_text(encoding="utf-8-sig")).get("splits", {})
         listed_files = {name: [str(path) for path in split["filenames"]] for name, split in found.items()}
         if texts := [name for name, split in found.items() if isinstance(split["filenames"], str)]:
             raise ValueError(f"filenames of {texts[0]} is a text, not a list")
@@ -123,7 +128,7 @@ def _class_names(root: Path) -> list[str]:
 def _check_number(root: Path, name: str, found: int) -> None:
     """Raise ValueError where `_info.json` says another number of samples and nothing that was left out explains it."""
     file = next((root / info for info in INFO if (root / info).is_file()), None)
-    splits = json.loads(file.read_text(encoding="utf-8")).get("splits", {}) if file else {}
+    splits = json.loads(file.read_text(encoding="utf-8-sig")).get("splits", {}) if file else {}
     number = splits.get(name, {}).get("num_samples", found)
     if number != found:
         raise ValueError(f"{file}: split {name} has num_samples {number!r}, its shards hold {found}")
@@ -138,7 +143,7 @@ def _listed(root: Path, names: list[str]) -> tuple[TarMembers, Any, LeftOut, dic
             tars.append(name)
         seen.add(real)
     with ThreadPoolExecutor(8) as pool:  # waits for the disk, mostly
-        found = list(pool.map(lambda name: cached(root / name, "wds", _read), tars))
+        found = list(pool.map(lambda name: cached(root / name, FORMAT, _read), tars))
     for name, shard in zip(tars, found, strict=True):
         left_out.merge(LeftOut(shard["left_out"]), f"{name}:")
         if not shard["samples"]:
@@ -171,7 +176,7 @@ def _read(tar: Path) -> dict[str, Any]:
 def _sample(parts: list[tuple[str, Stored]], file: IO[bytes], left_out: LeftOut) -> Iterator[tuple[int, int, str, int]]:
     """Yield the sample of a key, if it is one. Everything that is in no sample is left out."""
     images = [stored for end, stored in parts if end in IMAGE_ENDINGS]
-    label = next((found for end in LABELS if (found := _label(parts, end, file)) is not None), None)
+    label = _label_of_sample(dict(reversed(parts)), file)
     if images and label is not None:
         yield images[0].offset, images[0].size, images[0].path, label
     dotted = {end.rpartition(".")[0] for end, _ in parts if "." in end and end.endswith(LABELS)}
@@ -188,21 +193,54 @@ def _sample(parts: list[tuple[str, Stored]], file: IO[bytes], left_out: LeftOut)
             left_out.add(kind if kind in (Kind.UNKNOWN, Kind.UNNAMED) else Kind.IMAGELESS, stored.path)
 
 
-def _label(parts: list[tuple[str, Stored]], ending: str, file: IO[bytes]) -> int | None:
-    """Return the label in a sample's file with this ending, or None if there is none."""
-    stored = next((stored for end, stored in parts if end == ending), None)
-    if stored is None:
-        return None
+def _label_of_sample(parts: dict[str, Stored], file: IO[bytes]) -> int | None:
+    """Return the label in a sample's .cls, else in its .json, or None. Raises ValueError where they contradict."""
+    plain, info = (parts.get(end) for end in LABELS)
+    if plain is None or info is None:
+        return next((_label(stored, file) for stored in (plain, info) if stored), None)
+    label = _label(plain, file)
+    for other in _beside(info, file):
+        if other != label:
+            raise ValueError(
+                f"{file.name}: {shown(plain.path)} holds the label {label} and {shown(info.path)} the label {other}: "
+                "correct one of them"
+            )
+    return label
+
+
+def _label(stored: Stored, file: IO[bytes]) -> int | None:
+    """Return the label in a file, or None for a .json without."""
     try:
-        if stored.size > MAX_LABEL:
-            raise ValueError(f"{stored.size} bytes")
-        value = json.loads(os.pread(file.fileno(), stored.size, stored.offset))
-        if ending == "json":
-            if not isinstance(value, dict) or "label" not in value:
-                return None
-            value = value["label"]
-        if isinstance(value, bool) or int(value) != float(value):
-            raise ValueError(f"{value} is no whole number")
-        return int(value)
-    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        values = _values(stored, file)
+        if len(values) > 1:
+            raise ValueError(f"it has the key label {len(values)} times")
+        return _whole(values[0]) if values else None
+    except NO_LABEL as error:
         raise ValueError(f"{file.name}:{shown(stored.path)} holds no label: {error}") from error
+
+
+def _beside(info: Stored, file: IO[bytes]) -> Iterator[int]:
+    """Yield the whole numbers that are labels in a .json beside a .cls; it may as well be for something else."""
+    values = []
+    with suppress(*NO_LABEL):
+        values = _values(info, file)
+    for value in values:
+        with suppress(*NO_LABEL):
+            if isinstance(value, int | float):
+                yield _whole(value)
+
+
+def _values(stored: Stored, file: IO[bytes]) -> list[Any]:
+    """Return what a .cls holds, or every label of the object in a .json; a plain dict would have the last one only."""
+    if stored.size > MAX_LABEL:
+        raise ValueError(f"{stored.size} bytes")
+    value = json.loads(os.pread(file.fileno(), stored.size, stored.offset), object_pairs_hook=tuple)
+    if ending(stored.path) != "json":
+        return [value]
+    return [held for key, held in value if key == "label"] if isinstance(value, tuple) else []
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or int(value) != float(value):
+        raise ValueError(f"{value} is no whole number")
+    return int(value)

@@ -2,14 +2,18 @@
 
 import io
 import sys
+import tarfile
 import types
 
+import numpy as np
 import pytest
 import torch
-from made_images import CLASSES, COUNTS, folders, images, shards, tar_of_folders, tar_of_tars, tar_per_class
+from made_images import CLASSES, COUNTS, add, folders, images, shards, tar_of_folders, tar_of_tars, tar_per_class
+from PIL import Image
 
 from dynvit.context import NullContext
 from dynvit.data.factory import load_data
+from dynvit.data.streaming import without_ends
 from dynvit.tasks.classify import Augment, Data
 
 FORMS = {
@@ -179,6 +183,77 @@ def test_more_than_the_limit_is_an_error_with_the_first_names(tmp_path, in_memor
     spoil(folders(tmp_path), 4)
     with pytest.raises(ValueError, match=r"images, data\.max_corrupt is 2: .*bee.\d\.png cannot be read as an image: "):
         list(opened("folder", tmp_path, in_memory=in_memory, max_corrupt=2, batch=4).train(0))
+
+
+ELONGATED = {"wide": (20_000, 1), "tall": (3, 20_001), "known": (12, 10)}
+
+
+def elongated(size):
+    """A png whose red is 80 at its middle and 0 at its ends: as `encoded` of label 1."""
+    pixels = np.zeros((size[1], size[0], 3), np.uint8)
+    (rows, columns), half = pixels.shape[:2], 3 * min(size)
+    middle = [slice(max(0, n // 2 - half), n // 2 + half) for n in (rows, columns)]
+    pixels[middle[0], middle[1], 0] = 80
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "png")
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("form", ["folder", "tar", "wds"])
+@pytest.mark.parametrize("kind", ELONGATED)
+def test_no_side_of_an_elongated_image_is_enlarged_without_limit(form, kind, tmp_path, monkeypatch):
+    (tmp_path / "set").mkdir()
+    name, make = FORMS[form]
+    root, content_of = make(tmp_path / "set"), elongated(ELONGATED[kind])
+    if form == "folder":
+        (root / "test" / "bee" / "long.png").write_bytes(content_of)
+    else:
+        with tarfile.open(root / ("test.tar" if form == "tar" else "tiny-test-0001.tar"), "a") as tar:
+            members = [("bee/long.png", content_of)] if form == "tar" else [("l.png", content_of), ("l.cls", b"1")]
+            for member in members:
+                add(tar, *member)
+    data, made, real = opened(name, root), [], Image.Image.resize
+    monkeypatch.setattr(
+        Image.Image, "resize",
+        lambda self, size, *rest, **more: made.append(size) or real(self, size, *rest, **more),
+    )  # fmt: skip
+    found = content(data.validation())
+    assert sum(size[0] * size[1] for size in made) < 13 * 10 * 10 + 10 * 100 and len(made) == 13
+    assert sorted([*wanted("test"), (1, 80, 0)]) == found
+
+
+@pytest.mark.parametrize("size", [(1, 40), (41, 1), (2, 33), (160, 16), (16, 1600)])
+@pytest.mark.parametrize("image_size", [8, 33])
+def test_the_ends_that_are_cut_off_are_never_seen(size, image_size, tmp_path):
+    """Of sizes whose longer side needs no rounding after the resize, which may move the middle by half a pixel."""
+    shown = opened("folder", folders(tmp_path), image_size=image_size).val_set.transform
+    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    image = Image.fromarray(pixels)
+    short = without_ends(image)
+    assert max(short.size) in (8 * min(size), 8 * min(size) + 1) and min(short.size) == min(size)
+    assert (shown(image) - shown(short)).abs().max() < 0.04  # two of 255
+
+
+@pytest.mark.parametrize("size", [(80, 10), (10, 80), (79, 10), (12, 10), (1, 1), (8, 1)])
+def test_other_images_are_resized_whole(size):
+    image = Image.new("RGB", size)
+    assert without_ends(image) is image
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("odd")])
+def test_an_image_that_cannot_be_augmented_is_named(tmp_path, workers, error, monkeypatch):
+    monkeypatch.setenv("DYNVIT_WORKERS", workers)
+    data = opened("folder", folders(tmp_path), max_corrupt=3)
+
+    def fails(image):
+        raise error
+
+    data.train_set.transform = data.val_set.transform = fails
+    reason = f"of 12 x 10 pixels cannot be resized and augmented: {type(error).__name__}"
+    for batches, split in ((data.train(0), "train"), (data.validation(), "test")):
+        with pytest.raises(ValueError, match=rf"{split}/\w+/\d\.png {reason}"):
+            list(batches)
 
 
 def test_a_tar_file_that_ends_too_early(tmp_path):

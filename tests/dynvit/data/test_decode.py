@@ -13,7 +13,7 @@ from made_images import folders
 from PIL import Image
 
 from dynvit.config.data import Augment, Data
-from dynvit.data.decode import UnreadableImage, decode_image, to_rgb
+from dynvit.data.decode import UnreadableImage, decode_image, decode_with_facts, to_rgb
 from dynvit.data.factory import load_data
 from dynvit.data.inspect import inspect_data
 
@@ -141,6 +141,72 @@ def test_classes_told_apart_by_the_brightness_of_16_bits(tmp_path, monkeypatch, 
         assert (found[labels_B == label] - value).abs().max() < 2
 
 
+def tiff(pixels, photometric=1, sample_format=1):
+    """A tiff of one strip with these tags, written by hand: PIL writes a few kinds only."""
+    (height, width), content = pixels.shape, pixels.astype(pixels.dtype.newbyteorder("<")).tobytes()
+    tags = {256: width, 257: height, 258: 8 * pixels.itemsize, 259: 1, 262: photometric, 273: 8, 277: 1, 278: height,
+            279: len(content), 339: sample_format}  # fmt: skip
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return b"II*\0" + struct.pack("<I", 8 + len(content)) + content + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "sample_format", "expected"),
+    [
+        (np.uint8([[0, 100, 255]]), 1, [0, 100, 255]),
+        (np.uint16([[0, 257, 65535]]), 1, [0, 1, 255]),
+        (np.float32([[0, 0.25, 1]]), 3, [0, 64, 255]),
+    ],
+)
+def test_tiff_whose_zero_is_white_is_inverted(pixels, sample_format, expected):
+    plain = np.asarray(decode_image(tiff(pixels, 1, sample_format)))[0, :, 0]
+    inverted = np.asarray(decode_image(tiff(pixels, 0, sample_format)))[0, :, 0]
+    assert plain.tolist() == expected
+    assert np.abs(inverted.astype(int) - (255 - plain.astype(int))).max() <= 1  # rounded after it is inverted
+    assert (inverted[0], inverted[-1]) == (255, 0)
+
+
+@pytest.mark.parametrize("pixels", [np.int16([[0, 5, 32767]]), np.int16([[-3, 5, 9]]), np.int8([[-1, 0, 100]])])
+def test_signed_tiff_is_refused_by_name(tmp_path, monkeypatch, pixels):
+    monkeypatch.setenv("DYNVIT_WORKERS", "0")
+    (folders(tmp_path) / "train" / "bee" / "signed.tif").write_bytes(tiff(pixels, sample_format=2))
+    for in_memory in ("always", "never"):
+        data = Data(name="folder", root=str(tmp_path), image_size=8, in_memory=in_memory)
+        reason = rf"it is a TIFF of signed values of {8 * pixels.itemsize} bits, of no known range: save it unsigned"
+        with pytest.raises(ValueError, match=rf"bee/signed\.tif cannot be read as an image: {reason}"):
+            list(load_data(data, 25, 5, 0, "cpu").train(0))
+
+
+@pytest.mark.parametrize(
+    ("start", "name"),
+    [
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "EPS"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG2000"),
+        (b"8BPS\0\1", "PSD"),
+    ],
+)
+def test_other_formats_are_refused_by_name_whatever_the_ending(tmp_path, start, name):
+    file = folders(tmp_path) / "train" / "bee" / "0.jpg"
+    file.write_bytes(start + bytes(200))
+    found = [
+        (text, advice)
+        for _, text, advice in inspect_data(Data(name="folder", root=str(tmp_path), image_size=8), 4)
+        if "cannot be read" in text
+    ]
+    ((text, advice),) = found
+    assert str(file) in text
+    assert advice.startswith(
+        f"it is in the format {name}, and formats that are read are BMP, GIF, JPEG, PNG, PPM, TIFF"
+    )
+
+
+@pytest.mark.parametrize("kind", ["bmp", "gif", "jpeg", "mpo", "png", "ppm", "tiff", "webp"])
+def test_every_format_of_the_endings_is_read(kind):
+    out, images = io.BytesIO(), [Image.new("RGB", (16, 16), (200, 30 + i, 40)) for i in range(2)]
+    images[0].save(out, kind, **({"save_all": True, "append_images": images[1:]} if kind == "mpo" else {}))
+    assert np.abs(np.asarray(decode_image(out.getvalue())).astype(int) - (200, 30, 40)).max() < 9
+
+
 def test_whatever_a_decoder_raises_is_a_reason(monkeypatch):
     good = io.BytesIO()
     Image.new("RGB", (40, 40)).save(good, "png")
@@ -148,7 +214,7 @@ def test_whatever_a_decoder_raises_is_a_reason(monkeypatch):
         with pytest.raises(UnreadableImage):
             decode_image(content)
     for error in (IndexError("list"), KeyError(3), AssertionError(), ZeroDivisionError("by"), RecursionError("deep")):
-        monkeypatch.setattr(Image, "open", lambda *_, error=error: (_ for _ in ()).throw(error))
+        monkeypatch.setattr(Image, "open", lambda *_, error=error, **__: (_ for _ in ()).throw(error))
         with pytest.raises(UnreadableImage, match=str(error) or "AssertionError"):
             decode_image(good.getvalue())
 
@@ -207,3 +273,30 @@ def test_doctor_sees_images_that_are_all_transparency(tmp_path):
     found = list(inspect_data(Data(name="folder", root=str(tmp_path), image_size=8), 4))
     (text,) = [text for level, text, _ in found if level == "attention"]
     assert "1 sampled images are of one color" in text and text.endswith("bee/icon.png)")
+
+
+@pytest.mark.parametrize(("orientation", "turned"), [(None, False), (1, False), (2, True), (6, True), (9, False)])
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp"])
+def test_doctor_notes_images_that_are_stored_turned(tmp_path, orientation, turned, ending):
+    folders(tmp_path)
+    image, exif = Image.new("RGB", (9, 5)), Image.Exif()
+    image.putpixel((0, 0), (255, 255, 255))
+    if orientation:
+        exif[0x0112] = orientation
+    file = tmp_path / "train" / "bee" / f"photo.{ending}"
+    image.save(file, exif=exif)
+    assert decode_image(file.read_bytes()).size == (9, 5)  # as stored
+    found = [
+        (level, text) for level, text, _ in inspect_data(Data(name="folder", root=str(tmp_path), image_size=8), 4)
+        if "EXIF" in text
+    ]  # fmt: skip
+    text = f"train/: 1 sampled images are stored turned (EXIF orientation), and used as stored ({file})"
+    assert found == ([("note", text)] if turned else [])
+
+
+def test_tiff_is_turned_by_pil_and_not_said_to_be_as_stored():
+    out, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (9, 5)).save(out, "tiff", exif=exif)
+    image, facts = decode_with_facts(out.getvalue())
+    assert (image.size, facts.turned) == ((5, 9), False)

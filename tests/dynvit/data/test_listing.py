@@ -162,6 +162,92 @@ def test_copies_of_images_in_the_other_split_are_counted(form, count, root):
     assert levels[text] == ("note" if count == 1 else "attention")
 
 
+# ---- twice in one split
+
+DOUBLED_TARS = "tar files with the content of another one"
+TWO_CLASSES = "images with the bytes of an image of another class"
+
+
+@pytest.mark.parametrize(
+    ("form", "make", "source", "copy"),
+    [
+        ("wds", shards, "tiny-train-0000.tar", "tiny-train-0002.tar"),
+        ("tar", tar_per_class, "train/ant.tar", "train/zebra.tar"),
+    ],
+)
+def test_a_copy_of_a_tar_file_in_its_split_is_remarked_and_read(form, make, source, copy, root):
+    make(root)
+    shutil.copy(root / source, root / copy)
+    if form == "tar":  # the copy is a class of its own
+        with tarfile.open(root / "test" / "zebra.tar", "w") as tar:
+            add(tar, "0.png", NEW)
+    also = {("train", TWO_CLASSES): 16} if form == "tar" else {}
+    assert left_out(root, form) == {("train", DOUBLED_TARS): 1, **also}
+    assert sizes(root, form)[1] == 24 + (8 if form == "tar" else 12)
+    assert ("attention", f"train: 1 {DOUBLED_TARS} ({root / copy} is {root / source})") in doctor(root, form)
+
+
+@pytest.mark.parametrize("change", ["first byte", "last byte", "empty"])
+def test_tar_files_that_differ_are_no_copies(change, root):
+    """Of the same size all: what is in them decides."""
+    shards(root)
+    for name in ("tiny-train-0002.tar", "tiny-train-0003.tar"):
+        with tarfile.open(root / name, "w") as tar:
+            if change != "empty":
+                key = f"a{'b' if change == 'first byte' and name.endswith('3.tar') else 'c'}"
+                add(tar, f"{key}.cls", b"1")
+                add(tar, f"{key}.png", NEW)
+                last = name[-5:-4] if change == "last byte" else "0"
+                add(tar, f"{key}.txt", b" " * 200_000 + last.encode())
+    assert (root / "tiny-train-0002.tar").stat().st_size == (root / "tiny-train-0003.tar").stat().st_size
+    assert ("train", DOUBLED_TARS) not in left_out(root, "wds")
+
+
+def test_only_tar_files_that_start_alike_are_read_in_full_and_only_once(root, monkeypatch):
+    from dynvit.data import overlap
+
+    shards(root)
+    shutil.copy(root / "tiny-train-0000.tar", root / "tiny-train-0002.tar")
+    read, real = [], hashlib.file_digest
+    monkeypatch.setattr(
+        overlap.hashlib, "file_digest", lambda file, name: read.append(os.path.basename(file.name)) or real(file, name)
+    )
+    for _ in range(2):  # the second time from the cache
+        assert left_out(root, "wds") == {("train", DOUBLED_TARS): 1}
+    assert sorted(read) == ["tiny-train-0000.tar", "tiny-train-0002.tar"]
+
+
+@pytest.mark.parametrize("form", ["folder", "tar", "wds"])
+def test_copies_of_an_image_in_another_class_of_its_split_are_remarked(form, root):
+    make = {"folder": folders, "tar": tar_of_folders, "wds": shards}[form]
+    make(root)
+    for name in ("ant", "bee"):  # of the same class it says nothing: repeated images may be meant
+        if form == "folder":
+            (root / "train" / name / "copy.png").write_bytes(encoded(0, 1))
+        elif form == "tar":
+            more(root / "train.tar", {f"{name}/copy.png": encoded(0, 1)})
+        else:
+            label = str(("ant", "bee").index(name)).encode()
+            more(root / "tiny-train-0000.tar", {f"{name}copy.png": encoded(0, 1), f"{name}copy.cls": label})
+        where = {"folder": "train/", "tar": "train.tar", "wds": "train"}[form]
+        assert left_out(root, form) == ({} if name == "ant" else {(where, TWO_CLASSES): 3})
+    levels = {text: level for level, text in doctor(root, form)}
+    (text,) = (text for text in levels if TWO_CLASSES in text)
+    assert levels[text] == "attention" and text.startswith(f"{where}: 3 {TWO_CLASSES} (") and "copy.png" in text
+
+
+def test_larger_sets_are_not_read_for_copies_in_two_classes(root, monkeypatch):
+    from dynvit.data import overlap
+
+    folders(root)
+    (root / "train" / "bee" / "copy.png").write_bytes(encoded(0, 1))
+    monkeypatch.setattr(overlap, "ALL", 37)
+    assert left_out(root) == {("train/", TWO_CLASSES): 2}
+    monkeypatch.setattr(overlap, "ALL", 36)
+    monkeypatch.setattr(overlap, "_digests", lambda source, indices: pytest.fail("images are read"))
+    assert left_out(root) == {}
+
+
 # ---- what makes no sample
 
 
@@ -461,6 +547,59 @@ def test_labels_that_are_no_number(label, root):
     more(root / "tiny-train-0001.tar", {"new.png": NEW, "new.cls": label.encode()})
     text = refused(root, "wds")
     assert "tiny-train-0001.tar:new." in text and ("holds no label" in text or "a label that is no class" in text)
+
+
+CONTRADICTING = ['{"label": 2}', '{"label": 2.0}', '{"label": 1, "label": 2}', '{"label": 0, "b": {"label": 1}}']
+
+
+@pytest.mark.parametrize("text", CONTRADICTING)
+def test_labels_of_a_sample_that_contradict(text, root):
+    shards(root)
+    more(root / "tiny-train-0001.tar", {"new.png": NEW, "new.cls": b"1", "new.json": text.encode()})
+    other = 0 if text == CONTRADICTING[-1] else 2
+    assert refused(root, "wds") == (
+        f"{root}/tiny-train-0001.tar: new.cls holds the label 1 and new.json the label {other}: correct one of them"
+    )
+
+
+AGREEING = [
+    '{"label": 1}', '{"label": 1.0}', '{"label": "cat"}', '{"label": "2"}', '{"label": true}', '{"label": 1.5}',
+    '{"label": null}', '{"label": [2]}', '{"label": {"label": 2}}', '{"inner": {"label": 2}}', "[]", "2", "no json", "",
+    '{"label": 1e999}', '{"label": NaN}', '{"label": 1, "label": 1}', '[["label", 2]]',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", AGREEING)
+def test_a_json_beside_the_label_may_be_of_another_purpose(text, root):
+    shards(root)
+    more(root / "tiny-train-0001.tar", {"new.png": NEW, "new.cls": b"1", "new.json": text.encode()})
+    assert sizes(root, "wds") == (3, 25, 12) and left_out(root, "wds") == {}
+
+
+@pytest.mark.parametrize("text", ['{"label": 0, "label": 1}', '{"label": 1, "x": {}, "label": 1}'])
+def test_two_labels_in_a_json(text, root):
+    shards(root, "json")
+    more(root / "tiny-train-0001.tar", {"new.png": NEW, "new.json": text.encode()})
+    assert refused(root, "wds") == (f"{root}/tiny-train-0001.tar:new.json holds no label: it has the key label 2 times")
+
+
+def test_only_labels_of_the_outer_object_of_a_json_count(root):
+    shards(root, "json")
+    text = '{"box": {"label": 7, "label": 8}, "label": 1, "x": 0, "x": 1}'
+    more(root / "tiny-train-0001.tar", {"new.png": NEW, "new.json": text.encode()})
+    train = read_listing(data(root, "wds")).train
+    assert dict(zip((m.name for m in train.source.members), train.labels, strict=True))["new.png"] == 1
+
+
+def test_an_info_file_with_a_byte_order_mark(root):
+    shards(root, info=True)
+    info = json.loads((root / "_info.json").read_text())
+    info["splits"]["train"]["num_samples"] = 24
+    (root / "_info.json").write_bytes(b"\xef\xbb\xbf" + json.dumps(info).encode())
+    assert sizes(root, "wds") == (3, 24, 12)
+    info["splits"]["train"]["num_samples"] = 25
+    (root / "_info.json").write_bytes(b"\xef\xbb\xbf" + json.dumps(info).encode())
+    assert "num_samples 25, its shards hold 24" in refused(root, "wds")
 
 
 def test_shards_in_folders_of_other_letters(root):

@@ -4,7 +4,7 @@ import random
 from collections import Counter
 
 import pytest
-from odd_sets import COPIES, FORMS, random_split, write
+from odd_sets import COPIES, FORMS, TWO_CLASSES, random_split, write
 
 from dynvit.config.data import Data
 from dynvit.data.factory import index_dataset
@@ -27,9 +27,11 @@ def test_no_entry_is_lost_doubled_or_unsaid(part, tmp_path, monkeypatch):
             classes = draw.randint(2, 4)
             train = random_split("train", form, classes, 2 * seed, 0)
             val = random_split(draw.choice(("val", "validation", "test")), form, classes, 2 * seed + 1, 20_000)
+            labels: dict[bytes, list[int]] = {}
             for i in range(draw.choice((0, 0, 1, 3))):
-                content = draw.choice(sorted(content for _, content in train.images))
-                val.image(form, draw.randrange(classes), f"copy{i}.png", content)
+                content, label = draw.choice(sorted(content for _, content in train.images)), draw.randrange(classes)
+                labels.setdefault(content, []).append(label)
+                val.image(form, label, f"copy{i}.png", content)
             copied = sum(count for (_, content), count in val.images.items() if content in {c for _, c in train.images})
             for made in (train, val):
                 write(made, form, root, draw)
@@ -39,6 +41,7 @@ def test_no_entry_is_lost_doubled_or_unsaid(part, tmp_path, monkeypatch):
             assert found(index.val, index.classes) == val.images, where
             said = Counter({(made.name, kind): count for made in (train, val) for kind, count in made.said.items()})
             said[val.name, COPIES] = copied
+            said[val.name, TWO_CLASSES] = sum(len(each) for each in labels.values() if len(set(each)) > 1)
             seen = Counter(
                 {(remark.where.partition(".")[0].strip("/"), remark.kind): remark.count for remark in index.remarks}
             )

@@ -62,6 +62,13 @@ def test_the_options_of_data_apply(tmp_path, quiet):
     assert [r.kind for r in loaded(tmp_path, body).remarks] == ["validation images with the bytes of a training image"]
 
 
+@pytest.mark.parametrize("wrap", ["{}", "list(map(Image.fromarray, {}))"])
+def test_an_own_image_in_two_classes_is_remarked(tmp_path, quiet, wrap):
+    body = f"I[4] = I[1]\nI[2] = I[0]\nV = 255 - I\nreturn ({wrap.format('I')}, L), ({wrap.format('V[6:]')}, L[6:])"
+    (remark,) = loaded(tmp_path, body).remarks
+    assert remark.text == "train: 2 images with the bytes of an image of another class (train[1], train[4])"
+
+
 @pytest.mark.parametrize("in_memory", ["always", "never"])
 def test_gray_images(tmp_path, quiet, in_memory):
     data = loaded(

@@ -25,6 +25,7 @@ SPECIAL, AGAIN = "no plain file, or a link to nothing", "the same file again in 
 REPLACED, DOUBLED = "replaced by a later member of the same name", "files in two classes"
 LOOP, DEEPER = "a link to a folder that is read already", "folders with images below their class"
 UNLABELED, IMAGELESS = "an image without .cls or .json label", "part of a sample without an image"
+TWO_CLASSES = "images with the bytes of an image of another class"
 DOTTED = "a sample's name with a dot (the key ends at the first dot)"
 FURTHER, COPIES = "a further image of its sample", "validation images with the bytes of a training image"
 
