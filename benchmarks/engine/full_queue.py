@@ -24,7 +24,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "engine" / "support")]
-LISTED_SECONDS = 30.0
+LISTED_SECONDS, STEP_SECONDS = 30.0, 1.0
 STUDY = """
 study: many
 task: toy_task.py
@@ -34,7 +34,15 @@ resources: {{retries: 5}}
 axes: {{lr: {{key: train.lr, values: [0.05, 0.1, 0.15, 0.2, 0.25], baseline: 0.1}}}}
 metrics: {{score: {{from: best}}}}
 """
-SQUEUE = '#!/bin/sh\ndate +%s.%N >> "$SIMULATED/asked"\ncat "$SIMULATED/queue" 2>/dev/null || true\n'
+SQUEUE = """#!/bin/sh
+date +%s.%N >> "$SIMULATED/asked"
+[ -e "$SIMULATED/submitted" ] || exit 0
+awk 'FNR == NR {if (FNR == 1) taken = $1; else print; next}
+     FNR > taken && $3 == "none" {print $1 "|" $2 "|PENDING||Priority"}
+     FNR > taken && $3 != "none" {for (i = 0; i <= $3; i++) print $1 "_" i "|" $2 "|PENDING||Priority"}' \\
+  "$SIMULATED/queue" "$SIMULATED/submitted"
+"""
+"""What was submitted is listed at once, also before `Scheduler.step` has taken it."""
 
 
 @dataclass
@@ -62,15 +70,14 @@ class Scheduler:
         now = time.monotonic()
         self._take_submissions()
         for job in self.jobs:
-            if job.state == "RUNNING" and job.until <= now:
+            if job.state == "RUNNING" and job.until <= now and time.monotonic() < now + STEP_SECONDS:
                 job.state = self._end(job)
                 job.until = now + LISTED_SECONDS
         self.jobs = [job for job in self.jobs if job.state in ("PENDING", "RUNNING") or job.until > now]
         free = self.nodes - sum(job.state == "RUNNING" for job in self.jobs)
         for job in [job for job in self.jobs if job.state == "PENDING"][:free]:
             job.state, job.until = "RUNNING", now + self.random.expovariate(1 / self.seconds)
-        text = "".join(f"{job.line}\n" for job in self.jobs)
-        (self.folder / "queue.new").write_text(text)
+        (self.folder / "queue.new").write_text("\n".join([str(self.read), *(job.line for job in self.jobs), ""]))
         os.replace(self.folder / "queue.new", self.folder / "queue")
 
     def _take_submissions(self) -> None:
