@@ -55,6 +55,20 @@ def parse_curve_metric(name: str) -> CurveMetric | None:
     return CurveMetric(found[1], metric, share) if metric and 0 < share <= 1 else None
 
 
+class ByTrial(dict[str, dict[str, pd.DataFrame]]):
+    """The curves of each metric, by trial; a metric's are told apart when it is first asked for."""
+
+    def __init__(self, curves: pd.DataFrame) -> None:
+        super().__init__()
+        self.by_metric = {str(name): group for name, group in curves.groupby("metric", sort=False)}
+
+    def __missing__(self, metric: str) -> dict[str, pd.DataFrame]:
+        if metric not in self.by_metric:
+            return {}
+        self[metric] = {str(name): curve for name, curve in self.by_metric[metric].groupby("trial", sort=False)}
+        return self[metric]
+
+
 def per_trial(curves: pd.DataFrame, wanted: CurveMetric, highest: bool) -> dict[str, float]:
     """Return trial -> value. `curves` holds one metric: columns trial, step, value."""
     found = {}

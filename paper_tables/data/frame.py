@@ -8,8 +8,6 @@ metadata under ``dynvit``; a frame that is only a CSV has them in order of appea
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections import Counter
 from collections.abc import Iterable
@@ -22,7 +20,8 @@ import numpy as np
 import pandas as pd
 
 from paper_tables.core.text import join_and, shorten
-from paper_tables.data.curves import parse_curve_metric, per_trial
+from paper_tables.data.contents import contents_digest
+from paper_tables.data.curves import ByTrial, parse_curve_metric, per_trial
 from paper_tables.data.design import Arm, Axis, Metadata, Part, from_rows
 from paper_tables.data.predictions import Predictions
 
@@ -83,11 +82,8 @@ class Frame:
 
     @cached_property
     def digest(self) -> str:
-        """Hash of the contents, independent of the file format."""
-        text = self.rows.to_csv(index=False) + self.curves.to_csv(index=False)
-        text += json.dumps(self.raw_metadata, sort_keys=True)
         images = self.images.path.read_bytes() if self.images else b""
-        return hashlib.sha256(text.encode() + images).hexdigest()[:12]
+        return contents_digest(self.rows, self.curves, self.raw_metadata, images)
 
     @cached_property
     def git(self) -> str:
@@ -165,8 +161,8 @@ class Frame:
 
     def has_metric(self, metric: str) -> bool:
         """Return whether it is a metric or reduces a logged curve; any curve is accepted if none were saved."""
-        taken = parse_curve_metric(metric)
-        return metric in self.metrics if taken is None else not self._curves or taken.metric in self._curves
+        taken, curves = parse_curve_metric(metric), self.logged.by_metric
+        return metric in self.metrics if taken is None else not curves or taken.metric in curves
 
     def direction(self, metric: str) -> str:
         """Return "max", "min" or "none"."""
@@ -220,14 +216,16 @@ class Frame:
 
     def curve(self, arm: Arm, metric: str) -> pd.DataFrame:
         """Return step, trial, value of the arm's finished trials."""
-        return self._curves.get(metric, self.curves.iloc[:0]).loc[lambda c: c["trial"].isin(self.finished_trials(arm))]
+        found = [self.logged[metric][name] for name in self.finished_trials(arm) if name in self.logged[metric]]
+        return pd.concat(found).sort_index() if found else self.curves.iloc[:0]
 
     def curve_metrics(self) -> list[str]:
-        return sorted(self._curves)
+        return sorted(self.logged.by_metric)
 
     @cached_property
-    def _curves(self) -> dict[str, pd.DataFrame]:
-        return {str(name): group for name, group in self.curves.groupby("metric", sort=False)}
+    def logged(self) -> ByTrial:
+        """The curves by metric and trial."""
+        return ByTrial(self.curves)
 
     @cached_property
     def _trials(self) -> list[_Trial]:
@@ -244,7 +242,7 @@ class Frame:
                 return self.rows[column].to_numpy()
         if metric == "params_m" and "model.params" in self.rows:
             return self.rows["model.params"].to_numpy() / 1e6
-        if (taken := parse_curve_metric(metric)) is not None and taken.metric in self._curves:
-            found = per_trial(self._curves[taken.metric], taken, self.direction(metric) != "min")
+        if (taken := parse_curve_metric(metric)) is not None and taken.metric in self.logged.by_metric:
+            found = per_trial(self.logged.by_metric[taken.metric], taken, self.direction(metric) != "min")
             return np.array([found.get(trial.id, np.nan) for trial in self._trials])
         return np.full(len(self.rows), np.nan)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -25,6 +26,8 @@ from paper_tables.schema.figures import Curves, Panel
 from paper_tables.tables.labels import Names
 from paper_tables.tables.select_arms import crossed_arms
 
+MOST_STEPS = 1000
+"""Of a curve that are drawn: more than a page has pixels, and a file with millions opens nowhere."""
 MAX_LEGEND_BELOW = 6
 """A legend with more entries is placed to the right of its panel."""
 Window = tuple[float, float]
@@ -43,7 +46,7 @@ def draw(spec: Curves, names: Names) -> tuple[Figure, str]:
     for ax, (_, found), window in zip(axes, panels, windows, strict=True):
         if spec.chance is not None:
             draw_chance(ax, spec.chance, "right")
-        plot_tracks(ax, found, "Layer" if spec.kind == "layers" else "Epoch", ticks=7, markers=8)
+        plot_tracks(ax, found, _along(names.frame, spec), ticks=7, markers=8)
         ax.set_ylim(union if shared else window)
     titles = [plain(_title(panel, spec, names)) for panel, _ in panels]
     _legends(axes, titles)
@@ -54,6 +57,14 @@ def draw(spec: Curves, names: Names) -> tuple[Figure, str]:
     entries = "; ".join(f"{title}: {end}" if title else end for title, end in zip(titles, ends, strict=True))
     along = "layer by layer" if spec.kind == "layers" else "epoch by epoch"
     return figure, f"Lines of {names.metric(spec.metric).label}, {along}. {entries}."
+
+
+def _along(frame: Frame, spec: Curves) -> str:
+    """Return the name of the x axis, and that not every step is drawn where that is so."""
+    if spec.kind == "layers":
+        return "Layer"
+    longest = max((len(curve) for curve in frame.logged[spec.metric].values()), default=0)
+    return "Epoch" if longest <= MOST_STEPS else f"Epoch ({MOST_STEPS} of them drawn)"
 
 
 def _tracks(panel: Panel, spec: Curves, names: Names) -> list[Track] | None:
@@ -70,7 +81,17 @@ def _tracks(panel: Panel, spec: Curves, names: Names) -> list[Track] | None:
 
 
 def _steps(frame: Frame, arms: list[Arm], metric: str) -> pd.DataFrame:
-    return pd.concat([frame.curve(arm, metric) for arm in arms]).rename(columns={"step": "x"})
+    return _thinned(pd.concat([frame.curve(arm, metric) for arm in arms]).rename(columns={"step": "x"}))
+
+
+def _thinned(points: pd.DataFrame) -> pd.DataFrame:
+    """Return the points at `MOST_STEPS` of the steps of trials that logged more, evenly from the first to the last."""
+    logged = points.groupby("trial")["x"].transform("size")
+    steps = np.unique(points.loc[logged > MOST_STEPS, "x"])
+    if not len(steps):
+        return points
+    kept = steps[np.unique(np.linspace(0, len(steps) - 1, MOST_STEPS).astype(int))]
+    return points[(logged <= MOST_STEPS) | points["x"].isin(kept)]
 
 
 def _depth(frame: Frame, arms: list[Arm], metric: str) -> pd.DataFrame:
