@@ -147,7 +147,7 @@ def measure(place: Path, wanted: argparse.Namespace) -> None:
     completed = [line.split()[0] for line in (place / "side" / "completed").read_text().splitlines()]
     asked = (place / "simulated" / "asked").read_text().split()
     said.seek(0)
-    print("".join(line for line in said if line.startswith(("done", "failed", "lost", "queue", "stopped"))))
+    print("".join(line for line in said if " trials, " in line or line.startswith(("failed", "lost", "queue"))))
     print(f"seconds                     {time.monotonic() - start:.0f}")
     print(f"CPU seconds of the driver   {used.ru_utime + used.ru_stime:.1f}")
     print(f"peak MiB of the driver      {used.ru_maxrss / 1024:.0f}")
