@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import cache
 from typing import Any
 
@@ -44,15 +45,16 @@ class ReducingViT(Reducing):
     def forward_head(self, x: Tensor, pre_logits: bool = False, size_BN: Tensor | None = None) -> Any:
         """With sizes, pooling over tokens becomes pooling over the patches that they represent.
 
-        size_BN: not needed for what `forward_features` returned. ValueError where sizes count and are not known.
+        size_BN: not needed for what `forward_features` returned; a warning where sizes count and are not known.
         """
         if size_BN is None and self.pools_by_size():
             if not hasattr(x, "size_BN"):
-                raise ValueError(
-                    f"{self.reducer.name} pools tokens by size: forward_head takes the tensor that forward_features "
-                    "returned, or size_BN"
+                warnings.warn(
+                    f"{self.reducer.name} pools tokens by size, and these tokens count once each: give forward_head "
+                    "the tensor that forward_features returned, or size_BN",
+                    stacklevel=2,
                 )
-            size_BN = x.size_BN
+            size_BN = getattr(x, "size_BN", None)
         return self.head_of(x, size_BN, pre_logits)
 
     def head_of(self, x_BND: Tensor, size_BN: Tensor | None, pre_logits: bool = False) -> Any:
