@@ -7,7 +7,6 @@ by `runtime.task_loader`, as the worker does it.
 from __future__ import annotations
 
 import dataclasses
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from os.path import isfile  # False for what the file system refuses, where Path.is_file raises
@@ -19,11 +18,12 @@ from studies.engine.catalog import description, models, registered
 from studies.engine.catalog.child import AnswerError
 from studies.engine.catalog.fingerprint import package_folder
 from studies.engine.catalog.own_code import ImportProblem, with_task
+from studies.engine.catalog.task_file import checked, raised_in
 from studies.engine.core.own_code import OwnCode
 from studies.engine.core.suggest import suggest_or_list
-from studies.engine.core.typing_check import Issue, fields, to_json, validate
+from studies.engine.core.typing_check import fields, to_json
 from studies.engine.runtime import task_imports
-from studies.engine.runtime.task_loader import TaskError, build, is_packaged, load_file
+from studies.engine.runtime.task_loader import TaskError, build, is_packaged
 
 GIVEN = ("img_size", "in_chans", "num_classes", "drop_path_rate")
 """Model options that a task sets itself, from its data and recipe, unless its Config's model field says otherwise."""
@@ -91,7 +91,8 @@ class Task:
 
     @property
     def _module(self) -> ModuleType:
-        return load_file(self.path) if self.copied is None else task_imports.load(self.path, self.copied)
+        assert self.copied is not None, "a task of dynvit is asked in a process of its own"
+        return task_imports.load(self.path, self.copied)
 
     @property
     def registered(self) -> str:
@@ -118,7 +119,7 @@ class Task:
                 smoke=module.smoke(config) if "smoke" in self.offers else {},
             )
         except (Exception, SystemExit) as error:
-            return Answer(refusal=f"{_raised_in(error)}: {type(error).__name__}: {error}")
+            return Answer(refusal=f"{raised_in(error)}: {type(error).__name__}: {error}")
 
     def weigh(self, options: Mapping[str, Any], size: int, channels: int, classes: int) -> Mapping[str, float] | str:
         """Return what training a model takes, or why that cannot be counted."""
@@ -188,17 +189,11 @@ def load_task(ref: str, relative_to: Path | None = None, own: OwnCode | None = N
         copied = with_task(own, path, relative_to or Path.cwd())
     except ImportProblem as error:
         raise TaskError(str(error)) from error
-    module = _checked(task_imports.load(path, copied), path)
+    module = checked(task_imports.load(path, copied), path)
     offers = frozenset(name for name in OFFERS if callable(getattr(module, name, None)))
     metrics, headline = (getattr(module, name, {}) for name in ("METRICS", "HEADLINE"))
     common = (module.Config, module.REVISION, module.SMOKE, offers, metrics)
     return Task(path.name, str(path), path, *common, own, headline, copied)
-
-
-def _raised_in(error: BaseException) -> str:
-    """Return file, line and function of user's code in which an error was raised."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{Path(frame.filename).name} line {frame.lineno}, {frame.name}"
 
 
 def task_names() -> list[str]:
@@ -224,28 +219,6 @@ def _find(ref: str, relative_to: Path | None) -> Path:
     if ref.startswith("_") or not isfile(path):
         raise TaskError(f"no task {ref}{suggest_or_list(ref, task_names())}")
     return path
-
-
-def _checked(module: ModuleType, path: Path) -> ModuleType:
-    """Return the module of a task's file; TaskError for one that lacks what a task needs."""
-    config, run = getattr(module, "Config", None), getattr(module, "run", None)
-    revision, smoke = getattr(module, "REVISION", None), getattr(module, "SMOKE", None)
-    if not (isinstance(config, type) and dataclasses.is_dataclass(config)):
-        raise TaskError(f"{path} defines no dataclass Config")
-    if not callable(run) or not isinstance(revision, int) or not isinstance(smoke, dict):
-        raise TaskError(f"{path} must define run(config, context), REVISION (a whole number) and SMOKE (a dict)")
-    wrong: list[Issue] = []
-    validate(dict[str, tuple[str, ...]], getattr(module, "METRICS", {}), wrong)
-    if wrong:
-        raise TaskError(f"{path}: METRICS has names by place (result, best, last, events): {wrong[0].text}")
-    validate(dict[str, dict[str, str]], getattr(module, "HEADLINE", {}), wrong)
-    if wrong:
-        raise TaskError(f"{path}: HEADLINE has `from`, `direction` and `unit` by metric: {wrong[0].text}")
-    try:
-        defaults(config)
-    except (Exception, SystemExit) as error:
-        raise TaskError(f"{path} has no valid default Config: {type(error).__name__}: {error}") from error
-    return module
 
 
 def _fields_of_kind(config: type, name: str, prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
