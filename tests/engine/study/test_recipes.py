@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from studies.engine.catalog.models import find_model
 from studies.engine.catalog.tasks import load_task
 from studies.engine.cli.commands.recipes import command
+from studies.engine.cli.main import cli
 from studies.engine.cli.plan_report import plan_notes
 from studies.engine.core.config import flat
 from studies.engine.core.errors import StudyError
@@ -250,21 +251,18 @@ def test_what_cannot_be(tmp_path: Path, text: str, message: str) -> None:
 @pytest.mark.slow
 def test_every_recipe_trains_and_survives_a_kill(tmp_path: Path) -> None:
     file = recipe_study.write(tmp_path)
-    environment = {**os.environ, "DYNVIT_WORKERS": "0", "OMP_NUM_THREADS": "1"}
     calm, hunted = Store(tmp_path / "calm"), Store(tmp_path / "hunted")
-    for call in (
-        ["-m", "studies", "run", str(file), "--on", "inline", "--results", str(calm.root)],
-        [str(Path(recipe_study.__file__)), str(file), str(hunted.root)],
-    ):
-        done = subprocess.run(
-            [sys.executable, *call],
-            cwd=ROOT,
-            env={**environment, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    undisturbed = CliRunner().invoke(cli, ["run", str(file), "--on", "inline", "--results", str(calm.root)])
+    assert undisturbed.exit_code == 0, undisturbed.output
+    killed = subprocess.run(
+        [sys.executable, str(Path(recipe_study.__file__)), str(file), str(hunted.root)],
+        cwd=ROOT,
+        env={**os.environ, "DYNVIT_WORKERS": "0", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert killed.returncode == 0, killed.stdout[-3000:] + killed.stderr[-3000:]
     trials = make_plan(parser.load(file), calm).trials
     assert len(trials) == len(MODELS)
     for trial in trials:
