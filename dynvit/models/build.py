@@ -29,7 +29,24 @@ def build_reduced(options: Mapping[str, Any], reducer: Mapping[str, Any], **defa
     Raises ValueError or TypeError as `dynvit.reduce` does, too.
     """
     model = build_model(options, **defaults)
-    return reduce(model, reducer["name"], **_changed(reducer)) if reducer.get("name") else model
+    if not reducer.get("name"):
+        return model
+    method, changed = reducer["name"], _changed(reducer)
+    target = changed.pop("target_gmacs", None)
+    if target is None or method not in REDUCERS:
+        return reduce(model, method, **changed)
+    description = json.dumps([options, method, target, changed, defaults], sort_keys=True)
+    rate = rate_name(REDUCERS[method], changed)
+    found = _RATES.get((description, VERSION.number))
+    if found is None:
+        reduced = reduce(model, method, target_gmacs=target, **changed)
+        _RATES[description, VERSION.number] = getattr(reduced.reducer, rate)
+        return reduced
+    return reduce(model, method, **changed, **{rate: found})
+
+
+_RATES: dict[tuple[str, int], Any] = {}
+"""What targets came to, by all that describes a model and by the version of own code: seeds share a search."""
 
 
 def check_reduced(options: Mapping[str, Any], reducer: Mapping[str, Any], **defaults: Any) -> None:

@@ -29,8 +29,11 @@ def measure(state: TrainState, data: Batches, config: Config, context: Context, 
     model, evaluation, progress = state.eval_model, config.evaluation, state.progress
     context.save_artifact(FILE, predictions(model, data, state.amp))
     cost = complexity(model, data.sample(evaluation.counted_images))
-    speed = throughput(model, data.sample(evaluation.timed_batch_size), evaluation.timed_batches, state.amp)
-    against = {} if not config.reducer.get("name") else against_backbone(state, data, config, cost.gmacs)
+    if config.reducer.get("name"):
+        speed = against_backbone(state, data, config, cost.gmacs)
+    else:
+        images = data.sample(evaluation.timed_batch_size)
+        speed = {"images_per_second": throughput(model, images, evaluation.timed_batches, state.amp)}
     calm = {f.__name__: f(progress.top1, config.train.epochs) for f in (fluctuation, detrended_fluctuation)}
     tokens = {}
     if evaluation.traced_images and can_trace(model):
@@ -43,8 +46,7 @@ def measure(state: TrainState, data: Batches, config: Config, context: Context, 
             "last": dict(progress.last),
             "gflops": cost.gmacs,
             "params_m": cost.params / 1e6,
-            "images_per_second": speed,
-            **against,
+            **speed,
             **progress.extra,
             **progress.source,
             **({} if corrupt is None else {"corrupt_images": float(len(corrupt))}),
@@ -74,8 +76,10 @@ def against_backbone(state: TrainState, data: Batches, config: Config, gmacs: fl
     images, rounds = data.sample(evaluation.timed_batch_size), evaluation.timed_batches
     ratio = complexity(backbone, data.sample(1)).gmacs / gmacs
     with evaluating(model), evaluating(backbone), autocast(images.device.type, state.amp):
-        low, middle, high = time_pair(model, backbone, images, rounds, max(2, rounds // 4)).speedup()
+        timing = time_pair(model, backbone, images, rounds, max(2, rounds // 4))
+    low, middle, high = timing.speedup()
     return {
+        "images_per_second": timing.rates(len(images))[0],
         "mac_ratio": ratio, "trunk_gflops": ratio * gmacs,
         "speedup": middle, "speedup_low": low, "speedup_high": high, "share": middle / ratio,
     }  # fmt: skip

@@ -6,6 +6,9 @@ import torch
 from small_deit import SIZE, images
 
 import dynvit
+from dynvit.config.extensions import VERSION
+from dynvit.models.build import build_reduced
+from dynvit.reduction import target_cost
 
 NEXT = {"keep": 1e-3, "ratio": 1e-3, "r": 1}
 METHODS = {"topk": "keep", "evit": "keep", "diffrate": "keep", "pitome": "ratio", "tome": "r", "uniform": "keep"}
@@ -54,3 +57,26 @@ def test_the_model_is_left_alone():
     before = {name: value.clone() for name, value in model.state_dict().items()}
     dynvit.reduce(model, "topk", target_gmacs=0.6 * cost(model))
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_models_of_one_description_share_a_search(monkeypatch):
+    """As the seeds of a study do; an own method that was registered again is searched anew."""
+    searched = []
+
+    def counting(*arguments):
+        searched.append(arguments)
+        return target_cost.options_at(*arguments)
+
+    monkeypatch.setattr("dynvit.reduction.reduce.options_at", counting)
+    model = {"name": "vit_tiny_patch16_224", **SIZE, "depth": 4}
+    whole = dynvit.complexity(build_reduced(model, {}), images(1).float()).gmacs
+    reducer = {"name": "pitome", "target_gmacs": 0.7 * whole}
+    first, again = (build_reduced(model, reducer) for _ in range(2))
+    assert again.plan(64) == first.plan(64) and again.reducer == first.reducer
+    assert len(searched) == 1
+    build_reduced(model, {**reducer, "margin": 0.5})
+    build_reduced({**model, "depth": 3}, {**reducer, "target_gmacs": 0.5 * whole})
+    assert len(searched) == 3
+    monkeypatch.setattr(VERSION, "number", VERSION.number + 1)
+    build_reduced(model, reducer)
+    assert len(searched) == 4
