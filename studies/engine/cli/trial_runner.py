@@ -67,10 +67,13 @@ class TrialRunner:
         def results(trial: str) -> dict[str, float]:
             return result_values(self.store.trial(trial), planned)
 
-        made, stop, console = self._create_launcher(), self.site.stop, self.console
+        made, stop = self._create_launcher(), self.site.stop
+        parts = {trial.folder_id: trial.arm.part for trial in watched}
+        forecast = plan.estimate.seconds_of if plan.estimate else {}
         try:
             lives_on = isinstance(made, BatchLauncher)
-            with Progress(watch, labels, stop, console, lives_on, results) as shown, kept_up_to_date(self.mirror):
+            progress = Progress(watch, labels, stop, self.console, lives_on, results, parts, forecast)
+            with progress as shown, kept_up_to_date(self.mirror):
                 return Driver(trials, watch, made, stop, shown.say).run(self.detach)
         finally:
             made.close()

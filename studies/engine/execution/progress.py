@@ -21,9 +21,11 @@ from rich.text import Text
 from studies.engine.core.formatting import and_more, duration
 from studies.engine.core.stop import StopRequest
 from studies.engine.core.trial import State
+from studies.engine.execution.remaining_time import remaining_seconds
 from studies.engine.storage.state_watcher import StateWatcher
 
 REFRESH_SECONDS = 0.5
+SETTLED_SECONDS = 3.0
 SUMMARY_SECONDS = 60.0
 """Seconds between two lines without news, where there is no terminal."""
 
@@ -39,11 +41,15 @@ class Progress:
         console: Console,
         outlives: bool = False,
         results: Callable[[str], Mapping[str, float]] = lambda name: {},
+        parts: Mapping[str, str] | None = None,
+        forecast: Mapping[str, float] | None = None,
     ) -> None:
         """console: bound to a stream, as a trial in this process redirects standard output. outlives: jobs continue
-        after a Ctrl-C. results: the metrics of a finished trial, as the tables have them."""
+        after a Ctrl-C. results: the metrics of a finished trial, as the tables have them. parts, and forecast in
+        seconds, by folder id: for the time that is left."""
         self.console = console
         self._watch, self._labels, self._stop = watch, labels, stop
+        self._parts, self._forecast = parts or dict.fromkeys(labels, ""), forecast or {}
         self._stopping, self._jobs_outlive_driver, self._results = False, outlives, results
         self._done_before = {name for name, state in watch.poll().items() if state.status == "done"}
         self._reported = {name: state.attempt for name, state in watch.poll().items()}
@@ -112,12 +118,11 @@ class Progress:
         return f"running   {running}/{len(states) - done}   done {done}   failed {failed}{eta}"
 
     def _eta(self, states: Mapping[str, State]) -> float | None:
-        """Estimate from this run's finished trials, and running ones by their steps."""
-        ours = [state for name, state in states.items() if name not in self._done_before]
-        did = sum(1.0 if s.status == "done" else _finished_share(s) if s.status == "running" else 0.0 for s in ours)
-        left = sum(1 for s in ours if s.status not in ("failed", "lost")) - did
-        elapsed = time.monotonic() - self._began
-        return left * elapsed / did if left > 0 and did > 0.2 and elapsed > 3 else None
+        """Estimate from this run's trials; nothing in the first seconds."""
+        if time.monotonic() - self._began < SETTLED_SECONDS:
+            return None
+        ours = {name: state for name, state in states.items() if name not in self._done_before}
+        return remaining_seconds(ours, self._parts, self._forecast, time.time())
 
     def _display(self, states: Mapping[str, State]) -> Group:
         finished = sum(1 for state in states.values() if state.status == "done")
@@ -153,7 +158,3 @@ def values(state: State, most: int = 2) -> str:
 
 def _most(found: Mapping[str, float], most: int = 2) -> str:
     return "  ".join(f"{key} {number:.4g}" for key, number in [*found.items()][:most])
-
-
-def _finished_share(state: State) -> float:
-    return min(1.0, state.step / state.steps) if state.steps else 0.0
