@@ -14,8 +14,9 @@ from torch import Tensor
 
 from dynvit.checkpoint.report import first
 
-TRIAL_FILES = ("best.safetensors", "last.safetensors", "ckpt/last.pt")
-"""Weights in a trial's folder; the first that exists is used."""
+TRIAL_FILES = ("last.safetensors", "best.safetensors", "ckpt/last.pt")
+"""Weights in a trial's folder; the first that exists is used. Tables report the last epoch; the best one may have been
+chosen on the very images that are reported."""
 AVERAGES = ("state_dict_ema", "model_ema", "ema_state_dict", "ema", "average")
 """Entries of a checkpoint that hold averaged weights, by the names that training codes use."""
 WEIGHTS = ("state_dict", "model", "model_state_dict", "module", "net", "network")

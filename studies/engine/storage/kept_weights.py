@@ -21,8 +21,11 @@ def are_requested(folder: TrialFolder) -> bool:
 
 
 def find(folder: TrialFolder) -> Path | None:
-    """Return the weights of a trial that is done, if it has kept them: the first of its files that exists."""
-    return next(filter(Path.is_file, folder.weights_files), None)
+    """Return the weights of a trial that is done, if it has kept them: those that its result names, else the first of
+    its files that exists."""
+    there = [file for file in folder.weights_files if file.is_file()]
+    named = ((folder.result() or {}).get("kept_weights") or {}).get("file")
+    return next((file for file in there if file == folder.path / str(named)), there[0] if there else None)
 
 
 def describe(file: Path, folder: TrialFolder) -> dict[str, str]:

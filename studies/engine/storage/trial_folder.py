@@ -68,7 +68,7 @@ class TrialFolder:
     @property
     def weights_files(self) -> tuple[Path, Path, Path]:
         """What a task may leave under `keep_checkpoint`, as `dynvit.checkpoint.read.TRIAL_FILES` has it."""
-        return self.path / "best.safetensors", self.path / "last.safetensors", self.checkpoint_file
+        return self.path / "last.safetensors", self.path / "best.safetensors", self.checkpoint_file
 
     def attempt_folder(self, attempt: int) -> Path:
         """attempt counts from 0."""

@@ -125,14 +125,14 @@ def test_a_trial_begins_where_another_ended(tmp_path):
     second = NullContext(seed=9)
     options = dataclasses.replace(config(epochs=1, lr=1e-9, warmup_lr=1e-9, min_lr=1e-9), init=str(tmp_path))
     found = run(options, second)
-    assert found["metrics"]["last"]["loss"] == pytest.approx(done["metrics"]["best"]["loss"], rel=1e-3)
+    assert found["metrics"]["last"]["loss"] == pytest.approx(done["metrics"]["last"]["loss"], rel=1e-3)
 
 
 def test_what_cannot_be_loaded(tmp_path, context):
     model = trunk()
     with pytest.raises(InitError, match="no file"):
         begin(model, str(tmp_path / "nowhere.pth"), "", context)
-    with pytest.raises(InitError, match=r"holds none of best\.safetensors.*keep_checkpoint"):
+    with pytest.raises(InitError, match=r"holds none of last\.safetensors.*keep_checkpoint"):
         read_state_dict(tmp_path)
     save_file({"strange": torch.zeros(2)}, tmp_path / "strange.safetensors")
     with pytest.raises(InitError, match="not one of 1 tensors is known to VisionTransformer: strange"):

@@ -101,9 +101,9 @@ def test_weights_that_are_gone_or_changed_are_named_and_not_tried_again(store: S
     first, folder = toy.place(store, toy.trial("a"), toy.trial("b", starts="a"))
     assert run_attempt(first, StopRequest()) == "done"
     if fault == "gone":
-        first.weights_files[1].unlink()
+        first.weights_files[0].unlink()
     else:
-        first.weights_files[1].write_text("2.0")
+        first.weights_files[0].write_text("2.0")
     assert run_attempt(folder, StopRequest()) == "failed"
     assert folder.state().permanent
     said = {"gone": f"{first.path} holds no weights to start from", "changed": "last.safetensors was changed since"}
@@ -113,8 +113,8 @@ def test_weights_that_are_gone_or_changed_are_named_and_not_tried_again(store: S
 def test_a_first_trial_that_runs_again_leaves_its_old_weights_with_its_old_attempt(store: Store) -> None:
     first, _ = toy.place(store, toy.trial("a"), toy.trial("b", starts="a"))
     assert run_attempt(first, StopRequest()) == "done"
-    before = first.weights_files[1].read_bytes()
+    before = first.weights_files[0].read_bytes()
     first.archive_attempt()
     assert kept_weights.find(first) is None
     assert run_attempt(first, StopRequest()) == "done"
-    assert (first.attempt_folder(0) / "last.safetensors").read_bytes() == first.weights_files[1].read_bytes() == before
+    assert (first.attempt_folder(0) / "last.safetensors").read_bytes() == first.weights_files[0].read_bytes() == before

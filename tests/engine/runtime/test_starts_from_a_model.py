@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from dynvit.checkpoint.read import TRIAL_FILES
 from studies.engine.core.stop import StopRequest
@@ -36,6 +37,13 @@ parts:
           init: {init: {part: models}}
           teacher: {recipe: sret, teacher: {checkpoint: {part: models}}, train.batch_size: 32}
 """
+EVALUATED = """\
+  evaluated:
+    base:
+      model: {name: deit_tiny_patch16_224, patch_size: 4, embed_dim: 24, depth: 3, num_heads: 2}
+      train: {epochs: 0}
+      init: {part: models}
+"""
 
 
 def test_the_engine_and_the_models_look_for_the_same_files(tmp_path: Path) -> None:
@@ -57,10 +65,42 @@ def test_a_method_starts_from_its_backbone_and_is_taught_by_it(
         if not trial.starts:
             kept_weights.request(folder)
         assert run_attempt(folder, StopRequest()) == "done", folder.state().reason
-    path = store.trial(first.id).path / "best.safetensors"
+    path = store.trial(first.id).path / "last.safetensors"
     assert capfd.readouterr().out.count(f"init {path}: loaded 44 tensors; kept at initialisation: none") == 1
     assert first.config["keep_checkpoint"] is False
-    assert not (store.trial(started.id).path / "best.safetensors").exists()
+    assert not (store.trial(started.id).path / "last.safetensors").exists()
     for trial in (started, taught):
         result = store.trial(trial.id).result() or {}
         assert result["started_from"] == {first.id: (store.trial(first.id).result() or {})["kept_weights"]}
+
+
+def test_an_evaluation_of_a_trial_has_the_accuracy_that_tables_report(tmp_path: Path) -> None:
+    """That of the last epoch: the best one may have been chosen on the images that are reported."""
+    file, store = tmp_path / "real.yaml", Store(tmp_path)
+    head, _ = STUDY.split("  methods:")
+    file.write_text(head.replace("epochs: 1", "epochs: 3") + EVALUATED)
+    first, evaluated = make_plan(parser.load(file), store).trials
+    folders = [store.trial(trial.folder_id) for trial in (first, evaluated)]
+    for trial, folder in zip((first, evaluated), folders, strict=True):
+        folder.create(trial.spec())
+    kept_weights.request(folders[0])
+    assert run_attempt(folders[0], StopRequest()) == "done", folders[0].state().reason
+    weights = load_file(folders[0].path / "best.safetensors")
+    save_file({name: 0 * tensor for name, tensor in weights.items()}, folders[0].path / "best.safetensors")
+    assert run_attempt(folders[1], StopRequest()) == "done", folders[1].state().reason
+    reported, found = ((folder.result() or {})["metrics"]["last"] for folder in folders)
+    assert found["loss"] == pytest.approx(reported["loss"], rel=1e-6) and found["top1"] == reported["top1"]
+
+
+def test_weights_that_a_result_names_are_taken(tmp_path: Path) -> None:
+    """As results of earlier versions name the best ones."""
+    folder = Store(tmp_path).trial("0123456789ab")
+    folder.path.mkdir(parents=True)
+    assert kept_weights.find(folder) is None
+    for name in ("best", "last"):
+        (folder.path / f"{name}.safetensors").write_bytes(b"")
+    assert kept_weights.find(folder) == folder.path / "last.safetensors"
+    folder.set_result({"metrics": {}, "kept_weights": {"file": "best.safetensors", "sha256": ""}})
+    assert kept_weights.find(folder) == folder.path / "best.safetensors"
+    folder.set_result({"metrics": {}, "kept_weights": {"file": "../elsewhere", "sha256": ""}})
+    assert kept_weights.find(folder) == folder.path / "last.safetensors"

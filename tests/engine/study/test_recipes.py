@@ -218,7 +218,7 @@ def test_weights_that_are_not_here(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         f"warning teacher.checkpoint: no file no.pth{elsewhere} s.yaml:4:98 {arms}",
         f"warning init: no file w/deit_tny.pth, did you mean w/deit_tiny.pth?{elsewhere} s.yaml:10:20 [s from=file]",
         f"warning init: no file wx/deit_tiny.pth, did you mean w?{elsewhere} s.yaml:11:24 [s from=official]",
-        "warning init: w holds none of best.safetensors, last.safetensors, ckpt/last.pt; a trial leaves them with "
+        "warning init: w holds none of last.safetensors, best.safetensors, ckpt/last.pt; a trial leaves them with "
         f"keep_checkpoint: true{elsewhere} s.yaml:12:22 [s from=folder]",
     ]
     for name in ("w/deit_tny.pth", "w/last.safetensors"):  # the answers of before are not reused
