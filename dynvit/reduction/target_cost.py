@@ -14,6 +14,7 @@ from torch import nn
 from dynvit.macs import complexity
 from dynvit.reduction.counts import Plan
 from dynvit.reduction.reducer import Reducer
+from dynvit.reduction.shapes_only import ShapesOnly
 
 Build = Callable[..., Any]
 """The reduced model of a model and options, as keywords."""
@@ -75,7 +76,8 @@ def _cost_of(model: nn.Module, name: str, options: Mapping[str, Any], build: Bui
         reduced = build(shape, **{**options, name: rate})
         plan = reduced.plan(reduced.patch_embed.num_patches)
         if plan not in costs:
-            costs[plan] = complexity(reduced, image).gmacs
+            with ShapesOnly():
+                costs[plan] = complexity(reduced, image).gmacs
         return costs[plan]
 
     return cost
@@ -112,6 +114,8 @@ def _nearest(cost: Callable[[float], float], target: float, low: float, high: fl
 def _without_weights(model: nn.Module) -> nn.Module:
     """A copy on the meta device: the same operators, no data."""
     tensors = [*model.parameters(), *model.buffers()]
+    if all(tensor.is_meta for tensor in tensors):
+        return model
     memo: dict[int, Any] = {id(tensor): _on_meta(tensor) for tensor in tensors}
     return copy.deepcopy(model, memo)
 
