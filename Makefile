@@ -7,6 +7,8 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 EDITABLE := --config-settings editable_mode=compat
+# Bytecode at once: where Python may write none (PYTHONDONTWRITEBYTECODE), every process would compile torch anew.
+BYTECODE ?= --compile-bytecode
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # All cores for the studies; each trial keeps to the threads it is given.
 STUDY ?= redundancy_ablation
@@ -48,11 +50,11 @@ $(BIN)/uv:
 # uv installs the whole stack in a sixth of pip's time. compat: the clone stands on the path itself, so that `import dynvit`
 # finds the package also in the folder above, where a folder dynvit is the clone.
 $(VENV)/.installed: pyproject.toml | $(BIN)/uv
-	$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python $(EDITABLE) -e .
+	$(BIN)/uv pip install -q $(BYTECODE) --python $(BIN)/python $(EDITABLE) -e .
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/uv
-	$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python $(EDITABLE) -e '.[dev]'
+	$(BIN)/uv pip install -q $(BYTECODE) --python $(BIN)/python $(EDITABLE) -e '.[dev]'
 	@touch $@ $(VENV)/.installed
 
 clean:

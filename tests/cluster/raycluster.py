@@ -28,6 +28,8 @@ SETTINGS = {
     "RAY_health_check_timeout_ms": "4000",
     "RAY_health_check_failure_threshold": "3",
     "RAY_raylet_start_wait_time_s": "120",  # the machine may be busy
+    "RAY_enable_worker_prestart": "0",  # a trial has a process of its own; these would wait for none
+    "RAY_prestart_worker_first_driver": "0",
 }
 QUICK = {"DYNVIT_HEARTBEAT": "0.2", "DYNVIT_CHECKPOINT_MINUTES": "0", "OMP_NUM_THREADS": "1"}
 MEMORY = 80 * 2**20
