@@ -127,25 +127,23 @@ def evaluate(
 
 
 @torch.no_grad()
-def generalization_gap(model: nn.Module, data: Batches, amp: torch.dtype | None) -> float:
-    """Return top-1 on training images, not augmented, minus that on as many validation images, in points."""
+def generalization_gap(model: nn.Module, data: Batches, right_N: Tensor, amp: torch.dtype | None) -> float:
+    """Return top-1 on training images, not augmented, minus that on as many validation images, in points.
+
+    right_N: ``bool[N]``, whether each validation image's class is predicted.
+    """
     count = min(data.steps * data.batch_size, data.validation_size, MOST_COMPARED)
-    with evaluating(model):
-        seen, unseen = (_top1(model, batches, count, amp) for batches in (data.seen(count), data.validation()))
-    return seen - unseen
-
-
-def _top1(model: nn.Module, batches: Iterator[tuple[Tensor, Tensor]], count: int, amp: torch.dtype | None) -> float:
-    """Return the percentage of the first `count` images that are right."""
     right = images = 0
-    for x_BCSS, target_B in batches:
-        kept = min(len(target_B), count - images)
-        with autocast(x_BCSS.device.type, amp):
-            right += int((model(x_BCSS[:kept]).argmax(1) == target_B[:kept]).sum())
-        images += kept
-        if images == count:
-            break
-    return 100 * right / images
+    with evaluating(model):
+        for x_BCSS, target_B in data.seen(count):
+            kept = min(len(target_B), count - images)
+            with autocast(x_BCSS.device.type, amp):
+                right += int((model(x_BCSS[:kept]).argmax(1) == target_B[:kept]).sum())
+            images += kept
+            if images == count:
+                break
+    unseen_N = right_N[:count]
+    return 100 * right / images - 100 * int(unseen_N.sum()) / len(unseen_N)
 
 
 def _merge(parts: list[tuple[Tensor, int, TokenActivity]]) -> tuple[Tensor, int, TokenActivity]:

@@ -15,7 +15,7 @@ from dynvit.profiling.interleaved_timing import time_pair
 from dynvit.profiling.peak_memory import peak_mb
 from dynvit.train.distributed import ProcessGroup
 from dynvit.train.evaluate import autocast, can_trace, generalization_gap, throughput
-from dynvit.train.predictions import FILE, predictions
+from dynvit.train.predictions import FILE, packed, predictions
 from dynvit.train.state import TrainState
 
 MAX_NAMES = 20
@@ -27,7 +27,8 @@ def measure(state: TrainState, data: Batches, config: Config, context: Context, 
     if group.rank:
         return {"metrics": {}}
     model, evaluation, progress = state.eval_model, config.evaluation, state.progress
-    context.save_artifact(FILE, predictions(model, data, state.amp))
+    predicted_N, target_N = predictions(model, data, state.amp)
+    context.save_artifact(FILE, packed(predicted_N, target_N, data.classes))
     cost = complexity(model, data.sample(evaluation.counted_images))
     if config.reducer.get("name"):
         speed = against_backbone(state, data, config, cost.gmacs)
@@ -38,7 +39,8 @@ def measure(state: TrainState, data: Batches, config: Config, context: Context, 
     tokens = {}
     if evaluation.traced_images and can_trace(model):
         tokens = token_states(model, data.sample(evaluation.traced_images).split(evaluation.batch_size))
-    gap, seconds = generalization_gap(model, data, state.amp), state.clock.seconds()
+    gap = generalization_gap(model, data, predicted_N == target_N, state.amp)
+    seconds = state.clock.seconds()
     corrupt = data.corrupt.found if config.data.max_corrupt else None
     return {
         "metrics": {
