@@ -67,6 +67,16 @@ def test_sixty_trials_give_the_frame_of_inline(cluster: Standing, tmp_path: Path
     assert not list(far.store.study("play").glob(".ray*"))
 
 
+def test_a_session_of_its_own_between_two_visits(cluster: Standing, tmp_path: Path) -> None:
+    """As in a notebook: one process, each time another way to show who it is."""
+    for options in ({"address": cluster.address}, {"num_cpus": 1}, {"num_cpus": 2}, {"address": cluster.address}):
+        made = create_launcher("ray", LaunchContext(tmp_path / "results", tmp_path / "results" / "toy", options))
+        try:
+            assert made.capacity(Resources()) == options.get("num_cpus", 4)
+        finally:
+            made.close()
+
+
 def test_own_code(cluster: Standing, tmp_path: Path) -> None:
     own_study.check_on(tmp_path, *on(cluster))
 

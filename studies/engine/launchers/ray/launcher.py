@@ -31,6 +31,7 @@ from studies.engine.launchers.ray.session import (
     connect,
     one_line,
     private_folder,
+    read_settings_anew,
     start_private,
     suppress_output,
 )
@@ -80,6 +81,7 @@ class RayLauncher:
                 import ray
 
             self._ray: Any = ray
+            read_settings_anew()
             if self._address:
                 connect(ray, self._address)
             else:

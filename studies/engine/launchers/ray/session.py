@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import logging
 import os
@@ -26,6 +27,16 @@ PRIVATE_SETTINGS = {
 }
 """Settings of a private cluster; an existing one has its own."""
 ANSWER_SECONDS = 20.0
+
+
+def read_settings_anew() -> None:
+    """Let Ray read its environment again: a process that worked on one cluster, as a notebook does, keeps the way in
+    which it showed who it is, and the next cluster would refuse it. Ray's own tests do the same; older ones lack it.
+    """
+    with contextlib.suppress(ImportError, AttributeError):
+        raylet: Any = importlib.import_module("ray._raylet")
+        raylet.Config.initialize("")
+        raylet.AuthenticationTokenLoader.instance().reset_cache()
 
 
 def start_private(ray: Any, options: dict[str, Any], folder: Path) -> None:
