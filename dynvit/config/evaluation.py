@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+MOST_COMPARED = 10_000
+"""Images of each split that the generalization gap is measured on."""
+
 
 @dataclass(frozen=True)
 class Evaluation:

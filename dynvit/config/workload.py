@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from dynvit.config.data import KNOWN_SETS, KnownSet
+from dynvit.config.evaluation import MOST_COMPARED
 from dynvit.config.extensions import DATA_SETS
 
 DEFAULT_CLASSES = 1000
@@ -28,9 +29,10 @@ class SetSize(NamedTuple):
 def work(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the work of a training by its resolved config.
 
-    `images` are trained on and `seen` pass forward only, over all epochs; None where the number of images is unknown.
-    `held`: bytes of images on the device; `copies`: further copies of the weights; `taught`: images that a teacher is
-    trained on. A source's images count by their area relative to the trial's own; they are dropped before those load.
+    `images` are trained on and `seen` pass forward only, over all epochs and at the end; None where the number of
+    images is unknown. `held`: bytes of images on the device; `copies`: further copies of the weights; `taught`: images
+    that a teacher is trained on. A source's images count by their area relative to the trial's own; they are dropped
+    before those load.
     """
     data, train = _set_size(config["data"]), config["train"]
     source, before = _set_size(config["source"]["data"]), config["source"]["epochs"]
@@ -45,13 +47,22 @@ def work(config: Mapping[str, Any]) -> dict[str, Any]:
         "classes": data.classes,
         "batch": batch / train["accumulate"],
         "images": None if unknown else once * train["epochs"] + round(first * before * area),
-        "seen": data.val * max(train["epochs"], 1) + round(source.val * before * area),
+        "seen": data.val * max(train["epochs"], 1) + round(source.val * before * area) + _measured(config, data),
         "steps": (once // batch * train["epochs"] + first // batch * before) * train["accumulate"],
         "copies": int(train["ema"] > 0),
         "amp": train["amp"] != "off",
         "held": max(data.device_bytes, source.device_bytes if before else 0),
         "taught": (once + round(first * area)) * teacher_epochs,
     }
+
+
+def _measured(config: Mapping[str, Any], data: SetSize) -> int:
+    """Return the images of the final measurements: predictions, the gap to training images, MACs, and speed, where a
+    reduced model is timed in turn with its backbone."""
+    evaluation, reduced = config["evaluation"], bool(config["reducer"].get("name"))
+    rounds = evaluation["timed_batches"] + max(2, evaluation["timed_batches"] // 4)
+    timed = evaluation["timed_batch_size"] * rounds * (1 + reduced)
+    return data.val + min(data.images or 0, data.val, MOST_COMPARED) + evaluation["counted_images"] + timed
 
 
 def _set_size(data: Mapping[str, Any]) -> SetSize:

@@ -12,15 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dynvit.config.evaluation import MOST_COMPARED
 from dynvit.data.batches import Batches
 from dynvit.data.sampling import SINGLE_PROCESS
 from dynvit.macs import evaluating
 from dynvit.tokens import TokenTrace, trace_tokens
 from dynvit.train.distributed import ProcessGroup
 from dynvit.train.own_code.metrics import Answers
-
-MOST_COMPARED = 10_000
-"""Images of each split that the generalization gap is measured on."""
 
 
 @dataclass(frozen=True)

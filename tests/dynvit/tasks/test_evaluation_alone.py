@@ -87,7 +87,12 @@ def test_what_has_no_effect_is_said_once(tmp_path, monkeypatch):
         dataclasses.replace(alone, teacher=Teacher({"name": "deit_tiny_patch16_224"}))
 
 
-def test_plan_and_smoke_count_one_pass():
+def test_plan_and_smoke_count_what_is_measured():
     plain = dataclasses.asdict(replaced(config(), "train", epochs=0))
-    assert (work(plain)["images"], work(plain)["steps"], work(plain)["seen"]) == (0, 0, 100)
+    plain["evaluation"] |= {"timed_batch_size": 8, "timed_batches": 20, "counted_images": 4}
+    one = work(plain)
+    assert (one["images"], one["steps"]) == (0, 0)
+    assert one["seen"] == 3 * 100 + 4 + 8 * 25  # three passes; MACs; 20 + 5 timed batches
+    reduced = work(plain | {"reducer": {"name": "tome"}})
+    assert reduced["seen"] == one["seen"] + 8 * 25
     assert smoke(plain) == {"train.epochs": 0} and smoke(dataclasses.asdict(config())) == {}
