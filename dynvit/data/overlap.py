@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dynvit.data.decode import UnreadableImage
-from dynvit.data.listing.archive import cached
+from dynvit.data.listing.cache import cached, cached_of_all
 from dynvit.data.listing.left_out import Remark
 from dynvit.data.listing.names import listed, shown
 from dynvit.data.listing.tar_members import TarMembers
@@ -28,6 +28,8 @@ ALL = 100_000
 """Images of both splits up to which every validation image is compared, and the images of different classes."""
 SAMPLE = 1000
 """Validation images that are compared in larger sets, if asked for."""
+FEW = 1000
+"""Images of both splits that are compared anew by every trial: it takes no time."""
 THREADS = 8
 HEAD = 2**16
 """Bytes at the start of tar files of the same size that are compared before the rest."""
@@ -66,14 +68,28 @@ def _check_paths(listing: Listing) -> None:
         raise ValueError(f"{train.place}: train and val have {len(both)} files in common: {first}")
 
 
-def copies(listing: Listing, sample: bool = False) -> Iterator[Remark]:
-    """Yield remarks if validation images have the bytes of training images, or images those of another class's.
+def copies(listing: Listing, sample: bool = False) -> list[Remark]:
+    """Return remarks if validation images have the bytes of training images, or images those of another class's.
 
     Only images of the same size are read. In large sets all images are left out of it, or with `sample` all but a
-    sample of the validation images.
+    sample of the validation images. What was found is kept while no file changes: the trials of a study share a set.
     """
-    for split in (listing.train, listing.val):
-        yield from _doubled_archives(split)
+    splits = (listing.train, listing.val)
+    remarks = [remark for split in splits for remark in _doubled_archives(split)]
+    if not _of_files(listing) or sum(len(split.source) for split in splits) < FEW:
+        return [*remarks, *_copied(listing, sample, [])]
+
+    def found() -> dict[str, Any]:
+        unread: list[str] = []
+        return {"remarks": list(_copied(listing, sample, unread)), "damage": unread}
+
+    more = repr([sample, *((split.name, hashlib.sha256(split.labels.tobytes()).hexdigest()) for split in splits)])
+    files = (file for split in splits for file in _source(split).files)
+    return [*remarks, *(Remark(*kept) for kept in cached_of_all(files, "copies", more, found)["remarks"])]
+
+
+def _copied(listing: Listing, sample: bool, unread: list[str]) -> Iterator[Remark]:
+    """unread: takes the images that cannot be read."""
     held = getattr(listing.train.source, "held", None)  # of own code; others are read one by one, for a sample only
     if not (_of_files(listing) or held or (sample and held is False)):
         return
@@ -88,7 +104,8 @@ def copies(listing: Listing, sample: bool = False) -> Iterator[Remark]:
     found = []
     for split, sizes in ((train, others), (val, compared)):
         read = both if large else both | _of_several(sizes, split.labels)
-        found.append(_digests(_source(split), [i for i, size in sizes.items() if size in read]))
+        found.append(_digests(_source(split), alike := [i for i, size in sizes.items() if size in read]))
+        unread += [split.source.name(i) for i in alike if i not in found[-1]]
     yield from _in_both(val, *found, len(compared))
     if not large:
         for split, digests in zip((train, val), found, strict=True):

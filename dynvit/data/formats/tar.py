@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from dynvit.config.data import Data
-from dynvit.data.listing.archive import Archive, cached, read_archive, read_members
+from dynvit.data.listing.archive import Archive, read_archive, read_members
+from dynvit.data.listing.cache import cached
 from dynvit.data.listing.left_out import Kind, LeftOut, file_kind
 from dynvit.data.listing.names import ending, is_system, listed, natural_key, system_part
 from dynvit.data.listing.tar_members import Member, TarMembers

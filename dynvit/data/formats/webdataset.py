@@ -21,7 +21,8 @@ from typing import IO, Any
 import numpy as np
 
 from dynvit.config.data import Data
-from dynvit.data.listing.archive import Stored, cached, read_archive
+from dynvit.data.listing.archive import Stored, read_archive
+from dynvit.data.listing.cache import cached
 from dynvit.data.listing.left_out import Kind, LeftOut, file_kind
 from dynvit.data.listing.names import IMAGE_ENDINGS, ending, is_system, listed, normalized, shown, system_part
 from dynvit.data.listing.tar_members import Member, TarMembers

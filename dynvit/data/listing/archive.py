@@ -5,20 +5,16 @@ Images are later read by offset, so a compressed tar file is refused.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import posixpath
 import re
 import tarfile
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, NamedTuple
 
 from dynvit.data.listing.left_out import Kind, LeftOut
 from dynvit.data.listing.names import member_path, shown
-from dynvit.data.paths import cache_folder
 
 BLOCK = 512
 NO_TAR = {
@@ -163,29 +159,3 @@ def _follow(links: list[tuple[str, str]], plain: dict[str, Stored], left_out: Le
             plain.setdefault(path, plain[target]._replace(path=path))
         else:
             left_out.add(Kind.SPECIAL, path)
-
-
-def cached(path: Path, kind: str, build: Callable[[Path], Any]) -> Any:
-    """Return what `build` makes of a file, as JSON holds it, from the cache if the file is still the same.
-
-    It has an entry ``damage``; what is damaged is not kept, as the disk may have been at fault.
-    """
-    stat = path.stat()
-    same = (kind, str(path.resolve()), stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
-    file = cache_folder() / "archives" / f"{hashlib.sha256(repr(same).encode()).hexdigest()[:24]}.json"
-    try:
-        if isinstance(found := json.loads(file.read_text()), dict) and "damage" in found:
-            return found
-    except (OSError, ValueError):
-        pass
-    found = build(path)
-    if found["damage"]:
-        return found
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_name(f".{file.name}.{os.getpid()}")
-        temporary.write_text(json.dumps(found))
-        os.replace(temporary, file)
-    except OSError:  # a read-only home: read again next time
-        pass
-    return found
