@@ -51,7 +51,8 @@ def on_files(files: Any, config: Any) -> Any:
         if page == "reference/table_file.md":
             text += file_formats.TABLE_FILE_MARK
         files.append(File.generated(config, page, content=text))
-        for picture in (match[3] for match in LINK.finditer(text) if match[1]):
+    for file in (*PAGES, *(path.relative_to(ROOT) for path in sorted((ROOT / "docs").rglob("*.md")))):
+        for picture in (match[3] for match in LINK.finditer((ROOT / file).read_text()) if match[1]):
             place = ((ROOT / file).parent / picture).resolve()
             files.append(File.generated(config, _picture(place), abs_src_path=str(place)))
     return files
