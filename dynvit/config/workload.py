@@ -59,12 +59,9 @@ def work(config: Mapping[str, Any]) -> dict[str, Any]:
 def _measured(config: Mapping[str, Any], data: SetSize) -> int:
     """Return the images of the final measurements: predictions, the gap to training images, MACs, and speed, where a
     reduced model is timed in turn with its backbone."""
-    evaluation, reduced = (
-        config["evaluation"],
-        bool(config.get("reducer", {}).get("name")),
-    )  # a key that most configs lack
+    evaluation, reducer = config["evaluation"], config.get("reducer", {})  # a key that most configs lack
     rounds = evaluation["timed_batches"] + max(2, evaluation["timed_batches"] // 4)
-    timed = evaluation["timed_batch_size"] * rounds * (1 + reduced)
+    timed = evaluation["timed_batch_size"] * rounds * (1 + bool(reducer.get("name")))
     return data.val + min(data.images or 0, data.val, MOST_COMPARED) + evaluation["counted_images"] + timed
 
 
