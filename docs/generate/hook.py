@@ -87,4 +87,4 @@ def _page(file: Path) -> str | None:
 
 
 def _picture(place: Path) -> str:
-    return f"pictures/{place.name}"
+    return f"pictures/{place.relative_to(ROOT).as_posix()}"

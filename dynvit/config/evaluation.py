@@ -9,6 +9,11 @@ MOST_COMPARED = 10_000
 """Images of each split that the generalization gap is measured on."""
 
 
+def warm_up(batches: int) -> int:
+    """Batches that run untimed before so many are timed."""
+    return max(2, batches // 4)
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """How the model is measured."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from dynvit.config.data import KNOWN_SETS, KnownSet
-from dynvit.config.evaluation import MOST_COMPARED
+from dynvit.config.evaluation import MOST_COMPARED, warm_up
 from dynvit.config.extensions import DATA_SETS
 
 DEFAULT_CLASSES = 1000
@@ -60,7 +60,7 @@ def _measured(config: Mapping[str, Any], data: SetSize) -> int:
     """Return the images of the final measurements: predictions, the gap to training images, MACs, and speed, where a
     reduced model is timed in turn with its backbone."""
     evaluation, reducer = config["evaluation"], config.get("reducer", {})  # a key that most configs lack
-    rounds = evaluation["timed_batches"] + max(2, evaluation["timed_batches"] // 4)
+    rounds = evaluation["timed_batches"] + warm_up(evaluation["timed_batches"])
     timed = evaluation["timed_batch_size"] * rounds * (1 + bool(reducer.get("name")))
     return data.val + min(data.images or 0, data.val, MOST_COMPARED) + evaluation["counted_images"] + timed
 

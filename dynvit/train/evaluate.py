@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dynvit.config.evaluation import MOST_COMPARED
+from dynvit.config.evaluation import MOST_COMPARED, warm_up
 from dynvit.data.batches import Batches
 from dynvit.data.sampling import SINGLE_PROCESS
 from dynvit.macs import evaluating
@@ -178,7 +178,7 @@ def throughput(model: nn.Module, x_BCSS: Tensor, batches: int, amp: torch.dtype 
     """Return images per second: the median over `batches` passes after a warm-up of a quarter as many."""
     seconds = []
     with evaluating(model), autocast(x_BCSS.device.type, amp):
-        for _ in range(batches + max(2, batches // 4)):
+        for _ in range(batches + warm_up(batches)):
             _synchronize(x_BCSS.device)
             started = time.perf_counter()
             model(x_BCSS)

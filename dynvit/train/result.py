@@ -7,6 +7,7 @@ from typing import Any
 from dynvit.analysis.accuracy_fluctuation import detrended_fluctuation, fluctuation
 from dynvit.analysis.token_states import token_states
 from dynvit.config.classify import Config
+from dynvit.config.evaluation import warm_up
 from dynvit.context import Context
 from dynvit.data.batches import Batches, fitting
 from dynvit.macs import complexity, evaluating
@@ -78,7 +79,7 @@ def against_backbone(state: TrainState, data: Batches, config: Config, gmacs: fl
     images, rounds = data.sample(evaluation.timed_batch_size), evaluation.timed_batches
     ratio = complexity(backbone, data.sample(1)).gmacs / gmacs
     with evaluating(model), evaluating(backbone), autocast(images.device.type, state.amp):
-        timing = time_pair(model, backbone, images, rounds, max(2, rounds // 4))
+        timing = time_pair(model, backbone, images, rounds, warm_up(rounds))
     low, middle, high = timing.speedup()
     return {
         "images_per_second": timing.rates(len(images))[0],

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from doc_pages import ROOT
@@ -63,7 +64,7 @@ def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:
 def test_what_a_page_loads_is_there(site: Path) -> None:
     for page in site.rglob("*.html"):
         for one in loads(page):
-            path = one.partition("?")[0]
+            path = unquote(one.partition("?")[0])
             if page.name != "404.html" and not one.startswith("data:"):
                 assert (page.parent / path).resolve().is_file(), f"{page}: {one}"
 
