@@ -8,5 +8,8 @@ gc.disable()
 try:
     import timm as timm
 finally:
+    if not gc.get_freeze_count():  # to the oldest objects, or the next small collection would search them all
+        gc.freeze()
+        gc.unfreeze()
     if _collects:
         gc.enable()

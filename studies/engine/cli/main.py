@@ -14,6 +14,7 @@ import click
 from studies.engine.cli.options import UsageError
 from studies.engine.core.errors import StudyError
 from studies.engine.core.files import DamagedFile
+from studies.engine.core.last_collections import skip_last_collections
 from studies.engine.core.suggest import suggest_or_list
 from studies.engine.jobs.launcher import LaunchError
 
@@ -88,6 +89,7 @@ def cli() -> None:
 
 def main() -> None:
     """Exit codes: 0 all done, 1 some trials failed, 2 the study file or the arguments are wrong, 130 interrupted."""
+    skip_last_collections()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal in Latin-1 has no arrows

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from studies.engine.core.files import write_atomic
+from studies.engine.core.last_collections import skip_last_collections
 from studies.engine.core.stop import StopRequest
 from studies.engine.core.trial import State, Status
 from studies.engine.runtime import first_trials, own_modules, task_loader
@@ -235,6 +236,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if parents.dead():
         return 1
     faulthandler.enable()
+    skip_last_collections()
     folders = [TrialFolder(f.resolve()) for f in given.folders]
     me, minutes = env.current_rank(), float(os.environ.get(MINUTES_VARIABLE) or 0) or None
     try:

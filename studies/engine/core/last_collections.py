@@ -1,0 +1,40 @@
+"""The end of a process that has imported much.
+
+Python searches everything for garbage before it ends, several times: after an import of torch that takes a quarter of
+what the import took, after one of MLflow and Ray half a second, and frees nothing that the end of the process does not.
+"""
+
+import atexit
+import gc
+import os
+import sys
+import sysconfig
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+OURS = ("dynvit/", "studies/__", "studies/engine/", "paper_tables/")
+
+
+def skip_last_collections() -> None:
+    """Call this early in a process of ours: what is registered with ``atexit`` later runs before.
+
+    Where someone's own code was imported nothing is skipped: a file that it left open is written by such a collection.
+    """
+    atexit.register(_keep_everything)
+
+
+def _keep_everything() -> None:
+    if _has_own_code():
+        return
+    gc.freeze()
+    if "triton" in sys.modules:  # its bindings would list on stderr what they think is leaked
+        sys.stderr.flush()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
+def _has_own_code() -> bool:
+    """Return whether a module comes from elsewhere than Python, installed packages and this one."""
+    installed = [sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")]
+    known = (*(f"{folder}/" for folder in installed), *(f"{ROOT}/{ours}" for ours in OURS))
+    files = [vars(module).get("__file__") for module in list(sys.modules.values()) if hasattr(module, "__dict__")]
+    return any(isinstance(file, str) and not file.startswith(known) for file in files)
