@@ -1,15 +1,17 @@
-"""Whoever kills and suspends workers, drivers and nodes of a `Play`, and sets their clocks."""
+"""Whoever kills and suspends workers, drivers and nodes of a `Play`, sets their clocks and fills their disk."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 from clocks import Clocks
 from raycluster import Play, Standing, until
@@ -20,16 +22,47 @@ LEASE_SECONDS = 1.0
 """How long a claim outlives a suspended process, with the heartbeat of `Play`."""
 
 
+class Disk:
+    """A file system of its own in a folder, where this user may mount one."""
+
+    def __init__(self, folder: Path, mebibytes: int = 256) -> None:
+        self.folder = folder
+        folder.mkdir()
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m", "chaos", str(folder)]
+        self.small = shutil.which("mount") is not None and subprocess.run(mount, capture_output=True).returncode == 0
+
+    @contextlib.contextmanager
+    def filled(self) -> Iterator[None]:
+        filler = self.folder / "filler"
+        with open(filler, "wb", buffering=0) as file:
+            for size in (2**20, 2**12, 1):  # to the last byte
+                with contextlib.suppress(OSError):
+                    while file.write(b"0" * size):
+                        pass
+        try:
+            yield
+        finally:
+            filler.unlink()
+
+    def remove(self) -> None:
+        if self.small:
+            subprocess.run(["umount", "--lazy", str(self.folder)], check=True)
+
+
 class Chaos:
     """Each disturbance returns whether there was something to disturb."""
 
-    def __init__(self, on: tuple[str, ...], chance: random.Random, clocks: Clocks, cluster: Standing | None) -> None:
-        self.on, self.chance, self.clocks, self.cluster = on, chance, clocks, cluster
-        self.kinds = ["driver", "frozen_driver", "clock"]  # inline, these are the workers too
+    def __init__(
+        self, on: tuple[str, ...], chance: random.Random, clocks: Clocks, cluster: Standing | None, disk: Disk
+    ) -> None:
+        self.on, self.chance, self.clocks, self.cluster, self.disk = on, chance, clocks, cluster, disk
+        self.kinds = ["driver", "frozen_driver", "second_driver", "clock"]  # inline, these are the workers too
         if "inline" not in on:
             self.kinds += ["worker", "frozen_worker"]
         if cluster is not None:
             self.kinds += ["node"]
+        if disk.small:
+            self.kinds += ["full_disk"]
         self.done: Counter[str] = Counter()
         self.frozen: set[str] = set()
         """Trials of suspended workers: two processes may be at work on one, of which one cannot write."""
@@ -68,6 +101,16 @@ class Chaos:
         driver.wait()
         return True
 
+    def _second_driver(self, play: Play, driver: subprocess.Popen[bytes]) -> bool:
+        """Beside one that works: it says so and ends, or takes over from one that has just ended."""
+        other = play.another(*self.on)
+        until("one of two drivers", lambda: other.poll() is not None or driver.poll() is not None)
+        if driver.poll() is not None:
+            play.driver = other
+            return False
+        assert other.returncode == 2 and "is being run by process" in play.said, (other.returncode, play.said)
+        return True
+
     def _frozen_worker(self, play: Play, _: subprocess.Popen[bytes]) -> bool:
         workers = play.workers()
         if workers:
@@ -99,6 +142,12 @@ class Chaos:
             yield
         finally:
             os.kill(pid, signal.SIGCONT)
+
+    def _full_disk(self, play: Play, _: subprocess.Popen[bytes]) -> bool:
+        """Nothing can be written, by workers, driver, MLflow and the task itself; then it can again."""
+        with self.disk.filled():
+            time.sleep(self.chance.uniform(0.0, 2.5) * LEASE_SECONDS)
+        return True
 
     def _clock(self, play: Play, driver: subprocess.Popen[bytes]) -> bool:
         """Of one process, or of all, by hours."""

@@ -1,6 +1,7 @@
 """Toy trials while workers, drivers and nodes are killed, suspended for longer than their claims live, and have their
-clocks moved by hours: nothing is lost, done twice or different. DYNVIT_KILLS sets how often for each launcher
-(`make chaos`; the test suite takes a few), DYNVIT_CHAOS_SEED what happens when.
+clocks moved by hours, while their disk is full, and while second drivers come: nothing is lost, done twice or other
+than undisturbed. DYNVIT_KILLS sets how often for each launcher (`make chaos`; the test suite takes a few),
+DYNVIT_CHAOS_SEED what happens when.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import random
 from pathlib import Path
 
 import pytest
-from chaos import Chaos
+from chaos import Chaos, Disk
 from clocks import Clocks
 from farm import need
 from raycluster import Play, comparable, standing
@@ -32,18 +33,21 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> Play:
 @pytest.mark.slow
 @pytest.mark.timeout(600 + 30 * KILLS)
 @pytest.mark.parametrize("on", STEP_SECONDS)
-def test_chaos(on: str, calm: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chaos(
+    on: str, calm: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     need("a Ray cluster", packages=("ray",))
     seed = int(os.environ.get("DYNVIT_CHAOS_SEED") or random.randrange(10**6))
-    clocks, plays = Clocks(tmp_path / "clocks"), list[Play]()
+    clocks, disk, plays = Clocks(tmp_path / "clocks"), Disk(tmp_path / "disk"), list[Play]()
+    request.addfinalizer(disk.remove)
     for key, value in clocks.environment.items():
         monkeypatch.setenv(key, value)
     with standing() if on == "ray" else contextlib.nullcontext() as cluster:
         options = ("--on", on, *(("--address", cluster.address) if cluster else ()))
-        chaos = Chaos(options, random.Random(seed), clocks, cluster)
+        chaos = Chaos(options, random.Random(seed), clocks, cluster, disk)
         try:
             while chaos.done.total() < KILLS:
-                plays.append(Play(tmp_path / str(len(plays)), SEEDS, STEPS, STEP_SECONDS[on], 100, on == "local"))
+                plays.append(Play(disk.folder / str(len(plays)), SEEDS, STEPS, STEP_SECONDS[on], 100, on == "local"))
                 chaos.rage(plays[-1], KILLS, TRIALS)
                 code = chaos.let_it_end(plays[-1])
                 assert code == 0, (seed, chaos.done, plays[-1].said)
