@@ -57,18 +57,19 @@ def measure(place: Path, wanted: argparse.Namespace) -> None:
         seconds, used = time.monotonic() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     finally:
         cluster.stop()
-    ended = [line.split()[0] for line in play.completed.read_text().splitlines()]
+    if driver.returncode:
+        print(play.said)
+    noted = [line.split()[0] for line in play.completed.read_text().splitlines()]
+    ended = [word for word in noted if word != "OVERLAP"]
     expected = wanted.trials // PARTS * PARTS
     statuses = [row["status"] for row in play.frame()]
-    if statuses.count("done") != expected:
-        print(play.said)
     print(f"seconds                    {seconds:.0f}, of which the trials sleep {each * expected / wanted.workers:.0f}")
     print(f"workers at a time          {median(at_once):.0f} in the median, {max(at_once)} at most")
     print(f"CPU seconds of the driver  {used.ru_utime + used.ru_stime:.1f}, peak {used.ru_maxrss / 1024:.0f} MiB")
     print(f"workers killed             {kills}")
     print(f"trials done                {statuses.count('done')} of {expected}")
     print(f"completed twice            {len(ended) - len(set(ended))}")
-    print(f"two at once on one trial   {ended.count('OVERLAP')}")
+    print(f"two at once on one trial   {noted.count('OVERLAP')}")
 
 
 if __name__ == "__main__":

@@ -29,10 +29,10 @@ class SetSize(NamedTuple):
 def work(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the work of a training by its resolved config.
 
-    `images` are trained on and `seen` pass forward only, over all epochs and at the end; None where the number of
-    images is unknown. `held`: bytes of images on the device; `copies`: further copies of the weights; `taught`: images
-    that a teacher is trained on. A source's images count by their area relative to the trial's own; they are dropped
-    before those load.
+    `images` are trained on and `seen` pass forward only, over all epochs, shared by all processes; those `alone` pass
+    through one of them at the end; None where the number of images is unknown. `held`: bytes of images on the device;
+    `copies`: further copies of the weights; `taught`: images that a teacher is trained on. A source's images count by
+    their area relative to the trial's own; they are dropped before those load.
     """
     data, train = _set_size(config["data"]), config["train"]
     source, before = _set_size(config["source"]["data"]), config["source"]["epochs"]
@@ -47,7 +47,8 @@ def work(config: Mapping[str, Any]) -> dict[str, Any]:
         "classes": data.classes,
         "batch": batch / train["accumulate"],
         "images": None if unknown else once * train["epochs"] + round(first * before * area),
-        "seen": data.val * max(train["epochs"], 1) + round(source.val * before * area) + _measured(config, data),
+        "seen": data.val * max(train["epochs"], 1) + round(source.val * before * area),
+        "alone": _measured(config, data),
         "steps": (once // batch * train["epochs"] + first // batch * before) * train["accumulate"],
         "copies": int(train["ema"] > 0),
         "amp": train["amp"] != "off",
@@ -79,7 +80,7 @@ def _set_size(data: Mapping[str, Any]) -> SetSize:
         images = max(images - choose, 0)
     if images is not None and data["limit"]:
         images = min(images, data["limit"])
-    val = data["val_limit"] or val or (images or 0) // IMAGENET_TRAIN_PER_VAL
+    val = min(filter(None, (data["val_limit"], val)), default=(images or 0) // IMAGENET_TRAIN_PER_VAL)
     val += choose
     kept = known is not None or (data["in_memory"] != "never" and data["image_size"] <= 64)
     device_bytes = ((images or 0) + val) * channels * data["image_size"] ** 2 if kept else 0

@@ -1,22 +1,22 @@
-"""The same images twice. In both splits the same file is an error, a copy of an image a remark; in one split a copy of
-a tar file is a remark, and that of an image in another class."""
+"""The same images twice. In both splits the same file is an error, a copy of an image a remark; in one split the copy
+of an image in another class is a remark."""
 
 from __future__ import annotations
 
 import filecmp
 import hashlib
 import os
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dynvit.data.decode import UnreadableImage
-from dynvit.data.listing.cache import cached, cached_of_all
+from dynvit.data.doubled_archives import doubled_archives
+from dynvit.data.listing.cache import cached_of_all
 from dynvit.data.listing.left_out import Remark
 from dynvit.data.listing.names import listed, shown
 from dynvit.data.listing.tar_members import TarMembers
@@ -31,8 +31,6 @@ SAMPLE = 1000
 FEW = 1000
 """Images of both splits that are compared anew by every trial: it takes no time."""
 THREADS = 8
-HEAD = 2**16
-"""Bytes at the start of tar files of the same size that are compared before the rest."""
 MANY = 0.1
 """Share of copies from which they need attention; CIFAR-100 has some."""
 
@@ -75,8 +73,9 @@ def copies(listing: Listing, sample: bool = False) -> list[Remark]:
     sample of the validation images. What was found is kept while no file changes: the trials of a study share a set.
     """
     splits = (listing.train, listing.val)
-    remarks = [remark for split in splits for remark in _doubled_archives(split)]
-    if not _of_files(listing) or sum(len(split.source) for split in splits) < FEW:
+    remarks = [remark for split in splits for remark in doubled_archives(split)]
+    images = sum(len(split.source) for split in splits)
+    if not _of_files(listing) or images < FEW or (images > ALL and not sample):  # to ask for their states takes longer
         return [*remarks, *_copied(listing, sample, [])]
 
     def found() -> dict[str, Any]:
@@ -97,9 +96,9 @@ def _copied(listing: Listing, sample: bool, unread: list[str]) -> Iterator[Remar
     indices: Iterable[int] = range(len(val.source))
     if large := len(train.source) + len(val.source) > ALL:
         indices = stratified_order(val.labels)[:SAMPLE].tolist() if sample else ()
-    if not (compared := _sizes(_source(val), indices)):
+    if not (compared := _sizes(_source(val), indices, unread)):
         return
-    others = _sizes(_source(train), range(len(train.source)))
+    others = _sizes(_source(train), range(len(train.source)), unread)
     both = {*compared.values()} & {*others.values()}
     found = []
     for split, sizes in ((train, others), (val, compared)):
@@ -149,43 +148,6 @@ def _place(source: FileSource, index: int) -> tuple[int, int]:
     return _identity(files[index]) if files else (index, 0)
 
 
-def _doubled_archives(split: Split) -> Iterator[Remark]:
-    """Yield a remark for tar files with the content of another one. Of those of one size the start is read, of those
-    that start alike the rest."""
-    if not isinstance(split.source, TarMembers):
-        return
-    used = {member.tar for member in split.source.members}  # of empty ones that is remarked
-    groups = [[file for i, file in enumerate(split.source.files) if i in used]]
-    for key in (os.path.getsize, _head, _whole):
-        groups = [alike for some in groups for alike in _grouped(some, key)]
-    if pairs := [f"{shown(other)} is {shown(some[0])}" for some in groups for other in some[1:]]:
-        kind = "tar files with the content of another one"
-        yield Remark(split.name, kind, len(pairs), f"{split.name}: {len(pairs)} {kind} ({listed(pairs)})", "attention")
-
-
-def _grouped(files: Sequence[str], key: Callable[[str], Any]) -> Iterator[list[str]]:
-    """Yield files that have a key in common, in their order."""
-    groups: dict[Any, list[str]] = {}
-    for file in files:
-        groups.setdefault(key(file), []).append(file)
-    yield from (some for some in groups.values() if len(some) > 1)
-
-
-def _head(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return hashlib.blake2b(file.read(HEAD), digest_size=16).digest()
-
-
-def _whole(path: str) -> str:
-    """Return a digest of a file, which the cache keeps: a set that is there twice is read once, not by every trial."""
-
-    def digest(file: Path) -> dict[str, str]:
-        with open(file, "rb") as opened:
-            return {"digest": hashlib.file_digest(opened, "sha256").hexdigest(), "damage": ""}
-
-    return str(cached(Path(path), "digest", digest)["digest"])
-
-
 def _of_files(listing: Listing) -> bool:
     return hasattr(listing.train.source, "files")
 
@@ -220,12 +182,14 @@ def _copies(train: Sequence[str], val: Sequence[str]) -> Iterator[tuple[str, str
                 yield path, other
 
 
-def _sizes(source: FileSource, indices: Iterable[int]) -> dict[int, int]:
+def _sizes(source: FileSource, indices: Iterable[int], unread: list[str]) -> dict[int, int]:
     """Return the sizes of images that are not empty; what is wrong with the others is found where they are decoded."""
     sizes = {}
     for i in indices:
-        with suppress(OSError):
+        try:
             sizes[i] = source.size(i)
+        except OSError:
+            unread.append(source.name(i))
     return {i: size for i, size in sizes.items() if size}
 
 

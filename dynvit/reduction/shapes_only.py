@@ -22,7 +22,7 @@ class ShapesOnly(TorchFunctionMode):
             return function(*args, **kwargs)
         cast = any(isinstance(value, torch.dtype) for value in (*args, *kwargs.values()))
         if function in SAME_SHAPE and not cast:
-            return torch.empty_like(args[0])
+            return torch.empty_like(args[0], memory_format=torch.contiguous_format)
         if function is F.linear:
             return function(args[0], args[1] if len(args) > 1 else kwargs["weight"])  # without the bias
         if function is F.scaled_dot_product_attention and len(args) > 2:

@@ -103,12 +103,16 @@ class Chaos:
 
     def _second_driver(self, play: Play, driver: subprocess.Popen[bytes]) -> bool:
         """Beside one that works: it says so and ends, or takes over from one that has just ended."""
+        said = play.place / "said"
+        before = said.stat().st_size
         other = play.another(*self.on)
         until("one of two drivers", lambda: other.poll() is not None or driver.poll() is not None)
-        if driver.poll() is not None:
+        if other.poll() is None or other.returncode == 0:  # the first one was about to end
+            driver.wait(120)
             play.driver = other
             return False
-        assert other.returncode == 2 and "is being run by process" in play.said, (other.returncode, play.said)
+        text = said.read_bytes()[before:].decode()
+        assert other.returncode == 2 and "is being run by process" in text, (other.returncode, text)
         return True
 
     def _frozen_worker(self, play: Play, _: subprocess.Popen[bytes]) -> bool:

@@ -23,6 +23,11 @@ def skip_last_collections() -> None:
     atexit.register(_keep_everything)
 
 
+def expect_own_code() -> None:
+    """Skip nothing: code that is imported may be someone's own though it lies among installed packages."""
+    atexit.unregister(_keep_everything)
+
+
 def _keep_everything() -> None:
     if _has_own_code():
         return
@@ -34,7 +39,8 @@ def _keep_everything() -> None:
 
 def _has_own_code() -> bool:
     """Return whether a module comes from elsewhere than Python, installed packages and this one."""
-    installed = [sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")]
+    kinds = ("stdlib", "platstdlib", "purelib", "platlib", "scripts")  # the last one: the command `studies` itself
+    installed = [sysconfig.get_path(kind) for kind in kinds]
     known = (*(f"{folder}/" for folder in installed), *(f"{ROOT}/{ours}" for ours in OURS))
     files = [vars(module).get("__file__") for module in list(sys.modules.values()) if hasattr(module, "__dict__")]
     return any(isinstance(file, str) and not file.startswith(known) for file in files)

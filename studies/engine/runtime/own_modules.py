@@ -7,6 +7,7 @@ from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
+from studies.engine.core.last_collections import expect_own_code
 from studies.engine.runtime import task_imports
 from studies.engine.runtime.task_loader import TASK, is_packaged
 from studies.engine.storage import own_snapshot
@@ -49,6 +50,7 @@ def load(spec: dict[str, Any], results: Path) -> str:
 
 
 def _load(imports: list[str]) -> None:
+    expect_own_code()
     try:
         import_module("dynvit.plugins").load(imports)
     except ValueError as error:

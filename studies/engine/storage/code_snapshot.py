@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -98,10 +97,14 @@ def _copy_bytecode(file: Path, copy: Path) -> None:
     Python compares whole seconds and sizes; a file that was last written well before it was compiled is no later one.
     """
     compiled, beside = (Path(cache_from_source(str(each))) for each in (file, copy))
-    with contextlib.suppress(OSError):
-        if file.suffix == ".py" and file.stat().st_mtime + CLOCK_SECONDS < compiled.stat().st_mtime:
-            beside.parent.mkdir(exist_ok=True)
-            shutil.copyfile(compiled, beside)
+    try:
+        if file.suffix != ".py" or file.stat().st_mtime + CLOCK_SECONDS >= compiled.stat().st_mtime:
+            return
+        bytecode = compiled.read_bytes()
+    except OSError:  # not there, or another user's
+        return
+    beside.parent.mkdir(exist_ok=True)
+    beside.write_bytes(bytecode)
 
 
 def _files(folder: Path, packages: tuple[str, ...]) -> Iterator[Path]:

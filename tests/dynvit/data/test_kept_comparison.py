@@ -60,21 +60,29 @@ def test_the_same_file_in_another_class_is_seen(root, comparisons):
     assert two_classes not in copies(root)
 
 
-def test_what_could_not_be_read_is_not_kept(root, comparisons, monkeypatch):
+@pytest.mark.parametrize("question", ["size", "read"])
+def test_what_could_not_be_read_is_not_kept(question, root, comparisons, monkeypatch):
     folders(root)
     image = next((root / "train" / "ant").iterdir())
     (root / "test" / "ant" / "twin.png").write_bytes(image.read_bytes())
-    read = ImageFiles.read
+    answer = getattr(ImageFiles, question)
 
     def fails(self, index):
         if self.files[index].endswith("twin.png"):
             raise OSError("the network is down")
-        return read(self, index)
+        return answer(self, index)
 
     with monkeypatch.context() as patch:
-        patch.setattr(ImageFiles, "read", fails)
+        patch.setattr(ImageFiles, question, fails)
         assert copies(root) == {}
     assert copies(root) == {SAME: 1}
+
+
+def test_large_sets_of_which_nothing_is_read_are_not_asked_for_their_states(root, comparisons, monkeypatch):
+    folders(root)
+    monkeypatch.setattr(overlap, "ALL", 5)
+    monkeypatch.setattr(overlap, "cached_of_all", lambda *_: pytest.fail("every file's state was asked for"))
+    assert copies(root) == {} and not comparisons
 
 
 def test_small_sets_leave_nothing_in_the_cache(root, tmp_path):

@@ -92,7 +92,10 @@ def test_plan_and_smoke_count_what_is_measured():
     plain["evaluation"] |= {"timed_batch_size": 8, "timed_batches": 20, "counted_images": 4}
     one = work(plain)
     assert (one["images"], one["steps"]) == (0, 0)
-    assert one["seen"] == 3 * 100 + 4 + 8 * 25  # three passes; MACs; 20 + 5 timed batches
+    assert one["seen"] == 100
+    assert one["alone"] == 2 * 100 + 4 + 8 * 25  # two passes; MACs; 20 + 5 timed batches
     reduced = work(plain | {"reducer": {"name": "tome"}})
-    assert reduced["seen"] == one["seen"] + 8 * 25
+    assert reduced["alone"] == one["alone"] + 8 * 25
+    plain["data"]["val_limit"] = 10**6
+    assert work(plain)["seen"] == 360  # digits has no more
     assert smoke(plain) == {"train.epochs": 0} and smoke(dataclasses.asdict(config())) == {}

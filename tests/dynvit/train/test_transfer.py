@@ -326,6 +326,7 @@ def test_work_counts_both():
     both = work(plain(Config(data=Data("cifar10", image_size=32), train=Train(epochs=10), source=source)))
     assert both["images"] == alone["images"] + 4 * 25_000
     assert both["seen"] == alone["seen"] + 4 * 5_000
+    assert both["alone"] == alone["alone"]
     assert both["steps"] == alone["steps"] + 4 * (25_000 // 32)
     assert both["held"] == alone["held"] == 60_000 * 3 * 32**2
     assert (both["classes"], both["size"]) == (10, 32)

@@ -2,12 +2,17 @@
 
 import subprocess
 import sys
+import sysconfig
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
+from studies.engine.core import last_collections
+from studies.engine.runtime import own_modules
+
 SCRIPT = """
 import atexit, sys
-from studies.engine.core.last_collections import skip_last_collections
+from studies.engine.core.last_collections import expect_own_code, skip_last_collections
 
 class Told:
     def __del__(self):
@@ -38,6 +43,7 @@ def uses_it():
         (True, "", False),
         (True, "import json, yaml, studies, dynvit.config", False),
         (True, "import own", True),
+        (True, "expect_own_code()", True),
         (False, "", True),
     ],
 )
@@ -49,3 +55,20 @@ def test_what_still_happens_at_the_end(tmp_path, skips, imports, searched):
     assert ended.stderr == "registered later\n"
     assert ended.stdout == "end of a circle\n" * searched
     assert not imports.endswith("own") or (tmp_path / "kept").read_text() == "no one closes this file"
+
+
+def test_installed_plugins_are_someones_own(monkeypatch):
+    told = []
+    monkeypatch.setattr(own_modules, "expect_own_code", lambda: told.append("own"))
+    monkeypatch.setattr(own_modules, "import_module", lambda _: SimpleNamespace(load=told.append))
+    own_modules._load(["theirs"])
+    assert told == ["own", ["theirs"]]
+
+
+def test_the_installed_command_is_not_own_code(monkeypatch):
+    command = ModuleType("__main__")
+    command.__file__ = f"{sysconfig.get_path('scripts')}/studies"
+    monkeypatch.setattr(sys, "modules", {"__main__": command})
+    assert not last_collections._has_own_code()
+    command.__file__ = "/home/me/analysis.py"
+    assert last_collections._has_own_code()

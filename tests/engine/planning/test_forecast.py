@@ -17,7 +17,8 @@ from studies.engine.cli.main import cli
 from studies.engine.cli.options import UsageError
 from studies.engine.cli.study_lookup import plan_selection
 from studies.engine.core.errors import StudyError
-from studies.engine.planning.forecast import gpus, model_costs
+from studies.engine.core.trial import Resources
+from studies.engine.planning.forecast import gpus, model_costs, requirements
 from studies.engine.planning.selection import Selection
 from studies.engine.storage.results_dir import Store
 
@@ -201,3 +202,15 @@ def test_no_torch_and_no_time(small: Path) -> None:
     started = time.process_time()
     forecast(trials, plan.study.task, Path("nowhere"), gpus.find(None))
     assert time.process_time() - started < 0.5  # 11500 trials
+
+
+def test_what_one_process_does_alone_is_not_divided_by_their_number():
+    work = {"amp": False, "copies": 0, "batch": 1, "held": 0, "images": 0, "taught": 0, "steps": 0}
+    model = model_costs.ModelCost(macs=1e9)
+
+    def seconds(processes: int, **counts: int) -> float | None:
+        resources = Resources(processes=processes)
+        return requirements._requirement({**work, **counts}, [model], resources, gpus.Gpu("", 1, 1, "")).seconds
+
+    assert seconds(2, seen=1000) == seconds(1, seen=500)
+    assert seconds(2, seen=0, alone=1000) == seconds(1, seen=0, alone=1000) == seconds(1, seen=1000)

@@ -1,5 +1,6 @@
 """A snapshot has the bytecode of files that were last written well before they were compiled, and of no others."""
 
+import errno
 import os
 import py_compile
 import subprocess
@@ -46,6 +47,26 @@ def test_what_is_compiled_long_after_it_was_written(tree, tmp_path, monkeypatch)
     before = compiled(made / "dynvit/a.py").stat().st_mtime_ns
     assert "first" in said(made) and f'{made}/dynvit/a.py", line 2' in said(made)
     assert compiled(made / "dynvit/a.py").stat().st_mtime_ns == before  # taken, not made anew
+
+
+def test_a_disk_that_is_full_before_the_end(tree, tmp_path, monkeypatch):
+    """Half of it would be there for ever, and no import of the file would work."""
+    file = tree / "dynvit/a.py"
+    file.write_text("print('first')\n")
+    os.utime(file, (time.time() - 60,) * 2)
+    py_compile.compile(str(file))
+    write = Path.write_bytes
+
+    def full(self, data):
+        write(self, data[:20])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(OSError, match="No space left"):
+            snapshot(tree, tmp_path, patch)
+    assert not list((tmp_path / "code").iterdir())
+    assert said(snapshot(tree, tmp_path, monkeypatch)) == "first\n"
 
 
 def test_an_edit_in_the_same_second(tree, tmp_path, monkeypatch):

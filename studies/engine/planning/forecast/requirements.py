@@ -94,7 +94,8 @@ def _requirement(work: Mapping[str, Any], models: list[ModelCost], resources: Re
     if work["images"] is None:  # the config does not say how many there are
         return Requirement(None, memory_gb)
     trained = 3 * model.macs * work["images"] + 3 * teacher.macs * work["taught"]
-    evaluated = model.macs * work["seen"] + teacher.macs * work["images"]
+    alone = work.get("alone", 0) * resources.world  # while the other processes wait; tasks of others have none
+    evaluated = model.macs * (work["seen"] + alone) + teacher.macs * work["images"]
     operations = 2 * (trained + evaluated)
     starting = 3 * model.ops * work["steps"] * OPERATOR_SECONDS
     if resources.gpus:
