@@ -14,6 +14,7 @@ from paper_tables.claims.standing import WHOLE_ERROR, standing
 from paper_tables.claims.verdicts import ClaimResult, ConditionResult, combine_verdicts, inside, outside
 from paper_tables.core.sequential import MOST_SEEDS, needed_n
 from paper_tables.core.statistics import MIN_SEEDS, Difference
+from paper_tables.core.text import two_digits
 from paper_tables.data.other_studies import Measurement, StudyFrames, first_available
 from paper_tables.data.predictions import interval_with_images
 from paper_tables.schema.claims import Claim, Condition
@@ -139,7 +140,7 @@ def _would_decide(tested: ConditionResult) -> Iterator[str]:
 
 
 def _time(minutes: float) -> str:
-    number, unit = (f"{minutes / 60:.2g}", "hour") if minutes >= 60 else (f"{minutes:.2g}", "minute")
+    number, unit = (two_digits(minutes / 60), "hour") if minutes >= 60 else (two_digits(minutes), "minute")
     return f"{number} {unit}{'' if number == '1' else 's'}"
 
 

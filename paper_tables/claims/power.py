@@ -16,6 +16,7 @@ from paper_tables.claims.quantity import in_logarithms
 from paper_tables.claims.verdicts import ConditionResult
 from paper_tables.core import sequential
 from paper_tables.core.errors import TableError
+from paper_tables.core.text import two_digits
 from paper_tables.data.load import load_frame, tidy_frame
 from paper_tables.data.other_studies import StudyFrames
 
@@ -60,7 +61,7 @@ def _told(tested: ConditionResult, distances: tuple[float, ...]) -> tuple[list[s
         return ["-"] * len(distances), f"{tested.verdict} at look {tested.look}"
     ratio, seen = in_logarithms(tested.condition), tested.sd is not None and tested.low is not None
     sd = tested.sd if seen and tested.sd else ASSUMED_RATIO if ratio else ASSUMED
-    shown = [f"{100 * math.expm1(min(sd * d, 9)):.2g} %" if ratio else f"{sd * d:.2g}" for d in distances]
-    spread = f"SD {100 * sd:.2g} %" if ratio else f"SD {sd:.2g}"
+    shown = [f"{two_digits(100 * math.expm1(min(sd * d, 9)))} %" if ratio else two_digits(sd * d) for d in distances]
+    spread = f"SD {two_digits(100 * sd)} %" if ratio else f"SD {two_digits(sd)}"
     metric = tested.metric or (tested.condition.metric or ("",))[0]
     return shown, f"{metric}, " + (f"{spread} over {tested.n} seeds" if seen else f"assumed {spread}")

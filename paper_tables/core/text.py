@@ -83,6 +83,11 @@ def from_csv(text: str) -> str:
     return text[1:] if text[:1] == "'" and to_csv(text[1:]) == text else text
 
 
+def two_digits(value: float) -> str:
+    """Return a number rounded to two digits, below a million without an exponent: 110, 5.2, 0.031."""
+    return f"{float(f'{value:.2g}'):g}"
+
+
 def join_and(items: list[str], last: str = "and") -> str:
     """Return ``a, b and c``."""
     if len(items) < 2:

@@ -173,6 +173,8 @@ def test_what_would_decide() -> None:
     assert tested.remarks == ("about 8 seeds would decide at this estimate and spread (5 hours more)",)
     one_minute = at_least_zero([71.0, 72.2, 69.9], [70.0, 70.1, 70.0], **{"cost.seconds": 6.1})
     assert one_minute.remarks[0].endswith("(1 minute more)")
+    days = at_least_zero([71.0, 72.2, 69.9], [70.0, 70.1, 70.0], **{"cost.seconds": 40000.0})
+    assert days.remarks[0].endswith("(110 hours more)")
     at_the_bound = at_least_zero([71.0, 70.0, 69.0], [70.0, 70.0, 70.0])
     assert at_the_bound.remarks == ("no number of seeds would decide at this estimate",)
 
