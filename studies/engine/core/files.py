@@ -176,3 +176,11 @@ def zip_bytes(files: Mapping[str, bytes], compresslevel: int = 9) -> bytes:
             entry.compress_type, entry.create_system, entry.external_attr = zipfile.ZIP_DEFLATED, 3, 0o644 << 16
             archive.writestr(entry, data, compresslevel=compresslevel)
     return out.getvalue()
+
+
+def modified(file: Path) -> float:
+    """Return when it was last written, in seconds since 1970; 0 where it is not there."""
+    try:
+        return file.stat().st_mtime
+    except OSError:
+        return 0.0

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from studies.engine.core.files import DamagedFile, make_folder, set_aside, write_atomic
+from studies.engine.core.files import DamagedFile, make_folder, modified, set_aside, write_atomic
 from studies.engine.core.trial import State
 from studies.engine.storage import records
 from studies.engine.storage.events import Event, read_events
@@ -110,7 +110,8 @@ class TrialFolder:
                 why = state.reason or "its process ended without writing a status"
                 state = replace(state, status="lost", reason=why)
         if result is not None:
-            return replace(state, status="done", reason=""), result
+            ended = state.ended or modified(self.result_file)  # which the worker writes last, or was killed before
+            return replace(state, status="done", reason="", ended=ended), result
         if state.status == "done":
             return replace(state, status="lost", reason="result.json is missing or damaged"), None
         return state, None

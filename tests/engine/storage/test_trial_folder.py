@@ -164,7 +164,9 @@ def test_the_result_decides_what_is_done(folder: TrialFolder) -> None:
     folder.set_state(State("running", 1))
     folder.set_result({"metrics": {}})
     assert folder.state().status == "done"
-    folder.set_state(State("done", 1))
+    assert folder.state().ended == folder.result_file.stat().st_mtime  # its worker was killed before it could say so
+    folder.set_state(State("done", 1, ended=7.0))
+    assert folder.state().ended == 7.0
     folder.result_file.write_text("")
     assert folder.state().status == "lost"
 
