@@ -21,7 +21,7 @@ from statistics import median
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "cluster")]
 STEPS = 12
-PARTS = 6
+ARMS = 6
 """Arms of the study that is run."""
 
 
@@ -44,7 +44,7 @@ def measure(place: Path, wanted: argparse.Namespace) -> None:
     os.environ.update(raycluster.SETTINGS)
     raycluster.QUICK.clear()  # as a user's: a sign of life in every few seconds
     each = wanted.minutes * 60 * wanted.workers / wanted.trials
-    play = raycluster.Play(place, seeds=wanted.trials // PARTS, steps=STEPS, seconds=each / STEPS, retries=5)
+    play = raycluster.Play(place, seeds=wanted.trials // ARMS, steps=STEPS, seconds=each / STEPS, retries=5)
     cluster = raycluster.Standing(wanted.nodes, num_cpus=wanted.workers // wanted.nodes)
     start, chance, kills, at_once = time.monotonic(), random.Random(wanted.seed), 0, list[int]()
     try:
@@ -61,7 +61,7 @@ def measure(place: Path, wanted: argparse.Namespace) -> None:
         print(play.said)
     noted = [line.split()[0] for line in play.completed.read_text().splitlines()]
     ended = [word for word in noted if word != "OVERLAP"]
-    expected = wanted.trials // PARTS * PARTS
+    expected = wanted.trials // ARMS * ARMS
     statuses = [row["status"] for row in play.frame()]
     print(f"seconds                    {seconds:.0f}, of which the trials sleep {each * expected / wanted.workers:.0f}")
     print(f"workers at a time          {median(at_once):.0f} in the median, {max(at_once)} at most")
