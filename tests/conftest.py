@@ -33,8 +33,10 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 def pytest_collection_finish() -> None:
-    """Put aside what has been imported: full garbage collections went through it, a fifth of the tests' time. The others
-    come less often: a compilation makes a million short-lived objects."""
+    """Put aside what has been imported: full garbage collections went through it, a fifth of the tests' time.
+
+    The others come less often: a compilation makes a million short-lived objects.
+    """
     gc.freeze()
     gc.set_threshold(10_000, 10, 10)
 
