@@ -254,6 +254,7 @@ def test_a_snapshot_does_not_change(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         (tree / file).parent.mkdir(parents=True, exist_ok=True)
         (tree / file).write_text(file)
     monkeypatch.setattr(code_snapshot, "root", lambda: tree)
+    monkeypatch.setattr(code_snapshot, "source", dict)  # else this process would keep that of the tree as its own
     code_snapshot.fingerprint.cache_clear()
     first = code_snapshot.take(tmp_path)
     assert sorted(str(p.relative_to(first)) for p in first.rglob("*.*")) == [

@@ -16,6 +16,7 @@ from studies.engine.storage import code_snapshot
 
 def snapshot(tree, results, monkeypatch):
     monkeypatch.setattr(code_snapshot, "root", lambda: tree)
+    monkeypatch.setattr(code_snapshot, "source", dict)  # else this process would keep that of the tree as its own
     code_snapshot.fingerprint.cache_clear()
     return code_snapshot.take(results)
 
