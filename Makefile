@@ -2,7 +2,7 @@
 # make test    every test
 # make lint    style and types
 # make docs    the documentation site, build/site/index.html
-# make chaos   KILLS=140 times on each launcher: workers, drivers, nodes killed and suspended, clocks moved, disks full
+# make chaos   KILLS=140 times on each launcher: processes, nodes, MLflow killed or suspended, clocks moved, disks full
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin

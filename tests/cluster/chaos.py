@@ -1,4 +1,5 @@
-"""Whoever kills and suspends workers, drivers and nodes of a `Play`, sets their clocks and fills their disk."""
+"""Whoever kills and suspends workers, drivers, nodes and the MLflow server of a `Play`, sets their clocks and fills
+their disk."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from clocks import Clocks
+from mlflowserver import Server
 from raycluster import Play, Standing, until
 
 from studies.engine.execution.study_lock import running_driver
@@ -63,6 +65,7 @@ class Chaos:
             self.kinds += ["node"]
         if disk.small:
             self.kinds += ["full_disk"]
+        self.server: Server | None = None
         self.done: Counter[str] = Counter()
         self.frozen: set[str] = set()
         """Trials of suspended workers: two processes may be at work on one, of which one cannot write."""
@@ -71,7 +74,8 @@ class Chaos:
     def rage(self, play: Play, count: int, trials: int) -> None:
         """Disturb until that was done so often, or all trials are done; every kind as often as the others."""
         while self.done.total() < count and play.done() < trials:
-            self._due = self._due or self.chance.sample(self.kinds, len(self.kinds))
+            kinds = [*self.kinds, *(["server"] if self.server else [])]
+            self._due = self._due or self.chance.sample(kinds, len(kinds))
             if self._disturb(play, self._due[-1]):
                 self.done[self._due.pop()] += 1
 
@@ -79,6 +83,8 @@ class Chaos:
         """Return the exit code of an undisturbed run."""
         while self.cluster is not None and len(self.cluster.nodes) < 2:
             self.cluster.nodes.append(self.cluster.add())
+        if self.server is not None:
+            self.server.start_again()
         play.start(*self.on).wait(300)  # the one that may still be there ends, or this is the clean one
         code = play.start(*self.on).wait(300)
         until("the workers to end", lambda: not play.workers())
@@ -169,3 +175,16 @@ class Chaos:
             self.cluster.lose(self.chance.randrange(2))
             return True
         return False
+
+    def _server(self, play: Play, _: subprocess.Popen[bytes]) -> bool:
+        """MLflow's, suspended or killed; what it has missed it gets when it is back."""
+        assert self.server is not None
+        if self.chance.random() < 0.5:
+            self.server.send(signal.SIGSTOP)
+            time.sleep(self.chance.uniform(0.2, 2.5) * LEASE_SECONDS)
+            self.server.send(signal.SIGCONT)
+        else:
+            self.server.kill()
+            time.sleep(self.chance.uniform(0.0, 2.5) * LEASE_SECONDS)
+            self.server.start()  # it takes seconds, in which more happens
+        return True

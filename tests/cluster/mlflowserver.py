@@ -17,7 +17,10 @@ from pathlib import Path
 
 from farm import missing, need
 
+from studies.engine.storage.results_dir import Store
+
 START_SECONDS = 150
+STATUS = {"done": "FINISHED", "failed": "FAILED", "lost": "KILLED", "stopped": "KILLED"}
 
 
 def free_port() -> int:
@@ -54,6 +57,12 @@ class Server:
             time.sleep(0.2)
         raise AssertionError((self.folder / "log").read_text()[-2000:])
 
+    def start_again(self) -> None:
+        """Where it is not running; until it answers."""
+        if self.process is None or self.process.poll() is not None:
+            self.start()
+        self.wait()
+
     def send(self, number: int) -> None:
         if self.process is not None and self.process.poll() is None:
             os.killpg(self.process.pid, number)
@@ -67,6 +76,7 @@ class Server:
 @contextlib.contextmanager
 def server(folder: Path, backend: str = "") -> Iterator[Server]:
     need("an MLflow server", packages=("mlflow", "uvicorn"))
+    folder.mkdir(exist_ok=True)
     made = Server(folder, backend)
     try:
         made.start()
@@ -120,3 +130,30 @@ def postgres() -> Iterator[str]:
                 process.wait(240)
         shutil.rmtree(folder, ignore_errors=True)
         Path(log.name).unlink(missing_ok=True)
+
+
+def compare(store: Store, experiment: str, uri: str) -> dict[str, int]:
+    """Every point and every status of every trial; how many there are of each status."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri)
+    found = client.get_experiment_by_name(experiment)
+    runs = client.search_runs([found.experiment_id], max_results=500)
+    by_trial = {run.data.tags["trial_id"]: run for run in runs if "trial_id" in run.data.tags}
+    folders = {folder.name: store.trial(folder.name) for folder in store.trials.iterdir()}
+    started = {name for name, folder in folders.items() if folder.state().attempt}
+    assert set(by_trial) == started
+    kinds = [run.data.tags["kind"] for run in runs]
+    assert (kinds.count("trial"), kinds.count("study")) == (len(started), 1), "no run twice"
+    arms = [(run.data.tags["part"], run.data.tags["arm"]) for run in runs if run.data.tags["kind"] == "arm"]
+    assert len(arms) == len(set(arms)) > 0
+    statuses: dict[str, int] = {}
+    for name, run in by_trial.items():
+        state, events = folders[name].state(), list(folders[name].events())
+        assert run.info.status == STATUS[state.status], (name, state)
+        statuses[run.info.status] = statuses.get(run.info.status, 0) + 1
+        for key in {key for event in events for key in event.metrics}:
+            wanted = sorted((e.step, round(e.time * 1000), e.metrics[key]) for e in events if key in e.metrics)
+            points = client.get_metric_history(run.info.run_id, key)
+            assert sorted((p.step, p.timestamp, p.value) for p in points) == wanted, (name, key)
+    return statuses

@@ -1,7 +1,7 @@
 """Toy trials while workers, drivers and nodes are killed, suspended for longer than their claims live, and have their
-clocks moved by hours, while their disk is full, and while second drivers come: nothing is lost, done twice or other
-than undisturbed. DYNVIT_KILLS sets how often for each launcher (`make chaos`; the test suite takes a few),
-DYNVIT_CHAOS_SEED what happens when.
+clocks moved by hours, while their disk is full, their MLflow server gone, and while second drivers come: nothing is
+lost, done twice or other than undisturbed. DYNVIT_KILLS sets how often for each launcher (`make chaos`; the test suite
+takes a few, without a server), DYNVIT_CHAOS_SEED what happens when.
 """
 
 from __future__ import annotations
@@ -15,11 +15,14 @@ import pytest
 from chaos import Chaos, Disk
 from clocks import Clocks
 from farm import need
+from mlflowserver import compare, server
 from raycluster import Play, comparable, standing
 
 KILLS = int(os.environ.get("DYNVIT_KILLS", "6"))
 SEEDS, STEPS = 3, 30
 TRIALS = 6 * SEEDS
+SERVED = KILLS >= 12
+"""To start a server takes as long as six disturbances."""
 STEP_SECONDS = {"inline": 0.02, "local": 0.05, "ray": 0.05}
 
 
@@ -40,17 +43,24 @@ def test_chaos(
     seed = int(os.environ.get("DYNVIT_CHAOS_SEED") or random.randrange(10**6))
     clocks, disk, plays = Clocks(tmp_path / "clocks"), Disk(tmp_path / "disk"), list[Play]()
     request.addfinalizer(disk.remove)
-    for key, value in clocks.environment.items():
+    patient = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "3"}
+    for key, value in {**clocks.environment, **patient}.items():
         monkeypatch.setenv(key, value)
     with standing() if on == "ray" else contextlib.nullcontext() as cluster:
         options = ("--on", on, *(("--address", cluster.address) if cluster else ()))
         chaos = Chaos(options, random.Random(seed), clocks, cluster, disk)
         try:
             while chaos.done.total() < KILLS:
-                plays.append(Play(disk.folder / str(len(plays)), SEEDS, STEPS, STEP_SECONDS[on], 100, on == "local"))
-                chaos.rage(plays[-1], KILLS, TRIALS)
-                code = chaos.let_it_end(plays[-1])
-                assert code == 0, (seed, chaos.done, plays[-1].said)
+                number, served = str(len(plays)), on == "local" and SERVED
+                with server(tmp_path / f"mlflow{number}") if served else contextlib.nullcontext() as chaos.server:
+                    if chaos.server is not None:
+                        monkeypatch.setenv("MLFLOW_TRACKING_URI", chaos.server.uri)
+                    plays.append(Play(disk.folder / number, SEEDS, STEPS, STEP_SECONDS[on], 100, on == "local"))
+                    chaos.rage(plays[-1], KILLS, TRIALS)
+                    code = chaos.let_it_end(plays[-1])
+                    assert code == 0, (seed, chaos.done, plays[-1].said)
+                    if chaos.server is not None:
+                        assert compare(plays[-1].store, "play", chaos.server.uri) == {"FINISHED": TRIALS}
         finally:
             plays[-1].start(*options).kill()
     print(f"chaos on {on}: seed {seed}, {dict(chaos.done)}, {len(plays) * TRIALS} trials compared")

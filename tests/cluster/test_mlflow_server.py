@@ -16,7 +16,7 @@ from typing import Any
 import made_study as made
 import pytest
 from farm import need
-from mlflowserver import Server, postgres, server
+from mlflowserver import Server, compare, postgres, server
 from raycluster import QUICK, ROOT, TASK, until
 
 from studies.engine.results.collect import collect
@@ -44,7 +44,6 @@ axes: {{fault: {{key: fault.kind, values: [none, raise, kill], baseline: none}}}
 metrics: {{score: {{from: best}}}}
 resources: {{retries: 0}}
 """
-STATUS = {"done": "FINISHED", "failed": "FAILED", "lost": "KILLED", "stopped": "KILLED"}
 
 
 @pytest.fixture(scope="module")
@@ -85,33 +84,6 @@ class Study:
 
     def compare(self) -> dict[str, int]:
         return compare(self.store, self.file.stem, self.uri)
-
-
-def compare(store: Store, experiment: str, uri: str) -> dict[str, int]:
-    """Every point and every status of every trial; how many there are of each status."""
-    from mlflow import MlflowClient
-
-    client = MlflowClient(tracking_uri=uri)
-    found = client.get_experiment_by_name(experiment)
-    runs = client.search_runs([found.experiment_id], max_results=500)
-    by_trial = {run.data.tags["trial_id"]: run for run in runs if "trial_id" in run.data.tags}
-    folders = {folder.name: store.trial(folder.name) for folder in store.trials.iterdir()}
-    started = {name for name, folder in folders.items() if folder.state().attempt}
-    assert set(by_trial) == started
-    kinds = [run.data.tags["kind"] for run in runs]
-    assert (kinds.count("trial"), kinds.count("study")) == (len(started), 1), "no run twice"
-    arms = [(run.data.tags["part"], run.data.tags["arm"]) for run in runs if run.data.tags["kind"] == "arm"]
-    assert len(arms) == len(set(arms)) > 0
-    statuses: dict[str, int] = {}
-    for name, run in by_trial.items():
-        state, events = folders[name].state(), list(folders[name].events())
-        assert run.info.status == STATUS[state.status], (name, state)
-        statuses[run.info.status] = statuses.get(run.info.status, 0) + 1
-        for key in {key for event in events for key in event.metrics}:
-            wanted = sorted((e.step, round(e.time * 1000), e.metrics[key]) for e in events if key in e.metrics)
-            points = client.get_metric_history(run.info.run_id, key)
-            assert sorted((p.step, p.timestamp, p.value) for p in points) == wanted, (name, key)
-    return statuses
 
 
 def test_a_server_that_is_frozen_killed_and_started_again(running: Server, tmp_path: Path) -> None:

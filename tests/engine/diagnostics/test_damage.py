@@ -20,7 +20,7 @@ from click.testing import CliRunner, Result
 import paper_tables
 from studies.engine.cli.main import cli
 from studies.engine.core.files import remove
-from studies.engine.storage.code_snapshot import root
+from studies.engine.storage.code_snapshot import root, take
 from studies.engine.storage.results_dir import Store
 from studies.engine.storage.samples import Sample, format_sample
 
@@ -113,6 +113,7 @@ class Site:
         assert done.return_value == 0, done.output
         self.names = sorted(path.name for path in (self.whole / "trials").iterdir())
         self.victim = self.whole / "trials" / self.names[0]
+        take(self.whole)
         (self.victim / "ckpt").mkdir()
         (self.victim / "claim").write_text(json.dumps(CLAIM))
         sample = Sample(1.0, {"system_memory_usage_megabytes": 1.0})
@@ -131,6 +132,7 @@ class Site:
         """Copy the whole study and put something in a file's place; result: the trial has its result still."""
         remove(self.here)
         shutil.copytree(self.whole, self.here, ignore=lambda *_: ["code", "tables", "figures"])
+        (self.here / "code").symlink_to(self.whole / "code")  # two thousand files, which nothing here damages
         if not result:
             (self.here / "trials" / self.names[0] / "result.json").unlink()
         file = self.here / name
