@@ -18,15 +18,13 @@ from dynvit.config.extensions import DATA_SETS, VERSION
 from dynvit.config.model import named_weights
 from dynvit.config.workload import DEFAULT_CLASSES
 from dynvit.data import paths
+from dynvit.data.factory import FINDERS
 from dynvit.describe import own_code
 from dynvit.describe.json_schema import plain
 from dynvit.describe.own_model import is_own, is_own_reducer, own_fault
 from dynvit.describe.skip_init import SkipInit
 from dynvit.describe.tasks import build_config, model_keys, task_module
 from dynvit.models.build import build_model, check_reduced
-
-FILES = ("folder", "tar", "wds")
-"""Names of data sets that are folders of files."""
 
 
 def check(task: str, config: dict[str, Any]) -> dict[str, Any]:
@@ -36,7 +34,8 @@ def check(task: str, config: dict[str, Any]) -> dict[str, Any]:
     models: by config key, why a model cannot be built or its reducer not be applied. starts: by config key, why weights
     do not fit that a trial takes from another; ``config["starts"]`` has the other's task and config.
     cautions: what is allowed and likely a mistake, of models that can be built. folders: what they depend on besides
-    the config. inputs: by config key, the folder of a data set or the file of weights that is there.
+    the config. inputs: by config key, the folder of a data set or the file of weights that is there. missing: which
+    files are not there without which no trial runs.
     work: what a training amounts to. smoke: what `--smoke` sets in such a config.
     """
     module = task_module(task)
@@ -63,6 +62,8 @@ def check(task: str, config: dict[str, Any]) -> dict[str, Any]:
     remarked = own_code.cautions(built)
     if remarked:
         answer["cautions"] = [*answer.get("cautions", ()), *remarked]
+    if hasattr(module, "missing") and (missing := module.missing(built)):
+        answer["missing"] = missing
     if folders := own_code.NOT_KEPT if remarked else _folders(built):
         answer["folders"] = folders
     if inputs := dict(_inputs(built)):
@@ -185,7 +186,7 @@ def _data_sets(config: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _is_on_disk(data: Any) -> bool:
-    return data.name in FILES or (data.name not in BUILT_IN and bool(data.root))
+    return data.name in FINDERS or (data.name not in BUILT_IN and bool(data.root))
 
 
 def _inputs(config: Any) -> Iterator[tuple[str, str]]:
@@ -201,11 +202,19 @@ def _inputs(config: Any) -> Iterator[tuple[str, str]]:
 
 
 def _folders(config: Any) -> dict[str, Any]:
-    """Return the places of data sets and weights in files, whether each is there, and what they hang on."""
+    """Return the places of data sets and weights in files, when each was changed, and what they hang on."""
     data = [data for _, data in _data_sets(config) if _is_on_disk(data)]
     sought = [os.path.join(place.absolute(), "") for d in data for place in paths.places(d)]  # folders only
     for weights in (os.path.expanduser(path) for _, path in named_weights(config)):
         sought += [weights, *(os.path.join(weights, name) for name in ("", *TRIAL_FILES))]
-    places = {place: os.path.exists(place) for place in sought}
+    places = {place: _last_change(place) for place in sought}
     environ = {name: os.environ.get(name) for name in (paths.VARIABLE, "XDG_CACHE_HOME")}
     return {"cwd": os.getcwd(), "environ": environ, "places": places} if places else {}
+
+
+def _last_change(path: str) -> int | None:
+    """Return when a folder got or lost an entry, or a file was written, in ns; None where there is nothing."""
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return None

@@ -23,6 +23,7 @@ from dynvit.train.session import training_session
 from dynvit.train.state import Clock, build, build_state
 from dynvit.train.warnings import config_warnings as cautions
 from dynvit.train.warnings import log_warnings
+from dynvit.train.warnings import missing_files as missing
 
 REVISION = 1
 """Increased when the same config would give other numbers; part of every trial's identity."""
@@ -90,5 +91,5 @@ def run(config: Config, context: Context) -> dict[str, Any]:
 
 __all__ = [
     "HEADLINE", "METRICS", "REVISION", "SMOKE", "Augment", "Config", "Data", "Evaluation", "Mix", "Source", "Teacher",
-    "Train", "cautions", "inspect", "run", "smoke", "weigh", "work",
+    "Train", "cautions", "inspect", "missing", "run", "smoke", "weigh", "work",
 ]  # fmt: skip

@@ -16,7 +16,7 @@ from dynvit.config.redundancy import Config, Look, Start
 from dynvit.context import Context
 from dynvit.data.batches import Batches
 from dynvit.tasks import classify
-from dynvit.tasks.classify import cautions, inspect, smoke, weigh, work
+from dynvit.tasks.classify import cautions, inspect, missing, smoke, weigh, work
 from dynvit.train.evaluate import can_trace
 from dynvit.train.loop import fit
 from dynvit.train.result import measure
@@ -75,6 +75,6 @@ def analyse_model(state: TrainState, data: Batches, config: Config, context: Con
 
 
 __all__ = [
-    "HEADLINE", "METRICS", "REVISION", "SMOKE", "Config", "Look", "Start", "cautions", "inspect", "run",
+    "HEADLINE", "METRICS", "REVISION", "SMOKE", "Config", "Look", "Start", "cautions", "inspect", "missing", "run",
     "smoke", "weigh", "work",
 ]  # fmt: skip

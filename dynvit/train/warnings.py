@@ -7,22 +7,33 @@ from pathlib import Path
 
 from dynvit.checkpoint.read import InitError, weights_file
 from dynvit.config.classify import Config
-from dynvit.config.data import IN_FOLDERS, KNOWN_SETS, Data
+from dynvit.config.data import KNOWN_SETS, Data
 from dynvit.config.extensions import DATA_SETS
 from dynvit.config.model import named_weights
 from dynvit.config.warnings import warnings
 from dynvit.context import Context
 from dynvit.data.batches import Batches
+from dynvit.data.factory import FINDERS
 from dynvit.data.normalization import expected_by, mean_std, resolved
 from dynvit.data.paths import find_root
 from dynvit.train.ema import ema_warning
 
+ELSEWHERE = "; it must be where the trials run"
+
 
 def config_warnings(config: Config) -> list[str]:
-    """Return warnings about settings, and about data sets and weights that are not on this machine."""
-    used = [config.data, *([config.source.data] if config.source.epochs else [])]
-    missing = [text for data in used if (text := _missing_folder(data))]
-    return [*warnings(config), *_other_normalization(config), *missing, *_missing_weights(config)]
+    """Return warnings about settings, and about the folder of one's own data set that is not on this machine."""
+    missing = [text for data in _data_sets(config) if (text := _missing_folder(data))]
+    return [*warnings(config), *_other_normalization(config), *missing]
+
+
+def missing_files(config: Config) -> list[str]:
+    """Return which data sets in files and which weights are not on this machine, where a trial would end at once."""
+    return [*filter(None, map(_missing_splits, _data_sets(config))), *_missing_weights(config)]
+
+
+def _data_sets(config: Config) -> list[Data]:
+    return [config.data, *([config.source.data] if config.source.epochs else [])]
 
 
 def log_warnings(config: Config, data: Batches, context: Context) -> None:
@@ -45,12 +56,21 @@ def _other_normalization(config: Config) -> Iterator[str]:
 
 def _missing_folder(data: Data) -> str:
     own = DATA_SETS.get(data.name)
-    if data.name not in IN_FOLDERS and not (own and data.root and "root" in own.given):
+    if not (own and data.root and "root" in own.given):
         return ""
     try:
         find_root(data)
     except FileNotFoundError as error:
-        return f"{error}; it must be where the trials run (studies doctor --data)"
+        return f"{error}{ELSEWHERE} (studies doctor --data)"
+    return ""
+
+
+def _missing_splits(data: Data) -> str:
+    try:
+        if data.name in FINDERS:
+            FINDERS[data.name](data)
+    except (OSError, ValueError) as error:
+        return f"{error}{ELSEWHERE} (studies doctor --data)"
     return ""
 
 
@@ -59,4 +79,4 @@ def _missing_weights(config: Config) -> Iterator[str]:
         try:
             weights_file(Path(path), key)
         except InitError as error:
-            yield f"{error}; it must be where the trials run"
+            yield f"{error}{ELSEWHERE}"

@@ -43,20 +43,29 @@ class ImageFiles:
 
 
 def splits(data: Data) -> Listing:
-    root = find_root(data)
-    folders = sorted(entry.name for entry in os.scandir(root) if _type(entry) == "folder")
-    candidates = ([spelled(root, word) for words in groups for word in words] for groups in split_names(data))
-    train, val = (next((path for path in paths if path.is_dir()), None) for paths in candidates)
-    if train is None or val is None:
-        here = listed(folders, 8) or "no folders"
-        first, second = data.splits or ("train", "val")
-        wanted = f"{first}/ and {second}/" + ("" if data.splits else " (or test/)")
-        raise FileNotFoundError(f"{root} must hold {wanted}, a folder per class in each; it has {here}")
-    unused = LeftOut()
-    for name in folders:
+    train, val = find_splits(data)
+    root, unused = find_root(data), LeftOut()
+    for name in _folders(root):
         if not any(root / name in (used, *used.parents) for used in (train, val)):
             unused.add(Kind.SYSTEM if is_system(name) else Kind.UNUSED, f"{name}/")
     return Listing(_listed(train), _listed(val), str(root), unused)
+
+
+def find_splits(data: Data) -> list[Path]:
+    """Return the folders of the training and of the validation images. Raises FileNotFoundError."""
+    root = find_root(data)
+    candidates = ([spelled(root, word) for words in groups for word in words] for groups in split_names(data))
+    train, val = (next((path for path in paths if path.is_dir()), None) for paths in candidates)
+    if train is None or val is None:
+        here = listed(_folders(root), 8) or "no folders"
+        first, second = data.splits or ("train", "val")
+        wanted = f"{first}/ and {second}/" + ("" if data.splits else " (or test/)")
+        raise FileNotFoundError(f"{root} must hold {wanted}, a folder per class in each; it has {here}")
+    return [train, val]
+
+
+def _folders(root: Path) -> list[str]:
+    return sorted(entry.name for entry in os.scandir(root) if _type(entry) == "folder")
 
 
 def _listed(folder: Path) -> Split:

@@ -28,21 +28,27 @@ Folder = tuple[str, ...]
 
 
 def splits(data: Data) -> Listing:
+    train, val = find_splits(data)
+    root, unused = find_root(data), LeftOut()
+    for name in sorted(os.listdir(root)):
+        if root / name not in (train, val) and (is_system(name) or _is_tar(name) or (root / name).is_dir()):
+            unused.add(Kind.SYSTEM if is_system(name) else Kind.UNUSED, name)
+    return Listing(_listed(train), _listed(val), str(root), unused)
+
+
+def find_splits(data: Data) -> list[Path]:
+    """Return the tar files, or folders of them, of the training and of the validation images. Raises
+    FileNotFoundError."""
     root = find_root(data)
-    names = sorted(os.listdir(root))
     words = ([word for words in groups for word in words] for groups in split_names(data))
     train, val = (next((path for word in some if (path := _find(root, word))), None) for some in words)
     if train is None or val is None:
         first, second = data.splits or ("train", "val")
         raise FileNotFoundError(
             f"{root} must hold {first}.tar and {second}.tar (or folders {first}/ and {second}/ of tar files); "
-            f"it has {listed(names, 8) or 'nothing'}"
+            f"it has {listed(sorted(os.listdir(root)), 8) or 'nothing'}"
         )
-    unused = LeftOut()
-    for name in names:
-        if root / name not in (train, val) and (is_system(name) or _is_tar(name) or (root / name).is_dir()):
-            unused.add(Kind.SYSTEM if is_system(name) else Kind.UNUSED, name)
-    return Listing(_listed(train), _listed(val), str(root), unused)
+    return [train, val]
 
 
 def _find(root: Path, word: str) -> Path | None:

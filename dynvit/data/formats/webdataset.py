@@ -14,13 +14,13 @@ import json
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from dynvit.config.data import Data
+from dynvit.data.formats.webdataset_label import LABELS, label_of_sample
 from dynvit.data.listing.archive import Stored, read_archive
 from dynvit.data.listing.cache import cached
 from dynvit.data.listing.left_out import Kind, LeftOut, file_kind
@@ -29,17 +29,11 @@ from dynvit.data.listing.tar_members import Member, TarMembers
 from dynvit.data.paths import find_root
 from dynvit.data.source import Listing, Named, Split, divide, split_names
 
-LABELS = ("cls", "json")
-"""Endings of files with a label, the preferred first."""
 FORMAT = "wds, labels compared"
 """Of what the cache holds of a shard: another one than of versions that had not looked for labels that contradict."""
 SHARDS = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")
 """Compressed ones are refused by name."""
 INFO = ("_info.json", "info.json")
-MAX_LABEL = 2**24
-"""Bytes of a file with a label; a .json may hold more beside it."""
-NO_LABEL = (ValueError, TypeError, OverflowError, RecursionError)
-"""What reading a label from something else raises."""
 MAX_CLASSES = 1_000_000
 """A label beyond it is none of a class."""
 
@@ -47,15 +41,7 @@ MAX_CLASSES = 1_000_000
 def splits(data: Data) -> Listing:
     root, unused = find_root(data), LeftOut()
     shards = list(_shards(data, root, unused))
-    named = _of_info(data, root)
-    if not all(named):
-        named = [info or words for info, words in zip(named, divide(data, shards), strict=True)]
-    if not all(files for _, files in named):
-        first, second = data.splits or ("train", "val")
-        raise FileNotFoundError(
-            f"{root} must hold shards with {first} and with {second} as a word of their names (my-{first}-0.tar), or "
-            f"list them in _info.json; it has {listed(sorted(os.listdir(root)), 6) or 'nothing'}"
-        )
+    named = _named(data, root, shards)
     for shard in set(shards) - {file for _, files in named for file in files}:
         unused.add(Kind.UNUSED, shard)
     listings = [_listed(root, files) for _, files in named]
@@ -70,6 +56,26 @@ def splits(data: Data) -> Listing:
         for (name, _), (source, labels, left_out, damaged) in zip(named, listings, strict=True)
     )
     return Listing(train, val, str(root), unused)
+
+
+def find_splits(data: Data) -> list[Path]:
+    """Return the shards of the training and of the validation images. Raises FileNotFoundError, and ValueError for
+    names that fit both."""
+    root = find_root(data)
+    return [root / file for _, files in _named(data, root, list(_shards(data, root, LeftOut()))) for file in files]
+
+
+def _named(data: Data, root: Path, shards: list[str]) -> list[Named]:
+    named = _of_info(data, root)
+    if not all(named):
+        named = [info or words for info, words in zip(named, divide(data, shards), strict=True)]
+    if not all(files for _, files in named):
+        first, second = data.splits or ("train", "val")
+        raise FileNotFoundError(
+            f"{root} must hold shards with {first} and with {second} as a word of their names (my-{first}-0.tar), or "
+            f"list them in _info.json; it has {listed(sorted(os.listdir(root)), 6) or 'nothing'}"
+        )
+    return named
 
 
 def _shards(data: Data, root: Path, unused: LeftOut) -> Iterator[str]:
@@ -177,7 +183,7 @@ def _read(tar: Path) -> dict[str, Any]:
 def _sample(parts: list[tuple[str, Stored]], file: IO[bytes], left_out: LeftOut) -> Iterator[tuple[int, int, str, int]]:
     """Yield the sample of a key, if it is one. Everything that is in no sample is left out."""
     images = [stored for end, stored in parts if end in IMAGE_ENDINGS]
-    label = _label_of_sample(dict(reversed(parts)), file)
+    label = label_of_sample(dict(reversed(parts)), file)
     if images and label is not None:
         yield images[0].offset, images[0].size, images[0].path, label
     dotted = {end.rpartition(".")[0] for end, _ in parts if "." in end and end.endswith(LABELS)}
@@ -192,56 +198,3 @@ def _sample(parts: list[tuple[str, Stored]], file: IO[bytes], left_out: LeftOut)
         elif not images:
             kind = file_kind(stored.path.rpartition("/")[2])
             left_out.add(kind if kind in (Kind.UNKNOWN, Kind.UNNAMED) else Kind.IMAGELESS, stored.path)
-
-
-def _label_of_sample(parts: dict[str, Stored], file: IO[bytes]) -> int | None:
-    """Return the label in a sample's .cls, else in its .json, or None. Raises ValueError where they contradict."""
-    plain, info = (parts.get(end) for end in LABELS)
-    if plain is None or info is None:
-        return next((_label(stored, file) for stored in (plain, info) if stored), None)
-    label = _label(plain, file)
-    for other in _beside(info, file):
-        if other != label:
-            raise ValueError(
-                f"{file.name}: {shown(plain.path)} holds the label {label} and {shown(info.path)} the label {other}: "
-                "correct one of them"
-            )
-    return label
-
-
-def _label(stored: Stored, file: IO[bytes]) -> int | None:
-    """Return the label in a file, or None for a .json without."""
-    try:
-        values = _values(stored, file)
-        if len(values) > 1:
-            raise ValueError(f"it has the key label {len(values)} times")
-        return _whole(values[0]) if values else None
-    except NO_LABEL as error:
-        raise ValueError(f"{file.name}:{shown(stored.path)} holds no label: {error}") from error
-
-
-def _beside(info: Stored, file: IO[bytes]) -> Iterator[int]:
-    """Yield the whole numbers that are labels in a .json beside a .cls; it may as well be for something else."""
-    values = []
-    with suppress(*NO_LABEL):
-        values = _values(info, file)
-    for value in values:
-        with suppress(*NO_LABEL):
-            if isinstance(value, int | float):
-                yield _whole(value)
-
-
-def _values(stored: Stored, file: IO[bytes]) -> list[Any]:
-    """Return what a .cls holds, or every label of the object in a .json; a plain dict would have the last one only."""
-    if stored.size > MAX_LABEL:
-        raise ValueError(f"{stored.size} bytes")
-    value = json.loads(os.pread(file.fileno(), stored.size, stored.offset), object_pairs_hook=tuple)
-    if ending(stored.path) != "json":
-        return [value]
-    return [held for key, held in value if key == "label"] if isinstance(value, tuple) else []
-
-
-def _whole(value: Any) -> int:
-    if isinstance(value, bool) or int(value) != float(value):
-        raise ValueError(f"{value} is no whole number")
-    return int(value)

@@ -88,8 +88,15 @@ def _is_valid(answer: Mapping[str, Any] | None) -> bool:
         return answer is not None
     then: Mapping[str, Any] = answer["folders"]
     environ = {name: os.environ.get(name) for name in then["environ"]}
-    places = {path: os.path.exists(path) for path in then["places"]}
+    places = {path: _last_change(path) for path in then["places"]}
     return bool(then == {"cwd": os.getcwd(), "environ": environ, "places": places})
+
+
+def _last_change(path: str) -> int | None:
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return None
 
 
 _current: Dynvit | None = None

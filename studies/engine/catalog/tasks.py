@@ -56,6 +56,8 @@ class Answer:
     """What is allowed and likely a mistake."""
     inputs: Mapping[str, str] = field(default_factory=dict)
     """By key, the path of a file of weights or the folder of a data set that is there."""
+    missing: Sequence[str] = ()
+    """Which files are not on this machine without which no trial runs."""
     work: Mapping[str, Any] | None = None
     """Images, steps and batches of a training."""
     smoke: Mapping[str, Any] = field(default_factory=dict)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from studies.engine.catalog.tasks import Answer
 from studies.engine.cli.text import arms_table, counts_in_order
 from studies.engine.core import yaml_loader
 from studies.engine.core.config import get
@@ -29,18 +30,29 @@ def plan_lines(plan: Plan, width: int | None = None) -> list[str]:
 
 def plan_notes(plan: Plan) -> list[str]:
     """Return the lines below a plan's totals: recipes and warnings."""
-    return [*_recipes(_one_per_arm(plan)), *_inert_axes(plan), *warnings(plan)]
+    return [*_recipes(_one_per_arm(plan.selected)), *_inert_axes(plan), *warnings(plan)]
 
 
 def warnings(plan: Plan) -> list[str]:
     """Return what the task objects to in configs that it accepts: each text once, with its place and its arms."""
+    cautions = _remarks(plan, plan.selected, lambda answer: answer.cautions)
+    return [f"warning   {text}" for text in (*cautions, *missing_files(plan))]
+
+
+def missing_files(plan: Plan) -> list[str]:
+    """Return which files that trials to run read are not on this machine: each once, with its place and its arms."""
+    ours = {trial.study for trial in plan.selected}
+    return _remarks(plan, (trial for trial in plan.to_run if trial.study in ours), lambda answer: answer.missing)
+
+
+def _remarks(plan: Plan, trials: Iterable[Trial], texts: Callable[[Answer], Iterable[str]]) -> list[str]:
     arms_of: dict[str, list[Trial]] = {}
-    trials = _one_per_arm(plan)
-    for trial, answer in zip(trials, plan.study.task.check([trial.config for trial in trials]), strict=True):
-        for text in answer.cautions:
+    ours = _one_per_arm(trials)
+    for trial, answer in zip(ours, plan.study.task.check([trial.config for trial in ours]), strict=True):
+        for text in texts(answer):
             arms_of.setdefault(text, []).append(trial)
     names = {text: first_few([f"{t.arm.part} {t.arm.label}" for t in found], 2) for text, found in arms_of.items()}
-    return [f"warning   {text}{_place(plan, arms_of[text][0], text)}   [{arms}]" for text, arms in names.items()]
+    return [f"{text}{_place(plan, arms_of[text][0], text)}   [{arms}]" for text, arms in names.items()]
 
 
 def _place(plan: Plan, trial: Trial, text: str) -> str:
@@ -63,8 +75,8 @@ def results_line(root: Path) -> str:
     return f"results   {root}   {size(shutil.disk_usage(existing).free)} free"
 
 
-def _one_per_arm(plan: Plan) -> list[Trial]:
-    return list({(t.arm.part, t.arm.label): t for t in plan.selected}.values())
+def _one_per_arm(trials: Iterable[Trial]) -> list[Trial]:
+    return list({(t.arm.part, t.arm.label): t for t in trials}.values())
 
 
 # ---- arms and states
@@ -199,7 +211,7 @@ def _inert_axes(plan: Plan) -> Iterator[str]:
     """Yield a line for each axis that does not act in some arms because their model or reducer lacks its option."""
     arms: dict[tuple[str, str], list[str]] = {}
     parts = {part.name: part for part in plan.study.at(plan.scale).parts}
-    for arm in (trial.arm for trial in _one_per_arm(plan)):
+    for arm in (trial.arm for trial in _one_per_arm(plan.selected)):
         for axis in without_option(arm.coords, parts[arm.part]):
             arms.setdefault((arm.part, axis), []).append(arm.label)
     for (part, axis), labels in arms.items():

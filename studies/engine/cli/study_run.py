@@ -12,6 +12,7 @@ from rich.console import Console
 
 from studies.engine.cli.looks import Looks, looks_of
 from studies.engine.cli.options import UsageError
+from studies.engine.cli.plan_report import missing_files
 from studies.engine.cli.study_lookup import plan_selection
 from studies.engine.cli.table_files import find_table_file
 from studies.engine.core.stop import StopRequest
@@ -23,6 +24,9 @@ from studies.engine.planning.plan import Plan, Rerun
 from studies.engine.planning.selection import Selection
 from studies.engine.storage.results_dir import Store
 from studies.engine.storage.state_watcher import StateWatcher
+
+HERE = ("inline", "local")
+"""Launchers whose trials read the files of this machine."""
 
 
 class Unwritable(UsageError):
@@ -109,7 +113,8 @@ def prepare(
 
     Raises:
         StudyError: with every problem of the file and of the selection, or of the launcher's options.
-        UsageError: options that do not go together, trials that do not fit `device`, no such table file.
+        UsageError: options that do not go together, trials that do not fit `device`, no such table file, files that are
+            not here and that trials on this machine need.
     """
     looks = looks_of(selection, rerun, device, spec) if until else None
     plan = looks.plan(looks.numbers[0]) if looks else plan_selection(selection, rerun, device)
@@ -122,6 +127,8 @@ def prepare(
     if address and name != "ray":
         raise UsageError(f"--address is for Ray, not for {name}")
     options = launcher_options.options(trials, name, cluster, (*launch, *([f"address={address}"] if address else [])))
+    if name in HERE and (missing := missing_files(plan)):
+        raise UsageError("\n".join(["nothing is launched, as every such trial would fail:", *missing]))
     if detach and name != "slurm":
         raise UsageError(f"--detach is for slurm: jobs of {name} end with this command")
     return StudyRun(plan, looks, name, wanted is not None, note, options, detach, spec)

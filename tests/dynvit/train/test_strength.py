@@ -12,7 +12,7 @@ from safetensors import safe_open
 from small_task import MODEL, Folder, SmallDynamic, config, fitted, numbers, prepared, register, replaced
 
 from dynvit.context import NullContext, Stopped
-from dynvit.tasks.classify import Augment, Config, Data, Evaluation, Mix, Teacher, Train, cautions, run
+from dynvit.tasks.classify import Augment, Config, Data, Evaluation, Mix, Teacher, Train, cautions, missing, run
 from dynvit.train import loop
 from dynvit.train.distributed import ProcessGroup
 from dynvit.train.ema import ModelEma, unique_tensors
@@ -264,7 +264,7 @@ def test_cautions(tmp_path):
     (crop,) = cautions(Config(data=Data("cifar10", augment=Augment(scale=(0.08, 1.0)))))
     assert "those of cifar10 are kept in memory and not cropped" in crop
     assert cautions(Config(data=Data("folder", root=str(tmp_path), augment=Augment(scale=(0.08, 1.0))))) == []
-    (nowhere,) = cautions(Config(data=Data("folder", root=str(tmp_path / "none"))))
+    (nowhere,) = missing(Config(data=Data("folder", root=str(tmp_path / "none"))))
     assert nowhere.startswith(f"no folder {tmp_path}/none for the data set folder; it must be where the trials run")
     context = Folder(tmp_path)
     run(config(epochs=1, ema=0.99996, lr_batch=64), context)
