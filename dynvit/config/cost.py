@@ -63,3 +63,17 @@ class Config:
     def __post_init__(self) -> None:
         if self.timing.enabled and "onnx" in self.timing.modes and self.dtype != "float32":
             raise ValueError(f"timing.modes: onnx is timed in float32 only, not in {self.dtype}")
+        timing = self.timing
+        for key, least, counts in (
+            ("image_size", 1, [1 if self.image_size is None else self.image_size]),
+            ("in_chans", 1, [self.in_chans]),
+            ("num_classes", 0, [self.num_classes]),
+            ("counted_images", 1, [self.counted_images]),
+            ("memory_batch", 0, [self.memory_batch]),
+            ("threads", 0, [self.threads]),
+            ("timing.batch_sizes", 1, timing.batch_sizes),
+            ("timing.rounds", 1, [timing.rounds]),
+            *((f"timing.{name}", 0, [getattr(timing, name)]) for name in ("largest", "warmup", "update")),
+        ):
+            if wrong := [count for count in counts if count < least]:
+                raise ValueError(f"{key} must be >= {least}, got {wrong[0]}")

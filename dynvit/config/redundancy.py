@@ -43,6 +43,15 @@ class Config(classify.Config):
     start: Start = field(default_factory=Start)
     look: Look = field(default_factory=Look)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        look = self.look
+        for key, least in (("images", 1), ("maps", 0), ("map_pixels", 1)):
+            if (value := getattr(look, key)) < least:
+                raise ValueError(f"look.{key} must be >= {least}, got {value}")
+        if not 0 < look.share < 1:
+            raise ValueError(f"look.share must be above 0 and below 1, got {look.share:g}")
+
     @property
     def given_weights(self) -> str:
         return self.init or self.start.weights

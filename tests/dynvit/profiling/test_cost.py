@@ -380,6 +380,20 @@ def test_a_killed_compilation_of_another_process_is_in_nobodys_way(tmp_path, mon
     assert not list(tmp_path.rglob("*.so")) and os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        ({"counted_images": 0}, "counted_images must be >= 1, got 0"),
+        ({"threads": -1}, "threads must be >= 0, got -1"),
+        ({"timing": Timing(batch_sizes=(1, 0))}, "timing.batch_sizes must be >= 1, got 0"),
+        ({"timing": Timing(rounds=0)}, "timing.rounds must be >= 1, got 0"),
+    ],
+)
+def test_amounts_that_cannot_be(wrong, text):
+    with pytest.raises(ValueError, match=text):
+        Config(**wrong)
+
+
 def test_onnx_is_refused_before_anything_is_counted(monkeypatch):
     timing = Timing(True, (1,), modes=("onnx",))
     with pytest.raises(ValueError, match=r"timing\.modes: onnx is timed in float32 only, not in bfloat16"):

@@ -129,6 +129,13 @@ def test_a_model_without_scores_is_measured_by_its_states(tmp_path):
     assert "rank_correlation_norm" in result["metrics"]
 
 
+@pytest.mark.parametrize("wrong", [{"images": 0}, {"maps": -1}, {"map_pixels": 0}, {"share": 0.0}, {"share": 1.5}])
+def test_looks_that_cannot_be(wrong):
+    (key,) = wrong
+    with pytest.raises(ValueError, match=rf"look\.{key} must be"):
+        redundancy.Config(look=Look(**wrong))
+
+
 def test_options_are_classifys_and_real():
     for key in redundancy.SMOKE:
         value = redundancy.Config()
