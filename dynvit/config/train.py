@@ -81,3 +81,8 @@ class Train:
     """torch.compile of the training pass."""
     deterministic: bool = True
     """Use deterministic algorithms only."""
+
+    @property
+    def peak_lr(self) -> float:
+        """The learning rate for the batch size that is used."""
+        return self.lr * self.batch_size / self.lr_batch if self.lr_scaling == "linear" else self.lr

@@ -37,6 +37,10 @@ def _training(config: Config) -> Iterator[str]:
             f"train.lr {train.lr:g} is meant for batches of {train.lr_batch}, train.batch_size is {train.batch_size}: "
             f"linear scaling would give {scaled:g} (train.lr_scaling: linear)"
         )
+    if train.schedule != "constant" and train.min_lr > train.peak_lr:
+        yield f"train.min_lr {train.min_lr:g} is above the peak {train.peak_lr:g}: the rate rises to its end"
+    if train.warmup_epochs and train.warmup_lr > train.peak_lr:
+        yield f"train.warmup_lr {train.warmup_lr:g} is above the peak {train.peak_lr:g}: the warm-up lowers it"
     if repeats > 1 and train.epochs < repeats * PASSES_PER_REPEAT:
         yield (
             f"data.augment.repeats {repeats} in {train.epochs} epochs: an image is seen in {train.epochs / repeats:.3g}"

@@ -27,6 +27,7 @@ def build_optimizer(model: nn.Module, options: Train) -> torch.optim.Optimizer:
     from timm.optim import create_optimizer_v2
 
     extra: dict[str, Any] = {} if options.optimizer == "sgd" else {"betas": tuple(options.betas)}
+    plain_sgd = options.optimizer == "sgd" and not options.momentum  # timm's sgd is Nesterov's, which needs a momentum
     if options.optimizer in FUSED:
         extra["fused"] = True
     groups = interface_of(model).parameter_groups(options.weight_decay)
@@ -36,19 +37,12 @@ def build_optimizer(model: nn.Module, options: Train) -> torch.optim.Optimizer:
         extra["layer_decay"] = options.layer_decay
     return create_optimizer_v2(
         groups or model,
-        opt=options.optimizer,
-        lr=scaled_lr(options),
+        opt="momentum" if plain_sgd else options.optimizer,
+        lr=options.peak_lr,
         weight_decay=options.weight_decay,
         momentum=options.momentum,
         **extra,
     )
-
-
-def scaled_lr(options: Train) -> float:
-    """Return the learning rate for the batch size that is used."""
-    if options.lr_scaling == "linear":
-        return options.lr * options.batch_size / options.lr_batch
-    return options.lr
 
 
 def build_scheduler(optimizer: torch.optim.Optimizer, options: Train, steps: int) -> Any:

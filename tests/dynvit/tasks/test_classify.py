@@ -14,7 +14,7 @@ import dynvit
 from dynvit.context import NullContext
 from dynvit.models.build import build_model
 from dynvit.tasks import classify
-from dynvit.tasks.classify import Config, Data, Evaluation, Train, run
+from dynvit.tasks.classify import Config, Data, Evaluation, Mix, Train, run
 from dynvit.train.amp import amp_dtype
 from dynvit.train.distributed import ProcessGroup
 from dynvit.train.evaluate import evaluate, generalization_gap, throughput
@@ -261,6 +261,11 @@ def test_amp_choice():
     assert amp_dtype("bfloat16", "cpu") is torch.bfloat16
 
 
+def test_sgd_without_momentum_is_plain():
+    found = build_optimizer(torch.nn.Linear(2, 2), Train(optimizer="sgd", momentum=0.0))
+    assert {(group["nesterov"], group["momentum"]) for group in found.param_groups} == {(False, 0.0)}
+
+
 def test_optimiser_spares_biases_and_norms():
     model = timm.create_model("deit_tiny_patch16_224", embed_dim=12, depth=1, num_heads=2)
     found = build_optimizer(model, Train(weight_decay=0.1))
@@ -305,7 +310,18 @@ def test_wrong_configs(changes, error, message):
     [
         ({"train": Train(epochs=-1, warmup_epochs=0)}, "train.epochs must be >= 0, got -1"),
         ({"train": Train(batch_size=0)}, "train.batch_size must be >= 1, got 0$"),
-        ({"train": Train(lr=-1.0)}, "train.lr must be >= 0, got -1"),
+        ({"train": Train(lr=-1.0)}, "train.lr must be above 0, got -1"),
+        ({"train": Train(lr=math.nan)}, "train.lr must be above 0, got nan"),
+        ({"train": Train(weight_decay=math.nan)}, "train.weight_decay must be >= 0, got nan"),
+        ({"train": Train(lr_batch=-8)}, "train.lr_batch must be >= 0, got -8"),
+        ({"train": Train(clip_grad=0.0)}, r"train.clip_grad must be above 0 \(null: no clipping\), got 0"),
+        ({"train": Train(clip_grad=-1.0)}, "train.clip_grad must be above 0 .*, got -1"),
+        ({"train": Train(betas=(0.9,))}, r"train.betas must be two numbers from 0 to below 1, got \[0.9\]"),
+        ({"train": Train(betas=(0.9, 1.0))}, "train.betas must be two numbers"),
+        ({"train": Train(momentum=1.0)}, "train.momentum must be from 0 to below 1, got 1"),
+        ({"train": Train(mix=Mix(off_epoch=-1))}, "train.mix.off_epoch must be >= 0, got -1"),
+        ({"evaluation": Evaluation(counted_images=0)}, "evaluation.counted_images must be >= 1, got 0"),
+        ({"evaluation": Evaluation(traced_images=-3)}, "evaluation.traced_images must be >= 0, got -3"),
         ({"train": Train(drop_path=1.0)}, "train.drop_path must be from 0 to below 1, got 1"),
         ({"data": Data(image_size=0)}, "data.image_size must be >= 1, got 0"),
         ({"data": Data(labels=(0, 11))}, "data.labels: digits has the classes 0 to 9, not 11"),

@@ -16,7 +16,7 @@ from dynvit.tasks.classify import Augment, Config, Data, Evaluation, Mix, Teache
 from dynvit.train import loop
 from dynvit.train.distributed import ProcessGroup
 from dynvit.train.ema import ModelEma, unique_tensors
-from dynvit.train.optimizer import build_optimizer, scaled_lr
+from dynvit.train.optimizer import build_optimizer
 
 register()
 PLAIN = {"name": "vit_tiny_patch16_224", "patch_size": 4, "embed_dim": 12, "depth": 2, "num_heads": 2}
@@ -156,8 +156,8 @@ def test_layer_decay():
 
 
 def test_learning_rate_follows_the_batch():
-    assert scaled_lr(Train(lr=5e-4, lr_batch=512, lr_scaling="linear", batch_size=1024)) == 1e-3
-    assert scaled_lr(Train(lr=5e-4, lr_batch=512, batch_size=1024)) == 5e-4
+    assert Train(lr=5e-4, lr_batch=512, lr_scaling="linear", batch_size=1024).peak_lr == 1e-3
+    assert Train(lr=5e-4, lr_batch=512, batch_size=1024).peak_lr == 5e-4
 
 
 def test_models_get_the_step(monkeypatch):
@@ -259,6 +259,11 @@ def test_cautions(tmp_path):
     assert cautions(Config()) == []
     (lr,) = cautions(Config(train=Train(lr=1e-3, lr_batch=1024, batch_size=256)))
     assert "meant for batches of 1024, train.batch_size is 256: linear scaling would give 0.00025" in lr
+    scaled = {"lr_scaling": "linear", "lr_batch": 3200}
+    (above,) = cautions(Config(train=Train(lr=1e-3, min_lr=2e-5, **scaled)))
+    assert above.startswith("train.min_lr 2e-05 is above the peak 1e-05: ")
+    (above,) = cautions(Config(train=Train(lr=1e-6, min_lr=1, schedule="constant")))
+    assert above.startswith("train.warmup_lr 1e-05 is above the peak 1e-06: ")
     (repeats,) = cautions(Config(train=Train(epochs=30), data=Data(augment=Augment(repeats=3))))
     assert "an image is seen in 10 of them" in repeats
     (crop,) = cautions(Config(data=Data("cifar10", augment=Augment(scale=(0.08, 1.0)))))

@@ -282,6 +282,7 @@ def test_damaged_checkpoint_starts_over(tmp_path, undisturbed, damage):
         ({"source": Source(-1)}, "source.epochs must be >= 0 .*, got -1"),
         ({"source": Source(1)}, "train.warmup_epochs 2 is more than source.epochs 1"),
         ({"source": Source(2, Data(image_size=0))}, "source.data.image_size must be >= 1, got 0"),
+        ({"source": Source(2, Data(augment=Augment(erasing=7.0)))}, "source.data.augment.erasing must be from 0 to 1"),
         ({"source": Source(5), "data": Data("cifar10")}, "digits has images of 1 channels, data cifar10 of 3"),
         ({"source": Source(5, Data(augment=Augment(repeats=0)))}, "source.data.augment.repeats must be >= 1"),
     ],
