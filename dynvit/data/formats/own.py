@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from dynvit.config.data import Data
 from dynvit.config.extensions import DATA_SETS, DataSet
-from dynvit.config.option_checks import did_you_mean
 from dynvit.data.decode import UnreadableImage
+from dynvit.data.formats.labels import class_lists, number_classes, plain_labels
 from dynvit.data.paths import find_root, places
 from dynvit.data.sampling import SPLIT_SEED
 from dynvit.data.source import Listing, Split
@@ -104,12 +103,12 @@ def splits(data: Data) -> Listing:
         _part(f"{label} returned for {name}", name, extension.make, part)
         for name, part in zip(NAMES, returned, strict=False)
     ]
-    named = returned[2] if len(returned) == 3 else getattr(returned[0], "classes", None)
-    classes, labels = _classes(label, extension, named, [labels for _, labels in parts])
+    named = class_lists(label, returned)
+    classes, labels = number_classes(label, extension, named, [labels for _, labels in parts])
     place = f"{data.name} ({defined_at(extension.make)})"
     listing = [
-        Split(name, classes, source, numbers, place, class_list=named is not None)
-        for name, (source, _), numbers in zip(NAMES, parts, labels, strict=True)
+        Split(name, classes[i], parts[i][0], labels[i], place, class_list=named[i] is not None)
+        for i, name in enumerate(NAMES)
     ]
     for split, (source, _) in zip(listing, parts, strict=True):
         if len(split.labels):
@@ -154,10 +153,8 @@ def _part(label: str, name: str, function: Callable[..., Any], part: Any) -> tup
     def image(index: int) -> Any:
         return part[index][0]
 
-    for attribute in ("targets", "labels"):  # torchvision's names: no image is decoded for its label
-        known = getattr(part, attribute, None)
-        if _is_sequence(known) and len(known) == len(part):
-            return OwnImages(name, function, image, len(part), held=False), known
+    if (known := _listed_labels(label, name, part)) is not None:
+        return OwnImages(name, function, image, len(part), held=False), known
     found = []
     for index in range(len(part)):
         pair = part[index]
@@ -167,42 +164,24 @@ def _part(label: str, name: str, function: Callable[..., Any], part: Any) -> tup
     return OwnImages(name, function, image, len(part), held=isinstance(part, list | tuple)), found
 
 
-def _classes(
-    label: str, extension: DataSet, named: Any, labels: Sequence[Sequence[Any]]
-) -> tuple[tuple[str, ...], list[NDArray[np.int64]]]:
-    """Return the names of the classes, and the labels of each split as their numbers."""
-    plain = [_plain(label, each) for each in labels]
-    words = any(isinstance(value, str) for each in plain for value in each)
-    if named is None:
-        every = {value for each in plain for value in each}
-        most = extension.classes or (int(max(every, default=-1)) + 1 if not words else 0)
-        named = sorted(map(str, every)) if words else map(str, range(most))
-    names = tuple(map(str, named))
-    if extension.classes not in (None, len(names)):
-        raise ValueError(f"{label} is registered with {extension.classes} classes and returned {len(names)}")
-    if not words:
-        if odd := [value for each in plain for value in each if isinstance(value, bool) or value != int(value)]:
-            raise ValueError(f"{label} returned the label {odd[0]!r}: a label is the number or the name of a class")
-        return names, [np.asarray(each, dtype=np.int64).reshape(-1) for each in plain]
-    number = {name: i for i, name in enumerate(names)}
-    for value in (str(value) for each in plain for value in each):
-        if value not in number:
-            raise ValueError(f"{label} returned the label {value}, which is no class{did_you_mean(value, names)}")
-    return names, [np.asarray([number[str(value)] for value in each], dtype=np.int64) for each in plain]
-
-
-def _plain(label: str, labels: Sequence[Any]) -> list[Any]:
-    """Return one number or name each. Raises ValueError for anything else, such as one-hot rows."""
-    whole = labels.tolist() if hasattr(labels, "tolist") else list(labels)
-    for value in whole:
-        rows = value.ndim > 0 if hasattr(value, "ndim") else hasattr(value, "__len__")
-        if rows and not isinstance(value, str):
-            kind = f"rows of {len(value)}" if not isinstance(value, dict) else "dicts"
-            raise ValueError(f"{label} returned labels that are {kind}: labels are one number or name each")
-    plain = [value.item() if hasattr(value, "item") else value for value in whole]
-    if odd := [value for value in plain if not isinstance(value, str | int | float) or value != value]:
-        raise ValueError(f"{label} returned the label {odd[0]!r}: labels are one number or name each")
-    return plain
+def _listed_labels(label: str, name: str, part: Any) -> Sequence[Any] | None:
+    """Return the labels that a set lists under torchvision's names, so that no image is decoded for its label; None
+    without a list. Raises ValueError if its first element has another label."""
+    for attribute in ("targets", "labels"):
+        known = getattr(part, attribute, None)
+        if not (_is_sequence(known) and len(known) == len(part)):
+            continue
+        if (transform := getattr(part, "target_transform", None)) is not None:
+            known = [transform(value) for value in plain_labels(label, known)]
+        try:
+            with own_stream(SPLIT_SEED, name, 0):
+                first, listed = plain_labels(label, [part[0][1], known[0]])
+        except Exception:  # an image that cannot be read, a label with more than its class: told where it matters
+            return known  # type: ignore[no-any-return]
+        if first != listed and isinstance(first, str) == isinstance(listed, str):  # a name may be listed by its number
+            raise ValueError(f"{label} a set whose element 0 has the label {first!r}, and .{attribute} {listed!r}")
+        return known  # type: ignore[no-any-return]
+    return None
 
 
 def _is_sequence(value: Any) -> bool:

@@ -62,6 +62,34 @@ def test_the_options_of_data_apply(tmp_path, quiet):
     assert [r.kind for r in loaded(tmp_path, body).remarks] == ["validation images with the bytes of a training image"]
 
 
+SET = """class Set(torch.utils.data.Dataset):
+    def __init__(self, classes, targets, own=None, change=None):
+        self.classes, self.targets, self.own, self.target_transform = classes, targets, own or targets, change
+    def __len__(self): return len(self.targets)
+    def __getitem__(self, i):
+        y = self.own[i]
+        return I[i], y if self.target_transform is None else self.target_transform(y)
+"""
+
+
+def test_each_part_counts_its_own_classes(tmp_path, quiet):
+    """As folder, tar and wds do: renumbered by name, or refused."""
+    same = loaded(tmp_path, f"{SET}return Set(['a', 'b'], L), Set(['b', 'a'], [1, 1, 0])")
+    assert same.val_labels.bincount().tolist() == [2, 1]
+    other = f"{SET}a, b = Set(['cat', 'dog'], L), Set(['bird', 'cat'], L)\n"
+    for returned in ("a, b", "torch.utils.data.Subset(a, range(12)), b"):
+        with pytest.raises(ValueError, match="2 classes in train, 2 in val; not in both: bird, dog"):
+            loaded(tmp_path, f"{other}return {returned}")
+
+
+def test_a_changed_target_is_the_label(tmp_path, quiet):
+    """As torchvision's `target_transform` changes it, so that the list of classes is that of other numbers."""
+    change = "lambda y: {0: 1, 1: 0, 2: 0}[y]"
+    body = f"{SET}T = [0, 1, 2] * 4\nreturn [Set(['a', 'b', 'c'], T, change={change}) for _ in range(2)]"
+    data = loaded(tmp_path, body)
+    assert (data.classes, data.labels.bincount().tolist()) == (2, [8, 4])
+
+
 @pytest.mark.parametrize("wrap", ["{}", "list(map(Image.fromarray, {}))"])
 def test_an_own_image_in_two_classes_is_remarked(tmp_path, quiet, wrap):
     body = f"I[4] = I[1]\nI[2] = I[0]\nV = 255 - I\nreturn ({wrap.format('I')}, L), ({wrap.format('V[6:]')}, L[6:])"
@@ -125,6 +153,11 @@ def test_chance_in_the_function_is_the_same_in_every_process(tmp_path, quiet):
             "import pathlib\np = pathlib.Path(__file__).parent / 'same.png'\nImage.fromarray(I[0]).save(p)\n"
             "P = [p, p.with_name('b')] * 6\nreturn (P, L), ([p, p], [0, 1])",
             r"own \(my_data.*: train and val have 2 files in common: val\[0\] is train\[10\], .*same\.png",
+        ),
+        (f"{SET}return Set(2, L), Set(2, L)", r"own \(.*\) returned the classes 2: classes are a list"),
+        (
+            f"{SET}return Set(None, L), Set(None, L, L[1:])",
+            r"returned for val a set whose element 0 has the label 1, and \.targets 0",
         ),
         ("return 1 / 0", r"the data set own \(my_data\.py, line \d+\) fails: my_data\.py, line \d+: ZeroDivisionError"),
         (

@@ -1,0 +1,74 @@
+"""Labels as own code or a hub gives them, names or numbers, and the classes that they count."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Subset
+
+from dynvit.config.extensions import DataSet
+from dynvit.config.option_checks import did_you_mean
+
+
+def class_lists(label: str, returned: Sequence[Any]) -> list[tuple[str, ...] | None]:
+    """Return for each split the names of the classes that its labels count, or None."""
+    if len(returned) == 3:
+        return [_names(label, returned[2])] * 2
+    lists = []
+    for part in returned:
+        whole = part.dataset if isinstance(part, Subset) else part
+        changed = getattr(whole, "target_transform", None) is not None  # its labels are other numbers than its classes'
+        lists.append(None if changed else _names(label, getattr(whole, "classes", None)))
+    if None not in lists and lists[0] != lists[1]:
+        return lists
+    return [None if isinstance(returned[0], Subset) else lists[0]] * 2  # of a Subset's classes some may be left out
+
+
+def _names(label: str, classes: Any) -> tuple[str, ...] | None:
+    if isinstance(classes, str) or not (classes is None or hasattr(classes, "__iter__")):
+        raise ValueError(f"{label} returned the classes {classes!r}: classes are a list with the name of each")
+    return None if classes is None else tuple(map(str, classes))
+
+
+def number_classes(
+    label: str, extension: DataSet, named: Sequence[tuple[str, ...] | None], labels: Sequence[Sequence[Any]]
+) -> tuple[list[tuple[str, ...]], list[NDArray[np.int64]]]:
+    """Return for each split the names of its classes, and its labels as their numbers."""
+    plain = [plain_labels(label, each) for each in labels]
+    every = [value for each in plain for value in each]
+    words = any(isinstance(value, str) for value in every)
+    if not words and (odd := [value for value in every if isinstance(value, bool) or value != int(value)]):
+        raise ValueError(f"{label} returned the label {odd[0]!r}: a label is the number or the name of a class")
+    most = extension.classes or (int(max(every, default=-1)) + 1 if not words else 0)
+    unnamed = tuple(sorted(set(map(str, every))) if words else map(str, range(most)))
+    found = [unnamed if names is None else names for names in named]
+    for names in found:
+        if extension.classes not in (None, len(names)):
+            raise ValueError(f"{label} is registered with {extension.classes} classes and returned {len(names)}")
+    if not words:
+        return found, [np.asarray(each, dtype=np.int64).reshape(-1) for each in plain]
+    numbers = []
+    for names, each in zip(found, plain, strict=True):
+        number = {name: i for i, name in enumerate(names)}
+        for value in map(str, each):
+            if value not in number:
+                raise ValueError(f"{label} returned the label {value}, which is no class{did_you_mean(value, names)}")
+        numbers.append(np.asarray([number[str(value)] for value in each], dtype=np.int64))
+    return found, numbers
+
+
+def plain_labels(label: str, labels: Sequence[Any]) -> list[Any]:
+    """Return one number or name each. Raises ValueError for anything else, such as one-hot rows."""
+    whole = labels.tolist() if hasattr(labels, "tolist") else list(labels)
+    for value in whole:
+        rows = value.ndim > 0 if hasattr(value, "ndim") else hasattr(value, "__len__")
+        if rows and not isinstance(value, str):
+            kind = f"rows of {len(value)}" if not isinstance(value, dict) else "dicts"
+            raise ValueError(f"{label} returned labels that are {kind}: labels are one number or name each")
+    plain = [value.item() if hasattr(value, "item") else value for value in whole]
+    if odd := [value for value in plain if not isinstance(value, str | int | float) or value != value]:
+        raise ValueError(f"{label} returned the label {odd[0]!r}: labels are one number or name each")
+    return plain
