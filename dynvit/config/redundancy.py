@@ -46,6 +46,11 @@ class Config(classify.Config):
     def __post_init__(self) -> None:
         super().__post_init__()
         look = self.look
+        if self.source.epochs:
+            raise ValueError(
+                f"source.epochs {self.source.epochs}: the task redundancy trains on data alone; train on the source "
+                "with the task classify and start from its weights (start.weights)"
+            )
         for key, least in (("images", 1), ("maps", 0), ("map_pixels", 1)):
             if (value := getattr(look, key)) < least:
                 raise ValueError(f"look.{key} must be >= {least}, got {value}")

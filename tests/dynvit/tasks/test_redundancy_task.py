@@ -11,6 +11,7 @@ import torch
 from small_task import Folder, config, numbers, register, undeclared
 
 from dynvit.analysis.layer_pairs import SAME_LAYER
+from dynvit.config.source import Source
 from dynvit.context import NullContext, Stopped
 from dynvit.tasks import classify, redundancy
 from dynvit.tasks.redundancy import Look, Start
@@ -134,6 +135,12 @@ def test_looks_that_cannot_be(wrong):
     (key,) = wrong
     with pytest.raises(ValueError, match=rf"look\.{key} must be"):
         redundancy.Config(look=Look(**wrong))
+
+
+def test_a_source_is_refused():
+    """It would be left out, and the numbers be those of a model that never saw it."""
+    with pytest.raises(ValueError, match=r"source\.epochs 2: the task redundancy trains on data alone"):
+        redundancy.Config(source=Source(2))
 
 
 def test_options_are_classifys_and_real():
