@@ -6,7 +6,7 @@ log reports what was and was not loaded.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -87,8 +87,6 @@ def load_matching(model: nn.Module, state: Mapping[str, Tensor]) -> LoadReport:
     matching = [name for name in state if name in own]
     if len(matching) < len(own) and interface_of(model).has_backbone:
         return load_trunk(model, _without_other_classes(state, model))
-    if not matching:
-        raise InitError(f"init: not one of {len(state)} tensors is known to {type(model).__name__}: {first(state)}")
     return _copy_matching(model, state, "init")
 
 
@@ -141,9 +139,7 @@ def load_trunk(model: nn.Module, state_dict: Mapping[str, Any]) -> LoadReport:
             usable[name] = tensor
     if wrong:
         raise ValueError(f"backbone weights of another size: {shapes(wrong, source, own)}")
-    if not usable:
-        known = f"{type(model).__name__} or its backbone: {first(given)}"
-        raise ValueError(f"not one of {len(given)} tensors is known to {known}")
+    _check_more_than_classifier(usable, given, model, "", " or its backbone")
     _copy(model, usable)
     return LoadReport(tuple(usable), tuple(n for n in own if n not in usable), tuple(unused))
 
@@ -182,9 +178,25 @@ def _copy_matching(model: nn.Module, state: Mapping[str, Tensor], key: str) -> L
     wrong = [name for name in state if name in own and name not in usable and not name.startswith(heads)]
     if wrong:
         raise InitError(f"{key}: weights of another size: {shapes(wrong, state, own)}")
+    _check_more_than_classifier(usable, state, model, f"{key}: ")
     _copy(model, usable)
     unused = tuple(name for name in state if name not in usable)
     return LoadReport(tuple(usable), tuple(name for name in own if name not in usable), unused)
+
+
+def _check_more_than_classifier(
+    usable: Collection[str], given: Collection[str], model: nn.Module, prefix: str, backbone: str = ""
+) -> None:
+    """Raise InitError if nothing but a classifier is loaded: the training would start from scratch."""
+    heads = classifier_prefixes(model)
+    body = [name for name in model.state_dict() if not name.startswith(heads)]
+    if usable if not body else any(name in usable for name in body):
+        return
+    others, but = [name for name in given if name not in usable], " but the classifier's" if usable else ""
+    raise InitError(
+        f"{prefix}not one of {len(given)} tensors{but} is known to {type(model).__name__}{backbone}: "
+        f"{first(others)}; it has {first(body)}"
+    )
 
 
 def _without_other_classes(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:

@@ -20,8 +20,8 @@ chosen on the very images that are reported."""
 AVERAGES = ("state_dict_ema", "model_ema", "ema_state_dict", "ema", "average")
 """Entries of a checkpoint that hold averaged weights, by the names that training codes use."""
 WEIGHTS = ("state_dict", "model", "model_state_dict", "module", "net", "network")
-WRAPPERS = ("module.", "_orig_mod.", "model_ema.", "ema.", "model.")
-"""Prefixes of data-parallel, compiled, averaged and Lightning models."""
+WRAPPERS = ("backbone.", "module.", "_orig_mod.", "model_ema.", "ema.", "model.")
+"""Prefixes of a backbone below a classifier, and of data-parallel, compiled, averaged and Lightning models."""
 MAGIC = (
     (b"version https://git-lfs", "a Git LFS pointer, not the weights themselves: fetch them with `git lfs pull`"),
     (b"<", "a web page, not weights: the download was answered with HTML; fetch it with the site's own client"),
@@ -48,13 +48,15 @@ def read_state_dict(
 ) -> dict[str, Tensor]:
     """Read tensors by parameter name. Raises InitError, which begins with `key`, an option, and names the file.
 
-    prefer_ema: the averaged weights of a file that has both. known: the model's own names, which are left as they are;
-    others lose the prefixes of wrappers.
+    prefer_ema: the averaged weights of a file that has both. known: the model's own names; prefixes of wrappers are
+    left where no more of the names are known without them.
     """
     path = weights_file(path, key)
     try:
         found = _unwrap(_read(path), prefer_ema)
-        return _usable(found if any(name in known for name in found) else _strip(found, prefer_ema))
+        bare = _strip(found, prefer_ema)
+        ours, without = (sum(name in known for name in names) for names in (found, bare))
+        return _usable(found if ours and ours >= without else bare)
     except InitError as error:
         raise InitError(f"{key}: {path} {error}") from error.__cause__
 

@@ -142,6 +142,19 @@ def test_what_cannot_be_loaded(tmp_path, context):
         begin(model, str(tmp_path / "wide.safetensors"), "", context)
 
 
+@pytest.mark.parametrize("name", ["deit_tiny_patch16_224", "evo_deit_tiny_patch16_224", "tpc_deit_tiny_patch16_224"])
+@pytest.mark.parametrize("classifier", [True, False])
+def test_a_file_of_which_no_more_than_the_classifier_fits(tmp_path, context, name, classifier):
+    """With a line in the log alone, the training would start from scratch."""
+    state = {key if key.startswith("head.") else f"encoder.{key}": value for key, value in trunk().state_dict().items()}
+    if not classifier:
+        state = {f"encoder.{key}": value for key, value in state.items()}
+    save_file(state, tmp_path / "other.safetensors")
+    but = " but the classifier's" if classifier else ""
+    with pytest.raises(InitError, match=rf"not one of \d+ tensors{but} is known to .*: encoder\..*; it has cls_token"):
+        begin(timm.create_model(name, img_size=16, **WIDTH), str(tmp_path / "other.safetensors"), name, context)
+
+
 @pytest.mark.parametrize("name", ["deit_tiny_distilled_patch16_224", "tpc_deit_tiny_patch16_224"])
 @pytest.mark.parametrize("table", ["another token", "empty", "flat", "a number"])
 def test_a_position_table_that_is_none_is_named(tmp_path, name, table, context):

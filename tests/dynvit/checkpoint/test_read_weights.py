@@ -43,6 +43,7 @@ SAVED = {
     "lightning": {"state_dict": {**prefixed("model."), "criterion.weight": torch.ones(10)}, "loops": {}},
     "lightning with an average": {"state_dict": {**prefixed("model."), **prefixed("model_ema.module.", OTHER)}},
     "averaged model of torch": {**prefixed("module."), "n_averaged": torch.tensor(3)},
+    "below a classifier": {k if k.startswith("head.") else f"backbone.{k}": t for k, t in WEIGHTS.items()},
     "nested": {"model": {"state_dict": WEIGHTS}},
 }
 
