@@ -52,7 +52,7 @@ class Batches(Protocol):
         ...
 
     def sample(self, count: int) -> Tensor:
-        """Return the first `count` validation images, or all if there are fewer."""
+        """Return the first `count` validation images that can be read, or all if there are fewer."""
         ...
 
 

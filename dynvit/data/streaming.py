@@ -109,22 +109,28 @@ class StreamingBatches:
 
     def validation(self, shard: Shard = SINGLE_PROCESS) -> Iterator[tuple[Tensor, Tensor]]:
         self.val_order[:] = self._plain_order(self.validation_size, shard)
-        batches = 0
-        for batch in self._to_device(self.val_loader):
-            yield batch
-            batches += 1
-        if self.val_order and not batches:
-            raise ValueError(f"none of {self.validation_size} validation images can be read")
+        yield from self._some(self.val_loader, self.val_order, "validation")
 
     def choosing(self, shard: Shard = SINGLE_PROCESS) -> Iterator[tuple[Tensor, Tensor]]:
         if self.apart_loader is not None and self.apart is not None:
             self.apart_order[:] = self._plain_order(len(self.apart), shard)
-            yield from self._to_device(self.apart_loader)
+            yield from self._some(self.apart_loader, self.apart_order, "choosing (data.choose)")
 
     def seen(self, count: int) -> Iterator[tuple[Tensor, Tensor]]:
         plain = ImageDataset(self.train_set.split, self.data, self.seed, training=False)
         order = self._plain_order(min(count, len(plain)))
-        yield from self._to_device(loader(plain, order, self.device))
+        yield from self._some(loader(plain, order, self.device), order, "training")
+
+    def _some(
+        self, batches: DataLoader, order: Sequence[Sequence[tuple[int, int]]], kind: str
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield batches. Raises ValueError if there are images and none of them can be read."""
+        found = False
+        for batch in self._to_device(batches):
+            yield batch
+            found = True
+        if order and not found:
+            raise ValueError(f"none of {sum(map(len, order))} {kind} images can be read")
 
     def _plain_order(self, images: int, shard: Shard = SINGLE_PROCESS) -> list[list[tuple[int, int]]]:
         size, (rank, world) = self.validation_batch_size, shard
@@ -132,7 +138,11 @@ class StreamingBatches:
         return [pairs[i : i + size] for i in range(0, len(pairs), size)][rank::world]
 
     def sample(self, count: int) -> Tensor:
-        items = [self.val_set[(0, i)] for i in range(min(count, self.validation_size))]
+        items: list[Item] = []
+        wanted = min(count, self.validation_size)
+        while wanted and len(items) < self.validation_size:  # as in memory, unreadable images have no part in it
+            items.append(self.val_set[(0, len(items))])
+            wanted -= items[-1][0] is not None
         x_BCSS, _, bad = collate(items)
         self.corrupt.add(bad)
         return x_BCSS.to(self.device)

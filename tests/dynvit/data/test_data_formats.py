@@ -4,6 +4,7 @@ import io
 import sys
 import tarfile
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -383,6 +384,29 @@ def test_a_split_of_which_nothing_can_be_read(tmp_path, in_memory):
         file.write_bytes(f"no image {file}".encode())
     with pytest.raises(ValueError, match=r"none of 12 (validation )?images can be read"):
         list(opened("folder", tmp_path, in_memory=in_memory, max_corrupt=12).validation())
+
+
+def test_other_images_of_which_nothing_can_be_read(tmp_path):
+    """Those that choose the best epoch would all be of equal worth; the gap to training images would divide by none."""
+    root = folders(tmp_path)
+    data = opened("folder", root, in_memory="never", max_corrupt=99, batch=4, choose=3)
+    for file in (root / "train").rglob("*.png"):
+        file.write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"none of 3 choosing \(data\.choose\) images can be read"):
+        list(data.choosing())
+    with pytest.raises(ValueError, match="none of 2 training images can be read"):
+        list(data.seen(2))
+
+
+@pytest.mark.parametrize("in_memory", ["always", "never"])
+def test_a_sample_is_of_images_that_can_be_read(tmp_path, in_memory):
+    data = opened("folder", folders(tmp_path), in_memory="never")
+    for i in range(2):
+        Path(data.val_set.split.name(i)).write_bytes(b"no image")
+    data = opened("folder", tmp_path, in_memory=in_memory, max_corrupt=2)
+    assert len(data.sample(0)) == 0 and len(data.sample(1)) == 1 and len(data.sample(99)) == 10
+    whole = torch.cat([x for x, _ in data.validation()])
+    assert torch.equal(data.sample(3), whole[:3])
 
 
 @pytest.mark.parametrize(
