@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from dynvit.checkpoint.read import InitError, weights_file
@@ -14,7 +15,7 @@ from dynvit.config.warnings import warnings
 from dynvit.context import Context
 from dynvit.data.batches import Batches
 from dynvit.data.factory import FINDERS
-from dynvit.data.normalization import expected_by, mean_std, resolved
+from dynvit.data.normalization import mean_std, resolved
 from dynvit.data.paths import find_root
 from dynvit.train.ema import ema_warning
 
@@ -46,12 +47,20 @@ def log_warnings(config: Config, data: Batches, context: Context) -> None:
 
 
 def _other_normalization(config: Config) -> Iterator[str]:
-    data, model = config.data, config.model["name"]
-    if config.init == "timm" and data.name not in KNOWN_SETS and mean_std(resolved(data, model)) != expected_by(model):
-        mean, std = expected_by(model)
-        yield (
-            f"timm's weights of {model} expect images normalized to mean {mean}, deviation {std}: data.normalize: model"
-        )
+    own, teacher = config.model["name"], config.teacher
+    weights = [(own, own)] if config.init == "timm" else []
+    if teacher.pretrained and not teacher.checkpoint and (name := teacher.model.get("name")):
+        weights.append((f"the teacher {name}", name))
+    for key, data in zip(("data", "source.data"), _data_sets(config), strict=False):
+        for whose, model in weights if data.name not in KNOWN_SETS else []:
+            wanted = mean_std(resolved(replace(data, normalize="model"), model))
+            if mean_std(resolved(data, own)) != wanted:
+                mean, std = wanted
+                given = "model" if model == own else f"[{list(mean)}, {list(std)}]"
+                yield (
+                    f"timm's weights of {whose} expect images normalized to mean {mean}, deviation {std}: "
+                    f"{key}.normalize: {given}"
+                )
 
 
 def _missing_folder(data: Data) -> str:

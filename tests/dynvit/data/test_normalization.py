@@ -1,6 +1,6 @@
 """Mean and deviation of images from files: ImageNet's, given ones, or those that timm's weights of the model expect."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -9,6 +9,8 @@ from PIL import Image
 
 from dynvit.config.classify import Config
 from dynvit.config.data import Data
+from dynvit.config.source import Source
+from dynvit.config.teacher import Teacher
 from dynvit.config.train import Train
 from dynvit.data.factory import load_data
 from dynvit.data.normalization import resolved
@@ -71,6 +73,20 @@ def test_weights_that_expect_another_normalization_are_a_caution(root):
         "data.normalize: model"
     ]
     assert cautions(AUGREG, normalize="model") == cautions(AUGREG, normalize=HALVES) == cautions(DEIT) == []
+
+
+def test_so_are_those_of_a_teacher_and_those_on_the_source(root):
+    data = Data(name="folder", root=root)
+    taught = Config(data=data, teacher=Teacher(model={"name": AUGREG}, pretrained=True))
+    (text,) = config_warnings(taught)
+    assert text.startswith(f"timm's weights of the teacher {AUGREG} expect images normalized to mean (0.5, 0.5, 0.5), ")
+    assert text.endswith("data.normalize: [[0.5, 0.5, 0.5], [0.5, 0.5, 0.5]]")
+    assert config_warnings(replace(taught, data=replace(data, normalize=HALVES))) == []
+    source = Source(2, replace(data, root=f"{root}/train"))
+    model = {"name": AUGREG}
+    both = config_warnings(Config(model, replace(data, normalize="model"), init="timm", source=source))
+    (text,) = (text for text in both if "expect" in text)
+    assert text.endswith(": source.data.normalize: model")
 
 
 def test_a_tag_that_timm_lacks_is_a_fault_of_the_model():
