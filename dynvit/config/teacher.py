@@ -19,7 +19,7 @@ class Teacher:
     """A timm model name and its options; no name: no teacher."""
     checkpoint: str = field(default="", metadata={**WEIGHTS_FIELD, "model": "model"})
     """Its weights: safetensors or a weights-only pickle; or an arm, `{part: PART, AXIS: LEVEL}`, which is trained first
-    and whose model becomes `teacher.model`."""
+    and whose model becomes `teacher.model`. It has the token reducer of the trial that left them."""
     pretrained: bool = False
     """Its weights: timm's, from the hub."""
     epochs: int = 0

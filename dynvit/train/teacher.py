@@ -10,12 +10,13 @@ from torch import Tensor, nn
 
 from dynvit.checkpoint.hub import hub_or_cache
 from dynvit.checkpoint.load import check_numbers
-from dynvit.checkpoint.read import InitError, read_state_dict
+from dynvit.checkpoint.read import InitError, read_state_dict, weights_file
 from dynvit.config import teacher as config
 from dynvit.data.batches import Batches, fitting
 from dynvit.interface import interface_of
-from dynvit.models.build import build_model
+from dynvit.models.build import build_reduced
 from dynvit.rng import seed_globally
+from dynvit.train.trained_model import reducer_of
 
 
 class TeacherError(ValueError):
@@ -27,9 +28,10 @@ def _build(options: config.Teacher, data: Batches) -> nn.Module:
     from_hub = options.pretrained and not options.checkpoint
     model = {**options.model, "pretrained": True} if from_hub else options.model
     given = fitting("teacher.model", model, data)
+    reducer = reducer_of(weights_file(Path(options.checkpoint), "teacher.checkpoint")) if options.checkpoint else {}
     try:
         with hub_or_cache() if from_hub else nullcontext():
-            return build_model(model, **given)
+            return build_reduced(model, reducer, **given)
     except Exception as error:  # many types, of constructors, of timm and of the hub's client
         advice = ""
         if from_hub:

@@ -97,16 +97,25 @@ def _load_own_code(folder: Path, spec: Mapping[str, Any]) -> None:
     plugins.load(entries)
 
 
+def reducer_of(file: Path) -> dict[str, Any]:
+    """Return the token reducer of the trial that left a file of weights; {} for none, and for other files."""
+    return dict(json.loads(_metadata(file).get("config", "{}")).get("reducer", {}))
+
+
 def _header(file: Path) -> dict[str, Any]:
     """Return what was written beside the tensors: epoch, and what followed from the data; {} for other files."""
+    found = _metadata(file)
+    return {"epoch": int(found.get("epoch", 0)), **json.loads(found.get("data", "{}"))} if found else {}
+
+
+def _metadata(file: Path) -> dict[str, str]:
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(file, "pt") as opened:
-            found = opened.metadata() or {}
+            return opened.metadata() or {}
     except (SafetensorError, OSError):
         return {}  # the reader of the tensors says what is wrong
-    return {"epoch": int(found.get("epoch", 0)), **json.loads(found.get("data", "{}"))}
 
 
 def _build(folder: Path, config: Mapping[str, Any], known: Mapping[str, Any]) -> nn.Module:

@@ -11,6 +11,7 @@ from huggingface_hub import constants
 from safetensors.torch import save_file
 from small_task import MODEL, Folder, config, fitted, numbers, prepared, register, replaced
 
+from dynvit.checkpoint.read import read_state_dict
 from dynvit.config.warnings import warnings
 from dynvit.context import NullContext, Stopped
 from dynvit.data.batches import model_size
@@ -91,6 +92,18 @@ def test_pickled_weights_and_refusals(tmp_path):
     torch.save({name: tensor.to(torch.int8) for name, tensor in weights.items()}, file)
     with pytest.raises(TeacherError, match=r"does not fit the teacher.*not of floating point \(torch\.int8"):
         run(distilled(epochs=0, checkpoint=str(file)), NullContext())
+
+
+def test_a_teacher_has_the_reducer_of_its_trial(tmp_path):
+    """Without it the model would be another one than was trained."""
+    trained = dataclasses.replace(config(epochs=1), model=PLAIN | PLAIN_TOKENS, reducer={"name": "topk", "keep": 0.3})
+    run(dataclasses.replace(trained, keep_checkpoint=True), Folder(tmp_path))
+    options = dataclasses.replace(distilled(epochs=0, checkpoint=str(tmp_path)), model=PLAIN)
+    options = replaced(options, "teacher", model=trained.model)
+    state, data = prepared(options, NullContext())
+    images, known = data.sample(16), prepared(trained, NullContext())[0].model
+    known.load_state_dict(read_state_dict(tmp_path))
+    assert torch.equal(state.teacher.logits(images), known.eval()(images))
 
 
 @pytest.mark.parametrize("option", [{"num_classes": 7}, {"in_chans": 3}, {"img_size": 4}])
