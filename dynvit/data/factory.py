@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from dynvit.data.checks import check_every_class, check_split, remarks, same_cla
 from dynvit.data.class_subset import choose_apart, choose_split_apart, select_classes, select_split_classes
 from dynvit.data.formats import cifar, digits, huggingface, image_folder, own, tar, webdataset
 from dynvit.data.overlap import check_apart, copies
-from dynvit.data.source import Listing
+from dynvit.data.source import Listing, Split
 from dynvit.data.split import DatasetIndex, IndexedSplit, check_expected
 from dynvit.data.streaming import StreamingBatches
 
@@ -84,4 +85,12 @@ def checked(listing: Listing) -> Listing:
 
 def read_listing(data: Data) -> Listing:
     """List the training and the validation images of a set of files, or of own code, unchecked."""
-    return READERS.get(data.name, own.splits)(data)
+    listing = READERS.get(data.name, own.splits)(data)
+    if listing.train.name != listing.val.name or not listing.root:
+        return listing
+    return replace(listing, train=_by_path(listing.train, listing.root), val=_by_path(listing.val, listing.root))
+
+
+def _by_path(split: Split, root: str) -> Split:
+    """Return one of two splits of the same name, such as one/data and two/data, by a name that tells which it is."""
+    return replace(split, name=os.path.relpath(split.place, root) + "/" * split.name.endswith("/"))

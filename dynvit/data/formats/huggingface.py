@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from importlib.util import find_spec
 from typing import Any
 
-import numpy as np
-
 from dynvit.config.data import Data
+from dynvit.data.formats.labels import number_classes
 from dynvit.data.source import Listing, Split, split_names
 
 
@@ -41,30 +40,29 @@ def splits(data: Data) -> Listing:
 
 def _first(data: Data, names: list[str]) -> Split:
     """Return the first split that exists."""
+    from timm.data.readers import create_reader
+
     for name in names:
         try:
-            return _split(data, name)
+            reader = create_reader(f"hfds/{data.repository}", root=data.root or None, split=name)
         except ValueError as error:  # `datasets` raises it for a split that does not exist
             refused = error
+        else:
+            return _split(data, name, reader)
     raise ValueError(f"{data.repository} has no split {' or '.join(names)}: {refused}") from refused
 
 
-def _split(data: Data, split: str) -> Split:
-    from timm.data.readers import create_reader
-
-    reader = create_reader(f"hfds/{data.repository}", root=data.root or None, split=split)
-    labels = np.asarray(list(_targets(reader)), dtype=np.int64)
-    index = reader.class_to_idx
-    classes = tuple(sorted(index, key=index.__getitem__)) or tuple(
-        str(i) for i in range(int(labels.max(initial=-1)) + 1)
-    )
-    images = HubImages(reader, f"{data.repository}/{split}")
-    return Split(split, classes, images, labels, data.repository, class_list=True)
+def _split(data: Data, split: str, reader: Any) -> Split:
+    index, where = reader.class_to_idx, f"{data.repository}/{split}"
+    labels = [int(label) if isinstance(label, bool) else label for label in _targets(reader)]
+    named = tuple(sorted(index, key=index.__getitem__)) or None
+    (classes,), (numbers,) = number_classes(where, None, [named], [labels])
+    return Split(split, classes, HubImages(reader, where), numbers, data.repository, class_list=True)
 
 
-def _targets(reader: Any) -> Iterable[int]:
+def _targets(reader: Any) -> Iterable[Any]:
     """Return labels only: newer readers of timm provide them, in older ones they are a column."""
     if hasattr(reader, "iter_targets"):
         return reader.iter_targets()
-    column: Iterable[int] = reader.dataset[reader.label_key]
+    column: Iterable[Any] = reader.dataset[reader.label_key]
     return column

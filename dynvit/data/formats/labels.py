@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Subset
 
-from dynvit.config.extensions import DataSet
 from dynvit.config.option_checks import did_you_mean
 
 
@@ -34,20 +33,20 @@ def _names(label: str, classes: Any) -> tuple[str, ...] | None:
 
 
 def number_classes(
-    label: str, extension: DataSet, named: Sequence[tuple[str, ...] | None], labels: Sequence[Sequence[Any]]
+    label: str, registered: int | None, named: Sequence[tuple[str, ...] | None], labels: Sequence[Sequence[Any]]
 ) -> tuple[list[tuple[str, ...]], list[NDArray[np.int64]]]:
-    """Return for each split the names of its classes, and its labels as their numbers."""
+    """Return for each split the names of its classes, and its labels as their numbers. registered: how many are."""
     plain = [plain_labels(label, each) for each in labels]
     every = [value for each in plain for value in each]
     words = any(isinstance(value, str) for value in every)
     if not words and (odd := [value for value in every if isinstance(value, bool) or value != int(value)]):
         raise ValueError(f"{label} returned the label {odd[0]!r}: a label is the number or the name of a class")
-    most = extension.classes or (int(max(every, default=-1)) + 1 if not words else 0)
+    most = registered or (int(max(every, default=-1)) + 1 if not words else 0)
     unnamed = tuple(sorted(set(map(str, every))) if words else map(str, range(most)))
     found = [unnamed if names is None else names for names in named]
     for names in found:
-        if extension.classes not in (None, len(names)):
-            raise ValueError(f"{label} is registered with {extension.classes} classes and returned {len(names)}")
+        if registered not in (None, len(names)):
+            raise ValueError(f"{label} is registered with {registered} classes and returned {len(names)}")
     if not words:
         return found, [np.asarray(each, dtype=np.int64).reshape(-1) for each in plain]
     numbers = []

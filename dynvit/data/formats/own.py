@@ -63,7 +63,7 @@ class OwnImages:
     def size(self, index: int) -> int:
         """Return the bytes of a file; 1 for what is no file, so that any two are compared."""
         image = self.get(index) if self.held else None
-        return os.stat(image).st_size if isinstance(image, str | os.PathLike) else 1
+        return os.stat(os.path.expanduser(image)).st_size if isinstance(image, str | os.PathLike) else 1
 
 
 def as_image(value: Any) -> Any:
@@ -104,7 +104,7 @@ def splits(data: Data) -> Listing:
         for name, part in zip(NAMES, returned, strict=False)
     ]
     named = class_lists(label, returned)
-    classes, labels = number_classes(label, extension, named, [labels for _, labels in parts])
+    classes, labels = number_classes(label, extension.classes, named, [labels for _, labels in parts])
     place = f"{data.name} ({defined_at(extension.make)})"
     listing = [
         Split(name, classes[i], parts[i][0], labels[i], place, class_list=named[i] is not None)

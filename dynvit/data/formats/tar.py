@@ -31,7 +31,8 @@ def splits(data: Data) -> Listing:
     train, val = find_splits(data)
     root, unused = find_root(data), LeftOut()
     for name in sorted(os.listdir(root)):
-        if root / name not in (train, val) and (is_system(name) or _is_tar(name) or (root / name).is_dir()):
+        used = root / name in (train, val, *train.parents, *val.parents)
+        if not used and (is_system(name) or _is_tar(name) or (root / name).is_dir()):
             unused.add(Kind.SYSTEM if is_system(name) else Kind.UNUSED, name)
     return Listing(_listed(train), _listed(val), str(root), unused)
 

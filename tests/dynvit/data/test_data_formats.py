@@ -416,6 +416,9 @@ def test_a_sample_is_of_images_that_can_be_read(tmp_path, in_memory):
         ((1,) * 12, "test: all 12 images in us/tiny are of one class, bee"),
         ((0, 2) * 6, "test: no image of 1 classes \\(bee\\) in us/tiny"),
         ((), "test: no images with a label in us/tiny"),
+        ((0.4, 1.6) * 6, r"^us/tiny/test returned the label 0\.4: a label is the number or the name of a class"),
+        ((None,) * 12, "^us/tiny/test returned the label None: labels are one number or name each"),
+        (("cat", "dog") * 6, "^us/tiny/test returned the label dog, which is no class"),
     ],
 )
 def test_labels_of_the_hub(hub, monkeypatch, labels, message):

@@ -758,6 +758,19 @@ def test_unused_folders_beside_the_splits_are_named(root):
     assert left_out(root) == {("root", "in neither split"): 1}  # test/, as val/ comes first
 
 
+@pytest.mark.parametrize(("name", "make"), [("folder", folders), ("tar", tar_per_class)])
+def test_splits_of_the_same_name_in_two_folders_are_told_apart(name, make, root, tmp_path):
+    """The result's counts are by split: those of the second were in the place of the first's."""
+    make(root)
+    for split, place in (("train", "one"), ("test", "two")):
+        (root / place).mkdir()
+        (root / split).rename(root / place / "data")
+        (root / place / "data" / ".DS_Store").write_bytes(b"")
+    end = "/" if name == "folder" else ""
+    found = left_out(root, name, splits=("one/data", "two/data"))
+    assert found == {(f"one/data{end}", SYSTEM): 1, (f"two/data{end}", SYSTEM): 1}
+
+
 def test_files_beside_shards_are_named_and_capital_endings_read(root):
     shards(root, info=False)
     (root / "tiny-train-0001.tar").rename(root / "tiny-train-0001.TAR")

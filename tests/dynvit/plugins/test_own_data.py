@@ -97,6 +97,16 @@ def test_an_own_image_in_two_classes_is_remarked(tmp_path, quiet, wrap):
     assert remark.text == "train: 2 images with the bytes of an image of another class (train[1], train[4])"
 
 
+def test_copies_are_found_below_the_home_folder(tmp_path, quiet, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    body = (
+        f"def saved(name, k):\n    Image.fromarray(I[k]).save(f'{tmp_path}/{{name}}{{k}}.png')\n"
+        "    return f'~/{name}{k}.png'\n"
+        "return ([saved('t', k) for k in range(12)], L), ([saved('v', k) for k in range(6)], L[:6])"
+    )
+    assert [r.kind for r in loaded(tmp_path, body).remarks] == ["validation images with the bytes of a training image"]
+
+
 @pytest.mark.parametrize("in_memory", ["always", "never"])
 def test_gray_images(tmp_path, quiet, in_memory):
     data = loaded(
