@@ -139,6 +139,13 @@ class Data:
         if not isinstance(self.normalize, str) and [len(numbers) for numbers in self.normalize] != [channels] * 2:
             each = "each of three channels" if channels == 3 else "one channel"
             raise ValueError(f"normalize gives a mean and a deviation for {each}, not {self.normalize}")
+        if not isinstance(self.normalize, str):
+            mean, deviation = self.normalize
+            if not (all(0 <= value <= 1 for value in mean) and all(0 < value <= 1 for value in deviation)):
+                raise ValueError(
+                    "normalize is of values in 0..1 (those of 0..255 divided by 255): means from 0 to 1, deviations "
+                    f"above 0 and at most 1, not {self.normalize}"
+                )
         if wrong := _label_error(self.labels):
             raise ValueError(wrong)
         for key in ("limit", "val_limit", "classes", "images"):

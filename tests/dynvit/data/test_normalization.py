@@ -39,7 +39,7 @@ def root(tmp_path, monkeypatch):
     ("normalize", "model", "expected"),
     [
         ("imagenet", AUGREG, IMAGENET), ("model", AUGREG, HALVES), ("model", CLIP, OPENAI), ("model", DEIT, IMAGENET),
-        ("model", "evo_deit_tiny_patch16_224", IMAGENET), ([[0.1, 0.2, 0.3], [0.5, 1.0, 2.0]], AUGREG, None),
+        ("model", "evo_deit_tiny_patch16_224", IMAGENET), ([[0.1, 0.2, 0.3], [0.25, 0.5, 1.0]], AUGREG, None),
     ],
 )  # fmt: skip
 def test_images_are_normalized_as_the_weights_expect(root, in_memory, normalize, model, expected):
@@ -56,6 +56,8 @@ def test_images_are_normalized_as_the_weights_expect(root, in_memory, normalize,
     [
         ({"name": "digits", "normalize": "model"}, "normalize is for images from files; digits has its own"),
         ({"name": "folder", "normalize": [[0.5], [0.5]]}, "a mean and a deviation for each of three channels"),
+        ({"name": "folder", "normalize": [[123.675, 116.28, 103.53], [58.395, 57.12, 57.375]]}, "divided by 255"),
+        ({"name": "folder", "normalize": [[0.5] * 3, [0.5, 0.5, 0.0]]}, "deviations above 0 and at most 1"),
     ],
 )
 def test_what_cannot_be_normalized_says_so(options, words):
