@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, NamedTuple
 
+from dynvit.config.auto_augment import in_memory_error, policy_parts
 from dynvit.config.extensions import DATA_SETS
 from dynvit.config.model import ADDED_FIELD, FURTHER_DATA
 from dynvit.config.option_checks import did_you_mean
@@ -53,7 +54,7 @@ class Augment:
     flip: bool = False
     """Mirror left to right half of the time."""
     scale: Sequence[float] = (0.35, 1.0)
-    """From files: share of the image's area that the random crop keeps."""
+    """From files that are not kept in memory: share of the image's area that the random crop keeps."""
     auto: str = ""
     """timm's automatic augmentation, such as rand-m9-mstd0.5-inc1; in memory RandAugment (rand-...-inc1) alone."""
     cutout: int = 0
@@ -68,6 +69,8 @@ class Augment:
             raise ValueError("shift and cutout are numbers of pixels, not negative")
         if not (len(self.scale) == 2 and 0 < self.scale[0] <= self.scale[1] <= 1):
             raise ValueError(f"scale is two shares of the area, the smaller first, not {list(self.scale)}")
+        if self.auto:
+            policy_parts(self.auto)
 
 
 @dataclass(frozen=True)
@@ -154,12 +157,19 @@ class Data:
         for key in ("choose", "max_corrupt"):
             if (value := getattr(self, key)) < 0:
                 raise ValueError(f"{key} must not be negative, got {value}")
-        if self.augment.auto and not files and not {"rand", "inc1"} <= set(self.augment.auto.split("-")):
-            raise ValueError(f"augment.auto of images in memory is rand-...-inc1, not {self.augment.auto}")
-        if files and (self.in_memory == "never" or (self.in_memory == "auto" and self.image_size > 64)):
+        kept = not files or self.in_memory == "always"
+        if self.augment.auto and kept and (wrong := in_memory_error(self.augment.auto)):
+            raise ValueError(f"augment.auto: {wrong}")
+        if self.streamed:
             for key in ("shift", "cutout"):
                 if getattr(self.augment, key):
                     raise ValueError(f"augment.{key} is for images kept in memory; these come from files")
+
+    @property
+    def streamed(self) -> bool:
+        """Whether images are decoded while training, however many there are; those of few pixels are up to 2 GB not."""
+        large = self.in_memory == "auto" and self.image_size > 64
+        return self.name not in KNOWN_SETS and (self.in_memory == "never" or large)
 
 
 def _label_error(labels: Sequence[int]) -> str:

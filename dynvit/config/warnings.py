@@ -21,12 +21,21 @@ def warnings(config: Config) -> Iterator[str]:
     """Yield a warning for each; `studies plan` and `run` print them."""
     data = config.data
     yield from _training(config) if config.train.epochs or config.source.epochs else _evaluation_alone(config)
-    if data.name in KNOWN_SETS and tuple(data.augment.scale) != Augment().scale:
-        yield (
-            f"data.augment.scale crops images that are read from files; those of {data.name} are kept in memory "
-            "and not cropped (data.augment.shift moves them)"
-        )
+    for key, images in (("data", data), *([("source.data", config.source.data)] if config.source.epochs else [])):
+        if not images.streamed and tuple(images.augment.scale) != Augment().scale:
+            yield _not_cropped(key, images)
     yield from _source(config)
+
+
+def _not_cropped(key: str, data: Data) -> str:
+    those, never = f"{data.name} are", ""
+    if data.name not in KNOWN_SETS:
+        those = f"{data.name}, of {data.image_size} pixels, are up to 2 GB"
+        never = f"; {key}.in_memory: never crops them"
+    return (
+        f"{key}.augment.scale crops images that are read from files; those of {those} kept in memory and not cropped "
+        f"({key}.augment.shift moves them{never})"
+    )
 
 
 def _training(config: Config) -> Iterator[str]:

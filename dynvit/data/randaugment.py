@@ -8,7 +8,6 @@ without waiting for the device. Interpolation is bilinear, where timm draws bili
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,10 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dynvit.config.auto_augment import in_memory_error, policy_parts
+
 MAX_LEVEL = 10.0
 FILL = 128.0
 """Value of pixels from outside an image that is rotated, sheared or translated."""
-FIELD = re.compile(r"(mstd|inc|m|n|p)(\d+(?:\.\d+)?|inf)")
+UNIFORM = 100.0
+"""A deviation above it stands for magnitudes that are equally likely."""
 
 
 @dataclass(frozen=True)
@@ -32,21 +34,12 @@ class Policy:
     @staticmethod
     def parse(text: str) -> Policy:
         """Parse timm's notation. Raises ValueError for what is not supported here."""
-        name, *fields = text.split("-")
-        given: dict[str, float] = {}
-        for field in fields:
-            found = FIELD.fullmatch(field)
-            if found is None:
-                raise ValueError(
-                    f"data.augment.auto {text}: {field} is not supported for images in memory (m, n, p, mstd, inc1)"
-                )
-            given[found[1]] = float(found[2])
-        if name != "rand" or given.pop("inc", 0) != 1:
-            raise ValueError(
-                f"data.augment.auto {text}: images in memory support rand-...-inc1, such as rand-m9-mstd0.5-inc1; "
-                "for others set data.in_memory to never"
-            )
-        return Policy(given.get("m", 9.0), int(given.get("n", 2)), given.get("mstd", 0.0), given.get("p", 0.5))
+        if wrong := in_memory_error(text):
+            raise ValueError(f"data.augment.auto: {wrong}; for others set data.in_memory to never")
+        given = {key: float(value) for key, value in policy_parts(text)[1].items()}
+        std = given.get("mstd", 0.0)
+        noise = math.inf if std > UNIFORM else std
+        return Policy(given.get("m", MAX_LEVEL), int(given.get("n", 2)), noise, given.get("p", 0.5))
 
     def apply(self, x_BCHW: Tensor, generator: torch.Generator) -> Tensor:
         """Apply to ``uint8[B, C, H, W]``; returns the same type and shape."""

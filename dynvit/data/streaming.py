@@ -217,7 +217,7 @@ def _transform(data: Data, training: bool) -> Any:
         scale=tuple(data.augment.scale),
         hflip=0.5 if data.augment.flip else 0.0,
         color_jitter=None,
-        auto_augment=data.augment.auto or None,
+        auto_augment=data.augment.auto.replace("mstdinf", "mstd101") or None,  # timm reads no inf, and takes 101 for it
         interpolation="bicubic",
         re_prob=0.0,
         mean=mean,

@@ -302,7 +302,7 @@ def test_nothing_there(tmp_path, name, message):
         ({"splits": ("train",)}, "splits names two"),
         ({"limit": 0}, "limit must be at least 1"),
         ({"max_corrupt": -1}, "max_corrupt must not be negative"),
-        ({"augment": Augment(auto="augmix-m5")}, r"is rand-\.\.\.-inc1, not augmix-m5"),
+        ({"augment": Augment(auto="augmix-m5")}, r"support rand-\.\.\.-inc1 .*, not augmix-m5"),
         ({"name": "tar", "image_size": 224, "augment": Augment(cutout=8)}, "cutout is for images kept in memory"),
     ],
 )

@@ -12,6 +12,7 @@ from dynvit.data.augment import cut_out
 from dynvit.data.factory import load_data
 from dynvit.data.in_memory import DecodedSet, InMemoryBatches
 from dynvit.data.randaugment import OPERATIONS, Policy
+from dynvit.data.streaming import _transform
 from dynvit.rng import stream
 from dynvit.tasks.classify import Augment, Data
 
@@ -87,9 +88,38 @@ def test_places(operation, level, sign, monkeypatch):
 def test_policy_reads_timms_notation():
     assert Policy.parse("rand-m9-mstd0.5-inc1") == Policy(9, 2, 0.5, 0.5)
     assert Policy.parse("rand-m7-n3-p0.9-mstdinf-inc1") == Policy(7, 3, math.inf, 0.9)
-    for text in ("rand-m9", "augmix-m5", "rand-m9-w0-inc1"):
+    assert Policy.parse("rand-mstd101-inc1") == Policy(10, 2, math.inf, 0.5)  # as timm: above 100 they are uniform
+    for text in ("rand-m9", "augmix-m5", "rand-m9-mmax12-inc1"):
         with pytest.raises(ValueError, match=r"images in memory"):
             Policy.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("rand_m9", "auto rand_m9: there is no policy rand_m9; did you mean 'rand'"),
+        ("foo", "there is no policy foo; there are rand, augmix, original"),
+        ("rand-m9-mst0.5-inc1", "mst0.5 is no part of rand; those are m, n, p, mstd, mmax, inc, t, each"),
+        ("rand-m9-n2.7-inc1", "n2.7 is no part of rand"),
+        ("rand-m9-nn-inc1", "nn is no part of rand"),
+        ("original-m9", "m9 is no part of original; those are mstd"),
+    ],
+)
+def test_a_part_that_timm_does_not_read_is_named(text, said):
+    with pytest.raises(ValueError, match=said):
+        Augment(auto=text)
+
+
+@pytest.mark.parametrize("text", ["rand-m9-n3-mstd0.5-mmax12-t3aw-inc1", "augmix-m5-w4-d2-a1-b1", "v0-mstd0.5", "3a"])
+def test_timm_reads_what_is_accepted(text):
+    _transform(Data("folder", image_size=224, augment=Augment(auto=text)), True)
+
+
+def test_noise_without_bounds_is_the_same_from_files():
+    """timm passes over mstdinf."""
+    data = Data("folder", image_size=224, augment=Augment(auto="rand-m9-mstdinf-inc1"))
+    policy = next(each for each in _transform(data, True).transforms if hasattr(each, "ops"))
+    assert {operation.magnitude_std for operation in policy.ops} == {math.inf}
 
 
 def test_a_batch_is_augmented_by_its_own_draws():

@@ -268,7 +268,11 @@ def test_cautions(tmp_path):
     assert "an image is seen in 10 of them" in repeats
     (crop,) = cautions(Config(data=Data("cifar10", augment=Augment(scale=(0.08, 1.0)))))
     assert "those of cifar10 are kept in memory and not cropped" in crop
-    assert cautions(Config(data=Data("folder", root=str(tmp_path), augment=Augment(scale=(0.08, 1.0))))) == []
+    files = Data("folder", root=str(tmp_path), augment=Augment(scale=(0.08, 1.0)))
+    assert cautions(Config(data=dataclasses.replace(files, image_size=65))) == []
+    assert cautions(Config(data=dataclasses.replace(files, in_memory="never"))) == []
+    (crop,) = cautions(Config(data=files))
+    assert "those of folder, of 16 pixels, are up to 2 GB kept in memory and not cropped" in crop
     (nowhere,) = missing(Config(data=Data("folder", root=str(tmp_path / "none"))))
     assert nowhere.startswith(f"no folder {tmp_path}/none for the data set folder; it must be where the trials run")
     context = Folder(tmp_path)
