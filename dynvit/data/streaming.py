@@ -109,12 +109,12 @@ class StreamingBatches:
 
     def validation(self, shard: Shard = SINGLE_PROCESS) -> Iterator[tuple[Tensor, Tensor]]:
         self.val_order[:] = self._plain_order(self.validation_size, shard)
-        yield from self._some(self.val_loader, self.val_order, "validation")
+        yield from self._some(self.val_loader, self.val_order, "validation", shard)
 
     def choosing(self, shard: Shard = SINGLE_PROCESS) -> Iterator[tuple[Tensor, Tensor]]:
         if self.apart_loader is not None and self.apart is not None:
             self.apart_order[:] = self._plain_order(len(self.apart), shard)
-            yield from self._some(self.apart_loader, self.apart_order, "choosing (data.choose)")
+            yield from self._some(self.apart_loader, self.apart_order, "choosing (data.choose)", shard)
 
     def seen(self, count: int) -> Iterator[tuple[Tensor, Tensor]]:
         plain = ImageDataset(self.train_set.split, self.data, self.seed, training=False)
@@ -122,14 +122,14 @@ class StreamingBatches:
         yield from self._some(loader(plain, order, self.device), order, "training")
 
     def _some(
-        self, batches: DataLoader, order: Sequence[Sequence[tuple[int, int]]], kind: str
+        self, batches: DataLoader, order: Sequence[Sequence[tuple[int, int]]], kind: str, shard: Shard = SINGLE_PROCESS
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield batches. Raises ValueError if there are images and none of them can be read."""
+        """Yield batches. Raises ValueError if none of the images can be read; a shard may be without any."""
         found = False
         for batch in self._to_device(batches):
             yield batch
             found = True
-        if order and not found:
+        if order and not found and shard == SINGLE_PROCESS:
             raise ValueError(f"none of {sum(map(len, order))} {kind} images can be read")
 
     def _plain_order(self, images: int, shard: Shard = SINGLE_PROCESS) -> list[list[tuple[int, int]]]:

@@ -118,6 +118,8 @@ def evaluate(
             seen += len(target_B)
     if group is not None and world > 1:
         sums, seen, activity = _merge(group.all_gather((sums.cpu(), seen, activity.cpu())))
+    if not seen:
+        raise ValueError(f"none of the {'choosing (data.choose)' if choosing else 'validation'} images can be read")
     loss, top1, top5 = (sums / seen).tolist()
     speed = seen / (time.perf_counter() - started)
     depth = float(activity.depth) / activity.images if activity.images else None

@@ -16,6 +16,7 @@ from dynvit.context import NullContext
 from dynvit.data.factory import load_data
 from dynvit.data.streaming import without_ends
 from dynvit.tasks.classify import Augment, Data
+from dynvit.train.evaluate import evaluate
 
 FORMS = {
     "folder": ("folder", folders),
@@ -396,6 +397,10 @@ def test_other_images_of_which_nothing_can_be_read(tmp_path):
         list(data.choosing())
     with pytest.raises(ValueError, match="none of 2 training images can be read"):
         list(data.seen(2))
+    assert list(data.choosing((0, 2))) == []  # other processes may have some
+    group = types.SimpleNamespace(shard=(0, 2), all_gather=lambda mine: [mine, mine])
+    with pytest.raises(ValueError, match=r"none of the choosing \(data\.choose\) images can be read"):
+        evaluate(torch.nn.Identity(), data, 0, None, group, choosing=True)
 
 
 @pytest.mark.parametrize("in_memory", ["always", "never"])
