@@ -42,8 +42,15 @@ def with_controls(tested: ConditionResult, controls: tuple[ConditionResult, ...]
     if tested.kept is None and "undecided" in states:
         return replace(tested, verdict="undecided", reason=OPEN)
     if tested.kept is None and "not run" in states:
-        return replace(tested, verdict="undecided", reason=NOT_RUN)
+        return replace(tested, verdict="undecided", reason=_why_not_run(controls))
     return tested
+
+
+def _why_not_run(controls: tuple[ConditionResult, ...]) -> str:
+    """Return which of a control's trials failed where that left too few; else that there are none."""
+    for control in (one for one in controls if one.as_control == "not run" and one.lost):
+        return f"{control.lost} of {control.n + control.lost} trials of its control failed"
+    return NOT_RUN
 
 
 def _is_worse(control: ConditionResult, tested: ConditionResult, docket: Docket) -> bool:

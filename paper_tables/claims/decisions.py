@@ -16,9 +16,9 @@ from paper_tables.core.files import write_atomic
 from paper_tables.core.sequential import nominal_error
 from paper_tables.core.statistics import MIN_SEEDS
 from paper_tables.data.design import Decide
+from paper_tables.data.directions import COUNTED_METRICS
 from paper_tables.data.other_studies import SelectedArm
 from paper_tables.schema.claims import Claim, Condition
-from paper_tables.tables.labels import COUNTED_METRICS
 
 FILE = "decisions.json"
 WORDS = {
@@ -150,7 +150,7 @@ class Docket:
     def ruling(self, condition: Condition, sides: list[SelectedArm]) -> Ruling:
         """Return by which interval a condition is judged whose arms are `sides`."""
         decide, share = sides[0].frame.metadata.decide, self.error_share
-        whole = 1 - condition.interval if decide is None else decide.error
+        whole = whole_error(condition, decide)
         plain = Ruling(whole * share, whole=whole, need=self.claim.need, several=self._several)
         if decide is None:
             return plain
@@ -174,7 +174,7 @@ class Docket:
 
     def _changed(self, decide: Decide, rule: str, seeds: int) -> tuple[str, ...]:
         changed, first = decide.changed.get(self.key), decide.rules.get(self.key)
-        if first == rule or not (first or changed):
+        if first == rule or not (decide.rules or decide.changed):  # a study that was run before rules were recorded
             return ()
         what = "changed" if first else "written"
         return (f"rule {what} after n = {changed.n if changed and changed.digest == rule else seeds}",)
@@ -185,6 +185,12 @@ def _seeds(sides: list[SelectedArm]) -> int:
     ended = [set(side.frame.ended(side.arm)) for side in sides]
     common = len(set.intersection(*ended))
     return common if common >= MIN_SEEDS else min(map(len, ended))
+
+
+def whole_error(condition: Condition, decide: Decide | None) -> float:
+    """Return the error of a condition's verdict, over all looks: that of its own interval where it names one."""
+    own = decide is None or "interval" in condition.model_fields_set
+    return 1 - condition.interval if own or decide is None else decide.error
 
 
 def exact(condition: Condition, metric: str = "") -> bool:

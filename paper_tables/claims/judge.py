@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 
 from paper_tables.claims.controls import MOST_LOST, as_condition, with_controls
 from paper_tables.claims.decisions import Docket, Ruling, by_seeds, claim_key, exact, read_decisions
 from paper_tables.claims.kept_accuracy import accuracy_condition, with_accuracy
 from paper_tables.claims.quantity import by_seed, distance, in_logarithms, printed, quantity, unpaired
+from paper_tables.claims.seeds_needed import would_decide
 from paper_tables.claims.standing import WHOLE_ERROR, standing
 from paper_tables.claims.verdicts import ClaimResult, ConditionResult, combine_verdicts, inside, outside
-from paper_tables.core.sequential import MOST_SEEDS, needed_n
+from paper_tables.core.sequential import needed_n
 from paper_tables.core.statistics import MIN_SEEDS, Difference
-from paper_tables.core.text import two_digits
 from paper_tables.data.other_studies import Measurement, StudyFrames, first_available
 from paper_tables.data.predictions import interval_with_images
 from paper_tables.schema.claims import Claim, Condition
@@ -25,6 +24,7 @@ LARGEST_LOGARITHM = 700.0
 SAME_ACCURACY = 0.01
 """Points by which accuracies may differ from those of the predictions by rounding."""
 WELCH = "Welch's t test: fewer than three seeds in common"
+NO_COSTS, NO_RATIO = "multiply-accumulates were not measured", "a ratio of numbers that are not positive"
 ROOM = 3
 """A gain is testable where the baseline leaves this many times as much room below 100."""
 
@@ -81,7 +81,7 @@ def _measure(condition: Condition, library: StudyFrames, docket: Docket, index: 
         return _absent(blank, condition.against, theirs_metric, library)
     blank = replace(blank, metric=of.metric, by_seed=by_seed(condition, of.values, against.values if against else None))
     if not by_seeds(condition, of.metric):
-        return _decide(blank, of, against, Ruling())
+        return _apart(blank, against) or _decide(blank, of, against, Ruling())
     decide = of.found.frame.metadata.decide
     ruling = docket.ruling(condition, blank.sides)
     if index is None:
@@ -92,8 +92,16 @@ def _measure(condition: Condition, library: StudyFrames, docket: Docket, index: 
             return _beside(replace(blank, remarks=(*ruling.changed, *blank.remarks)))
     if exact(condition, of.metric):
         blank = replace(blank, look=ruling.look, error=ruling.error, remarks=(*ruling.changed, *blank.remarks))
-        return _decide(blank, of, against, Ruling())
+        return _apart(blank, against) or _decide(blank, of, against, Ruling())
     return _judge(blank, of, against, ruling)
+
+
+def _apart(blank: ConditionResult, against: Measurement | None) -> ConditionResult | None:
+    """Return that its sides were measured at two scales, if they were: also costs hang on images and classes."""
+    scales = [side.frame.scale for side in blank.sides]
+    if against is None or scales[0] == scales[-1]:
+        return None
+    return replace(blank, verdict="undecided", reason=f"measured at two scales, {' and '.join(scales)}")
 
 
 def _judge(blank: ConditionResult, of: Measurement, against: Measurement | None, ruling: Ruling) -> ConditionResult:
@@ -101,15 +109,14 @@ def _judge(blank: ConditionResult, of: Measurement, against: Measurement | None,
     remarks = (*ruling.changed, *blank.remarks, *ruling.remarks)
     blank = replace(blank, look=ruling.look, error=ruling.error, remarks=remarks)
     condition = blank.condition
-    if against and against.found.frame.scale != blank.scale:
-        scales = f"{blank.scale} and {against.found.frame.scale}"
-        return replace(blank, verdict="undecided", reason=f"measured at two scales, {scales}")
+    if apart := _apart(blank, against):
+        return apart
     if against and condition.gain and (room := 100 - against.summary.mean) < ROOM * condition.gain:
         reason = f"the baseline leaves {room:.1f} points, less than {ROOM} times {condition.gain:g}"
         return replace(blank, verdict="not testable", reason=reason)
     tested = _beside(_if_comparable(_decide(blank, of, against, ruling)))
     lost = [_lost(one) for one in (of, against) if one]
-    tested = replace(tested, lost=max(n for n, _ in lost), remarks=(*tested.remarks, *_would_decide(tested)))
+    tested = replace(tested, lost=max(n for n, _ in lost), remarks=(*tested.remarks, *would_decide(tested)))
     reason = next((reason for _, reason in lost if reason), "")
     return replace(tested, verdict="undecided", reason=reason) if reason else tested
 
@@ -122,36 +129,14 @@ def _lost(measured: Measurement) -> tuple[int, str]:
     return lost, text if lost > MOST_LOST * ended else ""
 
 
-def _would_decide(tested: ConditionResult) -> Iterator[str]:
-    """Yield what an undecided condition needs at this estimate and spread."""
-    if tested.needed is None:
-        return
-    if tested.needed > MOST_SEEDS:
-        yield "no number of seeds would decide at this estimate"
-        return
-    decide = tested.of.frame.metadata.decide if tested.of else None
-    looks = decide.looks if decide else ()
-    seeds = next((n for n in looks if n >= max(tested.needed, tested.n + 1)), tested.needed)
-    costs = [list(side.frame.values(side.arm, "seconds").values()) for side in tested.sides]
-    minutes = (seeds - tested.n) * sum(sum(cost) / len(cost) for cost in costs if cost) / 60
-    late = f"not by the last look, {looks[-1]}: " if looks and seeds not in looks else ""
-    what = f"the look at {seeds} seeds" if seeds in looks else f"{late}about {seeds} seeds"
-    yield f"{what} would decide at this estimate and spread" + (f" ({_time(minutes)} more)" if minutes > 1 else "")
-
-
-def _time(minutes: float) -> str:
-    number, unit = (two_digits(minutes / 60), "hour") if minutes >= 60 else (two_digits(minutes), "minute")
-    return f"{number} {unit}{'' if number == '1' else 's'}"
-
-
 def _if_comparable(tested: ConditionResult) -> ConditionResult:
     """Take back a win of an arm that costs more, and a loss of one that costs less."""
     found, most = (tested.of, tested.against), tested.condition.comparable
     costs = [first_available([one], ["gflops"]) for one in found if one]
     if most is None or tested.verdict not in ("reproduced", "contradicted"):
         return tested
-    if len(costs) < 2 or costs[0] is None or costs[1] is None:
-        return replace(tested, verdict="undecided", reason="multiply-accumulates were not measured")
+    if len(costs) < 2 or costs[0] is None or costs[1] is None or costs[1].summary.mean <= 0:
+        return replace(tested, verdict="undecided", reason=NO_COSTS)
     ratio = costs[0].summary.mean / costs[1].summary.mean
     if (tested.verdict == "reproduced" and ratio > most) or (tested.verdict == "contradicted" and ratio < 1 / most):
         return replace(tested, verdict="not testable", reason=f"not comparable: {ratio:.2f} times the MACs")
@@ -201,7 +186,7 @@ def _decide(blank: ConditionResult, of: Measurement, against: Measurement | None
     condition = blank.condition
     result = quantity(condition, of.values, against.values if against else None, ruling)
     if result is None:
-        return replace(blank, verdict="undecided", reason="a ratio of numbers that are not positive")
+        return replace(blank, verdict="undecided", reason=NO_RATIO)
     half_width = result.half_width
     constant = ruling.constant and result.p is None and result.n >= MIN_SEEDS
     if half_width is None and (constant or exact(condition, of.metric)):

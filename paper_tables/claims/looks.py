@@ -13,7 +13,7 @@ from paper_tables.claims import decisions as record
 from paper_tables.claims.cells import measured
 from paper_tables.claims.controls import MOST_LOST, NOT_RUN, PASSES
 from paper_tables.claims.decisions import Decision, Decisions, Finding, by_seeds, claim_key, rule_digest
-from paper_tables.claims.judge import judge_condition
+from paper_tables.claims.judge import NO_COSTS, NO_RATIO, judge_condition
 from paper_tables.claims.kept_accuracy import NOT_MEASURED
 from paper_tables.claims.quantity import judged, judged_region
 from paper_tables.claims.standing import rests_on
@@ -26,7 +26,7 @@ from paper_tables.data.frame import Arm
 from paper_tables.data.load import load_frame
 from paper_tables.data.other_studies import StudyFrames, first_available
 from paper_tables.schema.claims import Claim
-from paper_tables.schema.table_file import read_table_file
+from paper_tables.schema.table_file import is_table_file, read_table_file
 
 FUTILE = 0.1
 """Chance of a decision by the last look below which no more seeds are asked for."""
@@ -36,6 +36,8 @@ OUTCOMES: Mapping[Finding, Outcome] = {
     "undecided": "undecided", "futile": "futile", "lost": "lost",
 }  # fmt: skip
 DECIDE = TypeAdapter(Decide)
+NO_FINDING = (NOT_RUN, NOT_MEASURED, NO_COSTS, NO_RATIO)
+"""What more seeds do not mend: a look has no finding then, and is taken when it is there."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +179,7 @@ class _Look:
                 if before and (given_up := OUTCOMES[before[-1].verdict]) in ("futile", "lost"):
                     return given_up, f"no seeds were added after look {before[-1].look} of {len(self.decide.looks)}"
                 return "undecided", f"{missing} trials of this look have not ended"
-            if tested.reason in (NOT_RUN, NOT_MEASURED):  # no finding of this look: it is taken when they are there
+            if tested.reason in NO_FINDING:
                 return "futile", tested.reason
             taken = _decision(item, self.number, self._finding(tested))
             self.history = (*self.history, taken)
@@ -232,7 +234,8 @@ def conditions(spec: Path | None) -> Iterator[tuple[str, Claim, int]]:
         return
     own = read_table_file(spec)[0]
     pattern = f"*{SUFFIX}" if spec.name.endswith(SUFFIX) else "*.yaml"
-    others = [path for path in sorted(spec.parent.glob(pattern)) if path.name not in (spec.name, CLAIMS)]
+    beside = (path for path in sorted(spec.parent.glob(pattern)) if path.name not in (spec.name, CLAIMS))
+    others = [path for path in beside if pattern != "*.yaml" or is_table_file(path)]
     tables = [(own, ("", own.study)), *((read_table_file(path)[0], (own.study,)) for path in others)]
     for table, names in tables:
         for claim in table.claims:

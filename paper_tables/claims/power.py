@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from paper_tables.claims.decisions import Decisions, Docket, exact
+from paper_tables.claims.decisions import Decisions, Docket, exact, whole_error
 from paper_tables.claims.judge import judge_condition
 from paper_tables.claims.looks import DECIDE, condition_name, conditions
 from paper_tables.claims.quantity import in_logarithms
@@ -39,7 +39,9 @@ def plan_power(spec: Path | None, folder: Path, decide: Mapping[str, Any], scale
     for key, claim, index in conditions(spec):
         tested = judge_condition(key, claim, index, StudyFrames(folder, own))
         if not exact(tested.condition) and scale in (tested.condition.scales or [scale]):
-            level = sequential.nominal_error(rules.looks, rules.error * Docket(key, claim, Decisions()).error_share)
+            level = sequential.nominal_error(
+                rules.looks, whole_error(tested.condition, rules) * Docket(key, claim, Decisions()).error_share
+            )
             rows.append((condition_name(key, claim, index), *_told(tested, sequential.detectable(rules.looks, level))))
     if not rows:
         return []

@@ -45,9 +45,9 @@ def table_file_of(folder: Path, spec: Path | None = None) -> Path | None:
     """
     if spec is not None:
         return spec
-    plan, record = _read(folder / "plan.json"), _read(folder / RECORD)
-    for named in (plan.get("table_file"), record.get("spec")):
-        if isinstance(named, str) and named:
+    plan = _read(folder / "plan.json")
+    for named in (plan.get("table_file"), rendered_with(folder)):
+        if isinstance(named, str | Path) and str(named):
             if Path(named).is_file():
                 return Path(named)
             raise FileNotFoundError(
@@ -55,6 +55,12 @@ def table_file_of(folder: Path, spec: Path | None = None) -> Path | None:
                 f"(without {folder / RECORD} and after another `studies run` the default tables are made)"
             )
     return table_file(str(plan.get("study") or folder.resolve().name))
+
+
+def rendered_with(folder: Path) -> Path | None:
+    """Return a person's own table file that a study's folder was rendered with; it may be gone."""
+    named = _read(folder / RECORD).get("spec")
+    return Path(named) if isinstance(named, str) and named else None
 
 
 def is_own(spec: Path) -> bool:

@@ -23,6 +23,7 @@ from paper_tables.core.text import join_and, shorten
 from paper_tables.data.contents import contents_digest
 from paper_tables.data.curves import ByTrial, parse_curve_metric, per_trial
 from paper_tables.data.design import Arm, Axis, Metadata, Part, from_rows
+from paper_tables.data.directions import usual_direction
 from paper_tables.data.predictions import Predictions
 
 __all__ = ["Arm", "Axis", "Frame", "Part"]
@@ -167,9 +168,10 @@ class Frame:
     def direction(self, metric: str) -> str:
         """Return "max", "min" or "none"."""
         taken = parse_curve_metric(metric)
-        if taken is not None:
-            return "min" if taken.reduction == "jitter" else self.direction(taken.metric.removeprefix("val."))
-        return self.metadata.metric(metric).direction or "none"
+        if taken is None:
+            return self.metadata.metric(metric).direction or "none"
+        name = taken.metric.removeprefix("val.").removeprefix("train.")
+        return "min" if taken.reduction == "jitter" else self.metadata.metric(name).direction or usual_direction(name)
 
     def values(self, arm: Arm, metric: str) -> dict[int, float]:
         """Return seed -> value of finished trials with a finite value."""

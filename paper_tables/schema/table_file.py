@@ -84,6 +84,15 @@ def read_table_file(path: Path, name: str | None = None) -> tuple[Spec, Document
         raise TableError([_to_fault(document, dict(e)) for e in error.errors()]) from error
 
 
+def is_table_file(path: Path) -> bool:
+    """Return whether a YAML file is a table file, as far as its keys tell: a study's or a cluster's is none."""
+    try:
+        found = load_yaml(path).data
+    except TableError:
+        return False
+    return isinstance(found, dict) and "task" not in found and not {"tables", "figures", "claims"}.isdisjoint(found)
+
+
 def _include_claims(document: Document, path: Path) -> None:
     """Take the claims from claims.yaml next to the table file, by study, unless the table file has its own."""
     file, study = path.with_name(CLAIMS), str(document.data.get("study", ""))

@@ -18,9 +18,6 @@ from paper_tables.schema.table_file import Spec
 RECONSTRUCTED = ("mor_vit", "edge_recvit", "tpc_vit", "tpc_deit", "tpc_lvvit", "tpc_swin")
 """Systems without official code: labeled as reconstructed even if the table file does not say so."""
 
-COUNTED_METRICS = ("params", "params_m", "gflops", "macs", "macs_g")
-"""Deterministic: the same for every seed of a static model."""
-
 PREFIXES = {0: "", 3: "k", 6: "M", 9: "G", 12: "T"}
 _PREFIXED = re.compile(r"([kMGT])((?:MAC|FLOP)s?\b.*)?")
 """A unit of a count with the prefix in it: G, GMACs."""

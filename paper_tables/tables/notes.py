@@ -113,7 +113,9 @@ def describe_seeds(frame: Frame, arms: Iterable[Arm]) -> str:
 
 def describe_environment(frame: Frame) -> str:
     """For example "on CPU with torch 2.15.0"."""
-    devices = [escape_markup(d) for d in frame.distinct("env.gpu")] or ["CPU"]
+    devices = [escape_markup(d) for d in frame.distinct("env.gpu")]
+    if "env.gpu" not in frame.rows or (frame.rows["env.gpu"].eq("") & frame.rows["status"].eq("done")).any():
+        devices.append("CPU")
     torch = [escape_markup(v) for v in frame.distinct("env.torch")]
     return f"on {join_and(devices)}" + (f" with torch {join_and(torch)}" if torch else "")
 

@@ -9,20 +9,19 @@ from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
 
+from paper_tables.data.directions import COUNTED_METRICS, usual_direction
 from paper_tables.data.other_studies import StudyFrames
 from paper_tables.schema.published import Incomparable
 from paper_tables.schema.tables import ArmColumn, ArmTable, ComparisonColumn, ComparisonTable, CountTable, Show
 from paper_tables.tables import count_table, crossed_table, notes, published
 from paper_tables.tables.cell_values import Measure, mark_best
 from paper_tables.tables.grid import Cell, Grid, Head, NoData, Row
-from paper_tables.tables.labels import COUNTED_METRICS, Names, with_unit
+from paper_tables.tables.labels import Names, with_unit
 from paper_tables.tables.lines import Line, arm_lines, comparison_lines
 
 SOURCES = {"published": "paper", "measured": "ours", "difference": "diff.", "percent": "diff. %"}
 """Column heads of a comparison."""
 SPREADS: dict[str, Show] = {"none": "mean", "sd": "mean_sd", "ci": "mean_ci"}
-LOWER_IS_BETTER = (*COUNTED_METRICS, "loss", "seconds", "peak_memory_mb", "latency_ms")
-HIGHER_IS_BETTER = ("top1", "top5", "images_per_second", "throughput_img_s", "speedup")
 
 
 def build(table: ArmTable | ComparisonTable | CountTable, names: Names, library: StudyFrames) -> Grid:
@@ -162,9 +161,9 @@ class _Compared(_Numbers):
         metrics = column.metric or ()
         super().__init__(lines, names, metrics, SPREADS[column.spread], column.factor)
         self.named = {*metrics, column.published}
+        usual = [usual_direction(name) for name in (*metrics, column.published) if name]
         known = (got.found.frame.direction(metric) for metric in metrics for got in self.measured if got)
-        assumed = "max" if self.named & {*HIGHER_IS_BETTER} else "min" if self.named & {*LOWER_IS_BETTER} else "none"
-        self.direction = next((direction for direction in known if direction != "none"), assumed)
+        self.direction = next((direction for direction in (*known, *usual) if direction != "none"), "none")
 
     def head(self, source: str, cells: list[Cell]) -> Head:
         column = self.column

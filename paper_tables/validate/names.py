@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from paper_tables.core.errors import Fault, suggest
 from paper_tables.core.yaml_loader import Document, Key
+from paper_tables.data.curves import parse_curve_metric
 from paper_tables.data.frame import Axis, Frame
 from paper_tables.data.other_studies import SELECTOR_KEYS, AmbiguousSelection, StudyFrames, matching_arms
 from paper_tables.schema.base import Filter
@@ -33,6 +34,10 @@ class NameCheck:
         if frames and not any(frame.has_metric(name) for frame in frames for name in metrics):
             hint = suggest(metrics[0], [name for frame in frames for name in frame.metrics])
             yield self.document.fault(key, f'the results have no metric "{metrics[0]}"{hint}')
+        for name, taken in ((name, parse_curve_metric(name)) for name in metrics):
+            if taken and taken.reduction == "best" and frames and all(f.direction(name) == "none" for f in frames):
+                text = f"{name}: the highest or the lowest? Give {taken.metric} a direction in the study's metrics"
+                yield self.document.fault(key, text)
 
     def _part(self, name: str, key: Key) -> Iterator[Fault]:
         names = [part.name for part in self.frame.parts]

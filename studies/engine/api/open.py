@@ -49,6 +49,8 @@ def locate(study: str | Path, results: str | Path | None, scale: str | None) -> 
     if path.suffix in study_files.SUFFIXES:  # the file itself may be gone
         found = _by_name(root, path.stem, scale)
         return _up_to_date(found) if found else _missing(root, name, scale)
+    if scale and os.path.exists(path):
+        raise ResultsError(f"{path} is one run of a study: leave out scale={scale!r}, or open the study by its name")
     if os.path.isfile(path):
         if path.suffix == ".zip":
             return _unpacked(path)
@@ -91,7 +93,9 @@ def _missing(root: Path, name: str, scale: str | None) -> Place:
         hint = f"; there is {', '.join(others)}" if others else f"; `{command}` makes them"
         raise ResultsError(f"{name} has no results{f' at scale {scale}' if scale else ''} in {root}{hint}")
     if others:
-        raise ResultsError(f"no results {name} in {root}; there is {', '.join(others)}")
+        raise ResultsError(
+            f"no results {name}{f' at scale {scale}' if scale else ''} in {root}; there is {', '.join(others)}"
+        )
     near = suggest(name, [*there, *known]) or (suggest_or_list(name, there) if there else "")
     raise ResultsError(f'no study and no results "{name}" in {root}{near}')
 

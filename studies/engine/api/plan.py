@@ -129,9 +129,19 @@ def plan_study(
         study=str(study),
         results=results_folder(results),
         scale=scale,
-        overrides=tuple(f"{key}={json.dumps(value)}" for key, value in (changes or {}).items()),
+        overrides=tuple(f"{key}={_as_yaml(key, value)}" for key, value in (changes or {}).items()),
         smoke=smoke,
         only=(only,) if isinstance(only, str) else tuple(only),
         seeds=None if seeds is None else ",".join(map(str, seeds)),
     )
     return StudyPlan(selection, rerun, device)
+
+
+def _as_yaml(key: str, value: Any) -> str:
+    """Return a setting as the command line takes it; what is no JSON is asked for its plain value, as numpy's."""
+    try:
+        return json.dumps(value, ensure_ascii=False, default=lambda thing: thing.item())
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ResultsError(
+            f"set: {key} is a {type(value).__name__}, and settings are numbers, texts, lists and mappings"
+        ) from error

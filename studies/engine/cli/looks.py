@@ -15,7 +15,8 @@ from studies.engine.core.trial import Trial
 from studies.engine.planning.choice import Choice, choose
 from studies.engine.planning.plan import Plan, make_plan
 from studies.engine.planning.selection import Selection
-from studies.engine.results.looks_taken import last_look, trials_in_use
+from studies.engine.results.looks_taken import last_look, seeds_seen, trials_in_use
+from studies.engine.storage.plan_file import find_plan
 from studies.engine.storage.results_dir import Store
 from studies.engine.study import study_files
 from studies.engine.study.decide import Decide, look_seeds
@@ -44,9 +45,15 @@ class Looks:
         """Return what a look at n seeds of these arms needs; what failed before an earlier look is not tried again."""
         options = vars(self.choice) | {"seeds": self.seeds(n)}
         plan = make_plan(self.study, self.store, **options, arms=arms, device=self.device)
-        before = self.seeds(self.numbers[last - 1]) if (last := last_look(plan.folder)) else ()
+        before = self.seeds(self._last_n(plan.folder))
         failed = {t.folder_id for t in plan.selected if t.seed in before and plan.state(t).status == "failed"}
         return replace(plan, to_run=tuple(t for t in plan.to_run if t.folder_id not in failed))
+
+    def _last_n(self, folder: Path) -> int:
+        """Return the n of the last look; 0 before the first. The looks may be others since."""
+        last = last_look(folder)
+        today = self.numbers[last - 1] if 0 < last <= len(self.numbers) else 0
+        return max(today, seeds_seen(folder))
 
     def over_limit(self, n: int, plan: Plan) -> str:
         """Return why a look would take too long; empty where it would not, or has begun."""
@@ -118,7 +125,8 @@ def plan_lines(looks: Looks, plan: Plan) -> Iterator[str]:
     decide, before = looks.decide, set[int]()
     limit = f", at most {decide.max_hours:g} h of computing" if decide.max_hours else ""
     yield f"looks     at {', '.join(map(str, looks.numbers))} seeds with --until decided, error {decide.error:g}{limit}"
-    arms = (_arms_in_use(plan) or {*map(key_of, plan.trials)}).intersection(map(key_of, plan.selected))
+    in_use = set[Key]() if _has_new_claims(looks, plan) else _arms_in_use(plan)
+    arms = (in_use or {*map(key_of, plan.trials)}).intersection(map(key_of, plan.selected))
     whole = looks.plan(looks.numbers[-1], arms) if arms else plan
     seconds = whole.estimate.seconds_of if whole.estimate else {}
     for n in looks.numbers:
@@ -130,7 +138,14 @@ def plan_lines(looks: Looks, plan: Plan) -> Iterator[str]:
     yield from plan_power(find_table_file(looks.study), plan.folder, vars(decide), plan.scale)
 
 
+def _has_new_claims(looks: Looks, plan: Plan) -> bool:
+    """Return whether there are claims since the last run, of whose arms no look knows."""
+    before = find_plan(plan.folder)
+    known = {*before.decide.rules, *before.decide.changed} if before and before.decide else set[str]()
+    return not known.issuperset(rules_of(looks.study, looks.decide))
+
+
 def _arms_in_use(plan: Plan) -> set[Key]:
-    """Return the arms that looks have judged claims by."""
+    """Return the arms that looks have judged claims and their controls by."""
     used = trials_in_use(plan.folder)
     return {key_of(trial) for trial in plan.trials if trial.folder_id in used}

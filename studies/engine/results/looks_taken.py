@@ -19,8 +19,8 @@ def history(folder: Path) -> list[dict[str, Any]]:
 
 
 def trials_in_use(folder: Path) -> set[str]:
-    """Return the trials that looks have judged claims by."""
-    return {str(trial) for entry in history(folder) for trial in entry["trials"]}
+    """Return the trials that looks have judged claims and their controls by."""
+    return {str(trial) for entry in history(folder) for trial in (*entry["trials"], *entry.get("controls", ()))}
 
 
 def last_look(folder: Path) -> int:
@@ -44,4 +44,7 @@ def summary(plan: PlanFile) -> str:
     latest = {(entry["claim"], entry["condition"]): entry["verdict"] for entry in history(plan.folder)}
     found = Counter(verdict if verdict in ("undecided", "futile", "lost") else "decided" for verdict in latest.values())
     text = ", ".join(f"{found[name]} {name}" for name in ("decided", "undecided", "futile", "lost") if found[name])
-    return f"look {last} of {len(looks)}, n = {looks[min(last, len(looks)) - 1]}: {text}"
+    if last > len(looks):
+        now = ", ".join(map(str, looks))
+        return f"look {last}, n = {seeds_seen(plan.folder)}: {text}; the looks are others now, {now}"
+    return f"look {last} of {len(looks)}, n = {looks[last - 1]}: {text}"

@@ -57,6 +57,15 @@ def test_by_name_path_and_file(store: Store, tmp_path: Path, monkeypatch: pytest
     assert studies.open("toy").folder == store.study("toy")
 
 
+def test_a_path_has_its_own_scale(store: Store) -> None:
+    """Numbers of one scale are not handed to whoever asked for those of another."""
+    studies.open("toy")
+    for path in (store.study("toy"), store.study("toy") / "trials.parquet"):
+        text = refusal(lambda path=path: studies.open(path, scale="gpu"))  # type: ignore[misc]
+        assert text == f"{path} is one run of a study: leave out scale='gpu', or open the study by its name"
+    assert refusal(lambda: studies.open("toy", scale="gpu")) == "no results toy at scale gpu in results; there is toy"
+
+
 def test_what_trials_left_since_is_there(store: Store) -> None:
     plan = read_plan(store.study("toy"))
     first = store.trial(plan.trials[0].folder)

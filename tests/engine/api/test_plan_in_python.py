@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import growing
+import numpy as np
 import pytest
 
 import studies
@@ -35,6 +36,17 @@ def refusal(call: Callable[[], object]) -> str:
     with pytest.raises(studies.StudyError) as error:
         call()
     return str(error.value)
+
+
+def test_settings_from_python(study: Path) -> None:
+    settings = {"train.steps": np.int64(5), "train.noise": np.float32(0.5), "side": "café 🙂"}
+    plan = studies.plan(study, set=settings, seeds=[0], only=["lr=0.1", "fault=none"])
+    (trial,) = plan.plan.selected
+    assert (trial.config["train"]["steps"], trial.config["train"]["noise"]) == (5, 0.5)
+    assert trial.config["side"] == "café 🙂"
+    for wrong in (study, np.zeros(2), object()):
+        text = refusal(lambda wrong=wrong: studies.plan(study, set={"side": wrong}))  # type: ignore[misc]
+        assert text.startswith(f"set: side is a {type(wrong).__name__}, and settings are numbers"), text
 
 
 def test_plan_then_run_then_nothing(study: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -226,7 +226,58 @@ def test_rules_are_kept_from_before_the_first_trial() -> None:
         "a": ChangedRule("3", 3),
         "c": ChangedRule("5", 5),
     }
-    assert merged(decide, later, early, 5).changed == {}
+    without = merged(decide, later, early, 5)
+    assert without.changed == {"c": ChangedRule("4", 3)}  # gone from the table file, and remembered
+    assert merged(decide, without, {**early, "c": "4"}, 8).changed == without.changed
+
+
+def test_a_run_without_its_table_file_forgets_no_rule(tmp_path: Path, studies: Studies) -> None:
+    """As after `run --spec`: the tables are those of that file still, and so are the rules."""
+    own = tmp_path / "elsewhere" / "own.yaml"
+    own.parent.mkdir()
+    own.write_text(growing.TABLES)
+    (tmp_path / "paper_tables" / "growing.yaml").unlink()
+    record = tmp_path / "results" / "growing" / "tables" / ".rendered.json"
+    studies(*RUN, "--spec", str(own))
+    record.parent.mkdir(parents=True, exist_ok=True)
+    record.write_text(json.dumps({"spec": str(own)}))
+    rule = "{metric: distance, of: {part: models, noise: 1}, at_least: 2}"
+    own.write_text(
+        growing.TABLES + "  - {name: after, text: t, paper: none, kind: sampled, conditions: [" + rule + "]}\n"
+    )
+    for words in ((*RUN, "--spec", str(own)), RUN):
+        assert studies(*words)[0] == 0
+        changed = read_plan(tmp_path / "results" / "growing").decide.changed  # type: ignore[union-attr]
+        assert changed["after"].n == 3, words
+    own.unlink()
+    assert studies(*RUN)[0] == 0
+
+
+def test_looks_that_are_others_now(tmp_path: Path, studies: Studies) -> None:
+    studies(*LOOKS)
+    file = tmp_path / "growing.yaml"
+    file.write_text(file.read_text().replace("[3, 5, 8]", "[3]"))
+    for words in (("plan", "growing.yaml"), LOOKS):
+        code, said = studies(*words)
+        assert code == 0, said
+    assert "look 3, n = 8: " in studies("status", "growing")[1]
+
+
+def test_a_plan_counts_the_arms_of_controls_and_of_new_claims(tmp_path: Path, studies: Studies) -> None:
+    file, tables = tmp_path / "growing.yaml", tmp_path / "paper_tables" / "growing.yaml"
+    (tmp_path / "paper_tables" / "other.yaml").unlink()
+    middle = next(part for part in growing.TABLES.split("  - ") if "name: middle" in part)
+    controlled = middle.replace("3.4}", "3.4, controls: [{label: noisy, of: {part: models, noise: 0.5}}]}")
+    tables.write_text(f"study: growing\nclaims:\n  - {controlled}")
+    text = file.read_text()
+    file.write_text(text.replace("[3, 5, 8]", "[3, 5, 8], max_hours: 1e-9"))
+    studies(*LOOKS)
+    for claims, arms in ((controlled, 2), (f"{controlled}  - {middle.replace('middle', 'new')}", 5)):
+        tables.write_text(f"study: growing\nclaims:\n  - {claims}")
+        plan = studies("plan", "growing.yaml")[1]
+        assert f"n = 5: at most {2 * arms} trials" in plan, plan  # of all arms where a claim is new
+    file.write_text(text)
+    assert "look      2 of 3, n = 5: 4 trials" in studies(*LOOKS)[1]
 
 
 def test_a_rule_is_changed_after_the_seeds_of_the_last_look(tmp_path: Path) -> None:

@@ -202,6 +202,18 @@ def test_a_condition_is_open_while_its_control_is(tmp_path: Path) -> None:
     assert [d["verdict"] for d in history(folder)] == ["undecided", "undecided", "reproduced"]
 
 
+def test_a_control_that_failed_once_is_waited_for(tmp_path: Path) -> None:
+    """As is an arm that is compared: two of three seeds are too few, and more may come."""
+    file = spec(tmp_path, claim("clear", controls=[{"label": "noise", "of": {"arm": "noise"}}]))
+    arms = {"base": BASE, "clear": over(CLEAR), "noise": [NAN, *over([-5, -5.1, -5.2, -5, -5, -5.1, -5, -4.9])[1:]]}
+    folder = study(tmp_path, {arm: values[:3] for arm, values in arms.items()})
+    report = take_look(folder, file, 3)
+    assert (report.futile, report.undecided) == ((), ("clear",)) and ("p", "noise") in report.arms
+    assert "1 of 3 trials of its control failed" in report.lines[0]
+    study(tmp_path, {arm: values[:5] for arm, values in arms.items()})
+    assert take_look(folder, file, 5).decided == ("clear",)
+
+
 def test_a_control_that_passes_ends_the_looks_and_takes_a_verdict_back(tmp_path: Path) -> None:
     control = {"label": "untrained", "of": {"arm": "untrained"}}
     file = spec(tmp_path, claim("later", controls=[control]), claim("clear", controls=[control]))
@@ -248,6 +260,8 @@ def test_a_changed_rule_is_a_new_one(tmp_path: Path) -> None:
     assert (tested.verdict, tested.remarks) == ("contradicted", ("rule changed after n = 3",))
     study(tmp_path, {"base": BASE[:5], "clear": over(CLEAR)[:5]}, {**DECIDE, "rules": first})
     assert only(folder, file).remarks == ("rule changed after n = 5",)
+    spec(tmp_path, claim("clear", name="renamed", at_least=4))
+    assert only(folder, file).remarks == ("rule written after n = 5",)
 
 
 def test_digests_are_of_the_rule_alone(tmp_path: Path) -> None:

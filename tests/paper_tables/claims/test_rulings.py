@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import synthetic_frame
 from looked_at import (
     BASE,
     CLEAR,
@@ -205,3 +206,42 @@ def test_the_tables_name_the_levels(decide: dict[str, Any], levels: str, tmp_pat
         tests = (folder / "tables" / "claim_tests.md").read_text().replace("\xa0", " ")
         assert (levels in tests, "Student t" in tests) == (shown, shown)
         assert "it was built so" not in (folder / "tables" / "claims.md").read_text()  # contradicted
+
+
+def test_a_condition_keeps_its_own_interval_at_looks(tmp_path: Path) -> None:
+    folder = study(tmp_path, {"base": BASE[:3], "later": over(LATER)[:3]})
+    usual, wide = (only(folder, spec(tmp_path, claim("later", **more))) for more in ({}, {"interval": 0.999}))
+    assert usual.error == pytest.approx(sequential.nominal_error(LOOKS, 0.05))
+    assert wide.error == pytest.approx(sequential.nominal_error(LOOKS, 0.001))
+
+
+@pytest.mark.parametrize("kind", ["counted", "sampled"])
+def test_costs_at_two_scales_are_not_compared(kind: str, tmp_path: Path) -> None:
+    for name, scale in (("s", "gpu"), ("o", "laptop")):
+        rows = [
+            {"study": name, "part": "p", "trial": f"{name}{seed}", "arm": "base", "baseline": True, "seed": seed,
+             "status": "done", "metric.top1": 70.0 + seed, "model.gflops": 1.0 if name == "s" else 40.0}
+            for seed in range(3)
+        ]  # fmt: skip
+        synthetic_frame.write(tmp_path / name, pd.DataFrame(rows), meta={"study": name, "scale": scale})
+    less = claim("base", kind=kind, metric="gflops", against={"study": "o", "arm": "base"})
+    tested = only(tmp_path / "s", spec(tmp_path, less))
+    assert (tested.verdict, tested.reason) == ("undecided", "measured at two scales, gpu and laptop")
+
+
+def test_an_arm_without_cost_is_not_comparable(tmp_path: Path) -> None:
+    folder = study(tmp_path, {"base": BASE[:3], "clear": over(CLEAR)[:3]})
+    frame = load_frame(folder)
+    frame.rows["model.gflops"] = np.where(frame.rows["arm"] == "base", 0.0, 1.0)
+    (one,) = read_table_file(spec(tmp_path, claim("clear", comparable=1.1)))[0].claims
+    tested = judge_claim(one, StudyFrames(folder, frame)).tested[0]
+    assert (tested.verdict, tested.reason) == ("undecided", "multiply-accumulates were not measured")
+
+
+def test_other_files_beside_a_table_file_are_no_table_files(tmp_path: Path) -> None:
+    """With `--spec`, a file of any name may lie beside the study and its clusters."""
+    folder = study(tmp_path, {"base": BASE[:3], "clear": over(CLEAR)[:3]})
+    (tmp_path / "s.yaml").write_text("study: s\ntask: t.py\n")
+    (tmp_path / "broken.yaml").write_text("a: [")
+    (tmp_path / "list.yaml").write_text("- 1")
+    assert take_look(folder, spec(tmp_path, claim("clear")), 3).decided == ("clear",)

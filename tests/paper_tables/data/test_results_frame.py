@@ -8,11 +8,13 @@ import pandas as pd
 import pytest
 import synthetic_frame
 
+from paper_tables import build
 from paper_tables.core.errors import TableError
 from paper_tables.data import load
 from paper_tables.data.frame import Frame
 from paper_tables.data.other_studies import matching_arms
 from paper_tables.schema.tables import ArmRows
+from paper_tables.tables.notes import describe_environment
 from paper_tables.tables.select_arms import filter_arms, listed_arms, varied_axis
 
 
@@ -111,3 +113,48 @@ def test_no_frame_and_a_wrong_one(tmp_path: Path) -> None:
     (tmp_path / "trials.parquet").write_bytes(b"PAR1 cut short")
     with pytest.raises(TableError, match=r"trials\.parquet.*cannot be read"):
         load.load_frame(tmp_path)
+
+
+def with_curve(folder: Path, metric: str, **metrics: object) -> Path:
+    """A study of one arm whose `metric` falls from 2 to 0.5 and ends at 1."""
+    rows = [{"study": "s", "part": "p", "trial": "t", "arm": "base", "baseline": True, "seed": 0, "status": "done"}]
+    curve = [{"trial": "t", "step": i, "metric": metric, "value": v} for i, v in enumerate((2.0, 0.5, 1.0))]
+    return synthetic_frame.write(
+        folder / "s", pd.DataFrame(rows), pd.DataFrame(curve), {"study": "s", "metrics": metrics}
+    )
+
+
+@pytest.mark.parametrize(("metric", "best"), [
+    ("val.loss", 0.5), ("train.loss", 0.5), ("loss.budget", 0.5), ("train.top1", 2.0), ("val.top5", 2.0),
+])  # fmt: skip
+def test_the_best_of_a_usual_metric_that_is_not_declared(metric: str, best: float, tmp_path: Path) -> None:
+    frame = load.load_frame(with_curve(tmp_path, metric))
+    assert frame.values(frame.arms[0], f"best({metric})") == {0: best}
+
+
+def test_the_best_of_a_declared_one(tmp_path: Path) -> None:
+    for name in ("val.regret", "train.regret", "regret"):
+        frame = load.load_frame(with_curve(tmp_path, name, regret={"direction": "min"}))
+        assert frame.values(frame.arms[0], f"best({name})") == {0: 0.5}
+
+
+def test_the_best_of_what_has_no_direction_is_an_error(tmp_path: Path) -> None:
+    folder, spec = with_curve(tmp_path, "val.regret"), tmp_path / "t.yaml"
+    spec.write_text("study: s\ntables:\n  - {name: t, columns: [{metric: best(val.regret)}]}\n")
+    with pytest.raises(TableError) as error:
+        build(folder, spec)
+    text = "best(val.regret): the highest or the lowest? Give val.regret a direction in the study's metrics"
+    assert text in str(error.value) and f"{spec}:3" in str(error.value)
+    spec.write_text("study: s\ntables:\n  - {name: t, columns: [{metric: last(val.regret)}]}\n")
+    build(folder, spec)
+
+
+def test_trials_on_a_cpu_and_on_a_gpu_are_both_named(tmp_path: Path) -> None:
+    rows = [
+        {"study": "s", "part": "p", "trial": f"t{seed}", "arm": "base", "baseline": True, "seed": seed,
+         "status": status, "metric.top1": 70.0, "env.gpu": gpu}
+        for seed, (status, gpu) in enumerate((("done", ""), ("done", "H100"), ("failed", "")))
+    ]  # fmt: skip
+    for part, named in ((rows, "on H100 and CPU"), (rows[1:], "on H100"), (rows[:1], "on CPU")):
+        frame = load.load_frame(synthetic_frame.write(tmp_path / named.replace(" ", ""), pd.DataFrame(part)))
+        assert describe_environment(frame) == named
