@@ -147,10 +147,13 @@ def test_a_packaged_task_answers_by_its_own_rules(tmp_path: Path, monkeypatch: p
     assert (fine.refusal, fine.cautions, fine.models) == (None, (), {})
     assert fine.work is not None and fine.work["classes"] == 10
     assert refused.refusal is not None and refused.refusal.count("; ") == 1
-    assert f"no folder {tmp_path}/folder" in absent.cautions[0]
+    assert f"no folder {tmp_path}/folder" in absent.missing[0]
     assert wrong.refusal == "data: limit must be at least 1, got 0"
     (tmp_path / "folder").mkdir()
-    assert task.check([files])[0].cautions == ()  # not the answer of before
+    assert "must hold train/" in task.check([files])[0].missing[0]  # not the answer of before
+    for split in ("train", "val"):
+        (tmp_path / "folder" / split).mkdir()
+    assert task.check([files])[0].missing == ()
 
 
 def test_reading_a_task_imports_nothing_beyond_the_standard_library() -> None:

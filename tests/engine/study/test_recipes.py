@@ -148,7 +148,8 @@ def study(tmp_path: Path, text: str) -> Path:
 @pytest.fixture
 def data_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The folder that `data.name: folder` stands for without a root."""
-    (tmp_path / "folder").mkdir()
+    for split in ("train", "val"):
+        (tmp_path / "folder" / split).mkdir(parents=True)
     monkeypatch.setenv("DYNVIT_DATA", str(tmp_path))
 
 
