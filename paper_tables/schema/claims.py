@@ -84,6 +84,7 @@ class Condition(Entry):
     shown_by: str = ""
     """Of a structural condition: the test that shows it, `path::name`."""
     interval: float = Field(0.95, gt=0, lt=1)
+    """Default in a study with `decide`: 1 less its error."""
     digits: int | None = Field(None, ge=0, le=6)
     label: str = ""
     """Description of what is measured; default: built from the arms."""
