@@ -26,7 +26,7 @@ from studies.engine.storage.results_dir import Store
 from studies.engine.storage.state_watcher import StateWatcher
 
 HERE = ("inline", "local")
-"""Launchers whose trials read the files of this machine."""
+"""Launchers whose trials read the files of this machine; Ray is one without the address of a cluster."""
 
 
 class Unwritable(UsageError):
@@ -127,7 +127,8 @@ def prepare(
     if address and name != "ray":
         raise UsageError(f"--address is for Ray, not for {name}")
     options = launcher_options.options(trials, name, cluster, (*launch, *([f"address={address}"] if address else [])))
-    if name in HERE and (missing := missing_files(plan)):
+    here = name in HERE or (name == "ray" and not options.get("address"))
+    if here and (missing := missing_files(plan)):
         raise UsageError("\n".join(["nothing is launched, as every such trial would fail:", *missing]))
     if detach and name != "slurm":
         raise UsageError(f"--detach is for slurm: jobs of {name} end with this command")

@@ -40,7 +40,7 @@ def images(tmp_path: Path) -> None:
             Image.new("RGB", (16, 16), (40 * number, 100 * copy, 7)).save(folder / f"{copy}.png")
 
 
-@pytest.mark.parametrize("on", ["inline", "local"])
+@pytest.mark.parametrize("on", ["inline", "local", "ray"])
 @pytest.mark.parametrize(("name", "told"), [
     ("folder", "must hold train/ and val/ (or test/), a folder per class in each; it has "),
     ("tar", "must hold train.tar and val.tar"),
@@ -57,6 +57,11 @@ def test_nothing_is_launched(name: str, told: str, on: str, tmp_path: Path) -> N
         assert "[absent baseline]" in done.output
         assert not (tmp_path / "results" / "trials").exists()
         (tmp_path / "set" / "pictures").mkdir(parents=True, exist_ok=True)
+
+
+def test_on_a_cluster_it_is_for_the_nodes_to_have(tmp_path: Path) -> None:
+    done = command(tmp_path, "run", written(tmp_path), "--address", "127.0.0.1:1")
+    assert done.exit_code == 2 and "nothing is launched" not in done.output, done.output
 
 
 def test_elsewhere_it_is_a_warning(tmp_path: Path) -> None:
