@@ -24,17 +24,18 @@ ELSEWHERE = "; it must be where the trials run"
 
 def config_warnings(config: Config) -> list[str]:
     """Return warnings about settings, and about the folder of one's own data set that is not on this machine."""
-    missing = [text for data in _data_sets(config) if (text := _missing_folder(data))]
+    missing = [text for data in _data_sets(config).values() if (text := _missing_folder(data))]
     return [*warnings(config), *_other_normalization(config), *missing]
 
 
 def missing_files(config: Config) -> list[str]:
     """Return which data sets in files and which weights are not on this machine, where a trial would end at once."""
-    return [*filter(None, map(_missing_splits, _data_sets(config))), *_missing_weights(config)]
+    splits = (text for key, data in _data_sets(config).items() if (text := _missing_splits(key, data)))
+    return [*splits, *_missing_weights(config)]
 
 
-def _data_sets(config: Config) -> list[Data]:
-    return [config.data, *([config.source.data] if config.source.epochs else [])]
+def _data_sets(config: Config) -> dict[str, Data]:
+    return {"data": config.data, **({"source.data": config.source.data} if config.source.epochs else {})}
 
 
 def log_warnings(config: Config, data: Batches, context: Context) -> None:
@@ -51,7 +52,7 @@ def _other_normalization(config: Config) -> Iterator[str]:
     weights = [(own, own)] if config.init == "timm" else []
     if teacher.pretrained and not teacher.checkpoint and (name := teacher.model.get("name")):
         weights.append((f"the teacher {name}", name))
-    for key, data in zip(("data", "source.data"), _data_sets(config), strict=False):
+    for key, data in _data_sets(config).items():
         for whose, model in weights if data.name not in KNOWN_SETS else []:
             wanted = mean_std(resolved(replace(data, normalize="model"), model))
             if mean_std(resolved(data, own)) != wanted:
@@ -74,12 +75,12 @@ def _missing_folder(data: Data) -> str:
     return ""
 
 
-def _missing_splits(data: Data) -> str:
+def _missing_splits(key: str, data: Data) -> str:
     try:
         if data.name in FINDERS:
             FINDERS[data.name](data)
     except (OSError, ValueError) as error:
-        return f"{error}{ELSEWHERE} (studies doctor --data)"
+        return f"{key}.{'root' if data.root else 'name'}: {error}{ELSEWHERE} (studies doctor --data)"
     return ""
 
 

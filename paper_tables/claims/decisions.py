@@ -189,8 +189,9 @@ def _seeds(sides: list[SelectedArm]) -> int:
 
 def whole_error(condition: Condition, decide: Decide | None) -> float:
     """Return the error of a condition's verdict, over all looks: that of its own interval where it names one."""
-    own = decide is None or "interval" in condition.model_fields_set
-    return 1 - condition.interval if own or decide is None else decide.error
+    if decide is None or "interval" in condition.model_fields_set:
+        return 1 - condition.interval
+    return decide.error
 
 
 def exact(condition: Condition, metric: str = "") -> bool:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from studies.engine.catalog.tasks import Answer
 from studies.engine.cli.text import arms_table, counts_in_order
 from studies.engine.core import yaml_loader
 from studies.engine.core.config import get
@@ -35,28 +34,29 @@ def plan_notes(plan: Plan) -> list[str]:
 
 def warnings(plan: Plan) -> list[str]:
     """Return what the task objects to in configs that it accepts: each text once, with its place and its arms."""
-    cautions = _remarks(plan, plan.selected, lambda answer: answer.cautions)
-    return [f"warning   {text}" for text in (*cautions, *missing_files(plan))]
+    trials = _one_per_arm(plan.selected)
+    answers = plan.study.task.check([trial.config for trial in trials])
+    cautions = [(trial, text) for trial, answer in zip(trials, answers, strict=True) for text in answer.cautions]
+    return [f"warning   {text}" for text in (*_once(plan, cautions), *missing_files(plan))]
 
 
 def missing_files(plan: Plan) -> list[str]:
     """Return which files that trials to run read are not on this machine: each once, with its place and its arms."""
-    ours = {trial.study for trial in plan.selected}
-    return _remarks(plan, (trial for trial in plan.to_run if trial.study in ours), lambda answer: answer.missing)
+    return _once(plan, ((trial, text) for trial in _one_per_arm(plan.to_run) for text in trial.missing))
 
 
-def _remarks(plan: Plan, trials: Iterable[Trial], texts: Callable[[Answer], Iterable[str]]) -> list[str]:
+def _once(plan: Plan, remarks: Iterable[tuple[Trial, str]]) -> list[str]:
     arms_of: dict[str, list[Trial]] = {}
-    ours = _one_per_arm(trials)
-    for trial, answer in zip(ours, plan.study.task.check([trial.config for trial in ours]), strict=True):
-        for text in texts(answer):
-            arms_of.setdefault(text, []).append(trial)
+    for trial, text in remarks:
+        arms_of.setdefault(text, []).append(trial)
     names = {text: first_few([f"{t.arm.part} {t.arm.label}" for t in found], 2) for text, found in arms_of.items()}
     return [f"{text}{_place(plan, arms_of[text][0], text)}   [{arms}]" for text, arms in names.items()]
 
 
 def _place(plan: Plan, trial: Trial, text: str) -> str:
     """Return where the study file sets what a warning is about; empty where no setting of its is named."""
+    if trial.study != plan.selected[0].study:  # of another one, from which some of these start
+        return ""
     part = next(part for part in plan.study.at(plan.scale).parts if part.name == trial.arm.part)
     levels = [part.axes[axis].level(level).patch for axis, level in trial.arm.coords if level is not None]
     held = [s for patch in (part.base, *levels) for s in patch if get(trial.config, s.key) == s.value]

@@ -105,6 +105,8 @@ class Trial:
     """Its study's own code, a task's file among it. It is no part of its identity: an edit makes it stale."""
     inputs: Mapping[str, str] = field(default_factory=dict)
     """By config key, the path of a file or folder that it reads; also no part of its identity."""
+    missing: tuple[str, ...] = ()
+    """Sentences about files that it reads and that are not on this machine."""
 
     @property
     def name(self) -> str:

@@ -6,9 +6,10 @@ by then it is known which folder serves the first one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from studies.engine.catalog.tasks import Answer
 from studies.engine.core import config as configs
 from studies.engine.core.config import canonical_json
 from studies.engine.core.trial import Arm, Trial, reference
@@ -42,7 +43,7 @@ class TrialMaker:
         self._starts, self._store, self._label, self._smoke = starts, store, label, smoke
         self._arms: dict[tuple[Starts, Key], tuple[Arm, str]] = {}
         self._stages: dict[Node, int] = {}
-        self._inputs: dict[tuple[Starts, Key], Mapping[str, str]] = {}
+        self._answers: dict[tuple[Starts, Key], Answer] = {}
         self.made: dict[Node, Trial] = {}
         self.existing: set[str] = set()
         """Folder ids of trials that are on disk."""
@@ -52,7 +53,7 @@ class TrialMaker:
         wanted = [Node(self._starts, arm.key, seed) for arm in self._starts.arms for seed in seeds(arm)]
         for node in wanted:
             self._stage(node)
-        self._find_inputs()
+        self._find_files()
         for stage in range(max(self._stages.values(), default=-1) + 1):
             self._make([node for node, its in self._stages.items() if its == stage])
         return tuple(self.made[node] for node in wanted)
@@ -62,14 +63,14 @@ class TrialMaker:
             self._stages[node] = max((self._stage(first) + 1 for first in node.firsts()), default=0)
         return self._stages[node]
 
-    def _find_inputs(self) -> None:
-        """Ask each study's task which files its arms read."""
+    def _find_files(self) -> None:
+        """Ask each study's task which files its arms read, and which of them are not here."""
         by_study: dict[Starts, dict[Key, None]] = {}
         for node in self._stages:
             by_study.setdefault(node.starts, {})[node.key] = None
         for starts, keys in by_study.items():
             answers = starts.study.task.check([starts.by_key[key].config for key in keys])
-            self._inputs |= {(starts, key): answer.inputs for key, answer in zip(keys, answers, strict=True)}
+            self._answers |= {(starts, key): answer for key, answer in zip(keys, answers, strict=True)}
 
     def _make(self, nodes: Iterable[Node]) -> None:
         by_task: dict[str, list[Node]] = {}
@@ -98,7 +99,8 @@ class TrialMaker:
             task.revision,
             self._study(starts),
         )
-        sources = task.copied, self._inputs[starts, node.key]
+        answer = self._answers[starts, node.key]
+        sources = task.copied, answer.inputs, tuple(answer.missing)
         return Trial(key, key, arm, node.seed, task.ref, *common, tuple(dict.fromkeys(firsts)), *sources)
 
     def _arm(self, node: Node) -> tuple[Arm, str]:

@@ -274,7 +274,9 @@ def test_cautions(tmp_path):
     (crop,) = cautions(Config(data=files))
     assert "those of folder, of 16 pixels, are up to 2 GB kept in memory and not cropped" in crop
     (nowhere,) = missing(Config(data=Data("folder", root=str(tmp_path / "none"))))
-    assert nowhere.startswith(f"no folder {tmp_path}/none for the data set folder; it must be where the trials run")
+    assert nowhere.startswith(
+        f"data.root: no folder {tmp_path}/none for the data set folder; it must be where the trials run"
+    )
     context = Folder(tmp_path)
     run(config(epochs=1, ema=0.99996, lr_batch=64), context)
     assert [text.split(":")[0] for text in context.logged] == ["warning", "warning"]

@@ -54,7 +54,7 @@ def test_nothing_is_launched(name: str, told: str, on: str, tmp_path: Path) -> N
         assert done.exit_code == 2, done.output
         assert done.output.startswith("nothing is launched, as every such trial would fail:\n"), done.output
         assert text in done.output and done.output.count("it must be where the trials run") == 1
-        assert "[absent baseline]" in done.output
+        assert "absent.yaml:5:" in done.output and "[absent baseline]" in done.output
         assert not (tmp_path / "results" / "trials").exists()
         (tmp_path / "set" / "pictures").mkdir(parents=True, exist_ok=True)
 
@@ -66,7 +66,7 @@ def test_on_a_cluster_it_is_for_the_nodes_to_have(tmp_path: Path) -> None:
 
 def test_elsewhere_it_is_a_warning(tmp_path: Path) -> None:
     plan = command(tmp_path, "plan", written(tmp_path), "--on", "slurm")
-    assert plan.exit_code == 0 and f"warning   no folder {tmp_path}/set" in plan.output, plan.output
+    assert plan.exit_code == 0 and f"warning   data.root: no folder {tmp_path}/set" in plan.output, plan.output
 
 
 def test_what_comes_and_goes_is_seen(tmp_path: Path) -> None:

@@ -186,8 +186,9 @@ def test_a_folder_that_is_not_here(tmp_path: Path) -> None:
     )
     (line,) = plan_notes(make_plan(parser.load(file), Store(tmp_path)))
     assert line.startswith(
-        f"warning   no folder {tmp_path}/none for the data set folder; it must be where the trials run"
+        f"warning   data.root: no folder {tmp_path}/none for the data set folder; it must be where the trials run"
     )
+    assert f"{file}:" in line or f"{file.name}:" in line  # the line that asks for it
 
 
 def test_weights_that_are_not_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
