@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from paper_tables.core.paths import is_own, rendered_with, table_file, table_file_of
+from paper_tables.core.paths import is_own, rendered_with, table_file, table_file_of, table_files
 from paper_tables.site.render_cache import RenderCache, read_record
 
-__all__ = ["Built", "build", "is_own", "rendered_with", "summary", "table_file", "table_file_of"]
+__all__ = ["Built", "build", "is_own", "rendered_with", "summary", "table_file", "table_file_of", "table_files"]
 
 
 @dataclass(frozen=True)

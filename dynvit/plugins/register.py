@@ -111,5 +111,10 @@ def register_metric(
     return register
 
 
-OWN_SCORES = ("loss", "top1", "top5", "epoch")
-"""What every evaluation has."""
+OWN_SCORES = (
+    "loss", "top1", "top5", "epoch", "gflops", "params", "params_m", "images_per_second", "seconds", "gpu_hours",
+    "peak_memory_mb", "mean_depth", "active_share", "source_top1", "corrupt_images", "fluctuation",
+    "detrended_fluctuation", "generalization_gap", "isolated_pauses", "pause_flips", "depth_spread_within",
+    "depth_spread_between", "mac_ratio", "trunk_gflops", "speedup", "speedup_low", "speedup_high", "share",
+)  # fmt: skip
+"""What evaluations and trials have: another number of that name would be printed as ours."""

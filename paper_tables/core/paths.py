@@ -23,9 +23,14 @@ def table_file(study: str, study_file: Path | None = None) -> Path | None:
     beside the study file's folder, or in the current folder; the package's. A label (``study@gpu``) is another scale
     of the same file.
     """
+    return next(iter(table_files(study, study_file)), None)
+
+
+def table_files(study: str, study_file: Path | None = None) -> list[Path]:
+    """Return the files that `table_file` takes the first of: all that are there."""
     name = study.partition("@")[0]
     if not re.fullmatch(r"[\w.-]+", name):
-        return None
+        return []
     places = [Path("paper_tables").resolve(), PACKAGE]
     files: list[Path] = []
     if study_file is not None:
@@ -34,7 +39,7 @@ def table_file(study: str, study_file: Path | None = None) -> Path | None:
         beside = [parent / "paper_tables" for parent in (folder, folder.parent)]
         places = [*(place for place in beside if place != PACKAGE), *places]
     files += [place / f"{name}.yaml" for place in places]
-    return next((path for path in files if path.is_file() and path.name != CLAIMS), None)
+    return [path for path in dict.fromkeys(files) if path.is_file() and path.name != CLAIMS]
 
 
 def table_file_of(folder: Path, spec: Path | None = None) -> Path | None:

@@ -33,6 +33,8 @@ class Place:
 
 def results_folder(results: str | Path | None) -> Path:
     """Return the results folder: the given one, $DYNVIT_RESULTS, or ``results``."""
+    if not isinstance(results, str | Path | None):
+        raise ResultsError(f"results is a path, not {results!r}")
     return Path(results or os.environ.get(VARIABLE) or "results").expanduser()
 
 

@@ -13,8 +13,9 @@ from studies.engine.api.open import results_folder
 from studies.engine.cli.plan_report import plan_lines, plan_notes, warnings
 from studies.engine.cli.study_lookup import plan_selection
 from studies.engine.cli.text import format_counts
+from studies.engine.core.suggest import suggest
 from studies.engine.planning.forecast.estimate import Estimate
-from studies.engine.planning.plan import Plan, Rerun
+from studies.engine.planning.plan import RERUNS, Plan, Rerun
 from studies.engine.planning.selection import Selection
 
 if TYPE_CHECKING:
@@ -125,13 +126,25 @@ def plan_study(
     """See `studies.plan`."""
     if isinstance(seeds, int | str):
         raise ResultsError(f"seeds is a list, as in seeds=[0, 1], not {seeds!r}")
+    if rerun is not None and rerun not in RERUNS:
+        raise ResultsError(f"rerun is one of {', '.join(RERUNS)}, not {rerun!r}{suggest(str(rerun), RERUNS)}")
+    if not isinstance(smoke, bool):
+        raise ResultsError(f"smoke is True or False, not {smoke!r}")
+    if not isinstance(changes, Mapping | None):
+        raise ResultsError(f'set is a mapping, as in set={{"train.epochs": 5}}, not {changes!r}')
+    for name, text in (("scale", scale), ("device", device)):
+        if not isinstance(text, str | None):
+            raise ResultsError(f"{name} is a text, not {text!r}")
+    filters = [only] if isinstance(only, str) else list(only) if isinstance(only, Iterable) else [only]
+    if wrong := [one for one in filters if not isinstance(one, str)]:
+        raise ResultsError(f'only is text such as "pause=false", or several, not {wrong[0]!r}')
     selection = Selection(
         study=str(study),
         results=results_folder(results),
         scale=scale,
         overrides=tuple(f"{key}={_as_yaml(key, value)}" for key, value in (changes or {}).items()),
         smoke=smoke,
-        only=(only,) if isinstance(only, str) else tuple(only),
+        only=tuple(filters),
         seeds=None if seeds is None else ",".join(map(str, seeds)),
     )
     return StudyPlan(selection, rerun, device)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -105,7 +105,7 @@ class _Files:
         steps = entry.split(".")
         if not all(step.isidentifier() for step in steps):
             raise ImportProblem(f"{entry} is neither a file, which ends in .py, nor the name of a module")
-        if not self._beside(steps, self._study) and not self._elsewhere(steps[0], named=True):
+        if not self._beside(steps, self._study) and not self._elsewhere(steps, named=True):
             known = [file.stem for file in self._study.glob("*.py")]
             known += [file.parent.name for file in self._study.glob("*/__init__.py")]
             nearest = suggest(entry, known) or "; a file ends in .py"
@@ -117,7 +117,7 @@ class _Files:
     def add_plugin(self, point: metadata.EntryPoint) -> None:
         """Add the package of an entry point of an installed distribution."""
         distribution = point.dist
-        if not self._elsewhere(point.value.partition(":")[0].split(".")[0]) and distribution is not None:
+        if not self._elsewhere(point.value.partition(":")[0].split(".")) and distribution is not None:
             self.installed[distribution.name] = distribution.version
 
     def refuse_hiding(self) -> None:
@@ -143,6 +143,7 @@ class _Files:
         for step in steps:
             if (place / step / "__init__.py").is_file():  # as Python does, before a file of that name
                 self._add_package(place / step, base)
+                self._along(steps, base)
                 return True
             if (place / f"{step}.py").is_file():
                 self._add(place / f"{step}.py", base)
@@ -153,8 +154,16 @@ class _Files:
                 found = True
         return found
 
-    def _elsewhere(self, top: str, named: bool = False) -> bool:
+    def _along(self, steps: Sequence[str], base: Path, place: str | None = None) -> None:
+        """Add the folders without __init__.py on the way of a dotted name: Python imports from them as well."""
+        for folder in (base.joinpath(*steps[:end]) for end in range(1, len(steps) + 1)):
+            if folder.is_dir() and not (folder / "__init__.py").is_file():
+                for file in sorted(folder.glob("*.py")):
+                    self._add(file, base, place)
+
+    def _elsewhere(self, steps: list[str], named: bool = False) -> bool:
         """Add an installed package unless it is in site-packages. named: as an entry, so that its version counts."""
+        top = steps[0]
         try:
             spec = find_spec(top)
         except (ImportError, ValueError, AttributeError):
@@ -171,6 +180,7 @@ class _Files:
                 self._add(origin, origin.parent, f"{ELSEWHERE}/{top}")
             else:
                 self._add_package(origin.parent, origin.parent.parent, f"{ELSEWHERE}/{top}")
+                self._along(steps, origin.parent.parent, f"{ELSEWHERE}/{top}")
         return True
 
     def _add_package(self, package: Path, base: Path, place: str | None = None) -> None:
@@ -203,7 +213,9 @@ class _Files:
             if steps[0] in sys.stdlib_module_names or steps[0] in OURS:
                 continue
             if not any(self._beside(steps, near) for near in dict.fromkeys((base, self._study))):
-                self._elsewhere(steps[0])
+                self._elsewhere(steps)
+        for steps in _relative(tree, path.relative_to(base).parent.parts):
+            self._along(steps, base, place)
         return name
 
     def _place(self, base: Path) -> str:
@@ -218,6 +230,14 @@ def _imported(tree: ast.Module) -> Iterator[list[str]]:
             yield from (alias.name.split(".") for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             yield from ([*node.module.split("."), alias.name] for alias in node.names)
+
+
+def _relative(tree: ast.Module, package: Sequence[str]) -> Iterator[list[str]]:
+    """Yield the dotted names of imports such as ``from .parts import block`` in a file of a package."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and 0 < node.level <= len(package):
+            above = package[: len(package) - node.level + 1]
+            yield from ([*above, *(node.module or "").split("."), alias.name] for alias in node.names)
 
 
 def _version(top: str) -> str:

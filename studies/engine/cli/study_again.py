@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from studies.engine.cli.table_files import named_table_file
+from studies.engine.cli.table_files import named_table_file, unread_lines
 from studies.engine.core.errors import Problem, StudyError
 from studies.engine.core.formatting import count
 from studies.engine.planning.changes import change_lines
@@ -33,15 +33,15 @@ def read_again(store: Store, plan: PlanFile, typed: str) -> tuple[PlanFile, list
     if study is None or problems or plan.scale not in study.scaled:
         wrong = count(len(problems), "error") if problems else f"no scale {plan.scale}"
         return plan, [f"{'study':10}{file} has {wrong} now: metrics and labels are those of the last run"]
-    again = _updated(plan, study)
+    again, unread = _updated(plan, study), list(unread_lines(study))
     if again != plan:
         write_plan(again)
     if study.text == plan.study_text:
-        return again, []
+        return again, unread
     try:
-        return again, list(_changes(store, plan, study))
+        return again, [*unread, *_changes(store, plan, study)]
     except StudyError as error:
-        return again, [f"{'study':10}{error.problems[0]}"]
+        return again, [*unread, f"{'study':10}{error.problems[0]}"]
 
 
 def _file(plan: PlanFile, typed: str) -> Path | None:

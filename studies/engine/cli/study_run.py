@@ -20,8 +20,10 @@ from studies.engine.execution.signals import handle_interrupts
 from studies.engine.execution.study_lock import StudyBusy, StudyLock
 from studies.engine.jobs.launcher import LaunchContext, LaunchError, default_launcher
 from studies.engine.planning import launcher_options
+from studies.engine.planning.changes import another_study
 from studies.engine.planning.plan import Plan, Rerun
 from studies.engine.planning.selection import Selection
+from studies.engine.storage.plan_file import find_plan
 from studies.engine.storage.results_dir import Store
 from studies.engine.storage.state_watcher import StateWatcher
 
@@ -120,6 +122,10 @@ def prepare(
     plan = looks.plan(looks.numbers[0]) if looks else plan_selection(selection, rerun, device)
     if device and plan.estimate is not None and plan.estimate.violations:
         raise UsageError("\n".join([f"does not fit {device}, so nothing is launched:", *plan.estimate.violations]))
+    store = Store(plan.folder.parent)
+    if other := another_study(find_plan(plan.folder), plan.study.file, plan.trials, store):
+        text = f"{plan.folder} holds the results of another study file, {other}: rename one, or use another --results"
+        raise UsageError(text)
     find_table_file(plan.study, spec)  # where it is not there, before anything is launched
     trials = plan.selected if looks else plan.active
     wanted = launcher_options.preferred(on or (address and "ray"), cluster, trials)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from studies.engine.cli.options import UsageError
+from studies.engine.cli.text import near
 from studies.engine.study.model import Study
 
 
@@ -28,3 +30,13 @@ def named_table_file(study: Study, spec: Path | None = None) -> str:
 
     found = find_table_file(study, spec)
     return str(found.resolve()) if found is not None and is_own(found) else ""
+
+
+def unread_lines(study: Study) -> Iterator[str]:
+    """Yield which of a person's own table files is not read, as another one comes first."""
+    from paper_tables import is_own, table_files
+
+    used = find_table_file(study)
+    for other in table_files(study.name, study.file):
+        if used is not None and is_own(other) and other.resolve() != used.resolve():
+            yield f"{'tables':10}{near(used)} is read, not {near(other)}: keep one, or name it in the study's `tables:`"

@@ -50,7 +50,7 @@ def write_atomic(
                 os.fsync(f.fileno())
         commit()
         if exclusive:
-            os.link(temporary, path)
+            link(temporary, path)
             temporary.unlink()
             return
         if path.is_dir():
@@ -58,6 +58,16 @@ def write_atomic(
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
+
+
+def link(file: Path, name: Path) -> None:
+    """Give a file a second name at once; FileExistsError where there is such a file."""
+    try:
+        os.link(file, name)
+    except OSError as error:
+        if error.errno in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
+            raise OSError(error.errno, "its file system has no hard links, which keep two workers apart") from error
         raise
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Literal
 
-from studies.engine.core.files import DamagedFile
+from studies.engine.core.files import DamagedFile, link
 from studies.engine.core.formatting import count, first_few, size
 from studies.engine.core.secrets import hide_secrets
 from studies.engine.diagnostics import hosts
@@ -99,14 +99,17 @@ def version(package: str) -> str | None:
 
 def writable(store: Store) -> Finding:
     probe = store.root / f".probe.{os.getpid()}"
+    second = probe.with_name(f"{probe.name}.link")
     try:
         probe.write_bytes(b"x" * 4096)
+        link(probe, second)
     except OSError as error:
         text = f"{store.root} cannot be written: {error.strerror}"
         return Finding("results", "attention", text, "free space, change its owner, or use --results DIR")
     finally:
-        with contextlib.suppress(OSError):
-            probe.unlink()
+        for file in (second, probe):
+            with contextlib.suppress(OSError):
+                file.unlink()
     return Finding("results", "fine", f"{store.root} can be written")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from studies.engine.core.config import flat
@@ -12,6 +13,7 @@ from studies.engine.core.trial import Trial
 from studies.engine.core.typing_check import to_yaml
 from studies.engine.storage.plan_file import PlanFile
 from studies.engine.storage.results_dir import Store
+from studies.engine.study import study_files
 
 SHOWN = 6
 ABSENT = object()
@@ -50,3 +52,14 @@ def change_lines(before: PlanFile | None, trials: Iterable[Trial], store: Store)
     """Yield for the terminal what has changed since a plan."""
     for i, text in enumerate(changed(before, trials, store) if before else ()):
         yield f"{'' if i else 'changed':10}{text}"
+
+
+def another_study(before: PlanFile | None, file: Path, trials: Iterable[Trial], store: Store) -> str:
+    """Return the path of another study file of the same name whose results a plan holds; empty where there is none, it
+    is gone, nothing of it has run, or the two have trials in common, as copies of one study have."""
+    if before is None:
+        return ""
+    other = Path(before.study_path) if before.study_path else study_files.PACKAGE / before.study_file
+    if other == file.resolve() or not other.is_file() or {t.trial for t in before.trials} & {t.id for t in trials}:
+        return ""
+    return str(other) if any(store.trial(t.folder).result_file.exists() for t in before.trials) else ""

@@ -188,6 +188,8 @@ def make_plan(
 def _label(study: Study, store: Store, scale: str, smoke: bool, overrides: Sequence[tuple[str, Any]]) -> str:
     """Return the label of the results folder: that of an earlier version where there is one."""
     named = "" if scale == study.default_scale else scale
+    if smoke and (taken := make_label(named, smoke, ())) in study.scaled:
+        raise StudyError([Problem("--smoke", f"its results are called as those of the scale {taken}: --scale {taken}")])
     before = hashed_label(named, smoke, overrides)
     earlier = plan_file.find(store.root, study.name, before)
     return before if earlier is not None else make_label(named, smoke, overrides)

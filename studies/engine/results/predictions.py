@@ -15,6 +15,7 @@ from studies.engine.core.files import ZIP_ERRORS, read_zip, write_atomic, zip_by
 from studies.engine.storage.trial_folder import TrialFolder
 
 NAME = "predictions.npz"
+PREDICTION, TARGET = "prediction.npy", "target.npy"
 
 
 def gather(trials: Sequence[TrialFolder], folder: Path) -> None:
@@ -28,21 +29,35 @@ def gather(trials: Sequence[TrialFolder], folder: Path) -> None:
 
 
 def _current(target: Path, trials: Sequence[TrialFolder]) -> bool:
-    """Whether the file has exactly these trials and none of them is newer."""
+    """Whether the file holds exactly these trials' predictions, by their checksums: times lie where files were copied
+    with theirs, or a clock was set back."""
+    kept = _checksums(target)
+    held = {}
+    for member in kept:
+        kind, _, rest = member.partition("/")
+        if kind == "prediction":
+            trial, _, name = rest.partition("/")
+            held[trial] = (kept[member], kept.get(f"target/{name}"))
+    now = {trial.id: _checksums(trial.predictions_file) for trial in trials}
+    return held == {
+        name: (found[PREDICTION], found[TARGET]) for name, found in now.items() if {PREDICTION, TARGET} <= found.keys()
+    }
+
+
+def _checksums(file: Path) -> dict[str, tuple[int, int]]:
+    """Return CRC and size of each member, from the archive's directory alone; none of a file that is no archive."""
     try:
-        written = target.stat().st_mtime_ns
-        with zipfile.ZipFile(target) as archive:
-            names = {name.split("/")[1] for name in archive.namelist() if name.startswith("prediction/")}
-    except (*ZIP_ERRORS, IndexError):
-        return False
-    return names == {t.id for t in trials} and all(t.predictions_file.stat().st_mtime_ns < written for t in trials)
+        with zipfile.ZipFile(file) as archive:
+            return {member.filename: (member.CRC, member.file_size) for member in archive.infolist()}
+    except ZIP_ERRORS:
+        return {}
 
 
 def _archive(trials: Sequence[TrialFolder]) -> bytes:
     members: dict[str, bytes] = {}
     for trial in trials:
         found = read_zip(trial.predictions_file)
-        prediction, target = found.get("prediction.npy"), found.get("target.npy")
+        prediction, target = found.get(PREDICTION), found.get(TARGET)
         if prediction is None or target is None:
             continue  # a foreign or incomplete file
         name = hashlib.sha256(target).hexdigest()[:8]

@@ -50,13 +50,14 @@ def remove(store: Store, items: Iterable[Item]) -> Iterator[Item]:
     """Remove what may be removed; yield each item with the reason if it was left after all."""
     for item in items:
         reason = item.kept or _reason(store, item.path)
-        if not reason and item.path.parent == store.trials and not store.trial(item.path.name).acquire_lease():
-            reason = "running"
         if not reason:
             aside = item.path.with_name(f".removed.{item.path.name}.{os.getpid()}")
             try:
-                item.path.rename(aside)  # at once, so that no worker finds half of a trial
-                shutil.rmtree(aside)
+                if item.path.parent == store.trials and not store.trial(item.path.name).acquire_lease():
+                    reason = "running"
+                else:
+                    item.path.rename(aside)  # at once, so that no worker finds half of a trial
+                    shutil.rmtree(aside)
             except OSError as error:
                 reason = error.strerror or str(error)
         yield Item(item.path, item.bytes, reason)

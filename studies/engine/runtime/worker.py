@@ -237,7 +237,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     faulthandler.enable()
     skip_last_collections()
-    folders = [TrialFolder(f.resolve()) for f in given.folders]
+    # not resolved: where trials lie behind a link, the results folder with the own code is still the one named here
+    folders = [TrialFolder(f.absolute()) for f in given.folders]
     me, minutes = env.current_rank(), float(os.environ.get(MINUTES_VARIABLE) or 0) or None
     try:
         if me.world > 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ def _folder(path: Path) -> dict[str, Any]:
     for name in names:
         size = 0
         if len(names) <= MOST_SIZES:
-            status = os.stat(path / name)
+            status = _status(path / name)
             size, newest = status.st_size, max(newest, status.st_mtime_ns // 10**9)
         total += size
         listing.update(f"{name}\0{size}\0".encode(errors="surrogateescape"))
@@ -65,12 +66,41 @@ def _folder(path: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _names(folder: str, prefix: str) -> Iterator[str]:
-    """Yield the files below a folder by their relative paths, sorted; hidden ones are no images."""
-    with os.scandir(folder) as found:
-        entries = sorted((entry for entry in found if entry.name[0] != "."), key=lambda entry: entry.name)
+def _status(file: Path) -> os.stat_result:
+    """Return the status of a file, or of a link that leads nowhere."""
+    try:
+        return os.stat(file)
+    except OSError:
+        return os.lstat(file)
+
+
+def _names(folder: str, prefix: str, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[str]:
+    """Yield the files below a folder by their relative paths, sorted; hidden ones are no images.
+
+    A link to nothing or to a folder above, and a folder that may not be read, is one name. above: device and inode.
+    """
+    here = os.stat(folder)
+    above |= {(here.st_dev, here.st_ino)}
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted((entry for entry in found if entry.name[0] != "."), key=lambda entry: entry.name)
+    except PermissionError:
+        if not prefix:
+            raise
+        yield prefix
+        return
     for entry in entries:
-        if entry.is_dir():
-            yield from _names(entry.path, f"{prefix}{entry.name}/")
+        if _leads_down(entry, above):
+            yield from _names(entry.path, f"{prefix}{entry.name}/", above)
         else:
             yield f"{prefix}{entry.name}"
+
+
+def _leads_down(entry: os.DirEntry[str], above: frozenset[tuple[int, int]]) -> bool:
+    if not entry.is_symlink():
+        return entry.is_dir()
+    try:
+        status = entry.stat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and (status.st_dev, status.st_ino) not in above

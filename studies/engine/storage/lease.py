@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from studies.engine.core.files import open_regular, remove
+from studies.engine.core.files import link, open_regular, remove
 from studies.engine.core.processes import is_alive, is_stopped, machine_id, start_time
 from studies.engine.core.settings import number
 from studies.engine.storage import records
@@ -96,7 +96,7 @@ class Lease:
         temporary = self.path.with_name(f".{self.path.name}.{token}")
         try:
             temporary.write_text(json.dumps({**body, "time": time.time()}))
-            os.link(temporary, self.path)  # exclusive and complete at once
+            link(temporary, self.path)  # exclusive and complete at once
         except FileExistsError:
             return False
         finally:
@@ -119,7 +119,7 @@ class Lease:
             moved = Lease(stale_path)._read()
             if moved != found:  # its owner renewed it between the read and the rename: restore it
                 with contextlib.suppress(FileExistsError):  # then its owner learns of the loss at its next renewal
-                    os.link(stale_path, self.path)
+                    link(stale_path, self.path)
             remove(stale_path)
             return moved == found
 

@@ -215,10 +215,10 @@ class TrialFolder:
         try:
             attempts = max(self._written_state().attempt, 1)
             self.set_state(State("queued", attempts))
-            self.move_to_attempt(
+            self.move_to_attempt(  # killed halfway, the trial is done as before or begins anew: it never goes on
                 attempts - 1,
-                *(self.result_file, self.predictions_file, self.events_file, self.checkpoint_file.parent),
-                *self.weights_files[:2],
+                *(self.checkpoint_file.parent, *self.weights_files[:2], self.result_file),
+                *(self.predictions_file, self.events_file),
             )
         finally:
             self.release_lease(token)

@@ -93,9 +93,23 @@ class _StudyParser(PartParser):
             scaled=scaled,
             others=cache(self._load_other),
             default_scale=default,
-            metrics=self.spec.metrics or self.coerce(dict[str, Metric], task.headline, ("task",)) or {},
+            metrics=self._metrics(raw.get("metrics"), task),
             tables=self._tables(),
         )
+
+    def _metrics(self, given: Any, task: Task) -> dict[str, Metric]:
+        """Return the study's metrics, or the task's. Of direction and unit, what is left out is the task's, or what the
+        metric was registered with."""
+        if not self.spec.metrics:
+            return self.coerce(dict[str, Metric], task.headline, ("task",)) or {}
+        found = {}
+        for name, metric in self.spec.metrics.items():
+            known = task.headline.get(name, {}).items()
+            left_out: dict[str, Any] = {
+                key: value for key, value in known if key != "from" and key not in (given[name] or {})
+            }
+            found[name] = replace(metric, **left_out)
+        return found
 
     def _tables(self) -> Path | None:
         if not self.spec.tables:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ class Runs:
         """Folders of artifacts on this machine, by run."""
         self.metrics: set[str] = set()
         """Names of all metrics."""
-        for run in self._client.search_runs([self.experiment], max_results=MAX_RUNS):
+        for run in self._all_runs():
             key = _key(run.data.tags)
             if key is not None and self._by_key.setdefault(key, run) is not run:
                 self._delete(run)  # restoring the experiment also restores replaced runs
@@ -55,6 +55,16 @@ class Runs:
             self._listed[run.info.run_id] = run
             self.metrics.update(run.data.metrics)
             self._know(run)
+
+    def _all_runs(self) -> Iterator[Any]:
+        """Yield the experiment's runs, page by page."""
+        page = None
+        while True:
+            found = self._client.search_runs([self.experiment], max_results=MAX_RUNS, page_token=page)
+            yield from found
+            page = found.token
+            if not page:
+                return
 
     @property
     def known(self) -> set[str]:

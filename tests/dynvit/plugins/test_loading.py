@@ -111,6 +111,10 @@ NET = "import dynvit\nfrom torch import nn\nclass Net(nn.Module):\n    def __ini
             r"mine\.py, line 2: there is a model evo_levit_128 already, of dynvit\.models",
         ),
         (
+            "import dynvit\n@dynvit.register_metric('gflops')\ndef f(logits, targets): ...\n",
+            r"mine\.py, line 2: dynvit has a metric gflops of its own",
+        ),
+        (
             "import dynvit\n@dynvit.register_dataset('cifar10')\ndef f(): ...\n",
             r"mine\.py, line 2: dynvit has a data set cifar10 of its own",
         ),

@@ -17,6 +17,7 @@ from dynvit.describe import describe
 from dynvit.describe.check import check
 from dynvit.describe.json_schema import plain
 from dynvit.output import cross_entropy, label_loss, labels_by, training_loss
+from dynvit.plugins.register import OWN_SCORES
 from dynvit.tasks import classify
 from dynvit.tasks.classify import Config, Data, Evaluation, Teacher, Train
 from dynvit.train.own_code.loss import build_loss
@@ -216,3 +217,8 @@ def test_transfer_resets_the_classifier_of_an_own_model(own, tmp_path):
         config(source=source, train=dataclasses.replace(config().train, epochs=1)), NullContext(0, folder=tmp_path)
     )
     assert 0 <= result["metrics"]["source_top1"] <= 100
+
+
+def test_no_own_metric_is_called_as_a_number_of_ours():
+    scores = {name for place in ("result", "best", "last") for name in classify.METRICS[place]}
+    assert scores <= set(OWN_SCORES)

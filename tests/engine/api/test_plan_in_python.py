@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import growing
 import numpy as np
@@ -149,3 +150,21 @@ def test_what_cannot_be_decided(study: Path, options: dict[str, object], until: 
     plan = studies.plan(**{"study": "growing.yaml", **options})
     assert text in refusal(lambda: plan.run(on="inline", until=until))
     assert not (study.parent / "results" / "growing").exists()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        ({"rerun": "stael"}, "rerun is one of failed, stale, all, not 'stael', did you mean \"stale\"?"),
+        ({"rerun": True}, "rerun is one of failed, stale, all, not True"),
+        ({"smoke": "no"}, "smoke is True or False, not 'no'"),
+        ({"only": 5}, 'only is text such as "pause=false", or several, not 5'),
+        ({"only": ["lr=0.1", None]}, 'only is text such as "pause=false", or several, not None'),
+        ({"set": "train.steps=5"}, "set is a mapping, as in set={\"train.epochs\": 5}, not 'train.steps=5'"),
+        ({"scale": 5}, "scale is a text, not 5"),
+        ({"device": 5}, "device is a text, not 5"),
+        ({"results": 5}, "results is a path, not 5"),
+    ],
+)
+def test_an_option_of_another_kind_is_a_sentence(study: Path, wrong: dict[str, Any], text: str) -> None:
+    assert refusal(lambda: studies.plan(study, **wrong)) == text

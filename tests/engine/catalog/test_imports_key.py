@@ -149,3 +149,12 @@ def test_a_study_at_the_root_of_a_checkout_does_not_copy_our_packages(tmp_path: 
         paper_tables__INIT="",
     )
     assert list(found(tmp_path, "nets.py").bodies) == ["nets.py"]
+
+
+def test_a_folder_of_a_package_without_init_comes_along_where_it_is_imported(tmp_path: Path) -> None:
+    write(tmp_path, lab__INIT="from .parts import block", lab__notes__x="= no Python")
+    write(tmp_path, lab__parts__block="from ..more.deep import y", lab__sub__nets="import near", near="")
+    write(tmp_path, lab__more__deep__y="from . import z", lab__more__deep__z="")
+    inside = ["lab/__init__.py", "lab/more/deep/y.py", "lab/more/deep/z.py", "lab/parts/block.py"]
+    assert sorted(found(tmp_path, "lab").bodies) == inside
+    assert sorted(found(tmp_path, "lab.sub.nets").bodies) == [*inside, "lab/sub/nets.py", "near.py"]

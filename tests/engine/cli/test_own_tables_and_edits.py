@@ -124,7 +124,53 @@ def test_a_missing_table_file_has_its_place(store: Store) -> None:
     assert "tables: no file studies/nothing.yaml" in text(run("plan", "small"))
 
 
+def test_a_second_table_file_is_named(store: Store) -> None:
+    beside_the_study()
+    assert "is read" not in run("plan", "small").output
+    beside_its_folder()
+    line = "tables    studies/small.tables.yaml is read, not paper_tables/small.yaml"
+    assert line in run("plan", "small").output
+    run_study(Selection("small"))
+    assert line in run("tables", "small").output
+    edit(lambda study: study + "tables: ../paper_tables/small.yaml\n")
+    assert "tables    paper_tables/small.yaml is read, not studies/small.tables.yaml" in run("plan", "small").output
+
+
 # ---- what a run is called
+
+
+def test_another_study_of_the_same_name_does_not_take_the_folder(store: Store, tmp_path: Path) -> None:
+    folder = run_study(Selection("small"))
+    write(tmp_path / "copy", Path("studies/small.yaml").read_text())
+    other = write(tmp_path / "other", Path("studies/small.yaml").read_text().replace("{epochs: 2}", "{epochs: 3}"))
+    asked = ("--on", "inline", "--results", str(store.root.resolve()))
+    refused = text(run("run", str(other), *asked))
+    assert f"{folder} holds the results of another study file, {Path('studies/small.yaml').resolve()}" in refused
+    assert "rename one, or use another --results" in refused
+    assert json.loads((folder / "plan.json").read_text())["study_path"] == str(Path("studies/small.yaml").resolve())
+    assert run("run", str(tmp_path / "copy" / "small.yaml"), *asked).return_value == 0  # the same trials
+    Path("studies/small.yaml").unlink()  # it was moved
+
+
+def test_a_scale_has_the_name_of_the_smoke_run(store: Store) -> None:
+    edit(lambda study: study.replace("  large:\n", "  smoke: {train: {epochs: 3}}\n  tiny-smoke: {}\n  large:\n"))
+    assert run("plan", "small", "--scale", "smoke").return_value == 0
+    assert "--smoke  its results are called as those of the scale smoke: --scale smoke" in text(
+        run("plan", "small", "--smoke")
+    )
+    assert run("plan", "small", "--scale", "large", "--smoke").return_value == 0
+
+
+def test_direction_and_unit_that_are_left_out_are_the_task_s(store: Store) -> None:
+    write(Path("other"))
+    task = Path("other/task.py")
+    task.write_text(task.read_text() + 'HEADLINE = {"score": {"direction": "min", "unit": "ms"}}\n')
+    study = Path("other/small.yaml")
+    study.write_text(re.sub(r"metrics:\n(  .*\n)+", "metrics: {score: {from: last}, top1: {}}\n", study.read_text()))
+    made = plan_selection(Selection(str(study))).study.metrics
+    assert made == {"score": Metric("last", "min", "ms"), "top1": Metric()}
+    study.write_text(study.read_text().replace("{from: last}", "{direction: none}"))
+    assert plan_selection(Selection(str(study))).study.metrics["score"] == Metric(None, "none", "ms")
 
 
 @pytest.mark.parametrize(

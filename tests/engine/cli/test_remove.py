@@ -57,6 +57,16 @@ def test_a_study_goes_with_the_trials_that_only_it_has(store: Store) -> None:
     assert store.study("other").exists()
 
 
+def test_a_folder_that_cannot_be_written_is_left_with_the_reason(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Lease) -> str:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Lease, "acquire", refuse)
+    before, done = there(store), run(store, "--yes")
+    assert "Read-only file system" in done.output and done.exception is None
+    assert there(store) == before
+
+
 def test_a_running_trial_and_a_link_stay(store: Store, tmp_path: Path) -> None:
     assert Lease(store.trial("feed00000000").lease_file).acquire()  # by this process, which is alive
     outside = tmp_path / "outside"

@@ -61,6 +61,20 @@ def test_a_folder_that_cannot_be_written(store: Store, monkeypatch: pytest.Monke
     assert "--results DIR" in found["results"].remedy
 
 
+@pytest.mark.usefixtures("plan")
+def test_a_file_system_without_hard_links(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As exFAT: the run says the same as doctor."""
+
+    def refuse(*files: Path) -> None:
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    why = "its file system has no hard links, which keep two workers apart"
+    assert wrong(store)["results"].text == f"{store.root} cannot be written: {why}"
+    with pytest.raises(OSError, match=why):
+        Lease(store.root / "claim").acquire()
+
+
 def test_the_disk_is_measured_against_what_is_missing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = made.make_plan(seeds=2)
     made.write_plan(store, plan)

@@ -1,6 +1,7 @@
 """Predictions of the trials in one file of the study: each target once, finished trials only, not written twice."""
 
 import io
+import os
 import zipfile
 from pathlib import Path
 
@@ -67,6 +68,20 @@ def test_written_again_only_when_something_changed(store: Store) -> None:
     collect(store, folder)
     with np.load(file) as found:
         assert not any(names[1] in key for key in found.files)
+
+
+def test_predictions_that_are_older_than_the_file_are_taken_up(store: Store) -> None:
+    """As after `rsync -a`, which copies times, or where a clock was set back."""
+    plan = made.make_plan()
+    folder = made.run_all(store, plan)
+    trial = store.trial(plan["trials"][0]["folder"])
+    leave(store, trial.id, [0, 0], [0, 1])
+    collect(store, folder)
+    leave(store, trial.id, [0, 1], [0, 1])
+    os.utime(trial.predictions_file, (1e9, 1e9))
+    collect(store, folder)
+    with np.load(folder / "predictions.npz") as found:
+        assert [found[key].tolist() for key in found.files if trial.id in key] == [[0, 1]]
 
 
 def test_without_predictions_no_file(store: Store) -> None:

@@ -292,3 +292,13 @@ def test_the_share_of_a_speed_up_is_a_timing_and_a_share_of_tokens_is_a_number()
     now = {"metrics": {"speedup": 1.1, "share": 0.8, "active_share": 0.6}}
     found = {n.name: n.verdict for n in compare(then, now, 0.0)}
     assert found == {"speedup": "timing", "share": "timing", "active_share": "differs"}
+
+
+@pytest.mark.parametrize("name", ["secondary_top1", "sentiment_acc", "timesteps", "best.memoryless", "speedy"])
+def test_a_number_with_a_timing_inside_a_word_is_compared(name: str) -> None:
+    assert [n.verdict for n in compare({"metrics": {name: 10}}, {"metrics": {name: 90}}, 0.0)] == ["differs"]
+
+
+@pytest.mark.parametrize("name", ["step_time", "train.seconds", "peak_memory_mb", "images_per_second", "Latency-ms"])
+def test_a_timing_is_shown_only(name: str) -> None:
+    assert [n.verdict for n in compare({"metrics": {name: 10}}, {"metrics": {name: 90}}, 0.0)] == ["timing"]

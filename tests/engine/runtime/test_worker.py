@@ -353,3 +353,15 @@ def test_a_metric_s_name_that_is_no_text_is_refused(context: TrialContext, key: 
     with pytest.raises((TypeError, ValueError)):
         context.log(1, {key: 1.0})  # type: ignore[dict-item]
     assert (context.latest, list(TrialFolder(context.folder).events())) == ({}, [])
+
+
+def test_trials_behind_a_link_find_what_is_beside_it(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the trials are on a larger disk: own code is beside the link."""
+    elsewhere = store.root.parent / f"{store.root.name}.large"
+    elsewhere.mkdir()
+    store.trials.symlink_to(elsewhere)
+    (folder,) = toy.place(store, toy.trial("a"))
+    asked: list[Path] = []
+    monkeypatch.setattr(worker.own_modules, "load", lambda spec, results: asked.append(results) or str(toy.TASK))
+    assert worker.main([str(folder.path)]) == 0
+    assert asked == [store.root]

@@ -80,3 +80,15 @@ def test_a_large_file_is_its_size_and_date(tmp_path: Path, monkeypatch: pytest.M
     assert inputs.difference(before, inputs.describe(file)) == "was written since"
     file.write_bytes(b"more images")
     assert inputs.difference(before, inputs.describe(file)) == "has another size"
+
+
+def test_a_link_to_nowhere_and_a_loop_hide_no_change(tmp_path: Path) -> None:
+    (tmp_path / "train" / "cat").mkdir(parents=True)
+    (tmp_path / "train" / "cat" / "a.png").write_bytes(b"a")
+    (tmp_path / "train" / "cat" / "gone.png").symlink_to("/nowhere.png")
+    (tmp_path / "train" / "cat" / "loop").symlink_to("..")
+    (tmp_path / "train" / "dog").symlink_to("cat")
+    before = inputs.describe(tmp_path)
+    assert before is not None and before["files"] == 6
+    (tmp_path / "train" / "cat" / "b.png").write_bytes(b"b")
+    assert inputs.difference(before, inputs.describe(tmp_path)) == "has 8 files, 6 then"

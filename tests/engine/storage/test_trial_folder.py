@@ -185,6 +185,36 @@ def test_starting_over_keeps_the_old_files_with_their_attempt(folder: TrialFolde
     assert not folder.archive_attempt()
 
 
+@pytest.mark.parametrize("renames", range(6))
+def test_starting_over_is_never_going_on_where_it_is_killed(
+    folder: TrialFolder, renames: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.attempt_folder(0).mkdir(parents=True)
+    folder.set_state(State("done", 1))
+    folder.set_result({"metrics": {"a": 1}})
+    folder.checkpoint_file.parent.mkdir()
+    for file in (folder.events_file, folder.predictions_file, folder.checkpoint_file, *folder.weights_files[:2]):
+        file.write_bytes(b"x")
+    rename, left = os.rename, renames
+
+    def killed(source: Path, target: Path) -> None:
+        nonlocal left
+        if not left:
+            raise KeyboardInterrupt
+        left -= 1
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", killed)
+    with pytest.raises(KeyboardInterrupt):
+        folder.archive_attempt()
+    assert folder.state().status == "done" or not folder.checkpoint_file.exists()
+    monkeypatch.undo()
+    assert folder.archive_attempt()
+    assert {file.name for file in folder.attempt_folder(0).iterdir()} == {
+        "ckpt", "events.jsonl", "result.json", "predictions.npz", "last.safetensors", "best.safetensors"
+    }  # fmt: skip
+
+
 def test_events_skip_what_is_damaged(folder: TrialFolder) -> None:
     good = '{"t": 1, "step": %d, "m": {"loss": 0.5}}\n'
     folder.events_file.write_text(good % 1 + "{broken\n" + '{"t": 1}\n' + good % 2 + '{"t": 1, "step": 3, "m": {"loss"')

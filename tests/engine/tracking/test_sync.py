@@ -306,3 +306,12 @@ def test_wrong_arguments(store: Store, arguments: tuple[str, ...], message: str)
     result = run(store, *arguments)
     assert isinstance(result.exception, UsageError)
     assert message in result.exception.message
+
+
+def test_runs_beyond_the_first_page_are_known(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = lived(store)
+    before, ids = everything(store), set(runs_of(store))
+    monkeypatch.setattr(mlflow_runs, "MAX_RUNS", 2)
+    assert Mirror(store, folder).sync()
+    assert everything(store) == before
+    assert set(runs_of(store)) == ids

@@ -26,7 +26,7 @@ from studies.engine.results.bundle.export import export, unfinished
 @click.command()
 @study_argument
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Zip to write; default: in the study's folder.")
-@click.option("--spec", type=click.Path(path_type=Path), help="Table file; default paper_tables/STUDY.yaml.")
+@click.option("--spec", type=click.Path(path_type=Path), help="Table file; default STUDY.tables.yaml.")
 @json_option
 @label_options
 @results_option

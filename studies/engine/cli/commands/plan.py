@@ -18,6 +18,7 @@ from studies.engine.cli.options import (
     study_argument,
 )
 from studies.engine.cli.plan_report import plan_lines, plan_notes, results_line
+from studies.engine.cli.table_files import unread_lines
 from studies.engine.cli.text import terminal_width
 from studies.engine.core.trial import Trial
 from studies.engine.jobs.launcher import default_launcher
@@ -78,7 +79,7 @@ def command(
         return code
     changes = change_lines(find_plan(plan.folder), plan.trials, selection.store)
     lines = [*plan_lines(plan, terminal_width()), *changes, results_line(selection.store.root), *plan_notes(plan)]
-    lines += filter(None, [hidden(plan.study.name)])
+    lines += filter(None, [hidden(plan.study.name), *unread_lines(plan.study)])
     if (decide := study.at(plan.scale).decide) and not selection.smoke:
         lines += looks.plan_lines(looks.Looks(study, choice, decide, selection.store, device), plan)
     click.echo("\n".join(lines))

@@ -22,6 +22,7 @@ from studies.engine.cli.options import (
 )
 from studies.engine.cli.plan_report import seed_lines, stage_lines, stale_lines, warnings
 from studies.engine.cli.study_run import StudyRun, Unwritable, prepare
+from studies.engine.cli.table_files import unread_lines
 from studies.engine.core.formatting import count, duration
 from studies.engine.planning.changes import change_lines
 from studies.engine.planning.selection import Selection
@@ -85,6 +86,7 @@ def _lines(run: StudyRun, selection: Selection, rerun: str | None) -> Iterator[s
     yield from stage_lines(plan)
     changes = change_lines(find_plan(plan.folder), plan.trials, selection.store)
     yield from filter(None, (hidden(plan.study.name), *changes))
+    yield from () if run.spec else unread_lines(plan.study)
     yield from () if rerun else stale_lines(plan)
     if run.note:
         yield f"{'':10}{run.note}"

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @study_argument
-@click.option("--spec", type=click.Path(path_type=Path), help="Table file; default paper_tables/STUDY.yaml.")
+@click.option("--spec", type=click.Path(path_type=Path), help="Table file; default STUDY.tables.yaml.")
 @click.option("--force", is_flag=True, help="Render even if nothing has changed.")
 @json_option
 @label_options

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -19,8 +20,10 @@ from studies.engine.storage.code_snapshot import root
 from studies.engine.storage.records import is_number
 from studies.engine.storage.results_dir import Store
 
-TIMING_WORDS = ("second", "memory", "latency", "speed", "throughput", "time")
-"""Parts of the names of metrics that depend on the machine and its load: shown, never compared."""
+TIMING_WORD = re.compile(
+    r"(?<![a-z])(seconds?|memory|latency|speed(?:up)?|throughput|(run|wall)?times?)(?![a-z])", re.I
+)
+"""A word of the names of metrics that depend on the machine and its load: shown, never compared."""
 TIMING_NAMES = ("share",)
 """Whole names of such metrics: the measured speed-up over the ratio of multiply-accumulates."""
 
@@ -147,7 +150,7 @@ def compare(then: Mapping[str, Any], now: Mapping[str, Any], tolerance: float) -
 
 
 def _number(name: str, then: float, now: float | None, tolerance: float) -> Number:
-    if name in TIMING_NAMES or any(word in name for word in TIMING_WORDS):
+    if name in TIMING_NAMES or TIMING_WORD.search(name):
         return Number(name, then, now, "timing")
     if now is None:
         return Number(name, then, now, "missing")
