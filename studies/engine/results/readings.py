@@ -158,6 +158,10 @@ def result_values(folder: TrialFolder, plan: PlanFile) -> dict[str, float]:
     return {name: number for name, number in found.items() if number is not None}
 
 
+def is_from_events(metric: PlannedMetric) -> bool:
+    return _event_key(metric) is not None
+
+
 def _event_key(metric: PlannedMetric) -> str | None:
     return None if metric.source in (None, "best", "last") else metric.source
 

@@ -120,6 +120,23 @@ def test_another_number_is_found(bundle: Path, studies: Callable[..., Typed]) ->
     assert "differs" not in out
 
 
+def test_a_frame_that_is_not_that_of_its_trials_is_found(bundle: Path, studies: Callable[..., Typed]) -> None:
+    def change(files: dict[str, bytes]) -> None:
+        head, first, *rest = files["small/trials.csv"].decode().splitlines(keepends=True)
+        cells, column = first.split(","), head.rstrip().split(",").index("metric.score")
+        cells[column] = "99.5"
+        files["small/trials.csv"] = "".join([head, ",".join(cells), *rest]).encode()
+        name = sorted(name for name in files if name.endswith("/spec.json"))[0]
+        files[name] = json.dumps({**json.loads(files[name]), "seed": 77}).encode()
+
+    code, out = studies("verify", str(rewritten(bundle, change)), "--sample", "0")
+    assert code == 1
+    assert "score is 99.5 in trials.csv, " in out
+    assert "its config, seed or task was changed, as they give another id" in out
+    code, out = studies("verify", str(bundle), "--sample", "0")
+    assert (code, out.count("trials.csv")) == (0, 0)
+
+
 def test_a_bundle_that_was_changed_is_refused(bundle: Path, studies: Callable[..., Typed]) -> None:
     def spoil(files: dict[str, bytes]) -> None:
         files["small/trials.csv"] += b"x"

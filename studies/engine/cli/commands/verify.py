@@ -11,9 +11,14 @@ from typing import Any
 import click
 
 from studies.engine.cli.options import UsageError, json_option, json_output
+from studies.engine.core.formatting import and_more
+from studies.engine.results.bundle.contradictions import contradictions
 from studies.engine.results.bundle.open import Bundle, CorruptBundle, unpack
 from studies.engine.results.bundle.rerun import RerunOptions, RerunResult, rerun, sample
 from studies.engine.storage.code_snapshot import fingerprint, root
+
+SHOWN = 10
+"""Contradictions that are listed."""
 
 
 @click.command()
@@ -24,7 +29,7 @@ from studies.engine.storage.code_snapshot import fingerprint, root
     type=click.IntRange(min=0),
     default=3,
     show_default=True,
-    help="Number of randomly chosen trials to rerun (0: checksums only).",
+    help="Number of randomly chosen trials to rerun (0: none).",
 )
 @click.option("--pick", "seed", default=0, show_default=True, help="Seed of the random choice.")
 @click.option(
@@ -52,7 +57,7 @@ def command(
     results: Path | None,
     as_json: bool,
 ) -> int:
-    """Check an export's checksums, rerun a sample of its trials, and compare the numbers.
+    """Check an export's checksums and its frame against its trials, rerun a sample of its trials, and compare the numbers.
 
     Runs the code that is in BUNDLE: trust its author, or use --own-code. Exit code 0: all agree,
     1: some differ, 2: BUNDLE was changed after the export.
@@ -83,12 +88,14 @@ def _verify(
             raise UsageError(str(error)) from error
         available = opened.trials
         click.echo(f"bundle    {opened.folder.name}, {len(available)} trials with results, checksums match")
-        wrong = list(opened.wrong_starts())
-        for line in wrong:
+        wrong, contradicted = list(opened.wrong_starts()), list(contradictions(opened))
+        for line in (*wrong, *contradicted[:SHOWN]):
             click.echo(line)
+        if len(contradicted) > SHOWN:
+            click.echo(and_more(contradicted, SHOWN))
         chosen = _named(available, named) if named else sample(opened, count, seed)
         if not chosen:
-            return int(bool(wrong))
+            return int(bool(wrong or contradicted))
         click.echo(f"code      {_code(opened, chosen, options.own_code)}")
         where = results or Path(place) / "results"
         where.mkdir(parents=True, exist_ok=True)
@@ -96,8 +103,13 @@ def _verify(
         for trial in chosen:
             done.append(rerun(opened, trial, where.resolve(), options, ran))
             _say(done[-1], opened.label(trial))
-        found |= {"wrong_starts": wrong, "available": len(available), "trials": [asdict(one) for one in done]}
-    return max(int(bool(wrong)), _summarize(done, len(available)))
+        found |= {
+            "wrong_starts": wrong,
+            "contradictions": contradicted,
+            "available": len(available),
+            "trials": [asdict(one) for one in done],
+        }
+    return max(int(bool(wrong or contradicted)), _summarize(done, len(available)))
 
 
 def _named(available: list[str], named: tuple[str, ...]) -> list[str]:
