@@ -40,7 +40,8 @@ class TrialContext:
         self._stop, self._logged = stop, False
         fence.verify()
         self._checkpoint = Checkpoint(self._trial)
-        self._saved, self._cost = time.monotonic(), 0.0
+        self._began = self._saved = time.monotonic()
+        self._cost = 0.0
         self._found = self._checkpoint.find(self.log_text)
         self._logged_keys: dict[int, set[str]] = {}
         if self._found is None:
@@ -49,6 +50,11 @@ class TrialContext:
             self._logged_keys = _continue_events(fence, self.log_text)
             self.step = max(self._logged_keys, default=0)
         self._events = self._open()
+
+    @property
+    def seconds(self) -> float:
+        """The time spent on the trial: this attempt's, and what went into the checkpoint that it continues."""
+        return time.monotonic() - self._began + self._checkpoint.seconds
 
     @property
     def should_stop(self) -> bool:
@@ -92,7 +98,7 @@ class TrialContext:
         self._fence.check()
         began = time.monotonic()
         os.fsync(self._events)  # the curve must reach at least as far as the checkpoint
-        self._checkpoint.save(write, self.step, self._fence.attempt, self._fence.verify)
+        self._checkpoint.save(write, self.step, self._fence.attempt, self._fence.verify, self.seconds)
         self._saved = time.monotonic()
         self._cost = self._saved - began if CHECKPOINT_SECONDS else 0.0
 
@@ -118,6 +124,7 @@ class TrialContext:
     def _discard_curve(self) -> None:
         """Archive the curve of an earlier attempt, as the task did not use its checkpoint."""
         os.close(self._events)
+        self._checkpoint.seconds = 0.0
         _archive_events(self._fence)
         self._events, self._logged_keys, self.latest = self._open(), {}, {}
 

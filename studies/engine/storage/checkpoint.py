@@ -1,8 +1,8 @@
 """The trial's checkpoint: written atomically, verified when read, the previous one kept until the next.
 
-``ckpt/last.json`` holds size, sha256 and attempt of the newest file and of the one before. It is written before either
-file moves, so whichever rename a kill falls between, each file on disk can be verified, and a file that it does not
-name, of a worker that came too late, is not read.
+``ckpt/last.json`` holds size, sha256, attempt and seconds of the newest file and of the one before. It is written
+before either file moves, so whichever rename a kill falls between, each file on disk can be verified, and a file that it does
+not name, of a worker that came too late, is not read.
 """
 
 from __future__ import annotations
@@ -26,15 +26,20 @@ class Checkpoint:
         self.last = folder.checkpoint_file
         self.previous = self.last.with_name("previous.pt")
         self.sidecar = self.last.with_name("last.json")
-        self.step = 0
-        """The last step logged before the checkpoint that `find` returned."""
+        self.step, self.seconds = 0, 0.0
+        """The last step logged before the checkpoint that `find` returned, and the time spent until then."""
 
     def save(
-        self, write: Callable[[Path], None], step: int, attempt: int = 0, commit: Callable[[], None] = lambda: None
+        self,
+        write: Callable[[Path], None],
+        step: int,
+        attempt: int = 0,
+        commit: Callable[[], None] = lambda: None,
+        seconds: float = 0.0,
     ) -> None:
         """Replace the checkpoint by the file that `write` creates at the path it is given.
 
-        commit: called last before anything is replaced, and may raise.
+        commit: called last before anything is replaced, and may raise. seconds: spent on the trial until here.
         """
         make_folder(self.last.parent)
         temporary = self.last.with_name(f".{self.last.name}.{os.getpid()}")
@@ -42,7 +47,7 @@ class Checkpoint:
             write(temporary)
             with open(temporary, "rb+") as f:
                 os.fsync(f.fileno())
-            newest = {**_fingerprint(temporary), "step": step, "attempt": attempt}
+            newest = {**_fingerprint(temporary), "step": step, "attempt": attempt, "seconds": seconds}
             known = {"last": newest, "previous": self._known().get("last")}
             write_atomic(self.sidecar, json.dumps(known) + "\n", commit=commit)
             if self.last.exists():
@@ -60,7 +65,7 @@ class Checkpoint:
                 is_ = _fingerprint(file)
                 for entry in known:
                     if is_.items() <= entry.items():
-                        self.step = entry.get("step", 0)
+                        self.step, self.seconds = entry.get("step", 0), float(entry.get("seconds", 0.0))
                         return file
             say(f"checkpoint {file.name} is damaged, set aside as {set_aside(file).name}")
         return None

@@ -121,7 +121,7 @@ _ENVIRONMENT: dict[str, Fits] = {
     "inputs": are(is_mapping),
 }
 _CLAIM = {"token": is_text, "host": is_text, "machine": is_text, "pid": is_count, "born": is_text, "time": is_moment}
-_CHECKPOINT = {"size": is_count, "sha256": is_text, "step": is_whole, "attempt": is_count}
+_CHECKPOINT = {"size": is_count, "sha256": is_text, "step": is_whole, "attempt": is_count, "seconds": is_number}
 
 
 def read_state(path: Path) -> State | None:

@@ -319,6 +319,23 @@ def test_a_task_that_refuses_its_checkpoint_starts_a_new_curve(store: Store) -> 
     assert (folder.attempt_folder(1) / "events.jsonl").exists()
 
 
+def test_the_time_of_a_trial_counts_what_its_checkpoint_took(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    (folder,) = toy.place(store, toy.trial("a"))
+    token = str(folder.acquire_lease())
+    first = TrialContext(Fence(folder, token, 0), 0, "cpu", StopRequest())
+    first.log(2, {"loss": 1.0})
+    now += 5
+    first.save(lambda path: path.write_text("x") and None)
+    now += 50  # lost with the process
+    again = TrialContext(Fence(folder, token, 1), 0, "cpu", StopRequest())
+    now += 2
+    assert again.seconds == 7
+    again.log(1, {"loss": 1.0})  # begins anew, without the checkpoint
+    assert again.seconds == 2
+
+
 @pytest.fixture
 def context(store: Store) -> Iterator[TrialContext]:
     (folder,) = toy.place(store, toy.trial("a"))

@@ -57,7 +57,7 @@ def command(
     results: Path | None,
     as_json: bool,
 ) -> int:
-    """Check an export's checksums and its frame against its trials, rerun a sample of its trials, and compare the numbers.
+    """Check an export: its checksums, its frame against its trials, and the numbers of a sample that runs again.
 
     Runs the code that is in BUNDLE: trust its author, or use --own-code. Exit code 0: all agree,
     1: some differ, 2: BUNDLE was changed after the export.
