@@ -21,6 +21,7 @@ from dynvit.data import paths
 from dynvit.data.factory import FINDERS
 from dynvit.describe import own_code
 from dynvit.describe.json_schema import plain
+from dynvit.describe.labels import unlearned
 from dynvit.describe.own_model import is_own, is_own_reducer, own_fault
 from dynvit.describe.skip_init import SkipInit
 from dynvit.describe.tasks import build_config, model_keys, task_module
@@ -57,11 +58,13 @@ def check(task: str, config: dict[str, Any]) -> dict[str, Any]:
         if (text := _start_error(_start(module, config, key, **first), VERSION.number))
     }:
         answer["starts"] = starts
-    if not faults and hasattr(module, "cautions") and (cautions := module.cautions(built)):
-        answer["cautions"] = cautions
+    cautions = [*module.cautions(built)] if not faults and hasattr(module, "cautions") else []
+    refused, caution = ("", "") if faults else unlearned(built, _model_inputs(module, config))
+    if refused:
+        return {"refusal": refused}
     remarked = own_code.cautions(built)
-    if remarked:
-        answer["cautions"] = [*answer.get("cautions", ()), *remarked]
+    if all_remarks := [*cautions, *filter(None, [caution]), *remarked]:
+        answer["cautions"] = all_remarks
     if hasattr(module, "missing") and (missing := module.missing(built)):
         answer["missing"] = missing
     if folders := own_code.NOT_KEPT if remarked else _folders(built):

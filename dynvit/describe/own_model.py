@@ -51,7 +51,7 @@ def own_fault(options: Mapping[str, Any], given: Mapping[str, Any], reducer: Map
                 if reducer.get("target_gmacs") is not None:
                     check_reduced(options, reducer, **given)
                 model = build_reduced(options, {**reducer, "target_gmacs": None}, **given)
-                heavy = _is_heavy(model, given)
+                heavy = is_heavy(model, given)
                 if heavy == (device == "meta"):
                     _try_forward(tried, model, given)
         except Exception as error:
@@ -63,12 +63,12 @@ def own_fault(options: Mapping[str, Any], given: Mapping[str, Any], reducer: Map
     return fault
 
 
-def _is_heavy(model: nn.Module, given: Mapping[str, Any]) -> bool:
-    height, width = _sides(given.get("img_size", 224))
+def is_heavy(model: nn.Module, given: Mapping[str, Any]) -> bool:
+    height, width = sides(given.get("img_size", 224))
     return sum(p.numel() for p in model.parameters()) * height * width > HEAVY
 
 
-def _sides(size: int | list[int]) -> tuple[int, int]:
+def sides(size: int | list[int]) -> tuple[int, int]:
     height, width = size if isinstance(size, list | tuple) else (size, size)
     return height, width
 
@@ -116,7 +116,7 @@ def _try_forward(tried: _Tried, model: nn.Module, given: Mapping[str, Any]) -> N
     """
     if "img_size" not in given:
         return
-    images = torch.rand(IMAGES, given.get("in_chans", 3), *_sides(given["img_size"]))
+    images = torch.rand(IMAGES, given.get("in_chans", 3), *sides(given["img_size"]))
     with torch.no_grad():
         try:
             output = model.eval()(images)

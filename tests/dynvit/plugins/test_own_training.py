@@ -150,6 +150,34 @@ def test_distillation_keeps_the_teachers_part(own, tmp_path):
     assert context.history[0][1]["train.loss"] != labels_only.history[0][1]["train.loss"]
 
 
+ALONE = "teacher.weight is 1, so that mynet_tiny learns from the teacher alone and not from labels"
+
+
+@pytest.mark.parametrize(
+    ("model", "teacher", "refusal", "caution"),
+    [
+        ("mynet_tiny", {"pretrained": True}, f"loss: poly1 is not used: {ALONE}; set teacher.weight below 1", None),
+        ("mynet_tiny", {"epochs": 1}, None, "loss poly1 and train.label_smoothing 0.1 act on the teacher's own"),
+        ("mynet_tiny", {"pretrained": True, "weight": 0.5}, None, None),
+        ("mynet_tiny", {"pretrained": True, "weight": 0}, None, "teacher.weight is 0"),
+        ("lvvit_tiny", {"pretrained": True}, None, None),  # learns from labels and from a teacher
+    ],
+)
+def test_a_loss_on_labels_that_a_teacher_replaces_is_refused(own, model, teacher, refusal, caution):
+    options = config(
+        model={"name": model}, data=Data("leaves", image_size=32), train=Train(2, 8, label_smoothing=0.1),
+        teacher=Teacher(model={"name": "test_vit"}, **teacher),
+    )  # fmt: skip
+    answer = check("classify", plain(options))
+    assert (answer["refusal"] or "")[: len(refusal or "loss")] == (refusal or "")
+    assert "models" not in answer
+    if not refusal:
+        texts = [text for text in answer.get("cautions", ()) if "pretrained" not in text and "normalized" not in text]
+        assert len(texts) == bool(caution) and all(text.startswith(caution) for text in texts)
+        smoothed = check("classify", plain(dataclasses.replace(options, loss={})))
+        assert any("label_smoothing" in text for text in smoothed.get("cautions", ())) == ("epochs" in teacher)
+
+
 @pytest.mark.parametrize(
     ("body", "text"),
     [
