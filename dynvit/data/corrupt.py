@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 MAX_NAMES = 5
 
@@ -35,3 +36,13 @@ class CorruptImages:
         self.found = {}
         self.add(every.items())
         return new
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint holds: an epoch that is over does not meet its images again."""
+        return {"found": dict(self.found), "merged": self._merged}
+
+    def load(self, states: Iterable[Mapping[str, Any]]) -> None:
+        """Go on from the states of all processes. Raises ValueError for more images than the limit."""
+        for state in states:
+            self._merged = state["merged"]  # equal in all
+            self.add(state["found"].items())

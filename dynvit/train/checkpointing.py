@@ -24,7 +24,7 @@ SCHEMA = 1
 def save_checkpoint(state: TrainState, context: Context, group: ProcessGroup) -> None:
     """Write a checkpoint. All processes must call it; rank 0 writes, with the random states of all."""
     state.metrics.check(state.progress.epoch + 1)  # never save weights that are already lost
-    mine = {"random": random_states(state.device), "tally": state.metrics.state()}
+    mine = {"random": random_states(state.device), "tally": state.metrics.state(), "corrupt": state.corrupt.state()}
     first, *others = group.all_gather(mine)
     ranks = {"ranks": others} if others else {}
     context.save(lambda file: torch.save({"schema": SCHEMA, **state.state_dict(), **first, **ranks}, file))
@@ -47,6 +47,7 @@ def load_checkpoint(
     if progress.epoch:  # models must be in their last epoch even if nothing is left to train
         state.notify_schedules(progress.epoch - 1, steps, config.train.epochs, steps)
     ranks = [saved, *saved.get("ranks", [])]
+    state.corrupt.load(each["corrupt"] for each in ranks if "corrupt" in each)  # older checkpoints have none
     if len(ranks) == group.world:
         state.metrics.load(ranks[group.rank]["tally"])
         set_random_states(ranks[group.rank]["random"], state.device)

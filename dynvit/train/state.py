@@ -12,6 +12,7 @@ from torch import nn
 from dynvit.config.classify import Config
 from dynvit.context import Context, permanent_errors
 from dynvit.data.batches import Batches, fitting, model_size
+from dynvit.data.corrupt import CorruptImages
 from dynvit.data.factory import load_data
 from dynvit.data.normalization import resolved
 from dynvit.interface import interface_of
@@ -79,6 +80,8 @@ class TrainState:
     stage: str
     """Name of this training, in trials that have several."""
     clock: Clock
+    corrupt: CorruptImages
+    """Of the data that it is trained on."""
     label_loss: OwnLoss | None = None
     """In the place of cross entropy."""
     progress: Progress = field(default_factory=Progress)
@@ -177,6 +180,6 @@ def build_state(
         teacher.attach_to(model)
     return TrainState(
         model, optimizer, scheduler, scaler, ema, teacher, EpochMetrics(device), device, amp,
-        config.evaluation.weights == "ema", stage, clock, build_loss(config, data.classes, device),
+        config.evaluation.weights == "ema", stage, clock, data.corrupt, build_loss(config, data.classes, device),
         of_data={**model_size(data), "steps": data.steps},
     )  # fmt: skip

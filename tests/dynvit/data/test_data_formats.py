@@ -11,6 +11,7 @@ import pytest
 import torch
 from made_images import CLASSES, COUNTS, add, folders, images, shards, tar_of_folders, tar_of_tars, tar_per_class
 from PIL import Image
+from small_task import Folder
 
 from dynvit.context import NullContext
 from dynvit.data.factory import load_data
@@ -354,6 +355,37 @@ def test_a_trial_reports_skipped_images(tmp_path):
     assert [metrics["corrupt_images"] for _, metrics in context.history] == [3, 3]
     assert sum("left out: " in line for line in context.logged) == 3  # each once
     assert "data" not in result  # nothing else was left out
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_a_resumed_trial_remembers_skipped_images(tmp_path, older):
+    """The broken images of the first epoch are not in the batches after the stop: nobody draws them a second time."""
+    from dynvit.context import Stopped
+    from dynvit.tasks.classify import Config, Evaluation, Train, run
+
+    spoil(folders(tmp_path / "set"), 3)
+    data = Data(name="folder", root=str(tmp_path / "set"), image_size=8, max_corrupt=6, in_memory="never")
+    model = {"name": "deit_tiny_patch16_224", "patch_size": 4, "embed_dim": 12, "depth": 1, "num_heads": 2}
+    train = Train(epochs=2, batch_size=4, warmup_epochs=0)
+    options = Config(model, data, train, evaluation=Evaluation(timed_batches=1))
+    for name in ("whole", "parts"):
+        (tmp_path / name).mkdir()
+    contexts = [Folder(tmp_path / name) for name in ("whole", "parts", "parts")]
+    contexts[1].stop_at = 13  # the last update of the second epoch, of six, and one boundary after each epoch
+    whole = run(options, contexts[0])
+    with pytest.raises(Stopped):
+        run(options, contexts[1])
+    if older:
+        file = contexts[1].load()
+        saved = torch.load(file, weights_only=True)
+        torch.save({key: value for key, value in saved.items() if key != "corrupt"}, file)
+    resumed = run(options, contexts[2])
+    if not older:
+        assert [values["corrupt_images"] for _, values in contexts[2].history] == [4]
+        assert whole["metrics"]["corrupt_images"] == resumed["metrics"]["corrupt_images"]
+        assert whole["left_out"] == resumed["left_out"]
+        logged = [[text for text in context.logged if "left out: " in text] for context in contexts]
+        assert logged[0] == logged[1] + logged[2]
 
 
 @pytest.mark.parametrize("in_memory", ["always", "never"])
