@@ -41,6 +41,8 @@ class Facts(NamedTuple):
     """There are more frames than the first."""
     blank: bool
     """All it shows is in its transparency: without that it has one color."""
+    largest: int
+    """The value that became 255, of a mode in RANGES; of any other 255."""
     turned: bool
     """EXIF says that it is to be shown turned or mirrored. TIFF is not: PIL turns it where it reads the pixels."""
 
@@ -51,7 +53,8 @@ def decode_with_facts(content: Any) -> tuple[Any, Facts]:
 
 
 def _facts(opened: Any, rgb: Any) -> Facts:
-    return Facts(opened.mode, _animated(opened), _blank(opened, rgb), _turned(opened))
+    largest = largest_value(opened) if opened.mode in RANGES else 255
+    return Facts(opened.mode, _animated(opened), _blank(opened, rgb), largest, _turned(opened))
 
 
 def _blank(opened: Any, rgb: Any) -> bool:
@@ -120,13 +123,20 @@ def to_rgb(image: Any) -> Any:
         raise UnreadableImage(f"it is a TIFF of signed values of {bits} bits, of no known range: save it unsigned")
     if image.mode not in RANGES:
         return (image.convert(VIA[image.mode]) if image.mode in VIA else image).convert("RGB")
-    values, largest = np.asarray(image).astype(np.float64), RANGES[image.mode]
+    values, largest = np.asarray(image).astype(np.float64), largest_value(image)
     if not (values.min() >= 0 and values.max() <= largest):  # also for NaN
         found = f"{values.min():g} to {values.max():g}"
         raise UnreadableImage(f"its values are {found}, and mode {image.mode} is used with values of 0 to {largest}")
     if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:  # PIL inverts 8 bits only
         values = largest - values
     return Image.fromarray((values * (255 / largest)).round().astype(np.uint8)).convert("RGB")
+
+
+def largest_value(image: Any) -> int:
+    """Return the value of an image of a mode in RANGES that becomes 255. A TIFF of 12 bits has the mode of 16. A PGM's
+    values PIL scales to 16 bits itself; how many bits of a PNG's 16 are used (its sBIT) it does not tell."""
+    bits = getattr(image, "tag_v2", {}).get(BITS, (16,))[0]
+    return int(2**bits - 1) if 8 < bits < 16 else RANGES[image.mode]
 
 
 def _reason(error: Exception) -> str:

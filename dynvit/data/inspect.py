@@ -113,11 +113,11 @@ def _decode_sample(split: Split, data: Data) -> Iterator[Finding]:
 
 def _conversions(found: Sequence[tuple[str, int, int, Facts]]) -> Iterator[tuple[str, str]]:
     """Yield what the way to RGB of 8 bits makes of images. found: name, side, largest value in RGB, facts."""
-    for mode in RANGES:
-        if brightest := [most for _, _, most, facts in found if facts.mode == mode]:
-            text = f"{len(brightest)} sampled images have mode {mode}, 0 to {RANGES[mode]} becomes 0 to 255"
-            dark = max(brightest) < DARK
-            yield ("attention", f"{text}: the brightest is {max(brightest)}") if dark else ("note", text)
+    for mode, largest in sorted({(facts.mode, facts.largest) for *_, facts in found if facts.mode in RANGES}):
+        brightest = [most for _, _, most, facts in found if (facts.mode, facts.largest) == (mode, largest)]
+        text = f"{len(brightest)} sampled images have mode {mode}, 0 to {largest} becomes 0 to 255"
+        dark = max(brightest) < DARK
+        yield ("attention", f"{text}: the brightest is {max(brightest)}") if dark else ("note", text)
     if several := [name for name, *_, facts in found if facts.animated]:
         yield "note", f"of {len(several)} sampled images the first of several frames is used ({listed(several)})"
     if turned := [name for name, *_, facts in found if facts.turned]:

@@ -78,12 +78,24 @@ def png(bits, color_type, rows):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", content) + chunk(b"IEND", b"")
 
 
+def tiff(bits, values):
+    """A row of gray values in `bits` each, packed, as microscopes and cameras write them: PIL cannot write it."""
+    text = "".join(format(value, f"0{bits}b") for value in values)
+    pixels = int(text + "0" * (-len(text) % 8), 2).to_bytes(-(-len(text) // 8), "big")
+    tags = {256: len(values), 257: 1, 258: bits, 259: 1, 262: 1, 273: 8, 277: 1, 278: 1, 279: len(pixels)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return struct.pack("<2sHI", b"II", 42, 8 + len(pixels)) + pixels + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
 FILES = {  # files as other programs write them: content, gray or RGB of the first pixels
     "png of 16 bits": (png(16, 0, [struct.pack(">HHH", 0, 30000, 65535)]), [0, 117, 255]),
     "png of 16 bits with transparency": (png(16, 4, [struct.pack(">HH", 0x8000, 7)]), [128]),
     "rgb png of 16 bits": (png(16, 2, [struct.pack(">HHH", 0x0100, 0x8000, 0xFFFF)]), [[1, 128, 255]]),
     "pgm of 16 bits": (b"P5 3 1 65535\n" + struct.pack(">HHH", 0, 30000, 65535), [0, 117, 255]),
     "pgm of 12 bits": (b"P5 2 1 4095\n" + struct.pack(">HH", 0, 4095), [0, 255]),
+    "pgm of 10 bits": (b"P5 2 1 1023\n" + struct.pack(">HH", 512, 1023), [128, 255]),
+    "tiff of 12 bits": (tiff(12, [0, 1024, 2048, 4095]), [0, 64, 128, 255]),
+    "tiff of 16 bits": (tiff(16, [0x1010, 0xFFFF]), [16, 255]),
     "pgm of 8 bits": (b"P5 2 1 255\n" + bytes([9, 200]), [9, 200]),
 }
 
