@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,10 @@ from numpy.typing import NDArray
 from torch.utils.data import Subset
 
 from dynvit.config.option_checks import did_you_mean
+from dynvit.data.listing.names import same_names, shown
+
+MAX_CLASSES = 1_000_000
+"""A label beyond it is none of a class."""
 
 
 def class_lists(label: str, returned: Sequence[Any]) -> list[tuple[str, ...] | None]:
@@ -41,10 +46,18 @@ def number_classes(
     words = any(isinstance(value, str) for value in every)
     if not words and (odd := [value for value in every if isinstance(value, bool) or value != int(value)]):
         raise ValueError(f"{label} returned the label {odd[0]!r}: a label is the number or the name of a class")
+    if not words and (ids := [value for value in every if abs(value) > MAX_CLASSES]):
+        raise ValueError(
+            f"{label} returned the label {ids[0]!r}, and the numbers of classes go from 0 to {MAX_CLASSES} at most: "
+            "return ids as names, such as str(id)"
+        )
     most = registered or (int(max(every, default=-1)) + 1 if not words else 0)
     unnamed = tuple(sorted(set(map(str, every))) if words else map(str, range(most)))
     found = [unnamed if names is None else names for names in named]
     for names in found:
+        if same := same_names(names):
+            text = f"the names of the classes {same[0]} and {same[1]} are both {shown(names[same[1]])}"
+            raise ValueError(f"{label}: {text}: give each class its own name")
         if registered not in (None, len(names)):
             raise ValueError(f"{label} is registered with {registered} classes and returned {len(names)}")
     if not words:
@@ -68,6 +81,6 @@ def plain_labels(label: str, labels: Sequence[Any]) -> list[Any]:
             kind = f"rows of {len(value)}" if not isinstance(value, dict) else "dicts"
             raise ValueError(f"{label} returned labels that are {kind}: labels are one number or name each")
     plain = [value.item() if hasattr(value, "item") else value for value in whole]
-    if odd := [value for value in plain if not isinstance(value, str | int | float) or value != value]:
+    if odd := [v for v in plain if not isinstance(v, str | int | float) or v != v or v in (math.inf, -math.inf)]:
         raise ValueError(f"{label} returned the label {odd[0]!r}: labels are one number or name each")
     return plain

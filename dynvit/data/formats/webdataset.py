@@ -20,11 +20,12 @@ from typing import IO, Any
 import numpy as np
 
 from dynvit.config.data import Data
+from dynvit.data.formats.labels import MAX_CLASSES
 from dynvit.data.formats.webdataset_label import LABELS, label_of_sample
 from dynvit.data.listing.archive import Stored, read_archive
 from dynvit.data.listing.cache import cached
 from dynvit.data.listing.left_out import Kind, LeftOut, file_kind
-from dynvit.data.listing.names import IMAGE_ENDINGS, ending, is_system, listed, normalized, shown, system_part
+from dynvit.data.listing.names import IMAGE_ENDINGS, ending, is_system, listed, same_names, shown, system_part
 from dynvit.data.listing.tar_members import Member, TarMembers
 from dynvit.data.paths import find_root
 from dynvit.data.source import Listing, Named, Split, divide, split_names
@@ -34,8 +35,6 @@ FORMAT = "wds, labels compared"
 SHARDS = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")
 """Compressed ones are refused by name."""
 INFO = ("_info.json", "info.json")
-MAX_CLASSES = 1_000_000
-"""A label beyond it is none of a class."""
 
 
 def splits(data: Data) -> Listing:
@@ -125,10 +124,9 @@ def _class_names(root: Path) -> list[str]:
         raise ValueError(f"{file} is not in UTF-8: {error}") from error
     if "" in (stripped := [name.strip() for name in names.split("\n")] if names else []):
         raise ValueError(f"{file}: line {stripped.index('') + 1} is blank, and each line is the name of a class")
-    first: dict[str, int] = {}
-    for line, name in enumerate(stripped, 1):
-        if (other := first.setdefault(normalized(name), line)) != line:
-            raise ValueError(f"{file}: lines {other} and {line} are both {shown(name)}: give each class its own name")
+    if same := same_names(stripped):
+        lines = f"lines {same[0] + 1} and {same[1] + 1} are both {shown(stripped[same[1]])}"
+        raise ValueError(f"{file}: {lines}: give each class its own name")
     return stripped
 
 

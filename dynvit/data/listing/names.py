@@ -74,6 +74,13 @@ def normalized(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+def same_names(names: Sequence[str]) -> tuple[int, int] | None:
+    """Return the indices of the first two names that are the same; None where there are none."""
+    first: dict[str, int] = {}
+    pairs = ((first.setdefault(normalized(name), i), i) for i, name in enumerate(names))
+    return next(((one, other) for one, other in pairs if one != other), None)
+
+
 def look(name: str) -> str:
     """Return what two names share that a person takes for the same."""
     return unicodedata.normalize("NFKC", name).casefold().strip()

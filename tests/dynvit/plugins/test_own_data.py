@@ -150,6 +150,17 @@ def test_chance_in_the_function_is_the_same_in_every_process(tmp_path, quiet):
         ("return (I, [0] * 12), (I, L)", r"train: all 12 images in own \(my_data\.py, line \d+\) are of one class, 0"),
         ("return (I, np.eye(2)[L]), (I, L)", r"returned labels that are rows of 2: labels are one number or name each"),
         ("return (I, [None] * 12), (I, L)", r"returned the label None: labels are one number or name each"),
+        ("return (I, [0.0, float('inf')] * 6), (I, L)", r"returned the label inf: labels are one number or name each"),
+        (
+            "return (I, [7, 2_000_000_123] * 6), (I, L)",
+            r"own \(my_data\.py, line \d+\) returned the label 2000000123, and the numbers of .*: return ids as",
+        ),
+        ("return (I, [0, 10**30] * 6), (I, L), ['a', 'b']", r"returned the label 1000000000000000000000000000000, and"),
+        (
+            "return (I, L), (I, L), ['dog', 'cat', 'dog']",
+            r"own \(my_data\.py, line \d+\): the names of the classes 0 and 2 are both dog: give each class its own",
+        ),
+        ("return (I, L), (I, L), ['\\u00e9', 'e\\u0301']", r"the names of the classes 0 and 1 are both e"),
         ("return (I, L), (I[:0], [])", r"val: own \(my_data\.py, line \d+\) returned no images for val"),
         (
             "return (I, L), (I, np.add(L, 5))",
