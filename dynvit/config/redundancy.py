@@ -51,6 +51,11 @@ class Config(classify.Config):
                 f"source.epochs {self.source.epochs}: the task redundancy trains on data alone; train on the source "
                 "with the task classify and start from its weights (start.weights)"
             )
+        if self.init and self.start.weights:
+            raise ValueError(
+                f"init {self.init} and start.weights {self.start.weights} both name the weights to start with, and the "
+                'second would replace the first: leave one out (init: "" where a recipe sets it)'
+            )
         for key, least in (("images", 1), ("maps", 0), ("map_pixels", 1)):
             if (value := getattr(look, key)) < least:
                 raise ValueError(f"look.{key} must be >= {least}, got {value}")

@@ -143,6 +143,11 @@ def test_a_source_is_refused():
         redundancy.Config(source=Source(2))
 
 
+def test_two_origins_of_the_weights_are_refused():
+    with pytest.raises(ValueError, match=r"init timm and start\.weights b\.pth both name the weights to start with"):
+        redundancy.Config(init="timm", start=Start("b.pth"))
+
+
 def test_options_are_classifys_and_real():
     for key in redundancy.SMOKE:
         value = redundancy.Config()
