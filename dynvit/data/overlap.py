@@ -1,11 +1,12 @@
-"""The same images twice. In both splits the same file is an error, a copy of an image a remark; in one split the copy
-of an image in another class is a remark."""
+"""The same images twice. In both splits the same file is an error, a copy of an image a remark; in one split copies are
+a remark, those in another class one that needs attention."""
 
 from __future__ import annotations
 
 import filecmp
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -25,7 +26,7 @@ from dynvit.data.source import FileSource, Listing, Split
 
 Value = TypeVar("Value", bound=Hashable)
 ALL = 100_000
-"""Images of both splits up to which every validation image is compared, and the images of different classes."""
+"""Images of both splits up to which every validation image is compared, and the images within a split."""
 SAMPLE = 1000
 """Validation images that are compared in larger sets, if asked for."""
 FEW = 1000
@@ -67,7 +68,7 @@ def _check_paths(listing: Listing) -> None:
 
 
 def copies(listing: Listing, sample: bool = False) -> list[Remark]:
-    """Return remarks if validation images have the bytes of training images, or images those of another class's.
+    """Return remarks if validation images have the bytes of training images, or images those of another of their split.
 
     Only images of the same size are read. In large sets all images are left out of it, or with `sample` all but a
     sample of the validation images. What was found is kept while no file changes: the trials of a study share a set.
@@ -84,7 +85,7 @@ def copies(listing: Listing, sample: bool = False) -> list[Remark]:
 
     more = repr([sample, *((split.name, hashlib.sha256(split.labels.tobytes()).hexdigest()) for split in splits)])
     files = (file for split in splits for file in _source(split).files)
-    return [*remarks, *(Remark(*kept) for kept in cached_of_all(files, "copies", more, found)["remarks"])]
+    return [*remarks, *(Remark(*kept) for kept in cached_of_all(files, "all copies", more, found)["remarks"])]
 
 
 def _copied(listing: Listing, sample: bool, unread: list[str]) -> Iterator[Remark]:
@@ -102,13 +103,14 @@ def _copied(listing: Listing, sample: bool, unread: list[str]) -> Iterator[Remar
     both = {*compared.values()} & {*others.values()}
     found = []
     for split, sizes in ((train, others), (val, compared)):
-        read = both if large else both | _of_several(sizes, split.labels)
+        read = both if large else both | {size for size, count in Counter(sizes.values()).items() if count > 1}
         found.append(_digests(_source(split), alike := [i for i, size in sizes.items() if size in read]))
         unread += [split.source.name(i) for i in alike if i not in found[-1]]
     yield from _in_both(val, *found, len(compared))
     if not large:
         for split, digests in zip((train, val), found, strict=True):
             yield from _in_two_classes(split, digests)
+            yield from _in_one_class(split, digests)
 
 
 def _in_both(val: Split, of_train: Mapping[int, bytes], of_val: Mapping[int, bytes], compared: int) -> Iterator[Remark]:
@@ -132,6 +134,16 @@ def _in_two_classes(split: Split, digests: Mapping[int, bytes]) -> Iterator[Rema
     if names := [source.name(i) for some in doubles for i in some]:
         kind = "images with the bytes of an image of another class"
         yield Remark(split.name, kind, len(names), f"{split.name}: {len(names)} {kind} ({listed(names)})", "attention")
+
+
+def _in_one_class(split: Split, digests: Mapping[int, bytes]) -> Iterator[Remark]:
+    """Yield a remark for images of a class with the same bytes: a note, as images may be repeated on purpose."""
+    source, first = _source(split), {(digests[i], int(split.labels[i])): i for i in sorted(digests, reverse=True)}
+    again = [i for i in sorted(digests) if (one := first[digests[i], int(split.labels[i])]) != i
+             and _place(source, i) != _place(source, one)]  # fmt: skip
+    if names := [source.name(i) for i in again]:
+        kind = "images with the bytes of another one of their class"
+        yield Remark(split.name, kind, len(names), f"{split.name}: {len(names)} {kind} ({listed(names)})", "note")
 
 
 def _of_several(values: Mapping[int, Value], labels: NDArray[np.int64]) -> set[Value]:

@@ -4,7 +4,7 @@ import random
 from collections import Counter
 
 import pytest
-from odd_sets import COPIES, FORMS, TWO_CLASSES, random_split, write
+from odd_sets import COPIES, FORMS, ONE_CLASS, TWO_CLASSES, random_split, write
 
 from dynvit.config.data import Data
 from dynvit.data.factory import index_dataset
@@ -42,6 +42,7 @@ def test_no_entry_is_lost_doubled_or_unsaid(part, tmp_path, monkeypatch):
             said = Counter({(made.name, kind): count for made in (train, val) for kind, count in made.said.items()})
             said[val.name, COPIES] = copied
             said[val.name, TWO_CLASSES] = sum(len(each) for each in labels.values() if len(set(each)) > 1)
+            said[val.name, ONE_CLASS] = sum(n - 1 for each in labels.values() for n in Counter(each).values())
             seen = Counter(
                 {(remark.where.partition(".")[0].strip("/"), remark.kind): remark.count for remark in index.remarks}
             )

@@ -93,8 +93,9 @@ def test_a_changed_target_is_the_label(tmp_path, quiet):
 @pytest.mark.parametrize("wrap", ["{}", "list(map(Image.fromarray, {}))"])
 def test_an_own_image_in_two_classes_is_remarked(tmp_path, quiet, wrap):
     body = f"I[4] = I[1]\nI[2] = I[0]\nV = 255 - I\nreturn ({wrap.format('I')}, L), ({wrap.format('V[6:]')}, L[6:])"
-    (remark,) = loaded(tmp_path, body).remarks
-    assert remark.text == "train: 2 images with the bytes of an image of another class (train[1], train[4])"
+    two, one = loaded(tmp_path, body).remarks
+    assert two.text == "train: 2 images with the bytes of an image of another class (train[1], train[4])"
+    assert one[3:] == ("train: 1 images with the bytes of another one of their class (train[2])", "note")
 
 
 def test_copies_are_found_below_the_home_folder(tmp_path, quiet, monkeypatch):

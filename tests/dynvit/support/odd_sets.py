@@ -26,6 +26,7 @@ REPLACED, DOUBLED = "replaced by a later member of the same name", "files in two
 LOOP, DEEPER = "a link to a folder that is read already", "folders with images below their class"
 UNLABELED, IMAGELESS = "an image without .cls or .json label", "part of a sample without an image"
 TWO_CLASSES = "images with the bytes of an image of another class"
+ONE_CLASS = "images with the bytes of another one of their class"
 DOTTED = "a sample's name with a dot (the key ends at the first dot)"
 FURTHER, COPIES = "a further image of its sample", "validation images with the bytes of a training image"
 
