@@ -34,6 +34,11 @@ def escape_markup(name: str) -> str:
     return clean.replace("$", _DOLLAR)
 
 
+def placeholders(text: str) -> list[str]:
+    """Return the names in braces outside mathematics: ``variant`` of ``{variant} at $x_{1}$``."""
+    return re.findall(r"\{([A-Za-z_]\w*)\}", _MATH.sub("", text))
+
+
 def plain(text: str) -> str:
     """Return the text for Markdown, HTML, CSV and figures."""
     return _MATH.sub(lambda m: _sign(m[1]), text).replace(_DOLLAR, "$")

@@ -125,6 +125,12 @@ def load_yaml(path: Path, name: str | None = None) -> Document:
     raise TableError([Fault(document.file, line, column, "", problem)])
 
 
+def parse_yaml(text: str) -> Any:
+    """Return YAML text as plain Python. Raises TableError, YAMLError or ValueError."""
+    node = _Loader(text).get_single_node()
+    return None if node is None else _to_data(node, (), Document("", None))
+
+
 def _position(before: str) -> tuple[int, int]:
     return before.count("\n") + 1, len(before) - before.rfind("\n")
 

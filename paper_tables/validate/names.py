@@ -1,18 +1,36 @@
-"""Validate names against the results: studies, parts, axes, levels, metrics, published rows, arms."""
+"""Validate names against the results: studies, scales, parts, axes, levels, metrics, published rows, arms."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from difflib import SequenceMatcher
+from pathlib import Path
 
 from paper_tables.core.errors import Fault, suggest
+from paper_tables.core.paths import PACKAGE
 from paper_tables.core.yaml_loader import Document, Key
 from paper_tables.data.curves import parse_curve_metric
 from paper_tables.data.frame import Axis, Frame
 from paper_tables.data.other_studies import SELECTOR_KEYS, AmbiguousSelection, StudyFrames, matching_arms
+from paper_tables.data.study_file import declared
 from paper_tables.schema.base import Filter
 from paper_tables.schema.published import ArmSelector, ArmSelectors, Published
 from paper_tables.tables import published
+
+ALIKE, SLIPS = 0.8, 3
+"""Likeness of two names, from 0 to 1, from which one is taken for the other misspelt, if so few letters differ."""
+
+
+def unlike_any(fault: Fault) -> bool:
+    """Whether a fault is about a name that is unlike all that there are, so that it is hardly a misspelt one."""
+    found = re.search(r' (?:has|have) no [\w ]+"(.*?)"(?:, did you mean "(.*?)")?', fault.message)
+    if found is None:
+        return " has no arm " in fault.message
+    match = SequenceMatcher(None, found[1], found[2] or "")
+    slips = sum(max(i2 - i1, j2 - j1) for kind, i1, i2, j1, j2 in match.get_opcodes() if kind != "equal")
+    return match.ratio() < ALIKE or slips > SLIPS
 
 
 @dataclass(frozen=True)
@@ -23,6 +41,34 @@ class NameCheck:
     document: Document
     library: StudyFrames
     frame: Frame
+
+    def _likely(self, faults: Iterable[Fault], sure: bool = True) -> Iterator[Fault]:
+        """Keep the faults of names that are nearly known ones; all where it is sure that no other scale or study has
+        them. The package's own files may be newer than the results."""
+        for fault in faults:
+            packaged = PACKAGE in Path(fault.file).resolve().parents
+            if (sure and not packaged) or not unlike_any(fault):
+                yield fault
+
+    def _known(self, names: Iterable[str], what: str, known: Iterable[str], key: Key, field: str) -> Iterator[Fault]:
+        """Require that all names are known ones; `what`: what there is not."""
+        there = list(known)
+        for name in names:
+            if name not in there:
+                yield self.document.fault((*key, field), f'{what} "{name}"{suggest(name, there)}')
+
+    def _scales(self, scales: Iterable[str], frames: Iterable[Frame | None], key: Key) -> Iterator[Fault]:
+        """Require scales of these studies; None: one without results. Scales that are not run are right too."""
+        known: list[str] = []
+        sure = True
+        for frame in frames:
+            text = frame.metadata.study_text if frame else None
+            found = declared(text or "").scales
+            sure = sure and frame is not None and bool(text) and frame.scale in (found or ("",))
+            known += [*found, *([frame.scale] if frame and frame.scale else [])]
+        wrong = [scale for scale in scales if scale not in known]
+        faults = (self.document.fault(key, f'the study has no scale "{s}"{suggest(s, known)}') for s in wrong)
+        yield from self._likely(faults, sure)
 
     def _source(self, source: Published, key: Key) -> Iterator[Fault]:
         message = published.problem(source)

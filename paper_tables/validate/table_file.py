@@ -1,37 +1,27 @@
-"""Validate a table file against the results: every study, part, axis, level, metric and published row must exist."""
+"""Validate a table file against the results: every study, scale, part, axis, level, metric and published row exists."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from pathlib import Path
 
 from paper_tables.core.errors import Fault, TableError, suggest
 from paper_tables.core.paths import CLAIMS, PACKAGE
 from paper_tables.core.yaml_loader import Document, Key
-from paper_tables.data.frame import Frame
 from paper_tables.data.other_studies import StudyFrames
 from paper_tables.schema.base import Entry, Reference
 from paper_tables.schema.claims import Claim, Condition, Control
 from paper_tables.schema.figures import FigureSpec
 from paper_tables.schema.table_file import Spec
-from paper_tables.schema.tables import (
-    ArmColumn,
-    ArmTable,
-    ComparisonColumn,
-    ComparisonTable,
-    CountTable,
-    CrossedColumns,
-)
+from paper_tables.schema.tables import ArmTable, ComparisonTable, CountTable, CrossedColumns
 from paper_tables.tables import published
 from paper_tables.tables.labels import METRICS
-from paper_tables.validate.names import NameCheck
+from paper_tables.validate.comparison import ComparisonCheck
+from paper_tables.validate.labels import LabelCheck
+from paper_tables.validate.names import unlike_any
 
 CLAIM_TABLES = ("claims", "claim_tests")
-ALIKE, SLIPS = 0.8, 3
-"""Likeness of two names, from 0 to 1, from which one is taken for the other misspelt, if so few letters differ."""
 
 
 def check(spec: Spec, document: Document, library: StudyFrames) -> None:
@@ -41,20 +31,8 @@ def check(spec: Spec, document: Document, library: StudyFrames) -> None:
         raise TableError(faults)
 
 
-def _unlike_any(fault: Fault) -> bool:
-    """Whether a fault is about a name that is unlike all that there are, so that it is hardly a misspelt one."""
-    found = re.search(r' (?:has|have) no [\w ]+"(.*?)"(?:, did you mean "(.*?)")?', fault.message)
-    if found is None:
-        return " has no arm " in fault.message
-    match = SequenceMatcher(None, found[1], found[2] or "")
-    slips = sum(max(i2 - i1, j2 - j1) for kind, i1, i2, j1, j2 in match.get_opcodes() if kind != "equal")
-    return match.ratio() < ALIKE or slips > SLIPS
-
-
 @dataclass(frozen=True)
-class _Check(NameCheck):
-    spec: Spec
-
+class _Check(LabelCheck, ComparisonCheck):
     def faults(self) -> Iterator[Fault]:
         study = self.frame.study.partition("@")[0]
         if study and self.spec.study != study:
@@ -74,8 +52,7 @@ class _Check(NameCheck):
             yield from self._figure(figure, ("figures", i))
         for i, claim in enumerate(self.spec.claims):
             yield from self._claim(claim, ("claims", i))
-        for part in self.spec.parts:
-            yield from self._part(part, ("parts", part))
+        yield from self._label_names()
 
     # ---- entries
 
@@ -115,24 +92,6 @@ class _Check(NameCheck):
         for axis, where in ((table.rows.axis, "rows"), (columns.axis, "columns")):
             yield from self._axis(axis or "", (*key, where, "axis"), parts)
 
-    def _comparison(self, table: ComparisonTable, key: Key) -> Iterator[Fault]:
-        frames = self._frames([chosen for row in table.rows for chosen in row.measured])
-        for i, row in enumerate(table.rows):
-            if row.published is not None:
-                yield from self._source(row.published, (*key, "rows", i, "published"))
-            yield from self._arms(row.measured, (*key, "rows", i, "measured"))
-        for i, column in enumerate(table.columns):
-            yield from self._column(column, column.metric or (), frames, (*key, "columns", i))
-
-    def _column(
-        self, column: ArmColumn | ComparisonColumn, metrics: tuple[str, ...], frames: list[Frame], key: Key
-    ) -> Iterator[Fault]:
-        if metrics:
-            yield from self._metric(metrics, frames, (*key, "metric"))
-        if column.published is not None and column.published not in published.COLUMNS:
-            hint = suggest(column.published, published.COLUMNS)
-            yield self.document.fault((*key, "published"), f'no published column "{column.published}"{hint}')
-
     def _figure(self, figure: FigureSpec, key: Key) -> Iterator[Fault]:
         parts = figure.filter.get("part", ())
         yield from self._filter(figure.filter, (*key, "filter"))
@@ -156,7 +115,10 @@ class _Check(NameCheck):
     def _claim(self, claim: Claim, key: Key) -> Iterator[Fault]:
         if claim.published is not None:
             yield from self._source(claim.published, (*key, "published"))
+        others = [self.library.frame(condition.study) for condition in claim.conditions]
+        yield from self._scales(claim.scales, [self.frame, *others], (*key, "scales"))
         for j, condition in enumerate(claim.conditions):
+            yield from self._scales(condition.scales, [self.frame, others[j]], (*key, "conditions", j, "scales"))
             scales = claim.whole(condition).scales
             if condition.shown_by or (self.frame.scale and scales and self.frame.scale not in scales):
                 continue  # not tested at this scale, whose axes may have other levels
@@ -170,7 +132,7 @@ class _Check(NameCheck):
         newer than these results: then they are not run, unless their name is nearly one that there is."""
         newer = isinstance(quantity, Control) or any("study" in arm for arm in (*quantity.of, *quantity.against))
         for fault in self._names_of(quantity, key):
-            if not ((newer or Path(fault.file).resolve() == PACKAGE / CLAIMS) and _unlike_any(fault)):
+            if not ((newer or Path(fault.file).resolve() == PACKAGE / CLAIMS) and unlike_any(fault)):
                 yield fault
 
     def _names_of(self, quantity: Condition | Control, key: Key) -> Iterator[Fault]:
