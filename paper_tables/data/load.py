@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 
-from paper_tables.core.errors import file_error
+from paper_tables.core.errors import Fault, TableError, file_error, suggest
 from paper_tables.core.text import from_csv
 from paper_tables.core.yaml_loader import format_key
 from paper_tables.data.design import Metadata
@@ -22,6 +24,9 @@ CURVES = ["trial", "step", "metric", "value"]
 REQUIRED = ("study", "part", "trial", "arm", "baseline", "seed", "status")
 NUMBERS = ("metric.", "cost.", "model.")
 TEXTS = ("study", "part", "trial", "arm", "status", "env.git", "env.source", "env.own", "env.gpu", "env.torch")
+YES, NO = ("true", "1", "1.0"), ("false", "0", "0.0")
+STATUSES = ("planned", "queued", "running", "done", "failed", "stopped", "lost", "preempted")
+"""Of a trial in a results folder."""
 
 
 def load_frame(folder: Path) -> Frame:
@@ -51,16 +56,31 @@ def tidy_frame(rows: pd.DataFrame, curves: pd.DataFrame, about: Any, path: Path 
     if missing:
         raise file_error(path, f"not a results frame: no column {', '.join(missing)}")
     rows = rows.copy()
+    faults: list[Fault] = []
+
+    def refuse(name: str, wrong: Any, say: Callable[[str], str]) -> None:
+        """Add a fault for each row in which the column is wrong; the head is row 1, as a spreadsheet has it."""
+        at = ((i + 2, str(rows[name].iloc[i])) for i in np.flatnonzero(wrong))
+        faults.extend(Fault(str(path), 0, 0, name, f"row {row}: {say(value)}") for row, value in at)
+
     for name in rows.columns:
         if _is_text(name):
             rows[name] = rows[name].astype(object).where(rows[name].notna(), "").astype(str)
         elif name.startswith(NUMBERS):
-            rows[name] = pd.to_numeric(rows[name], errors="coerce").astype(float)
-    rows["baseline"] = rows["baseline"].astype(str).str.lower().isin(["true", "1", "1.0"])
+            found = pd.to_numeric(rows[name], errors="coerce").astype(float)
+            refuse(name, found.isna() & ~_blank(rows[name]), '"{}" is no number'.format)
+            rows[name] = found
+    flags = rows["baseline"].astype(str).str.lower()
+    refuse("baseline", ~(flags.isin([*YES, *NO]) | _blank(rows["baseline"])), '"{}" is neither true nor false'.format)
+    rows["baseline"] = flags.isin(YES)
+    refuse("status", ~rows["status"].isin(STATUSES), lambda text: f'no status "{text}"{suggest(text, STATUSES)}')
     seeds = pd.to_numeric(rows["seed"].astype(str), errors="coerce")
     if not ((seeds % 1 == 0) & (seeds.abs() < 2**63)).all():
         raise file_error(path, "not a results frame: a seed is no whole number")
     rows["seed"] = seeds.astype(int)
+    refuse("seed", rows.duplicated(["part", "arm", "seed"]), "its part and arm have a row of seed {} already".format)
+    if faults:
+        raise TableError(faults)
     if curves.empty:
         curves = pd.DataFrame({name: [] for name in CURVES})
     if not {*CURVES} <= {*curves.columns}:
@@ -87,6 +107,10 @@ def _parquet(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
 def _csv(path: Path) -> pd.DataFrame:
     rows = pd.read_csv(path, dtype=str, keep_default_na=False, comment=None)
     return rows.assign(**{name: rows[name].map(from_csv) for name in map(str, rows.columns) if _is_text(name)})
+
+
+def _blank(column: pd.Series) -> pd.Series:
+    return column.isna() | column.astype(str).str.strip().str.lower().isin(["", "nan", "none", "na", "null", "<na>"])
 
 
 def _is_text(column: str) -> bool:

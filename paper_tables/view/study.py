@@ -49,10 +49,13 @@ class StudyView:
 
     @cached_property
     def arms(self) -> pd.DataFrame:
-        """One row per arm: its levels, finished and planned trials, and of each metric mean, sd and 95 % interval."""
+        """One row per arm: its levels, finished and planned trials, and of each metric mean, sd and 95 % interval; n of
+        a metric where it is not that of the finished trials."""
         import pandas as pd
 
-        return pd.DataFrame([self._arm(arm) for arm in self._frame.arms])
+        found = pd.DataFrame([self._arm(arm) for arm in self._frame.arms])
+        counts = [f"{metric}_n" for metric in self._frame.main_metrics]
+        return found.drop(columns=[name for name in counts if name in found and found[name].equals(found["n"])])
 
     def _arm(self, arm: Arm) -> dict[str, object]:
         frame = self._frame
@@ -65,6 +68,7 @@ class StudyView:
                 f"{metric}_sd": found.sd if found else None,
                 f"{metric}_low": found.mean - half if found and half is not None else None,
                 f"{metric}_high": found.mean + half if found and half is not None else None,
+                f"{metric}_n": found.n if found else 0,
             }
         levels = {axis: arm.coords.get(axis, "") for axis in frame.axes}
         done = len(frame.finished_trials(arm))

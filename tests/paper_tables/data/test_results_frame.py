@@ -158,3 +158,21 @@ def test_trials_on_a_cpu_and_on_a_gpu_are_both_named(tmp_path: Path) -> None:
     for part, named in ((rows, "on H100 and CPU"), (rows[1:], "on H100"), (rows[:1], "on CPU")):
         frame = load.load_frame(synthetic_frame.write(tmp_path / named.replace(" ", ""), pd.DataFrame(part)))
         assert describe_environment(frame) == named
+
+
+@pytest.mark.parametrize(("column", "cell", "fault"), [
+    ("metric.top1", "91,5", 'metric.top1: row 3: "91,5" is no number'),
+    ("cost.seconds", "91.5 %", 'cost.seconds: row 3: "91.5 %" is no number'),
+    ("status", "Done", 'status: row 3: no status "Done", did you mean "done"?'),
+    ("baseline", "yes", 'baseline: row 3: "yes" is neither true nor false'),
+    ("seed", "0", "seed: row 3: its part and arm have a row of seed 0 already"),
+])  # fmt: skip
+def test_a_cell_that_would_be_dropped_is_an_error(column: str, cell: str, fault: str, tmp_path: Path) -> None:
+    trials = synthetic_frame.frames()[0].astype(str)
+    for blank in ("", "nan", "inf"):
+        trials.loc[2, "metric.top1"] = blank
+        load.load_frame(synthetic_frame.write(tmp_path, trials))
+    trials.loc[1, column] = cell
+    with pytest.raises(TableError) as error:
+        load.load_frame(synthetic_frame.write(tmp_path, trials))
+    assert str(error.value) == f"{tmp_path / 'trials.csv'}  {fault}"

@@ -188,6 +188,14 @@ def test_arms_and_curves(example: StudyView) -> None:
     assert len(last) == 20 and set(curves.columns) == {"part", "arm", "seed", "trial", "metric", "step", "value"}
 
 
+def test_n_of_a_metric_that_some_trials_lack(tmp_path: Path) -> None:
+    trials = synthetic_frame.frames()[0]
+    trials.loc[0, "metric.top1"] = np.nan
+    arms = StudyView(synthetic_frame.write(tmp_path / "mine", trials)).arms
+    assert arms.loc[0, ["n", "top1_n"]].tolist() == [3, 2]
+    assert "gflops_n" not in arms
+
+
 def test_a_study_without_a_table_file(tmp_path: Path) -> None:
     view = StudyView(synthetic_frame.study(tmp_path / "mine"))
     assert view.tables == ["results"] and view.compare("recursion=1").n == 3
