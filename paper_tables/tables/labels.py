@@ -18,6 +18,8 @@ from paper_tables.schema.table_file import Spec
 RECONSTRUCTED = ("mor_vit", "edge_recvit", "tpc_vit", "tpc_deit", "tpc_lvvit", "tpc_swin")
 """Systems without official code: labeled as reconstructed even if the table file does not say so."""
 
+PHASES = {"val": "Validation", "train": "Training"}
+"""What a logged curve of a metric begins with."""
 PREFIXES = {0: "", 3: "k", 6: "M", 9: "G", 12: "T"}
 _PREFIXED = re.compile(r"([kMGT])((?:MAC|FLOP)s?\b.*)?")
 """A unit of a count with the prefix in it: G, GMACs."""
@@ -132,6 +134,11 @@ class Names:
         taken = parse_curve_metric(name)
         if taken is not None and name not in self.spec.metrics:
             return self._from_curve(taken)
+        phase, _, base = name.partition(".")
+        if known is None and base and phase in PHASES:
+            own = self.metric(base)
+            label = f"{PHASES[phase]} {own.label[:1].lower()}{own.label[1:]}"
+            known = Quantity(label, own.head, own.unit, own.power, own.chosen)
         if known is None:
             words = escape_markup(name).replace("_", " ").replace(".", " ")
             known = Quantity(words, words)
@@ -139,9 +146,9 @@ class Names:
         given = self.spec.metrics.get(name)
         unit = known.unit if known.power is not None or not declared else escape_markup(declared)
         if given is None:
-            return Quantity(known.label, known.head, unit, known.power)
+            return Quantity(known.label, known.head, unit, known.power, known.chosen)
         unit = unit if given.unit is None else given.unit
-        chosen = None
+        chosen = known.chosen if given.unit is None else None
         if known.power is not None and (found := _PREFIXED.fullmatch(unit)):
             chosen = next(power for power, prefix in PREFIXES.items() if prefix == found[1])
             unit = found[2] or ""

@@ -295,3 +295,17 @@ def test_an_optional_column_is_left_out_where_only_arms_of_other_tables_have_it(
     table = {"name": "t", "filter": {"part": part}, "rows": {"item": "arm"}, "columns": columns}
     spec = Spec.model_validate({"study": "redundancy_ablation", "tables": [table]})
     assert ("Active" in [head.text for head in grid(results(tmp_path, blank), "t", spec).heads]) is kept
+
+
+def test_a_curve_has_the_label_and_the_unit_of_its_metric(tmp_path: Path) -> None:
+    trials, about = synthetic_frame.frames(1)[0], synthetic_frame.about()
+    about["metrics"]["balanced"] = {"from": "best", "direction": "max", "unit": "%"}
+    frame = load_frame(synthetic_frame.write(tmp_path, trials, None, about))
+    names = Names(Spec(study="s", metrics={"balanced": MetricLabel(label="Balanced accuracy", head="Bal.")}), frame)
+    found = [names.metric(name) for name in ("val.balanced", "train.balanced", "last(val.balanced)")]
+    assert [(one.label, one.head, one.unit) for one in found] == [
+        ("Validation balanced accuracy", "Bal.", "%"),
+        ("Training balanced accuracy", "Bal.", "%"),
+        ("Last of validation balanced accuracy", "Last of validation balanced accuracy", "%"),
+    ]
+    assert names.metric("val.top1").label == "Validation top-1"
