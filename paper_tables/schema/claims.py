@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from paper_tables.schema.base import Entry, Name
+from paper_tables.schema.base import Entry, Flag, Name, Number, Whole
 from paper_tables.schema.published import ArmSelectors, Metrics, Published, Scales
 
 Kind = Literal["counted", "measured", "sampled", "structural", "not testable"]
@@ -52,24 +52,24 @@ class Condition(Entry):
     against_metric: Metrics | None = None
     """Metric of `against`, where it is another one than that of `of`."""
     compare: Literal["difference", "ratio", "saving"] | None = None
-    at_least: float | None = None
-    at_most: float | None = None
-    about: float | None = None
-    between: tuple[float, float] | None = None
-    non_inferior: float | None = Field(None, gt=0)
+    at_least: Number | None = None
+    at_most: Number | None = None
+    about: Number | None = None
+    between: tuple[Number, Number] | None = None
+    non_inferior: Number | None = Field(None, gt=0)
     """Margin: `of` is at most this much below `against`."""
-    equivalent: float | None = Field(None, gt=0)
+    equivalent: Number | None = Field(None, gt=0)
     """Margin: `of` is at most this far from `against`, in either direction (two one-sided tests)."""
-    tolerance: float = Field(0.0, ge=0)
+    tolerance: Number = Field(0.0, ge=0)
     """Widens the range; required with `about`."""
     reason: str = ""
     """Why this bound or margin."""
-    gain: float | None = Field(None, gt=0)
+    gain: Number | None = Field(None, gt=0)
     """The claimed gain in points: not testable where `against` leaves less than three times as much room below 100."""
-    comparable: float | None = Field(None, gt=1)
+    comparable: Number | None = Field(None, gt=1)
     """Largest ratio of the two arms' multiply-accumulates: beyond it, a win of the costlier and a loss of the
     cheaper arm decide nothing."""
-    keeps: float | None = Field(None, gt=0)
+    keeps: Number | None = Field(None, gt=0)
     """The accuracy (top1) of `of` may be at most this many points below that of `against`; else a holding condition
     decides nothing."""
     may_only: Literal["reproduced", "contradicted"] | None = None
@@ -83,9 +83,9 @@ class Condition(Entry):
     scales_reason: str = ""
     shown_by: str = ""
     """Of a structural condition: the test that shows it, `path::name`."""
-    interval: float = Field(0.95, gt=0, lt=1)
+    interval: Number = Field(0.95, gt=0, lt=1)
     """Default in a study with `decide`: 1 less its error."""
-    digits: int | None = Field(None, ge=0, le=6)
+    digits: Whole | None = Field(None, ge=0, le=6)
     label: str = ""
     """Description of what is measured; default: built from the arms."""
 
@@ -152,12 +152,12 @@ class Claim(Entry):
     name: Name
     text: str = Field(min_length=1)
     """The paper's words, verbatim and short."""
-    verbatim: bool = True
+    verbatim: Flag = True
     """False: not a quotation, and printed without quotation marks."""
     paper: str = Field(min_length=1)
     where: str = ""
     """Abstract, table, figure."""
-    other_paper: bool = False
+    other_paper: Flag = False
     """Of a paper that the suite only borrows from; listed after the others."""
     kind: Kind = "sampled"
     published: Published | None = None
@@ -173,7 +173,7 @@ class Claim(Entry):
     not_testable: str = ""
     """Why there is no fair rule."""
     conditions: tuple[Condition, ...] = ()
-    reconstructed: bool | None = None
+    reconstructed: Flag | None = None
     note: str = ""
 
     @model_validator(mode="after")

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from paper_tables.schema.base import AxisRef, Entry, Filter, MetricRef, Name, Reference, non_empty
+from paper_tables.schema.base import AxisRef, Entry, Filter, Flag, MetricRef, Name, Number, Reference, Whole, non_empty
 
 
 class Panel(Entry):
@@ -29,7 +29,7 @@ class FigureSpec(Entry):
     kind: str
     caption: str = ""
     width: Literal["one", "two"] = "one"
-    height: float | None = Field(None, gt=0.5, lt=12)
+    height: Number | None = Field(None, gt=0.5, lt=12)
     filter: Filter = Field(default_factory=dict)
 
 
@@ -50,11 +50,11 @@ class Scatter(FigureSpec):
     x: MetricRef
     y: MetricRef
     color: Annotated[str, Reference.AXIS] = "part"
-    join: bool = False
-    frontier: bool = False
-    names: bool = False
+    join: Flag = False
+    frontier: Flag = False
+    names: Flag = False
     """Number every point and name it to the side."""
-    diagonal: bool = False
+    diagonal: Flag = False
     """The line x = y, with equal logarithmic axes."""
     error: Error = "none"
 
@@ -89,7 +89,7 @@ class Metrics(FigureSpec):
     label: str
     """What all the metrics are."""
     panels: Annotated[tuple[MetricsPanel, ...], Field(max_length=6), AfterValidator(non_empty)]
-    line: float | None = None
+    line: Number | None = None
 
 
 class Ranks(FigureSpec):
@@ -114,7 +114,7 @@ class Curves(PanelFigure):
 
     kind: Literal["curves", "layers"]
     error: Error = "t95"
-    chance: float | None = None
+    chance: Number | None = None
     """Reference line: what a guess gives."""
 
 
@@ -122,7 +122,7 @@ class Heatmap(PanelFigure):
     """A metric of pairs of layers (`returned.attention.layer00.layer03`, …): one matrix per panel, mean of trials."""
 
     kind: Literal["heatmap"]
-    center: float
+    center: Number
     """Value expected by chance: the center of the color map."""
 
 
@@ -130,7 +130,7 @@ class Lags(PanelFigure):
     """The same metric by the distance of the two layers, averaged over pairs of equal distance."""
 
     kind: Literal["lags"]
-    chance: float | None = None
+    chance: Number | None = None
     """Reference line."""
     error: Error = "t95"
 
@@ -144,7 +144,7 @@ class Maps(FigureSpec):
     kind: Literal["maps"]
     show: Literal["layers", "importance", "depth"]
     panels: Panels
-    images: int = Field(4, ge=1, le=12)
+    images: Whole = Field(4, ge=1, le=12)
 
 
 Figure = Annotated[

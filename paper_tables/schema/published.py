@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from paper_tables.schema.base import Entry, LevelNames, non_empty
+from paper_tables.schema.base import Entry, Flag, LevelNames, Number, non_empty
 
 Scales = Annotated[
     tuple[str, ...],
@@ -37,9 +37,9 @@ class Published(Entry):
 
     file: str
     where: dict[str, str]
-    comparable: bool = True
+    comparable: Flag = True
     why: str = ""
-    factor: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    factor: dict[str, Annotated[Number, Field(gt=0)]] = Field(default_factory=dict)
     """Column -> factor that converts its number to our way of counting (FLOPs at two per MAC: 0.5)."""
 
     @model_validator(mode="after")

@@ -11,7 +11,7 @@ from pydantic import Discriminator, Field, Tag, ValidationError
 from paper_tables.core.errors import Fault, TableError, suggest
 from paper_tables.core.paths import CLAIMS
 from paper_tables.core.yaml_loader import Document, Key, load_yaml
-from paper_tables.schema.base import Entry
+from paper_tables.schema.base import Entry, Flag
 from paper_tables.schema.claims import Claim
 from paper_tables.schema.figures import Figure
 from paper_tables.schema.tables import ArmTable, ComparisonTable, CountTable
@@ -21,7 +21,7 @@ class PartLabel(Entry):
     """Label of a part; `reconstructed` if its system has no official code."""
 
     label: str = ""
-    reconstructed: bool = False
+    reconstructed: Flag = False
 
 
 class AxisLabel(Entry):
@@ -29,7 +29,7 @@ class AxisLabel(Entry):
 
     label: str = ""
     levels: dict[str, str] = Field(default_factory=dict)
-    bare: bool = False
+    bare: Flag = False
 
 
 class MetricLabel(Entry):

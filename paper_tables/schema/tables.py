@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
-from paper_tables.schema.base import Entry, Filter, Name, non_empty
+from paper_tables.schema.base import Entry, Filter, Flag, Name, Number, Whole, non_empty
 from paper_tables.schema.published import ArmSelectors, Incomparable, Metrics, Published
 
 Show = Literal["mean", "mean_sd", "mean_ci", "paired_difference", "mcnemar"]
@@ -32,8 +32,8 @@ class SizedEntry(TableEntry):
 class Column(Entry):
     """Keys of all columns of numbers."""
 
-    digits: Annotated[int | None, Field(ge=0, le=6)] = None
-    interval: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    digits: Annotated[Whole | None, Field(ge=0, le=6)] = None
+    interval: Annotated[Number, Field(gt=0, lt=1)] = 0.95
     best: Literal["none", "bold"] = "none"
 
 
@@ -48,7 +48,7 @@ class ArmColumn(Column):
     show: Show = "mean"
     mark: Literal["none", "holm"] = "none"
     within: Literal["part", "table"] = "part"
-    optional: bool = False
+    optional: Flag = False
     """Left out if no arm of the table has a value of the metric; otherwise a missing metric is an error."""
 
     @model_validator(mode="after")
@@ -130,7 +130,7 @@ class ComparisonColumn(Column):
         "published", "measured", "difference",
     )  # fmt: skip
     spread: Literal["none", "sd", "ci"] = "none"
-    factor: float = Field(1.0, gt=0)
+    factor: Number = Field(1.0, gt=0)
     """Factor for the measured numbers (parameters in millions: 1e-6)."""
     within: Literal["group", "table"] = "table"
 
@@ -158,11 +158,11 @@ class ComparisonRow(Entry):
     group: str = ""
     """Starts a group with this title."""
     published: Published | None = None
-    every: bool = False
+    every: Flag = False
     """One row for every published row that matches instead of for the first only."""
     measured: ArmSelectors = ()
     words: dict[str, str] = Field(default_factory=dict)
-    reconstructed: bool | None = None
+    reconstructed: Flag | None = None
     """Default: whether the measured part is a reconstruction."""
     incomparable: tuple[Incomparable, ...] = ()
 
@@ -182,7 +182,7 @@ class SortBy(Entry):
 
     by: str
     of: Literal["published", "measured"] = "published"
-    descending: bool = False
+    descending: Flag = False
 
 
 class ComparisonTable(SizedEntry):

@@ -212,7 +212,45 @@ def test_numbers_and_names_without_measure(entry: str, fault: str, results: Fram
     assert fault in faults(GOOD + entry, results, tmp_path)[0]
 
 
-@pytest.mark.parametrize("metric", ["at(" + " " * 20_000, "at(val.top1, 1.2.3)", "at( )", "last(val.top1, 0)"])
+@pytest.mark.parametrize("written", ["true", '"1"', "1.0"])
+def test_digits_are_whole_numbers(written: str, results: Frame, tmp_path: Path) -> None:
+    text = GOOD.replace("show: mean_sd", f"digits: {written}")
+    assert faults(text, results, tmp_path) == [
+        "t.yaml:6:24  tables[0].columns[0].digits: input should be a valid integer"
+    ]
+
+
+@pytest.mark.parametrize("written", ["true", '"0"'])
+def test_bounds_are_numbers(written: str, results: Frame, tmp_path: Path) -> None:
+    for bound in (f"at_least: {written}", f"between: [{written}, 5]", f"at_least: 1, tolerance: {written}"):
+        assert "input should be a valid number" in faults(GOOD + CLAIM % bound, results, tmp_path)[0]
+
+
+@pytest.mark.parametrize("written", ["1", '"true"', "yes"])
+def test_flags_are_true_or_false(written: str, results: Frame, tmp_path: Path) -> None:
+    found = faults(GOOD.replace("show: mean_sd", f"optional: {written}"), results, tmp_path)
+    assert found == ["t.yaml:6:24  tables[0].columns[0].optional: input should be a valid boolean"]
+
+
+def test_a_whole_number_is_a_number(tmp_path: Path) -> None:
+    file = tmp_path / "t.yaml"
+    file.write_text(GOOD + CLAIM % "between: [0, 1], interval: 0.9, digits: 2")
+    assert read_table_file(file)[0].claims[0].conditions[0].region() == (0, 1)
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        "at(" + " " * 20_000,
+        "at(val.top1, 1.2.3)",
+        "at( )",
+        "last(val.top1, 0)",
+        "best(val.top1, 0.5)",
+        "last(val.top1, 0.5)",
+        "first(val.top1, 0.5)",
+        "change(val.top1, 0.5)",
+    ],
+)
 def test_metrics_that_are_no_calls(metric: str, results: Frame, tmp_path: Path) -> None:
     assert "the results have no metric" in faults(GOOD.replace("top1", f"'{metric}'"), results, tmp_path)[0]
 
