@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 
 REDUCTIONS = ("jitter", "best", "last", "first", "mean", "at", "change")
 _CALL = re.compile(r"(\w+)\(([^(),]+)(?:,\s*([0-9]+|[0-9]*\.[0-9]+)\s*)?\)")
+SHARED = ("jitter", "mean", "at")
+"""Those that take a share of the training: the last of jitter and mean is that long, `at` is where it has passed."""
 DEFAULT_SHARE = 0.5
-"""Default share of the training, at its end, used by jitter and mean."""
 
 
 @dataclass(frozen=True)
 class CurveMetric:
-    """`reduction` of the curve `metric` over the last `share` of the training; for `at`, the value at that share."""
+    """`reduction` of the curve `metric`: for jitter and mean over the last `share` of the training, for `at` the value
+    at that share; the others are of the whole curve."""
 
     reduction: str
     metric: str
@@ -46,9 +48,9 @@ class CurveMetric:
 
 
 def parse_curve_metric(name: str) -> CurveMetric | None:
-    """Return None if the name is not of this form."""
+    """Return None if the name is not of this form; only jitter, mean and at take a share."""
     found = _CALL.fullmatch(name.strip())
-    if found is None or found[1] not in REDUCTIONS:
+    if found is None or found[1] not in (SHARED if found[3] else REDUCTIONS):
         return None
     share = float(found[3]) if found[3] else DEFAULT_SHARE
     metric = found[2].strip()
