@@ -9,7 +9,7 @@ from pathlib import Path
 from paper_tables.core.errors import Fault, TableError, suggest
 from paper_tables.core.paths import CLAIMS, PACKAGE
 from paper_tables.core.yaml_loader import Document, Key
-from paper_tables.data.other_studies import StudyFrames
+from paper_tables.data.other_studies import AmbiguousSelection, StudyFrames
 from paper_tables.schema.base import Entry, Reference
 from paper_tables.schema.claims import Claim, Condition, Control
 from paper_tables.schema.figures import FigureSpec
@@ -138,7 +138,19 @@ class _Check(LabelCheck, ComparisonCheck):
     def _names_of(self, quantity: Condition | Control, key: Key) -> Iterator[Fault]:
         yield from self._arms(quantity.of, (*key, "of"))
         yield from self._arms(quantity.against, (*key, "against"))
+        if self._same(quantity):
+            yield self.document.fault((*key, "against"), "is the same arm as `of`")
         for name, arms in (("metric", quantity.of), ("against_metric", quantity.against)):
             metrics = getattr(quantity, name, None)
             if metrics and not set(metrics) & METRICS.keys():  # these the suite has, if not yet these results
                 yield from self._metric(metrics, self._frames([*arms]), (*key, name))
+
+    def _same(self, quantity: Condition | Control) -> bool:
+        """Whether both sides are one arm by one metric, which is never a claim; a control may be of two such."""
+        if isinstance(quantity, Control) or not quantity.against or quantity.against_metric:
+            return False
+        try:
+            of, against = self.library.all(quantity.of), self.library.all(quantity.against)
+        except AmbiguousSelection:
+            return False
+        return bool(of) and [(id(one.frame), one.arm) for one in of] == [(id(one.frame), one.arm) for one in against]

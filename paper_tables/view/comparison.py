@@ -112,6 +112,8 @@ class Comparison:
 def compare(study: StudyTables, arm: Wanted, against: Wanted | None, metric: str | None, level: float) -> Comparison:
     """Return the comparison with another arm, by default the baseline of the arm's part. Raises TableError."""
     frame = study.library.own
+    if isinstance(level, bool) or not isinstance(level, int | float) or not 0 < level < 1:
+        raise wrong(frame, f"level={level!r}: the interval's share, between 0 and 1, such as 0.95")
     one, name = select_arm(study.library, arm), metric_of(frame, metric)
     other = _baseline(one) if against is None else select_arm(study.library, against)
     if one.arm is other.arm:

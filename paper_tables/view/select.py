@@ -15,6 +15,8 @@ Wanted = str | Mapping[str, object]
 def select_arm(library: StudyFrames, wanted: Wanted) -> SelectedArm:
     """Return the arm; axes that are not named are at their part's baseline. Raises TableError with the nearest name."""
     frame = library.own
+    if not isinstance(wanted, str | Mapping):
+        raise wrong(frame, f'{wanted!r} is no arm: give its label, "axis=level", or a mapping of axes to levels')
     if isinstance(wanted, str):
         named = [arm for arm in frame.arms if wanted in (arm.label, f"{arm.part} {arm.label}")]
         if len(named) == 1:
@@ -85,8 +87,8 @@ def metric_of(frame: Frame, metric: str | None) -> str:
         if not judged:
             raise wrong(frame, "these results have no metric")
         return judged[0]
-    if not frame.has_metric(metric):
-        raise wrong(frame, f"no metric {metric}{suggest(metric, frame.metrics)}")
+    if not isinstance(metric, str) or not frame.has_metric(metric):
+        raise wrong(frame, f"no metric {metric}{suggest(str(metric), frame.metrics)}")
     return metric
 
 

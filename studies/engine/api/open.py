@@ -44,10 +44,15 @@ def locate(study: str | Path, results: str | Path | None, scale: str | None) -> 
     Raises:
         ResultsError: there are none; the text names the nearest study, or the command that makes them.
     """
-    root, name = results_folder(results), str(study)
+    if not isinstance(study, str | Path):
+        raise ResultsError(f"{study!r} is no study: give its name, or the path of its results")
+    try:
+        root, path = results_folder(results), Path(study).expanduser()
+    except RuntimeError as error:  # no such person
+        raise ResultsError(f"{study}: {error}") from error
+    name = str(study)
     if not isinstance(study, Path) and _NAME.fullmatch(name) and (found := _by_name(root, name, scale)):
         return _up_to_date(found)
-    path = Path(study).expanduser()
     if path.suffix in study_files.SUFFIXES:  # the file itself may be gone
         found = _by_name(root, path.stem, scale)
         return _up_to_date(found) if found else _missing(root, name, scale)

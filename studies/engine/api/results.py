@@ -106,6 +106,8 @@ class Results:
 
     def trial(self, beginning: str) -> Trial:
         """Return a trial by the beginning of its id. Raises ResultsError for none or several."""
+        if not isinstance(beginning, str):
+            raise ResultsError(f"{beginning!r} is no trial: give the beginning of its id")
         rows = self._rows
         found = [name for name in rows if name.startswith(beginning)]
         if len(found) != 1 or not beginning:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import made_study
 import pytest
@@ -198,3 +199,14 @@ def test_a_figure_is_saved_or_refused_in_a_sentence(store: Store, tmp_path: Path
     assert figure.save(tmp_path / "a.svg").read_bytes() == figure.svg
     assert "figures are saved as" in refusal(lambda: figure.save(tmp_path / "a.xyz"))
     assert "No such file or directory" in refusal(lambda: figure.save(tmp_path / "nowhere" / "a.svg"))
+
+
+@pytest.mark.parametrize("study", [5, None, b"toy", ["toy"], "~nobody-here/x"])
+def test_what_is_no_study_is_said(study: Any) -> None:
+    text = refusal(lambda: studies.open(study))
+    assert text.startswith(f"{study!r} is no study: give its name" if not isinstance(study, str) else f"{study}: ")
+
+
+def test_what_is_no_beginning_of_an_id_is_said() -> None:
+    found: Any = studies.open(EXAMPLE / "tpc_vit")
+    assert refusal(lambda: found.trial(5)) == "5 is no trial: give the beginning of its id"

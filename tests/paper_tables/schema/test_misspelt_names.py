@@ -89,6 +89,15 @@ def test_a_misspelt_name_is_an_error(right: str, wrong: str, fault: str, library
     assert faults(text, library, tmp_path) == [fault]
 
 
+def test_an_arm_against_itself_is_an_error(library: StudyFrames, tmp_path: Path) -> None:
+    text = GOOD.replace(", scales: [gpu]", "").replace(
+        "of: {part: sret}", "of: {part: sret}, against: {part: sret, recursion: 2}"
+    )
+    place = "t.yaml:14:103  claims[0].conditions[0].against"
+    assert faults(text, library, tmp_path) == [f"{place}: is the same arm as `of`"]
+    assert faults(text.replace("at_least", "against_metric: gflops, at_least"), library, tmp_path) == []
+
+
 def test_a_csv_does_not_say_which_scales_there_are(tmp_path: Path) -> None:
     own = synthetic_frame.write(tmp_path / "redundancy_ablation", synthetic_frame.frames(1)[0])
     assert faults("study: redundancy_ablation\nscales: {gpu: x}\n", StudyFrames(own, load_frame(own)), tmp_path) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -100,6 +101,22 @@ def test_wrong_names(example: StudyView, arm: str, more: dict[str, str], text: s
     with pytest.raises(TableError) as error:
         example.compare(arm, **more)
     assert text in str(error.value)
+
+
+@pytest.mark.parametrize("level", [95, 0, 1, -1, float("nan"), True, "0.95", None])
+def test_a_level_is_a_share(example: StudyView, level: Any) -> None:
+    with pytest.raises(TableError, match=r"level=.*: the interval's share, between 0 and 1, such as 0.95"):
+        example.compare("recursion=1", level=level)
+
+
+def test_what_is_no_name_at_all(example: StudyView) -> None:
+    wrong: list[Any] = [5, None, ["recursion=1"]]
+    for arm in wrong:
+        with pytest.raises(TableError, match="is no arm: give its label"):
+            example.compare(arm)
+    for metric in (5, ["top1"]):
+        with pytest.raises(TableError, match="no metric"):
+            example.compare("recursion=1", metric=metric)  # type: ignore[arg-type]
 
 
 def test_a_table_as_data(example: StudyView) -> None:
