@@ -10,7 +10,7 @@ from paper_tables.data.other_studies import Measurement, SelectedArm, first_avai
 from paper_tables.data.predictions import compare_predictions
 from paper_tables.schema.tables import Column, Show
 from paper_tables.tables.grid import Cell
-from paper_tables.tables.labels import Names, automatic_digits
+from paper_tables.tables.labels import COUNT_DIGITS, Names, automatic_digits
 
 SUBHEADS = {
     "mean": "",
@@ -41,9 +41,10 @@ class Measure:
         found = [first_available(row, metrics, column.interval) for row in rows]
         means = [got.summary.mean for got in found if got]
         unit = names.metric(metrics[0]).unit if metrics else ""
+        most = COUNT_DIGITS if metrics and names.metric(metrics[0]).power is not None else 4
         if factor is None:
             factor, unit = names.scaled(metrics[0], means)
-        digits = automatic_digits(factor * mean for mean in means) if column.digits is None else column.digits
+        digits = automatic_digits((factor * mean for mean in means), most) if column.digits is None else column.digits
         return cls(metrics, show, column.interval, factor, unit, digits)
 
     def under(self, cells: Iterable[Cell]) -> str:

@@ -24,6 +24,11 @@ PREFIXES = {0: "", 3: "k", 6: "M", 9: "G", 12: "T"}
 _PREFIXED = re.compile(r"([kMGT])((?:MAC|FLOP)s?\b.*)?")
 """A unit of a count with the prefix in it: G, GMACs."""
 
+COUNT_UNIT = re.compile(r"[kMGT]?(\s*(?:MAC|FLOP)s?\b.*)?")
+"""What a table file may give a count as its unit: k%, M% would be the others."""
+COUNT_DIGITS = 9
+"""Most decimals of a count that is printed in one unit, however small: of a single parameter in G."""
+
 
 @dataclass(frozen=True)
 class Quantity:
@@ -180,7 +185,7 @@ def with_unit(label: str, unit: str) -> str:
     return f"{label} ({unit})" if unit else label
 
 
-def automatic_digits(values: Iterable[float]) -> int:
-    """Return the decimals that give three significant digits of the median."""
+def automatic_digits(values: Iterable[float], most: int = 4) -> int:
+    """Return the decimals, at most as many, that give three significant digits of the median."""
     sizes = [abs(v) for v in values if v and math.isfinite(v)]
-    return min(max(2 - math.floor(math.log10(float(np.median(sizes)))), 0), 4) if sizes else 2
+    return min(max(2 - math.floor(math.log10(float(np.median(sizes)))), 0), most) if sizes else 2

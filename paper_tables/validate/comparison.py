@@ -58,5 +58,10 @@ class ComparisonCheck(NameCheck):
     ) -> Iterator[Fault]:
         if metrics:
             yield from self._metric(metrics, frames, (*key, "metric"))
+        filled = ("unit",) if isinstance(column, ArmColumn) else ()
+        for field in ("head", "over"):
+            yield from self._known(
+                placeholders(getattr(column, field, "")), "a head has no place for", filled, key, field
+            )
         if column.published is not None:
             yield from self._known((column.published,), "no published column", published.COLUMNS, key, "published")

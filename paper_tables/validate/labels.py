@@ -12,7 +12,7 @@ from paper_tables.schema.figures import PanelFigure
 from paper_tables.schema.table_file import Spec
 from paper_tables.schema.tables import ComparisonTable
 from paper_tables.tables import published
-from paper_tables.tables.labels import METRICS
+from paper_tables.tables.labels import COUNT_UNIT, METRICS
 from paper_tables.validate.names import NameCheck
 
 
@@ -22,6 +22,10 @@ class LabelCheck(NameCheck):
 
     def _label_names(self) -> Iterator[Fault]:
         """Labels of another scale, and of another study that the file names, are right."""
+        for name, label in self.spec.metrics.items():
+            if name in METRICS and METRICS[name].power is not None and not COUNT_UNIT.fullmatch(label.unit or ""):
+                text = f'"{label.unit}" is no unit of a count: give k, M, G or T, MACs or FLOPs, or both, as in GMACs'
+                yield self.document.fault(("metrics", name, "unit"), text)
         for scale in self.spec.scales:
             yield from self._scales((scale,), [self.frame], ("scales", scale))
         for part in self.spec.parts:

@@ -309,3 +309,10 @@ def test_a_curve_has_the_label_and_the_unit_of_its_metric(tmp_path: Path) -> Non
         ("Last of validation balanced accuracy", "Last of validation balanced accuracy", "%"),
     ]
     assert names.metric("val.top1").label == "Validation top-1"
+
+
+def test_a_count_without_a_unit_keeps_three_digits(tmp_path: Path) -> None:
+    frame = results(tmp_path, lambda trials: trials.assign(**{"metric.gflops": 1.234e-5}))
+    table = {"name": "t", "columns": [{"metric": "gflops", "head": "MACs"}]}
+    made = grid(frame, "t", Spec.model_validate({"study": "redundancy_ablation", "tables": [table]}))
+    assert {row.cells[-1].number() for row in made.rows} == {"0.0000123"}
