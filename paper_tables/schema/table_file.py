@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import Discriminator, Field, Tag, ValidationError
 
@@ -14,7 +14,7 @@ from paper_tables.core.yaml_loader import Document, Key, load_yaml
 from paper_tables.schema.base import Entry, Flag
 from paper_tables.schema.claims import Claim
 from paper_tables.schema.figures import Figure
-from paper_tables.schema.tables import ArmTable, ComparisonTable, CountTable
+from paper_tables.schema.tables import ArmColumn, ArmTable, ComparisonTable, CountTable, CrossedColumns
 
 
 class PartLabel(Entry):
@@ -116,7 +116,7 @@ def _claims_document(file: Path, name: str, contents: bytes) -> Document:
 def _to_fault(document: Document, error: dict[str, Any]) -> Fault:
     key = _key_path(error["loc"], document.data)
     if error["type"] == "extra_forbidden":
-        message = "unknown key" + suggest(str(key[-1]), _KEYS)
+        message = "unknown key" + suggest(str(key[-1]), _keys_at(error["loc"][:-1]))
     elif error["type"] == "missing":
         message = "is missing"
     else:
@@ -141,10 +141,27 @@ def _key_path(loc: tuple[str | int, ...], data: Any) -> Key:
 _TAGS = ("list", "crossing", "table", "comparison", "verdicts")
 
 
-def _keys(entry: type[Entry]) -> list[str]:
-    """Return all keys of an entry and of the entries that are derived from it."""
-    names = [*entry.model_fields, *(name for kind in entry.__subclasses__() for name in _keys(kind))]
-    return list(dict.fromkeys(names))
+_KINDS: dict[str | int, type[Entry]] = {
+    "table": ArmTable, "comparison": ComparisonTable, "verdicts": CountTable, "list": ArmColumn,
+    "crossing": CrossedColumns,
+    **{get_args(kind.model_fields["kind"].annotation)[-1]: kind for kind in get_args(get_args(Figure)[0])},
+}  # fmt: skip
+"""Name of a union's member in pydantic's locations -> its class."""
 
 
-_KEYS = _keys(Entry)
+def _keys_at(loc: tuple[str | int, ...]) -> list[str]:
+    """Return the keys that the entry at pydantic's location may have."""
+    entries: list[type[Entry]] = [Spec]
+    for step in loc:
+        below = [
+            e for entry in entries for e in _entries(getattr(entry.model_fields.get(str(step)), "annotation", None))
+        ]
+        entries = below or ([_KINDS[step]] if _KINDS.get(step) in entries else entries)
+    return [name for entry in entries for name in entry.model_fields]
+
+
+def _entries(annotation: Any) -> list[type[Entry]]:
+    """Return the classes of entries in a type."""
+    if isinstance(annotation, type) and issubclass(annotation, Entry):
+        return [annotation]
+    return [entry for inner in get_args(annotation) for entry in _entries(inner)]
