@@ -1,8 +1,8 @@
 """The trial's checkpoint: written atomically, verified when read, the previous one kept until the next.
 
 ``ckpt/last.json`` holds size, sha256, attempt and seconds of the newest file and of the one before. It is written
-before either file moves, so whichever rename a kill falls between, each file on disk can be verified, and a file that it does
-not name, of a worker that came too late, is not read.
+before either file moves, so whichever rename a kill falls between, each file on disk can be verified, and a file that
+it does not name, of a worker that came too late, is not read.
 """
 
 from __future__ import annotations
