@@ -128,7 +128,7 @@ def test_checkpoint_holds_plain_data_only(tmp_path):
     with pytest.raises(Stopped):
         run(config(), Folder(tmp_path, stop_at=15))
     state = torch.load(tmp_path / "last.pt", weights_only=True)
-    assert set(state) == {"schema", "model", "optimizer", "scheduler", "random", "tally", "progress"}
+    assert set(state) == {"schema", "model", "optimizer", "scheduler", "random", "tally", "corrupt", "progress"}
     assert (state["progress"]["epoch"], state["progress"]["step"]) == (1, 4)
     assert state["progress"]["seconds"] > 0
 
