@@ -41,7 +41,7 @@ class DPCKNN(Keeping):
     def modules(self, model: nn.Module, patches: int) -> dict[str, nn.Module]:
         if self.equal_weight:
             return {}
-        places = self.places(len(model.blocks))  # type: ignore[arg-type]
+        places = self.places(model.depth)  # type: ignore[arg-type]
         return {"cluster_layers": nn.ModuleList(Score(model.embed_dim) for _ in places)}  # type: ignore[arg-type]
 
     def group(self, stream: Stream, signals: Signals | None, kept: int, block: int, places: Places) -> Grouping:

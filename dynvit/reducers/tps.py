@@ -68,12 +68,12 @@ class TPS(Keeping):
     def modules(self, model: Any, patches: int) -> dict[str, nn.Module]:
         if self.score == "class":
             return {}
-        places = self.places(len(model.blocks))
+        places = self.places(model.depth)
         return {"score_predictor": nn.ModuleList(HalvedPredictor(model.embed_dim, eps=1e-5) for _ in places)}
 
     def log_keep(self, model: Any, block: int, x_BMD: Tensor, live_BM1: Tensor | None = None) -> Tensor:
         """Log-probabilities of keep and drop ``[B, M, 2]``; not counted as MACs, as whatever chooses tokens."""
-        predictor = model.score_predictor[self.places(len(model.blocks)).index(block)]
+        predictor = model.score_predictor[self.places(model.depth).index(block)]
         with exclude_from_macs():
             return run_at_full_precision(predictor, x_BMD, live_BM1)
 
@@ -99,7 +99,7 @@ class TPS(Keeping):
         if self.score == "class":
             return None
         stream, P = model.enter(images), model.tokens_in_front()
-        live_BM1, masks, at = torch.ones_like(stream.x_BND[:, P:, :1]), [], self.places(len(model.blocks))
+        live_BM1, masks, at = torch.ones_like(stream.x_BND[:, P:, :1]), [], self.places(model.depth)
         for i in range(len(model.blocks)):
             if i in at:
                 patches_BMD = stream.x_BND[:, P:]
@@ -115,9 +115,9 @@ class TPS(Keeping):
             run = (checkpoint, masked_block) if model.grad_checkpointing else (masked_block,)
             x_BTD = run[0](*run[1:], model, i, stream, mask_BT)
             stream = stream._replace(x_BND=x_BTD)
-        ratios = per_location(self.keep, len(at))
+        ratios = per_location(self.keep, len(at))[: len(masks)]  # later places may have been pruned
         shares = tuple(r / live_BM1.shape[1] if isinstance(r, int) else r for r in ratios)
-        weights = {"ratio": self.ratio_weight / max(len(at), 1), "distillation": self.distill_weight}
+        weights = {"ratio": self.ratio_weight / max(len(masks), 1), "distillation": self.distill_weight}
         logits_BK = model.head_of(model.finish(stream), stream.weights())
         return Output(logits_BK, {"ratio": kept_share(masks, shares)}, {}, weights, distilled)
 

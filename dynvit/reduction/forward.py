@@ -27,6 +27,9 @@ class Reducing(TokenIntermediates, DynamicModel):
     the subclasses of dynvit.reduction.transformers."""
 
     reducer: Reducer
+    depth: int
+    """Blocks when the reducer was set: it goes on to reduce at the same ones when `prune_intermediate_layers` drops
+    the last."""
     noise: Noise = staticmethod(gumbel)
     """Of training, for methods that draw."""
     sources: SourceMap | None
@@ -34,7 +37,7 @@ class Reducing(TokenIntermediates, DynamicModel):
 
     def set_reducer(self, reducer: Reducer) -> None:
         self.trace, self.execution, self.sources = None, "gathered", None
-        self.reducer = reducer
+        self.reducer, self.depth = reducer, len(self.blocks)  # type: ignore[attr-defined]
         self.check_reducer()
         self.plan(self.patch_embed.num_patches)  # type: ignore[attr-defined]
         for name, module in reducer.modules(self, self.patch_embed.num_patches).items():  # type: ignore[attr-defined,arg-type]
@@ -57,7 +60,7 @@ class Reducing(TokenIntermediates, DynamicModel):
 
     def plan(self, patches: int) -> tuple[int | None, ...]:
         """Patch tokens left after each block, of an image of so many patches; None: the block reduces nothing."""
-        plan = self.reducer.plan(patches, self.tokens_in_front(), len(self.blocks))  # type: ignore[attr-defined]
+        plan = self.reducer.plan(patches, self.tokens_in_front(), self.depth)
         return falling(plan, patches, self.reducer.added)
 
     def convert_official(self, state_dict: Any) -> dict[str, Tensor]:
@@ -128,7 +131,7 @@ class Reducing(TokenIntermediates, DynamicModel):
         sources = SourceMap(x_BND, prefix) if watched else None
         grid = self.patch_embed.dynamic_feat_size(tuple(images.shape[-2:]))  # type: ignore[attr-defined]
         places = Places.of(x_BND, prefix, grid, self.plan(x_BND.shape[1] - prefix), self)
-        for i, kept in enumerate(places.plan):
+        for i, kept in enumerate(places.plan[: len(self.blocks)]):  # type: ignore[attr-defined]
             before = sources.present() if sources is not None and self.reducer.place != "before" else None
             stream, grouping = self._run(i, stream, kept, places)
             if sources is not None:

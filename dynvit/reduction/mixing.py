@@ -46,7 +46,7 @@ class Mixing(Keeping):
         raise NotImplementedError
 
     def modules(self, model: nn.Module, patches: int) -> dict[str, nn.Module]:
-        dim, depth = model.embed_dim, len(model.blocks)  # type: ignore[arg-type]
+        dim, depth = model.embed_dim, model.depth
         counts = [kept for kept in self.plan(patches, 0, depth) if kept is not None]
         rate = getattr(getattr(model, "patch_drop", None), "prob", 0)
         if rate and min(counts, default=patches) < patches:

@@ -128,6 +128,30 @@ def test_tokens_are_followed_to_the_end(method):
 
 
 @each_method
+@pytest.mark.parametrize("options", [{}, {"locations": (1, 3)}, {"r": (4, -1.0)}], ids=["own", "listed", "falling"])
+@torch.no_grad()
+def test_pruned_layers_leave_the_others_as_they_were(method, options):
+    if not all(hasattr(REDUCERS[method], name) for name in options) or (method == "mctf" and options):
+        return
+    model, x = reduced(method, **options), images(2, 24)
+    every = model.forward_intermediates(x, intermediates_only=True)
+    for last in (2, 1, 0):
+        assert model.prune_intermediate_layers([last], prune_head=not last) == [last]
+        assert torch.equal(model.forward_intermediates(x, [last], intermediates_only=True)[0], every[last])
+        assert model(x).isfinite().all() and (last == 0 or model.train()(x) is not None)
+        model.eval()
+
+
+def test_features_of_first_layers_with_a_count_for_every_block():
+    sizes = SIZE | {"r": [4] * 4}
+    every = timm.create_model("tome_deit_tiny_patch16_224", **sizes).eval()
+    first = timm.create_model("tome_deit_tiny_patch16_224", features_only=True, out_indices=(1,), **sizes).eval()
+    first.model.load_state_dict(every.state_dict(), strict=False)
+    x = images(2, 24).float()
+    assert torch.equal(first(x)[0], every.forward_intermediates(x, intermediates_only=True)[1])
+
+
+@each_method
 def test_copies_and_state_dicts_answer_alike(method):
     model, x = reduced(method), images(2, 24)
     expected = model(x)
