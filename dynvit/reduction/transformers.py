@@ -35,6 +35,17 @@ class ReducingViT(Reducing):
         if self.pools_by_size() and _has_own_head(type(self).__bases__[1]):
             model = type(self).__name__.removeprefix("Reduced")
             raise ValueError(f"{self.reducer.name} pools tokens by size; the forward_head of {model} is not timm's")
+        if self.pools_by_size():
+            self._check_pool()
+
+    def _check_pool(self) -> None:
+        """ValueError for a pool that is learnt and does not take sizes."""
+        pool: Any = self.attn_pool  # type: ignore[attr-defined]
+        if pool is not None and not isinstance(pool, AttentionPoolLatent):
+            raise ValueError(
+                f"{self.reducer.name} pools tokens by size, and {type(pool).__name__} would count each once: take a "
+                "model with another global_pool, as avg or map"
+            )
 
     def pools_by_size(self) -> bool:
         return self._pools_tokens() and (self.reducer.counts_sizes or not self.reducer.static)
@@ -64,6 +75,7 @@ class ReducingViT(Reducing):
         return y if pre_logits else self.head(y)  # type: ignore[attr-defined]
 
     def _pool_by_size(self, x_BND: Tensor, size_BN: Tensor) -> Tensor:
+        self._check_pool()
         first = self._pooled_from()
         x_BND, size_BN = x_BND[:, first:], size_BN[:, first:]
         if isinstance(self.attn_pool, AttentionPoolLatent):  # type: ignore[attr-defined]

@@ -8,6 +8,7 @@ import torch
 from small_deit import SIZE, images, randomize_weights
 
 import dynvit
+from dynvit.reduction.reducer import REDUCERS
 
 POOLS = [
     {"global_pool": "avg", "class_token": False},
@@ -56,3 +57,20 @@ def test_a_model_that_reduces_nothing_pools_as_its_trunk():
     with torch.no_grad():
         assert torch.equal(model.forward_head(model.forward_features(x)), model(x))
         assert torch.equal(pickle.loads(pickle.dumps(model))(x), model(x))
+
+
+@torch.no_grad()
+def test_a_pool_that_takes_no_sizes_is_refused_where_they_count():
+    trunk = timm.create_model("vit_tiny_patch16_224", **SIZE, depth=4, global_pool="prr")
+    trunk, by_class, x = randomize_weights(trunk).double().eval(), reduced({"depth": 4}), images(3)
+    for method in dynvit.list_reducers():
+        if REDUCERS[method].counts_sizes or not REDUCERS[method].static:
+            with pytest.raises(ValueError, match=f"{method} pools .* by size, and AttentionPoolPrr .*: take a model"):
+                dynvit.reduce(trunk, method)
+            continue
+        model = dynvit.reduce(trunk, method)
+        assert torch.equal(model(x), trunk.forward_head(model.forward_features(x))), method
+        assert torch.allclose(model(x[1:2]), model(x)[1:2], atol=1e-10), method
+    by_class.attn_pool, by_class.global_pool = trunk.attn_pool, "prr"
+    with pytest.raises(ValueError, match="tome pools tokens by size, and AttentionPoolPrr would count each once"):
+        by_class(x)
