@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 
 def autocast_off(x: Tensor) -> AbstractContextManager[Any]:
@@ -21,8 +22,14 @@ def at_least_float32(x: Tensor) -> Tensor:
 
 
 def run_at_full_precision(net: nn.Module, *inputs: Tensor | None) -> Tensor:
-    """Return what a router or predictor makes of the inputs without autocast, at least in float32."""
+    """Return what a router or predictor makes of the inputs without autocast, at least in float32: weights of half
+    precision are widened too."""
     first = next(x for x in inputs if x is not None)
-    dtype = next((p.dtype for p in net.parameters()), first.dtype)
+    own = next((p.dtype for p in net.parameters()), first.dtype)
+    dtype = torch.promote_types(own, torch.float32)
+    given = [x if x is None or x.dtype == dtype else x.to(dtype) for x in inputs]
     with autocast_off(first):
-        return at_least_float32(net(*(x if x is None or x.dtype == dtype else x.to(dtype) for x in inputs)))
+        if own == dtype:
+            return net(*given)  # type: ignore[no-any-return]
+        wide = {name: at_least_float32(x) for name, x in (*net.named_parameters(), *net.named_buffers())}
+        return functional_call(net, wide, tuple(given))  # type: ignore[no-any-return]

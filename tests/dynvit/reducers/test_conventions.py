@@ -9,6 +9,7 @@ import torch
 from small_deit import images, randomize_weights
 
 import dynvit
+from dynvit.reduction.grouping import Places
 from dynvit.reduction.reducer import REDUCERS
 
 SIZE = {"img_size": 24, "patch_size": 4, "embed_dim": 32, "num_heads": 2, "depth": 4, "num_classes": 5}
@@ -207,10 +208,12 @@ def flat(result):
 
 
 def widened(value):
-    """States and signals as float32."""
+    """States, signals and learnt scores as float32; layers that mix tokens decide nothing."""
     if isinstance(value, torch.Tensor):
         return value.float() if value.is_floating_point() else value
-    if hasattr(value, "_fields") and not hasattr(value, "plan"):
+    if isinstance(value, Places) and value.model.reducer.name not in SOFT:
+        return value._replace(model=copy.deepcopy(value.model).float())
+    if hasattr(value, "_fields") and not isinstance(value, Places):
         return type(value)(*(widened(part) for part in value))
     return value
 
