@@ -40,6 +40,14 @@ def cross_entropy(logits: Tensor, target: Tensor, label_smoothing: float = 0.0) 
     return F.cross_entropy(logits, target, label_smoothing=label_smoothing if target.ndim == 1 else 0.0)
 
 
+def of_heads(logits: Tensor | tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    """The logits that evaluation would use, and for ``extra`` those of each head of a pair: of the class token, which
+    learns from labels, and of the distillation token, which learns from a teacher."""
+    if isinstance(logits, Tensor):
+        return logits, {}
+    return sum(logits) / 2, {"class": logits[0], "dist": logits[1]}
+
+
 LabelLoss = Callable[[Tensor, Tensor, float], Tensor]
 _LABEL_LOSS: ContextVar[LabelLoss | None] = ContextVar("label_loss", default=None)
 

@@ -40,9 +40,9 @@ def distilled(output: Output, target: Tensor, teacher_logits: Tensor | None, smo
     if teacher_logits is None:
         teacher_logits = extra.get("teacher_logits")
     if teacher_logits is not None:
-        output.losses["distillation"] = divergence(output.logits, teacher_logits).mean()
+        output.losses["distillation"] = divergence(extra.get("dist", output.logits), teacher_logits).mean()
     if "teacher_tokens" in extra:
         kind = "kl" if "aux" in extra else "mse"
         student = extra["aux"] if "aux" in extra else extra["tokens"]
         output.losses["token"] = token_distance(student, extra["teacher_tokens"], extra["kept"], kind)
-    return label_loss(output.logits, target, smoothing)
+    return label_loss(extra.get("class", output.logits), target, smoothing)

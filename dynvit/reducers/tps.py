@@ -22,7 +22,7 @@ from dynvit.layers.masked_softmax import masked_softmax
 from dynvit.layers.pruning_loss import distilled, kept_share
 from dynvit.layers.score_predictor import ScorePredictor, hard_keep, mean_of_live
 from dynvit.layers.token_gather import top_tokens
-from dynvit.output import Output
+from dynvit.output import Output, of_heads
 from dynvit.reduction.counts import per_location
 from dynvit.reduction.distances import lengths, most_alike
 from dynvit.reduction.grouping import Grouping, Places, group_mean
@@ -118,8 +118,8 @@ class TPS(Keeping):
         ratios = per_location(self.keep, len(at))[: len(masks)]  # later places may have been pruned
         shares = tuple(r / live_BM1.shape[1] if isinstance(r, int) else r for r in ratios)
         weights = {"ratio": self.ratio_weight / max(len(masks), 1), "distillation": self.distill_weight}
-        logits_BK = model.head_of(model.finish(stream), stream.weights())
-        return Output(logits_BK, {"ratio": kept_share(masks, shares)}, {}, weights, distilled)
+        logits_BK, extra = of_heads(model.head_of(model.finish(stream), stream.weights()))
+        return Output(logits_BK, {"ratio": kept_share(masks, shares)}, extra, weights, distilled)
 
 
 class HalvedPredictor(ScorePredictor):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dynvit.config.classify import Config
 from dynvit.config.teacher import Teacher
-from dynvit.output import Output, TaskLoss, cross_entropy, label_loss, soft_label_loss, training_loss
+from dynvit.output import Output, TaskLoss, cross_entropy, label_loss, of_heads, soft_label_loss, training_loss
 
 
 def distillation_loss(
@@ -21,7 +21,8 @@ def distillation_loss(
     """
     smoothing = config.train.label_smoothing
     if isinstance(output, tuple):
-        output = Output(sum(output) / 2, extra={"class": output[0], "dist": output[1]})
+        logits, extra = of_heads(output)
+        output = Output(logits, extra=extra)
         output.task_loss = partial(_two_heads, options=config.teacher)
     elif teacher_logits is not None:
         plain = output if isinstance(output, Output) else Output(output)
@@ -41,7 +42,7 @@ def _one_head(
 ) -> Tensor:
     """own: the model's loss on the labels; None: cross entropy."""
     labels = own(output, target, None, smoothing) if own else label_loss(output.logits, target, smoothing)
-    return _blend(labels, output.logits, teacher_logits, options)
+    return _blend(labels, output.extra.get("dist", output.logits), teacher_logits, options)
 
 
 def _two_heads(

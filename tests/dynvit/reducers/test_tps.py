@@ -11,7 +11,10 @@ import torch
 from small_deit import SIZE, images, randomize_weights
 
 import dynvit
+from dynvit.config.classify import Config
+from dynvit.config.teacher import Teacher
 from dynvit.reducers.tps import squeeze
+from dynvit.train.distillation import distillation_loss
 
 
 def official_noise(stage, logprob):
@@ -78,3 +81,27 @@ def test_by_class_attention_as_written_out():
         z = torch.stack(new)
         expected = trunk.norm(z + block.mlp(block.norm2(z)))
         assert torch.allclose(model.forward_features(x[image : image + 1])[0], expected, atol=1e-10)
+
+
+@pytest.mark.parametrize("method", ["tome", "ats", "mctf", "tps"])
+def test_each_head_of_a_distilled_trunk_has_its_own_lesson(method):
+    """The class head learns the labels, the other what the teacher says; also where a method has a loss of its own."""
+    trunk = timm.create_model("deit_tiny_distilled_patch16_224", **SIZE, depth=4)
+    model = dynvit.reduce(randomize_weights(trunk).double(), method).train()
+    model.set_distilled_training(True)
+    config, labels, taught = Config(teacher=Teacher(weight=0.5)), torch.tensor([1, 2, 3]), torch.randn(3, 10).double()
+    heads = model.head.weight, model.head_dist.weight
+    found = []
+    for target, teacher_logits in (
+        (labels, None),
+        (labels, taught),
+        (labels.flip(0), taught),
+        (labels, taught.flip(0)),
+    ):
+        torch.manual_seed(0)
+        output, loss = distillation_loss(model(images()), target, teacher_logits, config)
+        assert torch.equal(output.logits, (output.extra["class"] + output.extra["dist"]) / 2)
+        found.append(torch.autograd.grad(loss, heads, materialize_grads=True))
+    assert found[0][0].any() and not found[0][1].any() and found[1][1].any()
+    assert torch.equal(found[2][1], found[1][1]) and not torch.allclose(found[2][0], found[1][0])
+    assert torch.equal(found[3][0], found[1][0]) and not torch.allclose(found[3][1], found[1][1])
