@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from functools import partial
 from typing import Any
 
@@ -11,7 +10,7 @@ from torch import nn
 from dynvit.reduction.block_kinds import check_blocks
 from dynvit.reduction.reducer import make_reducer
 from dynvit.reduction.target_cost import options_at
-from dynvit.reduction.transformers import MIXINS, mixin_for, reduced_class
+from dynvit.reduction.transformers import MIXINS, mixin_for, reduced_class, sharing
 
 
 def reduce(model: nn.Module, method: str = "pitome", target_gmacs: float | None = None, **options: Any) -> nn.Module:
@@ -41,18 +40,8 @@ def reduce(model: nn.Module, method: str = "pitome", target_gmacs: float | None 
     if target_gmacs is not None:
         options = options_at(target_gmacs, model, type(reducer), options, partial(reduce, method=method))
         return reduce(model, method, **options)
-    reduced: Any = _sharing(model)
-    reduced.patch_embed = _sharing(reduced.patch_embed)  # it knows the image size, which `set_input_size` changes
+    reduced: Any = sharing(model)
+    reduced.patch_embed = sharing(reduced.patch_embed)  # it knows the image size, which `set_input_size` changes
     reduced.__class__ = reduced_class(mixin, type(model))
     reduced.set_reducer(reducer)
     return reduced
-
-
-def _sharing(module: nn.Module) -> nn.Module:
-    """A module over the same weights, with own tables of modules, parameters and hooks, so that a new head or a hook
-    on one is not one on the other; not compiled, as what was compiled calls the given module."""
-    other = copy.copy(module)
-    other.__dict__ = {
-        name: copy.copy(value) if isinstance(value, dict | set) else value for name, value in vars(other).items()
-    }
-    return other

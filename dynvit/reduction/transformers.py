@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from functools import cache
 from typing import Any
@@ -99,8 +100,13 @@ class ReducingEva(ReducingViT):
         home_N = None if rope is None else torch.arange(x_BND.shape[1], device=x_BND.device)
         return Stream(self.norm_pre(x_BND), home_BN=home_N, positional=rope)  # type: ignore[attr-defined]
 
+    def set_input_size(self, *args: Any, **options: Any) -> None:
+        if self.rope is not None:  # the given model's stays as it is; until now moving one had to move both
+            self.rope = sharing(self.rope)
+        super().set_input_size(*args, **options)  # type: ignore[misc]
+
     def knows_positions(self) -> bool:
-        return self.rope is not None  # type: ignore[attr-defined]
+        return self.rope is not None
 
     def positions(self, stream: Stream, block: int) -> Where:
         where = super().positions(stream, block)
@@ -180,6 +186,16 @@ def mixin_for(model: nn.Module) -> type[Reducing] | None:
         ):
             return mixin
     return None
+
+
+def sharing(module: nn.Module) -> nn.Module:
+    """A module over the same weights, with own tables of modules, parameters and hooks, so that a new head or a hook
+    on one is not one on the other; not compiled, as what was compiled calls the given module."""
+    other = copy.copy(module)
+    other.__dict__ = {
+        name: copy.copy(value) if isinstance(value, dict | set) else value for name, value in vars(other).items()
+    }
+    return other
 
 
 @cache

@@ -16,9 +16,14 @@ def trunk(**options):
     return timm.create_model("vit_tiny_patch16_224", **SIZE, **options).eval()
 
 
+ROTARY = ["vit_small_patch16_rope_mixed_224", "vit_small_patch16_dinov3", "eva02_tiny_patch14_224"]
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", *ROTARY, "vit_pe_core_tiny_patch16_384"])
 @torch.no_grad()
-def test_another_image_size_is_not_one_of_the_trunk():
-    model = trunk()
+def test_another_image_size_is_not_one_of_the_trunk(name):
+    torch.manual_seed(0)
+    model = timm.create_model(name, **SIZE).eval()
     reduced, expected = dynvit.reduce(model, "tome", r=4), model(IMAGES)
     reduced.set_input_size((48, 32))
     assert reduced(torch.zeros(1, 3, 48, 32)).shape == (1, 5)
