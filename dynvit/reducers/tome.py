@@ -41,6 +41,10 @@ class ToMe(Reducer):
 
     def __post_init__(self) -> None:
         if isinstance(self.r, tuple) and len(self.r) == 2:
+            if self.inflect not in (0, self.r[1]):
+                raise ValueError(
+                    f"inflect is given twice: {self.inflect}, and {self.r[1]} in r {self.r}; leave one out"
+                )
             vars(self).update(zip(("r", "inflect"), self.r, strict=True))
         super().__post_init__()
 

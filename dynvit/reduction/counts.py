@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 Plan = tuple[int | None, ...]
 """Per block: patch tokens that are left after its reduction; None: the block reduces nothing."""
@@ -31,11 +32,15 @@ def check_locations(
 
 
 def check_keep(keep: float | Sequence[float]) -> None:
-    """ValueError unless `keep` is a share in (0, 1], or a list of shares or of counts."""
-    for value in keep if isinstance(keep, Sequence) else (keep,):
+    """ValueError unless `keep` is a share in (0, 1], or a list of shares or of counts that do not rise."""
+    values = keep if isinstance(keep, Sequence) else (keep,)
+    for value in values:
         count = isinstance(keep, Sequence) and isinstance(value, int) and not isinstance(value, bool) and value >= 1
         if not count and not 0 < value <= 1:
             raise ValueError(f"keep must be a share in (0, 1] or a list of counts, got {value}")
+    for before, value in pairwise(values):
+        if isinstance(before, int) and isinstance(value, int) and value > before:
+            raise ValueError(f"keep must not rise, got {value} tokens after {before}: what left does not come back")
 
 
 def keep_counts(keep: float | Sequence[float], locations: Sequence[int], patches: int, depth: int) -> Plan:

@@ -1,10 +1,10 @@
-"""Options of the wrong type are refused when the method is made; numbers of numpy are numbers."""
+"""Options of the wrong type, or that contradict one another, are refused when the method is made."""
 
 import numpy as np
 import pytest
 
 import dynvit
-from dynvit.reduction.reducer import make_reducer
+from dynvit.reduction.reducer import REDUCERS, make_reducer
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,19 @@ from dynvit.reduction.reducer import make_reducer
 def test_wrong_types_say_so(small_trunk, method, options, words):
     with pytest.raises(ValueError, match=words):
         dynvit.reduce(small_trunk, method, **options)
+
+
+@pytest.mark.parametrize("method", [name for name in dynvit.list_reducers() if hasattr(REDUCERS[name], "locations")])
+def test_counts_that_rise_say_so(small_trunk, method):
+    with pytest.raises(ValueError, match="keep must not rise, got 30 tokens after 10: what left does not come back"):
+        dynvit.reduce(small_trunk, method, keep=[10, 30, 5])
+    assert min(filter(None, dynvit.reduce(small_trunk, method, keep=[0.5, 30, 5]).plan(64))) == 5
+
+
+def test_a_schedule_given_twice_says_so():
+    with pytest.raises(ValueError, match=r"inflect is given twice: -1.0, and 1.0 in r \(6, 1.0\); leave one out"):
+        make_reducer("tome", {"r": (6, 1.0), "inflect": -1.0})
+    assert make_reducer("tome", {"r": (6, 1.0), "inflect": 1.0}).inflect == 1
 
 
 def test_numbers_of_numpy_are_numbers():
