@@ -59,9 +59,11 @@ class MCTF(Reducer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_not_negative(r=self.r, r_teacher=self.r_teacher)
+        check_not_negative(r=self.r, r_teacher=self.r_teacher, consistency=self.consistency)
         if self.r >= 1 and self.r != int(self.r):
             raise ValueError(f"r must be a number of tokens or a share below 1, got {self.r}")
+        if not 0 <= self.threshold <= 1:
+            raise ValueError(f"threshold must lie in [0, 1], as the probability that it is, got {self.threshold}")
         if len(self.taus) != 3:
             raise ValueError(f"taus has {len(self.taus)} entries, needed are three: similarity, informativeness, size")
         for tau in self.taus:
@@ -80,7 +82,8 @@ class MCTF(Reducer):
         return stream.log_sizes()
 
     def train_forward(self, model: Any, images: Tensor) -> Any:
-        return consistent_forward(self, model, images) if self.r_teacher else None
+        pools = model.global_pool != "" or model.attn_pool is not None  # else there are no features of an image
+        return consistent_forward(self, model, images) if self.r_teacher and pools else None
 
     def run_block(
         self, model: ReducingModel, block: int, stream: Stream, kept: int, places: Places

@@ -115,6 +115,8 @@ def test_the_number_of_tokens():
         ({"taus": (1, 20)}, "taus has 2 entries, needed are three"),
         ({"taus": (0, 1, 1)}, "taus must be positive, got 0"),
         ({"pooling": "atention"}, "pooling must be one of .* did you mean 'attention'"),
+        ({"consistency": -1}, "consistency must not be negative, got -1"),
+        ({"threshold": 5}, r"threshold must lie in \[0, 1\], as the probability that it is, got 5"),
         ({"ahead": 3}, "ahead must be one of 0, 1, 2, got 3"),
         ({"layers": (12,)}, "layers must be blocks of this model, 0 to 11, got 12"),
     ],
@@ -143,3 +145,10 @@ def test_all_even_tokens_can_go_in_one_direction():
     with torch.no_grad(), dynvit.trace_tokens(model) as trace:
         assert model(images()).isfinite().all()
     assert trace.active[3].sum(1).eq(32).all() and model.sources.sizes[:, 1:].sum(1).eq(64).all()
+
+
+def test_tokens_that_nothing_pools_train_as_they_are():
+    """There are no features of an image to compare, and each pass would leave another number of tokens."""
+    model = dynvit.reduce(small("vit_small_patch16_224", global_pool=""), "mctf", r=4)
+    with torch.no_grad():
+        assert torch.equal(model.train()(images()), model.eval()(images()))
