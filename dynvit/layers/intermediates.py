@@ -43,6 +43,7 @@ class TokenIntermediates:
         final = self._features(x, states)
         chosen = [self.norm(states[i]) if norm else states[i] for i in wanted]
         first = self.tokens_in_front()
+        return_prefix_tokens &= first > 0  # as timm's: without any, tensors and not pairs
         prefixes, patches = [s[:, :first] for s in chosen], [s[:, first:] for s in chosen]
         if output_fmt == "NCHW":
             grid = self.patch_embed.dynamic_feat_size(tuple(x.shape[-2:]))

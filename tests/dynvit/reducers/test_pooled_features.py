@@ -74,3 +74,16 @@ def test_a_pool_that_takes_no_sizes_is_refused_where_they_count():
     by_class.attn_pool, by_class.global_pool = trunk.attn_pool, "prr"
     with pytest.raises(ValueError, match="tome pools tokens by size, and AttentionPoolPrr would count each once"):
         by_class(x)
+
+
+@torch.no_grad()
+def test_features_of_layers_without_prefix_tokens_are_as_timms():
+    model, x = reduced(POOLS[0], r=0), images(2)
+    trunk = timm.create_model("vit_tiny_patch16_224", **SIZE, **POOLS[0]).double()
+    for options in ({}, {"output_dict": True}):
+        found, expected = (m.forward_intermediates(x, return_prefix_tokens=True, **options) for m in (model, trunk))
+        assert len(found) == len(expected)
+        if options:
+            assert found.keys() == expected.keys()
+        else:
+            assert [y.shape for y in found[1]] == [y.shape for y in expected[1]]
