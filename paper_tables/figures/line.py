@@ -18,13 +18,15 @@ from paper_tables.tables.select_arms import crossed_arms, levels
 
 
 def draw(spec: Line, names: Names) -> tuple[Figure, str]:
-    """Return the figure and its alternative text. Raises NoData if no point can be drawn."""
+    """Return the figure and its alternative text. Raises NoData for fewer than two arms: a point is no line."""
     frame = names.frame
     crossed = crossed_arms(frame, spec.filter, [spec.x, spec.color or ""])
     arms = [arm for arm in crossed if frame.values(arm, spec.y)]
     along = levels(frame, arms, spec.x, spec.filter)
     if not along:
         raise NoData(f"no finished trial with {spec.y} along {spec.x}")
+    if len(arms) == 1:
+        raise NoData(f"one level of {spec.x} alone was run, {along[0]}")
     values, unit = scaled_values(names, arms, spec.y)
     points = {id(arm): found for arm, found in zip(arms, values, strict=True)}
     means = {id(arm): summarize(found).mean for arm, found in zip(arms, values, strict=True)}

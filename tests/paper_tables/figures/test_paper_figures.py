@@ -19,10 +19,10 @@ from paper_tables.data.load import load_frame
 from paper_tables.data.other_studies import StudyFrames
 from paper_tables.figures import curves as draw_curves
 from paper_tables.figures import dots as draw_dots
-from paper_tables.figures import draw, forest, scatter, style
+from paper_tables.figures import draw, forest, line, scatter, style
 from paper_tables.figures.line import positions
 from paper_tables.figures.series import ends
-from paper_tables.schema.figures import Curves, Dots, Forest
+from paper_tables.schema.figures import Curves, Dots, Forest, Line
 from paper_tables.schema.table_file import read_table_file
 from paper_tables.site.default_spec import default_spec
 from paper_tables.tables.grid import NoData
@@ -64,6 +64,17 @@ def test_a_difference_in_a_table_and_in_a_figure_is_one_test_of_one_family(names
     assert [family.adjusted(cell) for cell in tested] == [in_tables[cell.tested] for cell in tested]
     smallest = min(tested, key=lambda cell: cell.p or 1.0)
     assert (family.adjusted(smallest) or 0.0) > (alone.adjusted(smallest) or 0.0)
+
+
+def test_one_level_is_no_line(names: Names) -> None:
+    """As at a scale that runs a part of the arms."""
+    spec = next(f for f in names.spec.figures if isinstance(f, Line))
+    with style.apply_style():
+        line.draw(spec, names)
+        arm = next(arm for arm in names.frame.arms if spec.x in arm.coords and names.frame.values(arm, spec.y))
+        alone = spec.model_copy(update={"filter": {**spec.filter, spec.x: arm.coords[spec.x]}, "color": None})
+        with pytest.raises(NoData, match=f"one level of {spec.x} alone was run, {arm.coords[spec.x]}"):
+            line.draw(alone, names)
 
 
 @given(st.lists(st.floats(0, 100), min_size=3, max_size=20))
