@@ -199,7 +199,7 @@ def test_what_would_decide_is_a_look(looks: list[int], n: int, said: str, tmp_pa
     ("decide", "levels"), [({}, "95 % Student t"), (DECIDE, "95 % (98 % at each of several looks) Student t")]
 )
 def test_the_tables_name_the_levels(decide: dict[str, Any], levels: str, tmp_path: Path) -> None:
-    counted = {**claim("base", "counted", at_least=70), "kind": "counted", "by_construction": "it was built so"}
+    counted = {**claim("clear", "counted", at_least=70), "kind": "counted", "by_construction": "it was built so"}
     for claims, shown in (([claim("clear"), counted], True), ([counted], False)):
         folder = study(tmp_path, {"base": BASE[:3], "clear": over(CLEAR)[:3]}, decide)
         build(folder, spec(tmp_path, *claims))

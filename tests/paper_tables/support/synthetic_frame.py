@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import itertools
 import json
@@ -72,7 +73,7 @@ def about() -> dict[str, Any]:
         "scale": "laptop",
         "label": "",
         "task": "classify",
-        "metrics": METRICS,
+        "metrics": copy.deepcopy(METRICS),
         "parts": parts,
         "study_text": "study: redundancy_ablation\ntask: classify\n",
     }
