@@ -16,6 +16,7 @@ from paper_tables.data.other_studies import matching_arms
 from paper_tables.schema.tables import ArmRows
 from paper_tables.tables.notes import describe_environment
 from paper_tables.tables.select_arms import filter_arms, listed_arms, varied_axis
+from studies.engine.core.trial import STATUSES
 
 
 def test_both_forms_hold_the_same(tmp_path: Path) -> None:
@@ -176,3 +177,8 @@ def test_a_cell_that_would_be_dropped_is_an_error(column: str, cell: str, fault:
     with pytest.raises(TableError) as error:
         load.load_frame(synthetic_frame.write(tmp_path, trials))
     assert str(error.value) == f"{tmp_path / 'trials.csv'}  {fault}"
+
+
+def test_the_states_are_those_of_the_engine() -> None:
+    """Of which this package imports nothing: a frame with a new one would be refused."""
+    assert load.STATUSES == STATUSES
