@@ -23,8 +23,9 @@ from paper_tables.figures.series import (
     tracks,
 )
 from paper_tables.schema.figures import Curves, Panel
+from paper_tables.tables.grid import NoData
 from paper_tables.tables.labels import Names
-from paper_tables.tables.select_arms import crossed_arms
+from paper_tables.tables.select_arms import crossed_arms, levels
 
 MOST_STEPS = 1000
 """Of a curve that are drawn: more than a page has pixels, and a file with millions opens nowhere."""
@@ -35,7 +36,11 @@ Window = tuple[float, float]
 
 
 def draw(spec: Curves, names: Names) -> tuple[Figure, str]:
-    """Return the figure and its alternative text; panels without data are left out. Raises NoData if all are empty."""
+    """Return the figure and its alternative text; panels without data are left out.
+
+    Raises NoData if all are empty, or if each is coloured by an axis of which it has one level: nothing is compared.
+    """
+    _refuse_one_level(spec, names)
     missing = f'no finished trial has logged "{spec.metric}"'
     panels = panels_with_data(spec.panels, lambda panel: _tracks(panel, spec, names), missing)
     lines = [track for _, found in panels for track in found]
@@ -59,6 +64,23 @@ def draw(spec: Curves, names: Names) -> tuple[Figure, str]:
     return figure, f"Lines of {names.metric(spec.metric).label}, {along}. {entries}."
 
 
+def _refuse_one_level(spec: Curves, names: Names) -> None:
+    """Raise NoData if each panel is coloured by an axis of which one level was planned: nothing is compared."""
+    alone = ""
+    for panel in spec.panels:
+        axis, chosen = panel.color or "part", {**spec.filter, **panel.filter}
+        found = levels(names.frame, _arms(panel, spec, names), axis, chosen)
+        if axis == "part" or len(found) > 1 or chosen.get(axis) == tuple(found):
+            return
+        alone = f"one level of {axis} alone was run, {found[0]}: nothing is compared" if found else alone
+    if alone:
+        raise NoData(alone)
+
+
+def _arms(panel: Panel, spec: Curves, names: Names) -> list[Arm]:
+    return crossed_arms(names.frame, {**spec.filter, **panel.filter}, [panel.color or ""], inert=False)
+
+
 def _along(frame: Frame, spec: Curves) -> str:
     """Return the name of the x axis, and that not every step is drawn where that is so."""
     if spec.kind == "layers":
@@ -68,11 +90,10 @@ def _along(frame: Frame, spec: Curves) -> str:
 
 
 def _tracks(panel: Panel, spec: Curves, names: Names) -> list[Track] | None:
-    arms = crossed_arms(names.frame, {**spec.filter, **panel.filter}, [panel.color or ""], inert=False)
     points = _depth if spec.kind == "layers" else _steps
     return tracks(
         names,
-        arms,
+        _arms(panel, spec, names),
         panel.color,
         lambda group: points(names.frame, group, spec.metric),
         spec.error,

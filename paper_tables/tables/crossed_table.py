@@ -13,7 +13,7 @@ from paper_tables.tables.select_arms import crossed_arms, levels
 
 
 def build(table: ArmTable, names: Names) -> Grid:
-    """Return the table. Raises NoData if none of its arms has a finished trial."""
+    """Return the table. Raises NoData if none of its arms has a finished trial, or all are at one level of an axis."""
     columns = table.columns
     if not isinstance(columns, CrossedColumns) or table.rows.axis is None:
         raise TypeError("a list of columns is no table of two axes")
@@ -38,6 +38,9 @@ class _Cross:
         arms = [arm for arm in arms if down in arm.coords or (across in arm.coords and self.downs)]
         if not self.downs or not self.acrosses or not any(frame.finished_trials(arm) for arm in arms):
             raise NoData("no trial of these two axes has finished")
+        for axis, found in ((down, self.downs), (across, self.acrosses)):
+            if len(found) == 1 and table.filter.get(axis) != tuple(found):
+                raise NoData(f"one level of {axis} alone was run, {found[0]}: nothing is crossed")
         self.names, self.down, self.across = names, down, across
         self.arms = [SelectedArm(frame, arm) for arm in arms]
         self.measure = Measure.of(names, [[one] for one in self.arms], (columns.metric,), columns.show, columns)

@@ -77,6 +77,19 @@ def test_one_level_is_no_line(names: Names) -> None:
             line.draw(alone, names)
 
 
+def test_curves_of_one_level_compare_nothing(names: Names, tmp_path: Path) -> None:
+    """Unless the file asks for that level alone."""
+    spec = next(f for f in names.spec.figures if isinstance(f, Curves) and f.panels[0].color == "stabilizer")
+    trials, curves = synthetic_frame.frames()
+    kept = trials[~trials.arm.str.contains("stabilizer=off")]
+    without = Names(names.spec, load_frame(synthetic_frame.write(tmp_path, kept, curves, synthetic_frame.about())))
+    with style.apply_style():
+        draw_curves.draw(spec, names)
+        with pytest.raises(NoData, match="one level of stabilizer alone was run, dw_pre: nothing is compared"):
+            draw_curves.draw(spec, without)
+        draw_curves.draw(spec.model_copy(update={"filter": {**spec.filter, "stabilizer": ("dw_pre",)}}), without)
+
+
 @given(st.lists(st.floats(0, 100), min_size=3, max_size=20))
 def test_error_bars_of_percentages_stay_between_0_and_100(values: list[float]) -> None:
     low, high = ends(values, "t95", "%")

@@ -179,6 +179,13 @@ def test_missing_arms(tmp_path: Path) -> None:
     assert hole.note == "not in the design"
 
 
+def test_one_level_of_an_axis_crosses_nothing(tmp_path: Path) -> None:
+    """As at a scale that runs a part of the arms; a table that asks for one level gets it."""
+    frame = results(tmp_path, lambda t: t[~t.arm.str.contains("stabilizer=off")])
+    with pytest.raises(NoData, match="one level of stabilizer alone was run"):
+        grid(frame, "stabilizer_by_pause")
+
+
 def test_one_seed_only(tmp_path: Path) -> None:
     frame = results(tmp_path, lambda t: t[t.seed == 0])
     for table in own_spec().tables:
