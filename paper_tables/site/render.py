@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import takewhile
 from pathlib import Path
 
 from paper_tables.core.text import plain, tex
@@ -32,15 +31,9 @@ def render(folder: Path, spec_file: Path | None) -> Rendered:
     about = {
         "study": library.own.study, "title": library.own.title, "label": library.own.label,
         "digest": library.own.digest, "counts": report.counts(library.own), "left_out": made.left_out,
-        "question": question(library.own.metadata.study_text or ""),
+        "question": report.question(library.own.metadata.study_text or ""),
         "tables": [{"name": g.name, "caption": plain(g.caption), "appendix": g.name in appendix} for g in grids],
         "figures": [{"name": p.name, "caption": tex(p.caption), "wide": p.wide} for p in pictures],
         "claim_tables": [grid.name for grid in made.claim_grids], **made.summary(),
     }  # fmt: skip
     return Rendered(files, about, tuple(sorted(library.read)))
-
-
-def question(study_text: str) -> str:
-    """Return the first paragraph of the study file's opening comment: what the study asks."""
-    lines = takewhile(lambda line: line.startswith("# "), study_text.splitlines())
-    return " ".join(line.removeprefix("# ").strip() for line in lines)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ def write(
     frame = names.frame
     return template("report.html.j2").render(
         frame=frame,
+        question=question(frame.metadata.study_text or ""),
         counts=counts(frame),
         problems=problems(names),
         versions=versions(names),
@@ -64,6 +66,12 @@ def write(
         metrics=frame.main_metrics,
         study_text=frame.metadata.study_text or "",
     )
+
+
+def question(study_text: str) -> str:
+    """Return the first paragraph of the study file's opening comment: what the study asks. An editor's line is none."""
+    lines = [line for line in study_text.splitlines() if not line.startswith("# yaml-language-server:")]
+    return " ".join(line.removeprefix("# ").strip() for line in takewhile(lambda line: line.startswith("# "), lines))
 
 
 def _table(grid: Grid) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from paper_tables.claims.findings import Line, chip, findings
 from paper_tables.core.text import join_and
 from paper_tables.formats.markdown import safe
-from paper_tables.site.report import facts, problems, rebuilt, versions
+from paper_tables.site.report import facts, problems, question, rebuilt, versions
 from paper_tables.tables.labels import Names
 
 EASY = ("counted", "structural")
@@ -36,6 +36,8 @@ def write(names: Names, claims: Sequence[Line]) -> str:
 def _scope(names: Names, claims: Sequence[Line]) -> Iterator[str]:
     frame = names.frame
     yield f"Study {safe(frame.study)}{f', {safe(frame.label)}' if frame.label else ''}."
+    if asked := question(frame.metadata.study_text or ""):
+        yield safe(asked)
     papers = list(dict.fromkeys(claim["paper"] for claim in claims if not claim["other_paper"]))
     if papers:
         count = sum(not claim["other_paper"] for claim in claims)

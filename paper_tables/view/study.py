@@ -11,8 +11,7 @@ from paper_tables.core.paths import table_file_of
 from paper_tables.core.statistics import summarize
 from paper_tables.core.text import join_and
 from paper_tables.data.frame import Arm, Frame
-from paper_tables.site.render import question
-from paper_tables.site.report import counts
+from paper_tables.site.report import counts, question
 from paper_tables.site.study_tables import StudyTables
 from paper_tables.tables.grid import NoData
 from paper_tables.view import page

@@ -146,9 +146,9 @@ def study_run(plan: PlanFile, readings: Mapping[str, Reading]) -> RunRecord:
 
 def description(plan: PlanFile) -> str:
     """Return the study's title and the comment at the top of its file, as Markdown."""
-    lines = plan.study_text.splitlines()
+    lines = [line for line in plan.study_text.splitlines() if not line.startswith("# yaml-language-server:")]
     top = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
-    comment = "\n".join(line.removeprefix("#") for line in lines[:top])
+    comment = "\n".join(line.removeprefix("#").removeprefix(" ") for line in lines[:top])
     return plan.title + (f"\n\n```\n{comment}\n```" if comment.strip() else "")
 
 

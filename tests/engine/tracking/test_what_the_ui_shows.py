@@ -57,12 +57,12 @@ def keep(folder: TrialFolder, text: str) -> None:
 
 def test_the_experiment_opens_as_training_with_a_view_of_accuracy_against_cost(store: Store) -> None:
     plan = plan_of(arms=2, seeds=2)
-    plan["study_text"] = "# Which parts pay off?\nstudy: toy\n"
+    plan["study_text"] = "# yaml-language-server: $schema=x.json\n# Which parts pay off?\nstudy: toy\n"
     close(store, made.run_all(store, plan))
     found = experiment(store)
     assert found.tags["mlflow.experimentKind"] == "custom_model_development"
     assert found.tags["mlflow.note.content"].startswith("A toy")
-    assert "Which parts pay off?" in found.tags["mlflow.note.content"]
+    assert "```\nWhich parts pay off?\n```" in found.tags["mlflow.note.content"]
     view = json.loads(found.tags["mlflow.sharedViewState.against-cost"])
     assert (
         f"#/experiments/{found.experiment_id}/runs?workflowType=machine_learning&viewStateShareKey=against-cost"

@@ -11,6 +11,7 @@ import synthetic_frame
 from fast_drawing import svg_alone
 
 from paper_tables import build
+from paper_tables.site.report import question
 
 
 class Page(HTMLParser):
@@ -42,6 +43,20 @@ def _fast() -> Iterator[None]:
 def page(tmp_path_factory: pytest.TempPathFactory) -> Page:
     folder = synthetic_frame.study(tmp_path_factory.mktemp("r") / "redundancy_ablation")
     return Page(build(folder).report.read_text(encoding="utf-8"))
+
+
+def test_what_the_study_asks_stands_above_its_report(tmp_path: Path) -> None:
+    """The first paragraph of the opening comment, without the line that is for an editor."""
+    text = "# yaml-language-server: $schema=.schema/study.json\n# Does it\n# pay <off>?\n#\n# Not this.\nstudy: x\n"
+    trials, curves = synthetic_frame.frames()
+    about = synthetic_frame.about() | {"study_text": text}
+    folder = synthetic_frame.write(tmp_path / "redundancy_ablation", trials, curves, about)
+    page = Page(build(folder).report.read_text(encoding="utf-8"))
+    assert page.text.index("Does it pay <off>?") < page.text.index("All studies")
+    scope = (folder / "reproducibility.md").read_text(encoding="utf-8").split("## Methodology")[0]
+    assert "Does it pay" in scope
+    assert "language-server" not in scope
+    assert question("study: x\n# later") == ""
 
 
 def test_nothing_comes_from_outside(page: Page) -> None:
