@@ -42,8 +42,12 @@ def finish_run(
     outcome: DriverResult | None,
     mirror: Mirror,
     console: Console,
+    again: str = "the same command",
 ) -> int:
-    """Report, render, update MLflow; return 0: all selected trials are done, 1: not all, 130: interrupted."""
+    """Report, render, update MLflow; return 0: all selected trials are done, 1: not all, 130: interrupted.
+
+    again: what a person types to continue.
+    """
 
     def say(head: str, text: str) -> None:
         console.print(f"{head:10}{text}", markup=False, soft_wrap=True)
@@ -52,7 +56,7 @@ def finish_run(
         say("gave up", outcome.problem)
     if outcome is not None and outcome.detached:
         mirror.update()
-        say("detached", f"{outcome.detached} trials continue in the queue; the same command attaches to them again,")
+        say("detached", f"{outcome.detached} trials continue in the queue; {again} attaches to them again,")
         say("", f"`studies status {plan.full_name}` shows their progress, `studies stop {plan.full_name}` stops them")
         if len(plan.stages) > 1:
             say("", "trials that start from these are submitted by it when they are done")
@@ -62,7 +66,7 @@ def finish_run(
         console.print(line, markup=False, soft_wrap=True)
     if outcome is not None and outcome.interrupted:
         mirror.update()
-        say("stopped", "the same command continues from here")
+        say("stopped", f"{again} continues from here")
         return 130
     with _busy(console, "tables and figures"):
         found = render(store, plan.folder, say)

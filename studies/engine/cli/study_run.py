@@ -55,6 +55,12 @@ class StudyRun:
     """Of the launcher."""
     detach: bool
     spec: Path | None
+    rerun: Rerun | None = None
+
+    @property
+    def again(self) -> str:
+        """What a person types to continue: with `--rerun all` also what has just been run would begin again."""
+        return "the same command" + (" without --rerun all" if self.rerun == "all" else "")
 
     def run(self, console: Console) -> int:
         """Run what is missing, render tables and figures; return the exit code of `finish_run`.
@@ -93,7 +99,7 @@ class StudyRun:
                 some = any(store.trial(trial.folder_id).result_file.exists() for trial in plan.selected)
                 raise Unwritable(text, some) from error
             states = StateWatcher([store.trial(t.folder_id) for t in (*plan.selected, *plan.added)]).poll()
-            return finish_run(plan, store, states, outcome, mirror, console)
+            return finish_run(plan, store, states, outcome, mirror, console, self.again)
 
 
 def prepare(
@@ -138,4 +144,4 @@ def prepare(
         raise UsageError("\n".join(["nothing is launched, as every such trial would fail:", *missing]))
     if detach and name != "slurm":
         raise UsageError(f"--detach is for slurm: jobs of {name} end with this command")
-    return StudyRun(plan, looks, name, wanted is not None, note, options, detach, spec)
+    return StudyRun(plan, looks, name, wanted is not None, note, options, detach, spec, rerun)

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from studies.engine.cli.rule_record import recorded_rules
 from studies.engine.execution.driver import Driver, DriverResult
+from studies.engine.execution.job_batching import check_capacity
 from studies.engine.execution.progress import Progress
 from studies.engine.jobs.launcher import BatchLauncher, LaunchContext, Launcher, LaunchError, create_launcher
 from studies.engine.launchers.slurm import submissions
@@ -37,9 +38,21 @@ class TrialRunner:
     """The table file that was named on the command line."""
 
     def run(self, plan: Plan) -> DriverResult | None:
-        """Run the plan's trials to their end; None where nothing is to run."""
-        self._prepare(plan)
-        return self._drive(plan) if plan.active else None
+        """Run the plan's trials to their end; None where nothing is to run.
+
+        Raises:
+            LaunchError: the launcher cannot run them. Nothing is written then, least of all over results.
+        """
+        if not plan.active:
+            self._prepare(plan)
+            return None
+        made = self._create_launcher()
+        try:
+            check_capacity(plan.active, made)
+            self._prepare(plan)
+            return self._drive(plan, made)
+        finally:
+            made.close()
 
     def _prepare(self, plan: Plan) -> None:
         """Write plan.json and the trial folders, which other commands and the workers read."""
@@ -57,7 +70,7 @@ class TrialRunner:
             if trial.folder_id in plan.restart:
                 folder.archive_attempt()
 
-    def _drive(self, plan: Plan) -> DriverResult:
+    def _drive(self, plan: Plan, made: Launcher) -> DriverResult:
         trials = plan.active
         watched = [*plan.selected, *plan.added, *(plan.made[first] for trial in trials for first in trial.starts)]
         labels = {trial.folder_id: trial.name for trial in watched}
@@ -67,16 +80,12 @@ class TrialRunner:
         def results(trial: str) -> dict[str, float]:
             return result_values(self.store.trial(trial), planned)
 
-        made, stop = self._create_launcher(), self.site.stop
+        stop, lives_on = self.site.stop, isinstance(made, BatchLauncher)
         parts = {trial.folder_id: trial.arm.part for trial in watched}
         forecast = plan.estimate.seconds_of if plan.estimate else {}
-        try:
-            lives_on = isinstance(made, BatchLauncher)
-            progress = Progress(watch, labels, stop, self.console, lives_on, results, parts, forecast)
-            with progress as shown, kept_up_to_date(self.mirror):
-                return Driver(trials, watch, made, stop, shown.say).run(self.detach)
-        finally:
-            made.close()
+        progress = Progress(watch, labels, stop, self.console, lives_on, results, parts, forecast)
+        with progress as shown, kept_up_to_date(self.mirror):
+            return Driver(trials, watch, made, stop, shown.say).run(self.detach)
 
     def _create_launcher(self) -> Launcher:
         """Return the launcher; where Ray was nobody's wish and cannot start, the one without it."""

@@ -15,6 +15,11 @@ MAX_TRIALS_PER_JOB = 500
 """Folders in one job: the length of a command line is limited."""
 
 
+def check_capacity(trials: Iterable[Trial], launcher: Launcher) -> dict[str, int]:
+    """Return how many jobs of the trials' resources to run at once; LaunchError where one can never run."""
+    return {key: launcher.capacity(r) for key, r in {repr(t.resources): t.resources for t in trials}.items()}
+
+
 class JobBatcher:
     """Create it before submitting: LaunchError where the launcher can never run a trial."""
 
@@ -22,9 +27,7 @@ class JobBatcher:
         self._launcher, self._folders = launcher, folders
         self.exclusive: set[str] = set()
         """Trials that get a whole GPU."""
-        self._capacity = {
-            key: launcher.capacity(r) for key, r in {repr(t.resources): t.resources for t in trials}.items()
-        }
+        self._capacity = check_capacity(trials, launcher)
 
     def jobs(self, waiting: Sequence[Trial], handles: Sequence[Handle]) -> list[Job]:
         """Return new jobs for the waiting trials, given the submitted ones."""

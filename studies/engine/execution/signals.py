@@ -1,4 +1,5 @@
-"""Ctrl-C: once requests save and stop, twice ends at once. SIGHUP and SIGTERM act like the first."""
+"""Ctrl-C: once requests save and stop, twice ends at once. SIGTERM acts like the first, and so does SIGHUP, but for a
+command under `nohup`, which is to outlive its terminal."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ def handle_interrupts(stop: StopRequest) -> Iterator[None]:
         if pressed > 1:
             raise KeyboardInterrupt
 
-    former = {number: signal.signal(number, on_signal) for number in SIGNALS}
+    hung_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+    former = {number: signal.signal(number, on_signal) for number in SIGNALS if hung_up or number != signal.SIGHUP}
     try:
         yield
     finally:
