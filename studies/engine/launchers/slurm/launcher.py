@@ -10,10 +10,9 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from studies.engine.core.trial import Resources
 from studies.engine.jobs.launcher import Handle, Job, JobState, LaunchContext, LaunchError
 from studies.engine.launchers.slurm import options as _slurm_options
 from studies.engine.launchers.slurm import sbatch, squeue, submissions
+from studies.engine.launchers.slurm.environment import submission_environment
 from studies.engine.launchers.slurm.job import Task
 from studies.engine.launchers.slurm.queue import Queue, QueuedJob, cancel, live_jobs
 from studies.engine.storage import code_snapshot
@@ -64,9 +64,8 @@ def read_options(options: dict[str, Any]) -> _slurm_options.Options:
 def sbatch_text(site: LaunchContext, resources: Resources, trials: int) -> str:
     """Return the sbatch file for that number of trials."""
     options = read_options(site.options)
-    shape = sbatch.array_request(
-        resources, options, f"{site.study_folder.name}-<token>", site.results / "code/<hash>", trials
-    )
+    name = submissions.job_name(site.study_folder.name, "<token>")
+    shape = sbatch.array_request(resources, options, name, site.results / "code/<hash>", trials)
     folder = site.results / submissions.FOLDER / "<token>"
     command = f"{shape.python} -u -m submitit.core._submit {folder}"
     jobs = -(-trials // shape.trials_per_job)
@@ -95,6 +94,7 @@ class SlurmLauncher:
     def capacity(self, resources: Resources) -> int:
         if resources.world > 1 and (self._options.pack or 1) > 1:
             raise LaunchError("launcher slurm: pack is for trials of one process")
+        sbatch.minutes(resources, self._options)
         return self._options.max_jobs or 10**9
 
     def submit(self, jobs: Sequence[Job]) -> list[Handle]:
@@ -127,7 +127,7 @@ class SlurmLauncher:
             folders = [tuple(folder for job in task for folder in job.folders) for task in tasks]
             calls = [RequeuableTask(each, resources, record.folder, self._code) for each in folders]
             with (
-                _without_job_variables(),
+                submission_environment(sbatch.names(shape)),
                 contextlib.redirect_stderr(io.StringIO()),
             ):  # sbatch's message is reported by `_on_refused`
                 made = executor.submit_array(calls)
@@ -214,15 +214,3 @@ class SlurmLauncher:
             known = record.study == self._study and record.name not in self._queue.names
             if known and submissions.is_finished(record, self._site.results):
                 record.remove()
-
-
-@contextlib.contextmanager
-def _without_job_variables() -> Iterator[None]:
-    """Hide SLURM's variables where the driver itself runs in a job: they would change the submission."""
-    hidden = {k: v for k, v in os.environ.items() if k.startswith("SLURM_") and k != "SLURM_CONF"}
-    for key in hidden:
-        del os.environ[key]
-    try:
-        yield
-    finally:
-        os.environ.update(hidden)

@@ -11,7 +11,7 @@ from typing import Any
 
 from studies.engine.core.trial import Resources
 from studies.engine.jobs.launcher import LaunchError
-from studies.engine.launchers.slurm.options import Options, parse_minutes, too_short, whole_minutes
+from studies.engine.launchers.slurm.options import RESERVED, Options, parse_minutes, too_short, whole_minutes
 
 DEFAULT_MINUTES = 60.0
 SUBMITIT_PARAMETERS = (
@@ -57,7 +57,7 @@ def array_request(
     side = min(full, trials or full)
     given: dict[str, Any] = {
         "job_name": name,
-        "time": _time(resources, options),
+        "time": minutes(resources, options),
         "nodes": resources.nodes,
         "ntasks_per_node": resources.per_node if resources.world > 1 else 1,
         "cpus_per_task": max(1, resources.cpus) * side,
@@ -86,16 +86,23 @@ def array_request(
     return ArrayRequest(full, given, python(options))
 
 
+def names(request: ArrayRequest) -> set[str]:
+    """Return the options that a request sets or that come from resources, as sbatch calls them."""
+    more: dict[str, Any] = request.parameters["additional_parameters"]
+    given = {key for key, value in request.parameters.items() if value is not None}
+    return {key.replace("_", "-") for key in (*given, *more, *RESERVED)}
+
+
 def python(options: Options) -> str:
     """Return the command that runs Python on the nodes."""
     inside = options.python or ("python3" if options.container else shlex.quote(sys.executable))
     return f"{options.container} {inside}".strip()
 
 
-def _time(resources: Resources, options: Options) -> int:
-    """Return whole minutes; 0: no limit."""
-    minutes = parse_minutes(options.time) if options.time is not None else resources.minutes or DEFAULT_MINUTES
-    if (whole := whole_minutes(minutes)) and (text := too_short(whole, options)):
+def minutes(resources: Resources, options: Options) -> int:
+    """Return the time limit of a job in whole minutes; 0: none. LaunchError where it leaves no time to save."""
+    asked = parse_minutes(options.time) if options.time is not None else resources.minutes or DEFAULT_MINUTES
+    if (whole := whole_minutes(asked)) and (text := too_short(whole, options)):
         raise LaunchError(f"time limit: {text}")
     return whole
 

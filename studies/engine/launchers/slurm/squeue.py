@@ -10,6 +10,8 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from studies.engine.launchers.slurm.environment import query_environment
+
 CLUSTER_ENDS = ("BOOT_FAIL", "CANCELLED", "DEADLINE", "NODE_FAIL", "PREEMPTED", "REVOKED", "TIMEOUT")
 """Ends that the trial did not cause."""
 ENDED = (*CLUSTER_ENDS, "COMPLETED", "FAILED", "OUT_OF_MEMORY")
@@ -61,7 +63,12 @@ def run_command(*command: str) -> str:
     """Return a SLURM command's output; SchedulerUnavailable where it fails or hangs."""
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, stdin=subprocess.DEVNULL
+            command,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+            stdin=subprocess.DEVNULL,
+            env=query_environment(),
         )
     except subprocess.TimeoutExpired as error:
         raise SchedulerUnavailable(f"{command[0]} has not answered for {TIMEOUT_SECONDS:g} s") from error

@@ -8,6 +8,7 @@ job's id after it; its job name ends in the token. Ids alone are not enough: a s
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 import uuid
@@ -71,9 +72,14 @@ class Submission:
 def create_submission(results: Path, study: str, tasks: Sequence[Sequence[str]]) -> Submission:
     """Create and write a record with a unique name."""
     token = uuid.uuid4().hex[:8]
-    record = Submission(results / FOLDER / token, f"{study}-{token}", study, [list(task) for task in tasks])
+    record = Submission(results / FOLDER / token, job_name(study, token), study, [list(task) for task in tasks])
     record.write()
     return record
+
+
+def job_name(study: str, token: str) -> str:
+    """Return the name by which squeue is asked for a study's jobs: it takes a comma for the end of a name."""
+    return f"{re.sub(r'[^A-Za-z0-9_.@=+-]', '_', study)}-{token}"
 
 
 def read_submissions(results: Path) -> Iterator[Submission]:
