@@ -12,10 +12,9 @@ from studies.engine.core.files import DamagedFile
 from studies.engine.core.trial import first_trials
 from studies.engine.execution import study_lock
 from studies.engine.launchers.slurm import job_lookup
+from studies.engine.runtime.worker import RUNNABLE
 from studies.engine.storage.plan_file import folders, read_plan
 from studies.engine.storage.results_dir import Store
-
-ACTIVE = ("running", "queued")
 
 
 @dataclass(frozen=True)
@@ -64,11 +63,13 @@ def remove(store: Store, items: Iterable[Item]) -> Iterator[Item]:
 
 
 def _items(store: Store, names: Sequence[str]) -> list[Item]:
-    jobs = job_lookup.find_jobs(store.root, set(names)) if names else {}
+    jobs, silent = job_lookup.ask(store.root, set(names))
     found = []
     for name in names:
         path = store.trials / name
         reason = f"in the queue: {jobs[name]}" if name in jobs else _reason(store, path)
+        if name in silent and not reason and store.trial(name).state().status in RUNNABLE:
+            reason = "submitted to SLURM, which does not answer here"
         found.append(Item(path, _size(path), reason))
     return found
 
@@ -79,8 +80,10 @@ def _reason(store: Store, path: Path) -> str:
         return "a link, or outside the results folder"
     if path.parent == store.trials:
         folder = store.trial(path.name)
-        status = folder.state().status
-        return "running" if folder.has_live_worker() else status if status in ACTIVE else ""
+        if folder.has_live_worker():
+            return "running"
+        queued = folder.state().status == "queued"  # also where a driver was killed, and never comes back for it
+        return "queued" if queued and any(map(study_lock.running_driver, folders(store.root))) else ""
     driver = study_lock.running_driver(path)
     return f"run by process {driver['pid']} on {driver['host']}" if driver else ""
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import made_study as made
 import pytest
+import simulated_slurm
 from click.testing import CliRunner, Result
 
 from studies.engine.cli.main import cli
+from studies.engine.core.trial import State
+from studies.engine.launchers.slurm import submissions
 from studies.engine.storage.lease import Lease
 from studies.engine.storage.results_dir import Store
 
@@ -100,3 +104,36 @@ def test_nothing_is_removed_while_a_plan_cannot_be_read(store: Store) -> None:
 
 def test_an_unknown_study_gets_the_nearest(store: Store) -> None:
     assert 'did you mean "other"?' in run(store, "othr").exception.message  # type: ignore[union-attr]
+
+
+def test_a_trial_that_was_queued_when_its_driver_was_killed_goes_unless_another_driver_runs(store: Store) -> None:
+    """It would wait for ever, and stay for ever."""
+    folder = store.trial("feed00000000")
+    folder.result_file.unlink()
+    folder.set_state(replace(folder.state(), status="queued"))
+    driver = Lease(store.study("other") / "driver")
+    token = driver.acquire()
+    assert token
+    found = json.loads(run(store, "--yes", "--json").stdout)
+    assert list(found["kept"].values()) == ["queued"]
+    driver.release(token)
+    assert run(store, "--yes").return_value == 0
+    assert "feed00000000" not in there(store)
+
+
+def test_a_trial_that_slurm_may_have_stays_while_slurm_does_not_answer(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = store.trial("feed00000000")
+    folder.result_file.unlink()
+    folder.set_state(State("queued", 1))
+    record = submissions.create_submission(store.root, "toy", [["feed00000000", "feed00000001"]])
+    record.array = "101"
+    record.write()
+    for key, value in simulated_slurm.install(tmp_path / "simulated").items():
+        monkeypatch.setenv(key, value)
+    (tmp_path / "simulated/silent").touch()
+    found = json.loads(run(store, "--json").stdout)
+    assert found["kept"] == {str(folder.path): "submitted to SLURM, which does not answer here"}
+    (tmp_path / "simulated/silent").unlink()
+    assert json.loads(run(store, "--json").stdout)["kept"] == {}

@@ -43,6 +43,7 @@ def command(trial: str, attempt: int | None, follow: bool, as_json: bool, result
     if len(found) > 1:
         raise UsageError(f"{trial} matches {len(found)} trials: {first_few(found, 5)}")
     if found:
+        _check_attempt(store.trial(found[0]), attempt)
         if as_json:
             print_json(_whole_log(store.trial(found[0]), attempt))
             return 0
@@ -50,6 +51,8 @@ def command(trial: str, attempt: int | None, follow: bool, as_json: bool, result
     statuses = find_runs(store, trial, lambda line: click.echo(line, err=True))
     if not statuses:
         raise UsageError(f"no trial id begins with {trial} and no study of that name was run in {results}")
+    if follow or attempt is not None:
+        raise UsageError(f"{'--follow' if follow else '--attempt'} is for one trial, and {trial} is a study")
     if as_json:
         print_json([_whole_log(status.store.trial(name)) for status in statuses for name, _ in _unfinished(status)])
         return 0
@@ -65,13 +68,18 @@ def _matching(store: Store, prefix: str) -> list[str]:
         return []
 
 
+def _check_attempt(folder: TrialFolder, attempt: int | None) -> None:
+    """Refuse an attempt that a trial that has been started does not have."""
+    if attempt is not None and (there := _latest(folder)) >= 0 and not 0 <= attempt <= there:
+        raise UsageError(f"{folder.id} has attempts 0 to {there}, not {attempt}")
+
+
 def _show(folder: TrialFolder, attempt: int | None, follow: bool) -> int:
     number = _latest(folder) if attempt is None else attempt
     file = folder.attempt_folder(number) / "log.txt"
     if not file.exists() and not follow:
-        there = _latest(folder)
-        if there >= 0:
-            raise UsageError(f"{folder.id} has attempts 0 to {there}, not {number}")
+        if number >= 0 and _latest(folder) >= 0:
+            raise UsageError(f"{folder.id} has no log of attempt {number}")
         raise UsageError(f"{folder.id} has not been started{_why_not(folder)}")
     position = _print(file, 0)
     if not file.exists():

@@ -35,6 +35,8 @@ FAILED_SHOWN = 10
 @results_option
 def command(study: str, watch: bool, as_json: bool, results: Path) -> int:
     """Show the progress of STUDY: NAME at every scale that was run, NAME@LABEL only that one."""
+    if watch and as_json:
+        raise UsageError("--watch and --json: choose one")
     statuses = find_runs(Store(results), study, lambda line: click.echo(line, err=True))
     if not statuses:
         raise UsageError(f"{study} has not been run in {results}{how_to_run(study)}")

@@ -13,15 +13,21 @@ from studies.engine.launchers.slurm.queue import QueuedJob, cancel, live_jobs
 
 def find_jobs(results: Path, trials: Collection[str]) -> dict[str, QueuedJob]:
     """Return jobs by trial; empty too where the scheduler does not answer."""
+    return ask(results, trials)[0]
+
+
+def ask(results: Path, trials: Collection[str]) -> tuple[dict[str, QueuedJob], set[str]]:
+    """Return jobs by trial, and the trials that were submitted and of which no scheduler says anything here."""
     records = [
         r for r in submissions.read_submissions(results) if r.array and any(n in trials for t in r.tasks for n in t)
     ]
+    silent = {name for record in records for task in record.tasks for name in task if name in trials}
     if not records or shutil.which("squeue") is None:
-        return {}
+        return {}, silent
     try:
-        return {name: job for job in live_jobs(records) for name in job.trials if name in trials}
+        return {name: job for job in live_jobs(records) for name in job.trials if name in trials}, set()
     except squeue.SchedulerUnavailable:
-        return {}
+        return {}, silent
 
 
 def cancel_waiting(results: Path, trials: Collection[str]) -> int:
