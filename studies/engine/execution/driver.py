@@ -152,12 +152,12 @@ class Driver:
                 self._on_lost(name, state)
 
     def _on_lost(self, name: str, state: State) -> None:
-        """Count a lost worker as a failure, unless its job runs on: then only its claim was lost."""
+        """Count a lost worker as a failure, unless another driver started it, or its job runs on and lost its claim."""
         notes = self._jobs.exit_notes
         if not notes.is_known(name, state, LOSS_SECONDS if self._jobs.handles else 0.0):
             return
         note = notes.of(state)
-        if note is None and self._jobs.is_running(name):
+        if note is None and (state.attempt <= self._initial_attempts[name] or self._jobs.is_running(name)):
             if self._requeue(name, state):
                 self._say(f"retry     {name}  {state.reason}")
         else:

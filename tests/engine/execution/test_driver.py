@@ -138,6 +138,20 @@ def test_a_trial_of_another_worker_is_watched_not_started(store: Store, tmp_path
 
 
 @pytest.mark.parametrize("on", HERE)
+def test_a_worker_of_another_driver_that_is_killed_is_not_this_run_s_failure(store: Store, on: str) -> None:
+    trial = toy.trial("a", seconds=0.1, steps=10, resources=Resources(retries=0))
+    (folder,) = toy.place(store, trial)
+    other = create_launcher("local", LaunchContext(store.root, store.study("other"), {}))
+    handles = other.submit([Job((folder.path,), trial.resources)])
+    while folder.state().step < 2:
+        time.sleep(0.02)
+    threading.Timer(0.5, other.stop, (handles, True)).start()
+    outcome = toy.drive(store, [trial], on)
+    assert (outcome.states["a"].status, outcome.states["a"].attempt) == ("done", 2)
+    other.close()
+
+
+@pytest.mark.parametrize("on", HERE)
 def test_stop_saves_and_the_next_drive_goes_on(store: Store, on: str) -> None:
     trials = [toy.trial("a", steps=40, seconds=0.05), toy.trial("b", steps=40, seconds=0.05), toy.trial("c")]
     stop = StopRequest()
