@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,10 @@ def _stop(study: str, wait: float, results: Path, found: dict[str, Any]) -> int:
     if not statuses:
         raise UsageError(f"{study} has not been run in {results}{how_to_run(study)}")
     drivers = [s for s in statuses if study_lock.request_stop(s.plan.folder)]  # first, so that they start no others
-    trials = {name for s in statuses for name in s.watch.folders}
+    submitted = job_lookup.jobs_of(store.root, {s.plan.folder.name for s in statuses})  # also before an edit
+    trials = {name for s in statuses for name in s.watch.folders} | submitted.keys()
     withdrawn = job_lookup.cancel_waiting(store.root, trials)
-    asked = sum(_ask(s) for s in statuses)
+    asked = _ask(store, trials)
     found |= {"study": study, "asked": asked, "withdrawn": withdrawn}
     if withdrawn:
         click.echo(f"removed {count(withdrawn, 'waiting trial')} from the queue")
@@ -55,14 +57,14 @@ def _stop(study: str, wait: float, results: Path, found: dict[str, Any]) -> int:
         if not busy and not job_lookup.find_jobs(store.root, trials):
             click.echo("stopped; `run` continues from here")
             return 0
-        sum(_ask(s) for s in statuses)  # trials that a job has started meanwhile
+        _ask(store, trials)  # those that a job has started meanwhile
         time.sleep(1.0 if withdrawn else 0.3)
     click.echo(f"some have not stopped after {wait:g} s (workers check every {HEARTBEAT_SECONDS:g} s)")
     return 1
 
 
-def _ask(status: StudyStatus) -> int:
-    return sum(folder.request_stop() for folder in status.watch.folders.values())
+def _ask(store: Store, trials: Iterable[str]) -> int:
+    return sum(store.trial(name).request_stop() for name in trials)
 
 
 def _runs(status: StudyStatus) -> bool:

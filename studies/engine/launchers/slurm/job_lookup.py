@@ -30,6 +30,12 @@ def ask(results: Path, trials: Collection[str]) -> tuple[dict[str, QueuedJob], s
         return {}, silent
 
 
+def jobs_of(results: Path, studies: Collection[str]) -> dict[str, QueuedJob]:
+    """Return the jobs that runs of these studies have submitted, by trial: also trials that are in no plan any more."""
+    records = (record for record in submissions.read_submissions(results) if record.study in studies)
+    return find_jobs(results, {name for record in records for task in record.tasks for name in task})
+
+
 def cancel_waiting(results: Path, trials: Collection[str]) -> int:
     """Cancel waiting jobs that contain only these trials; return the number of trials."""
     found = dict.fromkeys(find_jobs(results, trials).values())

@@ -20,6 +20,7 @@ import submitit
 from submitit.helpers import DelayedSubmission
 from submitit.slurm.slurm import _make_sbatch_string
 
+from studies.engine.core.formatting import count
 from studies.engine.core.trial import Resources
 from studies.engine.jobs.launcher import Handle, Job, JobState, LaunchContext, LaunchError
 from studies.engine.launchers.slurm import options as _slurm_options
@@ -28,6 +29,7 @@ from studies.engine.launchers.slurm.environment import submission_environment
 from studies.engine.launchers.slurm.job import Task
 from studies.engine.launchers.slurm.queue import Queue, QueuedJob, cancel, live_jobs
 from studies.engine.storage import code_snapshot
+from studies.engine.storage.plan_file import find_plan
 from studies.engine.storage.trial_folder import TrialFolder
 
 MAX_TIMEOUTS = 10**6
@@ -166,7 +168,20 @@ class SlurmLauncher:
             ours = [(job, name) for job in jobs for name in job.trials if name in wanted]
             self._queue.add(list(dict.fromkeys(job for job, _ in ours)))
             handles += [Handle(Job((wanted[name],), Resources()), job) for job, name in ours]
+        self._say_outdated(live)
         return handles
+
+    def _say_outdated(self, live: Sequence[QueuedJob]) -> None:
+        """Name the jobs of this study whose trials an edit of it has replaced: no command of ours is about them."""
+        if (plan := find_plan(self._site.study_folder)) is None:
+            return
+        planned = {*plan.origins, *(trial.folder for trial in plan.trials)}
+        for record in dict.fromkeys(job.record for job in live if job.record.study == self._study):
+            jobs = [job for job in live if job.record is record]
+            if old := [job for job in jobs if planned.isdisjoint(job.trials)]:
+                trials = count(sum(len(job.trials) for job in old), "trial")
+                which = f"--name={record.name}" if len(old) == len(jobs) else " ".join(job.id for job in old)
+                self._say(f"{trials} of an earlier version of this study are in the queue too: scancel {which}")
 
     # ---- polling
 
