@@ -1,11 +1,11 @@
-"""Worker processes on this machine without Ray: as many at once as its cores allow. CPU only."""
+"""Worker processes on this machine without Ray: as many at once as its cores and memory allow. CPU only."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
 
-from studies.engine.core.processes import available_cores
+from studies.engine.core.processes import available_cores, memory_gb
 from studies.engine.core.trial import Resources
 from studies.engine.jobs.launcher import Handle, Job, JobState, LaunchContext, LaunchError
 from studies.engine.jobs.worker_group import EXIT_GRACE_SECONDS, WorkerGroup
@@ -32,7 +32,10 @@ class LocalLauncher:
         cpus = max(1, resources.cpus) * resources.per_node
         if cpus > available_cores():
             raise LaunchError(f"a trial asks for {cpus} cores, this machine has {available_cores()}")
-        return available_cores() // cpus
+        memory = resources.memory_gb or 0.0
+        if memory > memory_gb():
+            raise LaunchError(f"a trial asks for {memory:g} GB of memory, this machine has {memory_gb():.1f} GB")
+        return min(available_cores() // cpus, int(memory_gb() / memory) if memory else available_cores())
 
     def submit(self, jobs: Sequence[Job]) -> list[Handle]:
         handles = [Handle(job, WorkerGroup(job, self._code)) for job in jobs]
