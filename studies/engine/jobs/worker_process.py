@@ -29,11 +29,18 @@ def worker_command(job: Job, until_empty: bool = True) -> list[str]:
 def worker_environment(job: Job, code: Path) -> dict[str, str]:
     """Return variables for the worker: the code snapshot, threads, no GPU where none was requested."""
     cpus = str(max(1, job.resources.cpus))
-    paths = {"PYTHONPATH": str(code), "PYTHONSAFEPATH": "1"}  # safe: else the current folder's code would come first
-    given = {**paths, "OMP_NUM_THREADS": cpus, "MKL_NUM_THREADS": cpus, "PYTHONUNBUFFERED": "1"}
+    given = {**code_paths(code), "OMP_NUM_THREADS": cpus, "MKL_NUM_THREADS": cpus, "PYTHONUNBUFFERED": "1"}
     if job.resources.gpus <= 0:
         given["CUDA_VISIBLE_DEVICES"] = ""
     return given
+
+
+def code_paths(code: Path) -> dict[str, str]:
+    """Return the variables by which Python finds the code, then what the user's PYTHONPATH has: packages of a cluster's
+    `module load`, for example."""
+    theirs = [os.path.abspath(folder) for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
+    found = dict.fromkeys([str(code), *theirs])
+    return {"PYTHONPATH": os.pathsep.join(found), "PYTHONSAFEPATH": "1"}  # else the current folder would come first
 
 
 def time_limit(job: Job) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -73,6 +74,8 @@ def git(folder: Path) -> dict[str, Any] | None:
 def take(results: Path) -> Path:
     """Return the snapshot of the running code under ``results/code``, creating it if it is missing."""
     target = results / "code" / fingerprint(root(), PACKAGES)
+    if os.pathsep in str(target):  # workers would run the code that is installed, edits and all
+        raise OSError(errno.EINVAL, f"a path with {os.pathsep!r} is two for Python, so that workers find no code there")
     if (target / SOURCE).exists():
         return target
     temporary = target.with_name(f".{target.name}.{os.getpid()}.{uuid.uuid4().hex[:6]}")

@@ -136,7 +136,8 @@ def test_a_crash_takes_only_its_trial(cluster: RayLauncher, tmp_path: Path) -> N
     assert toy.numbers(store, *names) == toy.numbers(inline, *names)
 
 
-def test_what_a_worker_is_given(cluster: RayLauncher, tmp_path: Path) -> None:
+def test_what_a_worker_is_given(cluster: RayLauncher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", "/apps/site-packages")
     store = Store(tmp_path)
     quarter, half = Resources(cpus=2), Resources(gpus=0.5)
     drive(cluster, store, toy.trial("cpu", fault="print", resources=quarter))
@@ -145,7 +146,7 @@ def test_what_a_worker_is_given(cluster: RayLauncher, tmp_path: Path) -> None:
     code = cluster._code
     assert code.parent.name == "code"
     assert (code / "studies" / "engine" / "worker.py").exists()
-    assert f"CUDA_VISIBLE_DEVICES='' OMP_NUM_THREADS='2' PYTHONPATH='{code}'" in logs[0]
+    assert f"CUDA_VISIBLE_DEVICES='' OMP_NUM_THREADS='2' PYTHONPATH='{code}:/apps/site-packages'" in logs[0]
     assert "CUDA_VISIBLE_DEVICES='0' OMP_NUM_THREADS='1'" in logs[1] or "CUDA_VISIBLE_DEVICES='1'" in logs[1]
     assert store.trial("gpu").state().device == "cuda:0"
 

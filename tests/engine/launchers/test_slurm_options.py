@@ -106,8 +106,9 @@ def test_trials_share_a_gpu_by_their_fraction() -> None:
 def test_a_container_and_the_site_s_own_words() -> None:
     options, _ = read(container="apptainer exec --nv image.sif", no_requeue=True, exclusive=True, requeue=None)
     assert sbatch.python(options) == "apptainer exec --nv image.sif python3"
-    asked = sbatch.array_request(Resources(), options, "name", CODE).parameters["additional_parameters"]
-    assert asked == {"no-requeue": True, "exclusive": True}
+    asked = sbatch.array_request(Resources(), options, "name", CODE).parameters
+    assert asked["additional_parameters"] == {"no-requeue": True, "exclusive": True}
+    assert asked["setup"] == [f"export PYTHONPATH={CODE} PYTHONSAFEPATH=1"]  # packages of this machine are not its own
 
 
 # ---- from files and the command line

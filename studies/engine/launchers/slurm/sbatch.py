@@ -109,4 +109,5 @@ def minutes(resources: Resources, options: Options) -> int:
 
 def _setup(options: Options, code: Path) -> list[str]:
     lines = [f"module load {shlex.quote(module)}" for module in options.modules]
-    return [*lines, *options.setup, f"export PYTHONPATH={shlex.quote(str(code))} PYTHONSAFEPATH=1"]
+    theirs = "" if options.container else '"${PYTHONPATH:+:$PYTHONPATH}"'  # a container has packages of its own
+    return [*lines, *options.setup, f"export PYTHONPATH={shlex.quote(str(code))}{theirs} PYTHONSAFEPATH=1"]

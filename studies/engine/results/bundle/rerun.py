@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from studies.engine.jobs.worker_process import code_paths
 from studies.engine.results.bundle.open import Bundle
 from studies.engine.storage import kept_weights, own_snapshot
 from studies.engine.storage.code_snapshot import root
@@ -125,8 +126,7 @@ def _run_once(bundle: Bundle, trial: str, store: Store, options: RerunOptions, r
     folder.create(spec)
     kept_weights.request(folder)
     code = (None if options.own_code else bundle.code(trial)) or root()
-    given = {"PYTHONPATH": str(code), "PYTHONSAFEPATH": "1"}  # otherwise the current folder's code would come first
-    given |= {
+    given = code_paths(code) | {
         "OMP_NUM_THREADS": str(options.cpus),
         "MKL_NUM_THREADS": str(options.cpus),
     }  # the order of summation depends on it
