@@ -63,6 +63,11 @@ class Resources:
         return self.processes or max(1, int(self.gpus))
 
     @property
+    def per_gpu(self) -> int:
+        """Trials that share a GPU by their fraction of it."""
+        return max(1, int(1 / self.gpus + 1e-6)) if 0 < self.gpus < 1 else 1
+
+    @property
     def world(self) -> int:
         """Processes in all, started together; each gets the variables of `distributed.env.rank_environment`."""
         return self.per_node * max(1, self.nodes)

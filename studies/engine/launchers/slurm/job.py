@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -70,10 +70,8 @@ class Task:
         job = Job((trial.path,), self.resources)
         given = {**worker_environment(job, self.code), **env.slurm_rank_environment(), "DYNVIT_SCHEDULED": "1"}
         devices = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-        each = self.resources.gpus
-        if each > 0 and len(self.folders) > 1 and len(devices) > 1:
-            start = int(index * each + 1e-6)
-            given["CUDA_VISIBLE_DEVICES"] = ",".join(devices[start : start + max(1, int(each))])
+        if self.resources.gpus > 0 and len(self.folders) > 1 and len(devices) > 1:
+            given["CUDA_VISIBLE_DEVICES"] = ",".join(devices_of(index, self.resources, devices))
         return WorkerProcess(worker_command(job, until_empty=False), given)
 
     def _resume_after_requeue(self, trials: list[TrialFolder]) -> None:
@@ -96,6 +94,13 @@ class Task:
         """Return whether an unfinished trial progressed in this job: too short a limit must not requeue for ever."""
         waiting = [(t, mark) for t, mark in zip(trials, before, strict=True) if t.state().status == "preempted"]
         return any(Checkpoint(trial).digest() != mark for trial, mark in waiting)
+
+
+def devices_of(index: int, resources: Resources, devices: Sequence[str]) -> Sequence[str]:
+    """Return a trial's share of its job's devices: never more trials on one than fit."""
+    each = max(1, int(resources.gpus))
+    start = index // resources.per_gpu * each
+    return devices[start : start + each]
 
 
 class SignalCounter:

@@ -46,7 +46,7 @@ def trials_per_job(resources: Resources, options: Options) -> int:
         return 1
     if options.pack is not None:
         return options.pack
-    return max(1, int(1 / resources.gpus + 1e-6)) if 0 < resources.gpus < 1 else 1
+    return resources.per_gpu
 
 
 def array_request(
@@ -68,7 +68,7 @@ def array_request(
         "wckey": None,
     }
     more: dict[str, Any] = {"requeue": True}
-    gpus = math.ceil(resources.gpus * side - 1e-6)
+    gpus = math.ceil(side / resources.per_gpu) * max(1, int(resources.gpus)) if resources.gpus > 0 else 0
     if gpus and "gpu" not in str(options.sbatch.get("gres", "")):
         given["gpus_per_node"] = gpus
     if resources.memory_gb and not any(key.startswith("mem") and key != "mem-bind" for key in options.sbatch):
