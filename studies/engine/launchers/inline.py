@@ -5,6 +5,7 @@ For a trial of several processes, this process starts all of them and waits.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -40,6 +41,9 @@ class InlineLauncher:
     def capacity(self, resources: Resources) -> int:
         if resources.nodes > 1:
             raise LaunchError(f"a trial asks for {resources.nodes} nodes, inline has this machine only")
+        if resources.gpus > (visible := visible_gpus()):
+            shown = f"CUDA_VISIBLE_DEVICES={os.environ['CUDA_VISIBLE_DEVICES']} leaves {visible:g}"
+            raise LaunchError(f"a trial asks for {resources.gpus:g} GPU{'s' * (resources.gpus > 1)}, {shown}")
         if resources.gpus > 1 and resources.gpus > gpu_count():
             raise LaunchError(f"a trial asks for {resources.gpus:g} GPUs, this machine has {gpu_count()}")
         if resources.gpus > 0 and not has_gpu():
@@ -95,6 +99,15 @@ class InlineLauncher:
 def gpu_count() -> int:
     """Return the number of this machine's GPUs, as nvidia-smi lists them."""
     return sum(line.startswith("GPU ") for line in command_output("nvidia-smi", "-L").splitlines())
+
+
+def visible_gpus() -> float:
+    """Return how many GPUs CUDA_VISIBLE_DEVICES leaves to this process; no limit without it."""
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if listed is None:
+        return math.inf
+    names = [name.strip() for name in listed.split(",")]
+    return next((i for i, name in enumerate(names) if name in ("", "-1")), len(names))  # CUDA reads no further
 
 
 def set_threads(threads: int) -> None:

@@ -248,6 +248,7 @@ def test_rank_variables() -> None:
 
 def test_resources_that_this_machine_lacks(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("studies.engine.launchers.inline.gpu_count", lambda: 1)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     site = LaunchContext(store.root, store.study("toy"), {})
     inline, local = create_launcher("inline", site), create_launcher("local", site)
     with pytest.raises(LaunchError, match="asks for 8 GPUs, this machine has 1"):
@@ -260,6 +261,26 @@ def test_resources_that_this_machine_lacks(store: Store, monkeypatch: pytest.Mon
     with pytest.raises(LaunchError, match="asks for 16 cores, this machine has 8"):
         local.capacity(Resources(processes=8, cpus=2))
     assert local.capacity(Resources(processes=2, cpus=2)) == 2
+
+
+@pytest.mark.parametrize(
+    ("listed", "gpus", "said"),
+    [("0", 2, "2 GPUs, CUDA_VISIBLE_DEVICES=0 leaves 1"), ("", 0.5, "0.5 GPU, CUDA_VISIBLE_DEVICES= leaves 0"),
+     ("1,-1,2", 2, "2 GPUs, CUDA_VISIBLE_DEVICES=1,-1,2 leaves 1"), ("0, GPU-a1", 2, "")],
+)  # fmt: skip
+def test_gpus_that_are_hidden_from_this_process(
+    store: Store, monkeypatch: pytest.MonkeyPatch, listed: str, gpus: float, said: str
+) -> None:
+    """Two processes of one trial would have got the same GPU."""
+    monkeypatch.setattr("studies.engine.launchers.inline.gpu_count", lambda: 8)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", listed)
+    inline = create_launcher("inline", LaunchContext(store.root, store.study("toy"), {}))
+    assert inline.capacity(Resources()) == 1
+    if not said:
+        assert inline.capacity(Resources(gpus=gpus)) == 1
+        return
+    with pytest.raises(LaunchError, match=re.escape(f"a trial asks for {said}")):
+        inline.capacity(Resources(gpus=gpus))
 
 
 def test_thread_limit_of_an_inline_trial(monkeypatch: pytest.MonkeyPatch) -> None:
