@@ -50,6 +50,8 @@ class LocalLauncher:
             if states[handle] == "gone":
                 process.kill()  # with what it may have left running
                 handle.pid, handle.exit_note = process.pid, process.note()
+                if process in self._processes:
+                    self._processes.remove(process)  # the file of its output is closed with it
         return states
 
     def stop(self, handles: Sequence[Handle], kill: bool = False) -> None:

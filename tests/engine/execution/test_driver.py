@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import toy
 
-from studies.engine.core import processes
 from studies.engine.core.stop import StopRequest
 from studies.engine.core.trial import Resources, State
 from studies.engine.execution.driver import Driver
@@ -347,18 +346,6 @@ def test_which_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_more_cores_than_there_are(store: Store) -> None:
     with pytest.raises(LaunchError, match="asks for 10000 cores, this machine has"):
         toy.drive(store, [toy.trial("a", resources=Resources(cpus=10000))], "local")
-
-
-def test_more_memory_than_there_is(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("studies.engine.launchers.local.memory_gb", lambda: 7.5)
-    monkeypatch.setattr("studies.engine.launchers.local.available_cores", lambda: 8)
-    local = create_launcher("local", LaunchContext(store.root, store.study("toy"), {}))
-    asked = [Resources(), Resources(memory_gb=0.5), Resources(memory_gb=2), Resources(memory_gb=7.5)]
-    assert [local.capacity(each) for each in asked] == [8, 8, 3, 1]
-    assert local.capacity(Resources(memory_gb=4, processes=4)) == 1  # of each node
-    with pytest.raises(LaunchError, match=r"a trial asks for 8 GB of memory, this machine has 7\.5 GB"):
-        local.capacity(Resources(memory_gb=8))
-    assert 0.1 < processes.memory_gb() < 1e5
 
 
 def test_a_watch_reads_only_what_changed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
