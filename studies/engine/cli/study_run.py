@@ -134,14 +134,15 @@ def prepare(
         raise UsageError(text)
     find_table_file(plan.study, spec)  # where it is not there, before anything is launched
     trials = plan.selected if looks else plan.active
-    wanted = launcher_options.preferred(on or (address and "ray"), cluster, trials)
-    name, note = default_launcher(wanted, len(trials))
+    asking = trials or plan.selected  # where nothing is left to run, the same options are right as before
+    wanted = launcher_options.preferred(on or (address and "ray"), cluster, asking)
+    name, note = default_launcher(wanted, len(trials), launch)
     if address and name != "ray":
         raise UsageError(f"--address is for Ray, not for {name}")
-    options = launcher_options.options(trials, name, cluster, (*launch, *([f"address={address}"] if address else [])))
+    options = launcher_options.options(asking, name, cluster, (*launch, *([f"address={address}"] if address else [])))
     here = name in HERE or (name == "ray" and not options.get("address"))
     if here and (missing := missing_files(plan)):
         raise UsageError("\n".join(["nothing is launched, as every such trial would fail:", *missing]))
     if detach and name != "slurm":
         raise UsageError(f"--detach is for slurm: jobs of {name} end with this command")
-    return StudyRun(plan, looks, name, wanted is not None, note, options, detach, spec, rerun)
+    return StudyRun(plan, looks, name, wanted is not None or bool(launch), note, options, detach, spec, rerun)

@@ -133,11 +133,14 @@ def create_launcher(name: str, site: LaunchContext) -> Launcher:
     return made
 
 
-def default_launcher(asked: str | None, trials: int) -> tuple[str, str]:
-    """Return the launcher's name and, where the choice needs explaining, one line."""
+def default_launcher(asked: str | None, trials: int, options: Sequence[str] = ()) -> tuple[str, str]:
+    """Return the launcher's name and, where the choice needs explaining, one line.
+
+    options: typed for the launcher that many trials have, however few of them are left.
+    """
     if asked:
         return asked, ""
-    if trials <= 1:
+    if trials <= 1 and not options:
         return "inline", ""
     if find_spec("ray") is None:
         return "inline", "ray is not installed: trials run one after another in this process"

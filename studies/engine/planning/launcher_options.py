@@ -66,7 +66,8 @@ def _issues(launcher: str, given: Mapping[str, Any], path: tuple[str, ...] = ())
         if name != key and name in given:
             issues.append(Issue((*path, key), f"{name} twice, with dashes and with underscores", at_key=True))
         elif name in known:
-            validate(known[name], value, issues, (*path, key))
+            if isinstance(found := validate(known[name], value, issues, (*path, key)), int | float) and found < 0:
+                issues.append(Issue((*path, key), f"{found} is too little"))
         else:
             which = suggest_or_list(key, known) if known else ": it has none"
             issues.append(Issue((*path, key), f"no option of {launcher}{which}", at_key=True))

@@ -124,3 +124,28 @@ def test_a_run_under_nohup_outlives_its_terminal(nohup: bool, then: str) -> None
     os.kill(process.pid, signal.SIGHUP)
     time.sleep(0.2)
     assert process.communicate("\n", timeout=60)[0] == then
+
+
+def test_options_of_a_launcher_are_right_for_as_long_as_the_study_runs(
+    typed: Callable[..., Typed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last trial, and none, would run inline, which has no such option: the same command became an error."""
+    monkeypatch.setattr("studies.engine.jobs.launcher.find_spec", lambda name: name)
+    options = ("--launch", "num_cpus=2")
+    planned = typed("plan", "small.yaml", *options)
+    assert planned[0] == 0, planned
+    assert typed("run", "small.yaml", "--on", "inline")[0] == 0
+    code, out = typed("run", "small.yaml", *options)
+    assert (code, "plan      nothing to run\n" in out) == (0, True), out
+    assert typed("plan", "small.yaml", *options)[0] == 0
+    Path("small.yaml").write_text(f"{STUDY}resources: {{launcher: {{slurm: {{partition: gpu}}}}}}\n")
+    assert typed("run", "small.yaml", "--launch", "account=abc")[0] == 0
+    assert typed("plan", "small.yaml", "--launch", "account=abc")[0] == 0
+
+
+def test_a_negative_number_of_cores_is_no_option_of_ray(typed: Callable[..., Typed]) -> None:
+    """Ray refused it, and the trials ran one after another in this process."""
+    assert typed("run", "small.yaml", "--on", "ray", "--launch", "num_cpus=-2") == (
+        2,
+        "--launch  num_cpus: -2 is too little\n1 error\n",
+    )

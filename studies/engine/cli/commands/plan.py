@@ -66,10 +66,11 @@ def command(
     plan = make_plan(
         study, selection.store, **vars(choice), rerun=cast("Rerun | None", rerun), device=device, count=count
     )
-    wanted = "slurm" if sbatch else launcher_options.preferred(on, cluster, plan.to_run)
-    name, _ = default_launcher(wanted, len(plan.to_run))
+    asking = plan.to_run or plan.selected
+    wanted = "slurm" if sbatch else launcher_options.preferred(on, cluster, asking)
+    name, _ = default_launcher(wanted, len(plan.to_run), launch)
     check_cluster(name)
-    options = launcher_options.options(plan.to_run, name, cluster, launch)
+    options = launcher_options.options(asking, name, cluster, launch)
     if sbatch:
         click.echo(_sbatch(plan, options))
         return 0
