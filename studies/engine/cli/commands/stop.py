@@ -28,7 +28,11 @@ from studies.engine.storage.results_dir import Store
 def command(study: str, wait: float, as_json: bool, results: Path) -> int:
     """Ask the running trials of STUDY to save and stop; `run` continues from there."""
     with json_output(as_json) as found:
-        code = _stop(study, wait, results, found)
+        try:
+            code = _stop(study, wait, results, found)
+        except OSError as error:  # somebody else's, or read-only
+            why = error.strerror or error
+            raise UsageError(f"results folder {results} cannot be written, by which trials are asked: {why}") from error
         found["stopped"] = code == 0
     return code
 

@@ -1,6 +1,9 @@
-"""`logs` and `status`: an option that has no meaning for what is asked is refused."""
+"""`logs`, `status` and `stop`: an option that has no meaning for what is asked, and what cannot be done, is refused."""
 
 from __future__ import annotations
+
+import errno
+import os
 
 import made_study as made
 import pytest
@@ -8,6 +11,7 @@ from click.testing import CliRunner
 
 from studies.engine.cli.main import cli
 from studies.engine.cli.options import UsageError
+from studies.engine.storage.lease import Lease
 from studies.engine.storage.results_dir import Store
 
 
@@ -40,3 +44,21 @@ def test_an_attempt_that_there_is_not(store: Store, more: tuple[str, ...], attem
 
 def test_a_display_that_goes_on_or_json(store: Store) -> None:
     assert refused(store, "status", "toy", "--watch", "--json") == "--watch and --json: choose one"
+
+
+def test_trials_of_a_folder_that_cannot_be_written_cannot_be_asked(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A colleague's results, or a drive that is read-only now: not a traceback."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    token = Lease(store.study("toy") / "driver").acquire()
+    assert token
+    monkeypatch.setattr(os, "replace", refuse)
+    said = refused(store, "stop", "toy")
+    monkeypatch.undo()
+    Lease(store.study("toy") / "driver").release(token)
+    where = f"results folder {store.root} cannot be written, by which trials are asked"
+    assert said == f"{where}: Read-only file system"
