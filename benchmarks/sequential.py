@@ -94,7 +94,7 @@ def simulate(rule: Rule, difference: float, experiments: int) -> Found:
             given_up |= ~over & (np.abs(mean[:, 0]) < rule.unit(later[-1]) * sd[:, 0])
         for i in np.flatnonzero(~over) if rule.futility and later else ():
             level = sequential.nominal_error(rule.looks)
-            chance = sequential.chance_of_decision(n, mean[i, 0], sd[i, 0], later, level, (0.0, math.inf))
+            chance = sequential.chance_of_decision(n, mean[i, 0], sd[i, 0], later, (level, level), (0.0, math.inf))
             given_up[i] = chance < rule.futility
         seeds = np.where((over | given_up) & (seeds > n), n, seeds)
     return Found(above.any(axis=1), below.any(axis=1), seeds)

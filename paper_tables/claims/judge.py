@@ -108,6 +108,7 @@ def _judge(blank: ConditionResult, of: Measurement, against: Measurement | None,
     """Judge what differs from seed to seed by the interval of this many seeds."""
     remarks = (*ruling.changed, *blank.remarks, *ruling.remarks)
     blank = replace(blank, look=ruling.look, error=ruling.error, remarks=remarks)
+    blank = replace(blank, error_outside=ruling.to_contradict().error)
     condition = blank.condition
     if apart := _apart(blank, against):
         return apart
@@ -206,16 +207,15 @@ def _decide(blank: ConditionResult, of: Measurement, against: Measurement | None
         return replace(tested, verdict="contradicted")  # two models that guess alike: equal is not better
     if inside(condition, low, high):
         return replace(tested, verdict="reproduced")
-    out, level, reason = outside(condition, low, high), ruling.error, "the interval crosses the bound"
-    if ruling.several > 1 and out == (ruling.need == "all"):
-        other = ruling.to_contradict()
-        if _outside_at(condition, of, against, other) != out:
-            if not out:
-                return replace(tested, verdict="contradicted", remarks=(*tested.remarks, WHOLE_ERROR))
-            at, not_at = (f"{100 * (1 - one.error):.3g} %" for one in (ruling, other))
-            out, level, reason = False, other.error, f"outside at {at}, not at {not_at} as one of {ruling.several}"
+    out, reason, other = outside(condition, low, high), "the interval crosses the bound", ruling.to_contradict()
+    if ruling.several > 1 and out == (ruling.need == "all") and _outside_at(condition, of, against, other) != out:
+        if not out:
+            return replace(tested, verdict="contradicted", remarks=(*tested.remarks, WHOLE_ERROR))
+        at, not_at = (f"{100 * (1 - one.error):.3g} %" for one in (ruling, other))
+        out, reason = False, f"outside at {at}, not at {not_at} as one of {ruling.several}"
     if out:
         return replace(tested, verdict="contradicted")
+    level = (other if outside(condition, estimate, estimate) else ruling).error
     level = ruling.at_a_look(level) if ruling.sequence else level
     needed = needed_n(distance(condition, result.mean), result.sd or 0.0, level)
     return replace(tested, verdict="undecided", reason=reason, needed=needed)

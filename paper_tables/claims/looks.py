@@ -207,7 +207,8 @@ class _Look:
             return "futile" if tested.reason == PASSES else "undecided"
         assert tested.estimate is not None and tested.sd is not None
         mean, region = judged(tested.condition, tested.estimate), judged_region(tested.condition)
-        chance = sequential.chance_of_decision(tested.n, mean, tested.sd, self.later, tested.error, region)
+        levels = tested.error, tested.error_outside
+        chance = sequential.chance_of_decision(tested.n, mean, tested.sd, self.later, levels, region)
         return "futile" if chance < FUTILE and (tested.needed or 0) > self.later[-1] else "undecided"
 
 

@@ -37,6 +37,8 @@ class ConditionResult:
     """The look that decided, or that was the last one: "2 of 5"; "" where seeds are not added look by look."""
     error: float = 0.05
     """Of the interval; smaller than that of the verdict where there are several looks, or "any" of some conditions."""
+    error_outside: float = 0.05
+    """Of the interval that contradicts: another one where a claim has several conditions."""
     sd: float | None = None
     """Of the values, on the scale on which they are judged (logarithms for ratios)."""
     needed: int | None = None

@@ -91,10 +91,11 @@ def needed_n(distance: float, sd: float, level: float) -> int:
 
 
 def chance_of_decision(
-    n: int, mean: float, sd: float, later: Sequence[int], level: float, region: tuple[float, float]
+    n: int, mean: float, sd: float, later: Sequence[int], levels: tuple[float, float], region: tuple[float, float]
 ) -> float:
     """Return the probability, given n values of this mean and SD, that a later look is decided about `region`.
 
+    levels: of the interval that must lie inside, and of the one that must lie outside.
     The predictive distribution without prior knowledge of mean and spread: the little that three values say of the
     spread is taken into account, which a plug-in of the SD would not.
     """
@@ -104,9 +105,9 @@ def chance_of_decision(
     start = (n, np.full(PREDICTED, mean), np.full(PREDICTED, (n - 1) * sd**2))
     decided = np.zeros(PREDICTED, bool)
     for count, means, sds in _walk(later, rng, PREDICTED, start, centre, sigma):
-        width = half_width(count, 1.0, level) * sds
-        low, high = means - width, means + width
-        decided |= (low >= region[0]) & (high <= region[1]) | (high < region[0]) | (low > region[1])
+        width, other = (half_width(count, 1.0, level) * sds for level in levels)
+        decided |= (means - width >= region[0]) & (means + width <= region[1])
+        decided |= (means + other < region[0]) | (means - other > region[1])
     return float(decided.mean())
 
 

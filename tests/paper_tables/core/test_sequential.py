@@ -155,5 +155,5 @@ def _open(x: Any, looks: tuple[int, ...], level: float, region: tuple[float, flo
 
 def _futile(x: Any, looks: tuple[int, ...], level: float, region: tuple[float, float]) -> bool:
     later = [n for n in looks if n > len(x)]
-    found = sequential.chance_of_decision(len(x), x.mean(), x.std(ddof=1), later, level, region)
+    found = sequential.chance_of_decision(len(x), x.mean(), x.std(ddof=1), later, (level, level), region)
     return bool(later) and found < 0.1
