@@ -115,7 +115,8 @@ def _judge(blank: ConditionResult, of: Measurement, against: Measurement | None,
     if against and condition.gain and (room := 100 - against.summary.mean) < ROOM * condition.gain:
         reason = f"the baseline leaves {room:.1f} points, less than {ROOM} times {condition.gain:g}"
         return replace(blank, verdict="not testable", reason=reason)
-    tested = _beside(_if_comparable(_decide(blank, of, against, ruling)))
+    tested = _if_comparable(_decide(blank, of, against, ruling))
+    tested = tested if ruling.sequence else _beside(tested)  # Student's t would be narrower than what holds at every n
     lost = [_lost(one) for one in (of, against) if one]
     tested = replace(tested, lost=max(n for n, _ in lost), remarks=(*tested.remarks, *would_decide(tested)))
     reason = next((reason for _, reason in lost if reason), "")

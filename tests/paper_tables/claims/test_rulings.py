@@ -137,6 +137,15 @@ def test_the_interval_that_includes_the_images(tmp_path: Path) -> None:
     assert only(alone, file).with_images is None
 
 
+@pytest.mark.parametrize(("n", "shown"), [(3, True), (4, False), (5, True)])
+def test_between_looks_no_interval_includes_the_images(n: int, shown: bool, tmp_path: Path) -> None:
+    """Student's t does not hold at every n: it would be narrower than the interval of the seeds alone."""
+    arms = {"base": [70.0, 70.5, 69.5, 70.0, 70.5][:n], "clear": [75.0, 76.0, 74.0, 75.5, 75.0][:n]}
+    folder = study(tmp_path, arms)
+    predicted(folder, arms)
+    assert (only(folder, spec(tmp_path, claim("clear"))).with_images is not None) == shown
+
+
 def at_least_zero(a: list[float], b: list[float], shift: int = 0, **columns: float) -> ConditionResult:
     """Whether a is above b; the seeds of b start at `shift`."""
     rows = [
