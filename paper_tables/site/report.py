@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+from collections import Counter
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -90,9 +91,14 @@ def _figure(picture: DrawnFigure) -> dict[str, Any]:
     return {"name": picture.name, **texts, "data": data, "wide": picture.wide}
 
 
+def distinct(frame: Frame) -> pd.DataFrame:
+    """Return the rows of the frame, one for a trial that several arms share: it was run, and took its time, once."""
+    return frame.rows[(frame.rows["trial"] == "") | ~frame.rows.duplicated("trial")]
+
+
 def counts(frame: Frame) -> dict[str, int]:
     """Return status -> number of trials, finished ones first."""
-    found = frame.statuses(frame.arms)
+    found = Counter(distinct(frame)["status"].astype(str))
     return dict(sorted(found.items(), key=lambda item: (item[0] != "done", item[0])))
 
 
@@ -126,12 +132,12 @@ def versions(names: Names) -> list[str]:
 def facts(frame: Frame) -> list[tuple[str, str]]:
     """Return protocol and environment as recorded by the trials."""
     seeds = frame.seeds(frame.arms)
-    spent, gpu = (float(frame.rows.get(name, pd.Series()).sum()) for name in ("cost.seconds", "cost.gpu_hours"))
+    spent, gpu = (float(distinct(frame).get(name, pd.Series()).sum()) for name in ("cost.seconds", "cost.gpu_hours"))
     sources = {name: info.source for name, info in frame.metadata.metrics.items() if info and info.source}
     rows = [
         ("Study", frame.study),
         ("Run", frame.label),
-        ("Trials", f"{len(frame.rows)} ({len(frame.arms)} arms, seeds {join_and([str(s) for s in seeds])})"),
+        ("Trials", f"{len(distinct(frame))} ({len(frame.arms)} arms, seeds {join_and([str(s) for s in seeds])})"),
         ("Metrics", "; ".join(f"{name}: {source}" for name, source in sources.items())),
         ("Devices", join_and(frame.distinct("env.gpu") or (["CPU"] if frame.distinct("env.torch") else []))),
         ("torch", join_and(frame.distinct("env.torch"))),

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from paper_tables.claims.findings import Line, chip, findings
 from paper_tables.core.text import join_and
 from paper_tables.formats.markdown import safe
-from paper_tables.site.report import facts, problems, question, rebuilt, versions
+from paper_tables.site.report import distinct, facts, problems, question, rebuilt, versions
 from paper_tables.tables.labels import Names
 
 EASY = ("counted", "structural")
@@ -100,7 +100,7 @@ def _difficult(names: Names, claims: Sequence[Line]) -> Iterator[str]:
 
 
 def _compute(names: Names, known: dict[str, str]) -> Iterator[str]:
-    rows = names.frame.rows
+    rows = distinct(names.frame)
     yield f"{len(rows)} trials; time in trials: {known.get('Time in trials') or 'not recorded'}."
     peak = rows["cost.peak_memory_mb"].max() if "cost.peak_memory_mb" in rows else float("nan")
     if peak == peak:

@@ -11,7 +11,7 @@ from paper_tables.core.paths import table_file_of
 from paper_tables.core.statistics import summarize
 from paper_tables.core.text import join_and
 from paper_tables.data.frame import Arm, Frame
-from paper_tables.site.report import counts, question
+from paper_tables.site.report import counts, distinct, question
 from paper_tables.site.study_tables import StudyTables
 from paper_tables.tables.grid import NoData
 from paper_tables.view import page
@@ -133,7 +133,7 @@ class StudyView:
         frame = self._frame
         found = [f"{frame.study}{f', {frame.label}' if frame.label else ''}"]
         states = join_and([f"{n} {status}" for status, n in counts(frame).items()]) or "no trials"
-        found.append(f"{len(frame.rows)} trials ({states}) of {len(frame.arms)} arms")
+        found.append(f"{len(distinct(frame))} trials ({states}) of {len(frame.arms)} arms")
         found.append(f"metrics: {', '.join(frame.main_metrics)}")
         found.append(f"tables: {', '.join(table.name for table in self.study.spec.tables)}")
         found.append(f"figures: {', '.join(self.figures)}")

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import synthetic_frame
 from fast_drawing import svg_alone
 
 from paper_tables import build
 from paper_tables.site.report import question
+from paper_tables.view.study import StudyView
 
 
 class Page(HTMLParser):
@@ -57,6 +59,21 @@ def test_what_the_study_asks_stands_above_its_report(tmp_path: Path) -> None:
     assert "Does it pay" in scope
     assert "language-server" not in scope
     assert question("study: x\n# later") == ""
+
+
+def test_a_trial_of_several_arms_counts_once(tmp_path: Path) -> None:
+    """It was run once: the numbers of trials and the time that they took say so everywhere."""
+    rows = [
+        {"study": "s", "part": part, "trial": trial, "arm": "base", "baseline": True, "seed": seed, "status": "done",
+         "metric.top1": 70.0, "cost.seconds": 600.0}
+        for part in ("p", "q") for seed, trial in ((0, "one"), (1, f"two-{part}"))
+    ]  # fmt: skip
+    folder = synthetic_frame.write(tmp_path / "s", pd.DataFrame(rows), meta={"study": "s"})
+    text = " ".join(Page(build(folder).report.read_text(encoding="utf-8")).text.split())
+    assert "3 (2 arms, seeds 0 and 1)" in text
+    assert "30 min" in text
+    assert "3 trials; time in trials: 30 min." in (folder / "reproducibility.md").read_text()
+    assert "3 trials (3 done) of 2 arms" in repr(StudyView(folder))
 
 
 def test_nothing_comes_from_outside(page: Page) -> None:
