@@ -15,8 +15,9 @@ from paper_tables.data.layer_pairs import matrix, pair_values
 from paper_tables.figures import style
 from paper_tables.figures.series import axis_label, panels_with_data
 from paper_tables.schema.figures import Heatmap, Panel
+from paper_tables.tables.grid import fixed
 from paper_tables.tables.labels import Names
-from paper_tables.tables.select_arms import filter_arms
+from paper_tables.tables.select_arms import crossed_arms
 
 MAX_ANNOTATED_LAYERS = 8
 """Most layers for which numbers are printed in the cells."""
@@ -44,7 +45,7 @@ def draw(spec: Heatmap, names: Names) -> tuple[Figure, str]:
 
 
 def _matrix(panel: Panel, spec: Heatmap, names: Names) -> Matrix | None:
-    arms = filter_arms(names.frame, {**spec.filter, **panel.filter})
+    arms = crossed_arms(names.frame, {**spec.filter, **panel.filter}, (), inert=False)
     table = pair_values(names.frame, arms, spec.metric)
     return None if table.empty else matrix(table, int(table["late"].max()))
 
@@ -73,7 +74,7 @@ def _panel(ax: Axes, values: Matrix, scale: Normalize, title: str) -> None:
 
 def _short(value: float) -> str:
     """Return ".31" or "−.12", without the leading zero."""
-    text = f"{value:.2f}".replace("-", "−")
+    text = fixed(value, 2).replace("-", "−")
     return text.replace("0.", ".", 1) if abs(value) < 0.995 else text[:-1]
 
 

@@ -18,16 +18,16 @@ from paper_tables.figures.series import (
 )
 from paper_tables.schema.figures import Lags, Panel
 from paper_tables.tables.labels import Names
-from paper_tables.tables.select_arms import filter_arms
+from paper_tables.tables.select_arms import crossed_arms
 
 
 def draw(spec: Lags, names: Names) -> tuple[Figure, str]:
     """Return the figure and its alternative text; panels without data are left out. Raises NoData if all are empty."""
-    frame = names.frame
+    frame, unit = names.frame, names.metric(spec.metric).unit
 
     def lines(panel: Panel) -> list[Track] | None:
-        arms = filter_arms(frame, {**spec.filter, **panel.filter})
-        return tracks(names, arms, panel.color, lambda g: by_lag(pair_values(frame, g, spec.metric)), spec.error, "")
+        arms = crossed_arms(frame, {**spec.filter, **panel.filter}, [panel.color or ""], inert=False)
+        return tracks(names, arms, panel.color, lambda g: by_lag(pair_values(frame, g, spec.metric)), spec.error, unit)
 
     shown = panels_with_data(spec.panels, lines, f'no finished trial has logged "{spec.metric}" for pairs of layers')
     figure, axes = style.subplots(spec.width, spec.height or 2.5, len(shown), sharey=True)

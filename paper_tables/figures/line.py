@@ -34,9 +34,10 @@ def draw(spec: Line, names: Names) -> tuple[Figure, str]:
     reach = max(at.values()) - min(at.values()) or 1
     figure, (ax,) = style.subplots(spec.width, spec.height or 2.5)
     words: list[str] = []
-    lines = groups(frame, arms, spec.color)
+    color = spec.color or ("part" if len({arm.part for arm in arms}) > 1 else None)  # a line is of one part
+    lines = groups(frame, arms, color)
     for i, (level, group) in enumerate(lines.items()):
-        label = group_label(names, spec.color, level)
+        label = group_label(names, color, level)
         on = sorted((arm for arm in group if spec.x in arm.coords), key=lambda arm: along.index(arm.coords[spec.x]))
         if on:
             shift = 0.0 if len(lines) == 1 else (i - (len(lines) - 1) / 2) * 0.012 * reach

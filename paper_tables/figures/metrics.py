@@ -59,7 +59,7 @@ def _panel(ax: Axes, panel: MetricsPanel, arms: list[Arm], series: list[str], na
             y = row + SPREAD * (i / max(len(series) - 1, 1) - 0.5)
             xs.append(summarize(seeds).mean)
             ys.append(y)
-            ax.hlines(y, *ends(seeds, "t95", ""), color=look["color"], linewidth=1.0)
+            ax.hlines(y, *ends(seeds, "t95", names.metric(metric).unit), color=look["color"], linewidth=1.0)
             said.append(f"{panel.title} {label}, {plain(names.arm(arm))}: {xs[-1]:.3g}".strip())
         if xs:
             ax.plot(xs, ys, label=label, linestyle="none", color=look["color"], marker=look["marker"])

@@ -105,13 +105,16 @@ def group_label(names: Names, color: str | None, level: str) -> str:
 def tracks(
     names: Names, arms: list[Arm], color: str | None, points: Callable[[list[Arm]], pd.DataFrame], error: str, unit: str
 ) -> list[Track] | None:
-    """Return a line per level of `color` from points (columns x, trial, value) of its arms; None without any."""
-    found = []
-    for level, group in groups(names.frame, arms, color).items():
+    """Return a line per level of `color`, without it per arm, from points (columns x, trial, value) of its arms; None
+    without any."""
+    found, several = [], len({arm.part for arm in arms}) > 1
+    lines = groups(names.frame, arms, color) if color else {str(i): [arm] for i, arm in enumerate(arms)}
+    for level, group in lines.items():
         table = points(group)
         table = table.loc[np.isfinite(table["value"].astype(float))]  # diverged trials
         if not table.empty:
-            found.append(track(group_label(names, color, level) or plain(names.arm(group[0])), table, error, unit))
+            own = plain(f"{names.part(group[0].part)}: " * several + names.arm(group[0]))
+            found.append(track(group_label(names, color, level) or own, table, error, unit))
     return found or None
 
 
