@@ -80,7 +80,10 @@ class Measure:
         return got.values if got else {}
 
     def against(self, one: SelectedArm, base: SelectedArm) -> Cell:
-        result = paired(self.values(one), self.values(base), self.level)
+        mine, theirs = self.values(one), self.values(base)
+        result = paired(mine, theirs, self.level)
+        if result is None and mine and theirs:
+            return Cell(note="no seed in common")
         return self.difference_cell(result, len(one.trials), one, base)
 
     def images(self, one: SelectedArm, base: SelectedArm) -> Cell:

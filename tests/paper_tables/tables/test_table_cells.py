@@ -151,6 +151,15 @@ def failed(part: str, n: int) -> Edit:
     return edit
 
 
+def test_arms_without_a_common_seed_say_so(tmp_path: Path) -> None:
+    def edit(trials: pd.DataFrame) -> pd.DataFrame:
+        return trials.assign(seed=trials["seed"] + 10 * (trials["part"].eq("sret") & ~trials["baseline"]))
+
+    found = grid(results(tmp_path, edit), "redundancy")
+    delta = cell(found, ("recursion", "3"), "$\\Delta$ top-1")
+    assert (delta.value, delta.note) == (None, "no seed in common")
+
+
 def test_two_seeds_left_no_spread_no_test(tmp_path: Path) -> None:
     found = grid(results(tmp_path, failed("sret", 1)), "redundancy")
     assert cell(found, ("baseline",), "n").text == "2/3"
