@@ -11,7 +11,7 @@ from paper_tables.claims.kept_accuracy import accuracy_condition, with_accuracy
 from paper_tables.claims.quantity import by_seed, distance, in_logarithms, printed, quantity, unpaired
 from paper_tables.claims.seeds_needed import would_decide
 from paper_tables.claims.standing import WHOLE_ERROR, standing
-from paper_tables.claims.verdicts import ClaimResult, ConditionResult, combine_verdicts, inside, outside
+from paper_tables.claims.verdicts import ClaimResult, ConditionResult, Verdict, combine_verdicts, inside, outside
 from paper_tables.core.sequential import needed_n
 from paper_tables.core.statistics import MIN_SEEDS, Difference
 from paper_tables.data.other_studies import Measurement, StudyFrames, first_available
@@ -118,9 +118,19 @@ def _judge(blank: ConditionResult, of: Measurement, against: Measurement | None,
     tested = _if_comparable(_decide(blank, of, against, ruling))
     tested = tested if ruling.sequence else _beside(tested)  # Student's t would be narrower than what holds at every n
     lost = [_lost(one) for one in (of, against) if one]
-    tested = replace(tested, lost=max(n for n, _ in lost), remarks=(*tested.remarks, *would_decide(tested)))
-    reason = next((reason for _, reason in lost if reason), "")
-    return replace(tested, verdict="undecided", reason=reason) if reason else tested
+    tested = replace(tested, lost=max(n for n, _ in lost))
+    if reason := next((reason for _, reason in lost if reason), ""):
+        return replace(tested, verdict="undecided", reason=reason)
+    return replace(tested, remarks=(*tested.remarks, *would_decide(tested, _can_be_decided(tested))))
+
+
+def _can_be_decided(tested: ConditionResult) -> bool:
+    """Return whether more seeds with this estimate give a verdict, and not one that is taken back."""
+    if tested.estimate is None:
+        return False
+    missed = outside(tested.condition, tested.estimate, tested.estimate)
+    come: Verdict = "contradicted" if missed else "reproduced"
+    return tested.condition.may_only in (None, come) and _if_comparable(replace(tested, verdict=come)).verdict == come
 
 
 def _lost(measured: Measurement) -> tuple[int, str]:

@@ -10,8 +10,8 @@ from paper_tables.core.text import two_digits
 from paper_tables.data.other_studies import SelectedArm
 
 
-def would_decide(tested: ConditionResult) -> Iterator[str]:
-    """Yield what an undecided condition needs at this estimate and spread."""
+def would_decide(tested: ConditionResult, decided: bool = True) -> Iterator[str]:
+    """Yield what an undecided condition needs at this estimate and spread. decided: whether its verdict then is one."""
     if tested.needed is None:
         return
     if tested.needed > MOST_SEEDS:
@@ -23,7 +23,8 @@ def would_decide(tested: ConditionResult) -> Iterator[str]:
     minutes = sum(_seconds(side, seeds) for side in tested.sides) / 60
     late = f"not by the last look, {looks[-1]}: " if looks and seeds not in looks else ""
     what = f"the look at {seeds} seeds" if seeds in looks else f"{late}about {seeds} seeds"
-    yield f"{what} would decide at this estimate and spread" + (f" ({_time(minutes)} more)" if minutes > 1 else "")
+    end = "would decide" if decided else "would leave it not testable"
+    yield f"{what} {end} at this estimate and spread" + (f" ({_time(minutes)} more)" if minutes > 1 else "")
 
 
 def _seconds(side: SelectedArm, seeds: int) -> float:

@@ -18,8 +18,10 @@ from paper_tables.data.load import load_frame
 from paper_tables.data.other_studies import StudyFrames
 from paper_tables.schema.table_file import read_table_file
 
+GAINS = [1.0, 2.2, -0.4, 1.2]
+"""Above the bound; the interval of all or of the first three has it at any level here."""
 LOSSES = [-1.0, -2.2, -1.6]
-"""Below the bound; their interval has it."""
+"""Below the bound; their interval has it at looks."""
 
 
 def first_needed(values: list[float], error: float) -> int:
@@ -35,7 +37,7 @@ def test_one_of_several_needs_the_seeds_of_its_own_side(
     need: str, inside: int, outside: int, decide: dict[str, Any], n: int, tmp_path: Path
 ) -> None:
     """Where all of three are needed, a third of the error contradicts one; where any is, a third reproduces it."""
-    spread = {sign: [sign * gain for gain in (1.0, 2.2, -0.4, 1.2)[:n]] for sign in (1, -1)}
+    spread = {sign: [sign * gain for gain in GAINS[:n]] for sign in (1, -1)}
     for sign, k in ((1, inside), (-1, outside)):
         folder = study(tmp_path / str(sign), {"base": BASE[:n], "arm": over(spread[sign])}, decide)
         conditions = claim("arm")["conditions"] * 3
@@ -83,3 +85,28 @@ def test_only_arms_that_lack_seeds_take_time(tmp_path: Path) -> None:
     tested = judge_claim(one, StudyFrames(folder, frame)).tested[0]
     assert tested.needed == 4
     assert tested.remarks == ("the look at 6 seeds would decide at this estimate and spread (2.2 hours more)",)
+
+
+@pytest.mark.parametrize(("sign", "only", "costs", "decided"), [
+    (1, "", 1.0, True), (1, "reproduced", 1.0, True), (1, "contradicted", 1.0, False), (-1, "reproduced", 1.0, False),
+    (-1, "contradicted", 1.0, True), (1, "", 2.0, False), (-1, "", 2.0, True), (-1, "", 0.5, False),
+])  # fmt: skip
+def test_a_verdict_that_is_taken_back_is_no_decision(
+    sign: int, only: str, costs: float, decided: bool, tmp_path: Path
+) -> None:
+    """Where only the other verdict can be given, or the arm costs more or less than is comparable."""
+    folder = study(tmp_path, {"base": BASE[:4], "arm": over([sign * gain for gain in GAINS])}, {})
+    frame = load_frame(folder)
+    frame.rows["model.gflops"] = np.where(frame.rows["arm"] == "base", 1.0, costs)
+    given = {"may_only": only, "may_only_reason": "so it is"} if only else {}
+    (one,) = read_table_file(spec(tmp_path, claim("arm", comparable=1.1, **given)))[0].claims
+    tested = judge_claim(one, StudyFrames(folder, frame)).tested[0]
+    end = "would decide" if decided else "would leave it not testable"
+    said = f"about {first_needed(GAINS, 0.05)} seeds {end} at this estimate and spread"
+    assert (tested.verdict, tested.remarks) == ("undecided", (said,))
+
+
+def test_no_number_of_seeds_decides_where_too_many_trials_are_lost(tmp_path: Path) -> None:
+    folder = study(tmp_path, {"base": BASE[:5], "arm": [*over(GAINS[:3]), math.nan, math.nan]}, {})
+    (tested,) = judged(folder, spec(tmp_path, claim("arm")))["arm"].tested
+    assert (tested.reason, tested.remarks) == ("2 of 5 trials of p arm failed or diverged", ())
