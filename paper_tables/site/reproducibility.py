@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from paper_tables.claims.findings import Line, chip, findings
+from paper_tables.claims.findings import WORDS, Line, chip, findings
 from paper_tables.core.text import join_and
 from paper_tables.formats.markdown import safe
 from paper_tables.site.report import distinct, facts, problems, question, rebuilt, versions
@@ -76,13 +76,15 @@ def _results(claims: Sequence[Line]) -> Iterator[str]:
 
 
 def _easy(names: Names, claims: Sequence[Line]) -> Iterator[str]:
-    counted = [c for c in claims if c["kind"] in EASY and c["verdict"] not in ("not run", "undecided")]
+    decided = [claim for claim in claims if claim["verdict"] in WORDS]
+    counted = [claim for claim in decided if claim["kind"] in EASY]
     if counted:
         verb = "is" if len(counted) == 1 else "are"
         yield f"- {len(counted)} of {len(claims)} sentences {verb} decided by counting or by a test, without training."
-    first = [c for c in claims if any(t["look"].startswith("1 of") for t in c["tests"]) and c["verdict"] != "undecided"]
+    looks = [[test["look"] for test in claim["tests"] if test["look"]] for claim in decided]
+    first = sum(bool(taken) and all(look.startswith("1 of ") for look in taken) for taken in looks)
     if first:
-        yield f"- {len(first)} were decided at their first look."
+        yield f"- {first} {'was' if first == 1 else 'were'} decided at the first look."
     if not names.frame.unfinished(names.frame.arms):
         yield "- All planned trials finished."
     elif not counted and not first:
