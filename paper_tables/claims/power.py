@@ -31,7 +31,7 @@ def plan_power(spec: Path | None, folder: Path, decide: Mapping[str, Any], scale
     `scale`: of the plan, for claims that are decided at some scales only.
     """
     rules = DECIDE.validate_python(dict(decide))
-    rows = list[tuple[str, list[str], str]]()
+    rows, errors = list[tuple[str, list[str], str]](), set[float]()
     try:
         own = load_frame(folder)
     except TableError:  # nothing has been run
@@ -39,18 +39,17 @@ def plan_power(spec: Path | None, folder: Path, decide: Mapping[str, Any], scale
     for key, claim, index in conditions(spec):
         tested = judge_condition(key, claim, index, StudyFrames(folder, own))
         if not exact(tested.condition) and scale in (tested.condition.scales or [scale]):
-            level = sequential.nominal_error(
-                rules.looks, whole_error(tested.condition, rules) * Docket(key, claim, Decisions()).error_share
-            )
+            error = round(whole_error(tested.condition, rules), 9)
+            errors.add(error)
+            level = sequential.nominal_error(rules.looks, error * Docket(key, claim, Decisions()).error_share)
             rows.append((condition_name(key, claim, index), *_told(tested, sequential.detectable(rules.looks, level))))
     if not rows:
         return []
     width = max(len(name) for name, _, _ in rows)
     lines = [(" " * 10 + f"{name:{width}}", told, about) for name, told, about in rows]
     lines.insert(0, (f"{'power':10}{'n':>{width}}", [str(n) for n in rules.looks], "seeds"))
-    about = (
-        f"a condition this far from its bound is decided by then in 80 % of cases, wrongly in {100 * rules.error:g} %"
-    )
+    wrong = " or ".join(f"{100 * error:g} %" for error in sorted(errors))
+    about = f"a condition this far from its bound is decided by then in 80 % of cases, wrongly in {wrong}"
     return [
         *(f"{left} {' '.join(f'{text:>7}' for text in told)}   {right}" for left, told, right in lines),
         " " * 10 + about,

@@ -41,6 +41,13 @@ def test_power(tmp_path: Path) -> None:
     assert plan_power(None, folder, decide, "laptop") == []
 
 
+def test_power_names_the_error_of_a_conditions_own_interval(tmp_path: Path) -> None:
+    decide = {"looks": [3, 8], "error": 0.05}
+    own = claim("later", "own", interval=0.99)
+    for claims, said in (([own], "wrongly in 1 %"), ([own, claim("later")], "wrongly in 1 % or 5 %")):
+        assert plan_power(spec(tmp_path, *claims), tmp_path / "nothing", decide, "laptop")[-1].endswith(said)
+
+
 @pytest.mark.parametrize("effect", [0.0, 1.0])
 def test_false_verdicts_and_power_of_a_whole_study(effect: float, tmp_path: Path) -> None:
     """Claims that are looked at until decided: at the bound 5 % are, at the planned distance 80 %."""
