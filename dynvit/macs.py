@@ -6,7 +6,7 @@ normalization, activation and bias do not. This is what DeiT, Swin and later pap
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -175,13 +175,22 @@ def _flops(product: Callable[..., int]) -> Callable[..., int]:
     return formula
 
 
-# Products with a vector and a summed batch, which torch's table lacks.
+def _recurrent(steps: Tensor, weights: Iterable[Any]) -> int:
+    """Every weight matrix is applied once at each step of each sequence; what else is given are biases."""
+    return steps.numel() // steps.shape[-1] * sum(w.numel() for w in weights if isinstance(w, Tensor) and w.ndim == 2)
+
+
+# Products with a vector, of three factors and of a summed batch, and recurrent layers that are one kernel: torch's table
+# lacks them.
 _PRODUCTS: dict[Any, Callable[..., int]] = {
     aten.mv: _flops(lambda a, *_: a.numel()),
     aten.addmv: _flops(lambda _, a, *__: a.numel()),
     aten.dot: _flops(lambda a, *_: a.numel()),
     aten.vdot: _flops(lambda a, *_: a.numel()),
     aten.addbmm: _flops(lambda _, a, b, *__: a.numel() * b.shape[-1]),
+    aten._trilinear: _flops(lambda a, weight, *_: a.numel() // a.shape[-1] * weight.numel()),
+    aten.mkldnn_rnn_layer: _flops(lambda x, *weights: _recurrent(x, weights[:4])),
+    aten._cudnn_rnn: _flops(lambda x, weights, *_: _recurrent(x, weights)),
 }
 
 _BATCHED = {aten.bmm, aten.baddbmm, aten.addbmm}

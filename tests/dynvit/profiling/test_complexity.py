@@ -112,12 +112,33 @@ def test_attention_kernels_called_directly(kernel, more):
         (lambda: F.conv2d(torch.randn(2, 6, 8, 8), torch.randn(9, 6, 3, 3), padding=1), 2 * 64 * 9 * 6 * 9),
         (lambda: F.conv2d(torch.randn(2, 6, 8, 8), torch.randn(6, 1, 3, 3), groups=6, stride=2), 2 * 9 * 6 * 9),
         (lambda: F.conv1d(torch.randn(2, 6, 8), torch.randn(9, 6, 1)), 2 * 8 * 9 * 6),
+        (lambda: F.bilinear(torch.randn(4, 6), torch.randn(4, 5), torch.randn(7, 6, 5)), 4 * 6 * 5 * 7),
+        (lambda: nn.LSTM(6, 5)(torch.randn(3, 2, 6)), 3 * 2 * 4 * 5 * (6 + 5)),
+        (lambda: nn.LSTM(6, 5, 2, bidirectional=True)(torch.randn(3, 6)), 3 * 2 * 4 * 5 * (6 + 5 + 10 + 5)),
+        (lambda: nn.GRU(6, 5, batch_first=True)(torch.randn(3, 2, 6)), 3 * 2 * 3 * 5 * (6 + 5)),
+        (lambda: nn.RNN(6, 5)(torch.randn(3, 2, 6)), 3 * 2 * 5 * (6 + 5)),
         (lambda: F.layer_norm(torch.randn(4, 6), (6,)), 0),
         (lambda: F.gelu(torch.randn(4, 6)), 0),
     ],
 )
 def test_products(product, expected):
     assert counted(product) == expected
+
+
+def test_recurrent_layers_of_timm_count_alike_on_every_device():
+    """On the CPU an LSTM is one kernel, which counted nothing: half of Sequencer2D."""
+    model = timm.create_model("sequencer2d_s", img_size=32)
+    with torch.device("meta"):
+        shapes = timm.create_model("sequencer2d_s", img_size=32)
+    found = dynvit.complexity(model, torch.randn(1, 3, 32, 32)).gmacs
+    assert found == dynvit.complexity(shapes, torch.randn(1, 3, 32, 32, device="meta")).gmacs
+
+
+def test_recurrent_layers_of_a_gpu_are_seen_in_one_kernel():
+    weights = [torch.randn(20, 6), torch.randn(20, 5), torch.randn(20), torch.randn(20)]
+    given = (torch.randn(3, 2, 6), weights, 4, None, torch.zeros(1, 2, 5), torch.zeros(1, 2, 5))
+    with count_macs() as counter:
+        assert counter.formulas[aten._cudnn_rnn](*given, out_val=None) == 2 * 3 * 2 * 20 * (6 + 5)
 
 
 def test_multihead_attention_fast_path_is_seen():
