@@ -182,6 +182,18 @@ def _last_linear(model: nn.Module) -> str:
     return "head" if hasattr(model, "head") or not linear else linear[-1]
 
 
+def put_to_update(model: nn.Module, epoch: int, step: int, epochs: int, steps: int) -> None:
+    """Put a model whose behavior changes during a training to where it is, `step` updates into an epoch of `steps`.
+
+    step 0 is the beginning of the epoch, `steps` its end.
+    """
+    hooks = interface_of(model)
+    hooks.set_schedule(epochs, steps)
+    hooks.set_epoch(epoch, epochs)
+    if step:
+        hooks.set_step(epoch * steps + step - 1)
+
+
 class _Adapter(DynamicModel):
     """The hooks of a model that does not inherit `DynamicModel`, such as timm's: what it defines itself comes first."""
 

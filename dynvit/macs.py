@@ -180,8 +180,8 @@ def _recurrent(steps: Tensor, weights: Iterable[Any]) -> int:
     return steps.numel() // steps.shape[-1] * sum(w.numel() for w in weights if isinstance(w, Tensor) and w.ndim == 2)
 
 
-# Products with a vector, of three factors and of a summed batch, and recurrent layers that are one kernel: torch's table
-# lacks them.
+# Products with a vector, of three factors and of a summed batch, and recurrent layers that are one kernel, all of which
+# torch's table lacks.
 _PRODUCTS: dict[Any, Callable[..., int]] = {
     aten.mv: _flops(lambda a, *_: a.numel()),
     aten.addmv: _flops(lambda _, a, *__: a.numel()),

@@ -47,8 +47,8 @@ def run(config: Config, context: Context) -> dict[str, Any]:
     clock, start = Clock(), InitSpec(config.start.weights, config.start.naming, "start.weights", prefer_ema=True)
     with training_session(config.train, context) as group:
         model, data = build(config, context)
-        load_initial_weights(model, InitSpec.parse(config.init), config.model["name"], context.log_text)
-        load_initial_weights(model, start, config.model["name"], context.log_text)
+        for spec in (InitSpec.parse(config.init), start):
+            load_initial_weights(model, spec, config.model["name"], context.log_text, config.train.epochs > 0)
         state = build_state(model, data, config, context, group, clock)
         log_warnings(config, data, context)
         fit(state, data, config, context, group)

@@ -18,6 +18,7 @@ from dynvit.data.sampling import SINGLE_PROCESS
 from dynvit.macs import evaluating
 from dynvit.tokens import TokenTrace, trace_tokens
 from dynvit.train.distributed import ProcessGroup
+from dynvit.train.metrics import NotFinite
 from dynvit.train.own_code.metrics import Answers
 
 
@@ -104,7 +105,7 @@ def evaluate(
     activity, answers, started, seen = TokenActivity(), Answers(), time.perf_counter(), 0
     rank, world = shard = SINGLE_PROCESS if group is None else group.shard
     stride = 0 if world == 1 else data.validation_batch_size
-    sums = torch.zeros(3, dtype=torch.float64)
+    sums = torch.zeros(4, dtype=torch.float64)
     traceable, batches = can_trace(model), data.choosing if choosing else data.validation
     with evaluating(model):
         for x_BCSS, target_B in batches() if world == 1 else batches(shard):
@@ -120,7 +121,11 @@ def evaluate(
         sums, seen, activity = _merge(group.all_gather((sums.cpu(), seen, activity.cpu())))
     if not seen:
         raise ValueError(f"none of the {'choosing (data.choose)' if choosing else 'validation'} images can be read")
-    loss, top1, top5 = (sums / seen).tolist()
+    if sums[0].isnan():
+        raise NotFinite(
+            f"the validation loss is nan: the model's outputs for {int(sums[3])} of {seen} images are no numbers"
+        )
+    loss, top1, top5, _ = (sums / seen).tolist()
     speed = seen / (time.perf_counter() - started)
     depth = float(activity.depth) / activity.images if activity.images else None
     return Validation(loss, 100 * top1, 100 * top5, speed, answers.metrics(group), activity.shares(), depth)
@@ -138,7 +143,7 @@ def generalization_gap(model: nn.Module, data: Batches, right_N: Tensor, amp: to
         for x_BCSS, target_B in data.seen(count):
             kept = min(len(target_B), count - images)
             with autocast(x_BCSS.device.type, amp):
-                right += int((model(x_BCSS[:kept]).argmax(1) == target_B[:kept]).sum())
+                right += int((predicted(model(x_BCSS[:kept])) == target_B[:kept]).sum())
             images += kept
             if images == count:
                 break
@@ -155,15 +160,26 @@ def _merge(parts: list[tuple[Tensor, int, TokenActivity]]) -> tuple[Tensor, int,
         longest = max(len(activity.layers), len(part.layers))
         both = ([*x.layers, *[torch.zeros(())] * (longest - len(x.layers))] for x in (activity, part))
         activity.layers = [a + b for a, b in zip(*both, strict=True)]
-    return sum((sums for sums, _, _ in parts), torch.zeros(3, dtype=torch.float64)), sum(p[1] for p in parts), activity
+    return sum((sums for sums, _, _ in parts), torch.zeros(4, dtype=torch.float64)), sum(p[1] for p in parts), activity
 
 
 def _sums(logits_BK: Tensor, target_B: Tensor) -> Tensor:
-    """Return the summed loss, top-1 and top-5 hits."""
-    best_B5 = logits_BK.topk(min(5, logits_BK.shape[1]), dim=1).indices
-    hits_B5 = best_B5 == target_B[:, None]
+    """Return the summed loss, top-1 and top-5 hits, and the number of images whose loss cannot be computed."""
+    hits_B5 = _best(logits_BK) == target_B[:, None]
     loss = F.cross_entropy(logits_BK, target_B, reduction="sum")
-    return torch.stack([loss.double(), hits_B5[:, 0].sum().double(), hits_B5.any(1).sum().double()])
+    lost_B = (logits_BK.isnan() | logits_BK.isposinf()).any(1)
+    return torch.stack([loss.double(), *(each.sum().double() for each in (hits_B5[:, 0], hits_B5.any(1), lost_B))])
+
+
+def _best(logits_BK: Tensor) -> Tensor:
+    """Return the classes of the highest logits, five or all, the highest first."""
+    return logits_BK.float().topk(min(5, logits_BK.shape[1]), dim=1).indices
+
+
+def predicted(logits_BK: Tensor) -> Tensor:
+    """Return the class ``int64[B]`` that counts as the answer in top-1: of equal logits, which are common in half
+    precision, `argmax` may give another."""
+    return _best(logits_BK)[:, 0]
 
 
 def can_trace(model: nn.Module) -> bool:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dynvit.data.batches import Batches
 from dynvit.macs import evaluating
-from dynvit.train.evaluate import autocast
+from dynvit.train.evaluate import autocast, predicted
 
 FILE = "predictions.npz"
 
@@ -22,7 +22,7 @@ def predictions(model: nn.Module, data: Batches, amp: torch.dtype | None) -> tup
     with evaluating(model):
         for x_BCSS, target_B in data.validation():
             with autocast(x_BCSS.device.type, amp):
-                found.append(model(x_BCSS).float().argmax(1).cpu())
+                found.append(predicted(model(x_BCSS)).cpu())
             targets.append(target_B.cpu())
     return torch.cat(found), torch.cat(targets)
 

@@ -15,7 +15,7 @@ from dynvit.data.batches import Batches, fitting, model_size
 from dynvit.data.corrupt import CorruptImages
 from dynvit.data.factory import load_data
 from dynvit.data.normalization import resolved
-from dynvit.interface import interface_of
+from dynvit.interface import interface_of, put_to_update
 from dynvit.models.build import build_reduced
 from dynvit.rng import seed_globally
 from dynvit.train.amp import amp_dtype
@@ -98,15 +98,9 @@ class TrainState:
         return self.models()[-1] if self.evaluate_ema else self.model
 
     def notify_schedules(self, epoch: int, step: int, epochs: int, steps: int) -> None:
-        """Put models whose behavior changes during a training to where it is, `step` updates into an epoch of `steps`.
-
-        step 0 is the beginning of the epoch, `steps` its end.
-        """
-        for model in map(interface_of, self.models()):
-            model.set_schedule(epochs, steps)
-            model.set_epoch(epoch, epochs)
-            if step:
-                model.set_step(epoch * steps + step - 1)
+        """Put the model and its average to where the training is; see `put_to_update`."""
+        for model in self.models():
+            put_to_update(model, epoch, step, epochs, steps)
 
     def state_dict(self) -> dict[str, Any]:
         self.progress.seconds = self.clock.seconds()
@@ -127,6 +121,7 @@ class TrainState:
         self.scheduler.load_state_dict(state["scheduler"])
         if self.teacher is not None:
             self.teacher.keep_weights(state["teacher"])
+            self.teacher.finish_schedule(self.of_data["steps"])
         if self.ema is not None:
             self.ema.module.load_state_dict(state["average"])
         if "scaler" in state:

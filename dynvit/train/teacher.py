@@ -13,7 +13,7 @@ from dynvit.checkpoint.load import check_numbers
 from dynvit.checkpoint.read import InitError, read_state_dict, weights_file
 from dynvit.config import teacher as config
 from dynvit.data.batches import Batches, fitting
-from dynvit.interface import interface_of
+from dynvit.interface import interface_of, put_to_update
 from dynvit.models.build import build_reduced
 from dynvit.rng import seed_globally
 from dynvit.train.trained_model import reducer_of
@@ -96,6 +96,11 @@ class Teacher:
         self.model.load_state_dict(weights)
         self.trained = True
         self._freeze()
+
+    def finish_schedule(self, steps: int) -> None:
+        """Put a model whose behavior changes to the end of its training of so many updates per epoch, if it had one."""
+        if epochs := self.options.epochs:
+            put_to_update(self.model, epochs - 1, steps, epochs, steps)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return its weights for the student's checkpoint, so that it is not trained again."""

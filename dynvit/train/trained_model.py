@@ -14,7 +14,7 @@ from torch import nn
 from dynvit import plugins
 from dynvit.checkpoint.load import load_strict
 from dynvit.checkpoint.read import InitError, read_state_dict
-from dynvit.interface import interface_of
+from dynvit.interface import put_to_update
 from dynvit.models.build import build_reduced
 
 Weights = Literal["last", "best", "ema"]
@@ -150,7 +150,4 @@ def _finish_schedule(model: nn.Module, known: Mapping[str, Any], config: Mapping
     """Put a model whose behavior changes during a training to where it was when the weights were saved."""
     epoch, steps, epochs = known.get("epoch", 0), known.get("steps", 0), config["train"]["epochs"]
     if epoch and steps:
-        hooks = interface_of(model)
-        hooks.set_schedule(epochs, steps)
-        hooks.set_epoch(epoch - 1, epochs)
-        hooks.set_step(epoch * steps - 1)
+        put_to_update(model, epoch - 1, steps, epochs, steps)

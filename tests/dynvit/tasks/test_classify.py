@@ -21,6 +21,7 @@ from dynvit.train.evaluate import evaluate, generalization_gap, throughput
 from dynvit.train.loop import fit
 from dynvit.train.metrics import NotFinite
 from dynvit.train.optimizer import build_optimizer, build_scheduler
+from dynvit.train.predictions import predictions
 from dynvit.train.result import measure
 
 register()
@@ -163,6 +164,46 @@ def test_evaluation_counts_right():
     assert found.loss == pytest.approx(expected.item(), rel=1e-6)
     assert found.active == []
     assert found.depth is None
+
+
+class Given(torch.nn.Module):
+    """Images are logits."""
+
+    def forward(self, x):
+        return x.flatten(1)
+
+
+def test_equal_logits_give_one_answer_everywhere():
+    """In half precision the highest logits are often equal; the kept predictions are those that top-1 counts."""
+    torch.manual_seed(0)
+    scores, target = torch.randint(0, 3, (200, 1, 1, 12)).float(), torch.randint(0, 12, (200,))
+
+    class Ties:
+        steps, batch_size, validation_size = 1, 200, 200
+
+        def validation(self):
+            yield scores, target
+
+        def seen(self, count):
+            yield scores, target
+
+    answers, _ = predictions(Given(), Ties(), None)
+    right = answers == target
+    assert 100 * right.double().mean().item() == evaluate(Given(), Ties(), 0, None).top1
+    assert generalization_gap(Given(), Ties(), right, None) == 0
+
+
+@pytest.mark.parametrize("odd", [math.nan, math.inf])
+def test_outputs_that_are_no_numbers_are_no_answers(odd):
+    scores = torch.zeros(8, 1, 1, 10)
+    scores[2:4, 0, 0, 5] = odd
+
+    class Broken:
+        def validation(self):
+            yield scores, torch.arange(8)
+
+    with pytest.raises(NotFinite, match="validation loss is nan: the model's outputs for 2 of 8 images are no numbers"):
+        evaluate(Given(), Broken(), 0, None)
 
 
 def test_the_gap_compares_equal_numbers_of_images():

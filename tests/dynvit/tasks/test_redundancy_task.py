@@ -50,6 +50,21 @@ def test_it_trains_as_classify_does(observed):
     assert context.history[0][1]["val.top1"] == alone.history[0][1]["val.top1"]
 
 
+@pytest.mark.parametrize("given", ["init", "start"])
+def test_weights_that_were_not_in_the_file_are_said_where_nothing_is_trained(given, tmp_path):
+    backbone = timm.create_model("deit_tiny_patch16_224", img_size=8, in_chans=1, num_classes=4, **WIDTH)
+    torch.save(backbone.state_dict(), file := tmp_path / "backbone.pth")
+    start = Start(weights=str(file), naming="trunk") if given == "start" else None
+    begun = options(TPC, start, Look(images=8, maps=0), epochs=0, warmup_epochs=0)
+    if given == "init":
+        begun = dataclasses.replace(begun, init=str(file))
+    redundancy.run(begun, context := Keeping(tmp_path))
+    [text] = [
+        text for text in context.logged if text.startswith("warning: train.epochs is 0: evaluated as initialised")
+    ]
+    assert "head.weight, head.bias" in text
+
+
 def test_metrics_and_matrices(observed):
     result, context = observed
     assert undeclared(redundancy.METRICS, result, context) == set()

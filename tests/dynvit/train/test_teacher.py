@@ -79,6 +79,19 @@ def test_stopped_and_resumed(tmp_path, stop_at):
     assert any("trained for" in text for text in second.logged) == (stop_at <= 10)
 
 
+def test_a_teacher_whose_schedule_is_longer_than_its_training_is_resumed_as_it_was(tmp_path):
+    """Its behavior is no part of its weights: a new one would be at the end of the schedule."""
+    narrow = {"patch_size": 2, "embed_dim": 32, "depth": 6, "num_heads": 2, "switch_epoch": 50}
+    options = dataclasses.replace(
+        distilled(), teacher=Teacher({"name": "evo_deit_tiny_patch16_224", **narrow}, epochs=1)
+    )
+    before = fitted(options, Folder(tmp_path, save_at=(15,))).teacher.model
+    after = fitted(options, Folder(tmp_path)).teacher.model
+    assert not before.at_final_operating_point and not after.at_final_operating_point
+    images = torch.randn(4, 1, 8, 8)
+    assert torch.equal(before(images), after(images))
+
+
 def test_pickled_weights_and_refusals(tmp_path):
     file = tmp_path / "teacher.pt"
     weights = timm.create_model("test_resnet", num_classes=10, in_chans=1).state_dict()
