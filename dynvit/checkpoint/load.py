@@ -67,6 +67,9 @@ def load_initial_weights(
     log_text(f"{spec.key} {source}: {report}")
     if layers := first(report.unmatched_layers()) or other_depth(state, model):
         log_text(f"warning: {spec.key} {source} has another number of layers than the model: {layers}")
+    elif len(report.kept) > len(report.loaded):
+        fresh = f"{len(report.kept)} of the model's {len(report.kept) + len(report.loaded)} tensors are not in it"
+        log_text(f"warning: {spec.key} {source} is of another kind of model: {fresh} and start at initialisation")
     if report.kept and not trained:
         log_text(f"warning: train.epochs is 0: evaluated as initialised: {first_and_more(report.kept)}")
 

@@ -22,7 +22,8 @@ def build_optimizer(model: nn.Module, options: Train) -> torch.optim.Optimizer:
     """Build the optimizer; biases, norms and parameters in the model's `no_weight_decay` are not decayed.
 
     A model with `parameter_groups(weight_decay)` defines its own groups, with learning rates (`lr_scale`) and decay.
-    With `layer_decay` earlier layers have smaller learning rates, by timm's grouping of the model's layers.
+    With `layer_decay` earlier layers have smaller learning rates, by timm's grouping of the model's layers; ValueError if
+    it has none.
     """
     from timm.optim import create_optimizer_v2
 
@@ -35,7 +36,7 @@ def build_optimizer(model: nn.Module, options: Train) -> torch.optim.Optimizer:
         if groups:
             raise ValueError(f"train.layer_decay: {type(model).__name__} has learning rates of its own for its layers")
         extra["layer_decay"] = options.layer_decay
-    return create_optimizer_v2(
+    optimizer = create_optimizer_v2(
         groups or model,
         opt="momentum" if plain_sgd else options.optimizer,
         lr=options.peak_lr,
@@ -43,6 +44,12 @@ def build_optimizer(model: nn.Module, options: Train) -> torch.optim.Optimizer:
         momentum=options.momentum,
         **extra,
     )
+    if options.layer_decay not in (None, 1) and len({group["lr_scale"] for group in optimizer.param_groups}) == 1:
+        raise ValueError(
+            f"train.layer_decay has no effect on {type(model).__name__}, whose layers timm does not know: it needs the "
+            "method group_matcher, as timm's models have"
+        )
+    return optimizer
 
 
 def build_scheduler(optimizer: torch.optim.Optimizer, options: Train, steps: int) -> Any:

@@ -14,6 +14,7 @@ A *unit* is what one recursion runs: u layers of a cycle, one layer of a sequenc
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -126,8 +127,11 @@ def source_layers(schedule: Schedule, trunk_depth: int) -> dict[str, int]:
 
 
 def shared_state(state: Mapping[str, Tensor], schedule: Schedule) -> dict[str, Tensor]:
-    """Return a DeiT's state with its layers under our names; ``backbone.blocks.5...`` is of a layer that none takes."""
-    layers = {n: int(n.split(".")[1]) for n in state if n.startswith("blocks.")}
+    """Return a DeiT's state with its layers under our names; ``backbone.blocks.5...`` is of a layer that none takes.
+
+    What has our names already, as the weights of a model with another router, keeps them.
+    """
+    layers = {n: int(n.split(".")[1]) for n in state if re.match(r"blocks\.\d+\.", n)}
     sources = source_layers(schedule, 1 + max(layers.values(), default=0))
     renamed = {name: value for name, value in state.items() if name not in layers}
     for name, layer in layers.items():

@@ -2,6 +2,7 @@
 
 import pytest
 import timm
+import torch
 from dynvit_families import FAMILIES, SIZE, build
 from safetensors.torch import save_file
 from small_task import Folder
@@ -51,6 +52,32 @@ def test_another_number_of_layers_is_said_and_the_same_number_is_not(family, tmp
             change,
             text,
         )
+
+
+MOR = {"img_size": SIZE, "patch_size": 8, "embed_dim": 16, "num_heads": 2, "depth": 8, "recursion": 2, "num_classes": 5}
+
+
+@pytest.mark.parametrize("change", [{"routing": "expert"}, {"sharing": "cycle"}, {"recursion": 3}], ids=str)
+def test_mor_vit_takes_what_fits_of_one_with_other_options(change, tmp_path):
+    """Its blocks have names of their own, which were taken for numbers of layers."""
+    trained = timm.create_model("mor_vit_tiny_patch16_224", **MOR)
+    model = timm.create_model("mor_vit_tiny_patch16_224", **{**MOR, **change})
+    said(model, trained, tmp_path)
+    own, theirs = model.state_dict(), trained.state_dict()
+    both = [name for name in own if name in theirs and own[name].shape == theirs[name].shape]
+    assert [name for name in both if name.startswith("blocks.")]
+    assert all(torch.equal(own[name], theirs[name]) for name in both)
+
+
+def test_weights_of_another_kind_of_model_are_said(tmp_path):
+    """The embeddings fit, and the blocks would be trained from scratch."""
+    plain = {key: value for key, value in MOR.items() if key != "recursion"}
+    model = timm.create_model("deit_tiny_patch16_224", **plain)
+    trained = timm.create_model("mor_vit_tiny_patch16_224", **MOR)
+    text = said(model, trained, tmp_path)
+    assert (
+        "is of another kind of model: 96 of the model's 104 tensors are not in it and start at initialisation" in text
+    )
 
 
 @pytest.mark.parametrize(("name", "family"), TIMM.items())

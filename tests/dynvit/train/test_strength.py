@@ -143,6 +143,14 @@ def test_best_is_of_the_best_epoch(tmp_path):
     assert model.steps == 10 * best
 
 
+def test_layer_decay_that_would_do_nothing_is_refused():
+    """timm says so in a log of its own and gives every layer the full rate."""
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 2))
+    with pytest.raises(ValueError, match=r"train\.layer_decay has no effect on Sequential.* method group_matcher"):
+        build_optimizer(model, Train(layer_decay=0.5))
+    assert len(build_optimizer(model, Train(layer_decay=1.0)).param_groups) == 2
+
+
 def test_layer_decay():
     model = timm.create_model("evo_deit_tiny_patch16_224", img_size=32, patch_size=8, embed_dim=12, num_heads=2)
     found = build_optimizer(model, Train(layer_decay=0.5))
