@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
+
+import torch
+from torch import nn
 
 CONNECT_SECONDS = 5.0
 
@@ -26,6 +29,13 @@ def hub_or_cache() -> Iterator[None]:
         yield
     finally:
         constants.HF_HUB_OFFLINE = before
+
+
+def random_tensors(make: Callable[[], nn.Module]) -> list[str]:
+    """Return the tensors that differ between two models which should have the same published weights: an own model may
+    take `pretrained` and do nothing with it."""
+    first, second = make().state_dict(), make().state_dict()
+    return [name for name, tensor in first.items() if not torch.equal(tensor, second[name])]
 
 
 def _answers(address: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from dynvit.checkpoint.hub import hub_or_cache
+from dynvit.checkpoint.hub import hub_or_cache, random_tensors
 from dynvit.checkpoint.pos_embed import resample_tables
 from dynvit.checkpoint.read import InitError, read_state_dict
 from dynvit.checkpoint.report import LoadReport, first, first_and_more, other_depth, raise_problems, shapes
@@ -164,14 +165,21 @@ def _from_hub(name: str) -> tuple[dict[str, Tensor], str]:
     """Return the published weights of a timm model, or of the backbone that a method is built on, and the name."""
     trunk = trunk_of({"name": name})
     source = str(trunk["name"]) if trunk else name
+    make = partial(timm.create_model, source, pretrained=True)
     try:
         with hub_or_cache():
-            return timm.create_model(source, pretrained=True).state_dict(), source
+            state = make().state_dict()
+            own = timm.is_model(source) and timm.model_entrypoint(source).__module__.split(".")[0] != "timm"
+            odd = random_tensors(make) if own else []
     except Exception as error:  # many types, of timm and of the hub's client
         raise InitError(
             f"init: timm: no weights of {source} ({type(error).__name__}: {error}). Without a network give a file: "
             f"init: FILE, saved elsewhere from timm.create_model('{source}', pretrained=True).state_dict()"
         ) from error
+    if odd:
+        text = "is no model of timm's, and with pretrained=True its weights are random"
+        raise InitError(f"init: timm: {source} {text}: {first(odd)}")
+    return state, source
 
 
 def _copy_matching(model: nn.Module, state: Mapping[str, Tensor], key: str) -> LoadReport:

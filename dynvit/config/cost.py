@@ -28,7 +28,7 @@ class Timing:
     """Untimed rounds before."""
     update: int = field(default=0, metadata=ADDED_FIELD)
     """Batch size at which an update of training is timed too: forward and backward pass with the method's own losses,
-    and AdamW's step; 0: not timed."""
+    and AdamW's step, in turn with the backbone's; 0: not timed."""
     fuse: bool = False
     """Fold batch norms and scalars first, where the model supports it."""
 
@@ -64,6 +64,8 @@ class Config:
         if self.timing.enabled and "onnx" in self.timing.modes and self.dtype != "float32":
             raise ValueError(f"timing.modes: onnx is timed in float32 only, not in {self.dtype}")
         timing = self.timing
+        if timing.update and not self.num_classes:
+            raise ValueError("timing.update needs num_classes: a model without classes has no loss to train with")
         for key, least, counts in (
             ("image_size", 1, [1 if self.image_size is None else self.image_size]),
             ("in_chans", 1, [self.in_chans]),

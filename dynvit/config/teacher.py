@@ -21,9 +21,9 @@ class Teacher:
     """Its weights: safetensors or a weights-only pickle; or an arm, `{part: PART, AXIS: LEVEL}`, which is trained first
     and whose model becomes `teacher.model`. It has the token reducer of the trial that left them."""
     pretrained: bool = False
-    """Its weights: timm's, from the hub."""
+    """Its weights: timm's, from the hub. Their classes must be as many as the data's, or `epochs` train it."""
     epochs: int = 0
-    """Epochs for which it is trained first, on the same data with the same recipe."""
+    """Epochs for which it is trained first, on the same data with the same options of `train` except `drop_path`."""
     kind: Literal["soft", "hard"] = "soft"
     """Soft: the teacher's probabilities; hard: its most probable class as a label."""
     weight: float = 1.0

@@ -55,6 +55,9 @@ class Benchmark:
                 self._run_model()
             if timing.update and self.backbone is not None:
                 self._time_update(self._images(timing.update))
+            elif timing.update:
+                self.not_timed["update"] = "there is no backbone to compare with: name one as trunk"
+                self.context.log_text(f"update of training: not timed: {self.not_timed['update']}")
             seconds = time.perf_counter() - started
             metadata = hardware_info(self.device) | {"dtype": self.config.dtype, "model": self.config.model["name"]}
             if self.reduced:

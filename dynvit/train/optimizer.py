@@ -22,8 +22,8 @@ def build_optimizer(model: nn.Module, options: Train) -> torch.optim.Optimizer:
     """Build the optimizer; biases, norms and parameters in the model's `no_weight_decay` are not decayed.
 
     A model with `parameter_groups(weight_decay)` defines its own groups, with learning rates (`lr_scale`) and decay.
-    With `layer_decay` earlier layers have smaller learning rates, by timm's grouping of the model's layers; ValueError if
-    it has none.
+    With `layer_decay` earlier layers have smaller learning rates, by timm's grouping of the model's layers.
+    Raises ValueError if it has one group only.
     """
     from timm.optim import create_optimizer_v2
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from dynvit.analysis.accuracy_fluctuation import detrended_fluctuation, fluctuation
 from dynvit.analysis.token_states import token_states
 from dynvit.config.classify import Config
@@ -75,7 +77,10 @@ def against_backbone(state: TrainState, data: Batches, config: Config, gmacs: fl
     speedup: median of the rounds, with their quartiles. share: the speed-up over the ratio of multiply-accumulates.
     """
     evaluation, model = config.evaluation, state.eval_model
-    backbone = build_model(config.model, **fitting("model", config.model, data)).to(state.device)
+    backbone = build_model(config.model, **fitting("model", config.model, data))
+    backbone.to(
+        state.device, memory_format=torch.channels_last if config.train.channels_last else torch.preserve_format
+    )
     images, rounds = data.sample(evaluation.timed_batch_size), evaluation.timed_batches
     ratio = complexity(backbone, data.sample(1)).gmacs / gmacs
     with evaluating(model), evaluating(backbone), autocast(images.device.type, state.amp):

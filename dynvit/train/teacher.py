@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from dynvit.checkpoint.hub import hub_or_cache
+from dynvit.checkpoint.hub import hub_or_cache, random_tensors
 from dynvit.checkpoint.load import check_numbers
 from dynvit.checkpoint.read import InitError, read_state_dict, weights_file
+from dynvit.checkpoint.report import first
 from dynvit.config import teacher as config
 from dynvit.data.batches import Batches, fitting
 from dynvit.interface import interface_of, put_to_update
-from dynvit.models.build import build_reduced
+from dynvit.models.build import build_reduced, is_own
 from dynvit.rng import seed_globally
 from dynvit.train.trained_model import reducer_of
 
@@ -29,14 +31,31 @@ def _build(options: config.Teacher, data: Batches) -> nn.Module:
     model = {**options.model, "pretrained": True} if from_hub else options.model
     given = fitting("teacher.model", model, data)
     reducer = reducer_of(weights_file(Path(options.checkpoint), "teacher.checkpoint")) if options.checkpoint else {}
+    make = partial(build_reduced, model, reducer, **given)
     try:
         with hub_or_cache() if from_hub else nullcontext():
-            return build_reduced(model, reducer, **given)
+            teacher = make()
+            odd = random_tensors(make) if from_hub and is_own(name) else []
     except Exception as error:  # many types, of constructors, of timm and of the hub's client
         advice = ""
         if from_hub:
             advice = f". Without a network give teacher.checkpoint a file with the weights of {name}, saved elsewhere"
         raise TeacherError(f"teacher.model {name}: {type(error).__name__}: {error}{advice}") from error
+    if from_hub and not options.epochs:
+        _check_pretrained(name, teacher, odd, data.classes)
+    return teacher
+
+
+def _check_pretrained(name: str, teacher: nn.Module, odd: list[str], classes: int) -> None:
+    """Raise TeacherError for a classifier, or more, that no weights were loaded into. odd: random tensors."""
+    known = (getattr(teacher, "pretrained_cfg", None) or {}).get("num_classes")
+    if not odd and known in (None, classes):
+        return
+    what = f"are random in {first(odd)}" if odd else f"are of {known} classes and the data has {classes}"
+    raise TeacherError(
+        f"teacher.pretrained: the weights of {name} {what}: it would teach at random; set teacher.epochs (to train it "
+        "first), or give teacher.checkpoint a file with weights for this data"
+    )
 
 
 class Teacher:

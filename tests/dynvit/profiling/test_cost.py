@@ -299,6 +299,14 @@ def test_an_update_is_timed_in_turn_with_the_backbones(name):
     assert 0 < low <= middle <= high
 
 
+def test_an_update_without_a_backbone_is_said():
+    plain = small("vit_tiny_patch16_224", depth=1)
+    result = run(Config(plain, image_size=32, timing=Timing(update=2, rounds=1)), NullContext())
+    assert result["about"]["not_timed"] == {"update": "there is no backbone to compare with: name one as trunk"}
+    with pytest.raises(ValueError, match=r"timing\.update needs num_classes"):
+        Config(plain, num_classes=0, timing=Timing(update=2))
+
+
 def test_an_update_trains_with_the_methods_own_losses():
     torch.manual_seed(0)
     model = timm.create_model("mor_vit_tiny_patch16_224", img_size=32, num_classes=10)

@@ -3,6 +3,7 @@
 import dataclasses
 import socket
 import time
+from functools import partial
 
 import pytest
 import timm
@@ -11,7 +12,7 @@ from huggingface_hub import constants
 from safetensors.torch import save_file
 from small_task import MODEL, Folder, config, fitted, numbers, prepared, register, replaced
 
-from dynvit.checkpoint.read import read_state_dict
+from dynvit.checkpoint.read import InitError, read_state_dict
 from dynvit.config.warnings import warnings
 from dynvit.context import NullContext, Stopped
 from dynvit.data.batches import model_size
@@ -23,6 +24,7 @@ from dynvit.tasks.classify import Mix, Teacher, run
 from dynvit.train.distillation import distillation_loss
 from dynvit.train.distributed import ProcessGroup
 from dynvit.train.loop import train_epoch, trainable
+from dynvit.train.teacher import Teacher as TeacherModel
 from dynvit.train.teacher import TeacherError
 
 register()
@@ -280,6 +282,43 @@ def test_without_a_network_the_hub_is_not_tried_again_and_again(tmp_path, monkey
         run(options, NullContext())
     assert requests == [(("127.0.0.1", 9), 5.0)]
     assert not constants.HF_HUB_OFFLINE
+
+
+def published(monkeypatch):
+    """timm's weights, made here in the place of the hub."""
+    made = {}
+
+    def source(cfg):
+        torch.manual_seed(5)
+        make = partial(timm.create_model, cfg["architecture"])
+        return "state_dict", made.setdefault(cfg["architecture"], make().state_dict()).copy()
+
+    monkeypatch.setattr(timm.models._builder, "_resolve_pretrained_source", source)
+    return made
+
+
+def test_a_published_teacher_of_other_classes_would_teach_at_random(monkeypatch):
+    """timm leaves the classifier at its initialisation."""
+    published(monkeypatch)
+    with pytest.raises(TeacherError, match=r"weights of test_resnet are of 1000 classes and the data has 10: it would"):
+        prepared(distilled(epochs=0, pretrained=True), NullContext())
+    assert not prepared(distilled(epochs=1, pretrained=True), NullContext())[0].teacher.trained
+
+
+def test_a_published_teacher_has_its_weights(monkeypatch):
+    weights = published(monkeypatch)
+    options = distilled(epochs=0, pretrained=True)
+    data = prepared(dataclasses.replace(config(), model=PLAIN), NullContext())[1]
+    data.classes, data.channels = 1000, 3
+    found = TeacherModel(options.teacher, data, 0, "cpu").model.state_dict()
+    assert all(torch.equal(found[name], tensor) for name, tensor in weights["test_resnet"].items())
+
+
+def test_an_own_model_that_ignores_pretrained_is_no_source_of_weights():
+    with pytest.raises(TeacherError, match=rf"weights of {MODEL} are random in place"):
+        prepared(replaced(distilled(epochs=0, pretrained=True), "teacher", model={"name": MODEL}), NullContext())
+    with pytest.raises(InitError, match=rf"init: timm: {MODEL} is no model of timm's, and .* random: place"):
+        run(dataclasses.replace(config(), init="timm"), NullContext())
 
 
 def refuse():
