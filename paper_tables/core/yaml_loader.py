@@ -113,7 +113,8 @@ def load_yaml(path: Path, name: str | None = None) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        problem = str(error.problem or error)
+        tab = "'\\t'" in str(error.problem)
+        problem = "a tab; YAML is indented with spaces" if tab else str(error.problem or error)
     except UnicodeDecodeError as error:
         (line, column), problem = _position(data[: error.start].decode()), str(error)
     except ReaderError as error:

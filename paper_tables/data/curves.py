@@ -10,8 +10,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from paper_tables.core.errors import suggest
+
 REDUCTIONS = ("jitter", "best", "last", "first", "mean", "at", "change")
 _CALL = re.compile(r"(\w+)\(([^(),]+)(?:,\s*([0-9]+|[0-9]*\.[0-9]+)\s*)?\)")
+_LIKE_A_CALL = re.compile(r"(\w+)\(([^(),]+)(?:,([^(),]*))?\)?")
 SHARED = ("jitter", "mean", "at")
 """Those that take a share of the training: the last of jitter and mean is that long, `at` is where it has passed."""
 DEFAULT_SHARE = 0.5
@@ -55,6 +58,23 @@ def parse_curve_metric(name: str) -> CurveMetric | None:
     share = float(found[3]) if found[3] else DEFAULT_SHARE
     metric = found[2].strip()
     return CurveMetric(found[1], metric, share) if metric and 0 < share <= 1 else None
+
+
+def slip(name: str, curves: list[str]) -> str:
+    """Return what is wrong with a name that looks like a reduced curve, as the end of a message; "" for any other."""
+    found = _LIKE_A_CALL.fullmatch(name.strip())
+    if found is None:
+        return ""
+    reduction, metric, share = found[1], found[2].strip(), (found[3] or "").strip()
+    if reduction not in REDUCTIONS:
+        return f": of curves there are {', '.join(REDUCTIONS)}{suggest(reduction, REDUCTIONS)}".partition("; known")[0]
+    if not name.strip().endswith(")"):
+        return f": {reduction}(CURVE) ends with a bracket"
+    if share and reduction not in SHARED:
+        return f": {reduction} takes the curve alone"
+    if parse_curve_metric(name) is None:
+        return f": {reduction}(CURVE, SHARE) takes a share of the training above 0, at most 1"
+    return f": no curve {metric}{suggest(metric, curves)}"
 
 
 class ByTrial(dict[str, dict[str, pd.DataFrame]]):

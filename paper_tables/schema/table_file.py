@@ -14,6 +14,7 @@ from paper_tables.core.yaml_loader import Document, Key, load_yaml
 from paper_tables.schema.base import Entry, Flag
 from paper_tables.schema.claims import Claim
 from paper_tables.schema.figures import Figure
+from paper_tables.schema.messages import in_words
 from paper_tables.schema.tables import ArmColumn, ArmTable, ComparisonTable, CountTable, CrossedColumns
 
 
@@ -120,8 +121,9 @@ def _to_fault(document: Document, error: dict[str, Any]) -> Fault:
     elif error["type"] == "missing":
         message = "is missing"
     else:
-        message = str(error["msg"]).removeprefix("Value error, ")
-        message = message[:1].lower() + message[1:]
+        message = in_words(error)
+    if str(error["type"]).startswith("union_tag"):
+        key = (*key, "kind")
     return document.fault(key, message)
 
 
@@ -129,9 +131,8 @@ def _key_path(loc: tuple[str | int, ...], data: Any) -> Key:
     """Return pydantic's location without the names of union members, which are not keys of the file."""
     key: list[str | int] = []
     for i, step in enumerate(loc):
-        inside = step in data if isinstance(data, dict) else isinstance(step, int) and isinstance(data, list)
-        if inside:
-            data = data[step]
+        if step in data if isinstance(data, dict) else isinstance(step, int) and isinstance(data, list):
+            data = data[step] if isinstance(data, dict) or int(step) < len(data) else None  # a list may be too short
         elif i < len(loc) - 1 or not isinstance(data, dict) or step in _TAGS:
             continue
         key.append(step)

@@ -185,6 +185,11 @@ def with_unit(label: str, unit: str) -> str:
     return f"{label} ({unit})" if unit else label
 
 
+def fill_unit(head: str, unit: str) -> str:
+    """Return a head with the unit in the place of ``{unit}``; of a metric without one no empty brackets stay."""
+    return (head if unit else re.sub(r"\s*[(\[]\{unit\}[)\]]", "", head)).replace("{unit}", unit)
+
+
 def automatic_digits(values: Iterable[float], most: int = 4) -> int:
     """Return the decimals, at most as many, that give three significant digits of the median."""
     sizes = [abs(v) for v in values if v and math.isfinite(v)]

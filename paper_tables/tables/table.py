@@ -16,7 +16,7 @@ from paper_tables.schema.tables import ArmColumn, ArmTable, ComparisonColumn, Co
 from paper_tables.tables import count_table, crossed_table, notes, published
 from paper_tables.tables.cell_values import Measure, mark_best
 from paper_tables.tables.grid import Cell, Grid, Head, NoData, Row
-from paper_tables.tables.labels import Names, with_unit
+from paper_tables.tables.labels import Names, fill_unit, with_unit
 from paper_tables.tables.lines import Line, arm_lines, comparison_lines
 
 SOURCES = {"published": "paper", "measured": "ours", "difference": "diff.", "percent": "diff. %"}
@@ -142,7 +142,7 @@ class _OfArms(_Numbers):
     def head(self, source: str, cells: list[Cell]) -> Head:
         unit, metric = self.measure.unit, self.column.metric
         default = with_unit(self.names.metric(metric).head, "{unit}" if unit else "") if metric else "Paper"
-        text, over = ((text or "").replace("{unit}", unit) for text in (self.column.head or default, self.column.over))
+        text, over = (fill_unit(text or "", unit) for text in (self.column.head or default, self.column.over))
         better = "none" if self.column.show == "mcnemar" else self.direction
         return Head(text, self.measure.under(cells), over=over, better=better)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from paper_tables.core.errors import Fault, suggest
 from paper_tables.core.paths import PACKAGE
 from paper_tables.core.yaml_loader import Document, Key
-from paper_tables.data.curves import parse_curve_metric
+from paper_tables.data.curves import parse_curve_metric, slip
 from paper_tables.data.frame import Axis, Frame
 from paper_tables.data.other_studies import SELECTOR_KEYS, AmbiguousSelection, StudyFrames, matching_arms
 from paper_tables.data.study_file import declared
@@ -78,8 +78,10 @@ class NameCheck:
     def _metric(self, metrics: tuple[str, ...], frames: list[Frame], key: Key) -> Iterator[Fault]:
         """Require one of the names in one of the frames; a study without results accepts any name."""
         if frames and not any(frame.has_metric(name) for frame in frames for name in metrics):
-            hint = suggest(metrics[0], [name for frame in frames for name in frame.metrics])
+            curves = [name for frame in frames for name in frame.curve_metrics()]
+            hint = slip(metrics[0], curves) or suggest(metrics[0], [name for frame in frames for name in frame.metrics])
             yield self.document.fault(key, f'the results have no metric "{metrics[0]}"{hint}')
+            return
         for name, taken in ((name, parse_curve_metric(name)) for name in metrics):
             if taken and taken.reduction == "best" and frames and all(f.direction(name) == "none" for f in frames):
                 text = f"{name}: the highest or the lowest? Give {taken.metric} a direction in the study's metrics"

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from paper_tables.core.errors import Fault, TableError, suggest
 from paper_tables.core.paths import CLAIMS, PACKAGE
+from paper_tables.core.text import placeholders
 from paper_tables.core.yaml_loader import Document, Key
+from paper_tables.data.directions import usual_direction
+from paper_tables.data.layer_pairs import PAIR
 from paper_tables.data.other_studies import AmbiguousSelection, StudyFrames
 from paper_tables.schema.base import Entry, Reference
 from paper_tables.schema.claims import Claim, Condition, Control
-from paper_tables.schema.figures import FigureSpec
+from paper_tables.schema.figures import FigureSpec, PanelFigure
 from paper_tables.schema.table_file import Spec
 from paper_tables.schema.tables import ArmTable, ComparisonTable, CountTable, CrossedColumns
 from paper_tables.tables import published
@@ -22,6 +26,8 @@ from paper_tables.validate.labels import LabelCheck
 from paper_tables.validate.names import unlike_any
 
 CLAIM_TABLES = ("claims", "claim_tests")
+CAPTION = ("n", "title")
+"""What is filled in where a table's caption has it in braces."""
 
 
 def check(spec: Spec, document: Document, library: StudyFrames) -> None:
@@ -48,13 +54,18 @@ class _Check(LabelCheck, ComparisonCheck):
                     yield self.document.fault((kind, i, "name"), f'"{name}" is a table of the claims')
         for i, table in enumerate(self.spec.tables):
             yield from self._table(table, ("tables", i))
+            yield from self._caption(table.caption, () if isinstance(table, CountTable) else CAPTION, ("tables", i))
         for i, figure in enumerate(self.spec.figures):
             yield from self._figure(figure, ("figures", i))
+            yield from self._caption(figure.caption, (), ("figures", i))
         for i, claim in enumerate(self.spec.claims):
             yield from self._claim(claim, ("claims", i))
         yield from self._label_names()
 
     # ---- entries
+
+    def _caption(self, caption: str, filled: tuple[str, ...], key: Key) -> Iterator[Fault]:
+        yield from self._known(placeholders(caption), "the caption has no place for", filled, key, "caption")
 
     def _table(self, table: ArmTable | ComparisonTable | CountTable, key: Key) -> Iterator[Fault]:
         if isinstance(table, CountTable):
@@ -96,11 +107,22 @@ class _Check(LabelCheck, ComparisonCheck):
         parts = figure.filter.get("part", ())
         yield from self._filter(figure.filter, (*key, "filter"))
         yield from self._references(figure, key, parts)
+        if isinstance(figure, PanelFigure):
+            yield from self._likely(self._logged(figure, key), sure=False)  # another scale or arm may log it
         for i, panel in enumerate(getattr(figure, "panels", ())):
             place = (*key, "panels", i)
             inner = getattr(panel, "filter", {})
             yield from self._filter(inner, (*place, "filter"))
             yield from self._references(panel, place, inner.get("part", parts))
+
+    def _logged(self, figure: PanelFigure, key: Key) -> Iterator[Fault]:
+        """Require a metric that is logged: as it is, once per layer, or for pairs of layers."""
+        known = self.frame.curve_metrics()
+        if figure.kind != "curves":
+            end = re.compile(r"\d+$" if figure.kind == "layers" else f"{PAIR.pattern}$")
+            known = list(dict.fromkeys(end.sub("", name) for name in known if end.search(name)))
+        if known:
+            yield from self._known((figure.metric,), "the results have no metric", known, key, "metric")
 
     def _references(self, entry: Entry, key: Key, parts: tuple[str, ...]) -> Iterator[Fault]:
         """Check the fields that are declared as `MetricRef` or `AxisRef`; `part` may be used as an axis of colors."""
@@ -144,6 +166,17 @@ class _Check(LabelCheck, ComparisonCheck):
             metrics = getattr(quantity, name, None)
             if metrics and not set(metrics) & METRICS.keys():  # these the suite has, if not yet these results
                 yield from self._metric(metrics, self._frames([*arms]), (*key, name))
+        if isinstance(quantity, Condition) and quantity.non_inferior is not None:
+            yield from self._margin(quantity, key)
+
+    def _margin(self, condition: Condition, key: Key) -> Iterator[Fault]:
+        """Refuse a margin below `against` for what is worse when it is higher: everything worse would pass."""
+        frames, metrics = self._frames([*condition.of]), condition.metric or ()
+        found = next((name for name in metrics if any(frame.has_metric(name) for frame in frames)), None)
+        given = {frame.direction(found) for frame in frames} - {"none"} if found else set()
+        if found and (given or {usual_direction(found)}) == {"min"}:
+            text = f"is at most so much below, and of {found} lower is better: give at_most: {condition.non_inferior:g}"
+            yield self.document.fault((*key, "non_inferior"), text)
 
     def _same(self, quantity: Condition | Control) -> bool:
         """Whether both sides are one arm by one metric, which is never a claim; a control may be of two such."""

@@ -58,11 +58,21 @@ def test_the_studys_own_file_is_right(results: Frame) -> None:
         ("show: mean_sd", "group: a", "t.yaml:6:24  tables[0].columns[0].group: unknown key; known: digits, interval, best, metric, published, head, over, show, mark, within, optional"),
         ("tables:", "figures: [{name: a, kind: dots, x: top1, panel: a}]\ntables:", "t.yaml:2:42  figures[0].panel: unknown key; known: name, kind, caption, width, height, filter, x"),
         ("tables:", "axes: {pause: {labl: a}}\ntables:", 't.yaml:2:16  axes.pause.labl: unknown key, did you mean "label"?'),
-        ("item: level", "item: row", "t.yaml:4:49  tables[0].rows.item: input should be 'level', 'arm', 'part' or 'name'"),
+        ("item: level", "item: row", "t.yaml:4:49  tables[0].rows.item: \"row\" is not one of level, arm, part, name"),
+        ("item: level", "item: levle", 't.yaml:4:49  tables[0].rows.item: "levle" is not one of level, arm, part, name, did you mean "level"?'),
+        ("group: [part]", "group: part", 't.yaml:4:34  tables[0].rows.group: "part" is not a list'),
+        ("name: one", "name: one\n    label: tab one", 't.yaml:4:5  tables[0].label: "tab one" is no label: letters A to Z, digits, : . _ - only'),
+        ("name: one", "name: one\n    caption: 5", "t.yaml:4:5  tables[0].caption: 5 is not text"),
+        ("name: one", "name: one\n    caption: '{m} of {title}, {n} seeds, $x_{i}$'", 't.yaml:4:5  tables[0].caption: the caption has no place for "m"; known: n, title'),
+        ("tables:", "figures: [{name: a, kind: dots, x: top1, caption: '{n} seeds'}]\ntables:", 't.yaml:2:42  figures[0].caption: the caption has no place for "n"'),
+        ("tables:", "figures: [{name: a, kind: curves, metric: val.topp1, panels: [{}]}]\ntables:", 't.yaml:2:35  figures[0].metric: the results have no metric "val.topp1", did you mean "val.top1"?'),
+        ("tables:", "figures: [{name: a, x: top1}]\ntables:", "t.yaml:2:11  figures[0].kind: is missing"),
+        ("tables:", "figures: [a]\ntables:", 't.yaml:2:11  figures[0]: "a" is not a mapping'),
+        ("tables:", "\ttables:", "t.yaml:2:1  a tab; YAML is indented with spaces"),
         ("    columns:\n      - {metric: top1, show: mean_sd}\n", "", "t.yaml:3:5  tables[0].columns: is missing"),
         ("study: redundancy", "study: redundant", 't.yaml:1:1  study: is "redundant_ablation", the results are of "redundancy_ablation"'),
         ("name: one", "name: one\n    name: two", "t.yaml:4:5  tables[0].name: is defined twice (first in line 3)"),
-        ("name: one", "name: ../one", "t.yaml:3:5  tables[0].name: string should match pattern '^[A-Za-z0-9_-]+$'"),
+        ("name: one", "name: ../one", "t.yaml:3:5  tables[0].name: \"../one\" is no name: letters A to Z, digits, _ - only"),
         ("name: one", "name: one\n    filter: {part: mor}", 't.yaml:4:14  tables[0].filter.part: the study has no part "mor", did you mean "mor_vit"?'),
         ("name: one", "name: one\n    filter: {capacity: 0.7}", 't.yaml:4:14  tables[0].filter.capacity: the axis capacity has no level "0.7", did you mean "0.75"?'),
         ("name: one", "name: one\n    filter: {depth: 2}", 't.yaml:4:14  tables[0].filter.depth: the study has no axis "depth"; known: recursion, slices, routing, capacity, pause, smoothing, stabilizer'),
@@ -118,7 +128,9 @@ figures:
   - {name: a, kind: lines, x: capacity, y: top1}
 """
     assert "did you mean" not in text
-    assert faults(text, results, tmp_path)[0].startswith("t.yaml:7:5  figures[0]: input tag 'lines' found")
+    assert faults(text, results, tmp_path)[0].startswith(
+        't.yaml:7:15  figures[0].kind: "lines" is not one of line, scatter, forest, dots, metrics, ranks, curves, layers, '
+    )
     found = faults(text.replace("kind: lines", "kind: line").replace("x: capacity", "x: capacities"), results, tmp_path)
     assert found == [
         "t.yaml:3:5  tables[0].filter: a table of two axes needs one part: filter: {part: …}",
@@ -208,7 +220,8 @@ CLAIM = "claims:\n  - {name: a, text: t, paper: p, conditions: [{metric: top1, o
     ("entry", "fault"),
     [
         (CLAIM % "at_least: 1e999", "claims[0].conditions[0].at_least: input should be a finite number"),
-        (CLAIM % ("at_least: 1" + "0" * 400), "claims[0].conditions[0].at_least: input should be a "),
+        (CLAIM % ("at_least: 1" + "0" * 400), "… is not a number"),
+        (CLAIM % "between: [3]", "claims[0].conditions[0].between[1]: is missing"),
         (CLAIM % "at_least: 1, against: {study: []}", "against.study: needs at least one entry"),
         ("figures:\n  - {name: a, kind: curves, metric: x, panels: [" + "{}," * 30 + "]}\n", "at most 24 items"),
         ("figures:\n  - {name: " + "a" * 300 + ", kind: dots, x: top1}\n", "at most 100 characters"),
@@ -222,20 +235,32 @@ def test_numbers_and_names_without_measure(entry: str, fault: str, results: Fram
 def test_digits_are_whole_numbers(written: str, results: Frame, tmp_path: Path) -> None:
     text = GOOD.replace("show: mean_sd", f"digits: {written}")
     assert faults(text, results, tmp_path) == [
-        "t.yaml:6:24  tables[0].columns[0].digits: input should be a valid integer"
+        f"t.yaml:6:24  tables[0].columns[0].digits: {written} is not a whole number"
     ]
 
 
 @pytest.mark.parametrize("written", ["true", '"0"'])
 def test_bounds_are_numbers(written: str, results: Frame, tmp_path: Path) -> None:
     for bound in (f"at_least: {written}", f"between: [{written}, 5]", f"at_least: 1, tolerance: {written}"):
-        assert "input should be a valid number" in faults(GOOD + CLAIM % bound, results, tmp_path)[0]
+        assert f"{written} is not a number" in faults(GOOD + CLAIM % bound, results, tmp_path)[0]
 
 
 @pytest.mark.parametrize("written", ["1", '"true"', "yes"])
 def test_flags_are_true_or_false(written: str, results: Frame, tmp_path: Path) -> None:
     found = faults(GOOD.replace("show: mean_sd", f"optional: {written}"), results, tmp_path)
-    assert found == ["t.yaml:6:24  tables[0].columns[0].optional: input should be a valid boolean"]
+    shown = f'"{written}"' if written.isalpha() else written
+    assert found == [f"t.yaml:6:24  tables[0].columns[0].optional: {shown} is not true or false"]
+
+
+def test_a_margin_below_is_for_what_is_better_when_higher(results: Frame, tmp_path: Path) -> None:
+    """`non_inferior` of a loss would let everything pass that is worse."""
+    text = GOOD + CLAIM % "against: {part: mor_vit}, non_inferior: 2"
+    (tmp_path / "right.yaml").write_text(text)
+    check(*read_table_file(tmp_path / "right.yaml"), StudyFrames(tmp_path, results))
+    assert faults(text.replace("metric: top1, of", "metric: seconds, of"), results, tmp_path) == [
+        "t.yaml:8:109  claims[0].conditions[0].non_inferior: is at most so much below, and of seconds lower is better: "
+        "give at_most: 2"
+    ]
 
 
 def test_a_whole_number_is_a_number(tmp_path: Path) -> None:
@@ -259,6 +284,21 @@ def test_a_whole_number_is_a_number(tmp_path: Path) -> None:
 )
 def test_metrics_that_are_no_calls(metric: str, results: Frame, tmp_path: Path) -> None:
     assert "the results have no metric" in faults(GOOD.replace("top1", f"'{metric}'"), results, tmp_path)[0]
+
+
+@pytest.mark.parametrize(
+    ("metric", "hint"),
+    [
+        ("bst(val.top1)", ': of curves there are jitter, best, last, first, mean, at, change, did you mean "best"?'),
+        ("best(val.topp1)", ': no curve val.topp1, did you mean "val.top1"?'),
+        ("at(val.top1, 3)", ": at(CURVE, SHARE) takes a share of the training above 0, at most 1"),
+        ("last(val.top1, 0.5)", ": last takes the curve alone"),
+        ("best(val.top1", ": best(CURVE) ends with a bracket"),
+    ],
+)
+def test_a_slip_in_a_metric_of_a_curve_is_named(metric: str, hint: str, results: Frame, tmp_path: Path) -> None:
+    found = faults(GOOD.replace("top1", f"'{metric}'"), results, tmp_path)
+    assert found == [f't.yaml:6:10  tables[0].columns[0].metric: the results have no metric "{metric}"{hint}']
 
 
 def test_one_mapping_takes_over_from_another(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from paper_tables.formats.all import FORMATS, write
 from paper_tables.schema.table_file import MetricLabel, Spec, read_table_file
 from paper_tables.tables.grid import Cell, Grid, NoData
 from paper_tables.tables.holm_family import HolmFamily, cells_of
-from paper_tables.tables.labels import Names
+from paper_tables.tables.labels import Names, fill_unit
 from paper_tables.tables.notes import added_seeds
 from paper_tables.tables.table import build as build_table
 
@@ -325,6 +325,19 @@ def test_a_curve_has_the_label_and_the_unit_of_its_metric(tmp_path: Path) -> Non
         ("Last of validation balanced accuracy", "Last of validation balanced accuracy", "%"),
     ]
     assert names.metric("val.top1").label == "Validation top-1"
+
+
+@pytest.mark.parametrize(
+    ("head", "unit", "printed"),
+    [
+        ("NLL ({unit})", "", "NLL"),
+        ("NLL [{unit}] (val.)", "", "NLL (val.)"),
+        ("NLL in {unit}", "nats", "NLL in nats"),
+        ("NLL ({unit})", "%", "NLL (%)"),
+    ],
+)
+def test_a_head_has_no_empty_brackets_where_there_is_no_unit(head: str, unit: str, printed: str) -> None:
+    assert fill_unit(head, unit) == printed
 
 
 def test_a_count_without_a_unit_keeps_three_digits(tmp_path: Path) -> None:
