@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 
 def studies(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
-    """Return the names of studies, and of runs with a label."""
-    return _matching([*study_files.names(), *_runs(context)], begun)
+    """Return the names of studies, of runs with a label, and the study files of the folder that the word is in."""
+    files = [f"./{file}" if begun.startswith("./") else str(file) for file in study_files.beside(f"{begun}x")]
+    return _matching([*study_files.names(), *_runs(context), *files], begun)
 
 
 def runs(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:

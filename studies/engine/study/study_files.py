@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from os.path import isfile  # False for what the file system refuses, where Path.is_file raises
+from os.path import isdir, isfile  # False for what the file system refuses, where Path.is_file raises
 from pathlib import Path
 
 from studies.engine.core.errors import Problem, StudyError
@@ -49,14 +49,24 @@ def find(study: str, *first: Path) -> Path:
     if path.suffix in SUFFIXES:
         if isfile(path):
             return path
-        beside = [file.name for suffix in SUFFIXES for file in path.parent.glob(f"*{suffix}")]
-        raise StudyError([Problem(study, f"no such file{suggest(path.name, beside)}")])
+        if isdir(path):
+            raise StudyError([Problem(study, "a folder, not a study file")])
+        raise StudyError([Problem(study, f"no such file{suggest(path.name, [file.name for file in beside(study)])}")])
     known = names(*first)
     if study not in known:
         raise StudyError([_unknown(study, *first)])
     return known[study]
 
 
+def beside(begun: str) -> list[Path]:
+    """Return the YAML files, but for table files, in the folder of a path that is begun or wrong."""
+    files = (file for suffix in SUFFIXES for file in sorted(Path(begun).parent.glob(f"*{suffix}")))
+    return [file for file in files if isfile(file) and not file.name.endswith(TABLES)]
+
+
 def _unknown(study: str, *first: Path) -> Problem:
-    known = names(*first)
-    return Problem("STUDY", f'no study "{study}" in studies/{suggest_or_list(study.rsplit("/", 1)[-1], known)}')
+    known, name = names(*first), study.rsplit("/", 1)[-1]
+    near = suggest(name, [*known, *(file.stem for file in beside(study))]) or suggest_or_list(name, known)
+    for file in beside(study):  # what lies outside studies/ is named by its path
+        near = near if file.stem in known else near.replace(f'"{file.stem}"', f'"{file}"')
+    return Problem("STUDY", f'no study "{study}" in studies/{near}')

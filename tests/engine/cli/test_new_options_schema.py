@@ -207,6 +207,12 @@ def test_the_shell_offers_studies_axes_scales_and_trials(tmp_path: Path, monkeyp
     assert "slices=paper" in complete(["plan", "redundancy_ablation", "--only"], "sl")
     assert "part=sret" in complete(["run", "redundancy_ablation", "--only"], "part=")
     assert complete(["run", "redundancy_ablation", "--scale"], "g") == ["gpu"]
+    (tmp_path / "sub").mkdir()
+    for own in ("my-own.yaml", "my-own.tables.yaml", "sub/mine.yml"):
+        (tmp_path / own).touch()
+    assert complete(["plan"], "my") == ["my-own.yaml"]  # as docs/bring_your_own.md works, beside no studies/
+    assert complete(["plan"], "./my") == ["./my-own.yaml"]
+    assert complete(["plan"], "sub/") == ["sub/mine.yml"]
     (tmp_path / "results" / "trials" / "3f9c00000000").mkdir(parents=True)
     assert complete(["logs"], "3f") == ["3f9c00000000"]
     assert complete(["run", "nothing", "--only"], "") == []

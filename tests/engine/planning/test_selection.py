@@ -142,6 +142,22 @@ def test_a_name_that_is_none_or_leaves_the_folder(
 def test_a_path_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert refusal(Selection("none.yaml")) == ["none.yaml  no such file", "1 error"]
+    (tmp_path / "nine.yaml").mkdir()
+    (tmp_path / "nona.tables.yaml").touch()
+    assert refusal(Selection("none.yaml")) == ["none.yaml  no such file", "1 error"]
+    assert refusal(Selection("nine.yaml")) == ["nine.yaml  a folder, not a study file", "1 error"]
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [("small", "small.yaml"), ("./small", "small.yaml"), ("smal", "small.yaml"), ("sub/b", "sub/b.yml")],
+)
+def test_a_name_of_a_file_that_lies_here_is_answered_with_its_path(
+    small: str, tmp_path: Path, name: str, file: str
+) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "b.yml").touch()
+    assert refusal(Selection(name)) == [f'STUDY  no study "{name}" in studies/, did you mean "{file}"?', "1 error"]
 
 
 # ---- what has been run
