@@ -46,5 +46,5 @@ class Config:
 
     def __post_init__(self) -> None:
         found = [*refusals(self.data, self.train, self.teacher, self.evaluation, self.source), loss_error(self.loss)]
-        if wrong := "; ".join(filter(None, found)):
+        if wrong := "\n".join(filter(None, found)):
             raise ValueError(wrong)

@@ -31,7 +31,7 @@ from dynvit.models.build import build_model, check_reduced
 def check(task: str, config: dict[str, Any]) -> dict[str, Any]:
     """Return what a task says of a config.
 
-    refusal: why its rules refuse the config, or None; then nothing else is asked.
+    refusal: why its rules refuse the config, a reason a line, or None; then nothing else is asked.
     models: by config key, why a model cannot be built or its reducer not be applied. starts: by config key, why weights
     do not fit that a trial takes from another; ``config["starts"]`` has the other's task and config.
     cautions: what is allowed and likely a mistake, of models that can be built. folders: what they depend on besides
@@ -42,9 +42,10 @@ def check(task: str, config: dict[str, Any]) -> dict[str, Any]:
     module = task_module(task)
     built, refusals = build_config(module.Config, config)
     if refusals:
-        return {"refusal": "; ".join(refusals)}
+        return {"refusal": "\n".join(refusals)}
     if refused := own_code.refusal(built, module.work(config) if hasattr(module, "work") else None):
-        return {**refused, "refusal": refused["refusal"] + _stand_in(refused["refusal"], config)}
+        reason = " ".join(refused["refusal"].splitlines())  # one reason, however an own error is broken into lines
+        return {**refused, "refusal": reason + _stand_in(reason, config)}
     answer: dict[str, Any] = {"refusal": None}
     faults: dict[str, str] = {}
     for key, arguments in _models(module, config):
@@ -82,7 +83,7 @@ def inspect_data(task: str, config: dict[str, Any]) -> list[tuple[str, str, str]
     module = task_module(task)
     built, refusals = build_config(module.Config, config)
     if refusals:
-        raise ValueError("; ".join(refusals))
+        raise ValueError("\n".join(refusals))
     return [tuple(finding) for finding in module.inspect(built)]
 
 

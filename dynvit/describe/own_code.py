@@ -60,7 +60,7 @@ def refusal(config: Any, work: Mapping[str, Any] | None) -> dict[str, Any]:
         return {"refusal": f"loss: {text}"}
     says = data and (data.name in KNOWN_SETS or data.classes or data.labels or _declared(data.name))
     if data and (text := metric_fault(classes if ours.classes or says else None)):
-        return {"refusal": text.replace("; ", ", ")}  # which would divide it into two
+        return {"refusal": text}
     return {}
 
 
@@ -109,7 +109,7 @@ def _try(key: str, data: Any) -> Tried:
     except SystemExit as error:
         return Tried(refusal=f"{key}.name: the data set {data.name} ends the program: SystemExit: {error}")
     except Exception as error:
-        text = str(error).replace("; ", ", ")  # as above
+        text = str(error)
         if isinstance(error, OSError) or isinstance(error.__cause__, OSError) or ELSEWHERE.search(text):
             return Tried(caution=f"{key}.name: {text}, on this machine: it must work where the trials run")
         return Tried(refusal=f"{key}.name: {text}")

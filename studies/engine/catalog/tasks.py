@@ -47,7 +47,7 @@ class Answer:
     """What a task says of one resolved config."""
 
     refusal: str | None = None
-    """Why its rules (`__post_init__`) refuse the config."""
+    """Why its rules (`__post_init__`) refuse the config, a reason a line."""
     models: Mapping[str, str] = field(default_factory=dict)
     """By field, why its model cannot be built, or its reducer not be applied."""
     starts: Mapping[str, str] = field(default_factory=dict)

@@ -95,7 +95,7 @@ def check_task_rules(study: Study, trials: Iterable[Trial]) -> None:
     arms = {f"{trial.arm.part} {trial.arm.label}": trial.config for trial in trials}
     wrong: dict[str, list[str]] = {}
     for (arm, config), answer in zip(arms.items(), study.task.check([*arms.values()]), strict=True):
-        for text in [answer.refusal] if answer.refusal else cannot_be_built(config, answer).values():
+        for text in (answer.refusal or "").splitlines() or cannot_be_built(config, answer).values():
             wrong.setdefault(text, []).append(arm)
     if wrong:
         raise StudyError(

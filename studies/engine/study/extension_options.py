@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from studies.engine.catalog import models
 from studies.engine.catalog.json_types import python_type
 from studies.engine.catalog.tasks import Task
 from studies.engine.core import config as configs
@@ -61,14 +62,28 @@ class ExtensionOptions:
         issues.append(Issue((), f"{text}{nearest}", at_key=True))
         return setting.value
 
-    def hinted(self, setting: Setting, issues: Sequence[Issue]) -> tuple[Issue, ...]:
-        """Return the issues; one about a name that is unknown, and near to no other, says what own code registers."""
+    def hinted(self, setting: Setting, issues: Sequence[Issue], names: Mapping[str, str]) -> tuple[Issue, ...]:
+        """Return the issues; one about a name that is unknown, and near to no other, says what own code registers, one
+        about a name in the place of a section how it is written, one about an option outside its section where it
+        belongs. names: of the models, by key."""
         section, _, key = setting.key.rpartition(".")
-        is_name = key == "name" and section in (*self.sections, *(field.key for field in self._task.models))
-        if not issues or not is_name or not isinstance(setting.value, str):
+        named = (*self.sections, *(field.key for field in self._task.models))
+        if issues and setting.key in named and isinstance(setting.value, str):
+            written = to_yaml(setting.value)
+            return (replace(issues[0], text=f"{written} is not a mapping; write {{name: {written}}}"),)
+        if issues and not section and not issues[0].text.endswith("?") and (takes := self._taking(key, names)):
+            return (replace(issues[0], text=f'{issues[0].text}, did you mean "{takes}.{key}"?'),)
+        if not issues or key != "name" or section not in named or not isinstance(setting.value, str):
             return tuple(issues)
         ends = ["" if issue.text.endswith("?") else self._task.registered for issue in issues]
         return tuple(replace(issue, text=issue.text + end) for issue, end in zip(issues, ends, strict=True))
+
+    def _taking(self, option: str, names: Mapping[str, str]) -> str:
+        """Return the key of the model or reducer that has the option; empty where none has."""
+        found = (
+            (one.key, models.find(one.kind, names.get(one.key, ""), self._task.dynvit)) for one in self._task.models
+        )
+        return next((key for key, model in found if model and option in model.options), "")
 
     def _known(self, section: str) -> Mapping[str, Any]:
         found: Mapping[str, Any] = self._task.dynvit.description.get(self.sections[section], {})

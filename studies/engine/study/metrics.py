@@ -27,5 +27,6 @@ def unknown_metrics(
         if elsewhere:
             nearest = f", it is in {' and '.join(elsewhere)}: `from: {elsewhere[0]}`"
         else:
-            nearest = suggest(wanted, known) or f", there are {first_few(known, SHOWN) or 'none'}"
+            near = suggest(wanted, [*known, *(PLACES if place == "events" else ())])
+            nearest = near or f", there are {first_few(known, SHOWN) or 'none'}"
         yield name, place == "events", f"{task} has no {wanted} in its {place}{nearest}"

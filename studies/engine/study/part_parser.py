@@ -54,7 +54,7 @@ class PartParser:
         if len(name) > settings.LONGEST_NAME:
             self.report(path, f"a name of {len(name)} letters, at most {settings.LONGEST_NAME}", at_key=True)
         elif not settings.NAME.fullmatch(name):
-            self.report(path, f"{to_yaml(name)} is no name: letters, digits, _ - . only", at_key=True)
+            self.report(path, f"{to_yaml(name)} is no name: letters A to Z, digits, _ - . only", at_key=True)
 
     # ---- a part
 
@@ -89,6 +89,9 @@ class PartParser:
         for name, axis in spec.axes.items():
             path: KeyPath = (*where, "axes", name)
             self.check_name(name, path)
+            if name == "part":
+                text = "an axis cannot be called part: in --only, filters and colors the word means the study's parts"
+                self.report(path, text, at_key=True)
             values, values_path = axis.values, path
             baseline, baseline_path = axis.baseline, path
             if name in override.axes:

@@ -129,7 +129,7 @@ class Resolver:
     def _names(self, settings: Patch) -> dict[str, str]:
         names = {}
         for key in self.fields:
-            given = [s.value for s in settings if s.key == f"{key}.name" and isinstance(s.value, str)]
+            given = [s.value for s in settings if s.key in (f"{key}.name", key) and isinstance(s.value, str)]
             names[key] = given[-1] if given else str(configs.get(self.task_defaults, key).get("name", ""))
         return names
 
@@ -166,7 +166,7 @@ class Resolver:
         if (setting, model) not in self._coerced:
             issues: list[Issue] = []
             value = self._coerce_value(setting, model, issues)
-            self._coerced[setting, model] = to_json(value), self._extensions.hinted(setting, issues)
+            self._coerced[setting, model] = to_json(value), self._extensions.hinted(setting, issues, names)
         return self._coerced[setting, model]
 
     def _coerce_value(self, setting: Setting, model: str, issues: list[Issue]) -> Any:
@@ -217,7 +217,7 @@ class Resolver:
         if option in model.options:
             return validate(model.options[option].kind, value, issues)
         if not model.open:
-            nearest = suggest(option, [o for o in model.options if o not in field.given])
+            nearest = suggest(option, ["name", *(o for o in model.options if o not in field.given)])
             nearest = nearest.replace('"', f'"{field.key}.', 1)  # with the shared prefix all names would be similar
             issues.append(Issue((), f"{name} has no option {option}{nearest}", at_key=True))
         return value

@@ -86,7 +86,7 @@ def _elsewhere(starts: Starts, document: Document) -> Iterator[Problem]:
     """Yield what is wrong with arms of other studies from which arms of this one start."""
     for setting, start in starts.elsewhere():
         answer = start.starts.study.task.check([start.arm.config])[0]
-        wrong = [issue.text for _, issue in start.arm.issues] or [answer.refusal or ""]
+        wrong = [issue.text for _, issue in start.arm.issues] or (answer.refusal or "").splitlines()
         if text := next(filter(None, [*wrong, *cannot_be_built(start.arm.config, answer).values()]), ""):
             label = f"{start.starts.study.name}, arm {' '.join(start.key)}"
             yield _problem(SettingIssue(setting, Issue((), f"{label}: {text}")), document)
@@ -95,8 +95,8 @@ def _elsewhere(starts: Starts, document: Document) -> Iterator[Problem]:
 def _refusals(arm: ResolvedArm, answer: Answer) -> Iterator[tuple[Setting | None, str]]:
     """Yield why an arm cannot run, each reason with the last setting that it names."""
     settings = (*arm.part.base, *patches(arm.part, arm.point))
-    for text in answer.refusal.split("; ") if answer.refusal else ():
-        yield next((s for s in reversed(settings) if re.search(rf"\b{re.escape(s.key)}\b", text)), None), text
+    for text in (answer.refusal or "").splitlines():
+        yield _setting_of_rule(settings, text), text
     for key, text in cannot_be_built(arm.config, answer).items():
         yield _setting_of_model(settings, key, answer.models[key]), text
     for key, text in answer.starts.items():
@@ -112,6 +112,18 @@ def cannot_be_built(config: Config, answer: Answer) -> dict[str, str]:
         named = key != "reducer" and reason.startswith(f"{name} ")
         found[key] = reason if named else f"{name} cannot be {verb}: {reason}"
     return found
+
+
+def _setting_of_rule(settings: Sequence[Setting], text: str) -> Setting | None:
+    """Return the last setting that a rule's text names: by its whole key, or below the key that the text begins with,
+    as in ``data: limit must be at least 1``."""
+    section, colon, rest = text.partition(": ")
+    below = f"{section}." if colon and re.fullmatch(r"[\w.]+", section) else None
+    whole = [setting for setting in settings if re.search(rf"\b{re.escape(setting.key)}\b", text)]
+    inside = [setting for setting in settings if below and setting.key.startswith(below)]
+    named = [one for one in inside if below and re.search(rf"\b{re.escape(one.key.removeprefix(below))}\b", rest)]
+    first = [one for one in whole if text.startswith(f"{one.key} ")]
+    return next(reversed(first if "must be" in text and first else whole or named), None)
 
 
 def _setting_of_model(settings: Sequence[Setting], key: str, reason: str) -> Setting | None:

@@ -54,7 +54,7 @@ def test_a_metric_for_two_classes_is_refused_only_for_data_with_more(tmp_path):
 @pytest.mark.parametrize(
     ("body", "text"),
     [
-        ("return None", r"data.name: the data set own (mine.py, line 2) returned None, it returns train, val"),
+        ("return None", r"data.name: the data set own (mine.py, line 2) returned None; it returns train, val"),
         ("return 1 / 0", "(mine.py, line 2) fails: mine.py, line 5: ZeroDivisionError"),
         ("raise SystemExit(3)", "data.name: the data set own ends the program: SystemExit: 3"),
         ("return (I, L), (I[:0], [])", "returned no images for val"),

@@ -206,6 +206,27 @@ WHOLE = {
         "axes:\n  epochs: {key: train.epochs, values: [1, 0], baseline: 1}\n"
         "  lr: {key: train.lr, values: [-1, 0.1], baseline: 0.1}\n"
     ),
+    "rules of classify about a section's keys": (
+        "study: small\ntask: classify\nseeds: [0]\nbase:\n  train: {batch_size: 16}\n"
+        "  data: {limit: 0, augment: {repeats: 0, shift: -1}}\naxes:\n"
+        "  memory: {key: data.normalize, values: [imagenet, model], baseline: imagenet}\n"
+        "  auto: {key: data.augment.auto, values: ['', rand-m9-foo], baseline: ''}\n"
+    ),
+    "rules of classify in two halves": (
+        "study: small\ntask: classify\nseeds: [0]\naxes:\n"
+        "  memory: {key: data.normalize, values: [imagenet, model], baseline: imagenet}\n"
+        "  auto: {key: data.augment.auto, values: ['', rand-m9-foo], baseline: ''}\n"
+    ),
+    "names in the place of sections": (
+        "study: small\ntask: classify\nseeds: [0]\nbase: {model: sret_tiny, data: digits, reducer: {nam: tome}, loss: x}\n"
+        "axes: {a: {key: recursion, values: [1, 2], baseline: 1}}\n"
+    ),
+    "a misspelt name key and source": (
+        "study: small\ntask: classify\nseeds: [0]\nbase: {model: {nam: sret_tiny}}\nmetrics: {top1: {from: lst}}\n"
+    ),
+    "an axis with the word for parts": (
+        "study: small\ntask: classify\nseeds: [0]\naxes:\n  part: {key: train.lr, values: [1, 2], baseline: 1}\n"
+    ),
     "metrics of classify": (
         "study: small\ntask: classify\nseeds: [0]\nmetrics: {top1: {}, topp1: {from: best}, a: {from: val.scor}, "
         "gflop: {}, fine: {from: loss.any}, b: {from: active.layer3}, c: {from: source.val.tp1}, xyz: {}}\n"
