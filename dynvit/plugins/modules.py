@@ -153,6 +153,6 @@ def blame(function: Any, error: BaseException) -> str:
 def _place(error: BaseException, places: Sequence[Path]) -> tuple[Path, int] | None:
     if isinstance(error, SyntaxError) and error.filename and error.lineno:
         return Path(error.filename).absolute(), error.lineno
-    frames = [(Path(f.filename).absolute(), f.lineno or 0) for f in traceback.extract_tb(error.__traceback__)]
-    inside = [frame for frame in frames if _inside(frame[0], places) and frame[0].name != "<frozen"]
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<")]
+    inside = [(file, f.lineno or 0) for f in frames if _inside(file := Path(f.filename).absolute(), places)]
     return inside[-1] if inside else None

@@ -11,6 +11,7 @@ import dynvit
 from dynvit import plugins
 from dynvit.config.extensions import DATA_SETS, LOSSES, METRICS
 from dynvit.plugins import PluginError
+from dynvit.plugins.modules import blame
 
 
 def test_files_register_models_data_sets_losses_metrics_and_reducers(tmp_path):
@@ -195,3 +196,21 @@ def test_what_is_defined_anew_in_a_notebook_replaces_itself():
             dynvit.register_loss("cell")(lambda logits, target: None)
     finally:
         del LOSSES["cell"]
+
+
+def test_what_no_file_has_is_no_place(tmp_path, monkeypatch):
+    """A dataclass's own __init__ is in `<string>`, which is no file of the current folder."""
+    monkeypatch.chdir(tmp_path)
+    source = (
+        "from dataclasses import dataclass\n\n@dataclass\nclass Own:\n    keep: float\n\n    def __post_init__(self):\n"
+    )
+    (tmp_path / "mine.py").write_text(source + "        raise ValueError('keep')\n")
+    space: dict[str, type] = {"__name__": __name__}
+    exec(compile((tmp_path / "mine.py").read_text(), str(tmp_path / "mine.py"), "exec"), space)
+    for keep, said in (((2.0,), "mine.py, line 8: ValueError: keep"), ((), "TypeError: ")):
+        with pytest.raises((ValueError, TypeError)) as caught:
+            space["Own"](*keep)
+        assert blame(space["Own"].__post_init__, caught.value).startswith(said)
+    with pytest.raises(ValueError, match="other") as caught:
+        exec("raise ValueError('other')")
+    assert blame(space["Own"].__init__, caught.value) == "ValueError: other"

@@ -49,7 +49,9 @@ def command(name: str, template: str, as_json: bool) -> int:
     Nothing is overwritten.
     """
     if not NAME.fullmatch(name) or name in TAKEN or "." in name:
-        raise UsageError(f"{name}: a study's name has letters, digits, _ and -, and is none of {', '.join(TAKEN)}")
+        raise UsageError(
+            f"{name}: a study's name has letters A to Z, digits, _ and - and is none of {', '.join(TAKEN)}"
+        )
     if len(name) > LONGEST_NAME:
         raise UsageError(f"a study's name of {len(name)} letters: at most {LONGEST_NAME}")
     if not isinstance(scalar(name), str):
