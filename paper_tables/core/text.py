@@ -100,6 +100,18 @@ def join_and(items: list[str], last: str = "and") -> str:
     return f"{', '.join(items[:-1])} {last} {items[-1]}"
 
 
+def join_seeds(seeds: list[int]) -> str:
+    """Return ``0, 1 and 2``, and ``0 to 19`` for four or more that follow each other."""
+    runs = list[list[int]]()
+    for seed in seeds:
+        if runs and seed == runs[-1][-1] + 1:
+            runs[-1].append(seed)
+        else:
+            runs.append([seed])
+    told = [[f"{run[0]} to {run[-1]}"] if len(run) > 3 else [str(seed) for seed in run] for run in runs]
+    return join_and([text for texts in told for text in texts])
+
+
 def shorten(items: list[str], most: int, separator: str = ", ") -> str:
     """Return ``a, b and 3 more`` for more than `most` items, else all of them."""
     rest = len(items) - most

@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from paper_tables.claims.findings import findings
-from paper_tables.core.text import escape_markup, join_and, plain
+from paper_tables.core.text import escape_markup, join_and, join_seeds, plain
 from paper_tables.data.frame import Frame
 from paper_tables.data.other_studies import SelectedArm
 from paper_tables.figures.draw import DrawnFigure
@@ -137,7 +137,7 @@ def facts(frame: Frame) -> list[tuple[str, str]]:
     rows = [
         ("Study", frame.study),
         ("Run", frame.label),
-        ("Trials", f"{len(distinct(frame))} ({len(frame.arms)} arms, seeds {join_and([str(s) for s in seeds])})"),
+        ("Trials", f"{len(distinct(frame))} ({len(frame.arms)} arms, seeds {join_seeds(seeds)})"),
         ("Metrics", "; ".join(f"{name}: {source}" for name, source in sources.items())),
         ("Devices", join_and(frame.distinct("env.gpu") or (["CPU"] if frame.distinct("env.torch") else []))),
         ("torch", join_and(frame.distinct("env.torch"))),

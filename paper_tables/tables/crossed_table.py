@@ -21,6 +21,7 @@ def build(table: ArmTable, names: Names) -> Grid:
     rows = [Row((Cell(text=names.level(cross.down, level)), *cross.line(level))) for level in cross.downs]
     if table.margins == "difference" and len(cross.downs) == 2:
         rows.append(cross.bottom())
+    cross.say_how_many(rows)
     if columns.best == "bold":
         inner = [c for row in rows[: len(cross.downs)] for c in row.cells[1 : 1 + len(cross.acrosses)]]
         mark_best([c for c in inner if not c.signed], names.frame.direction(columns.metric))
@@ -97,6 +98,14 @@ class _Cross:
         corner = [self._corner(low, high)] if len(self.acrosses) == 2 else []
         return Row((Cell(text=self._minus(self.down, self.downs)), *cells, *corner), rule=True)
 
+    def say_how_many(self, rows: list[Row]) -> None:
+        """Note the n of each mean where they differ: this table has no column for it."""
+        means = [cell for row in rows for cell in row.cells if cell.value is not None and not cell.signed]
+        if len({cell.n for cell in means}) > 1:
+            for cell in means:
+                told = cell.note if cell.note.startswith("n = ") else f"n = {cell.n}; {cell.note}"
+                cell.note = told.removesuffix("; ")
+
     def _difference(self, one: SelectedArm | None, base: SelectedArm | None) -> Cell:
         return Cell() if one is None or base is None or one == base else self.measure.against(one, base)
 
@@ -107,8 +116,10 @@ class _Cross:
             return Cell()
         result = interaction(values, self.measure.level)
         compared = [one for pair in found for one in pair if one]
-        cell = self.measure.difference_cell(result, result.n if result else 0, *compared)
-        cell.note = cell.note or "the interaction: how much one difference depends on the other factor"
+        most = max(len(found) for pair in values for found in pair)
+        cell = self.measure.difference_cell(result, most, *compared)
+        about = "the interaction: how much one difference depends on the other factor"
+        cell.note = f"{cell.note}; {about}" if cell.note else about
         return cell
 
     def _ends(self, axis: str, two: list[str]) -> tuple[str, str]:

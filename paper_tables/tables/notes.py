@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from statistics import median
 
 from paper_tables.core.statistics import MIN_SEEDS, detectable_effect, min_discordant_pairs
-from paper_tables.core.text import escape_markup, join_and, shorten
+from paper_tables.core.text import escape_markup, join_and, join_seeds, shorten
 from paper_tables.data.frame import Arm, Frame
 from paper_tables.data.other_studies import SelectedArm
 from paper_tables.schema.tables import ArmTable, ComparisonTable, CrossedColumns
@@ -111,7 +111,7 @@ def _seeds(frame: Frame, arms: list[Arm]) -> str:
 def describe_seeds(frame: Frame, arms: Iterable[Arm]) -> str:
     """For example "seeds 0, 1 and 2"."""
     seeds = frame.seeds(arms)
-    return f"seed{'s' * (len(seeds) > 1)} {join_and([str(s) for s in seeds])}"
+    return f"seed{'s' * (len(seeds) > 1)} {join_seeds(seeds)}"
 
 
 def describe_environment(frame: Frame) -> str:

@@ -9,6 +9,7 @@ import pytest
 from scipy import stats as reference
 
 from paper_tables.core.statistics import detectable_effect, difference, holm, paired, summarize, t_quantile
+from paper_tables.core.text import join_seeds
 
 
 def test_interval_is_students() -> None:
@@ -76,3 +77,8 @@ def test_coverage(n: int) -> None:
         assert found.half_width is not None
         hits += abs(found.mean - 1.0) <= found.half_width
     assert math.isclose(hits / 4000, 0.95, abs_tol=0.012)
+
+
+def test_seeds_that_follow_each_other_are_a_range() -> None:
+    told = {(): "", (4,): "4", (0, 1, 2): "0, 1 and 2", (0, 1, 2, 3): "0 to 3", (0, 1, 2, 3, 7, 9): "0 to 3, 7 and 9"}
+    assert {seeds: join_seeds(list(seeds)) for seeds in told} == told

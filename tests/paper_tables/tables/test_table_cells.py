@@ -195,6 +195,17 @@ def test_one_level_of_an_axis_crosses_nothing(tmp_path: Path) -> None:
         grid(frame, "stabilizer_by_pause")
 
 
+def test_means_of_unequal_n_say_theirs_where_no_column_does(tmp_path: Path) -> None:
+    frame = results(tmp_path, lambda t: t[(t.seed < 2) | (t.part != "tpc_vit") | ~t.arm.str.contains("pause=false")])
+    crossed = grid(frame, "stabilizer_by_pause")
+    on, off, difference = crossed.rows
+    assert [cell.note for cell in on.cells[1:3]] == ["n = 3", "n = 3"]
+    assert [cell.note for cell in off.cells[1:3]] == ["n = 2", "n = 2"]
+    assert difference.cells[3].note.startswith("n = 2 pairs; the interaction")
+    equal = grid(results(tmp_path / "b"), "stabilizer_by_pause")
+    assert not any(cell.note.startswith("n = ") for row in equal.rows for cell in row.cells)
+
+
 def test_one_seed_only(tmp_path: Path) -> None:
     frame = results(tmp_path, lambda t: t[t.seed == 0])
     for table in own_spec().tables:
