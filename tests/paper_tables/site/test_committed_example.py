@@ -31,6 +31,8 @@ def test_tables_as_committed(folder: Path, tmp_path: Path) -> None:
     kept = {f.name: f.read_bytes() for f in (folder / "tables").glob("[!.]*")}
     assert made.keys() == kept.keys()
     assert [name for name in made if made[name] != kept[name]] == []
+    drawn, shown = ({f.name for f in (place / "figures").glob("*.svg")} for place in (tmp_path / folder.name, folder))
+    assert drawn == shown
     assert (tmp_path / folder.name / "origins.csv").read_bytes() == (folder / "origins.csv").read_bytes()
 
 
