@@ -128,15 +128,11 @@ def test_a_metric_the_frame_does_not_know(folder: Path, trials: pd.DataFrame) ->
         made(folder, trials, spec)
     assert str(caught.value).splitlines() == [
         f'{spec}:4:16  tables[0].columns[0].metric: the results have no metric "flops", did you mean "gflops"?',
-        f'{spec}:4:33  tables[0].columns[1].metric: the results have no metric "jitter(val.top5)"'
-        f"; known: {', '.join(_known(caught))}",
+        f'{spec}:4:33  tables[0].columns[1].metric: the results have no metric "jitter(val.top5)": no curve val.top5, '
+        'did you mean "val.top1"?',
         f'{spec}:7:48  claims[0].conditions[0].metric: the results have no metric "flops", did you mean "gflops"?',
         "3 errors",
     ]
-
-
-def _known(caught: pytest.ExceptionInfo[TableError]) -> list[str]:
-    return str(caught.value).splitlines()[1].partition("known: ")[2].split(", ")
 
 
 def test_special_characters_everywhere(folder: Path, trials: pd.DataFrame) -> None:
@@ -148,9 +144,10 @@ def test_special_characters_everywhere(folder: Path, trials: pd.DataFrame) -> No
     about["parts"][0]["axes"][1]["levels"][1] = NASTY
     _, curves = synthetic_frame.frames()
     quoted = "'" + NASTY.replace("$x_1$", r"x_1") + "'"
+    caption = quoted.replace("{a}", "{ a}").replace("{x}", "{ x}")  # a name alone in braces would be a place to fill
     spec = folder.parent / "t.yaml"
     spec.write_text(
-        f"study: redundancy_ablation\ntables:\n  - name: t\n    caption: {quoted}\n    method: {quoted}\n"
+        f"study: redundancy_ablation\ntables:\n  - name: t\n    caption: {caption}\n    method: {quoted}\n"
         "    columns: [{text: setting}, {metric: top1, published: top1}]\n"
         f"    rows:\n      - {{label: {quoted}, group: {quoted}, measured: {{part: sret, slices: '{NASTY}'}},\n"
         f"         words: {{setting: {quoted}}}, published: {{file: sret, where: {{variant: SReT_T}}}},\n"
