@@ -38,9 +38,11 @@ Window = tuple[float, float]
 def draw(spec: Curves, names: Names) -> tuple[Figure, str]:
     """Return the figure and its alternative text; panels without data are left out.
 
-    Raises NoData if all are empty, or if each is coloured by an axis of which it has one level: nothing is compared.
+    Raises NoData if all are empty, or if curves over training are coloured by an axis of which each panel has one
+    level: nothing is compared.
     """
-    _refuse_one_level(spec, names)
+    if spec.kind == "curves":
+        _refuse_one_level(spec, names)
     missing = f'no finished trial has logged "{spec.metric}"'
     panels = panels_with_data(spec.panels, lambda panel: _tracks(panel, spec, names), missing)
     lines = [track for _, found in panels for track in found]
