@@ -159,6 +159,18 @@ def chosen(part: str, coords: Coords, only: Mapping[str, tuple[str, ...]]) -> bo
     return all(mine) and (bool(mine) or not conditions)
 
 
+def without_arm(arms: Iterable[tuple[str, Coords]], only: Mapping[str, tuple[str, ...]]) -> Iterator[Problem]:
+    """Yield what was asked for that no arm has which --only leaves: it would be left out in silence."""
+    left = [(part, coords) for part, coords in arms if chosen(part, coords, only)]
+    if not left:
+        yield Problem("--only", "leaves no trial")
+        return
+    for name, labels in only.items():
+        for label in labels:
+            if not any(part == label if name == "part" else _holds(part, dict(c), name, (label,)) for part, c in left):
+                yield Problem("--only", f"{label}: no arm that the other conditions leave has it", name)
+
+
 def _holds(part: str, coords: Mapping[str, str | None], name: str, labels: tuple[str, ...]) -> bool | None:
     """None where the condition is not about this part."""
     wanted, _, axis = name.rpartition(".")

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from studies.engine.core.errors import Problem, StudyError
 from studies.engine.core.trial import State, Trial
 from studies.engine.planning import staleness
-from studies.engine.planning.choice import check_task_rules
+from studies.engine.planning.choice import check_task_rules, without_arm
 from studies.engine.planning.chosen_trials import ChosenTrials
 from studies.engine.planning.firsts_to_run import firsts_to_run
 from studies.engine.planning.forecast import gpus as devices
@@ -173,8 +173,9 @@ def make_plan(
     chosen = ChosenTrials(tuple(base), tuple(wanted), only or {}, arms, {} if smoke else further_seeds(folder))
     trials = maker.make(chosen.seeds_of)
     made = {t.folder_id: t for t in maker.made.values()}
-    if not (kept := chosen.selected(trials)):
-        raise StudyError([Problem("--only", "leaves no trial")])
+    if only and (missed := [*without_arm(((t.arm.part, t.arm.coords) for t in trials), only)]):
+        raise StudyError(missed)
+    kept = chosen.selected(trials)
     trials = chosen.planned(trials, maker.existing)
     if overrides:
         check_task_rules(study, kept)

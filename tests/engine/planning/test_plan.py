@@ -102,6 +102,22 @@ def test_choosing_nothing_is_an_error(tmp_path: Path) -> None:
         plan(tmp_path, only={"slices": ("none",), "recursion": ("1",)})
 
 
+@pytest.mark.parametrize(
+    ("only", "missed"),
+    [
+        ({"slices": ("none",), "net.recursion": ("1",), "rate.lr": ("fast",)}, "slices.*none: no arm that the other"),
+        ({"slices": ("none",), "recursion": ("1", "2")}, "recursion.*1: no arm that the other"),
+        ({"part": ("rate",), "recursion": ("1",), "lr": ("fast",)}, "recursion.*1: no arm that the other"),
+        ({"part": ("rate", "net"), "lr": ("fast",)}, "part.*net: no arm that the other"),
+    ],
+)
+def test_what_is_asked_for_beside_others_is_not_left_out_in_silence(
+    tmp_path: Path, only: dict[str, Any], missed: str
+) -> None:
+    with pytest.raises(StudyError, match=missed):
+        plan(tmp_path, only=only)
+
+
 # ---- the disk
 
 
