@@ -16,7 +16,7 @@ from studies.engine.planning import staleness
 from studies.engine.results.collect import output_files
 from studies.engine.storage.plan_file import PlanFile, read_plan
 from studies.engine.storage.results_dir import Store
-from studies.engine.tracking import mlflow_uri
+from studies.engine.tracking import experiments, mlflow_uri, moved_files
 from studies.engine.tracking.mlflow_runs import PARENT, MlflowUnavailable, Runs
 from studies.engine.tracking.new_database import unsynced
 from studies.engine.tracking.saved_view import experiment_page
@@ -49,10 +49,10 @@ class Mirror:
     @property
     def where(self) -> str:
         """For the user: ``sqlite:////…/mlflow.db  experiment redundancy_ablation``; of a server the page."""
-        note, place = mlflow_uri.unserved(self.store.root), hide_secrets(self.uri)
-        if mlflow_uri.is_server(self.uri) and (experiment := self._state().experiment):
-            place = f"{place.rstrip('/')}/{experiment_page(experiment)}"
-        return f"{place}  experiment {self.folder.name}" + (f"  ({note})" if note else "")
+        note, place, state = mlflow_uri.unserved(self.store.root), hide_secrets(self.uri), self._state()
+        if mlflow_uri.is_server(self.uri) and state.experiment:
+            place = f"{place.rstrip('/')}/{experiment_page(state.experiment)}"
+        return f"{place}  experiment {state.name or self.folder.name}" + (f"  ({note})" if note else "")
 
     @property
     def synced(self) -> int:
@@ -124,13 +124,18 @@ class Mirror:
 
     def _write(self, plan: PlanFile, final: bool) -> None:
         file = mlflow_uri.database(self.uri)
-        artifacts = str(self.store.root.resolve() / "mlartifacts" / self.folder.name) if file else None
-        runs = Runs(self.uri, self.folder.name, artifacts)
+        name = self.folder.name
+        if file is None:
+            runs = Runs(self.uri, name, None, experiments.place(self.folder), self._state().owner)
+        else:  # nobody else's
+            if file.exists():
+                moved_files.follow(file, name)
+            runs = Runs(self.uri, name, str(file.parent / moved_files.FOLDER / name), name)
         inode, _ = mlflow_uri.database_stamp(self.uri)
         if _opened.setdefault(self.uri, inode) != inode:
             raise MlflowUnavailable(f"{file} was replaced while it was in use: the next run fills the new one")
         state, failures = self._state(), list[Exception]()
-        state.experiment = runs.experiment
+        state.experiment, state.name, state.owner = runs.experiment, runs.name, runs.owner
         for known in (state.trials, state.arms):
             for key in [key for key, synced in known.items() if not runs.is_whole(key, synced.run)]:
                 del known[key]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from studies.engine.tracking.experiments import find_or_create
 from studies.engine.tracking.logged_models import LoggedModels
 from studies.engine.tracking.points import Point
 from studies.engine.tracking.run_records import OPTIONAL_TAGS, RunRecord
@@ -28,16 +29,11 @@ class MlflowUnavailable(Exception):
 class Runs:
     """Makes the experiment if need be and lists its runs, by trial, arm ("part/arm") or PARENT."""
 
-    def __init__(self, uri: str, experiment: str, artifacts: str | None) -> None:
-        """artifacts: their folder; None for a server, which has its own."""
+    def __init__(self, uri: str, name: str, artifacts: str | None, owner: str, before: str = "") -> None:
+        """name, artifacts, owner, before: as `find_or_create` has them."""
         self._client, self._entities = _mlflow(uri)
-        found = self._client.get_experiment_by_name(experiment)
-        if found is None:
-            made = self._client.create_experiment(experiment, artifact_location=artifacts, tags=KIND)
-            found = self._client.get_experiment(made)
-        self.experiment = str(found.experiment_id)
-        if found.lifecycle_stage != "active":  # its name is still taken
-            self._client.restore_experiment(self.experiment)
+        found = find_or_create(self._client, name, owner, before, artifacts, KIND)
+        self.experiment, self.name, self.owner = str(found.experiment_id), str(found.name), owner
         self._models = LoggedModels(self._client, self._entities, self.experiment)
         self._experiment_tags, self.created = dict(found.tags), int(found.creation_time or 0)
         self._by_key: dict[str, Any] = {}

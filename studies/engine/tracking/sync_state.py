@@ -57,6 +57,10 @@ class SyncState:
     """Of the database file: inode, size."""
     experiment: str = ""
     """Its id."""
+    name: str = ""
+    """Of the experiment, as MLflow has it."""
+    owner: str = ""
+    """The study folder, as the experiment's tag has it."""
     parent: SyncedRun = field(default_factory=SyncedRun)
     """The study's."""
     arms: dict[str, SyncedRun] = field(default_factory=dict)

@@ -62,6 +62,43 @@ def _wait(url: str, process: Any, log: Path) -> None:
     raise AssertionError(log.read_text()[-2000:])
 
 
+def test_results_folders_that_share_a_server_leave_each_others_runs(
+    server: tuple[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri, _ = server
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    client = MlflowClient(tracking_uri=uri)
+
+    def runs(name: str) -> set[tuple[str, str]]:
+        found = client.get_experiment_by_name(name)
+        listed = client.search_runs([found.experiment_id])
+        return {(run.info.run_id, run.data.tags.get("removed", "")) for run in listed}
+
+    mine, other = Store(tmp_path / "mine"), Store(tmp_path / "other")
+    places = [made.run_all(store, made.make_plan(seeds=1, name="shared")) for store in (mine, other)]
+    made.finish(other.trial(made.make_plan(seeds=1)["trials"][0]["folder"]), made.START + 90, top1=5.0)
+    first = Mirror(mine, places[0])
+    assert first.sync(), first.problem
+    before = runs("shared")
+    second = Mirror(other, places[1])
+    assert second.sync(), second.problem
+    assert runs("shared") == before, "runs of another results folder were changed"
+    own = f"shared ({socket.gethostname()}:{places[1]})"
+    assert second.where.endswith(f"experiment {own}")
+    assert first.where.endswith("experiment shared")
+    after = runs(own)
+    assert len(after) == len(before)
+
+    for name in ("shared", own):
+        client.rename_experiment(client.get_experiment_by_name(name).experiment_id, f"{name} of May")
+    moved = Store(mine.root.rename(tmp_path / "moved"))
+    assert Mirror(moved, moved.study("shared")).sync()
+    (places[1] / ".mirror.json").unlink()
+    assert Mirror(other, places[1]).sync()
+    assert (runs("shared of May"), runs(f"{own} of May")) == (before, after), "found again where it was"
+    assert client.get_experiment_by_name("shared") is None
+
+
 def test_a_server_gets_the_same_runs_and_its_death_is_one_line(
     server: tuple[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -78,11 +115,11 @@ def test_a_server_gets_the_same_runs_and_its_death_is_one_line(
     said: list[str] = []
     mirror = Mirror(store, folder, say=said.append)
     assert mirror.close(), mirror.problem
-    assert mirror.where == f"{uri}/#/experiments/1/runs?workflowType=machine_learning  experiment toy"
+    experiment = MlflowClient(tracking_uri=uri).get_experiment_by_name("toy").experiment_id
+    assert mirror.where == f"{uri}/#/experiments/{experiment}/runs?workflowType=machine_learning  experiment toy"
     assert json.loads((folder / ".mirror.json").read_text())["uri"] == uri
     assert not [file for file in folder.rglob("*") if file.is_file() and b"sesame" in file.read_bytes()]
     client = MlflowClient(tracking_uri=uri)
-    experiment = client.get_experiment_by_name("toy").experiment_id
     runs = {r.data.tags.get("trial_id"): r for r in client.search_runs([experiment])}
     assert set(runs) == {None, *(t["folder"] for t in plan["trials"])}
     run = runs[plan["trials"][0]["folder"]]
