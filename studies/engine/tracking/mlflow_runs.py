@@ -86,7 +86,10 @@ class Runs:
         self._delete(self._by_key.pop(key))
 
     def put(self, run: str, record: RunRecord, points: Sequence[Point] = ()) -> str:
-        """Create the run (where `run` is empty) or complete it, with new metric values; return its id."""
+        """Create the run (where `run` is empty) or complete it, with new metric values; return its id.
+
+        What is logged is there when this returns: MLFLOW_ENABLE_ASYNC_LOGGING would let errors pass.
+        """
         if not run:  # every call is a transaction of the database
             made = self._client.create_run(self.experiment, record.start, record.tags, record.name)
             run = str(made.info.run_id)
@@ -98,7 +101,7 @@ class Runs:
         model = self._models.put(known, record.weights) if record.weights else None
         new = [p for p in record.finals if model or known.data.metrics.get(p.key) != p.value]
         finals = [self._entities.Metric(*point, model_id=model) for point in new]
-        self._client.log_batch(run, [*self._metrics(points), *finals], params, tags)
+        self._client.log_batch(run, [*self._metrics(points), *finals], params, tags, synchronous=True)
         self.metrics.update(point.key for point in (*points, *record.finals))
         for key in OPTIONAL_TAGS:
             if key in known.data.tags and key not in record.tags:
@@ -114,13 +117,13 @@ class Runs:
 
     def points(self, run: str, points: Sequence[Point]) -> None:
         """Log metric values; MLflow ignores rows that it has already."""
-        self._client.log_batch(run, self._metrics(points))
+        self._client.log_batch(run, self._metrics(points), synchronous=True)
 
     def mark(self, key: str, removed: bool) -> None:
         """Say of a trial's run whether the study has the trial no more."""
         run, text = self._by_key[key], str(removed).lower()
         if run.data.tags.get("removed", "false") != text:
-            self._client.set_tag(run.info.run_id, "removed", text)
+            self._client.set_tag(run.info.run_id, "removed", text, synchronous=True)
 
     def describe(self, tags: Mapping[str, str]) -> None:
         """Set tags of the experiment."""

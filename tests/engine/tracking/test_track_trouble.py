@@ -130,6 +130,29 @@ def test_a_failure_is_remembered_and_made_good(
         assert found[trial["folder"]].data.params["lr"] == "0.1"
 
 
+@pytest.mark.parametrize("asked", ["false", "true"])
+def test_an_error_is_known_however_the_shell_wants_logging(
+    store: Store, plan: dict[str, Any], monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    folder = made.run_all(store, plan)
+    monkeypatch.setenv("MLFLOW_ENABLE_ASYNC_LOGGING", asked)
+
+    def full(*args: Any, **kwargs: Any) -> Any:
+        raise OSError("database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SqlAlchemyStore, "log_batch", full)
+        patch.setattr(SqlAlchemyStore, "log_batch_async", full, raising=False)
+        mirror = Mirror(store, folder)
+        assert not mirror.close()
+    assert mirror.problem == "database or disk is full"
+    assert mirror.synced == 0
+    assert mirror.close()
+    assert all(run.data.metrics for run in runs(store).values() if run.data.tags["kind"] == "trial")
+
+
 def test_another_writer_is_not_waited_for_while_training(store: Store, plan: dict[str, Any]) -> None:
     from filelock import FileLock
 
