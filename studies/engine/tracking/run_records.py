@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from studies.engine.core.config import flat
 from studies.engine.core.trial import Status
+from studies.engine.results.bundle.checklist import options
 from studies.engine.results.readings import Reading, environment
 from studies.engine.storage.plan_file import PlanFile, PlannedTrial
 from studies.engine.storage.trial_folder import TrialFolder
@@ -185,8 +186,7 @@ def _command(plan: PlanFile) -> dict[str, str]:
     """Return the tags of the command that runs the study. MLflow shows what follows a slash only."""
     file = Path(plan.study_file)
     study = plan.study if file.parent.name == "studies" else file.name
-    smoke = " --smoke" if "smoke" in plan.label.split("-") else ""
-    return {"mlflow.source.type": "LOCAL", "mlflow.source.name": f"studies run {study} --scale {plan.scale}{smoke}"}
+    return {"mlflow.source.type": "LOCAL", "mlflow.source.name": f"studies run {study}{options(plan)}"}
 
 
 def _owner(folder: Path) -> str:

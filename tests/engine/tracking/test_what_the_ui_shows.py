@@ -131,6 +131,20 @@ def test_source_user_and_parameters_of_a_run(store: Store) -> None:
     assert run.data.params["axis.recursion"] == "1"
 
 
+@pytest.mark.parametrize(
+    ("changes", "options"),
+    [
+        ({"scale": ""}, ""),
+        ({"scale": "gpu", "overrides": ["train.lr=0.2", "data.root=my data"]},
+         " --scale gpu --set train.lr=0.2 --set 'data.root=my data'"),
+    ],
+)  # fmt: skip
+def test_the_command_of_a_run_runs_it_again(store: Store, changes: dict[str, Any], options: str) -> None:
+    plan = plan_of(arms=1) | changes
+    close(store, made.run_all(store, plan))
+    assert {run.data.tags["mlflow.source.name"] for run in runs(store).values()} == {f"studies run toy{options}"}
+
+
 def test_the_data_set_of_a_trial(store: Store) -> None:
     plan = plan_of(arms=2)
     folder = made.write_plan(store, plan)

@@ -67,14 +67,14 @@ def readme(plan: PlanFile, readings: Readings, specs: Mapping[str, dict[str, Any
             "",
             "## To repeat",
             "",
-            f"    python -m studies run study/{plan.study}.yaml{_options(plan)}",
+            f"    python -m studies run study/{plan.study}.yaml{options(plan)}",
             "",
         ]
     )
 
 
-def _options(plan: PlanFile) -> str:
-    """Return the options as typed."""
+def options(plan: PlanFile) -> str:
+    """Return scale, --smoke and overrides as typed, with a space before each."""
     scale = f" --scale {plan.scale}" if plan.scale else ""
     smoke = " --smoke" if "smoke" in plan.label.split("-") else ""
     return scale + smoke + "".join(f" --set {shlex.quote(one)}" for one in plan.overrides)
