@@ -93,6 +93,12 @@ def _verify(
             click.echo(line)
         if len(contradicted) > SHOWN:
             click.echo(and_more(contradicted, SHOWN))
+        found |= {
+            "wrong_starts": wrong,
+            "contradictions": contradicted,
+            "available": len(available),
+            "trials": [],
+        }
         chosen = _named(available, named) if named else sample(opened, count, seed)
         if not chosen:
             return int(bool(wrong or contradicted))
@@ -103,12 +109,7 @@ def _verify(
         for trial in chosen:
             done.append(rerun(opened, trial, where.resolve(), options, ran))
             _say(done[-1], opened.label(trial))
-        found |= {
-            "wrong_starts": wrong,
-            "contradictions": contradicted,
-            "available": len(available),
-            "trials": [asdict(one) for one in done],
-        }
+        found["trials"] = [asdict(one) for one in done]
     return max(int(bool(wrong or contradicted)), _summarize(done, len(available)))
 
 
