@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from studies.engine.cli.main import cli
+from studies.engine.results.bundle import open as bundle
 from studies.engine.results.bundle.export import export
 from studies.engine.results.collect import collect
 from studies.engine.storage.code_snapshot import fingerprint, root
@@ -90,6 +92,7 @@ def test_same_study_same_bytes(store: Store, tmp_path: Path) -> None:
 
 
 def checklist(store: Store, folder: Path, tmp_path: Path) -> dict[str, bool]:
+    collect(store, folder)
     export(store, read_plan(folder), tmp_path / "c.zip")
     with zipfile.ZipFile(tmp_path / "c.zip") as archive:
         text = archive.read("toy/README.md").decode()
@@ -155,6 +158,42 @@ def test_the_command_renders_first_and_says_what_is_missing(store: Store) -> Non
     first = (folder / "toy.zip").read_bytes()
     assert run(store, "toy").return_value == 0
     assert (folder / "toy.zip").read_bytes() == first
+
+
+def test_a_trial_that_ends_while_the_tables_are_made_is_in_all_files(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = made.run_all(store, made.make_plan())
+    late = store.trial(read_plan(folder).trials[0].folder)
+    late.result_file.unlink()
+    made.start(late)
+    once: list[None] = []
+
+    def render(*args: Any) -> None:
+        collect(store, folder)
+        if not once:
+            made.finish(late, made.START + 50)
+            once.append(None)
+
+    monkeypatch.setattr("studies.engine.cli.commands.export.render", render)
+    assert run(store, "toy").return_value == 0
+    with zipfile.ZipFile(folder / "toy.zip") as archive:
+        rows = list(csv.DictReader(archive.read("toy/trials.csv").decode().splitlines()))
+        means = json.loads(archive.read("toy/results.json"))["results"]
+    assert {row["status"] for row in rows} == {"done"}
+    assert {mean["n"] for mean in means} == {3}
+
+
+@pytest.mark.parametrize("name", ["result.json", "spec.json", "env.json"])
+def test_a_damaged_file_of_one_trial_leaves_a_bundle_that_opens(store: Store, tmp_path: Path, name: str) -> None:
+    folder = made.run_all(store, made.make_plan(seeds=1))
+    hurt = store.trial(read_plan(folder).trials[0].folder)
+    next(hurt.path.rglob(name)).write_text('{"metr')
+    collect(store, folder)
+    export(store, read_plan(folder), tmp_path / "toy.zip")
+    opened = bundle.unpack(tmp_path / "toy.zip", tmp_path / "open")
+    assert not list((opened.folder / "trials" / hurt.id).rglob(name))
+    assert len(opened.trials) == (6 if name == "env.json" else 5)
 
 
 def test_what_was_exported_renders_the_same_tables(store: Store, tmp_path: Path) -> None:

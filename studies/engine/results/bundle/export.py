@@ -15,7 +15,8 @@ from studies.engine.core.files import read_json, write_atomic
 from studies.engine.core.trial import first_trials
 from studies.engine.results.bundle import checklist, crate, model_card, summary
 from studies.engine.results.collect import output_files
-from studies.engine.results.readings import Reading, read, read_all
+from studies.engine.results.frame_io import csv_text
+from studies.engine.results.readings import Reading, read, read_all, rows
 from studies.engine.storage.code_snapshot import SOURCE, fingerprint, root, take
 from studies.engine.storage.plan_file import PlanFile, PlannedTrial, to_json
 from studies.engine.storage.results_dir import Store
@@ -23,12 +24,21 @@ from studies.engine.storage.trial_folder import TrialFolder
 
 EPOCH = (1980, 1, 1, 0, 0, 0)
 CHECKSUMS = "SHA256SUMS"
+FRAME = "trials.csv"
 CLAIMS = "claims.yaml"
 """Beside a table file: the claims, by study."""
 
 
+class TrialsWentOn(Exception):
+    """Trials have begun or ended since the study's frame was written: it is to be made again."""
+
+
 def export(store: Store, plan: PlanFile, target: Path, tables: Path | None = None) -> int:
-    """Write the zip and return the number of its files. tables: the table file that the tables were rendered from."""
+    """Write the zip and return the number of its files. tables: the table file that the tables were rendered from.
+
+    Raises:
+        TrialsWentOn: nothing is written then.
+    """
     files = dict(sorted(gather(store, plan, tables).items()))
     files[CHECKSUMS] = checksums(files)
     write_atomic(target, zip_bytes(files, plan.full_name))
@@ -51,12 +61,14 @@ def gather(store: Store, plan: PlanFile, tables: Path | None) -> dict[str, bytes
             files[f"paper_tables/{CLAIMS}"] = claims.read_bytes()
     specs: dict[str, dict[str, Any]] = {}
     readings = read_all(store, plan)
+    if files.get(FRAME, b"") not in (b"", csv_text(rows(plan, readings)).encode()):
+        raise TrialsWentOn
     everything = readings | {name: read(store.trial(name), plan) for name in _further_firsts(store, readings)}
     for name, got in everything.items():
         folder = store.trial(name)
         if name in readings:
             specs[name] = folder.spec() or {}
-        for path in _trial_files(folder, got.state.attempt):
+        for path in _trial_files(folder, got):
             files[f"trials/{name}/{path.name}"] = path.read_bytes()
     files |= _model_cards(store, plan, readings, specs)
     for source, snapshot in _snapshots(store, {str(got.env.get("source")) for got in everything.values()}).items():
@@ -113,11 +125,12 @@ def zip_bytes(files: dict[str, bytes], top: str) -> bytes:
     return out.getvalue()
 
 
-def _trial_files(folder: TrialFolder, attempts: int) -> Iterator[Path]:
-    """Yield a trial's config, result and environment. The curves are in the frame."""
-    for path in (folder.spec_file, folder.result_file, folder.attempt_folder(max(attempts - 1, 0)) / "env.json"):
-        if path.is_file():
-            yield path
+def _trial_files(folder: TrialFolder, got: Reading) -> Iterator[Path]:
+    """Yield a trial's config, result and environment, where they are what `got` was read from: a damaged file, or a
+    result of an earlier attempt, is none. The curves are in the frame."""
+    env = folder.attempt_folder(max(got.state.attempt - 1, 0)) / "env.json"
+    there = ((folder.spec_file, folder.spec() is not None), (folder.result_file, got.status == "done"), (env, got.env))
+    yield from (path for path, whole in there if whole)
 
 
 def _snapshots(store: Store, sources: set[str]) -> dict[str, Path]:

@@ -115,11 +115,22 @@ def unpack(archive: Path, place: Path) -> Bundle:
         foreign = [trial.folder for trial in bundle.plan.trials if not ID.fullmatch(trial.folder)]
         if foreign:
             raise CorruptBundle(f"{archive}: plan.json: {foreign[0]} is not the id of a trial")
-        for name in {*bundle.trials, *(path.name for path in (folder / "trials").glob("*"))}:
-            bundle.spec(name), bundle.result(name), bundle.environment(name)
-    except (FileNotFoundError, DamagedFile) as error:
-        raise CorruptBundle(f"{archive}: a file of the study {str(error).replace(f'{folder}/', '')}") from error
+    except FileNotFoundError as error:
+        raise CorruptBundle(f"{archive}: plan.json is missing") from error
+    except DamagedFile as error:
+        raise CorruptBundle(f"{archive}: plan.json is damaged") from error
+    _read_all(archive, bundle)
     return bundle
+
+
+def _read_all(archive: Path, bundle: Bundle) -> None:
+    """Raise CorruptBundle where a file of a trial does not hold what it should."""
+    for name in sorted(path.name for path in (bundle.folder / "trials").glob("*")):
+        for file, read in (("spec", bundle.spec), ("result", bundle.result), ("env", bundle.environment)):
+            try:
+                read(name)
+            except DamagedFile as error:
+                raise CorruptBundle(f"{archive}: trials/{name}/{file}.json {error}") from error
 
 
 def _top(archive: Path, opened: zipfile.ZipFile) -> str:
