@@ -33,6 +33,9 @@ CONTENTS = {
     "report.html": "tables and figures on one page",
     "reproducibility.md": "scope, methods, results, what was easy and difficult, compute",
 }
+OWN_CODE = """\
+The first line puts the study's own code beside its file. Where the file names it in another folder, that name is to be
+changed to the file's own."""
 
 
 def readme(plan: PlanFile, readings: Readings, specs: Mapping[str, dict[str, Any]], files: Iterable[str]) -> str:
@@ -41,7 +44,8 @@ def readme(plan: PlanFile, readings: Readings, specs: Mapping[str, dict[str, Any
     contents = [f"- `{n}` {text}" for n, text in CONTENTS.items() if any(f.startswith(n) for f in names)]
     boxes = [f"- [{'x' if ok else ' '}] {text}" for ok, text in checks(plan, readings, specs, names)]
     tables = (n for n in names if n.startswith("paper_tables/") and not n.endswith("/claims.yaml"))
-    table_file = next((f" --spec {n}" for n in tables), "")
+    table_file = next((f" --spec {shlex.quote(n)}" for n in tables), "")
+    own = sorted({str(spec["own"]) for spec in specs.values() if spec.get("own")})
     return "\n".join(
         [
             f"# {plan.title or plan.full_name}",
@@ -67,8 +71,10 @@ def readme(plan: PlanFile, readings: Readings, specs: Mapping[str, dict[str, Any
             "",
             "## To repeat",
             "",
+            *(f"    cp -r {copy}/. study/" for copy in own[:1]),
             f"    python -m studies run study/{plan.study}.yaml{options(plan)}",
             "",
+            *([OWN_CODE, ""] if own else []),
         ]
     )
 

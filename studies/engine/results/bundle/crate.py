@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any
+from urllib.parse import quote
 
 from studies.engine.results.bundle.checklist import CONTENTS
 from studies.engine.results.readings import Reading
@@ -36,7 +37,7 @@ def crate(
     begun, ended = _span(readings)
     run = {
         "@id": "#run", "@type": "CreateAction", "name": f"Run of study {plan.full_name}", "instrument": _ref("#dynvit"),
-        "object": [_ref(name) for name in files if name.startswith("study/")],
+        "object": [_ref(quote(name)) for name in files if name.startswith("study/")],
         "result": [_ref(name) for name in ("results.json", "trials.csv") if name in files],
         **({"startTime": begun, "endTime": ended} if ended else {}),
     }  # fmt: skip
@@ -62,7 +63,8 @@ def _files(files: Mapping[str, bytes]) -> Iterator[Entity]:
         if path.parts[0] in FOLDERS:
             continue
         known = {"encodingFormat": FORMATS[path.suffix]} if path.suffix in FORMATS else {}
-        yield {"@id": name, "@type": "File", "name": name, "contentSize": str(len(body)), **known, **_described(name)}
+        about = {"name": name, "contentSize": str(len(body)), **known, **_described(name)}
+        yield {"@id": quote(name), "@type": "File", **about}  # a reference has no spaces
 
 
 def _folders(plan: PlanFile, files: Collection[str]) -> Iterator[Entity]:
@@ -88,7 +90,7 @@ def _span(readings: Mapping[str, Reading]) -> tuple[str, str]:
     states = [got.state for got in readings.values() if got.state.ended]
     if not states:
         return "", ""
-    first, last = min(state.started for state in states), max(state.ended for state in states)
+    first, last = min(state.started or state.ended for state in states), max(state.ended for state in states)
     return tuple(datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds") for at in (first, last))  # type: ignore[return-value]
 
 
@@ -107,7 +109,7 @@ def _verdicts(summary: Mapping[str, Any]) -> Iterator[Entity]:
     """Yield the claims as reviews, then the verdicts that they refer to."""
     for claim in summary["claims"]:
         yield {
-            "@id": f"#claim-{claim['name']}", "@type": "ClaimReview", "name": claim["name"],
+            "@id": f"#claim-{quote(claim['name'])}", "@type": "ClaimReview", "name": claim["name"],
             "claimReviewed": claim["text"], "about": claim["paper"],
             "reviewRating": _ref(f"#verdict-{claim['verdict'].replace(' ', '-')}"),
         }  # fmt: skip
