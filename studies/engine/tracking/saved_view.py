@@ -10,7 +10,7 @@ from collections.abc import Set
 from typing import Any
 
 from studies.engine.storage.plan_file import PlanFile
-from studies.engine.tracking.names import sanitize
+from studies.engine.tracking.names import TAG_LIMIT, sanitize, truncate
 from studies.engine.tracking.points import COST
 from studies.engine.tracking.run_records import description
 
@@ -23,7 +23,7 @@ def saved_views(plan: PlanFile, experiment: str, created: int, metrics: Set[str]
 
     created: milliseconds. metrics: names of those that runs have.
     """
-    tags = {"mlflow.note.content": description(plan)}
+    tags = {"mlflow.note.content": truncate(description(plan), TAG_LIMIT)}
     quality = next((sanitize(name) for name, metric in plan.metrics.items() if metric.direction == "max"), "")
     pairs = [(f"{COST}.mean", f"{quality}.mean"), (COST, quality)]
     charts = [_scatter(x, y) for x, y in pairs if {x, y} <= metrics]

@@ -106,6 +106,17 @@ def in_means(key: str, value: object) -> Callable[[Files], None]:
     return changed
 
 
+def in_first(kind: str, **changes: object) -> Callable[[Files], None]:
+    """Change keys of a file of the first trial of the plan; None leaves one out."""
+
+    def changed(files: Files) -> None:
+        name = f"trials/{json.loads(files['plan.json'])['trials'][0]['folder']}/{kind}"
+        found = {**json.loads(files[name]), **changes}
+        files[name] = json.dumps({key: value for key, value in found.items() if value is not None}).encode()
+
+    return changed
+
+
 BENT = {
     "a bad seed left out": (rows(lambda found: found.__delitem__(1)), "sret baseline s1: not in trials.csv"),
     "a good seed twice": (rows(lambda found: found.append(found[0])), "sret baseline s0: more than once in trials.csv"),
@@ -121,6 +132,7 @@ BENT = {
     "a huge cell": (rows(lambda found: found[0].update(arm="x" * 200_000)), "trials.csv cannot be read: field larger"),
     "a mean": (in_means("value", 99.0), "sret baseline top1: value is 99.0 in results.json, 80.5 from its trials"),
     "a mean's trials": (in_means("n", 5), "sret baseline top1: n is 5 in results.json, 2 from its trials"),
+    "a config that is no JSON": (in_first("spec.json", config={"lr": float("nan")}), "as they give another id"),
     "odd means": (lambda files: files.update({"results.json": b'{"results": [5]}'}), "results.json has no list"),
 }
 
@@ -133,5 +145,15 @@ def test_what_is_not_that_of_its_trials_is_named(kind: str, verified: Any) -> No
     assert message in "\n".join(found), out
 
 
+@pytest.mark.parametrize("first", ["../../other", "aaaaaaaaaaaa", ""])
+def test_odd_starts_are_named(verified: Any, whole: Path, first: str) -> None:
+    with zipfile.ZipFile(whole) as archive:
+        planned = json.loads(archive.read("toy/plan.json"))["trials"]
+    code, _, out = verified(in_first("result.json", started_from={first or planned[1]["folder"]: {}}))
+    assert code == 1
+    assert "but its config names nothing" in out
+
+
 def test_an_export_as_it_is_has_no_contradiction(verified: Any) -> None:
     assert verified(lambda files: None)[:2] == (0, [])
+    assert verified(in_first("spec.json", revision=None))[:2] == (0, []), "as of the first revision"

@@ -78,6 +78,14 @@ def test_the_experiment_opens_as_training_with_a_view_of_accuracy_against_cost(s
         assert any({x, y} <= metrics.keys() for metrics in latest), "a chart without points"
 
 
+def test_a_long_comment_of_a_study_is_cut(store: Store) -> None:
+    """An experiment's tag takes 20 000 characters: beyond them nothing was written at all."""
+    plan = plan_of(arms=1)
+    plan["study_text"] = "".join(f"# {i} {'word ' * 20}\n" for i in range(300)) + plan["study_text"]
+    close(store, made.run_all(store, plan))
+    assert "characters, cut)" in experiment(store).tags["mlflow.note.content"]
+
+
 def test_a_study_without_what_a_view_shows_has_none(store: Store) -> None:
     plan = {**plan_of(arms=1), "metrics": {"loss": {"from": "val.loss", "direction": "min", "unit": ""}}}
     close(store, made.run_all(store, plan))

@@ -32,8 +32,7 @@ def contradictions(bundle: Bundle) -> Iterator[str]:
     Numbers that come from curves are not compared: a bundle has the curves, not the events that they were read from.
     """
     for name in bundle.trials:
-        spec = bundle.spec(name) or {}
-        if trial_id(task_name(spec["task"]), spec["revision"], spec["config"], spec["seed"]) != name:
+        if _id(bundle.spec(name) or {}) != name:
             yield f"{name}  {bundle.label(name)}: its config, seed or task was changed, as they give another id"
     readings = {name: _reading(bundle, name) for name in dict.fromkeys(t.folder for t in bundle.plan.trials)}
     wanted = _cells(csv_text(rows(bundle.plan, readings)))
@@ -48,6 +47,14 @@ def contradictions(bundle: Bundle) -> Iterator[str]:
             yield from _frame(bundle, file.name, found, wanted)
     if (bundle.folder / MEANS).is_file():
         yield from _means(bundle, readings)
+
+
+def _id(spec: Mapping[str, Any]) -> str:
+    """Return the id that a config gives; empty where none has such a config."""
+    try:
+        return trial_id(task_name(spec["task"]), spec.get("revision", 1), spec["config"], spec["seed"])
+    except (KeyError, ValueError):  # no config at all, or with what is no number
+        return ""
 
 
 def _reading(bundle: Bundle, name: str) -> Reading:

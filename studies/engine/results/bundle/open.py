@@ -70,10 +70,10 @@ class Bundle:
             if taken.keys() != firsts:
                 yield f"{trial}  started from {_names(taken)}, but its config names {_names(firsts)}"
             for first, used in taken.items():
-                left = (self.result(first) or {}).get("kept_weights", used)
-                if not self.result(first):
+                result = self.result(first) if ID.fullmatch(first) else None
+                if result is None:
                     yield f"{trial}  starts from {first}, whose result is not in the bundle"
-                elif left["sha256"] != used["sha256"]:
+                elif result.get("kept_weights", used).get("sha256") != used.get("sha256"):
                     yield f"{trial}  started from other weights than {first} has left: it was trained again since"
 
     def environment(self, trial: str) -> dict[str, Any]:
