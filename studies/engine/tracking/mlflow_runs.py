@@ -143,7 +143,7 @@ class Runs:
 
     def text(self, run: str, name: str, text: str) -> None:
         if run in self._places:
-            (self._places[run] / name).write_text(text)
+            (self._places[run] / name).write_text(text, encoding="utf-8")
         else:
             self._client.log_text(run, text, name)
 

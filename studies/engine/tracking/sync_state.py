@@ -47,7 +47,7 @@ class SyncedRun:
 @dataclass
 class SyncState:
     NAME: ClassVar[str] = ".mirror.json"
-    VERSION: ClassVar[int] = 3
+    VERSION: ClassVar[int] = 4
     """Of what runs show: what an earlier version wrote is brought up to date."""
 
     version: int = 0

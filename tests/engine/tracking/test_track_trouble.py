@@ -153,6 +153,17 @@ def test_an_error_is_known_however_the_shell_wants_logging(
     assert all(run.data.metrics for run in runs(store).values() if run.data.tags["kind"] == "trial")
 
 
+def test_a_log_is_copied_whatever_letters_the_shell_has(store: Store, plan: dict[str, Any]) -> None:
+    folder = made.run_all(store, plan)
+    log = store.trial(plan["trials"][0]["folder"]).attempt_folder(0) / "log.txt"
+    log.write_text("grün → ok\n", encoding="utf-8")
+    shell = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    typed = [sys.executable, "-m", "studies", "sync", folder.name, "--results", str(store.root)]
+    done = subprocess.run(typed, capture_output=True, env={**os.environ, **shell}, cwd=Path(__file__).parents[3])
+    assert done.returncode == 0, done.stderr
+    assert any(file.read_bytes() == log.read_bytes() for file in store.root.glob("mlartifacts/**/log.txt"))
+
+
 def test_another_writer_is_not_waited_for_while_training(store: Store, plan: dict[str, Any]) -> None:
     from filelock import FileLock
 
