@@ -94,6 +94,7 @@ class EViT(TokenIntermediates, DeiT):
         if self.execution == "masked" and states is None:
             return self._masked(x_BTD)
         tracker = TokenTracker(x_BTD) if self.trace is not None or states is not None else None
+        grid_BTD = None if states is None else x_BTD  # the first block may reduce
         for i in range(len(self.blocks)):
             active_BN = tracker.active() if tracker else None
             x_BTD, row_BM, top_BK = self._run(i, x_BTD, self._kept(i, x_BTD.shape[1] - 1))
@@ -101,7 +102,7 @@ class EViT(TokenIntermediates, DeiT):
                 self._record(active_BN, None if row_BM is None else tracker.raster(row_BM))
                 tracker.keep(top_BK, self.fuse_token)
             if states is not None:
-                states.append(tracker.update(states[-1] if states else x_BTD, x_BTD))
+                states.append(tracker.update(states[-1] if states else grid_BTD, x_BTD))
         return x_BTD
 
     def _masked(self, x_BTD: Tensor) -> Tensor:

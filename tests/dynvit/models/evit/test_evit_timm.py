@@ -75,3 +75,16 @@ def test_feature_maps_keep_the_last_state_of_tokens_that_left():
     assert ((before == last).all(1).flatten(1) == ~trace.active[4]).all()
     pyramid = timm.create_model(NAME, features_only=True, out_indices=[11], img_size=32, patch_size=4)
     assert pyramid(images().float())[0].shape == (3, 192, 8, 8)
+
+
+@pytest.mark.parametrize("fuse", [True, False])
+@torch.no_grad()
+def test_states_of_a_model_whose_first_block_reduces(fuse):
+    """They are those of the token reducer of the same name; the first block's were looked for among the kept tokens."""
+    model, x = small(NAME, keep_rate=(0.5, 0.4), locations=(0, 2), fuse_token=fuse), images()
+    trunk = small("deit_tiny_patch16_224")
+    trunk.load_state_dict(model.state_dict())
+    expected = dynvit.reduce(trunk, "evit", keep=[0.5, 0.4], locations=(0, 2), fuse=fuse).forward_intermediates(x)
+    final, maps = model.forward_intermediates(x)
+    torch.testing.assert_close(final, expected[0])
+    torch.testing.assert_close(maps, expected[1])
