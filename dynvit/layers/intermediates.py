@@ -66,7 +66,7 @@ class PyramidIntermediates:
     """Mixin for a pyramid that has `stages` and `_maps`."""
 
     _maps: Callable[[Tensor, int], list[Tensor]]
-    """images, last stage -> the map after each stage up to that one."""
+    """images, last stage -> what each stage up to that one returns; of the last, what `forward_head` takes."""
 
     def forward_intermediates(
         self, x: Tensor, indices: int | list[int] | None = None, norm: bool = False, stop_early: bool = False,
@@ -79,7 +79,7 @@ class PyramidIntermediates:
         last = self._num_stages() - 1
         maps = self._maps(x, deepest if stop_early or intermediates_only else last)
         final = self._norm_map(maps[-1]) if len(maps) > last else maps[-1]
-        chosen = [self._nchw(final if norm and i == last else maps[i]) for i in take]
+        chosen = [self._nchw(final if norm and i == last else maps[i], i) for i in take]
         return chosen if intermediates_only else (final, chosen)
 
     def prune_intermediate_layers(
@@ -103,5 +103,6 @@ class PyramidIntermediates:
         """Normalize the last stage's map, for models that do so before pooling."""
         return final
 
-    def _nchw(self, stage_map: Tensor) -> Tensor:
+    def _nchw(self, stage_map: Tensor, stage: int) -> Tensor:
+        """The map ``[B, C, H, W]`` of what a stage returns."""
         return stage_map

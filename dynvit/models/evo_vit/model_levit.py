@@ -133,13 +133,12 @@ class EvoLeViT(PyramidIntermediates, SlowFastLevit, nn.Module):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Images ``[B, C, H, W]`` to tokens of the last stage ``[B, 1 + n, C3]``, class token first, raster order."""
-        return self._stages(x, len(self.stages) - 1)[-1]
+        return self._maps(x, len(self.stages) - 1)[-1]
+
+    def _nchw(self, stage_map: Tensor, stage: int) -> Tensor:
+        return stage_map[:, 1:].mT.unflatten(2, self.grids[stage])
 
     def _maps(self, x: Tensor, last: int) -> list[Tensor]:
-        tokens = self._stages(x, last)
-        return [t[:, 1:].mT.unflatten(2, grid) for t, grid in zip(tokens, self.grids, strict=False)]
-
-    def _stages(self, x: Tensor, last: int) -> list[Tensor]:
         """Tokens after every stage up to `last`."""
         if side_or_sides(tuple(x.shape[-2:])) != self.img_size:
             size = tuple(x.shape[-2:])

@@ -168,7 +168,7 @@ class TPCSwin(PyramidIntermediates, PropagationMixin, SwinTransformer):
     def _norm_map(self, final: Tensor) -> Tensor:
         return self.norm(final)
 
-    def _nchw(self, stage_map: Tensor) -> Tensor:
+    def _nchw(self, stage_map: Tensor, stage: int) -> Tensor:
         return stage_map.permute(0, 3, 1, 2).contiguous()
 
     def set_input_size(self, *args: Any, **options: Any) -> None:
