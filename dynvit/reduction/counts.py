@@ -48,11 +48,19 @@ def keep_counts(keep: float | Sequence[float], locations: Sequence[int], patches
 
     keep: the share rho; at the i-th place int(patches rho^(i+1)) are left, of the original count. A list has one
     entry per place: a share below 1 of the original count, or a whole number, the count itself (1 is one token; 1.0
-    all of them).
+    all of them). ValueError for a place that would leave more than the one before.
     """
     plan: list[int | None] = [None] * depth
-    for place, value in zip(locations, per_location(keep, len(locations)), strict=True):
-        plan[place] = value if isinstance(value, int) else max(int(patches * value), 1)
+    values = per_location(keep, len(locations))
+    counts = [value if isinstance(value, int) else max(int(patches * value), 1) for value in values]
+    for (before, left), (value, count) in pairwise(zip(values, counts, strict=True)):
+        if count > left:
+            raise ValueError(
+                f"keep must not rise, got {value:g} after {before:g}, which are {count} and {left} of {patches} "
+                "patches: shares are of the original count, and what left does not come back"
+            )
+    for place, count in zip(locations, counts, strict=True):
+        plan[place] = count
     return tuple(plan)
 
 

@@ -35,6 +35,20 @@ def test_counts_that_rise_say_so(small_trunk, method):
     assert min(filter(None, dynvit.reduce(small_trunk, method, keep=[0.5, 30, 5]).plan(64))) == 5
 
 
+@pytest.mark.parametrize(
+    "method", [name for name in dynvit.list_reducers() if issubclass(REDUCERS[name], dynvit.Keeping)]
+)
+def test_shares_of_all_patches_that_rise_say_so(small_trunk, method):
+    """Places that would leave more than there are did nothing, in silence; EViT's shares are of the present tokens."""
+    words = r"keep must not rise, got 0.5 after 0.3, which are 32 and 19 of 64 patches: shares are of the original"
+    with pytest.raises(ValueError, match=words):
+        dynvit.reduce(small_trunk, method, keep=[0.3, 0.5, 0.2])
+    with pytest.raises(ValueError, match=r"keep must not rise, got 40 after 0.3, which are 40 and 19 of 64 patches"):
+        dynvit.reduce(small_trunk, method, keep=[0.3, 40, 0.2])
+    assert dynvit.reduce(small_trunk, method, keep=[0.5, 0.5, 0.2]).plan(64).count(None) == 4
+    assert dynvit.reduce(small_trunk, "evit", keep=[0.3, 0.5, 0.5]).plan(64).count(None) == 3
+
+
 def test_a_schedule_given_twice_says_so():
     with pytest.raises(ValueError, match=r"inflect is given twice: -1.0, and 1.0 in r \(6, 1.0\); leave one out"):
         make_reducer("tome", {"r": (6, 1.0), "inflect": -1.0})
