@@ -124,8 +124,22 @@ def _grid(block: nn.Module, shape: torch.Size) -> tuple[int, int] | None:
     """Grid of a block's input ``[B, H, W, D]`` (Swin), ``[B, D, H, W]`` (convolutions) or ``[B, N, D]`` (LeViT)."""
     if len(shape) == 3:
         return getattr(getattr(block, "attn", None), "resolution", None)
-    convolutional = shape[2] == shape[3] != shape[1] or not any(isinstance(m, nn.LayerNorm) for m in block.modules())
-    return (shape[2], shape[3]) if convolutional else (shape[1], shape[2])
+    first, last = (shape[i] == _width(block) for i in (1, 3))
+    if first == last:  # as wide as the map is
+        first = shape[2] == shape[3] != shape[1] or not any(isinstance(m, nn.LayerNorm) for m in block.modules())
+    return (shape[2], shape[3]) if first else (shape[1], shape[2])
+
+
+def _width(block: nn.Module) -> int | None:
+    """Channels that the first layer of a block takes, if it says so."""
+    for layer in block.modules():
+        if isinstance(layer, nn.Conv2d):
+            return layer.in_channels
+        if isinstance(layer, nn.Linear):
+            return layer.in_features
+        if isinstance(layer, nn.LayerNorm):
+            return layer.normalized_shape[-1]
+    return None
 
 
 def _prefix_tokens(model: nn.Module, tokens: int) -> int:

@@ -77,6 +77,26 @@ def test_hierarchical_models(name, options, layers):
     assert trace.depth.tolist() == [[len(layers)] * layers[0]] * 2
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "size", "grid"),
+    [
+        # as many columns as channels: taken for a map with the channels in front, of 24 x 24
+        ("swin_tiny_patch4_window7_224",
+         {"img_size": (56, 96), "embed_dim": 24, "depths": (1, 1), "num_heads": (1, 2)}, (56, 96), (14, 24)),
+        # a layer norm, and the channels in front: taken for 24 rows of 8
+        ("convnext_tiny", {"depths": (1, 1, 1, 1), "dims": (24, 32, 48, 56)}, (32, 64), (8, 16)),
+    ],
+)  # fmt: skip
+def test_maps_that_are_not_square(name, options, size, grid):
+    model = timm.create_model(name, **options).eval()
+    with dynvit.trace_tokens(model) as trace:
+        model(torch.randn(2, 3, *size))
+    rows, columns = grid
+    halved = [-(-rows // 2**stage) * -(-columns // 2**stage) for stage in range(len(trace.active))]
+    assert trace.grid == grid and [active.shape[1] for active in trace.active] == halved
+    assert trace.depth.tolist() == [[len(halved)] * (rows * columns)] * 2
+
+
 def test_model_with_its_own_trace():
     model = Pruning()
     x = torch.arange(8.0).view(2, 4)
