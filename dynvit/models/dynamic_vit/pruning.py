@@ -21,6 +21,7 @@ from dynvit.layers.masked_softmax import soft_masked_block
 from dynvit.layers.no_dropout import remove_idle_dropout
 from dynvit.layers.score_predictor import Noise, ScorePredictor, gumbel, hard_keep
 from dynvit.layers.token_gather import gather_tokens, scatter_tokens, top_tokens
+from dynvit.reduction.counts import default_locations
 
 
 class PruningMixin(TokenIntermediates, DynamicModel):
@@ -31,7 +32,7 @@ class PruningMixin(TokenIntermediates, DynamicModel):
     def _prune(self, keep_ratio: float | Sequence[float], locations: Sequence[int] | None, eps: float) -> None:
         """Sets the plan and adds the predictors."""
         depth = len(self.blocks)
-        self.locations = tuple(locations) if locations is not None else tuple(depth * s // 4 for s in (1, 2, 3))
+        self.locations = default_locations(depth) if locations is None else tuple(locations)
         if list(self.locations) != sorted({i for i in self.locations if 0 <= i < depth}) or not self.locations:
             raise ValueError(f"locations must be increasing block numbers below {depth}, got {self.locations}")
         self.ratios = _ratios(keep_ratio, len(self.locations))

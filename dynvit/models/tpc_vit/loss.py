@@ -23,8 +23,9 @@ def regularizers(chains: list[PropagationState], options: TPCOptions) -> dict[st
     else:
         # Layer by layer, as evaluation keeps that share in every layer: one mean over all layers is met by pausing
         # nothing early and nearly everything late. The first layer of a chain always has every token.
-        later = torch.stack([pi_BN.mean() for chain in chains for pi_BN in chain.pis[1:]])
-        terms["budget"] = (later - options.keep_rate).square().mean()
+        later = [pi_BN.mean() for chain in chains for pi_BN in chain.pis[1:]]
+        if later:  # not where every chain has one layer
+            terms["budget"] = (torch.stack(later) - options.keep_rate).square().mean()
     if options.prior:
         terms["prior"] = prior_loss(torch.stack([b for chain in chains for b in chain.breaks]))
     return terms
