@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 import dynvit
 from dynvit.macs import complexity, count_macs
+from dynvit.profiling.interleaved_timing import quartiles
 
 CASES: dict[str, tuple[str, dict[str, object]]] = {
     "expert 0.4 frozen": ("eval", {"routing": "expert", "capacity": 0.4}),
@@ -97,10 +98,10 @@ def timed(run: Callable[[], object], device: str) -> float:
         start = time.process_time()
         run()
         return time.process_time() - start
-    torch.cuda.synchronize()
+    torch.cuda.synchronize(device)
     start = time.perf_counter()
     run()
-    torch.cuda.synchronize()
+    torch.cuda.synchronize(device)
     return time.perf_counter() - start
 
 
@@ -114,6 +115,8 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--only", default="", help="cases whose name contains this")
     args = parser.parse_args()
+    if not any(args.only in case for case in CASES):
+        parser.error(f"no case contains {args.only!r}; there are {', '.join(CASES)}")
     torch.set_num_threads(1)
     images = torch.randn(args.batch, 3, 224, 224, device=args.device, dtype=getattr(torch, args.dtype))
     full = build(args, "full", {"routing": "off"})
@@ -133,7 +136,7 @@ def main() -> None:
             for _ in range(args.rounds):
                 rounds.append([timed(run, args.device) for run in pair])
         speed = [a / b for a, b in rounds]
-        low, middle, high = statistics.quantiles(speed, n=4) if len(speed) > 1 else speed * 3
+        low, middle, high = quartiles(speed)
         milliseconds = 1e3 * statistics.median(b for _, b in rounds)
         print(f"{case:28} {ratio:9.3f} {middle:9.3f} {low:6.3f} {high:6.3f} {middle / ratio:6.3f}  {milliseconds:8.1f}")
 

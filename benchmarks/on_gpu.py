@@ -76,7 +76,8 @@ class Session:
         finally:
             self.stop()
             self.write()
-            self.log.write_text(self.log.read_text(errors="replace")[-LOG_LIMIT:])
+            if self.log.exists():  # not where every step was skipped
+                self.log.write_text(self.log.read_text(errors="replace")[-LOG_LIMIT:])
             shutil.rmtree(self.scratch, ignore_errors=True)
 
     def step(self, name: str, seconds: float) -> None:

@@ -94,7 +94,8 @@ def operators(model: nn.Module, images: Tensor) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("methods", nargs="*", help="default: all")
+    known = list(dict.fromkeys(method for method, _, _ in CASES))
+    parser.add_argument("methods", nargs="*", metavar="METHOD", help=f"of {', '.join(known)}; default: all")
     parser.add_argument("--trunk", default="deit_small_patch16_224")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=4)
@@ -105,12 +106,14 @@ def main() -> None:
     parser.add_argument("--operators", action="store_true", help="print the operators that take longest")
     parser.add_argument("--csv", type=Path)
     args = parser.parse_args()
+    if unknown := [method for method in args.methods if method not in known]:
+        parser.error(f"no method {unknown[0]}; there are {', '.join(known)}")
     where = f"{device_name(args.device)}, {args.threads} thread(s), batch {args.batch}, {args.dtype}"
     print(f"torch {torch.__version__}, {where}, {args.trunk}")
     print(f"{'method':34} {'GMACs':>7} {'MACs x':>7} {'speed x':>8} {'low - high':>15} {'share':>6} {'official':>8}")
     rows = []
     for method, options, official in CASES:
-        if method not in (args.methods or dynvit.list_reducers()):
+        if method not in (args.methods or known):
             continue
         row = over_processes(method, options, official, args)
         rows.append(row)

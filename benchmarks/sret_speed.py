@@ -10,6 +10,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import timm
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 import dynvit
+from dynvit.profiling.hardware import device_name
 
 TRUNKS = {"tiny": "deit_tiny_patch16_224", "small": "deit_small_patch16_224"}
 Seconds = tuple[float, float]  # CPU, wall
@@ -38,7 +40,7 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     options = arguments()
     torch.set_num_threads(options.threads)
-    where = torch.cuda.get_device_name() if options.device == "cuda" else f"CPU, {options.threads} thread(s)"
+    where = f"{device_name(options.device)}, {options.threads} thread(s)"
     print(f"{where}, torch {torch.__version__}, batch {options.batch}, 224 px, {options.dtype}; above 1 SReT is faster")
     print(f"{'model':32} {'CPU ratio':>24} {'wall ratio':>24} {'MACs':>6} {'share':>6}")
     for size in options.sizes:
@@ -86,7 +88,7 @@ def interleaved(
 
 
 def seconds(module: Callable[[Tensor], Any], images: Tensor) -> Seconds:
-    wait = torch.cuda.synchronize if images.is_cuda else (lambda: None)
+    wait = partial(torch.cuda.synchronize, images.device) if images.is_cuda else (lambda: None)
     wait()
     cpu, wall = time.process_time(), time.perf_counter()
     module(images)

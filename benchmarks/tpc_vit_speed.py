@@ -22,6 +22,7 @@ from dynvit.layers.block import run_block_on_grid
 from dynvit.layers.token_layout import Dense, Gathered, GridLayout, Masked, Packed
 from dynvit.macs import complexity
 from dynvit.models.tpc_vit.markov_chain import topk_indices
+from dynvit.profiling.interleaved_timing import quartiles
 
 Call = Callable[[], object]
 NAMES = {"deit": "deit_{}_patch16_224", "lvvit": "lvvit_{}", "swin": "swin_{}_patch4_window7_224"}
@@ -36,7 +37,7 @@ def interleaved(calls: dict[str, Call], repeats: int, device: str) -> dict[str, 
             start = clock()
             call()
             if device != "cpu":
-                torch.cuda.synchronize()
+                torch.cuda.synchronize(device)
             if turn:
                 seconds[name].append(clock() - start)
     return seconds
@@ -47,7 +48,7 @@ def show(seconds: dict[str, list[float]], costs: dict[str, float]) -> None:
     first = next(iter(seconds))
     print(f"{'':34}{'ms':>9}{'quartiles':>18}{'speed-up':>10}{'MAC ratio':>11}{'share':>8}")
     for name, values in seconds.items():
-        low, middle, high = statistics.quantiles(values, n=4)
+        low, middle, high = quartiles(values)
         faster = statistics.median(a / b for a, b in zip(seconds[first], values, strict=True))
         line = f"{name:34}{middle * 1e3:9.1f}{f'{low * 1e3:.1f}..{high * 1e3:.1f}':>18}{faster:10.3f}"
         if name in costs:
@@ -129,8 +130,10 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    half = torch.autocast("cuda", torch.bfloat16) if options.device == "cuda" else nullcontext()
-    print(f"torch {torch.__version__}, {options.device}, batch {options.batch}")
+    on_gpu = options.device.startswith("cuda")
+    half = torch.autocast("cuda", torch.bfloat16) if on_gpu else nullcontext()
+    dtype = "bfloat16" if on_gpu else "float32"
+    print(f"torch {torch.__version__}, {options.device}, batch {options.batch}, {dtype}")
     with torch.inference_mode(), half:
         calls, costs = models(options.trunk, options.size, options.batch, options.device)
         show(interleaved(calls, options.repeats, options.device), costs)

@@ -120,8 +120,8 @@ class Trainee:
 
 def compare(name: str, trunk: Trainee, args: argparse.Namespace, root: str) -> dict[str, Any]:
     if args.device.startswith("cuda"):
-        torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated() if args.device.startswith("cuda") else 0
+        torch.cuda.reset_peak_memory_stats(args.device)
+    before = torch.cuda.memory_allocated(args.device) if args.device.startswith("cuda") else 0
     trainee = trunk if name == TRUNK else Trainee(name, args, root)
     mark = torch.zeros(1, device=args.device)
     for one in (trainee, trunk):
@@ -133,7 +133,7 @@ def compare(name: str, trunk: Trainee, args: argparse.Namespace, root: str) -> d
     ]
     low, middle, high = quartiles([ours / theirs for ours, theirs, _ in rows])
     step, draw = (sorted(times)[len(rows) // 2] for times in ([r[0] for r in rows], [r[2] for r in rows]))
-    used = torch.cuda.max_memory_allocated() - before if args.device.startswith("cuda") else 0
+    used = torch.cuda.max_memory_allocated(args.device) - before if args.device.startswith("cuda") else 0
     trained, saved = (a / b for a, b in zip(trainee.training_cost(), trunk.training_cost(), strict=True))
     ratios = (trainee.macs() / trunk.macs(), trained, middle, low, high, middle / trained, saved)
     values = (*ratios, 1e3 * step, draw / step, used / 2**20)
@@ -154,18 +154,22 @@ def alone(args: argparse.Namespace) -> None:
     print(done, flush=True)
 
 
-def together(count: int, args: argparse.Namespace, root: str) -> float:
-    """Return updates per second of `count` processes on one device."""
-    options = [f"--{key}={getattr(args, key)}" for key in ("device", "batch", "warmup", "seconds")]
-    command = [
+def one_of_several(args: argparse.Namespace, root: str) -> list[str]:
+    """The command of a process that updates the backbone as it is updated here."""
+    options = [f"--{key}={getattr(args, key)}" for key in ("device", "batch", "warmup", "threads", "seconds")]
+    return [
         sys.executable,
         __file__,
-        "--root",
-        root,
+        f"--root={root}",
         *options,
         *["--full"] * args.full,
         *["--compile"] * args.compile,
     ]
+
+
+def together(count: int, args: argparse.Namespace, root: str) -> float:
+    """Return updates per second of `count` processes on one device."""
+    command = one_of_several(args, root)
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     running: list[Any] = [subprocess.Popen(command, **pipes) for _ in range(count)]  # type: ignore[call-overload]
     for process in running:
