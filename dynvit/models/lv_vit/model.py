@@ -106,11 +106,11 @@ class LVTransformer(TokenIntermediates, DynamicModel, VisionTransformer):
         return self._run(self.patch_embed(x), states)
 
     def forward_head(self, x_BTC: Tensor, pre_logits: bool = False) -> Tensor:
-        """Logits; `pre_logits`: the class token."""
+        """Logits, without pooling those of every token; `pre_logits`: the class token."""
         x_BC = self.head_drop(self.pool(x_BTC))
         if pre_logits or not self.num_classes:
             return x_BC
-        return torch.add(self.head(x_BC), self.aux_head(x_BTC[:, 1:]).amax(1), alpha=0.5)
+        return torch.add(self.head(x_BC), self.aux_head(x_BTC[:, 1:]).amax(1, keepdim=x_BC.ndim == 3), alpha=0.5)
 
     def _run(self, x_BNC: Tensor, states: list[Tensor] | None = None) -> Tensor:
         x_BTC, again = self._pos_embed(x_BNC), self.grad_checkpointing and self.training

@@ -174,7 +174,7 @@ class MoRViT(TokenIntermediates, DeiT):
         confidence_B = getattr(x_BMC, "confidence_B", None)
         if confidence_B is None:
             raise ValueError("with confidence, forward_head takes the tensor that forward_features returned")
-        return logits * confidence_B[:, None].to(logits.dtype)
+        return logits * confidence_B.view(-1, *[1] * (logits.ndim - 1)).to(logits.dtype)
 
     def _finish(self, x_BMC: Tensor, choice: DepthChoice | None) -> Tensor:
         x_BMC = self.norm(x_BMC)
