@@ -107,7 +107,16 @@ def _begin(trace: TokenTrace, model: nn.Module, args: tuple[Tensor, ...]) -> Non
     """Hook on a model: a new forward pass."""
     if model.trace is trace:
         trace.clear()
-        trace.grid = interface_of(model).grid
+        trace.grid = _grid_of_images(model, args) or interface_of(model).grid
+
+
+def _grid_of_images(model: nn.Module, args: tuple[Tensor, ...]) -> tuple[int, int] | None:
+    """Grid of these images, which need not be of the model's own size (timm's `dynamic_img_size`)."""
+    grid_of = getattr(getattr(model, "patch_embed", None), "dynamic_feat_size", None)
+    if grid_of is None or not args or getattr(args[0], "ndim", 0) != 4:
+        return None
+    rows, columns = grid_of(tuple(args[0].shape[-2:]))
+    return rows, columns
 
 
 def _record(model: nn.Module, trace: TokenTrace, block: nn.Module, args: tuple[Tensor, ...]) -> None:

@@ -97,6 +97,18 @@ def test_maps_that_are_not_square(name, options, size, grid):
     assert trace.depth.tolist() == [[len(halved)] * (rows * columns)] * 2
 
 
+@pytest.mark.parametrize("method", ["", "tome", "uniform"])
+def test_grid_of_images_of_another_size(method):
+    """It was that of the model's own size, which has another number of patches."""
+    model = vit(dynamic_img_size=True)
+    model = dynvit.reduce(model, method) if method else model
+    with dynvit.trace_tokens(model) as trace:
+        model(torch.randn(2, 3, 24, 16))
+        assert trace.grid == (6, 4) and trace.active[0].shape == (2, 24)
+        model(x=torch.randn(2, 3, 16, 16))
+    assert trace.grid == (4, 4)
+
+
 def test_model_with_its_own_trace():
     model = Pruning()
     x = torch.arange(8.0).view(2, 4)
