@@ -133,27 +133,17 @@ def _grid(block: nn.Module, shape: torch.Size) -> tuple[int, int] | None:
     """Grid of a block's input ``[B, H, W, D]`` (Swin), ``[B, D, H, W]`` (convolutions) or ``[B, N, D]`` (LeViT)."""
     if len(shape) == 3:
         return getattr(getattr(block, "attn", None), "resolution", None)
-    first, last = (shape[i] == _width(block) for i in (1, 3))
-    if first == last:  # as wide as the map is
-        first = shape[2] == shape[3] != shape[1] or not any(isinstance(m, nn.LayerNorm) for m in block.modules())
-    return (shape[2], shape[3]) if first else (shape[1], shape[2])
-
-
-def _width(block: nn.Module) -> int | None:
-    """Channels that the first layer of a block takes, if it says so."""
-    for layer in block.modules():
-        if isinstance(layer, nn.Conv2d):
-            return layer.in_channels
-        if isinstance(layer, nn.Linear):
-            return layer.in_features
-        if isinstance(layer, nn.LayerNorm):
-            return layer.normalized_shape[-1]
-    return None
+    layer = next((m for m in block.modules() if isinstance(m, nn.Conv2d | nn.Linear | nn.LayerNorm)), None)
+    if layer is None or isinstance(layer, nn.Conv2d):
+        return shape[2], shape[3]
+    width = layer.in_features if isinstance(layer, nn.Linear) else layer.normalized_shape[-1]
+    return (shape[1], shape[2]) if shape[3] == width else (shape[2], shape[3])  # some norms are over the second
 
 
 def _prefix_tokens(model: nn.Module, tokens: int) -> int:
     alone = tokens == getattr(getattr(model, "patch_embed", None), "num_patches", None)
-    return 0 if alone else getattr(model, "num_prefix_tokens", 0)  # CaiT's class token comes late
+    late = hasattr(model, "blocks_token_only") or hasattr(model, "cls_attn_blocks")  # the class token of CaiT and XCiT
+    return 0 if alone or late else getattr(model, "num_prefix_tokens", 0)
 
 
 def _blocks(model: nn.Module) -> list[nn.Module]:

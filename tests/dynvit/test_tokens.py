@@ -85,6 +85,7 @@ def test_hierarchical_models(name, options, layers):
          {"img_size": (56, 96), "embed_dim": 24, "depths": (1, 1), "num_heads": (1, 2)}, (56, 96), (14, 24)),
         # a layer norm, and the channels in front: taken for 24 rows of 8
         ("convnext_tiny", {"depths": (1, 1, 1, 1), "dims": (24, 32, 48, 56)}, (32, 64), (8, 16)),
+        ("convnext_tiny", {"depths": (1, 1, 1, 1), "dims": (24, 32, 48, 56)}, (64, 96), (16, 24)),
     ],
 )  # fmt: skip
 def test_maps_that_are_not_square(name, options, size, grid):
@@ -107,6 +108,14 @@ def test_grid_of_images_of_another_size(method):
         assert trace.grid == (6, 4) and trace.active[0].shape == (2, 24)
         model(x=torch.randn(2, 3, 16, 16))
     assert trace.grid == (4, 4)
+
+
+def test_a_class_token_that_comes_late_is_no_patch_at_any_size():
+    """XCiT takes images of any size, and its blocks have the patches alone: one of them was left out."""
+    model = timm.create_model("xcit_nano_12_p16_224", depth=2).eval()
+    with dynvit.trace_tokens(model) as trace:
+        model(torch.randn(1, 3, 64, 96))
+    assert [active.shape[1] for active in trace.active] == [24, 24]
 
 
 def test_model_with_its_own_trace():
