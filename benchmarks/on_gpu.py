@@ -57,8 +57,8 @@ class Session:
         slug = re.sub(r"[^a-z0-9]+", "-", str(self.about["device"]).lower()).strip("-")
         self.folder = args.out.resolve() / slug
         self.folder.mkdir(parents=True, exist_ok=True)
-        for name in FILES:
-            (self.folder / name).unlink(missing_ok=True)
+        if there := [name for name in FILES if (self.folder / name).exists()]:
+            sys.exit(f"{self.folder} holds {there[0]} of an earlier run: move it, or give another --out")
         self.rows, self.log = self.folder / "results.jsonl", self.folder / "log.txt"
         self.scratch = Path(tempfile.mkdtemp(prefix="on_gpu."))
         self.running: list[subprocess.Popen[bytes]] = []

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
+import re
 import signal
 import sys
 from pathlib import Path
@@ -62,3 +64,14 @@ def test_a_session_of_skipped_steps_ends(monkeypatch: pytest.MonkeyPatch, tmp_pa
         signal.signal(signal.SIGTERM, before)
     (folder,) = tmp_path.iterdir()
     assert "skipped: no --data" in (folder / "README.md").read_text()
+
+
+def test_results_of_an_earlier_run_stay(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """They were deleted before the first step began."""
+    device = script("on_gpu", monkeypatch).about(argparse.Namespace(device="cpu", rehearse=False, commit=""))["device"]
+    earlier = tmp_path / re.sub(r"[^a-z0-9]+", "-", str(device).lower()).strip("-") / "speed.csv"
+    earlier.parent.mkdir()
+    earlier.write_text("minutes of a GPU")
+    with pytest.raises(SystemExit, match=r"speed\.csv of an earlier run: move it"):
+        script("on_gpu", monkeypatch, "--out", str(tmp_path), "--device", "cpu").main()
+    assert earlier.read_text() == "minutes of a GPU"
