@@ -60,7 +60,8 @@ class Policy:
 
     def _draw_levels(self, b: int, generator: torch.Generator) -> Tensor:
         if math.isinf(self.std):
-            return torch.rand(b, generator=generator) * self.magnitude / MAX_LEVEL
+            drawn_B = torch.rand(b, generator=generator) * self.magnitude
+            return drawn_B.clamp(max=MAX_LEVEL) / MAX_LEVEL
         noise_B = torch.randn(b, generator=generator) * self.std
         return (self.magnitude + noise_B).clamp(0, MAX_LEVEL) / MAX_LEVEL
 

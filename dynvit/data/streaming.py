@@ -15,6 +15,7 @@ from dynvit.config.data import Data, channels_of
 from dynvit.data.corrupt import CorruptImages
 from dynvit.data.decode import READ_ERRORS, decode_image
 from dynvit.data.normalization import mean_std
+from dynvit.data.posterize import allow_no_bits
 from dynvit.data.sampling import SINGLE_PROCESS, Shard, check_batch, rank_slice, repeated
 from dynvit.data.split import DatasetIndex, IndexedSplit
 from dynvit.rng import own_stream, stream
@@ -211,7 +212,7 @@ def _transform(data: Data, training: bool) -> Any:
     for key in ("shift", "cutout"):
         if getattr(data.augment, key):
             raise ValueError(f"data.augment.{key} is for images kept in memory; images from files are cropped by scale")
-    return create_transform(
+    transform = create_transform(
         data.image_size,
         is_training=True,
         scale=tuple(data.augment.scale),
@@ -223,3 +224,5 @@ def _transform(data: Data, training: bool) -> Any:
         mean=mean,
         std=std,
     )
+    allow_no_bits(transform)
+    return transform

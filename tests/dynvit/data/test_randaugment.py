@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -11,6 +12,7 @@ from dynvit.data import randaugment as ours
 from dynvit.data.augment import cut_out
 from dynvit.data.factory import load_data
 from dynvit.data.in_memory import DecodedSet, InMemoryBatches
+from dynvit.data.posterize import posterize
 from dynvit.data.randaugment import OPERATIONS, Policy
 from dynvit.data.streaming import _transform
 from dynvit.rng import stream
@@ -49,8 +51,6 @@ def pil(x_CHW):
 
 
 def by_timm(name, x_CHW, level, sign, monkeypatch):
-    import numpy as np
-
     monkeypatch.setattr(auto_augment, "_randomly_negate", lambda v: sign * v)
     hparams = {"img_mean": (128,) * 3, "interpolation": Image.BILINEAR, "magnitude_std": 0.0}
     operation = auto_augment.AugmentOp(name, prob=1.0, magnitude=level, hparams=hparams)
@@ -120,6 +120,38 @@ def test_noise_without_bounds_is_the_same_from_files():
     data = Data("folder", image_size=224, augment=Augment(auto="rand-m9-mstdinf-inc1"))
     policy = next(each for each in _transform(data, True).transforms if hasattr(each, "ops"))
     assert {operation.magnitude_std for operation in policy.ops} == {math.inf}
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("auto", ["rand-m10-n1-p1-inc1", "rand-m20-n1-p1-mmax20-inc1", "rand-m2-n1-p1", "v0"])
+def test_posterizing_to_no_bits_gives_black_images_from_files_too(auto, mode):
+    """timm asks Pillow to keep 0 bits, or fewer, at the strongest; newer versions of Pillow refuse."""
+    transform = _transform(Data("folder", image_size=224, augment=Augment(auto=auto)), True)
+    step = next(each for each in transform.transforms if hasattr(each, "ops") or hasattr(each, "policy"))
+    operations = getattr(step, "ops", []) or [each for some in step.policy for each in some]
+    image, found = pil(picture()).convert(mode), set()
+    for operation in operations:
+        if operation.name.startswith("Posterize"):
+            operation.prob = 1.0
+            found.add(max(least_most[1] for least_most in np.reshape(operation(image).getextrema(), (-1, 2))))
+    assert min(found) == 0
+
+
+def test_the_strongest_posterization_is_the_same_from_files():
+    x, strongest = picture(), torch.ones(1, 1, 1, 1)
+    single = torch.from_numpy(np.array(posterize(pil(x), 0)))
+    assert torch.equal(
+        ours.posterize(x[None].float(), strongest, strongest)[0].to(torch.uint8).permute(1, 2, 0), single
+    )
+
+
+@pytest.mark.parametrize("noise", ["mstdinf", "mstd0.5"])
+def test_no_draw_is_above_the_highest_level(noise):
+    """As in timm, where only mmax allows for more than 10."""
+    levels = Policy.parse(f"rand-m15-{noise}-inc1")._draw_levels(2000, stream(0, "a"))
+    assert levels.max() == 1
+    if noise == "mstdinf":  # a third of what is drawn up to 15
+        assert 0.28 < (levels == 1).float().mean() < 0.39
 
 
 def test_a_batch_is_augmented_by_its_own_draws():
