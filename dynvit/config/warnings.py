@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import fields, replace
 
+from dynvit.config.auto_augment import in_memory_error
 from dynvit.config.classify import Config
 from dynvit.config.data import KNOWN_SETS, Augment, Data
 from dynvit.config.teacher import Teacher
@@ -24,6 +25,11 @@ def warnings(config: Config) -> Iterator[str]:
     for key, images in (("data", data), *([("source.data", config.source.data)] if config.source.epochs else [])):
         if not images.streamed and tuple(images.augment.scale) != Augment().scale:
             yield _not_cropped(key, images)
+        if not images.streamed and images.augment.auto and (wrong := in_memory_error(images.augment.auto)):
+            yield (
+                f"{key}.augment.auto: {wrong}; those of {images.name}, of {images.image_size} pixels, are up to 2 GB "
+                f"kept in memory, and their trials fail ({key}.in_memory: never)"
+            )
     yield from _source(config)
 
 

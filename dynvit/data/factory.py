@@ -46,7 +46,7 @@ def load_data(data: Data, batch_size: int, validation_batch_size: int, seed: int
         decoded = choose_apart(decoded, data)
     else:
         index = index_dataset(data)
-        if not in_memory.fits(data, index):
+        if not in_memory.fits(data, len(index.train) + len(index.val)):
             return StreamingBatches(data, index, batch_size, validation_batch_size, seed, device)
         decoded = in_memory.decode(data, index)
     return in_memory.InMemoryBatches(decoded, data, batch_size, validation_batch_size, seed, device)

@@ -46,11 +46,10 @@ class DecodedSet:
     """Images and labels on which the best epoch is chosen; they are not among the training images."""
 
 
-def fits(data: Data, index: DatasetIndex) -> bool:
-    """Return whether a set of files is decoded once and kept in memory."""
+def fits(data: Data, images: int) -> bool:
+    """Return whether a set of files is decoded once and kept in memory. images: of both splits, as limited."""
     if data.in_memory != "auto":
         return data.in_memory == "always"
-    images = len(index.train) + len(index.val)
     return data.image_size <= MAX_PIXELS and images * 3 * data.image_size**2 <= MAX_BYTES
 
 

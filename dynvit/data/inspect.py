@@ -13,11 +13,14 @@ from dynvit.data.checks import check_every_class, remarks
 from dynvit.data.class_subset import select_split_classes
 from dynvit.data.decode import RANGES, READ_ERRORS, Facts, decode_with_facts
 from dynvit.data.factory import checked, decode_known, read_listing
+from dynvit.data.in_memory import fits
 from dynvit.data.listing.names import listed
 from dynvit.data.overlap import copies
-from dynvit.data.sampling import check_batch, stratified_order
+from dynvit.data.randaugment import Policy
+from dynvit.data.sampling import check_batch, stratified_order, trained_on
 from dynvit.data.source import Split
 from dynvit.data.split import check_expected
+from dynvit.data.streaming import check_streamed
 
 SAMPLE = 64
 """Images of each split that are decoded, balanced over the classes."""
@@ -41,7 +44,7 @@ def _known(data: Data, batch_size: int) -> Iterator[Finding]:
     found = decode_known(data)
     yield "fine", f"training: {_counts(found.train_labels.numpy(), found.classes)}", ""
     yield "fine", f"validation: {_counts(found.val_labels.numpy(), found.classes)}", ""
-    yield from _check_config(data, found.classes, len(found.train_labels), batch_size)
+    yield from _check_config(data, found.classes, len(found.train_labels), len(found.val_labels), batch_size)
 
 
 def _files(data: Data, batch_size: int) -> Iterator[Finding]:
@@ -62,7 +65,7 @@ def _files(data: Data, batch_size: int) -> Iterator[Finding]:
     damaged = {**train.damaged, **val.damaged}
     for tar, reason in damaged.items():
         yield _level(len(damaged), data), f"{tar} is damaged: {reason}", f"data.max_corrupt is {data.max_corrupt}"
-    yield from _check_config(data, len(train.classes), len(train.labels), batch_size)
+    yield from _check_config(data, len(train.classes), len(train.labels), len(val.labels), batch_size)
     for split in (train, val):
         yield from _decode_sample(split, data)
 
@@ -80,12 +83,24 @@ def _range(values: Sequence[int] | NDArray[np.int64]) -> str:
     return f"{min(values)}" if min(values) == max(values) else f"{min(values)} to {max(values)}"
 
 
-def _check_config(data: Data, classes: int, images: int, batch_size: int) -> Iterator[Finding]:
+def _check_config(data: Data, classes: int, images: int, val: int, batch_size: int) -> Iterator[Finding]:
+    """Check what a trial checks with the numbers of classes and of images that were found."""
     try:
         check_expected(data, classes, images)
-        check_batch(min(images, data.limit or images), batch_size, data.name)
+        left = trained_on(images, data.choose)
+        left, val = (min(count, limit or count) for count, limit in ((left, data.limit), (val, data.val_limit)))
+        check_batch(left, batch_size, data.name)
     except ValueError as error:
         yield "attention", str(error), "set another root, or other expectations in the study"
+        return
+    kept = data.name in KNOWN_SETS or fits(data, left + val)
+    try:
+        if not kept:
+            check_streamed(data)
+        elif data.augment.auto:
+            Policy.parse(data.augment.auto)
+    except ValueError as error:
+        yield "attention", str(error), f"the images are {'' if kept else 'not '}kept in memory"
 
 
 def _decode_sample(split: Split, data: Data) -> Iterator[Finding]:

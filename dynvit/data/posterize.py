@@ -1,4 +1,4 @@
-"""timm's operation Posterize, which at its strongest keeps no bits of an image: newer versions of Pillow refuse that."""
+"""timm's operation Posterize, which at its strongest keeps no bits of an image: newer versions of Pillow refuse."""
 
 from __future__ import annotations
 

@@ -36,10 +36,16 @@ def stratified_subset(labels: Sequence[int] | NDArray[np.int64], limit: int | No
 
 def set_apart(labels: NDArray[np.int64], count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the indices of all images but `count`, in order, and of those `count`, evenly over the classes."""
-    if count >= len(labels):
-        raise ValueError(f"data.choose {count} leaves nothing to train on of {len(labels)} training images")
+    trained_on(len(labels), count)
     order = stratified_order(labels)
     return np.sort(order[count:]), order[:count]
+
+
+def trained_on(images: int, choose: int) -> int:
+    """Return how many images are left to train on. Raises ValueError if none is."""
+    if choose >= images:
+        raise ValueError(f"data.choose {choose} leaves nothing to train on of {images} training images")
+    return images - choose
 
 
 def repeated(order: Tensor, copies: int) -> Tensor:

@@ -201,6 +201,13 @@ def loader_processes() -> int:
     return min(8, usable)
 
 
+def check_streamed(data: Data) -> None:
+    """Raise ValueError for augmentation that only images in memory have."""
+    for key in ("shift", "cutout"):
+        if getattr(data.augment, key):
+            raise ValueError(f"data.augment.{key} is for images kept in memory; images from files are cropped by scale")
+
+
 def _transform(data: Data, training: bool) -> Any:
     from timm.data import create_transform
 
@@ -209,9 +216,7 @@ def _transform(data: Data, training: bool) -> Any:
         return create_transform(
             data.image_size, is_training=False, interpolation="bicubic", crop_pct=0.9, mean=mean, std=std
         )
-    for key in ("shift", "cutout"):
-        if getattr(data.augment, key):
-            raise ValueError(f"data.augment.{key} is for images kept in memory; images from files are cropped by scale")
+    check_streamed(data)
     transform = create_transform(
         data.image_size,
         is_training=True,
