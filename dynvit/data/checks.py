@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from dynvit.data.listing.left_out import Remark
-from dynvit.data.listing.names import listed, look, normalized
+from dynvit.data.listing.names import listed, look, natural_key, normalized
 from dynvit.data.source import Listing, Split
 
 
@@ -82,10 +82,24 @@ def remarks(listing: Listing) -> Iterator[Remark]:
         yield from _remark(split, "folders with images below their class", split.deeper, "note")
         pairs = [f"{name!a} and {same!a}" for name, same in _alike(split.classes, look)]
         yield from _remark(split, "pairs of classes whose names look alike", pairs, "note")
+    yield from _out_of_order(listing.train)
     if listing.train.class_list:
         used = {*listing.train.labels.tolist(), *listing.val.labels.tolist()}
         empty = [name for i, name in enumerate(listing.train.classes) if i not in used]
         yield from _remark(listing.train, "classes without an image in both splits", empty, "attention")
+
+
+def _out_of_order(split: Split) -> Iterator[Remark]:
+    """Yield a remark if classes are numbered in the order of text, 10 before 2: weights of training on a tar file, or
+    those that count the classes by numbers in their names, then stand for other classes."""
+    natural = sorted(split.classes, key=natural_key)
+    moved = [name for name, other in zip(split.classes, natural, strict=True) if name != other]
+    if moved and hasattr(split.source, "files") and [*split.classes] == sorted(split.classes):
+        kind = "classes numbered in the order of text"
+        ours, theirs = listed(split.classes, 4), listed(natural, 4)
+        text = f"{split.name}: {len(moved)} {kind} ({ours}); tar files and timm have {theirs}"
+        level = "attention" if all(name.isdecimal() for name in moved) else "note"
+        yield Remark(split.name, kind, len(moved), text, level)
 
 
 def _remark(split: Split, kind: str, names: Sequence[str], level: str) -> Iterator[Remark]:

@@ -8,7 +8,7 @@ import socket
 import tarfile
 
 import pytest
-from made_images import add, encoded, folders, shards, tar_of_folders, tar_per_class
+from made_images import CLASSES, add, encoded, folders, shards, tar_of_folders, tar_per_class
 
 from dynvit.config.data import Data
 from dynvit.data.factory import index_dataset, read_listing
@@ -706,6 +706,46 @@ def test_names_that_differ_in_case(root):
     assert left_out(root) == {
         (f"{split}/", "pairs of classes whose names look alike"): 1 for split in ("train", "test")
     }
+
+
+@pytest.mark.parametrize(
+    ("names", "level", "said"),
+    [
+        (
+            ("2", "10", "1"),
+            "attention",
+            "2 classes numbered in the order of text (1, 10, 2); tar files and timm have 1, 2",
+        ),
+        (
+            ("cat2", "cat10", "a"),
+            "note",
+            "2 classes numbered in the order of text (a, cat10, cat2); tar files and timm",
+        ),
+        (
+            ("Zebra", "ant", "bee"),
+            "note",
+            "3 classes numbered in the order of text (Zebra, ant, bee); tar files and timm",
+        ),
+        (("02", "10", "01"), "", ""),
+    ],
+)
+def test_classes_that_have_other_numbers_in_tar_files_are_said(names, level, said, root):
+    """Weights know classes by number: those of folders 0 to 999 would be evaluated on other classes."""
+    folders(root)
+    for split in ("train", "test"):
+        for old, new in zip(CLASSES, names, strict=True):
+            os.rename(root / split / old, root / split / f"new {new}")
+        for new in names:
+            os.rename(root / split / f"new {new}", root / split / new)
+    found = [(kind, text) for kind, text in doctor(root) if "order of text" in text]
+    assert [kind for kind, _ in found] == [level] * bool(level)
+    assert all(text.startswith(f"train/: {said}") for _, text in found)
+    for split in ("train", "test"):
+        with tarfile.open(root / f"{split}.tar", "w") as tar:
+            for file in sorted((root / split).rglob("*.png")):
+                tar.add(file, file.relative_to(root / split))
+        shutil.rmtree(root / split)
+    assert not [text for _, text in doctor(root, "tar") if "order of text" in text]
 
 
 def test_an_empty_class_or_split_is_named_with_its_place(root):
