@@ -66,6 +66,17 @@ class OwnImages:
         return os.stat(os.path.expanduser(image)).st_size if isinstance(image, str | os.PathLike) else 1
 
 
+@dataclass(frozen=True)
+class _FirstOfPairs:
+    """The images of a sequence of (image, label). A function inside another one cannot be handed to the processes that
+    decode, where these are started anew: on macOS, and by Python 3.14."""
+
+    pairs: Any
+
+    def __call__(self, index: int) -> Any:
+        return self.pairs[index][0]
+
+
 def as_image(value: Any) -> Any:
     """Return an image as own code may give it: of PIL, or the content of its file. Raises UnreadableImage."""
     from PIL import Image
@@ -150,18 +161,16 @@ def _part(label: str, name: str, function: Callable[..., Any], part: Any) -> tup
     if isinstance(part, str | dict) or not _is_sequence(part):
         raise ValueError(f"{label} {_shown(part)}, not {WANTED}")
 
-    def image(index: int) -> Any:
-        return part[index][0]
-
     if (known := _listed_labels(label, name, part)) is not None:
-        return OwnImages(name, function, image, len(part), held=False), known
+        return OwnImages(name, function, _FirstOfPairs(part), len(part), held=False), known
     found = []
     for index in range(len(part)):
         pair = part[index]
         if not isinstance(pair, tuple | list) or len(pair) != 2:
             raise ValueError(f"{label} a sequence whose element {index} is {_shown(pair)}, not (image, label)")
         found.append(pair[1])
-    return OwnImages(name, function, image, len(part), held=isinstance(part, list | tuple)), found
+    images = _FirstOfPairs(part)
+    return OwnImages(name, function, images, len(part), held=isinstance(part, list | tuple)), found
 
 
 def _listed_labels(label: str, name: str, part: Any) -> Sequence[Any] | None:

@@ -1,5 +1,7 @@
 """Own data sets: what a function may return, and what is said of anything else."""
 
+import pickle
+
 import numpy as np
 import own_code
 import pytest
@@ -216,3 +218,14 @@ def test_loader_processes_read_it_too(tmp_path, quiet, monkeypatch):
     monkeypatch.setenv("DYNVIT_WORKERS", "2")
     both = next(iter(loaded(tmp_path, body, in_memory="never").train(0)))
     assert all(torch.equal(a, b) for a, b in zip(alone, both, strict=True))
+
+
+@pytest.mark.parametrize("part", ["list(zip(I, L))", "Pairs()", "(I, L)", "([Image.fromarray(i) for i in I], L)"])
+def test_loader_processes_that_are_started_anew_can_be_handed_it(tmp_path, quiet, part):
+    """As on macOS, and by Python 3.14: a loader's images are pickled there."""
+    pairs = "class Pairs:\n    def __len__(self): return 12\n    def __getitem__(self, i): return I[i], L[i]\n"
+    source = f"{HEAD}{IMAGES}{pairs}\n@dynvit.register_dataset('own')\ndef made():\n    return {part}, (I[:6], L[:6])\n"
+    plugins.load(own_code.write(tmp_path, my_data=source))
+    data = load_data(Data("own", image_size=10, in_memory="never"), 4, 8, 0, "cpu")
+    images, again = data.train_set, pickle.loads(pickle.dumps(data.train_set))
+    assert torch.equal(images[0, 3][0], again[0, 3][0])
