@@ -9,7 +9,7 @@ from dynvit.config.auto_augment import in_memory_error
 from dynvit.config.classify import Config
 from dynvit.config.data import KNOWN_SETS, Augment, Data
 from dynvit.config.teacher import Teacher
-from dynvit.config.train import Train
+from dynvit.config.train import Mix, Train
 
 PASSES_PER_REPEAT = 50
 """Repeated augmentation was shown to help in schedules in which every image still is seen about a hundred times."""
@@ -97,10 +97,16 @@ def _unused(config: Config) -> Iterator[str]:
         yield f"teacher.epochs {teacher.epochs}: the weights of teacher.{origin} are trained further"
     if train.ema_warmup and not train.ema:
         yield "train.ema_warmup is set and train.ema is 0: no average is kept"
-    if train.mix.off_epoch is not None and not (train.mix.mixup or train.mix.cutmix):
-        yield "train.mix.off_epoch is set and neither train.mix.mixup nor train.mix.cutmix is: nothing is mixed"
+    mixing = [key for key in ("mixup", "cutmix") if getattr(train.mix, key)]
+    for key in () if mixing else ("prob", "switch", "mode", "off_epoch"):
+        if getattr(train.mix, key) != getattr(Mix(), key):
+            yield f"train.mix.{key} is set and neither train.mix.mixup nor train.mix.cutmix is: nothing is mixed"
+    if len(mixing) == 1 and train.mix.switch != Mix().switch:
+        yield f"train.mix.switch chooses between mixup and cutmix, and train.mix.{mixing[0]} alone is set"
     if train.momentum != Train().momentum and train.optimizer != "sgd":
         yield f"train.momentum is for sgd, train.optimizer is {train.optimizer}"
+    if tuple(train.betas) != tuple(Train().betas) and train.optimizer == "sgd":
+        yield "train.betas are for the Adam family, train.optimizer is sgd"
 
 
 def _source(config: Config) -> Iterator[str]:

@@ -335,8 +335,12 @@ ODD = {
         "teacher": {"model": {"name": "test_vit"}, "checkpoint": "a", "epochs": 1}
     },
     "no average is kept": {"train": {"ema_warmup": True}},
-    "nothing is mixed": {"train": {"mix": Mix(off_epoch=3)}},
+    "train.mix.off_epoch is set and neither": {"train": {"mix": Mix(off_epoch=3)}},
+    "train.mix.prob is set and neither": {"train": {"mix": Mix(prob=0.5)}},
+    "train.mix.mode is set and neither": {"train": {"mix": Mix(mode="elem")}},
+    "train.mix.cutmix alone is set": {"train": {"mix": Mix(cutmix=1.0, switch=0.9)}},
     "train.momentum is for sgd": {"train": {"momentum": 0.5}},
+    "train.betas are for the Adam family": {"train": {"optimizer": "sgd", "betas": [0.8, 0.9]}},
 }
 
 
