@@ -37,7 +37,8 @@ def inspect_data(data: Data, batch_size: int) -> Iterator[Finding]:
     except Exception as error:  # a library, or the disk: the messages name the places that were tried
         kind = "" if isinstance(error, (OSError, ValueError, ImportError)) else f"{type(error).__name__}: "
         text = f"{kind}{error}".encode(errors="backslashreplace").decode()  # names on disk need not be UTF-8
-        yield "attention", text, "" if data.root or data.name in DATA_SETS else "set data.root or DYNVIT_DATA"
+        elsewhere = data.root or data.name in DATA_SETS or data.name == "hfds"
+        yield "attention", text, "" if elsewhere else "set data.root or DYNVIT_DATA"
 
 
 def _known(data: Data, batch_size: int) -> Iterator[Finding]:

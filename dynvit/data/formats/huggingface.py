@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from typing import Any
 
@@ -40,16 +40,35 @@ def splits(data: Data) -> Listing:
 
 def _first(data: Data, names: list[str]) -> Split:
     """Return the first split that exists."""
+    import datasets  # type: ignore[import-not-found,unused-ignore]
     from timm.data.readers import create_reader
 
+    root = data.root or None
     for name in names:
         try:
-            reader = create_reader(f"hfds/{data.repository}", root=data.root or None, split=name)
+            features = datasets.load_dataset(data.repository, split=name, cache_dir=root).features
         except ValueError as error:  # `datasets` raises it for a split that does not exist
             refused = error
         else:
+            image, label = _columns(data.repository, features)
+            reader = create_reader(f"hfds/{data.repository}", root=root, split=name, input_key=image, target_key=label)
             return _split(data, name, reader)
     raise ValueError(f"{data.repository} has no split {' or '.join(names)}: {refused}") from refused
+
+
+def _columns(repository: str, features: Mapping[str, Any]) -> list[str]:
+    """Return the columns of images and of labels: image and label, or else the only ones of those types."""
+    found = []
+    for column, kind in (("image", "Image"), ("label", "ClassLabel")):
+        fitting = [name for name, feature in features.items() if type(feature).__name__ == kind]
+        if column not in features and len(fitting) != 1:
+            those = f"and {', '.join(fitting)} are" if fitting else "and none is"
+            raise ValueError(
+                f"{repository} has no column {column}, {those} of type {kind}; its columns are {', '.join(features)}. "
+                "A data set of own code (dynvit.register_dataset) can return any of them"
+            )
+        found.append(column if column in features else fitting[0])
+    return found
 
 
 def _split(data: Data, split: str, reader: Any) -> Split:

@@ -15,6 +15,7 @@ from small_task import Folder
 
 from dynvit.context import NullContext
 from dynvit.data.factory import load_data
+from dynvit.data.inspect import inspect_data
 from dynvit.data.streaming import without_ends
 from dynvit.tasks.classify import Augment, Data
 from dynvit.train.evaluate import evaluate
@@ -100,12 +101,17 @@ def test_limits_are_even_over_the_classes_of_shards(tmp_path):
 # ---- the hub
 
 
+class ClassLabel:
+    names, str2int = list(CLASSES), staticmethod(CLASSES.index)
+
+
 class Column:
     """What of `datasets.Dataset` timm's reader uses."""
 
-    def __init__(self, rows):
-        names = types.SimpleNamespace(names=list(CLASSES), str2int=CLASSES.index)
-        self.rows, self.info = rows, types.SimpleNamespace(features={"label": names}, splits=None)
+    def __init__(self, rows, image="image", labels=("label",)):
+        self.rows = rows
+        self.features = {image: type("Image", (), {})(), **{label: ClassLabel() for label in labels}}
+        self.info = types.SimpleNamespace(features=self.features, splits=None)
 
     def cast_column(self, key, kind):
         return self
@@ -144,6 +150,40 @@ def test_hub(hub):
     assert content(data.validation()) == wanted("test")
     with pytest.raises(ValueError, match=r"us/tiny has no split dev: Unknown split"):
         load_data(Data(name="hfds", repository="us/tiny", splits=("train", "dev")), 6, 5, 0, "cpu")
+
+
+@pytest.mark.parametrize("image", ["image", "img"])
+@pytest.mark.parametrize("label", ["label", "fine_label"])
+def test_columns_of_the_hub_may_have_other_names(hub, monkeypatch, image, label):
+    """uoft-cs/cifar10 has img and label."""
+
+    def load_dataset(name, split, cache_dir=None, **_):
+        if split not in COUNTS:
+            raise ValueError(f"Unknown split {split}")
+        return Column([{label: y, image: {"bytes": b, "path": None}} for _, y, _, b in images(split)], image, (label,))
+
+    monkeypatch.setattr(sys.modules["datasets"], "load_dataset", load_dataset)
+    data = opened("hfds", "", repository="us/tiny")
+    assert content(data.train(0)) == wanted("train")
+    assert content(data.validation()) == wanted("test")
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (
+            ("fine_label", "coarse_label"),
+            "has no column label, and fine_label, coarse_label are of type ClassLabel; its",
+        ),
+        ((), r"has no column label, and none is of type ClassLabel; its columns are img\. A data set of own code"),
+    ],
+)
+def test_columns_of_the_hub_that_cannot_be_told_are_named(hub, monkeypatch, labels, message):
+    monkeypatch.setattr(sys.modules["datasets"], "load_dataset", lambda name, **_: Column([], "img", labels))
+    data = Data(name="hfds", repository="us/tiny", image_size=8)
+    with pytest.raises(ValueError, match=message) as error:
+        load_data(data, 6, 5, 0, "cpu")
+    assert [*inspect_data(data, 6)] == [("attention", str(error.value), "")]
 
 
 def test_hub_without_its_package(monkeypatch):
