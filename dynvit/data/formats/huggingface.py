@@ -40,8 +40,8 @@ def splits(data: Data) -> Listing:
 
 def _first(data: Data, names: list[str]) -> Split:
     """Return the first split that exists."""
-    import datasets  # type: ignore[import-not-found,unused-ignore]
     from timm.data.readers import create_reader
+    from timm.data.readers.reader_hfds import datasets  # the package, which timm needs and dynvit does not
 
     root = data.root or None
     for name in names:
