@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +14,7 @@ from typing import Any
 
 from dynvit.plugins import modules, tables
 from dynvit.plugins.modules import PluginError
+from dynvit.plugins.set_aside import SetAside
 
 GROUP = "dynvit.plugins"
 
@@ -21,7 +23,16 @@ GROUP = "dynvit.plugins"
 class Loaded:
     """What a list of imports consists of and has registered."""
 
-    folders: list[Path] = field(default_factory=list)
+    first: list[Path]
+    """Folders that are searched before all others."""
+    folders: list[Path]
+    """Of the files of the list."""
+    places: list[Path]
+    """Where its own code lies."""
+    aside: SetAside
+    before: set[str] = field(default_factory=lambda: set(sys.modules))
+    """Modules that were there before."""
+    since: float = field(default_factory=time.time)
     modules: dict[str, ModuleType] = field(default_factory=dict)
     digests: dict[Path, str] = field(default_factory=dict)
     """Of the content of every file when it was read."""
@@ -31,32 +42,50 @@ class Loaded:
     def is_current(self) -> bool:
         return self.digests == modules.digests(iter(self.digests))
 
+    def take_late_imports(self) -> None:
+        """Count what functions of it have imported since as part of it, where it is active. A file that was written
+        since may have been read before or after: it is no longer current."""
+        late = modules.own_modules(set(sys.modules) - self.before - self.modules.keys(), self.places)
+        self.modules |= late
+        for path, digest in modules.digests(map(modules.file_of, late.values())).items():
+            self.digests[path] = digest if digest and path.stat().st_mtime < self.since else "unknown"
+
     def activate(self) -> None:
+        self.aside = SetAside.take(self.first + self.folders, [Path(e) for e, _ in self.added if modules.is_file(e)])
         sys.modules.update(self.modules)
-        sys.path.extend(str(folder) for folder in self.folders)  # for what is imported when a function runs
+        self.search()
         for _, entries in self.added:
             tables.put(entries)
 
+    def search(self) -> None:
+        """Let what is imported when a function runs be found."""
+        sys.path[:0] = map(str, self.first)
+        sys.path.extend(map(str, self.folders))
+
     def deactivate(self) -> None:
+        self.take_late_imports()
         for _, entries in self.added:
             tables.drop(entries)
         for name in self.modules:
             sys.modules.pop(name, None)
-        for folder in self.folders:
+        for folder in self.first + self.folders:
             if str(folder) in sys.path:
                 sys.path.remove(str(folder))
+        self.aside.give_back()
 
 
-_known: dict[tuple[str, ...], Loaded] = {}
-_active: tuple[str, ...] = ()
+Wanted = tuple[tuple[str, ...], tuple[str, ...]]
+_known: dict[Wanted, Loaded] = {}
+_active: Wanted = ((), ())
 
 
-def load(imports: Sequence[str] = ()) -> None:
+def load(imports: Sequence[str] = (), folders: Sequence[str] = ()) -> None:
     """Import every entry, after the installed plugins (entry points of the group ``dynvit.plugins``).
 
     imports: absolute paths of files, or names of modules. What they register replaces what an earlier call's
-    list registered. Code that was loaded before and has the same content is not run again; where a file, or one beside
-    it that it imports, was edited, the list is loaded anew.
+    list registered, and what another version of the same files did that was imported by name. Code that was loaded
+    before and has the same content is not run again; where a file, or one that it imports, was edited, the list is
+    loaded anew. folders: searched for modules before all others, as those of a copy are.
 
     Raises PluginError, a ValueError, with the entry, the line of the user's file, and the error.
 
@@ -67,42 +96,47 @@ def load(imports: Sequence[str] = ()) -> None:
     """
     global _active
     _load_installed()
-    wanted = tuple(imports)
-    if wanted == _active and (not wanted or _known[wanted].is_current()):
+    wanted = (tuple(imports), tuple(folders)) if imports else ((), ())
+    if _active in _known:
+        _known[_active].take_late_imports()
+    if wanted == _active and (not imports or _known[wanted].is_current()):
         return
-    if _active:
+    if _active in _known:
         _known[_active].deactivate()
-    _active = ()
-    if wanted:
+    _active = ((), ())
+    if imports:
         if wanted in _known and _known[wanted].is_current():
             _known[wanted].activate()
         else:
-            _known[wanted] = _loaded(wanted)
+            _known[wanted] = _loaded(*wanted)
         _active = wanted
 
 
 def origins(kind: str) -> dict[str, str]:
     """Return the entry of every model, data set, loss, metric or reducer (the `kind`) that `load` has brought."""
-    active = [*_load_installed(), *(_known[_active].added if _active else ())]
+    active = [*_load_installed(), *(_known[_active].added if _active in _known else ())]
     return {name: entry for entry, entries in active for name in entries[kind]}
 
 
-def _loaded(entries: tuple[str, ...]) -> Loaded:
-    places = modules.roots(entries)
+def _loaded(entries: tuple[str, ...], given: tuple[str, ...]) -> Loaded:
+    start, first = tables.state(), list(map(Path, given))
     folders = list(dict.fromkeys(Path(e).expanduser().absolute().parent for e in entries if modules.is_file(e)))
-    found, start, imported = Loaded(folders), tables.state(), set(sys.modules)
-    try:
-        with modules.searching(folders):
+    aside = SetAside.take(first + folders, [Path(entry) for entry in entries if modules.is_file(entry)])
+    with modules.searching(folders + first):
+        found = Loaded(first, folders, modules.roots(entries) + first, aside)
+        try:
             for entry in entries:
-                found.added.append((entry, _registered(entry, lambda e=entry: modules.import_entry(e), places)))
-    except PluginError:
-        for name in modules.own_modules(set(sys.modules) - imported, places):
-            del sys.modules[name]
-        tables.restore(start)
-        raise
-    found.modules = modules.own_modules(set(sys.modules) - imported, places)
+                run = partial(modules.import_entry, entry)
+                found.added.append((entry, _registered(entry, run, found.places)))
+        except PluginError:
+            for name in modules.own_modules(set(sys.modules) - found.before, found.places):
+                del sys.modules[name]
+            aside.give_back()
+            tables.restore(start)
+            raise
+    found.modules = modules.own_modules(set(sys.modules) - found.before, found.places)
     found.digests = modules.digests(map(modules.file_of, found.modules.values()))
-    sys.path.extend(map(str, folders))
+    found.search()
     return found
 
 

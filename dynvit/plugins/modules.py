@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from itertools import chain, count
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -49,11 +50,13 @@ def import_entry(entry: str) -> None:
 def module_name(path: Path) -> str:
     """Return the name under which a file is imported: its own, by which files beside it import it too, unless another
     module has that."""
-    taken = path.stem in sys.stdlib_module_names or not path.stem.isidentifier()
-    loaded = sys.modules.get(path.stem)
-    if taken or (loaded is not None and file_of(loaded) != path):
-        return f"own_{path.stem}"
-    return path.stem
+    own = [] if path.stem in sys.stdlib_module_names or not path.stem.isidentifier() else [path.stem]
+    further = (f"own{number}_{path.stem}" for number in count(2))
+    return next(
+        name
+        for name in chain(own, [f"own_{path.stem}"], further)
+        if (loaded := sys.modules.get(name)) is None or file_of(loaded) == path
+    )
 
 
 def file_of(module: ModuleType) -> Path | None:
@@ -81,9 +84,11 @@ def own_modules(names: set[str], places: Sequence[Path]) -> dict[str, ModuleType
     """Return those of the imported modules that are own code, not something installed that it uses."""
     found = {}
     for name in names:
-        module = sys.modules.get(name)
+        module, top = sys.modules.get(name), name.split(".")[0]
         path = file_of(module) if module is not None else None
-        if module is not None and path is not None and name.split(".")[0] not in OURS and _inside(path, places):
+        if module is None or path is None or top in OURS or top in sys.stdlib_module_names:
+            continue  # Python's own may lie below a home folder as well
+        if _inside(path, places):
             found[name] = module
     return found
 

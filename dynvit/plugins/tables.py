@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Collection, Iterator, MutableMapping
 from types import ModuleType
 from typing import Any
 
@@ -78,6 +78,14 @@ def drop(entries: State) -> None:
     VERSION.number += 1
 
 
+def of_modules(names: Collection[str]) -> State:
+    """Return what these modules have registered."""
+    return {
+        kind: {name: value for name, value in table.items() if _made(value).__module__ in names}
+        for kind, table in TABLES.items()
+    }
+
+
 def added(before: State) -> State:
     """Return what was added since. Raises ValueError for a name that had another meaning."""
     found: State = {}
@@ -90,8 +98,13 @@ def added(before: State) -> State:
     return found
 
 
+def _made(registered: Any) -> Any:
+    """Return the function or class that was registered."""
+    return getattr(registered, "make", registered[0] if isinstance(registered, tuple) else registered)
+
+
 def _owner(registered: Any) -> str:
-    made = getattr(registered, "make", registered[0] if isinstance(registered, tuple) else registered)
+    made = _made(registered)
     module: ModuleType | None = sys.modules.get(made.__module__)
     return place_of(made) if module is None or made.__module__.split(".")[0] not in ("timm", "dynvit") else (
         made.__module__.split(".")[0]

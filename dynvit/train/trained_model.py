@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -28,7 +27,8 @@ def load_trial(folder: str | Path, weights: Weights = "last") -> nn.Module:
     The model is built with the trial's own options, and has its token reducer. weights: ``last``, with which the
     trial's predictions were made; ``best``, those of its best epoch; ``ema``, the moving average where the trial kept
     it beside the trained weights. Where `evaluation.weights` is ema, last and best are the average's. The trial's own
-    code is loaded as by `dynvit.plugins.load`, in the version that the trial ran.
+    code is loaded as by `dynvit.plugins.load`, in the version that the trial ran, whatever this process has imported of
+    it; until another is loaded, `import` finds the trial's modules.
 
     Raises:
         ValueError: no such folder, no weights were kept, or they are damaged or of another model; the text says so.
@@ -92,9 +92,8 @@ def _load_own_code(folder: Path, spec: Mapping[str, Any]) -> None:
     if not (copy / MANIFEST).is_file():
         raise InitError(f"trial {folder.name}: the copy of its own code, {copy}, is not there")
     folders = json.loads((copy / MANIFEST).read_text(encoding="utf-8")).get("folders", [])
-    sys.path[:0] = [path for name in folders if (path := str(copy / name)) not in sys.path]
     entries = [str(copy / entry) if (copy / entry).is_file() else entry for entry in spec["imports"]]
-    plugins.load(entries)
+    plugins.load(entries, [str(copy / name) for name in folders])
 
 
 def reducer_of(file: Path) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def load(spec: dict[str, Any], results: Path) -> str:
     copy = own_snapshot.of_spec(spec, results)
     if copy is None:
         if is_packaged(task) and metadata.entry_points(group=GROUP):
-            _load([])
+            _load([], [])
         return task
     manifest = own_snapshot.manifest(copy)
     task_imports.release()
@@ -45,14 +45,15 @@ def load(spec: dict[str, Any], results: Path) -> str:
         sys.path[:0] = [str(copy / folder) for folder in manifest["folders"]]  # also for imports at run time
         _loaded.append(copy)
     if imports or metadata.entry_points(group=GROUP):
-        _load([str(copy / entry) if (copy / entry).is_file() else entry for entry in imports])
+        entries = [str(copy / entry) if (copy / entry).is_file() else entry for entry in imports]
+        _load(entries, [str(copy / folder) for folder in manifest["folders"]])
     return task if is_packaged(task) else str(copy / task)
 
 
-def _load(imports: list[str]) -> None:
+def _load(imports: list[str], folders: list[str]) -> None:
     expect_own_code()
     try:
-        import_module("dynvit.plugins").load(imports)
+        import_module("dynvit.plugins").load(imports, folders)
     except ValueError as error:
         raise OwnCodeError(str(error)) from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import subprocess
 import sys
@@ -76,3 +77,32 @@ def test_a_model_of_ones_own(
     script = f"import studies; print(studies.open('kept').trial('{done['trial']}').load().stem.weight.shape[0])"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert loaded.stdout == "32\n", loaded.stderr
+
+
+def test_an_edit_between_two_runs_of_one_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlflow_database: Callable[[Path], Path]
+) -> None:
+    """Each trial runs, and is loaded with, its own version of a module and of what that imports, though the process has
+    imported another one by name."""
+    monkeypatch.chdir(tmp_path)
+    mlflow_database(tmp_path / "results")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    model = own_code.MODEL.replace("class MyNet", "from sizes_of_mine import TWICE\nclass MyNet")
+    own_code.write(tmp_path / "mine_too", __init__="", nets=model.replace("width, 4, 4)", "TWICE * width, 4, 4)"))
+    nets = tmp_path / "mine_too" / "nets.py"
+    nets.write_text(nets.read_text().replace("nn.Linear(width", "nn.Linear(TWICE * width"))
+    own_code.write(tmp_path, sizes_of_mine="TWICE = 1\n")
+    name = "{name: vit_tiny_patch16_224, patch_size: 4, embed_dim: 16, depth: 2, num_heads: 2}"
+    text = STUDY.replace(name, "{name: mynet_tiny, width: 16}").replace("model.embed_dim", "model.width")
+    Path("kept.yaml").write_text(text.replace("task: classify", "task: classify\nimports: [mine_too.nets]"))
+    importlib.import_module("sizes_of_mine")
+    try:
+        studies.plan("kept.yaml").run(on="inline")
+        own_code.write(tmp_path, sizes_of_mine="TWICE = 2\n")
+        results = studies.plan("kept.yaml", only="width=32", rerun="stale").run(on="inline")
+        for _ in range(2):
+            loaded = {row.arm: results.trial(row.trial).load() for row in results.frame.itertuples()}
+            sizes = {arm: model.stem.weight.shape[0] for arm, model in loaded.items()}
+            assert sizes == {"baseline": 16, "width=32": 64}
+    finally:
+        del sys.modules["sizes_of_mine"]
