@@ -36,7 +36,7 @@ class Results:
 
     @property
     def folder(self) -> Path:
-        """The study's folder, with the written tables and figures."""
+        """The study's folder, with the written tables and figures; that of an export is there as long as this object."""
         return self._place.folder
 
     # ---- for pandas
@@ -114,7 +114,7 @@ class Results:
             several = f"matches {len(found)} trials: {first_few(found, 5)}"
             text = several if found else f"is no trial of these results{suggest(beginning, rows)}"
             raise ResultsError(f"{beginning or 'an empty id'} {text}; `frame` lists them in its column trial")
-        return Trial(rows[found[0]], self._view.curves, self._place.trials / found[0])
+        return Trial(rows[found[0]], self._view.curves, self._place.trials / found[0], self._place.held)
 
     @cached_property
     def _rows(self) -> dict[str, dict[str, object]]:

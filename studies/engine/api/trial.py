@@ -23,11 +23,12 @@ PREFIX = "metric."
 class Trial:
     """A trial as the frame and its folder have it. In a notebook it shows itself."""
 
-    def __init__(self, row: dict[str, Any], curves: pd.DataFrame, folder: Path) -> None:
-        """row: the frame's, of the first arm that has it. folder: its own, which may not be there."""
+    def __init__(self, row: dict[str, Any], curves: pd.DataFrame, folder: Path, held: Any = None) -> None:
+        """row: the frame's, of the first arm that has it. folder: its own, which may not be there. held: keeps the
+        folder alive where it is in an export that was unpacked."""
         self.id, self.part, self.arm = str(row["trial"]), str(row["part"]), str(row["arm"])
         self.seed, self.status, self.folder = int(row["seed"]), str(row["status"]), folder
-        self._row, self._curves = row, curves
+        self._row, self._curves, self._held = row, curves, held
 
     @property
     def name(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
 import sys
@@ -100,6 +101,9 @@ def test_an_export(store: Store, tmp_path: Path) -> None:
     assert theirs.claims().data.equals(ours.claims().data) and len(ours.claims()) == 1
     trial = theirs.trial(plan.trials[0].folder)
     assert trial.config == ours.trial(plan.trials[0].folder).config and trial.environment["host"] == "here"
+    alone = studies.open(tmp_path / "toy.zip").trial(trial.id)  # the results themselves are not kept
+    gc.collect()
+    assert alone.config == trial.config and alone.result == trial.result
     (tmp_path / "toy.zip").write_bytes((tmp_path / "toy.zip").read_bytes()[:-200])
     assert "toy.zip" in refusal(lambda: studies.open(tmp_path / "toy.zip"))
 
