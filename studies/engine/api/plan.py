@@ -124,7 +124,7 @@ def plan_study(
     results: str | Path | None,
 ) -> StudyPlan:
     """See `studies.plan`."""
-    if isinstance(seeds, int | str):
+    if isinstance(seeds, str) or not isinstance(seeds, Iterable | None):
         raise ResultsError(f"seeds is a list, as in seeds=[0, 1], not {seeds!r}")
     if rerun is not None and rerun not in RERUNS:
         raise ResultsError(f"rerun is one of {', '.join(RERUNS)}, not {rerun!r}{suggest(str(rerun), RERUNS)}")

@@ -164,6 +164,7 @@ def test_what_cannot_be_decided(study: Path, options: dict[str, object], until: 
         ({"scale": 5}, "scale is a text, not 5"),
         ({"device": 5}, "device is a text, not 5"),
         ({"results": 5}, "results is a path, not 5"),
+        ({"seeds": 0.5}, "seeds is a list, as in seeds=[0, 1], not 0.5"),
     ],
 )
 def test_an_option_of_another_kind_is_a_sentence(study: Path, wrong: dict[str, Any], text: str) -> None:
