@@ -20,16 +20,20 @@ class SetAside:
     entries: tables.State
 
     @classmethod
-    def take(cls, folders: Sequence[Path], files: Sequence[Path] = ()) -> SetAside:
+    def take(cls, folders: Sequence[Path], files: Sequence[Path], further: Sequence[tables.State]) -> SetAside:
         """Take away the modules that have a name of own code in these folders and are from elsewhere.
 
         files: those of the list. A program that is a version of one of them, and then loads it, has registered, too.
+        further: what else is registered by other versions.
         """
         tops = {name for folder in folders if folder.is_dir() for name in _others(folder)}
         found = {name: module for name, module in list(sys.modules.items()) if name.split(".")[0] in tops}
         program = modules.file_of(sys.modules["__main__"]) if "__main__" in sys.modules else None
         is_one = program is not None and program.name in {file.name for file in files}
         entries = tables.of_modules({*found, *(["__main__"] if is_one else [])})
+        for kind, named in entries.items():
+            present = tables.TABLES[kind].items()
+            named |= {n: v for n, v in present if any(v is state.get(kind, {}).get(n) for state in further)}
         for name in found:
             del sys.modules[name]
         tables.drop(entries)

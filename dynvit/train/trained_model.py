@@ -15,6 +15,7 @@ from dynvit.checkpoint.load import load_strict
 from dynvit.checkpoint.read import InitError, read_state_dict
 from dynvit.interface import put_to_update
 from dynvit.models.build import build_reduced
+from dynvit.reduction.reducer import REDUCERS
 
 Weights = Literal["last", "best", "ema"]
 MANIFEST = "own.json"
@@ -84,16 +85,20 @@ def _file(folder: Path, weights: Weights, config: Mapping[str, Any]) -> Path:
 
 def _load_own_code(folder: Path, spec: Mapping[str, Any]) -> None:
     """Import the copy of own code that the trial ran, or installed plugins: a config has the names of models only."""
-    if not spec.get("imports"):
-        if not is_model(str(spec["config"]["model"].get("name"))):
-            plugins.load()
-        return
-    copy = folder.resolve().parent.parent / spec.get("own", "")
-    if not (copy / MANIFEST).is_file():
+    copy, imports = folder.resolve().parent.parent / spec.get("own", ""), spec.get("imports", [])
+    if spec.get("own") and (copy / MANIFEST).is_file():
+        folders = json.loads((copy / MANIFEST).read_text(encoding="utf-8")).get("folders", [])
+        entries = [str(copy / entry) if (copy / entry).is_file() else entry for entry in imports]
+        plugins.load(entries, [str(copy / name) for name in folders])
+    elif imports:
         raise InitError(f"trial {folder.name}: the copy of its own code, {copy}, is not there")
-    folders = json.loads((copy / MANIFEST).read_text(encoding="utf-8")).get("folders", [])
-    entries = [str(copy / entry) if (copy / entry).is_file() else entry for entry in spec["imports"]]
-    plugins.load(entries, [str(copy / name) for name in folders])
+    elif not _is_known(spec["config"]):
+        plugins.load()
+
+
+def _is_known(config: Mapping[str, Any]) -> bool:
+    reducer = config.get("reducer", {}).get("name")
+    return is_model(str(config["model"].get("name"))) and (not reducer or reducer in REDUCERS)
 
 
 def reducer_of(file: Path) -> dict[str, Any]:

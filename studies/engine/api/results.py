@@ -36,7 +36,7 @@ class Results:
 
     @property
     def folder(self) -> Path:
-        """The study's folder, with the written tables and figures; that of an export is there as long as this object."""
+        """The study's folder, with the written tables and figures. That of an export is there while this object is."""
         return self._place.folder
 
     # ---- for pandas
