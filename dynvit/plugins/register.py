@@ -49,6 +49,10 @@ def register_dataset(
             raise ValueError(
                 f"the data set {name} cannot have an option {taken[0]}: all data sets have one of that name"
             )
+        if isinstance(channels, bool) or channels not in (1, 3):
+            raise ValueError(f"the data set {name} has channels 1 (gray) or 3 (colors), not {channels!r}")
+        if classes is not None and (isinstance(classes, bool) or not isinstance(classes, int) or classes < 1):
+            raise ValueError(f"the data set {name} has classes, a whole number from 1, not {classes!r}")
         add(DATA_SETS, extension, BUILT_IN)
         return function
 

@@ -127,6 +127,14 @@ NET = "import dynvit\nfrom torch import nn\nclass Net(nn.Module):\n    def __ini
             "import dynvit\n@dynvit.register_dataset('leaves')\ndef f(limit=3): ...\n",
             r"mine\.py, line 2: the data set leaves cannot have an option limit",
         ),
+        *(
+            (
+                f"import dynvit\n@dynvit.register_dataset('leaves', {key}={value!r})\ndef f(): ...\n",
+                rf"mine\.py, line 2: the data set leaves has {key}.*, not {value!r}$",
+            )
+            for key, values in {"channels": (4, "1", True), "classes": ("3", 0, 2.5)}.items()
+            for value in values
+        ),
         (
             "import dynvit\n@dynvit.register_loss('own')\ndef f(a, b, **more): ...\n",
             r"mine\.py, line 2: the loss own takes \*\*more, which cannot be checked",
