@@ -116,7 +116,8 @@ class TPS(Keeping):
             x_BTD = run[0](*run[1:], model, i, stream, mask_BT)
             stream = stream._replace(x_BND=x_BTD)
         ratios = per_location(self.keep, len(at))[: len(masks)]  # later places may have been pruned
-        shares = tuple(r / live_BM1.shape[1] if isinstance(r, int) else r for r in ratios)
+        # a count beyond the image's patches keeps all of them
+        shares = tuple(min(1.0, r / live_BM1.shape[1]) if isinstance(r, int) else r for r in ratios)
         weights = {"ratio": self.ratio_weight / max(len(masks), 1), "distillation": self.distill_weight}
         logits_BK, extra = of_heads(model.head_of(model.finish(stream), stream.weights()))
         return Output(logits_BK, {"ratio": kept_share(masks, shares)}, extra, weights, distilled)

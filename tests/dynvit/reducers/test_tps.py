@@ -44,6 +44,18 @@ def test_a_training_step_equals_the_official_code(checkpointing):
     assert parity.wrong_gradients(model, step["gradient_norms"], tolerance=parity.FLOAT32_INSIDE) == {}
 
 
+def test_a_count_beyond_the_patches_is_all_of_them():
+    """The loss asked for a share above 1, which no predictor can reach."""
+    losses = {}
+    for keep in (10_000, 1.0):
+        torch.manual_seed(0)
+        trunk = timm.create_model("vit_tiny_patch16_224", img_size=64, embed_dim=24, depth=2, num_heads=3)
+        model = dynvit.reduce(trunk, "tps", keep=[keep], locations=[1]).train()
+        model.noise = official_noise
+        losses[keep] = model(torch.ones(2, 3, 64, 64)).losses["ratio"].item()
+    assert losses[10_000] == losses[1.0]
+
+
 def test_squeezing_in_place_is_the_squeezing_of_evaluation():
     """Masks of ones and zeros give what removal gives."""
     x = torch.randn(1, 12, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(3))

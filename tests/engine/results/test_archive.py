@@ -13,7 +13,10 @@ import pytest
 import yaml
 from rocrate.rocrate import ROCrate
 
+from paper_tables.tables import labels
+from studies.engine.catalog.description import current
 from studies.engine.core.files import load_json
+from studies.engine.results.bundle import model_card
 from studies.engine.results.bundle.export import export
 from studies.engine.results.bundle.open import CorruptBundle, unpack
 from studies.engine.results.collect import collect
@@ -102,6 +105,14 @@ def test_only_a_trial_that_kept_its_weights_has_a_model_card(store: Store, tmp_p
     assert {"type": "accuracy", "name": "top1", "value": made_top1(store, card.parent.name)} in result["metrics"]
     assert hashlib.sha256(b"weights").hexdigest() in body
     assert "# tpc_deit_tiny_patch16_224" in body and "Reconstructed" in body
+
+
+def test_cards_and_tables_agree_on_what_is_reconstructed() -> None:
+    """Cards of Edge-RecViT did not say it."""
+    names = [*current().description["models"]]
+    assert len(names) > 30
+    cards = {name for name in names if name.startswith(model_card.RECONSTRUCTED)}
+    assert cards == {name for name in names if name.startswith(labels.RECONSTRUCTED)}
 
 
 def made_top1(store: Store, trial: str) -> float:

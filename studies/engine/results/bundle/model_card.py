@@ -14,7 +14,7 @@ from studies.engine.storage.plan_file import PlanFile, PlannedTrial
 from studies.engine.storage.trial_folder import TrialFolder
 
 FILE = "model_card.md"
-RECONSTRUCTED = ("mor_vit_", "tpc_")
+RECONSTRUCTED = ("mor_vit_", "edge_recvit_", "tpc_")
 """Beginnings of the names of models whose papers have no public code."""
 NOTE = "**Reconstructed:** the paper has no public code; details that are not public are dynvit's choice."
 
