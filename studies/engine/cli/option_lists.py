@@ -72,6 +72,9 @@ def topic(names: tuple[str, ...]) -> Topic:
         return _task(first, rest[0] if rest else "")
     if found := models.find_model(first):
         return model_topic(found)
+    for kind in KINDS:
+        if first in {one.name for one in _named(kind)}:
+            raise UsageError(f"no options of {first}, did you mean `studies options {kind} {first}`?")
     nearest = suggest(first, [*KINDS, *FILES, *task_names()]) or models.suggest_name("model", first)
     raise UsageError(f"no options of {first}{nearest or ELSEWHERE}")
 

@@ -109,6 +109,8 @@ def test_options_of_a_model_have_the_variants_defaults() -> None:
     [
         (("clasify",), 'did you mean "classify"?'),
         (("evit_deit_tny_patch16_224",), 'did you mean "evit_deit_tiny_patch16_224"?'),
+        (("tome",), "did you mean `studies options reducer tome`?"),
+        (("deit",), "did you mean `studies options recipe deit`?"),
         (("reducer", "pitme"), 'did you mean "pitome"?'),
         (("classify", "trian"), 'did you mean "train'),
         (("launcher", "slrum"), 'did you mean "slurm"?'),
