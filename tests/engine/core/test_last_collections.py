@@ -60,9 +60,9 @@ def test_what_still_happens_at_the_end(tmp_path, skips, imports, searched):
 def test_installed_plugins_are_someones_own(monkeypatch):
     told = []
     monkeypatch.setattr(own_modules, "expect_own_code", lambda: told.append("own"))
-    monkeypatch.setattr(own_modules, "import_module", lambda _: SimpleNamespace(load=told.append))
-    own_modules._load(["theirs"])
-    assert told == ["own", ["theirs"]]
+    monkeypatch.setattr(own_modules, "import_module", lambda _: SimpleNamespace(load=lambda *given: told.extend(given)))
+    own_modules._load(["theirs"], ["copy"])
+    assert told == ["own", ["theirs"], ["copy"]]
 
 
 def test_the_installed_command_is_not_own_code(monkeypatch):
