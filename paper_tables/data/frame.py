@@ -71,10 +71,10 @@ class Frame:
 
     @cached_property
     def label(self) -> str:
-        """Scale and label of this run of the study."""
         scale, label = self.scale, self.metadata.label
         if overrides := self.metadata.overrides:
-            label = ", ".join(["smoke"] * ("smoke" in str(label).split("-")) + [f"with {join_and([*overrides])}"])
+            smoke = str(label).removeprefix(f"{scale}-").startswith("smoke-")  # a value may be called so, too
+            label = ", ".join(["smoke"] * smoke + [f"with {join_and([*overrides])}"])
         return ", ".join([f"scale {scale}"] * bool(scale) + [str(label)] * bool(label and label != scale))
 
     @cached_property

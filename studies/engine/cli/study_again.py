@@ -74,7 +74,7 @@ def _relabeled(planned: PlannedPart, part: Part | None) -> PlannedPart:
 def _changes(store: Store, plan: PlanFile, study: Study) -> Iterator[str]:
     """Yield the settings that differ from those of the results."""
     wrong: list[Problem] = []
-    smoke = "smoke" in plan.label.split("-")
+    smoke = plan.smoke
     overrides = parse_overrides(plan.overrides, wrong)
     if wrong or ("set-" in plan.label and not overrides):
         return

@@ -114,6 +114,12 @@ class PlanFile:
     def full_name(self) -> str:
         return folder_name(self.study, self.label)
 
+    @property
+    def smoke(self) -> bool:
+        """Whether it was made with --smoke: the label says so after the scale; a scale or a value may be called so."""
+        rest = "" if self.label == self.scale else self.label.removeprefix(f"{self.scale}-")
+        return rest.partition("-")[0] == "smoke"
+
 
 def folder_name(study: str, label: str) -> str:
     """``redundancy_ablation@smoke``; the label is empty for the plain run at the default scale."""

@@ -11,6 +11,7 @@ import made_study as made
 import pytest
 from mirrored_runs import client, close, history, runs
 
+from studies.engine.results.bundle import checklist
 from studies.engine.storage import inputs
 from studies.engine.storage.code_snapshot import fingerprint, root
 from studies.engine.storage.plan_file import read_plan
@@ -151,6 +152,26 @@ def test_the_command_of_a_run_runs_it_again(store: Store, changes: dict[str, Any
     plan = plan_of(arms=1) | changes
     close(store, made.run_all(store, plan))
     assert {run.data.tags["mlflow.source.name"] for run in runs(store).values()} == {f"studies run toy{options}"}
+
+
+@pytest.mark.parametrize(
+    ("label", "scale", "smoke"),
+    [
+        ("", "laptop", False),
+        ("smoke", "laptop", True),
+        ("gpu-smoke-train.lr=0.2", "gpu", True),
+        ("my-gpu-smoke", "my-gpu", True),
+        ("smoke", "smoke", False),
+        ("gpu-smoke", "gpu-smoke", False),
+        ("tag=a-smoke", "laptop", False),
+        ("tag=a-smoke-b", "laptop", False),
+    ],
+)
+def test_what_is_called_smoke_is_not_made_with_it(store: Store, label: str, scale: str, smoke: bool) -> None:
+    folder = made.run_all(store, plan_of(arms=1) | {"label": label, "scale": scale})
+    plan = read_plan(folder)
+    assert plan.smoke == smoke
+    assert ("--smoke" in checklist.options(plan)) == smoke
 
 
 def test_the_data_set_of_a_trial(store: Store) -> None:

@@ -82,7 +82,7 @@ def readme(plan: PlanFile, readings: Readings, specs: Mapping[str, dict[str, Any
 def options(plan: PlanFile) -> str:
     """Return scale, --smoke and overrides as typed, with a space before each."""
     scale = f" --scale {plan.scale}" if plan.scale else ""
-    smoke = " --smoke" if "smoke" in plan.label.split("-") else ""
+    smoke = " --smoke" if plan.smoke else ""
     return scale + smoke + "".join(f" --set {shlex.quote(one)}" for one in plan.overrides)
 
 
