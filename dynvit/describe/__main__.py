@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 
 from dynvit.describe import describe, describe_timm
@@ -10,6 +11,7 @@ from dynvit.describe import describe, describe_timm
 
 def main() -> None:
     """Run the command line."""
+    gc.freeze()  # imported by now; searching it for garbage, above all at the end, takes longer than most answers
     parser = argparse.ArgumentParser(prog="python -m dynvit.describe", description=__doc__)
     parser.add_argument("--timm", action="store_true", help="timm's models instead of this package's")
     parser.add_argument("--check", action="store_true", help="answer questions on stdin, one JSON object per line")

@@ -12,7 +12,8 @@ import sysconfig
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
-OURS = ("dynvit/", "studies/__", "studies/engine/", "paper_tables/")
+OURS = ("dynvit/", "studies/__", "studies/engine/", "paper_tables/", "tests/")
+_process_is_ours = False
 
 
 def skip_last_collections() -> None:
@@ -20,7 +21,20 @@ def skip_last_collections() -> None:
 
     Where someone's own code was imported nothing is skipped: a file that it left open is written by such a collection.
     """
+    global _process_is_ours
+    _process_is_ours = True
     atexit.register(_keep_everything)
+
+
+def set_imports_aside() -> None:
+    """Take what is imported so far out of all later collections, before someone's own code is imported.
+
+    That code is searched to the end, and what torch and timm consist of is not. In a process of ours, and once: what a
+    notebook holds, or a trial before, may become garbage.
+    """
+    if _process_is_ours and not gc.get_freeze_count() and not _has_own_code():
+        gc.collect()  # what is garbage already would stay
+        gc.freeze()
 
 
 def expect_own_code() -> None:

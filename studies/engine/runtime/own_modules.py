@@ -7,7 +7,7 @@ from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
-from studies.engine.core.last_collections import expect_own_code
+from studies.engine.core.last_collections import expect_own_code, set_imports_aside
 from studies.engine.runtime import task_imports
 from studies.engine.runtime.task_loader import TASK, is_packaged
 from studies.engine.storage import own_snapshot
@@ -53,7 +53,9 @@ def load(spec: dict[str, Any], results: Path) -> str:
 def _load(imports: list[str], folders: list[str]) -> None:
     expect_own_code()
     try:
-        import_module("dynvit.plugins").load(imports, folders)
+        plugins = import_module("dynvit.plugins")
+        set_imports_aside()
+        plugins.load(imports, folders)
     except ValueError as error:
         raise OwnCodeError(str(error)) from error
 

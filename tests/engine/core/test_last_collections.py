@@ -35,6 +35,15 @@ kept.write("no one closes this file")
 def uses_it():
     kept.write("or ever will")
 """
+CIRCLE = """
+class Holder:
+    pass
+
+kept = Holder()
+kept.me = kept
+kept.file = open("kept", "w")
+kept.file.write("no one closes this file")
+"""
 
 
 @pytest.mark.parametrize(
@@ -55,6 +64,34 @@ def test_what_still_happens_at_the_end(tmp_path, skips, imports, searched):
     assert ended.stderr == "registered later\n"
     assert ended.stdout == "end of a circle\n" * searched
     assert not imports.endswith("own") or (tmp_path / "kept").read_text() == "no one closes this file"
+
+
+ASIDE = """
+import gc
+from studies.engine.core.last_collections import set_imports_aside, skip_last_collections
+
+{first}
+set_imports_aside()
+print(gc.get_freeze_count() > 0)
+kept = gc.get_freeze_count()
+set_imports_aside()
+print(gc.get_freeze_count() == kept)
+import own
+own.kept.circle = own
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "aside"),
+    [("skip_last_collections()", True), ("", False), ("skip_last_collections()\nimport own", False)],
+)
+def test_what_is_imported_before_own_code_is_set_aside_once(tmp_path, first, aside):
+    """Only in processes of ours, and never own code: a file that it left open in a circle is written."""
+    (tmp_path / "own.py").write_text(CIRCLE)
+    script = f"import sys; sys.path.append({str(tmp_path)!r})" + ASIDE.format(first=first)
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert ended.stdout == f"{aside}\nTrue\n"
+    assert (tmp_path / "kept").read_text() == "no one closes this file"
 
 
 def test_installed_plugins_are_someones_own(monkeypatch):
