@@ -420,7 +420,7 @@ import sys
 sys.modules.update(dict.fromkeys({hidden}))
 from dynvit.tasks.cost import Config, Timing, run
 from dynvit.context import NullContext
-model = {small("evit_deit_tiny_patch16_224")!r}
+model = {small("evit_deit_tiny_patch16_224") | {"depth": 2, "locations": [1]}!r}
 print(run(Config(model, image_size=32, operators=True, timing=Timing(True, (1,), rounds=1)), NullContext())["metrics"])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
