@@ -71,6 +71,7 @@ class Frame:
 
     @cached_property
     def label(self) -> str:
+        """Scale and label of this run of the study."""
         scale, label = self.scale, self.metadata.label
         if overrides := self.metadata.overrides:
             smoke = str(label).removeprefix(f"{scale}-").startswith("smoke-")  # a value may be called so, too
@@ -89,8 +90,7 @@ class Frame:
     @cached_property
     def git(self) -> str:
         """Commits that produced the results, with + for uncommitted edits; `unknown` if not recorded."""
-        found = [sha[:12] + "+" * sha.endswith("+") for sha in self.distinct("env.git")]
-        return shorten(found, 3) or "unknown"
+        return shorten([sha[:12] + "+" * sha.endswith("+") for sha in self.distinct("env.git")], 3) or "unknown"
 
     @cached_property
     def provenance(self) -> str:
